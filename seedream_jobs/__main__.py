@@ -1,0 +1,5 @@
+"""``python -m seedream_jobs``."""
+
+from seedream_jobs.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The service: its model profiles, its client, what its replies mean, its emulator."""

@@ -1,0 +1,80 @@
+"""Findings as values: where, which code, what is wrong, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Pos:
+    """A place between characters: ``offset`` counts characters from 0, ``line`` and ``column`` count from 1."""
+
+    offset: int
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Span:
+    """A stretch of text, ``end`` exclusive."""
+
+    start: Pos
+    end: Pos
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """A second place that belongs to a finding, such as the first of two equal keys."""
+
+    message: str
+    path: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding.
+
+    :param code: stable kebab-case name, a key of ``CODES``
+    :param message: one sentence without a full stop
+    :param path: the file as the user named it
+    :param span: the place in it; None where the file as a whole is meant
+    :param hint: the next step
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    path: str
+    span: Span | None = None
+    hint: str | None = None
+    related: tuple[Related, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """``file:line:col``, or only the file."""
+        if self.span is None:
+            return self.path
+        return f"{self.path}:{self.span.start.line}:{self.span.start.column}"
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once, by file, place and code: the order in which every face reports them."""
+    unique = dict.fromkeys(diagnostics)
+    return tuple(sorted(unique, key=lambda d: (d.path, d.span.start.offset if d.span else -1, d.code, d.message)))
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` was probably meant to be, for a "did you mean"."""
+    from difflib import get_close_matches
+
+    candidates = list(known)
+    found = get_close_matches(name, candidates, n=1, cutoff=0.6)
+    if not found:
+        folded = {candidate.casefold(): candidate for candidate in candidates}
+        return folded.get(name.casefold())
+    return found[0]

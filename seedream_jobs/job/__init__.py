@@ -1,0 +1,1 @@
+"""From text to a checked job: YAML with positions, schema, templates, axis data, the spec."""

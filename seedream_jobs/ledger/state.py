@@ -1,0 +1,199 @@
+"""The machine of one request's life: entries, events, and what comes next. Pure, and total.
+
+An ``Event`` is something that happened and is written to the journal; ``evolve`` folds it into an ``Entry``;
+``next_step`` says what to do about an entry. The executor performs a step and records an event, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class State(StrEnum):
+    """Where a request stands. What each of them costs and what the next run does is table 1's head (docs/reliability.md)."""
+
+    NEW = "new"  # known, and provably not charged: the next run submits it
+    INTENT = "intent"  # announced, outcome still open; found by a later command it is IN_DOUBT
+    ACCEPTED = "accepted"  # the task id is known
+    COMPLETED = "completed"  # the images' links are known
+    STORED = "stored"  # the images are whole on disk
+    IN_DOUBT = "in_doubt"  # sent, and nobody knows whether it was charged
+    REJECTED = "rejected"  # refused by the service, not charged
+    FAILED = "failed"  # the task failed; refunded
+    EXPIRED = "expired"  # the links died before they were fetched; charged
+    ABANDONED = "abandoned"  # given up by a person; counted as charged
+
+
+Doubt = Literal["no response", "interrupted", "crash", "unreadable", "server error", "pending", "indeterminate"]
+Resolution = Literal["accepted", "not_charged", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why the service refused or failed a request: its words as they are, and where it said them."""
+
+    status: int | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One delivered image. ``url`` until it is stored; ``file`` (POSIX, relative to the manifest's folder) once it is.
+
+    ``expires_at`` is Unix seconds, ``bytes`` is a size, ``width`` and ``height`` are pixels.
+    """
+
+    url: str | None = None
+    expires_at: int | None = None
+    file: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A finished generation of a request that was submitted again."""
+
+    generation: int
+    state: State
+    task_id: str | None
+    cost_usd: Decimal | None
+    images: tuple[Image, ...]
+    error: Problem | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """All that is known of one request.
+
+    :param request: the payload as it is recorded: local references as ``sha256:…``, no data URI
+    :param cell: axis name to the label of its value
+    :param output: the images' path without extension, POSIX, relative to the manifest's folder
+    :param max_images: the most images the service can charge for this request
+    :param other_task_ids: further task ids for the same generation, known from a merge of two branches
+    """
+
+    key: str
+    address: str
+    cell: Mapping[str, Any]
+    request: Mapping[str, Any]
+    repeat: int
+    output: str
+    max_images: int
+    generation: int
+    state: State
+    idempotency_key: str | None = None
+    task_id: str | None = None
+    other_task_ids: tuple[str, ...] = ()
+    request_id: str | None = None
+    doubt: Doubt | None = None
+    error: Problem | None = None
+    images: tuple[Image, ...] = ()
+    cost_usd: Decimal | None = None
+    max_cost_usd: Decimal | None = None
+    submitted_at: int | None = None
+    since: int | None = None
+    earlier: tuple[Earlier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to one request. ``at`` is Unix seconds."""
+
+    key: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended(Event):
+    """About to be sent: durable before the first byte of the POST. Holds all a later machine needs to go on."""
+
+    generation: int
+    address: str
+    cell: Mapping[str, Any]
+    request: Mapping[str, Any]
+    repeat: int
+    output: str
+    max_images: int
+    max_cost_usd: Decimal | None
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Event):
+    """The service took it; ``salvaged`` if the id was read out of a broken reply and confirmed by a GET."""
+
+    task_id: str
+    request_id: str | None = None
+    salvaged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Event):
+    """The service refused it; nothing was charged."""
+
+    error: Problem
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent(Event):
+    """Provably not charged: not a byte left, or the service said "not now"; the request is new again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubt(Event):
+    """Sent, and the outcome is unknown. Never sent again without a person or a proven idempotency key."""
+
+    doubt: Doubt
+    detail: str = ""
+    request_id: str | None = None
+    task_id: str | None = None  # a token found in an unreadable reply, not yet confirmed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Event):
+    """The task is done; its links are known."""
+
+    images: tuple[Image, ...]
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The task failed; the service refunds it."""
+
+    error: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored(Event):
+    """The images are whole on disk."""
+
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired(Event):
+    """The links died before they were fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved(Event):
+    """A person settled an in-doubt submission, and said why."""
+
+    resolution: Resolution
+    reason: str
+    task_id: str | None = None

@@ -1,0 +1,1 @@
+"""Saying it: the same facts as text, JSON, Markdown and the formats of the forges."""

@@ -1,0 +1,1 @@
+"""Looking at it: thumbnails, the gallery, exports."""

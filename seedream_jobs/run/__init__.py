@@ -1,0 +1,1 @@
+"""Doing it: pacing, submitting, polling, fetching."""
