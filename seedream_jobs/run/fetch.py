@@ -1,0 +1,288 @@
+"""Fetches the images of completed requests whole, those first whose links die first, and records each request once.
+
+An image is downloaded to a temporary name in its folder and hashed on the way; its length and first bytes are looked
+at; it is decoded once; then it gets its name and a request whose images are all durable is recorded as stored. What
+goes wrong with a download never changes a paid task: it stays completed, and the next ``fetch`` goes on. Only where
+the links are dead *and* the service has no fresh ones is a request recorded as expired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import anyio
+from anyio import to_thread
+
+from seedream_jobs.errors import SeedreamError
+from seedream_jobs.ledger.state import Entry, Event, Expired, Image, State, Stored
+from seedream_jobs.profile import Profile
+from seedream_jobs.run.download import Downloads, Missed, discarding, receive, temporary
+from seedream_jobs.run.fetch_queue import Fetched, Order, Progress, Queue, Trouble
+from seedream_jobs.run.finishing import Finishing, Plain, Prepared
+from seedream_jobs.run.images import EXTENSIONS, departures, sniff
+from seedream_jobs.run.links import dies_at, wanted
+from seedream_jobs.run.placing import Sink, confined, place
+from seedream_jobs.run.verify import Repair
+
+WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
+"""Seconds to wait before the second, third and fourth attempt at an image."""
+
+LOST = "the link died before the image was fetched"
+
+Work = Entry | Repair
+Refresh = Callable[[Entry], Awaitable[tuple[Image, ...] | None]]
+"""Asks the task again: its images with fresh links, ``()`` if the service has it no more, None if it can't be told."""
+
+
+class Record(Protocol):
+    """Makes an event durable; returns once it is."""
+
+    async def record(self, event: Event) -> None: ...
+
+
+class _Fetch:
+    """The state of one ``fetch`` call."""
+
+    def __init__(
+        self,
+        downloads: Downloads,
+        record: Record,
+        refresh: Refresh,
+        finishing: Finishing,
+        profile: Profile,
+        now: Callable[[], float],
+        folder: Path,
+        root: Path,
+        waits: Sequence[float],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.downloads, self.record, self.refresh, self.finishing = downloads, record, refresh, finishing
+        self.profile, self.now, self.folder, self.root = profile, now, folder, root
+        self.waits, self.say = waits, on_progress
+        self.queue = Queue()
+        self.done = Fetched()
+
+    async def feed(self, work: AsyncIterable[Work] | Iterable[Work]) -> None:
+        """Put every image of ``work`` that is to be fetched into the queue, then close it."""
+        if isinstance(work, AsyncIterable):
+            async for item in work:
+                await self.add(item)
+        else:
+            for item in work:
+                await self.add(item)
+        await self.queue.close()
+
+    async def add(self, item: Work) -> None:
+        entry = item.entry if isinstance(item, Repair) else item
+        if isinstance(item, Repair):
+            asked = {index: replace(entry.images[index], file=None) for index in item.damage}
+        else:
+            asked = {index: image for index, image in enumerate(entry.images) if wanted(image)}
+        stem = confined(self.root, self.folder, entry.output)
+        order = Order(entry=entry, stem=stem, links=asked, left=len(asked))
+        if not asked:
+            await self.settle(order)
+            return
+        for index in asked:
+            self.say(Progress(kind="queued", entry=entry, index=index))
+        jobs = ((dies_at(entry, image, self.profile) or 0.0, index, order) for index, image in asked.items())
+        await self.queue.put(jobs)
+
+    async def work(self) -> None:
+        """Fetch images until there are none left; the last one of a request settles it."""
+        while (job := await self.queue.take()) is not None:
+            index, order = job
+            await self.fetch_image(order, index)
+            order.left -= 1
+            if not order.left:
+                await self.settle(order)
+
+    async def fetch_image(self, order: Order, index: int) -> None:
+        """Come to an end with one image: got, lost, or failed for now."""
+        found = await to_thread.run_sync(self.finishing.already, order.entry, index)
+        if found is not None:
+            self.keep(order, index, found)
+            return
+        tries = iter(self.waits)
+        while True:
+            if not order.asked and self.is_over(order, index):
+                await self.ask(order)
+            link = order.links[index]
+            outcome = await self.attempt(order, index, link)
+            if isinstance(outcome, Image):
+                self.keep(order, index, outcome)
+                return
+            answered = order.asked or await self.ask(order)
+            if order.links[index].url != link.url:
+                continue  # fresh links came; a host that moved (or an emulator on another port) is helped by them too
+            if outcome.dead and answered and (order.gone or self.is_over(order, index)):
+                self.lose(order, index)
+                return
+            wait = None if outcome.dead and answered else next(tries, None)
+            if wait is None:
+                self.give_up(order, index, outcome.problem)
+                return
+            self.say(Progress(kind="again", entry=order.entry, index=index, detail=outcome.problem))
+            await anyio.sleep(wait)
+
+    def is_over(self, order: Order, index: int) -> bool:
+        """Is the link missing, or by the clock dead?"""
+        image = order.links[index]
+        dies = dies_at(order.entry, image, self.profile)
+        return image.url is None or (dies is not None and dies <= self.now())
+
+    async def ask(self, order: Order) -> bool:
+        """Ask the task for fresh links, once for each request; is there an answer?"""
+        async with order.asking:
+            if order.asked:
+                return True
+            fresh = await self.refresh(order.entry)
+            if fresh is None:
+                return False
+            order.asked, order.gone = True, not fresh
+            for index in order.links:
+                if index < len(fresh) and fresh[index].url is not None:
+                    order.links[index] = fresh[index]
+            return True
+
+    async def attempt(self, order: Order, index: int, link: Image) -> Image | Missed:
+        """One download of one image, as far as its final name."""
+        if link.url is None:
+            answered = "the service has no link for it any more" if order.asked else "its task can not be asked now"
+            return Missed(problem=answered, dead=order.asked)
+        temp = temporary(order.stem, order.entry.key, order.entry.generation, index)
+        sink = await to_thread.run_sync(Sink, temp)
+        with discarding(sink):
+            missed = await receive(self.downloads, link.url, sink)
+            return missed if missed is not None else await self.finish(order, index, sink)
+
+    async def finish(self, order: Order, index: int, sink: Sink) -> Image | Missed:
+        """Examine, name and describe the file that was downloaded."""
+        entry, format = order.entry, sniff(sink.head)
+        assert format is not None  # ``receive`` has looked
+        came = Prepared(sha256=sink.sha256, bytes=sink.size)
+        kept = await to_thread.run_sync(self.finishing.prepare, sink.path, entry, index, came)
+        seen = await self.finishing.examine(sink.path, kept.sha256)
+        if seen.problem is not None:
+            return Missed(problem=seen.problem)
+        stem = order.stem if entry.max_images == 1 else order.stem.with_name(f"{order.stem.name}-i{index + 1}")
+        placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
+        name, warnings = placed.path.name, (*departures(entry.request, format, seen, self.profile), *kept.warnings)
+        if name != stem.name + EXTENSIONS[format]:
+            warnings += (f"kept as {name}, because {stem.name + EXTENSIONS[format]} was there with other content",)
+        image = Image(
+            expires_at=order.links[index].expires_at,
+            file=str(PurePosixPath(entry.output).with_name(name)),
+            sha256=kept.sha256,
+            bytes=kept.bytes,
+            width=seen.width,
+            height=seen.height,
+            format=format,
+            warnings=warnings,
+        )
+        said = await to_thread.run_sync(self.finishing.describe, entry, index, image, came.sha256)
+        return replace(image, warnings=image.warnings + said)
+
+    def keep(self, order: Order, index: int, image: Image) -> None:
+        order.got[index] = image
+        self.done.images += 1
+        self.done.bytes += image.bytes or 0
+        self.done.warnings += len(image.warnings)
+        self.say(Progress(kind="stored", entry=order.entry, index=index, image=image))
+
+    def give_up(self, order: Order, index: int, problem: str) -> None:
+        order.failed[index] = problem
+        self.say(Progress(kind="failed", entry=order.entry, index=index, detail=problem))
+
+    def lose(self, order: Order, index: int) -> None:
+        order.lost.add(index)
+        self.say(Progress(kind="lost", entry=order.entry, index=index, detail=LOST))
+
+    async def settle(self, order: Order) -> None:
+        """Record what became of a request, once all its images came to an end."""
+        entry = order.entry
+        trouble = partial(Trouble, key=entry.key, address=entry.address)
+        self.done.unfinished += [trouble(index=index, problem=said) for index, said in sorted(order.failed.items())]
+        self.done.lost += [trouble(index=index, problem=LOST) for index in sorted(order.lost)]
+        if entry.state is State.STORED:  # a repair: what it did not bring back stays as it was recorded
+            images = tuple(_repaired(old, order.got.get(index)) for index, old in enumerate(entry.images))
+            if images != entry.images:
+                await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
+        elif order.failed:
+            return  # it stays completed; what is whole is found by the next call
+        elif not order.links and not any(image.file for image in entry.images):
+            said = next((image.error for image in entry.images if image.error), "the task delivered no image")
+            self.done.unfinished.append(trouble(index=0, problem=said))
+            return
+        elif order.lost and not order.got and not any(image.file for image in entry.images):
+            await self.record.record(Expired(key=entry.key, at=int(self.now())))
+            return
+        else:
+            images = tuple(
+                replace(old, url=None, error=LOST) if index in order.lost else order.got.get(index, old)
+                for index, old in enumerate(entry.images)
+            )
+            await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
+        self.done.requests += bool(order.got)
+
+
+def _repaired(old: Image, new: Image | None) -> Image:
+    """The record of an image that was fetched again: as it was, where the same bytes came back to the same place."""
+    if new is None or (new.file, new.sha256) == (old.file, old.sha256):
+        return old
+    return new
+
+
+async def fetch(
+    work: AsyncIterable[Work] | Iterable[Work],
+    *,
+    downloads: Downloads,
+    record: Record,
+    refresh: Refresh,
+    folder: Path,
+    root: Path,
+    profile: Profile,
+    now: Callable[[], float],
+    finishing: Finishing | None = None,
+    concurrency: int = 8,
+    waits: Sequence[float] = WAITS,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Fetched:
+    """Fetch the images of ``work``: completed requests, and stored ones that ``verify`` found damaged.
+
+    Cancelling it stops at once and loses nothing: temporary files are removed, what is named stays.
+
+    :param folder: the manifest's folder, to which outputs and files are relative
+    :param root: the campaign's root, which no file leaves
+    :param now: Unix seconds
+    :param concurrency: images that are fetched at a time
+    :param waits: seconds before each further attempt at an image; their number bounds the attempts
+    :raises LedgerError: if the disk is full or failing, or the record can't be made durable
+    :raises UsageError: if an output leads out of the campaign's root, or its folder can't be written
+    """
+    run = _Fetch(
+        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, on_progress
+    )  # fmt: skip
+    refused: list[SeedreamError] = []
+
+    async def guarded(task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+        except SeedreamError as error:
+            refused.append(error)
+            tasks.cancel_scope.cancel()
+
+    if not isinstance(work, AsyncIterable):
+        await run.feed(work)  # all of them first, so that the heap knows the one that dies first
+    async with anyio.create_task_group() as tasks:
+        if isinstance(work, AsyncIterable):
+            tasks.start_soon(guarded, partial(run.feed, work))
+        for _ in range(concurrency):
+            tasks.start_soon(guarded, run.work)
+    if refused:
+        raise refused[0]
+    return run.done

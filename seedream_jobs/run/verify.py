@@ -1,0 +1,56 @@
+"""Are the stored images still what was stored? Hashes them again and names those that are missing or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.run.placing import confined, digest
+
+Damage = Literal["missing", "changed", "unreadable", "outside"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """A stored request with images to fetch again: their position among its images, and what is wrong with each."""
+
+    entry: Entry
+    damage: Mapping[int, Damage]
+
+
+def verify(entries: Iterable[Entry], folder: Path, *, root: Path) -> Iterator[Repair]:
+    """The stored requests of which an image is missing or damaged. Reads every stored file whole; writes nothing.
+
+    :param folder: the manifest's folder, to which the images' paths are relative
+    :param root: the campaign's root, which no path may leave
+    """
+    for entry in entries:
+        if entry.state is not State.STORED:
+            continue
+        damage: dict[int, Damage] = {}
+        for index, image in enumerate(entry.images):
+            found = _damage(image, folder, root)
+            if found is not None:
+                damage[index] = found
+        if damage:
+            yield Repair(entry=entry, damage=damage)
+
+
+def _damage(image: Image, folder: Path, root: Path) -> Damage | None:
+    if image.file is None:
+        return None  # it never came, and the manifest says so
+    try:
+        path = confined(root, folder, image.file)
+        if image.bytes is not None and path.stat().st_size != image.bytes:
+            return "changed"
+        return None if image.sha256 is None or digest(path) == image.sha256 else "changed"
+    except UsageError:
+        return "outside"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError:
+        return "unreadable"

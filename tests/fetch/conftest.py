@@ -1,0 +1,213 @@
+"""A real image host on the loopback, requests to fetch from it, and a record that remembers."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image as Pillow
+
+from seedream_jobs.ledger.state import Entry, Event, Image, State
+from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+
+NOW = 1_700_000_000
+
+
+@dataclass
+class Reply:
+    """What the host answers: with ``cut`` only so many bytes of the body leave before the connection is closed."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    pause: float = 0.0
+
+
+class ImageHost:
+    """Serves the replies it was given by path; a list is used up one by one, its last one stays."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, list[Reply]] = {}
+        self.asked: list[str] = []
+        self.saw_key = False
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.asked.append(self.path)
+                host.saw_key |= "authorization" in self.headers
+                host.answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def serves(self, path: str, *replies: Reply | bytes) -> str:
+        self.replies[path] = [Reply(reply) if isinstance(reply, bytes) else reply for reply in replies]
+        return self.url + path
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        queue = self.replies.get(handler.path, [Reply(b"no such image", 404)])
+        reply = queue.pop(0) if len(queue) > 1 else queue[0]
+        handler.send_response(reply.status)
+        for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        body = reply.body if reply.cut is None else reply.body[: reply.cut]
+        try:
+            for start in range(0, len(body), 65536):
+                handler.wfile.write(body[start : start + 65536])
+                if reply.pause:
+                    handler.wfile.flush()
+                    threading.Event().wait(reply.pause)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Came:
+    status: int | None
+    content_type: str | None
+    content_length: int | None
+    received: int
+    problem: str | None
+
+
+class Http:
+    """The shape of the product's downloads over a plain client, for tests that are about what is done with a body."""
+
+    def __init__(self) -> None:
+        self.client = httpx.AsyncClient(trust_env=False)
+
+    async def __aenter__(self) -> Http:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+
+    async def get(self, url: str, write: Callable[[bytes], object], *, max_bytes: int) -> Came:
+        received = 0
+        try:
+            async with self.client.stream("GET", url, follow_redirects=True) as response:
+                length = response.headers.get("content-length")
+                async for chunk in response.aiter_raw(1024 * 1024):
+                    received += len(chunk)
+                    if received > max_bytes:
+                        return Came(status=200, content_type=None, content_length=None, received=0, problem="too large")
+                    write(chunk)
+        except httpx.HTTPError as error:
+            return Came(status=None, content_type=None, content_length=None, received=received, problem=repr(error))
+        return Came(
+            status=response.status_code,
+            content_type=response.headers.get("content-type"),
+            content_length=None if length is None else int(length),
+            received=received,
+            problem=None,
+        )
+
+
+class Remembers:
+    """A record in memory, in the order in which events were made durable."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def record(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def host() -> Iterator[ImageHost]:
+    served = ImageHost()
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def profile() -> Profile:
+    return profiles()[DEFAULT_MODEL]
+
+
+@pytest.fixture
+def reply() -> type[Reply]:
+    return Reply
+
+
+@pytest.fixture
+def record() -> Remembers:
+    return Remembers()
+
+
+@pytest.fixture
+def http() -> type[Http]:
+    return Http
+
+
+def _picture(size: tuple[int, int] = (2048, 2048), format: str = "JPEG", seed: int = 1, **options: Any) -> bytes:
+    out = io.BytesIO()
+    small = Pillow.new("RGB", (8, 8))
+    small.putdata([((seed * 37 + i * 5) % 256, (i * seed * 3) % 256, (i * 11) % 256) for i in range(64)])
+    small.resize(size).save(out, format, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """A whole image: of the default request's 2048×2048 pixels and jpeg format unless told otherwise."""
+    known: dict[str, bytes] = {}
+
+    def made(*args: Any, **options: Any) -> bytes:
+        key = repr((args, sorted(options.items(), key=lambda item: item[0])))
+        if key not in known:
+            known[key] = _picture(*args, **options)
+        return known[key]
+
+    return made
+
+
+@pytest.fixture
+def entry() -> Callable[..., Entry]:
+    """A completed request whose images have these links."""
+
+    def made(*urls: str | Image, name: str = "heron", max_images: int = 1, **changes: Any) -> Entry:
+        request = changes.pop("request", {"model": DEFAULT_MODEL, "prompt": "a heron"})
+        expires_at = changes.pop("expires_at", NOW + 3600)
+        images = tuple(url if isinstance(url, Image) else Image(url=url, expires_at=expires_at) for url in urls)
+        made = Entry(
+            key=f"v1:{name.encode().hex().ljust(64, '0')}",
+            address=f"garden/subject={name}#1",
+            cell={"subject": name},
+            request=request,
+            repeat=1,
+            output=f"out/{name}",
+            max_images=max_images,
+            generation=1,
+            state=State.COMPLETED,
+            task_id=f"task_{name}",
+            images=images,
+            submitted_at=NOW - 60,
+        )
+        return replace(made, **changes)
+
+    return made
