@@ -1,0 +1,139 @@
+"""Shows findings in a terminal: the place, the sentence, and the line with what is meant underlined.
+
+    garden.yaml:13:3: error[unknown-field]: unknown field 'resolutoin'
+       13 |   resolutoin: 2K
+          |   ^^^^^^^^^^ did you mean 'resolution'?
+
+The text of a file is not trusted: what would steer a terminal is shown as an escape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.job.positions import Lines
+from seedream_jobs.report.cells import Cell, cells, visible, width
+
+EXCERPT_COLUMNS = 96
+"""The widest excerpt of a line, in terminal columns."""
+_LEAD = 32
+"""The columns kept in front of the underlined part where a line is cut."""
+_HINT_COLUMNS = 100
+"""A hint that would end beyond this column has a line of its own."""
+_ELLIPSIS = "…"
+_GUTTER = 5
+
+_RED, _YELLOW, _BLUE, _BOLD, _RESET = "\033[1;31m", "\033[1;33m", "\033[34m", "\033[1m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paint:
+    """Wraps words in colours, or leaves them."""
+
+    color: bool
+
+    def __call__(self, code: str, words: str) -> str:
+        return f"{code}{words}{_RESET}" if self.color and words else words
+
+
+def render_findings(diagnostics: Iterable[Diagnostic], texts: Mapping[str, str], *, color: bool) -> str:
+    """The findings as text for a terminal, in order, each once, with a summary line at the end.
+
+    :param texts: the text of each file by the path that findings name it by; without it there is no excerpt
+    :param color: with ANSI colours
+    :returns: lines with a final line end; the empty string for no findings
+    """
+    found = in_order(diagnostics)
+    if not found:
+        return ""
+    paint = _Paint(color=color)
+    lines = {path: Lines(text) for path, text in texts.items()}
+    blocks = ["\n".join(_block(diagnostic, lines, paint)) for diagnostic in found]
+    return "\n\n".join([*blocks, summary(found)]) + "\n"
+
+
+def summary(diagnostics: Iterable[Diagnostic]) -> str:
+    """How many errors and warnings, such as ``2 errors, 1 warning``."""
+    severities = [diagnostic.severity for diagnostic in diagnostics]
+    errors, warnings = severities.count("error"), severities.count("warning")
+    parts = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((errors, "error"), (warnings, "warning"))]
+    return ", ".join(part for part in parts if not part.startswith("0 ")) or "no findings"
+
+
+def _block(diagnostic: Diagnostic, lines: Mapping[str, Lines], paint: _Paint) -> Iterator[str]:
+    """The lines of one finding."""
+    mark = _RED if diagnostic.severity == "error" else _YELLOW
+    label = f"{diagnostic.severity}[{diagnostic.code}]"
+    yield f"{paint(_BOLD, visible(diagnostic.place))}: {paint(mark, label)}: {visible(diagnostic.message)}"
+    hint = None if diagnostic.hint is None else visible(diagnostic.hint)
+    source = lines.get(diagnostic.path)
+    if source is None or diagnostic.span is None:
+        if hint:
+            yield _note(hint, paint)
+    else:
+        yield from _excerpt(source, diagnostic.span, "^", mark, hint, paint)
+    for related in diagnostic.related:
+        place = Diagnostic(code="", severity="error", message="", path=related.path, span=related.span).place
+        yield f"  {paint(_BOLD, visible(place))}: {visible(related.message)}"
+        source = lines.get(related.path)
+        if source is not None and related.span is not None:
+            yield from _excerpt(source, related.span, "-", _BLUE, None, paint)
+
+
+def _note(words: str, paint: _Paint) -> str:
+    return f"{' ' * (_GUTTER + 1)}{paint(_BLUE, '=')} {words}"
+
+
+def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: _Paint) -> Iterator[str]:
+    """The span's first line with its part of the span underlined, and the hint beside or below it."""
+    start, end = source.bounds(span.start.line)
+    text = source.text[start:end]
+    if text.strip():
+        first = span.start.offset - start
+        last = min(span.end.offset, end) - start
+        shown, indent, strokes = _window(list(cells(text)), first, last)
+        yield f"{paint(_BLUE, f'{span.start.line:>{_GUTTER}} |')} {shown}".rstrip()
+        under = f"{paint(_BLUE, f'{chr(32) * _GUTTER} |')} {' ' * indent}{paint(mark, stroke * strokes)}"
+        if hint is not None and indent + strokes + width(hint) <= _HINT_COLUMNS:
+            yield f"{under} {hint}"
+            return
+        yield under
+    if hint is not None:
+        yield _note(hint, paint)
+
+
+def _window(row: list[Cell], first: int, last: int) -> tuple[str, int, int]:
+    """The part of a line that fits around the characters ``first`` to ``last``.
+
+    :returns: the text, the columns in front of the underline, and its columns (at least one)
+    """
+    begin, stop = 0, len(row)
+    if sum(cell.columns for cell in row) > EXCERPT_COLUMNS:
+        begin = _back(row, first, _LEAD)
+        stop = _forth(row, begin, EXCERPT_COLUMNS)
+        if stop == len(row):
+            begin = min(begin, _back(row, stop, EXCERPT_COLUMNS))
+    head = _ELLIPSIS if begin > 0 else ""
+    tail = _ELLIPSIS if stop < len(row) else ""
+    shown = head + "".join(cell.shown for cell in row[begin:stop]) + tail
+    indent = len(head) + sum(cell.columns for cell in row[begin : max(first, begin)])
+    strokes = sum(cell.columns for cell in row[first : min(last, stop)])
+    return shown, indent, max(strokes, 1)
+
+
+def _back(row: list[Cell], index: int, columns: int) -> int:
+    """The first cell of the ``columns`` columns in front of cell ``index``."""
+    while index > 0 and columns >= row[index - 1].columns:
+        index -= 1
+        columns -= row[index].columns
+    return index
+
+
+def _forth(row: list[Cell], index: int, columns: int) -> int:
+    """The cell behind the ``columns`` columns from cell ``index`` on."""
+    while index < len(row) and columns >= row[index].columns:
+        columns -= row[index].columns
+        index += 1
+    return index
