@@ -1,0 +1,208 @@
+"""One connection to the service: one request at a time, seen through the transport's trace, bounded in size and time.
+
+A lane is an ``httpx.AsyncHTTPTransport`` with a pool of one: no ``AsyncClient`` around it, because its cookies,
+redirects and hooks cost a sixth of a request's time and must all be off. HTTP/1.1 only (HTTP/2 in httpcore re-sends a
+POST after GOAWAY), no redirects (307 and 308 re-send), no retries, keep-alive reuse only within two seconds.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpcore
+import httpx
+
+from seedream_jobs.api.outcomes import Flight, Observation, Sent
+
+BODY_LIMIT = 1024 * 1024  # bytes of a reply
+KEEPALIVE = 2.0  # seconds a connection is kept for reuse
+Headers = Sequence[tuple[bytes, bytes]]
+_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for each step, and ``total`` for the whole exchange: a drip of bytes would outlive every other limit."""
+
+    connect: float = 10.0
+    write: float = 30.0
+    read: float = 60.0
+    total: float = 120.0
+
+
+class Hook:
+    """Whether the trace was shown to fire on this transport. Without that, silence proves nothing."""
+
+    def __init__(self) -> None:
+        self.proven = False
+
+    async def prove(self) -> None:
+        """Send a POST through the same pool over a network of no bytes, and see that its headers are announced."""
+        seen: list[str] = []
+
+        async def trace(name: str, info: dict[str, Any]) -> None:
+            if announces_post(name, info):
+                seen.append(name)
+
+        network = httpcore.AsyncMockBackend([b"HTTP/1.1 204 No Content\r\n\r\n"])
+        async with httpcore.AsyncConnectionPool(network_backend=network) as pool:
+            await pool.request("POST", "http://hook.invalid/", content=b"-", extensions={"trace": trace})
+        self.proven = bool(seen)
+
+    def refute(self) -> None:
+        """A reply came without an announcement: from now on every failure is in doubt."""
+        self.proven = False
+
+
+def announces_post(name: str, info: dict[str, Any]) -> bool:
+    """Whether a trace event says that bytes of the request itself may leave.
+
+    Any event of the HTTP layer does, but for those of a proxy's CONNECT, which share the trace.
+    """
+    if not name.startswith(("http11.", "http2.")):
+        return False
+    request = info.get("request")
+    if request is None:
+        return name.endswith("send_request_headers.started")
+    return getattr(request, "method", b"") != b"CONNECT"
+
+
+class Lane:
+    """One connection, opened when needed. ``hook`` is shared by all lanes of a client."""
+
+    def __init__(self, *, verify: ssl.SSLContext, proxy: str | None, timeouts: Timeouts, hook: Hook) -> None:
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=verify, trust_env=False, http1=True, http2=False, limits=_LIMITS, proxy=proxy, retries=0
+        )
+        self._timeouts = timeouts
+        self._limits = {
+            "connect": timeouts.connect,
+            "write": timeouts.write,
+            "read": timeouts.read,
+            "pool": timeouts.connect,
+        }
+        self._hook = hook
+
+    async def exchange(self, method: str, url: httpx.URL, headers: Headers, body: bytes, flight: Flight) -> Observation:
+        """Send one request and read its reply. Every failure becomes an observation; only a cancellation is raised,
+        and ``flight`` then tells how far it came.
+        """
+        flight.sent = Sent.NO if self._hook.proven else Sent.UNKNOWN
+
+        async def trace(name: str, info: dict[str, Any]) -> None:
+            flight.stage = name
+            if flight.sent is not Sent.STARTED and announces_post(name, info):
+                flight.sent = Sent.STARTED
+
+        seen = _Seen()
+        try:
+            request = httpx.Request(
+                method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
+            )
+            with anyio.fail_after(self._timeouts.total):
+                await self._read(request, seen, flight)
+        except Exception as error:  # whatever it is: where the bytes were decides, not its class
+            kind, detail = name_failure(error, flight.stage)
+            if isinstance(error, TimeoutError):
+                detail = f"no complete reply within {self._timeouts.total:g} s"
+            return seen.observation(flight.sent, failure=kind, detail=detail)
+        return seen.observation(flight.sent)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._transport.aclose()
+
+    async def _read(self, request: httpx.Request, seen: _Seen, flight: Flight) -> None:
+        response = await self._transport.handle_async_request(request)
+        try:
+            if flight.sent is not Sent.STARTED:
+                self._hook.refute()
+                flight.sent = Sent.UNKNOWN
+            seen.status = response.status_code
+            seen.headers = response.headers.raw
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for chunk in response.stream:
+                seen.chunks.append(chunk)
+                seen.size += len(chunk)
+                if seen.size > BODY_LIMIT:
+                    break
+        finally:
+            await response.aclose()
+
+
+class _Seen:
+    """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it."""
+
+    __slots__ = ("chunks", "headers", "size", "status")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.chunks: list[bytes] = []
+        self.size = 0
+
+    def observation(self, sent: Sent, *, failure: str | None = None, detail: str = "") -> Observation:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self.headers:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if failure is None and self.size > BODY_LIMIT:
+            detail = f"the reply is longer than {BODY_LIMIT} bytes"
+        body = b"".join(self.chunks)[:BODY_LIMIT]
+        if "content-encoding" in headers:
+            body = unpacked(body, headers["content-encoding"])
+        return Observation(sent=sent, status=self.status, headers=headers, body=body, failure=failure, detail=detail)
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """A body somebody compressed although ``identity`` was asked for, at most ``BODY_LIMIT`` bytes of it; unchanged
+    if it is not what it says.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=47 if "gzip" in encoding.lower() else 15).decompress(body, BODY_LIMIT)
+    except zlib.error:
+        return body
+
+
+def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
+    """The kind of a failure (see ``Observation``) and its own words. It names what happened; it proves nothing."""
+    chain = list(_chain(error))
+    words = next((str(link) for link in reversed(chain) if str(link)), type(error).__name__)
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
+        return "certificate", words
+    if isinstance(error, httpx.PoolTimeout):
+        return "pool", words
+    if isinstance(error, httpx.ProxyError):
+        return "proxy", words
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if any(isinstance(link, socket.gaierror) for link in chain):
+            return "dns", words
+        handshake = "start_tls" in stage or any(isinstance(link, ssl.SSLError) for link in chain)
+        return ("tls" if handshake else "connect"), words
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.InvalidURL):
+        return "refused-before-sending", words
+    if isinstance(error, httpx.WriteError | httpx.WriteTimeout):
+        return "write", words
+    if isinstance(error, httpx.ReadError | httpx.ReadTimeout | TimeoutError):
+        return "read", words
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "protocol", words
+    return "other", f"{type(error).__name__}: {words}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it came from, outermost first."""
+    link: BaseException | None = error
+    for _ in range(20):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or link.__context__

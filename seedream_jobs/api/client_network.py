@@ -1,0 +1,74 @@
+"""The network a download may use: names are looked up once, every answer is checked, and that very address is dialled.
+
+Checking a name and connecting to it are two lookups for most clients; a name server that answers differently the second
+time (DNS rebinding) would lead into this machine's own network.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import anyio
+import httpcore
+
+from seedream_jobs.api.addresses import why_refused
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class RefusedError(Exception):
+    """A link or an address that must not be followed."""
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects only to addresses that may be connected to, and to exactly the one that was checked."""
+
+    def __init__(self, *, loopback_allowed: bool, resolve: Resolve) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._loopback_allowed = loopback_allowed
+        self._resolve = resolve
+
+    async def checked(self, host: str, port: int) -> list[str]:
+        """The addresses of a host. :raises RefusedError: one of them is not public"""
+        addresses = await self._resolve(host, port)
+        for address in addresses:
+            reason = why_refused(address, loopback_allowed=self._loopback_allowed)
+            if reason is not None:
+                raise RefusedError(f"the link leads to {host}, and {reason}")
+        return addresses
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore names it so
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Look the name up once, check every answer, connect to one of them. ``timeout`` is seconds."""
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        try:
+            with anyio.fail_after(timeout):
+                addresses = await self.checked(host, port)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"looking up {host} took too long") from None
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} cannot be looked up: {error.strerror or error}") from error
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        """Part of httpcore's protocol; used between its own retries, of which there are none."""
+        await anyio.sleep(seconds)
+
+
+async def look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host by the system's resolver, each once. :raises OSError: unknown"""
+    answers = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))

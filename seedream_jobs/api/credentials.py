@@ -1,0 +1,234 @@
+"""Where the key and the service's address come from, and what is refused as either.
+
+The key: ``APIMART_API_KEY``, then the file named by ``APIMART_API_KEY_FILE``, then that one name in ``.env`` of the
+campaign's root, unless git tracks it. The base URL: an argument or ``APIMART_BASE_URL``, never a file in the
+repository, so that a pull request cannot send the operator's key elsewhere. The environment is passed in.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from seedream_jobs.errors import CredentialsError, UsageError
+
+DEFAULT_BASE_URL = "https://api.apimart.ai"
+KEY_VARIABLE = "APIMART_API_KEY"
+KEY_FILE_VARIABLE = "APIMART_API_KEY_FILE"
+BASE_URL_VARIABLE = "APIMART_BASE_URL"
+_HINT = (
+    f"get a key at https://apimart.ai/keys and set {KEY_VARIABLE} (or {KEY_FILE_VARIABLE}), "
+    "or rehearse without one: --emulator"
+)
+_KEY = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
+_ENV_LINE = re.compile(rf"\s*(?:export\s+)?{KEY_VARIABLE}\s*=\s*(.*?)\s*")
+_MAX_KEY_FILE = 64 * 1024  # bytes
+
+
+class ApiKey:
+    """The operator's key. Only ``reveal()`` shows it, and only the client calls that.
+
+    :raises CredentialsError: if it is empty or holds what cannot stand in a header
+    """
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: str, *, source: str = KEY_VARIABLE) -> None:
+        if not _KEY.fullmatch(secret):
+            reason = "is empty" if not secret else "holds blanks, control or non-ASCII characters, or is too long"
+            raise CredentialsError(f"the API key from {source} {reason}", hint=_HINT)
+        self._secret = secret
+
+    def reveal(self) -> str:
+        """The key itself, for the Authorization header."""
+        return self._secret
+
+    def __repr__(self) -> str:
+        return "ApiKey('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and other._secret == self._secret
+
+    def __hash__(self) -> int:
+        return hash((ApiKey, self._secret))
+
+    def __reduce__(self) -> str:
+        raise TypeError("an ApiKey is not pickled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The service's address.
+
+    :param base: without a trailing slash or ``/v1``, such as ``https://api.apimart.ai``
+    :param loopback: the API itself runs on this machine (the emulator)
+    """
+
+    base: str
+    loopback: bool
+
+    @property
+    def origin(self) -> str:
+        """What a manifest is tied to; the same for every spelling of one address."""
+        return self.base
+
+    def url(self, path: str) -> str:
+        """The address of one call, such as ``tasks/task_1``."""
+        return f"{self.base}/v1/{path}"
+
+
+def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
+    """The API key, by the order in this module's head. ``root`` is the campaign's root folder.
+
+    :raises CredentialsError: there is none, it is unreadable, or ``.env`` is tracked by git
+    """
+    if environment.get(KEY_VARIABLE, "").strip():
+        return ApiKey(environment[KEY_VARIABLE].strip())
+    named = environment.get(KEY_FILE_VARIABLE, "").strip()
+    if named:
+        return ApiKey(_read(Path(named)).strip(), source=named)
+    dotenv = root / ".env"
+    found = _from_dotenv(dotenv) if dotenv.is_file() else None
+    if found is None:
+        raise CredentialsError("no API key", hint=_HINT)
+    if _is_tracked(dotenv):
+        raise CredentialsError(
+            f"{dotenv} holds a key and is tracked by git",
+            hint=f"git rm --cached .env, add it to .gitignore, and replace the key; or set {KEY_VARIABLE}",
+        )
+    return ApiKey(found, source=str(dotenv))
+
+
+def find_endpoint(argument: str | None, environment: Mapping[str, str]) -> Endpoint:
+    """The service's address from ``--base-url``, else ``APIMART_BASE_URL``, else the vendor's own.
+
+    :raises UsageError: not https (http is for loopback only), or with user info, query or fragment
+    """
+    return endpoint(argument or environment.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL)
+
+
+def endpoint(url: str) -> Endpoint:
+    """Check and normalise a base URL: lower-case host, no default port, no trailing ``/`` or ``/v1``.
+
+    :raises UsageError: see ``find_endpoint``
+    """
+    parts, port = _split(url)
+    host = (parts.hostname or "").rstrip(".")
+    loopback = is_loopback(host)
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise UsageError(f"the base URL {_shown(parts)} is not https", hint="http is only for a loopback address")
+    if "@" in parts.netloc:
+        raise UsageError("the base URL holds a user name or password", hint=f"the key belongs in {KEY_VARIABLE}")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise UsageError("the base URL has a query or a fragment", hint=f"such as {DEFAULT_BASE_URL}")
+    path = parts.path.rstrip("/")
+    if path.endswith("/v1"):
+        path = path[: -len("/v1")].rstrip("/")
+    if any(segment in (".", "..") for segment in unquote(path).split("/")) or "//" in path or "\\" in path:
+        raise UsageError(f"the base URL's path {path} is not plain", hint=f"such as {DEFAULT_BASE_URL}")
+    default = 443 if parts.scheme == "https" else 80
+    shown_host = f"[{host}]" if ":" in host else host
+    authority = shown_host if port in (None, default) else f"{shown_host}:{port}"
+    return Endpoint(base=f"{parts.scheme}://{authority}{path}", loopback=loopback)
+
+
+def origin_of(url: str) -> str:
+    """The normalised base URL a manifest is tied to.
+
+    :raises UsageError: as ``endpoint``
+    """
+    return endpoint(url).origin
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name; no name is looked up."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_for(where: Endpoint, environment: Mapping[str, str]) -> str | None:
+    """The HTTP proxy for the API by ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` (either case); never for loopback.
+
+    :raises UsageError: a proxy of a kind that is not spoken here
+    """
+    if where.loopback:
+        return None
+    parts = urlsplit(where.base)
+    host = parts.hostname or ""
+    for exception in _either(environment, "NO_PROXY").split(","):
+        name = exception.strip().lower().lstrip(".").removeprefix("*.")
+        if name == "*" or (name and (name in (host, parts.netloc) or host.endswith("." + name))):
+            return None
+    proxy = _either(environment, "HTTPS_PROXY") or _either(environment, "ALL_PROXY")
+    if not proxy:
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise UsageError(
+            f"a proxy of kind {urlsplit(proxy).scheme} is not supported", hint="set HTTPS_PROXY to an http:// proxy"
+        )
+    return proxy
+
+
+def _either(environment: Mapping[str, str], name: str) -> str:
+    return (environment.get(name.lower()) or environment.get(name) or "").strip()
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    if not url.isascii() or re.search(r"[\x00-\x20\x7f<>\"^`{|}]", url):
+        raise UsageError("the base URL holds blanks or characters that do not belong there", hint=DEFAULT_BASE_URL)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"the base URL cannot be read: {error}", hint=f"such as {DEFAULT_BASE_URL}") from None
+    if not parts.scheme or not parts.hostname:
+        raise UsageError("the base URL is not an address", hint=f"such as {DEFAULT_BASE_URL}")
+    return parts, port
+
+
+def _shown(parts: SplitResult) -> str:
+    """The address without a password that may stand in it."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.expanduser().open("rb") as file:
+            return file.read(_MAX_KEY_FILE).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise CredentialsError(f"the key file {path} cannot be read: {reason}", hint=_HINT) from None
+
+
+def _from_dotenv(path: Path) -> str | None:
+    """That one name, the last time it is set; quotes around it are taken off, nothing is expanded."""
+    found = None
+    for line in _read(path).splitlines():
+        match = _ENV_LINE.fullmatch(line)
+        if match:
+            value = match.group(1)
+            quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+            found = value[1:-1] if quoted else re.sub(r"\s+#.*", "", value)
+    return found or None
+
+
+def _is_tracked(path: Path) -> bool:
+    """Whether git has the file in its index; without git or a repository nothing is tracked."""
+    command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,162 @@
+"""Reads what the service says, leniently: JSON in any wrapping, an error inside, task ids. Pure, and never raises.
+
+The gateway has been seen to serve JSON as ``text/event-stream``, HTML, nothing at all, and HTTP 200 with an error
+inside; ``error.code`` may be a number, a string or empty (docs/api.md). A reader that insists on one shape loses paid
+task ids.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from seedream_jobs.ledger.state import Problem
+
+MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's stack trace
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_TOKEN = re.compile(rb'"(task_[A-Za-z0-9_-]{1,123})"')
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A body as far as it could be read.
+
+    :param data: the JSON value; None where there is none
+    :param failed: an error is inside, whatever the HTTP status says
+    :param number: the numeric error code inside, None where there is none
+    :param codes: every textual error code and type inside
+    :param message: the service's own words, one line, at most ``MESSAGE_LIMIT`` characters
+    """
+
+    data: Any = None
+    failed: bool = False
+    number: int | None = None
+    codes: tuple[str, ...] = ()
+    message: str = ""
+
+    def problem(self, status: int | None) -> Problem:
+        """What was said, as the ledger records it; ``status`` is the HTTP status it came with."""
+        number = "" if self.number is None else str(self.number)
+        return Problem(status=status, code=self.codes[0] if self.codes else number, message=self.message)
+
+
+def read_reply(body: bytes) -> Reply:
+    """Read a body of any kind; for text that is no JSON only ``message`` is set."""
+    data = load_json(body)
+    if not isinstance(data, dict):
+        return Reply(data=data, message=one_line(_as_text(body)) if data is None else "")
+    error = data.get("error")
+    inner = error if isinstance(error, dict) else {}
+    spoken = [inner.get("code"), inner.get("type"), data.get("code"), data.get("type") if error else None]
+    numbers = [number for number in map(as_number, spoken) if number is not None]
+    failures = [number for number in numbers if not 200 <= number < 300]
+    codes = tuple(dict.fromkeys(one_line(c) for c in spoken if isinstance(c, str) and c and as_number(c) is None))
+    outer = as_number(data.get("code"))
+    failed = bool(error) or data.get("success") is False or (outer is not None and outer in failures and outer != 0)
+    failed = failed or (outer is None and "data" not in data and isinstance(data.get("code"), str) and bool(codes))
+    words = inner.get("message") or (error if isinstance(error, str) else None)
+    words = words or data.get("message") or data.get("msg") or data.get("detail")
+    return Reply(
+        data=data,
+        failed=failed,
+        number=next((number for number in failures if number != 0), None),
+        codes=codes,
+        message=one_line(words if isinstance(words, str) else ""),
+    )
+
+
+def load_json(body: bytes) -> Any:
+    """The JSON value in a body, also from inside an event stream; fractions become ``Decimal``. None if unreadable."""
+    value = _loads(body)
+    if value is not None or b"data:" not in body:
+        return value
+    found = None
+    for line in body.splitlines():
+        if line.startswith(b"data:"):
+            event = _loads(line[5:])
+            if isinstance(event, dict):
+                found = event
+                if task_ids(event):
+                    break
+    return found
+
+
+def task_ids(data: Any) -> tuple[str, ...]:
+    """The readable task ids of a submit reply, in either documented shape, each once and in order.
+
+    ``{"data":[{"task_id":…}]}`` or ``{"data":{"id":…}}``; an id is 1–128 of ``A-Za-z0-9_-``: it becomes a path.
+    """
+    if not isinstance(data, dict):
+        return ()
+    inner = data.get("data")
+    items = inner if isinstance(inner, list) else [inner]
+    found = [candidate for item in items if isinstance(item, dict) for candidate in (_id_of(item),) if candidate]
+    found += [item for item in items if isinstance(item, str) and item.startswith("task_") and is_task_id(item)]
+    if not found and is_task_id(data.get("task_id")):
+        found = [data["task_id"]]
+    if not found and is_task_id(data.get("id")) and data["id"].startswith("task_"):
+        found = [data["id"]]
+    return tuple(dict.fromkeys(found))
+
+
+def is_task_id(value: object) -> bool:
+    """Whether a value may be used as a task id, that is, as one segment of a path."""
+    return isinstance(value, str) and _TASK_ID.fullmatch(value) is not None
+
+
+def salvage(body: bytes) -> str | None:
+    """The one complete ``"task_…"`` token of an unreadable body, to be confirmed by a GET; None if several differ."""
+    tokens = {match.group(1).decode("ascii") for match in _TOKEN.finditer(body)}
+    return tokens.pop() if len(tokens) == 1 else None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """``X-Oneapi-Request-Id``, the only handle for a support ticket; None where absent or not plain ASCII."""
+    value = headers.get("x-oneapi-request-id", "").strip()
+    return value if _REQUEST_ID.fullmatch(value) else None
+
+
+def as_number(value: object) -> int | None:
+    """An error code that is a number, given as JSON number or as digits."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if abs(value) < 10**9 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return None
+
+
+def one_line(text: str) -> str:
+    """Foreign text made fit for a terminal and a ledger line: no control characters, one line, bounded."""
+    clean = " ".join(_CONTROL.sub(" ", text[: 4 * MESSAGE_LIMIT]).split())
+    clean = clean.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written to a file
+    return clean if len(clean) <= MESSAGE_LIMIT else clean[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _id_of(item: Mapping[str, Any]) -> str | None:
+    for name in ("task_id", "id"):
+        if is_task_id(item.get(name)):
+            return str(item[name])
+    return None
+
+
+def _loads(text: bytes) -> Any:
+    try:
+        return json.loads(text.strip().decode("utf-8-sig"), parse_float=Decimal, parse_constant=lambda _: None)
+    except (ValueError, RecursionError, ArithmeticError):
+        return None
+
+
+def _as_text(body: bytes) -> str:
+    """What a person should see of a body that is no JSON: the words of an HTML page, or the text itself."""
+    text = body[: 4 * MESSAGE_LIMIT].decode("utf-8", "replace")
+    if "<" in text:
+        text = re.sub(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)|<[^>]*>", " ", text)
+    return text[:MESSAGE_LIMIT]

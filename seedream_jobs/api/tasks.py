@@ -1,0 +1,185 @@
+"""What a task reply means: status, images, cost, read leniently from every shape that was seen (docs/api.md). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from seedream_jobs.api.replies import Reply, one_line, read_reply
+from seedream_jobs.api.retry_after import LONGEST, retry_after
+from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.state import Image, Problem
+
+TaskStatus = Literal["running", "completed", "failed", "gone", "unavailable", "refused"]
+DONE = frozenset({"completed", "success", "succeeded"})
+DEAD = frozenset({"failed", "error", "cancelled", "canceled", "expired"})
+_GONE = re.compile(r"does not exist|has expired|不存在|已过期", re.IGNORECASE)
+_STOPS = {401: ExitCode.CREDENTIALS, 403: ExitCode.CREDENTIALS, 402: ExitCode.MONEY}
+_MOST_USD = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """What a GET of one task said.
+
+    :param status: ``running`` (ask again); ``completed``; ``failed`` (refunded); ``gone`` (the service no longer knows
+        it); ``unavailable`` (no usable answer: ask again, it says nothing about the task); ``refused`` (the operator's
+        key, money or endpoint: stop asking)
+    :param images: in order, each link once, as the service gave them (a link may be relative or a ``data:`` URL); one
+        without a link carries an ``error``
+    :param cost_usd: the truth about money; None where not told
+    :param estimated_time: seconds from creation to completion, as the service expects
+    :param created: Unix seconds, as ``completed``
+    :param retry_after: seconds to wait as told
+    :param stop: the exit code with which asking stops, None where it goes on
+    """
+
+    status: TaskStatus
+    images: tuple[Image, ...] = ()
+    cost_usd: Decimal | None = None
+    problem: Problem | None = None
+    estimated_time: float | None = None
+    created: int | None = None
+    completed: int | None = None
+    retry_after: float | None = None
+    stop: ExitCode | None = None
+
+
+def parse_task(status: int, headers: Mapping[str, str], body: bytes) -> TaskReport:
+    """Read a reply of ``GET /v1/tasks/{id}``; ``headers`` have lower-case names. Total: never raises."""
+    reply = read_reply(body)
+    task = _task_of(reply.data)
+    if 200 <= status < 300 and task is not None:
+        return _read_task(task, headers)
+    inside = reply.number if 200 <= status < 300 and reply.failed and reply.number is not None else status
+    return _unanswered(inside, reply, headers)
+
+
+def unreachable(kind: str, detail: str) -> TaskReport:
+    """The report where no reply came; ``kind`` is the client's name for the failure. A bad certificate is refused."""
+    problem = Problem(status=None, code=kind, message=one_line(detail))
+    if kind in ("certificate", "refused-before-sending"):
+        return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
+    return TaskReport(status="unavailable", problem=problem)
+
+
+def _unanswered(status: int, reply: Reply, headers: Mapping[str, str]) -> TaskReport:
+    problem = reply.problem(status)
+    wait = retry_after(headers)
+    if status in _STOPS:
+        return TaskReport(status="refused", problem=problem, stop=_STOPS[status])
+    if 300 <= status < 400:
+        return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
+    if status in (400, 404, 410) and reply.failed and _GONE.search(reply.message):
+        return TaskReport(status="gone", problem=problem)
+    stop = ExitCode.UNFINISHED if wait is not None and wait > LONGEST else None
+    return TaskReport(status="unavailable", problem=problem, retry_after=wait, stop=stop)
+
+
+def _task_of(data: Any) -> Mapping[str, Any] | None:
+    """The task object: ``data`` as documented, in a list of one, or the whole reply; it is one if it has a status."""
+    if not isinstance(data, dict):
+        return None
+    inner = data.get("data")
+    if isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    for candidate in (inner, data):
+        if isinstance(candidate, dict) and isinstance(candidate.get("status"), str):
+            return candidate
+    return None
+
+
+def _read_task(task: Mapping[str, Any], headers: Mapping[str, str]) -> TaskReport:
+    word = task["status"].strip().lower()
+    status: TaskStatus = "completed" if word in DONE else "failed" if word in DEAD else "running"
+    result = task.get("result")
+    return TaskReport(
+        status=status,
+        images=tuple(_images(result)) if status == "completed" else (),
+        cost_usd=_cost(task),
+        problem=_problem(task, word) if status == "failed" else None,
+        estimated_time=_seconds(task.get("estimated_time")),
+        created=_moment(task.get("created")),
+        completed=_moment(task.get("completed")),
+        retry_after=retry_after(headers) if status == "running" else None,
+    )
+
+
+def _images(result: Any) -> list[Image]:
+    """Flattened: ``url`` is a list or a string, several images share an object or have one each."""
+    listed = result.get("images") if isinstance(result, dict) else result
+    items = listed if isinstance(listed, list) else [listed]
+    seen: set[str] = set()
+    order: list[Image] = []
+    for item in items:
+        item = {"url": item} if isinstance(item, str) else item
+        if not isinstance(item, dict):
+            continue
+        given = item.get("url")
+        links = [link for link in (given if isinstance(given, list) else [given]) if isinstance(link, str) and link]
+        for link in links:
+            if link not in seen:
+                seen.add(link)
+                order.append(Image(url=link, expires_at=_moment(item.get("expires_at"))))
+        if not links and item.get("error"):
+            order.append(Image(error=_words(item["error"])))
+    return order
+
+
+def _problem(task: Mapping[str, Any], word: str) -> Problem:
+    error = task.get("error")
+    inner = error if isinstance(error, dict) else {}
+    code = inner.get("code")
+    if code in (None, "") or isinstance(code, bool | dict | list):
+        code = inner.get("type") or word
+    message = _words(error) or _words(task.get("fail_reason")) or _words(task.get("message"))
+    return Problem(status=None, code=one_line(str(code)), message=message)
+
+
+def _words(error: Any) -> str:
+    """A message out of an error object or a plain string."""
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("code") or error.get("type") or "no reason given"
+    return one_line(str(error)) if error else ""
+
+
+def _cost(task: Mapping[str, Any]) -> Decimal | None:
+    cost = _decimal(task.get("cost"))
+    if cost is not None:
+        return cost
+    credit = _decimal(task.get("credits_cost"))
+    return None if credit is None else credit / 10
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or not 0 <= number < _MOST_USD or len(number.as_tuple().digits) > 30:
+        return None
+    return number
+
+
+def _seconds(value: Any) -> float | None:
+    number = _decimal(value)
+    return None if number is None else float(number)
+
+
+def _moment(value: Any) -> int | None:
+    """Unix seconds; milliseconds, which other calls of the vendor give, are recognised by their size."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,16}", value, re.ASCII):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    if isinstance(value, Decimal) and not (value.is_finite() and 0 < value < 10**17):
+        return None
+    moment = int(value)
+    if moment > 10**11:
+        moment //= 1000
+    return moment if 0 < moment < 10**11 else None
