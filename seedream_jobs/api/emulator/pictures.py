@@ -1,0 +1,175 @@
+"""Makes the images of a task: real JPEG and PNG of exact pixels, with the prompt drawn on them.
+
+A background is made once for each size and mood and then copied; text is drawn for each image. A ``Painter`` belongs
+to one worker thread: it is never called on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from hashlib import sha256
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+from seedream_jobs.api.emulator.scenery import MOODS, scenery
+
+_BACKGROUND_BYTES = 192 << 20
+_INK = (255, 255, 255)
+_SHADOW = (12, 14, 22)
+_PLAINER = str.maketrans({"–": "-", "—": "-", "×": "x"})
+"""The typographer's signs that the font lacks, as the typewriter writes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What is to be seen on an image.
+
+    :param text: the prompt
+    :param instead: shown where the font has no glyphs for the prompt: the task's id
+    :param footer: one line of parameters
+    :param references: how many reference images there were
+    :param watermark: whether to draw the service's mark
+    """
+
+    width: int
+    height: int
+    format: str
+    text: str
+    instead: str
+    footer: str
+    references: int
+    watermark: bool
+
+
+class Painter:
+    """Draws pictures, keeping the backgrounds it made."""
+
+    def __init__(self) -> None:
+        self._backgrounds: OrderedDict[tuple[int, int, int], Image.Image] = OrderedDict()
+        self._kept = 0
+
+    def paint(self, picture: Picture) -> bytes:
+        """The encoded image; the same bytes for the same picture."""
+        mood = sha256(picture.text.encode()).digest()[0] % MOODS
+        image = self._background(picture.width, picture.height, mood).copy()
+        draw = ImageDraw.Draw(image)
+        short = min(image.size)
+        margin = short // 18
+        footer_font = _font(max(short // 48, 9))
+        bottom = picture.height - margin
+        text = picture.text.translate(_PLAINER)
+        text = text if drawable(text) else picture.instead
+        _write(draw, (margin, bottom), picture.footer, footer_font, anchor="lb")
+        room = (picture.width - 2 * margin, int(picture.height * 0.46))
+        font, lines = _fit(" ".join(text.split()), room, short)
+        block = "\n".join(lines)
+        _write(draw, (margin, bottom - footer_font.size * 2), block, font, anchor="ld")
+        if picture.references:
+            _references(draw, picture.references, margin, short)
+        if picture.watermark:
+            _write(draw, (picture.width - margin, margin), "AI generated", _font(max(short // 28, 10)), anchor="rt")
+        return encode(image, picture.format)
+
+    def _background(self, width: int, height: int, mood: int) -> Image.Image:
+        key = (width, height, mood)
+        found = self._backgrounds.get(key)
+        if found is None:
+            found = scenery(width, height, mood)
+            self._backgrounds[key] = found
+            self._kept += width * height * 3
+            while self._kept > _BACKGROUND_BYTES and len(self._backgrounds) > 1:
+                (old_width, old_height, _), _ = self._backgrounds.popitem(last=False)
+                self._kept -= old_width * old_height * 3
+        self._backgrounds.move_to_end(key)
+        return found
+
+
+def encode(image: Image.Image, form: str) -> bytes:
+    """The image as ``jpeg`` or ``png``, quickly rather than small."""
+    target = BytesIO()
+    if form == "png":
+        image.save(target, "PNG", compress_level=1)
+    else:
+        image.save(target, "JPEG", quality=84)
+    return target.getvalue()
+
+
+def plain(width: int, height: int, form: str) -> bytes:
+    """An image without text, to be made unique by a chunk of its own."""
+    return encode(scenery(width, height, 0), form)
+
+
+def drawable(text: str) -> bool:
+    """Whether the bundled font has a glyph for every character of the text."""
+    return all(map(_has_glyph, set(text) - {"\n", "\t", "\r", " "}))
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(character: str) -> bool:
+    return bytes(_font(24).getmask(character)) != _missing_glyph()
+
+
+@cache
+def _missing_glyph() -> bytes:
+    return bytes(_font(24).getmask("\U0010ffff"))
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, font: ImageFont.FreeTypeFont, *, anchor: str
+) -> None:
+    """Text in white over its own soft shadow, readable on any mood."""
+    away = max(font.size / 18, 1)
+    spacing = font.size * 0.28
+    draw.text((place[0] + away, place[1] + away), text, _SHADOW, font, anchor, spacing)
+    draw.text(place, text, _INK, font, anchor, spacing)
+
+
+def _fit(text: str, room: tuple[int, int], short: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
+    """The largest font at which the text fits into ``room``, and its lines; the longest texts are cut."""
+    size, smallest = short / 13, max(short / 56, 8)
+    while True:
+        font = _font(int(size))
+        lines = _wrap(text, font, room[0])
+        most = max(int(room[1] / (font.size * 1.45)), 1)
+        if len(lines) <= most:
+            return font, lines
+        if size <= smallest:
+            return font, [*lines[: most - 1], lines[most - 1][:-3] + "..."]
+        size *= 0.85
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines, line = [], ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if font.getlength(longer) <= width:
+            line = longer
+            continue
+        if line:
+            lines.append(line)
+        while font.getlength(word) > width:  # a word longer than a line is broken
+            cut = max(int(len(word) * width / font.getlength(word)), 1)
+            lines.append(word[:cut])
+            word = word[cut:]
+        line = word
+    return [*lines, line]
+
+
+def _references(draw: ImageDraw.ImageDraw, count: int, margin: int, short: int) -> None:
+    """A small frame per reference image, in the upper left corner."""
+    side, gap = short // 14, short // 60
+    for number in range(count):
+        left = margin + number * (side + gap)
+        box = (left, margin, left + side, margin + side)
+        draw.rounded_rectangle(box, radius=side // 6, outline=_INK, width=max(side // 14, 2))
+        _write(draw, (left + side / 2, margin + side / 2), f"R{number + 1}", _font(max(side // 3, 8)), anchor="mm")

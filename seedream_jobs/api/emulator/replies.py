@@ -1,0 +1,143 @@
+"""The bodies of the service's replies: errors with its Chinese messages, both shapes of an accepted task, the tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from typing import Any
+
+RESPONSE_VERSION = "2026-07-27"
+"""The value of X-APIMart-Response-Version that selects the other shape of the reply to a submit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A reply to be sent; ``content_type`` None sends no such header."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str | None = "application/json; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def marked(self, request_id: str) -> Reply:
+        """The reply with the service's handle for a support ticket."""
+        return replace(self, headers={**self.headers, "X-Oneapi-Request-Id": request_id})
+
+
+def json_reply(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply whose body is ``content`` as JSON."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return Reply(status=status, body=body, headers=headers or {})
+
+
+_KINDS: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "请求参数无效"),
+    401: ("authentication_error", "身份验证失败，请检查您的API密钥"),
+    402: ("payment_required", "账户余额不足，请充值后再试"),
+    403: ("permission_error", "访问被禁止，您没有权限访问此资源"),
+    404: ("invalid_request_error", "请求的资源不存在"),
+    405: ("invalid_request_error", "请求方法不被允许"),
+    408: ("invalid_request_error", "请求超时"),
+    409: ("idempotency_error", "幂等键冲突"),
+    413: ("invalid_request_error", "请求体过大"),
+    429: ("rate_limit_error", "请求过于频繁，请稍后再试"),
+    500: ("server_error", "服务器内部错误，请稍后重试"),
+    502: ("bad_gateway", "网关错误，服务器暂时不可用"),
+    503: ("service_unavailable", "服务暂时不可用，请稍后重试"),
+    504: ("gateway_timeout", "网关超时，请稍后重试"),
+}
+
+
+def error(
+    status: int,
+    detail: str | None = None,
+    *,
+    code: int | str | None = None,
+    message: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """The error reply of this HTTP status.
+
+    :param detail: what exactly is wrong, appended to the status's own message
+    :param code: ``error.code`` where it is not the status
+    :param message: in place of the status's own message
+    """
+    kind, usual = _KINDS[status]
+    message = message or (f"{usual}：{detail}" if detail else usual)
+    content = {"error": {"code": status if code is None else code, "message": message, "type": kind}}
+    return json_reply(content, status=status, headers=headers)
+
+
+GATEWAY_PAGE = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
+    b"</body>\r\n</html>\r\n"
+)
+
+
+def refusal(fault: str, *, now: float) -> Reply:
+    """The reply of a fault that refuses before anything is charged (the ``submit`` faults and their ``poll-`` twins).
+
+    :param now: Unix seconds, for a Retry-After that is a date
+    """
+    if fault.isdigit():
+        return error(int(fault))
+    match fault:
+        case "429-retry-after":
+            return error(429, headers={"Retry-After": "1"})
+        case "429-retry-date":
+            return error(429, headers={"Retry-After": formatdate(now + 1, usegmt=True)})
+        case "build-request-failed":
+            return error(500, message="build_request_failed: invalid parameter: size")
+        case "moderation":
+            return error(500, message="build_request_failed: 提示词包含不允许的内容，请修改后重试")
+        case "get-channel-failed":
+            return error(400, code="get_channel_failed", message="获取渠道失败，请稍后重试")
+        case "html-gateway":
+            return Reply(status=502, body=GATEWAY_PAGE, content_type="text/html")
+        case "empty-reply":
+            return Reply(status=502, content_type=None)
+        case "error-in-200":
+            return json_reply({"code": 500, "data": []})
+        case "success-false":
+            return json_reply({"success": False, "message": "请求失败，请稍后重试"})
+        case "code-string":
+            return error(400, code="400")
+        case "code-empty":
+            return error(400, code="")
+        case "redirect":
+            return Reply(status=307, content_type=None, headers={"Location": "/elsewhere/v1/images/generations"})
+        case "idempotency-in-progress":
+            return idempotency_in_progress()
+        case "idempotency-indeterminate":
+            return error(409, code="idempotency_result_indeterminate", message="原请求的结果无法确定")
+        case "idempotency-unavailable":
+            return error(503, code="idempotency_unavailable", message="幂等服务暂时不可用，请稍后重试")
+        case _:
+            raise AssertionError(f"no reply for the fault {fault}")
+
+
+def idempotency_in_progress() -> Reply:
+    """The first POST with this key has not been answered yet."""
+    headers = {"Retry-After": "1"}
+    return error(409, code="idempotency_in_progress", message="使用相同幂等键的请求正在处理中", headers=headers)
+
+
+def idempotency_key_reused() -> Reply:
+    """The key came before, with another body."""
+    return error(409, code="idempotency_key_reused", message="幂等键已被用于不同的请求")
+
+
+def submitted(task: str, *, other_shape: bool, replayed: bool = False) -> Reply:
+    """An accepted task: a list with its id, or (HTTP 202) one object of the newer response version."""
+    headers = {"Idempotency-Replayed": "true"} if replayed else None
+    if other_shape:
+        data: Any = {"id": task, "object": "generation.task", "status": "submitted"}
+        return json_reply({"code": 200, "data": data}, status=202, headers=headers)
+    return json_reply({"code": 200, "data": [{"status": "submitted", "task_id": task}]}, headers=headers)
+
+
+def task_gone() -> Reply:
+    """No such task, or one that was forgotten after its days."""
+    return error(400, message="任务不存在或已过期 (task does not exist or has expired)")

@@ -1,0 +1,97 @@
+"""``POST /v1/uploads/images``: one file of a multipart body, kept for 72 hours."""
+
+from __future__ import annotations
+
+import re
+from email import policy
+from email.parser import BytesParser
+from hashlib import sha256
+from pathlib import Path
+
+from starlette.requests import Request
+
+from seedream_jobs.api.emulator import replies
+from seedream_jobs.api.emulator.replies import Reply
+from seedream_jobs.api.emulator.service import Service
+
+LIMIT = 20 << 20
+"""Bytes that an uploaded image may have."""
+
+LIFE = 72 * 3600
+"""Seconds for which an uploaded image can be fetched."""
+
+_ENVELOPE = 64 << 10
+_KINDS = (
+    (re.compile(rb"\xff\xd8\xff"), "jpeg", "image/jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
+    (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
+)
+_NAME = re.compile(r"[0-9a-f]{64}\.(?:jpeg|png|webp|gif)")
+
+
+async def upload(service: Service, request: Request, *, base: str) -> Reply:
+    """Keep the file of field ``file`` and say where it can be fetched.
+
+    :param base: the URL below which the emulator serves files
+    """
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > LIMIT + _ENVELOPE:
+            return replies.error(413)
+    found = _file(request.headers.get("content-type", ""), bytes(body))
+    if found is None:
+        return replies.error(400, "缺少 multipart 字段 file")
+    filename, data = found
+    if len(data) > LIMIT:
+        return replies.error(413)
+    kind = next((kind for kind in _KINDS if kind[0].match(data)), None)
+    if kind is None:
+        return replies.error(400, "只支持 JPEG、PNG、WebP、GIF 图片")
+    name = f"{sha256(data).hexdigest()}.{kind[1]}"
+    folder = service.settings.state / "uploads"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(data)
+    return replies.json_reply(
+        {
+            "url": f"{base}/files/uploads/{name}",
+            "filename": filename,
+            "content_type": kind[2],
+            "bytes": len(data),
+            "created_at": int(service.clock()),
+        }
+    )
+
+
+def uploaded(state: Path, url: str) -> bytes | None:
+    """The bytes of an image that was uploaded here, by its URL; None for any other URL."""
+    head, _, name = url.rpartition("/")
+    if not head.endswith("/files/uploads") or not _NAME.fullmatch(name):
+        return None
+    path = state / "uploads" / name
+    return path.read_bytes() if path.exists() else None
+
+
+def serve_upload(service: Service, name: str) -> Reply:
+    """The uploaded file itself."""
+    path = service.settings.state / "uploads" / name
+    if not _NAME.fullmatch(name) or not path.exists():
+        return replies.error(404)
+    if service.clock() >= path.stat().st_mtime + LIFE:
+        return replies.error(403)
+    kind = next(kind for kind in _KINDS if kind[1] == path.suffix[1:])
+    return Reply(body=path.read_bytes(), content_type=kind[2])
+
+
+def _file(content_type: str, body: bytes) -> tuple[str, bytes] | None:
+    """Name and bytes of the field ``file``; a multipart body is a MIME message without its head."""
+    if not content_type.lower().startswith("multipart/form-data"):
+        return None
+    head = b"Content-Type: " + content_type.encode("latin-1") + b"\r\nMIME-Version: 1.0\r\n\r\n"
+    message = BytesParser(policy=policy.HTTP).parsebytes(head + body)
+    for part in message.iter_parts() if message.is_multipart() else ():
+        if part.get_param("name", header="content-disposition") == "file":
+            data = part.get_payload(decode=True)
+            return (part.get_filename() or "image", data) if isinstance(data, bytes) else None
+    return None
