@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+FORM = "v1"
+
+FORM_V1_DEFAULTS: Mapping[str, Any] = {
+    "size": "1:1",
+    "resolution": "2K",
+    "n": 1,
+    "output_format": "jpeg",
+    "sequential_image_generation": "disabled",
+    "watermark": False,
+}
+"""The defaults that form v1 of a request's identity fills in. Frozen: a later default of the service must never change
+a key and so buy anything again. Golden keys in the tests hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """A reference image from the campaign's own files.
 
-    :param path: POSIX, relative to the campaign's root
+    :param path: POSIX, relative to the campaign's root; or the data URI that the job file holds
     :param sha256: hex digest of its bytes
     :param format: ``jpeg`` or ``png``, by content
     """
@@ -32,7 +47,7 @@ class Request:
     :param address: for people, such as ``garden/subject=a-heron,size=16-9#1``; may change freely
     :param payload: what the user set, plus ``model``; a local reference stands as ``sha256:<hex>``
     :param references: the local references by their ``sha256:<hex>``
-    :param cell: axis name to the label of its value
+    :param cell: name of the axis to the label of its value
     :param max_images: the most images the service can deliver and charge
     :param output: the images' path without extension, POSIX, relative to the job file's folder
     """
@@ -45,3 +60,57 @@ class Request:
     repeat: int
     max_images: int
     output: str
+
+
+def max_images(payload: Mapping[str, Any]) -> int:
+    """The most images that a payload can be charged for.
+
+    ``max(n, max_images)`` where ``max_images`` is given; else ``n`` when ``n > 1``; else, with ``auto``, 15 less the
+    references (the contract's sum); else 1.
+    """
+    n = int(payload.get("n", 1))
+    options = payload.get("sequential_image_generation_options") or {}
+    if options.get("max_images") is not None:
+        return max(n, int(options["max_images"]))
+    if n > 1:
+        return n
+    if payload.get("sequential_image_generation") == "auto":
+        return 15 - len(payload.get("image_urls", ()))
+    return 1
+
+
+def canonical_payload(payload: Mapping[str, Any], model_id: str) -> dict[str, Any]:
+    """A payload in form v1: defaults filled in, the model's canonical id, ``n > 1`` as ``auto``, empty lists absent."""
+    form = {**FORM_V1_DEFAULTS, **payload, "model": model_id}
+    if form["n"] > 1:
+        form["sequential_image_generation"] = "auto"
+    for name in ("image_urls", "sequential_image_generation_options"):
+        if not form.get(name):
+            form.pop(name, None)
+    return form
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, no white space, everything beyond ASCII escaped: the same bytes everywhere."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def identity(payload: Mapping[str, Any], model_id: str, repeat: int) -> bytes:
+    """The bytes whose sha256 is the request's key."""
+    return canonical_json({"payload": canonical_payload(payload, model_id), "repeat": repeat})
+
+
+def key_of(payload: Mapping[str, Any], model_id: str, repeat: int) -> str:
+    """The request's key, ``v1:`` and 64 hex digits.
+
+    :param payload: with local references as ``sha256:<hex>``, whichever way they will be sent
+    :param repeat: counted from 1
+    """
+    return f"{FORM}:{hashlib.sha256(identity(payload, model_id, repeat)).hexdigest()}"
+
+
+def wire_body(payload: Mapping[str, Any], urls: Mapping[str, str]) -> bytes:
+    """The POST's body: the payload with each local reference replaced by what ``urls`` says it is sent as."""
+    if "image_urls" in payload:
+        payload = {**payload, "image_urls": [urls.get(url, url) for url in payload["image_urls"]]}
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")

@@ -1,0 +1,244 @@
+"""The combinations of a job: product, exclude, where, sample, include, in that order; counted exactly, streamed.
+
+A combination is a *choice*: for each axis the index of its value, the first axis varying slowest. Nothing here holds
+more than the axes: filters prune the tree of choices as early as their axes are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, product
+from math import prod
+from typing import Any, NamedTuple
+
+from seedream_jobs.job.spec import Include, JobSpec, Pattern, Sample
+from seedream_jobs.job.template import TemplateProblem
+
+MAX_RAW = 10_000_000
+"""The most raw combinations (before exclude, where and sample) that are expanded at all."""
+
+Choice = tuple[int, ...]
+
+
+class Cell(NamedTuple):
+    """One combination: a choice of axis values (None for one that an include stands for), and the includes in it."""
+
+    choice: Choice | None
+    includes: tuple[int, ...]
+
+
+class Matrix:
+    """The combinations of one job."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+        self.sizes = tuple(len(axis.values) for axis in spec.axes)
+        self.raw = prod(self.sizes)
+        self._where_axes = frozenset(
+            place[0] for name in (spec.where.names if spec.where else ()) if (place := spec.axis_of(name))
+        )
+        self._filtered = self._where_axes | {axis for pattern in spec.exclude for axis, _ in pattern.fits}
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def choice_of(self, number: int) -> Choice:
+        """The ``number``-th raw combination, counted from 0 (mixed radix, first axis slowest)."""
+        choice: list[int] = []
+        for size in reversed(self.sizes):
+            number, index = divmod(number, size)
+            choice.append(index)
+        return tuple(reversed(choice))
+
+    def bindings(self, cell: Cell) -> dict[str, Any]:
+        """What templates see for a cell."""
+        context = dict(self.spec.vars)
+        if cell.choice is not None:
+            for axis, index in zip(self.spec.axes, cell.choice, strict=True):
+                context.update(zip(axis.names, axis.values[index].bindings, strict=True))
+        for number in cell.includes:
+            context.update(self.spec.include[number].bindings)
+        return context
+
+    def labels(self, cell: Cell) -> dict[str, Any]:
+        """What a cell's values are called, by the name of the axis."""
+        labels: dict[str, Any] = {}
+        if cell.choice is not None:
+            for axis, index in zip(self.spec.axes, cell.choice, strict=True):
+                labels.update(zip(axis.names, axis.values[index].labels, strict=True))
+        for number in cell.includes:
+            labels.update(self.spec.include[number].labels)
+        return labels
+
+    # -- the stream ----------------------------------------------------------------------------------------------------
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, in order.
+
+        :raises TemplateProblem: where ``where`` compares unlike things
+        """
+        decorating = [(number, item.fits) for number, item in enumerate(self.spec.include) if item.fits is not None]
+        used: set[int] = set()
+        for choice in self.chosen():
+            if decorating:
+                found = tuple(number for number, fits in decorating if all(choice[axis] in fit for axis, fit in fits))
+                used.update(found)
+                yield Cell(choice, found)
+            else:
+                yield Cell(choice, ())
+        for number in range(len(self.spec.include)):
+            if number not in used:
+                yield Cell(None, (number,))
+
+    def chosen(self) -> Iterator[Choice]:
+        """The choices that exclude and where leave and the sample takes."""
+        sample = self.spec.sample
+        if not self.spec.axes and self.spec.include:
+            return iter(())  # as in GitHub Actions: without axes each include stands for itself
+        if sample is None:
+            return self.survivors()
+        return iter(_pairwise(self, sample) if sample.strategy == "pairwise" else _random(self, sample))
+
+    def survivors(self, axes: Iterable[int] | None = None) -> Iterator[Choice]:
+        """The choices that pass exclude and where.
+
+        :param axes: only these axes vary (they must hold every filtered one); the others stay at 0
+        """
+        varied = set(range(len(self.sizes)) if axes is None else axes)
+        ranges = [range(size) if index in varied else range(1) for index, size in enumerate(self.sizes)]
+        if not self._filtered:
+            return product(*ranges)
+        depth = max(self._filtered) + 1
+        inner = ranges[depth:]
+        if not inner:
+            return self._prune(ranges, depth)
+        return (head + tail for head in self._prune(ranges, depth) for tail in product(*inner))
+
+    def _prune(self, ranges: Sequence[range], depth: int) -> Iterator[Choice]:
+        """The first ``depth`` axes of each surviving choice, found by walking the tree of choices."""
+        excluded = [dict(pattern.fits) for pattern in self.spec.exclude]
+        last = [max(pattern, default=-1) for pattern in excluded]
+        where = self.spec.where
+        where_at = max(self._where_axes, default=-1)
+
+        def walk(level: int, choice: Choice, alive: list[int]) -> Iterator[Choice]:
+            for index in ranges[level]:
+                hit = [number for number in alive if index in excluded[number].get(level, (index,))]
+                if any(last[number] <= level for number in hit):
+                    continue
+                grown = (*choice, index)
+                if level == where_at and where is not None and not self._passes(grown):
+                    continue
+                if level + 1 == depth:
+                    yield grown
+                else:
+                    yield from walk(level + 1, grown, hit)
+
+        return walk(0, (), [number for number in range(len(excluded)) if excluded[number]])
+
+    def _passes(self, choice: Choice) -> bool:
+        context = dict(self.spec.vars)
+        for axis, index in zip(self.spec.axes, choice, strict=False):
+            context.update(zip(axis.names, axis.values[index].bindings, strict=True))
+        assert self.spec.where is not None
+        try:
+            return self.spec.where(context)
+        except TemplateProblem as problem:
+            names = [f"{name}={label}" for name, label in self.labels_of(choice).items() if name in self._where_names]
+            raise TemplateProblem(
+                f"{problem.message} (at {', '.join(names)})", line=problem.line, word=problem.word, hint=problem.hint
+            ) from None
+
+    @property
+    def _where_names(self) -> frozenset[str]:
+        return self.spec.where.names if self.spec.where else frozenset()
+
+    def labels_of(self, choice: Choice) -> dict[str, Any]:
+        """The labels of the first axes of a choice."""
+        found: dict[str, Any] = {}
+        for axis, index in zip(self.spec.axes, choice, strict=False):
+            found.update(zip(axis.names, axis.values[index].labels, strict=True))
+        return found
+
+    # -- counting ------------------------------------------------------------------------------------------------------
+
+    def groups(self, axes: Iterable[int]) -> Iterator[tuple[Choice, int]]:
+        """The surviving choices over ``axes`` and the filtered ones, each with how many combinations share it."""
+        varied = self._filtered | set(axes)
+        share = prod(size for index, size in enumerate(self.sizes) if index not in varied)
+        for choice in self.survivors(varied):
+            yield choice, share
+
+    def surviving(self) -> int:
+        """How many combinations exclude and where leave: exact, without visiting those that no filter tells apart."""
+        return sum(share for _, share in self.groups(()))
+
+    def excluded_by(self, pattern: Pattern) -> int:
+        """How many raw combinations a pattern matches."""
+        fits = dict(pattern.fits)
+        return prod(len(fits[index]) if index in fits else size for index, size in enumerate(self.sizes))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
+    """A combination's rank: sha256 over the seed and its values, so that it moves only when they change."""
+    values = [
+        [_canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
+        for axis in matrix.spec.axes
+    ]
+    prefix = str(seed)
+
+    def rank(choice: Choice) -> bytes:
+        parts = sorted(column[index] for column, index in zip(values, choice, strict=True))
+        return hashlib.sha256("\n".join((prefix, *parts)).encode()).digest()
+
+    return rank
+
+
+def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
+    rank = _ranker(matrix, sample.seed)
+    size = sample.size if sample.size is not None else matrix.raw
+    return sorted(heapq.nsmallest(size, matrix.survivors(), key=rank))
+
+
+def _pairwise(matrix: Matrix, sample: Sample) -> list[Choice]:
+    """A greedy cover: every pair of values that some combination has is in one that is taken.
+
+    Rounds take the combinations that cover at least so many new pairs, from the most that are possible down to one;
+    within a round the rank decides, so that the seed does.
+    """
+    rank = _ranker(matrix, sample.seed)
+    ordered = sorted(matrix.survivors(), key=rank)
+    columns = list(combinations(range(len(matrix.sizes)), 2))
+    covered: set[tuple[int, int, int, int]] = set()
+    taken: list[Choice] = []
+    for wanted in range(len(columns), 0, -1):
+        rest: list[Choice] = []
+        for choice in ordered:
+            fresh = [pair for a, b in columns if (pair := (a, choice[a], b, choice[b])) not in covered]
+            if len(fresh) >= wanted:
+                covered.update(fresh)
+                taken.append(choice)
+            elif fresh:
+                rest.append(choice)
+        ordered = rest
+    if not columns:
+        taken = ordered
+    return sorted(taken if sample.size is None else taken[: sample.size])
+
+
+def include_matches(item: Include, choice: Choice) -> bool:
+    """Whether an include decorates a choice."""
+    return item.fits is not None and all(choice[axis] in fit for axis, fit in item.fits)
+
+
+def select(pattern: Mapping[str, Any], labels: Mapping[str, Any], bindings: Mapping[str, Any]) -> bool:
+    """Whether a cell fits a partial match such as ``{style: ink}``."""
+    from seedream_jobs.job.axis import matches
+
+    return all(name in labels and matches(wanted, bindings[name], labels[name]) for name, wanted in pattern.items())

@@ -1,0 +1,186 @@
+"""Reference images from the campaign's folder: confined to it, and checked by their content, not by their name."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from seedream_jobs.expand.request import Reference
+from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.profile import ReferenceLimits
+
+_DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
+
+
+class ReferenceProblem(Exception):
+    """A reference image the service would refuse; ``hint`` is the next step."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What an image's first bytes say: format, and width and height in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
+def is_remote(url: str) -> bool:
+    """Whether the service fetches the image itself."""
+    return url.startswith(("http://", "https://"))
+
+
+def read_header(data: bytes) -> Header | None:
+    """Format and pixels of a JPEG or PNG; None for anything else. Reads markers and chunks, decodes nothing."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        return Header(format="png", width=width, height=height)
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg_header(data)
+    return None
+
+
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0–SOF15 without DHT, JPG and DAC
+
+
+def _jpeg_header(data: bytes) -> Header | None:
+    at = 2
+    while at + 9 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in _FRAME_MARKERS:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return Header(format="jpeg", width=width, height=height)
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # no length follows
+            at += 2
+        else:
+            at += 2 + int(struct.unpack(">H", data[at + 2 : at + 4])[0])
+    return None
+
+
+class References:
+    """Reads and checks local references, each file once."""
+
+    def __init__(self, files: Files, folder: PurePosixPath, limits: ReferenceLimits) -> None:
+        self._files, self._folder, self._limits = files, folder, limits
+        self._known: dict[str, Reference | ReferenceProblem] = {}
+
+    def look(self, url: str) -> Reference:
+        """The reference that a path or a data URI names.
+
+        :raises ReferenceProblem: where the service would refuse it
+        """
+        found = self._known.get(url)
+        if found is None:
+            try:
+                found = self._inspect(url)
+            except ReferenceProblem as problem:
+                found = problem
+            self._known[url] = found
+        if isinstance(found, ReferenceProblem):
+            raise found
+        return found
+
+    def _inspect(self, url: str) -> Reference:
+        if url.startswith("data:"):
+            data, shown = _inline(url), "the data URI"
+            path = url
+        else:
+            data, path = self._read(url)
+            shown = repr(url)
+        return self._checked(data, path, shown)
+
+    def _read(self, url: str) -> tuple[bytes, str]:
+        try:
+            path = within(self._folder, url)
+            data = self._files.read(path, limit=self._limits.max_bytes + 1)
+        except OutsideRoot:
+            raise ReferenceProblem(
+                f"the reference {url!r} is outside the campaign's folder", hint="move the image into it"
+            ) from None
+        except FileNotFoundError:
+            raise ReferenceProblem(
+                f"there is no reference image {url!r}", hint="the path is relative to the job file"
+            ) from None
+        except IsADirectoryError:
+            raise ReferenceProblem(f"the reference {url!r} is a folder", hint="name an image in it") from None
+        except OSError as error:
+            raise ReferenceProblem(f"the reference {url!r} can't be read: {error.strerror}") from None
+        return data, str(path)
+
+    def _checked(self, data: bytes, path: str, shown: str) -> Reference:
+        limits = self._limits
+        if data.startswith(b"version https://git-lfs.github.com/spec/"):
+            raise ReferenceProblem(f"{shown} is a Git LFS pointer, not an image", hint="git lfs pull")
+        if len(data) > limits.max_bytes:
+            raise ReferenceProblem(
+                f"{shown} is larger than {limits.max_bytes // 1024 // 1024} MB", hint="make it smaller"
+            )
+        header = read_header(data)
+        if header is None or header.format not in limits.formats:
+            raise ReferenceProblem(
+                f"{shown} is no JPEG or PNG image", hint="convert it; the name's ending does not count"
+            )
+        width, height = header.width, header.height
+        if min(width, height) <= limits.min_side_exclusive:
+            raise ReferenceProblem(
+                f"{shown} has {width}×{height} pixels: each side must exceed {limits.min_side_exclusive}"
+            )
+        if width * height > limits.max_pixels:
+            raise ReferenceProblem(
+                f"{shown} has {width}×{height} pixels: at most {limits.max_pixels:,} in all", hint="scale it down"
+            )
+        (low, low_of), (high, high_of) = limits.min_ratio, limits.max_ratio
+        if width * low_of < height * low or width * high_of > height * high:
+            raise ReferenceProblem(
+                f"{shown} has {width}×{height} pixels: width / height must be from {low}/{low_of} to {high}",
+                hint="crop it",
+            )
+        return Reference(
+            path=path,
+            sha256=hashlib.sha256(data).hexdigest(),
+            format=header.format,
+            bytes=len(data),
+            width=width,
+            height=height,
+        )
+
+
+def _inline(uri: str) -> bytes:
+    head = _DATA_URI.match(uri)
+    if head is None:
+        raise ReferenceProblem(
+            "a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,", hint="keep the whole prefix"
+        )
+    try:
+        return base64.b64decode(uri[head.end() :], validate=True)
+    except ValueError:
+        raise ReferenceProblem("the data URI is no valid base64") from None
+
+
+def data_uri(reference: Reference, files: Files) -> str:
+    """The reference as the service takes it.
+
+    :raises ReferenceProblem: if the file is no longer the one that was planned
+    """
+    if reference.path.startswith("data:"):
+        return reference.path
+    try:
+        data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
+    except (OSError, OutsideRoot) as error:
+        raise ReferenceProblem(f"the reference {reference.path!r} can't be read: {error}") from None
+    if hashlib.sha256(data).hexdigest() != reference.sha256:
+        raise ReferenceProblem(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
+    return f"data:image/{reference.format};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,99 @@
+"""Reads the axes of a matrix: lists, files, globs, ranges and zips, each value with its label and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, label_of
+from seedream_jobs.job.data import DataProblem, expand_glob, expand_range, read_rows
+from seedream_jobs.job.files import Files
+from seedream_jobs.job.source import Document
+
+
+class AxisReader:
+    """Turns what stands under an axis' name into its values; findings go to the list it was given."""
+
+    def __init__(self, document: Document, files: Files, folder: PurePosixPath, found: list[Diagnostic]) -> None:
+        self._document, self._files, self._folder, self._found = document, files, folder, found
+
+    def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
+        """The axis written under ``name``; none where it has findings, so that they are reported once."""
+        if name == "zip":
+            return self._zip(value, path, path)
+        if isinstance(value, Mapping) and "zip" in value:
+            return self._zip(value["zip"], path, (*path, "zip"))
+        column = self._column(name, value, path)
+        if column is None:
+            return ()
+        values = tuple(AxisValue(bindings=(bound,), labels=(label,), path=place) for bound, label, place in column)
+        return (Axis(names=(name,), values=values, path=path),)
+
+    def _column(self, name: str, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]] | None:
+        """(value, label, place) of each value of one name."""
+        try:
+            found = self._values(value, path)
+        except DataProblem as problem:
+            at = (*path, problem.at) if isinstance(value, Mapping) and problem.at in value else path
+            self._finding("axis-data", problem.message, at, hint=problem.hint)
+            return None
+        if not found:
+            self._finding("empty-axis", f"the axis {name!r} has no values", path, key=True)
+            return None
+        return found if self._labels_differ(name, found) else None
+
+    def _values(self, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]]:
+        if isinstance(value, list):
+            return [(item, label_of(item, index + 1), (*path, index)) for index, item in enumerate(value)]
+        if "from" in value:
+            rows = read_rows(value, self._files, self._folder)
+            return [(row.value, label_of(row.value, row.line), path) for row in rows]
+        if "glob" in value:
+            return [(item, item, path) for item in expand_glob(value["glob"], self._files, self._folder)]
+        return [(item, item, path) for item in expand_range(value["range"])]
+
+    def _labels_differ(self, name: str, found: list[tuple[Any, Any, DocumentPath]]) -> bool:
+        """Two mappings of one id could not be told apart by ``include``, ``exclude`` or an address."""
+        seen: dict[Any, Any] = {}
+        for value, label, path in found:
+            if isinstance(value, Mapping):
+                if isinstance(path[-1], int) and "id" not in value:
+                    self._finding(
+                        "missing-id", f"a mapping in the axis {name!r} has no id", path, hint="add id: a-short-name"
+                    )
+                    return False
+                if label in seen and seen[label] != value:
+                    self._finding("duplicate-id", f"the id {label!r} stands twice in the axis {name!r}", path)
+                    return False
+                seen[label] = value
+        return True
+
+    def _zip(self, columns: Mapping[str, Any], path: DocumentPath, inner: DocumentPath) -> Sequence[Axis]:
+        read = {name: self._column(name, value, (*inner, name)) for name, value in columns.items()}
+        found = {name: column for name, column in read.items() if column is not None}
+        if len(found) < len(read):
+            return ()
+        first = next(iter(found))
+        for name, column in found.items():
+            if len(column) != len(found[first]):
+                self._finding(
+                    "zip-lengths",
+                    f"a zip's lists differ in length: {first!r} has {len(found[first])}, {name!r} has {len(column)}",
+                    (*inner, name),
+                    key=True,
+                )
+                return ()
+        values = tuple(
+            AxisValue(
+                bindings=tuple(bound for bound, _, _ in row), labels=tuple(label for _, label, _ in row), path=row[0][2]
+            )
+            for row in zip(*found.values(), strict=True)
+        )
+        return (Axis(names=tuple(found), values=values, path=path),)
+
+    def _finding(
+        self, code: str, message: str, path: DocumentPath, *, key: bool = False, hint: str | None = None
+    ) -> None:
+        self._found.append(self._document.finding(code, message, path, key=key, hint=hint))

@@ -1,0 +1,65 @@
+"""Axes and their values, and how a pattern in ``include``, ``exclude`` or ``--select`` names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DocumentPath = tuple[str | int, ...]
+"""A place in the job file: the keys and indexes that lead to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisValue:
+    """One value of an axis: what templates see and what people call it, one of each per name of the axis."""
+
+    bindings: tuple[Any, ...]
+    labels: tuple[Any, ...]
+    path: DocumentPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """An axis of the matrix: one name, or the several names of a ``zip`` that move together."""
+
+    names: tuple[str, ...]
+    values: tuple[AxisValue, ...]
+    path: DocumentPath
+
+
+def label_of(value: Any, fallback: Any) -> Any:
+    """What a value is called: itself if it is a scalar, a mapping's ``id``, the file names of a list of paths."""
+    if isinstance(value, Mapping):
+        named = value.get("id")
+        return named if isinstance(named, str | int) and not isinstance(named, bool) else fallback
+    if isinstance(value, list):
+        if value and all(isinstance(item, str) for item in value):
+            return "+".join(item.rsplit("/", 1)[-1][:40] for item in value)
+        return fallback
+    return value
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality as YAML means it: ``1`` is ``1.0`` but neither ``'1'`` nor ``true``."""
+    if isinstance(left, bool) != isinstance(right, bool):
+        return False
+    return bool(left == right)
+
+
+def matches(pattern: Any, binding: Any, label: Any) -> bool:
+    """Whether a pattern names a value: by the value, by a mapping's id, or by some of a mapping's fields."""
+    if isinstance(pattern, Mapping):
+        return isinstance(binding, Mapping) and all(
+            key in binding and same(binding[key], wanted) for key, wanted in pattern.items()
+        )
+    if isinstance(binding, Mapping):
+        return same(pattern, label)
+    return same(pattern, binding)
+
+
+def spoken(label: Any) -> str:
+    """A label as text: ``true`` and ``null`` as YAML writes them."""
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    return "null" if label is None else str(label)
