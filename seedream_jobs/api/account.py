@@ -1,6 +1,7 @@
 """What the service's other calls say: balance, models, a model's schema, uploads. Pure readers, one error each.
 
-Their shapes were seen, not promised (docs/api.md): unknown fields are ignored, a missing one is an error with a name.
+Their shapes were seen, not promised (docs/outcomes.md): unknown fields are ignored, a missing one
+is an error with a name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads what the service says, leniently: JSON in any wrapping, an error inside, task ids. Pure, and never raises.
 
 The gateway has been seen to serve JSON as ``text/event-stream``, HTML, nothing at all, and HTTP 200 with an error
-inside; ``error.code`` may be a number, a string or empty (docs/api.md). A reader that insists on one shape loses paid
-task ids.
+inside; ``error.code`` may be a number, a string or empty (docs/outcomes.md). A reader that insists on one shape loses
+paid task ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seedream_jobs.ledger.state import Problem
 
 MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's stack trace
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-_TOKEN = re.compile(rb'"(task_[A-Za-z0-9_-]{1,123})"')
+_TOKEN = re.compile(rb'"(task_[A-Za-z0-9]{20,40})"')  # they have 26; "task_id" and "task_not_found" are words
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 

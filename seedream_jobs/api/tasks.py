@@ -1,4 +1,4 @@
-"""What a task reply means: status, images, cost, read leniently from every shape that was seen (docs/api.md). Pure."""
+"""What a task reply means: status, images, cost, read from every shape that was seen (docs/outcomes.md). Pure."""
 
 from __future__ import annotations
 

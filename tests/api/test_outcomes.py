@@ -1,0 +1,253 @@
+"""Table 1: every row that an observation can show, and the laws that hold for all observations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedream_jobs.api.outcome_table import TABLE, as_markdown
+from seedream_jobs.api.outcomes import Observation, Outcome, Sent, judge
+from seedream_jobs.errors import ExitCode
+
+DOCS = Path(__file__).parents[2] / "docs" / "outcomes.md"
+ID = "task_01K8ABCDEFGHJKMNPQRSTVWXYZ"
+ACCEPTED = {"code": 200, "data": [{"status": "submitted", "task_id": ID}]}
+
+
+def reply(status: int, body: object = b"", **headers: str) -> Observation:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Observation(sent=Sent.STARTED, status=status, headers=named, body=raw)
+
+
+def failure(kind: str, sent: Sent, **more: object) -> Observation:
+    return Observation(sent=sent, failure=kind, detail="words", **more)  # type: ignore[arg-type]
+
+
+def error(code: object, message: str = "消息", kind: str = "x_error") -> dict[str, object]:
+    return {"error": {"code": code, "message": message, "type": kind}}
+
+
+def says(outcome: Outcome) -> tuple[str, str | None, int | None]:
+    return outcome.verdict, outcome.doubt, None if outcome.stop is None else int(outcome.stop)
+
+
+CASES: dict[int, list[tuple[str, Observation, tuple[str, str | None, int | None]]]] = {
+    2: [("bad header", failure("refused-before-sending", Sent.NO), ("refused", None, 2))],
+    3: [(kind, failure(kind, Sent.NO), ("not_sent", None, None))
+        for kind in ("pool", "dns", "connect", "tls", "proxy")],
+    4: [("certificate", failure("certificate", Sent.NO), ("refused", None, 2))],
+    5: [
+        (kind, failure(kind, Sent.NO), ("not_sent", None, None))
+        for kind in ("read", "write", "protocol", "other", "cancelled", "never heard of")
+    ],
+    6: [
+        (f"{kind} {sent}", failure(kind, sent), ("in_doubt", "no response", None))
+        for sent in (Sent.STARTED, Sent.UNKNOWN)
+        for kind in ("pool", "dns", "connect", "tls", "certificate", "proxy", "refused-before-sending", "read", "write",
+                     "protocol", "other")
+    ]
+    + [("neither reply nor failure", Observation(sent=Sent.NO), ("in_doubt", "no response", None))],
+    7: [
+        (f"cancelled {sent}", failure("cancelled", sent), ("in_doubt", "interrupted", None))
+        for sent in (Sent.STARTED, Sent.UNKNOWN)
+    ],
+    8: [
+        ("list", reply(200, ACCEPTED), ("accepted", None, None)),
+        ("object", reply(202, {"code": 200, "data": {"id": ID, "status": "submitted"}}), ("accepted", None, None)),
+        ("odd id", reply(201, {"data": [{"task_id": "a-B_9"}]}), ("accepted", None, None)),
+        ("event stream", reply(200, b"data: " + json.dumps(ACCEPTED).encode() + b"\n\ndata: [DONE]\n\n"),
+         ("accepted", None, None)),
+        ("byte order mark", reply(200, b"\xef\xbb\xbf" + json.dumps(ACCEPTED).encode()), ("accepted", None, None)),
+        ("id beside an error", reply(200, {**ACCEPTED, **error(500)}), ("accepted", None, None)),
+    ],
+    9: [
+        ("empty", reply(200), ("in_doubt", "unreadable", None)),
+        ("html", reply(200, b"<html>ok</html>"), ("in_doubt", "unreadable", None)),
+        ("empty list", reply(200, {"code": 200, "data": []}), ("in_doubt", "unreadable", None)),
+        ("id with a slash", reply(200, {"data": [{"task_id": "../balance"}]}), ("in_doubt", "unreadable", None)),
+        ("id too long", reply(200, {"data": [{"task_id": "a" * 129}]}), ("in_doubt", "unreadable", None)),
+        ("number as id", reply(200, {"data": [{"task_id": 7}]}), ("in_doubt", "unreadable", None)),
+        ("id with a newline", reply(200, {"data": [{"task_id": "task_1\n"}]}), ("in_doubt", "unreadable", None)),
+        ("deep nesting", reply(200, b"[" * 100_000), ("in_doubt", "unreadable", None)),
+        ("latin-1", reply(200, '{"message":"é"}'.encode("latin-1")), ("in_doubt", "unreadable", None)),
+        ("endless number", reply(200, b'{"code":' + b"9" * 9000 + b"}"), ("in_doubt", "unreadable", None)),
+    ],
+    10: [
+        ("code 400", reply(200, {"code": 400, "message": "no"}), ("rejected", None, None)),
+        ("code 401", reply(200, error("401")), ("refused", None, 4)),
+        ("code 402", reply(200, error(402)), ("refused", None, 5)),
+        ("code 429", reply(200, error(429), retry_after="7"), ("not_sent", None, None)),
+        ("code 500", reply(200, {"code": 500, "data": []}), ("in_doubt", "server error", None)),
+        ("code 302", reply(200, error(302)), ("in_doubt", "server error", None)),
+        ("code 12345", reply(200, error(12345)), ("in_doubt", "server error", None)),
+        ("409 with a known word", reply(200, {"error": {"code": 409, "type": "idempotency_key_reused"}}),
+         ("in_doubt", "server error", None)),
+        ("code 500 and build_request_failed", reply(200, error(500, "build_request_failed: size")),
+         ("rejected", None, None)),
+        ("no code", reply(200, {"success": False, "message": "no"}), ("in_doubt", "unreadable", None)),
+        ("empty code", reply(200, error("")), ("in_doubt", "unreadable", None)),
+        ("text code", reply(200, error("oops")), ("in_doubt", "unreadable", None)),
+        ("plain string", reply(200, {"error": "boom"}), ("in_doubt", "unreadable", None)),
+        ("code 200 and success false", reply(200, {"code": 200, "success": False}), ("in_doubt", "unreadable", None)),
+    ],
+    11: [(str(status), reply(status, location="https://x.example/"), ("refused", None, 2))
+         for status in (300, 301, 302, 303, 304, 307, 308)],
+    12: [(str(status), reply(status, error(status)), ("rejected", None, None))
+         for status in (400, 404, 405, 413, 415, 422)]
+    + [("400 html", reply(400, b"<html>Bad Request</html>"), ("rejected", None, None))],
+    13: [
+        ("as code", reply(400, error("get_channel_failed")), ("not_sent", None, None)),
+        ("as type", reply(400, error(400, kind="get_channel_failed")), ("not_sent", None, None)),
+        ("told to wait", reply(400, error("get_channel_failed"), retry_after="901"), ("not_sent", None, 8)),
+    ],
+    14: [(str(status), reply(status, error(status)), ("refused", None, 4)) for status in (401, 403)],
+    15: [("402", reply(402, error(402)), ("refused", None, 5))],
+    16: [(str(status), reply(status, error(status)), ("in_doubt", "server error", None))
+         for status in (101, 408, 409, 418, 425, 451, 500, 501, 502, 503, 504, 520, 524, 599)]
+    + [("502 html", reply(502, b"<html>Bad Gateway</html>"), ("in_doubt", "server error", None))]
+    + [("500 with the word later", reply(500, error(500, "x invalid")), ("in_doubt", "server error", None))],
+    17: [
+        ("build", reply(500, error(500, "build_request_failed: moderation")), ("rejected", None, None)),
+        ("invalid", reply(500, error("", "invalid size")), ("rejected", None, None)),
+    ],
+    18: [
+        ("429", reply(429, error(429)), ("not_sent", None, None)),
+        ("429 html", reply(429, b"<html>slow down</html>"), ("not_sent", None, None)),
+        ("too long", reply(429, error(429), retry_after="901"), ("not_sent", None, 8)),
+        ("503", reply(503, error("idempotency_unavailable")), ("not_sent", None, None)),
+    ],
+    19: [("409", reply(409, error("idempotency_in_progress"), retry_after="3"), ("in_doubt", "pending", None))],
+    20: [
+        ("reused", reply(409, error("idempotency_key_reused")), ("rejected", None, 70)),
+        ("indeterminate", reply(409, error("idempotency_result_indeterminate")), ("in_doubt", "indeterminate", None)),
+    ],
+}  # fmt: skip
+
+BELONG_TO_THE_LEDGER = {1, 21}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.number))
+def test_each_row_of_the_table_is_what_judge_says(row) -> None:
+    """Each row has cases, each case lands in its row, and says nothing that the row does not allow."""
+    cases = CASES.get(row.number, [])
+    assert bool(cases) != (row.number in BELONG_TO_THE_LEDGER)
+    assert bool(row.verdicts) == bool(cases)
+    for name, seen, expected in cases:
+        outcome = judge(seen)
+        assert (outcome.row, *says(outcome)) == (row.number, *expected), name
+        assert outcome.verdict in row.verdicts, name
+    assert {expected[0] for _, _, expected in cases} == row.verdicts
+
+
+def test_the_table_has_21_rows_in_order() -> None:
+    """The number of a row is its place."""
+    assert [row.number for row in TABLE] == list(range(1, 22))
+
+
+def test_the_documentation_shows_the_table() -> None:
+    """docs/outcomes.md is drawn from the data; to redraw it, run this file as a program."""
+    assert drawn(DOCS.read_text("utf-8")) == DOCS.read_text("utf-8")
+
+
+def drawn(page: str) -> str:
+    begin, end = "<!-- table 1: drawn, do not edit -->\n", "<!-- end of table 1 -->"
+    head, _, rest = page.partition(begin)
+    return head + begin + "\n" + as_markdown() + "\n" + end + rest.partition(end)[2]
+
+
+def test_an_accepted_reply_gives_all_its_handles() -> None:
+    """The task id, the support ticket's handle, and whether the key was seen to replay."""
+    outcome = judge(reply(200, ACCEPTED, x_oneapi_request_id="2026abc", idempotency_replayed="true"))
+    assert (outcome.task_id, outcome.request_id, outcome.replayed) == (ID, "2026abc", True)
+    assert not judge(reply(200, ACCEPTED)).replayed
+
+
+def test_further_ids_are_named_not_lost() -> None:
+    """Two ids in one reply: the first is the task, the second is told."""
+    outcome = judge(reply(200, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}]}))
+    assert outcome.task_id == "task_1"
+    assert "task_2" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (f'{{"data":[{{"task_id":"{ID}"'.encode(), ID),
+        (f'{{"data":[{{"task_id":"{ID}'.encode(), None),
+        (f'"{ID}" and "{ID}"'.encode(), ID),
+        (f'"{ID}" and "{ID[:-1]}X"'.encode(), None),
+        (b'{"code":"task_not_found_or_expired_long_ago","task_id":""}', None),
+        (f'{{"code":500,"message":"lost","ref":"{ID}"}}'.encode(), ID),
+    ],
+)
+def test_only_one_complete_token_is_salvaged(body: bytes, expected: str | None) -> None:
+    """A cut-off id is no id, and of two nobody knows which."""
+    outcome = judge(reply(200, body))
+    assert (outcome.verdict, outcome.task_id) == ("in_doubt", expected)
+
+
+def test_a_reply_cut_off_in_the_body_is_in_doubt_and_keeps_its_token() -> None:
+    """The break decides; the id that had arrived is evidence for a GET."""
+    seen = Observation(sent=Sent.STARTED, status=200, body=f'{{"id":"{ID}",'.encode(), failure="protocol")
+    outcome = judge(seen)
+    assert (outcome.row, outcome.verdict, outcome.task_id) == (6, "in_doubt", ID)
+
+
+def test_foreign_words_are_fit_for_a_terminal() -> None:
+    """Escape sequences, line breaks and bidirectional marks never reach a terminal; Chinese does."""
+    outcome = judge(reply(400, error(400, "错误\x1b[31m\r\nnext\u202egnp")))
+    assert outcome.problem is not None
+    assert outcome.problem.message == "错误 [31m next gnp"
+
+
+def test_breakers_are_fed_by_rows_12_and_16_only() -> None:
+    """Ten alike refusals and three server errors stop a run; nothing else feeds them."""
+    fed = {
+        row: {judge(seen).counts_against for _, seen, _ in cases} - {None}
+        for row, cases in CASES.items()
+        if row not in (10,)
+    }
+    assert {row: kinds for row, kinds in fed.items() if kinds} == {12: {"refusal"}, 16: {"server"}}
+
+
+observations = st.builds(
+    Observation,
+    sent=st.sampled_from(Sent),
+    status=st.none() | st.integers(100, 599),
+    headers=st.dictionaries(st.sampled_from(["retry-after", "date", "location", "x-oneapi-request-id"]), st.text()),
+    body=st.binary() | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(
+            st.sampled_from(["code", "data", "error", "message", "success", "task_id", "id", "type"]), inner),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+    failure=st.none() | st.sampled_from(["connect", "read", "cancelled", "certificate", "?"]),
+)  # fmt: skip
+
+
+@given(observations)
+def test_judge_is_total_and_never_frees_what_was_sent_without_the_services_word(seen: Observation) -> None:
+    """Law: no exception; a failure frees only with evidence; accepted means an id of the pattern."""
+    outcome = judge(seen)
+    if seen.failure is not None and seen.sent is not Sent.NO:
+        assert outcome.verdict == "in_doubt"
+    if outcome.verdict == "accepted":
+        assert outcome.task_id
+        assert set(outcome.task_id) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+    if outcome.verdict == "in_doubt":
+        assert outcome.doubt is not None
+        assert outcome.stop is None
+    if outcome.verdict == "refused":
+        assert outcome.stop in (ExitCode.USAGE, ExitCode.CREDENTIALS, ExitCode.MONEY)
+    assert outcome.verdict in next(row for row in TABLE if row.number == outcome.row).verdicts
+    if outcome.problem is not None:
+        outcome.problem.message.encode("utf-8")
+
+
+if __name__ == "__main__":
+    DOCS.write_text(drawn(DOCS.read_text("utf-8")), "utf-8")
