@@ -1,0 +1,97 @@
+"""What can be done at once about a submission in doubt: confirm a salvaged id, or repeat it where that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import anyio
+
+from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.run.halting import Halting
+from seedream_jobs.run.recording import Recording
+from seedream_jobs.run.resend import OpenCase, Replay
+from seedream_jobs.run.retrying import Retrying
+from seedream_jobs.run.sending import Sending
+from seedream_jobs.run.submission import Ask, Submission
+
+
+class Doubts:
+    """Pursues submissions whose doubt is already durable; whatever happens here, at worst they stay in doubt.
+
+    :param now: Unix seconds
+    """
+
+    def __init__(
+        self,
+        *,
+        sending: Sending,
+        recording: Recording,
+        halting: Halting,
+        retrying: Retrying,
+        replay: Replay,
+        ask: Ask | None,
+        retry_server_errors: bool,
+        random: Random,
+        now: Callable[[], float],
+    ) -> None:
+        self._sending = sending
+        self._recording = recording
+        self._halting = halting
+        self._retrying = retrying
+        self._replay = replay
+        self._ask = ask
+        self._retry_server_errors = retry_server_errors
+        self._random = random
+        self._now = now
+
+    async def pursue(self, worker: int, submission: Submission, body: bytes, first: Outcome, *, since: float) -> None:
+        """Settle a doubt where the rules of ``resend`` allow it.
+
+        :param first: the outcome that put it in doubt
+        :param since: Unix seconds of its intent
+        """
+        if await self._confirm(submission, first):
+            return
+        case = OpenCase(
+            first,
+            since=since,
+            now=self._now(),
+            replays=submission.replays,
+            retry_server_errors=self._retry_server_errors,
+        )
+        while not self._halting.halted and (again := case.again(self._now(), self._replay, self._random)) is not None:
+            costly = again.why == "server error"
+            if costly and not self._retrying.budget.take(case.server_retries):
+                return
+            if not await self._sleep(again.wait):
+                return
+            ticket = await self._sending.announce_again(submission, charged_again=costly)
+            if ticket is None:
+                return
+            case.sent(again.why)
+            outcome = await self._sending.post(worker, submission, body, ticket)
+            if case.settled_by(outcome):
+                await self._recording.cleared(submission, outcome)
+                return
+            await self._recording.still_in_doubt(submission, case.still_open)
+
+    async def _sleep(self, seconds: float) -> bool:
+        return await self._halting.idle.until(lambda: anyio.sleep(seconds))
+
+    async def _confirm(self, submission: Submission, outcome: Outcome) -> bool:
+        """Row 9: ask the service about a task id found in an unreadable reply."""
+        task_id, ask = outcome.task_id, self._ask
+        if task_id is None or ask is None:
+            return False
+        known: list[bool] = []
+
+        async def look() -> None:
+            report = await ask.task(task_id)
+            known.append(report.status in ("running", "completed", "failed"))
+
+        await self._halting.idle.until(look)
+        if not any(known):
+            return False
+        await self._recording.salvaged(submission, outcome, task_id)
+        return True

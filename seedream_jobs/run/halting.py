@@ -1,0 +1,109 @@
+"""How submitting is brought to a stop: the reason, the idle waits that end at once, the POSTs that get their grace."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.run.breakers import Halt
+from seedream_jobs.run.signals import DRAIN_SECONDS, Stopper
+
+RESUME = "run the same command later; it submits only what was not sent"
+
+
+class Idle:
+    """Waits during which nothing is at stake: all of them end at once when the run stops submitting."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._ended = False
+
+    async def until(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        """Wait; False if it was called off before it was over."""
+        if self._ended:
+            return False
+        with anyio.CancelScope() as scope:
+            self._scopes[id(scope)] = scope
+            try:
+                await wait()
+            finally:
+                del self._scopes[id(scope)]
+        return not scope.cancelled_caught
+
+    def end(self) -> None:
+        """Call off every wait, and every later one."""
+        self._ended = True
+        for scope in list(self._scopes.values()):
+            scope.cancel()
+
+
+class Halting:
+    """Whether, why and how fast one run of submitting stops.
+
+    A halt by a breaker or a budget lets POSTs under way come to their own end. A signal, a ledger that fails and a bug
+    give them a grace, in seconds; a second signal none.
+    """
+
+    def __init__(self, stopper: Stopper) -> None:
+        self.idle = Idle()
+        self.crash: BaseException | None = None
+        self._halt: Halt | None = None
+        self._stopper = stopper
+        self._posts: dict[int, anyio.CancelScope] = {}
+        self._urgent = anyio.Event()
+
+    @property
+    def halted(self) -> bool:
+        """Nothing new may be announced or sent."""
+        return self._halt is not None or self._stopper.stopping
+
+    @property
+    def halt(self) -> Halt | None:
+        """The gravest reason so far; of equal ones the first."""
+        if self._stopper.code is not None:
+            self.stop(Halt(stop=self._stopper.code, reason="interrupted", hint=RESUME))
+        return self._halt
+
+    def stop(self, halt: Halt) -> None:
+        """Take no more work, send nothing new."""
+        if self._halt is None or (halt.stop != self._halt.stop and gravest((halt.stop, self._halt.stop)) == halt.stop):
+            self._halt = halt
+        self.idle.end()
+
+    def fail(self, error: Exception) -> None:
+        """A refusal, a ledger or a bug of ours because of which the run can't go on."""
+        if isinstance(error, SeedreamError):
+            self.stop(Halt(stop=error.exit_code, reason=error.message, hint=error.hint))
+        else:
+            self.crash = self.crash or error
+            self.stop(Halt(stop=ExitCode.BUG, reason=repr(error)))
+        self._urgent.set()
+
+    @contextmanager
+    def post(self, worker: int) -> Iterator[None]:
+        """Around a worker's POST: it is cancelled, and the block left, when its grace is over."""
+        with anyio.CancelScope() as scope:
+            self._posts[worker] = scope
+            try:
+                yield
+            finally:
+                del self._posts[worker]
+
+    async def watch(self) -> None:
+        """Wait for something urgent, then give what is under way its grace; to be cancelled when the run is over."""
+        async with anyio.create_task_group() as either:
+
+            async def first(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
+                either.cancel_scope.cancel()
+
+            either.start_soon(first, self._stopper.stopped)
+            either.start_soon(first, self._urgent.wait)
+        self.idle.end()
+        with anyio.move_on_after(self._stopper.grace if self._stopper.stopping else DRAIN_SECONDS):
+            await self._stopper.left()
+        for scope in list(self._posts.values()):
+            scope.cancel()

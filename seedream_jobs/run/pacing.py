@@ -1,0 +1,189 @@
+"""When the next POST may leave: the arithmetic of rate, concurrency, Retry-After and retries, over a passed-in clock.
+
+Pure: ``now`` is any monotonic clock in seconds, randomness is a passed-in ``random.Random``. Four laws hold:
+
+- never earlier than told: no admission before the latest ``Retry-After``; jitter only adds;
+- one gate for all workers: what one of them was told holds for every one;
+- concurrency halves on 429, creeps up on success, is never below 1 nor above its cap;
+- retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Literal
+
+from seedream_jobs.errors import UsageError
+
+FIRST_BACKOFF = 1.0  # seconds
+LONGEST_BACKOFF = 60.0  # seconds
+RETRIES_PER_REQUEST = 5
+SPARE_RETRIES = 10
+ACCEPTED_PER_RETRY = 10
+
+_RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most ``count`` POSTs in ``seconds``."""
+
+    count: int
+    seconds: float
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two POSTs that are evenly spread."""
+        return self.seconds / self.count
+
+    @property
+    def burst(self) -> int:
+        """POSTs that may leave at once: a tenth of a second's worth, so that a coarse timer doesn't lower the rate."""
+        return max(1, int(0.1 / self.interval))
+
+
+def parse_rate(text: str) -> Rate:
+    """Read ``60/m``, ``2/s`` or ``100/h``.
+
+    :raises UsageError: for anything else, and for a count of 0
+    """
+    match = _RATE.fullmatch(text.lower())
+    count = int(match.group(1)) if match else 0
+    if match is None or count == 0:
+        raise UsageError(f"'{text}' is not a rate", hint="write a count and a unit, such as 60/m, 2/s or 100/h")
+    return Rate(count=count, seconds=_SECONDS[match.group(2)[0]])
+
+
+def full_jitter(failures: int, random: Random) -> float:
+    """Seconds to wait after that many failures before this one: anything up to 1 s doubling to 60 s."""
+    return random.uniform(0.0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 16)))
+
+
+def no_earlier(told: float, random: Random) -> float:
+    """Seconds to wait when told to wait ``told`` seconds: that, and up to a tenth (at most 1 s) more."""
+    return told + random.uniform(0.0, min(1.0, 0.1 * told))
+
+
+class Bucket:
+    """A token bucket, kept as the time at which it is next full: no drift, no counting of fractions.
+
+    In any window of ``seconds`` at most ``count + burst`` tokens are taken.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self._interval = rate.interval
+        self._tolerance = (rate.burst - 1) * rate.interval
+        self._full_at = -inf
+
+    def ready_at(self) -> float:
+        """The time from which a token is there."""
+        return self._full_at - self._tolerance
+
+    def take(self, now: float) -> None:
+        """Take a token; the caller has checked ``ready_at() <= now``."""
+        self._full_at = max(self._full_at, now) + self._interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """An admission by the gate; ``epoch`` counts the cuts before it, so that one burst of 429s is one cut."""
+
+    epoch: int
+
+
+Reply = Literal["accepted", "limited", "unreachable", "other"]
+"""What the gate learns of a POST: taken; told to slow down (429); no connection came about; anything else."""
+
+
+class Gate:
+    """The one gate in front of all POSTs: when, and how many at a time.
+
+    On 429 the number in flight is halved and the gate closes as told; where no connection came about, one POST at a
+    time probes the host, behind a growing backoff, until one gets through.
+    """
+
+    def __init__(self, *, concurrency: int, random: Random, rate: Rate | None = None) -> None:
+        self._cap = float(concurrency)
+        self._limit = float(concurrency)
+        self._probing_from: float | None = None  # the limit to go back to once the host answers
+        self._bucket = Bucket(rate) if rate else None
+        self._random = random
+        self._closed_until = -inf
+        self._failures = 0
+        self._epoch = 0
+        self.in_flight = 0
+
+    @property
+    def limit(self) -> int:
+        """POSTs that may be in flight at once, at least 1."""
+        return 1 if self._probing_from is not None else int(self._limit)
+
+    @property
+    def closed_until(self) -> float:
+        """The time before which nothing may leave."""
+        return self._closed_until
+
+    def ready_at(self) -> float:
+        """The time from which one more POST may leave; infinite while those in flight are as many as may be."""
+        if self.in_flight >= self.limit:
+            return inf
+        return max(self._closed_until, self._bucket.ready_at()) if self._bucket else self._closed_until
+
+    def enter(self, now: float) -> Ticket:
+        """Admit one POST; the caller has checked ``ready_at() <= now``."""
+        if self._bucket:
+            self._bucket.take(now)
+        self.in_flight += 1
+        return Ticket(epoch=self._epoch)
+
+    def leave(self, ticket: Ticket, now: float, reply: Reply, retry_after: float | None = None) -> None:
+        """One POST is over. ``retry_after``: seconds, as told by the service, which hold for every worker."""
+        self.in_flight -= 1
+        if retry_after is not None and reply != "accepted":
+            self._close(now + no_earlier(retry_after, self._random))
+        if reply == "accepted":
+            self._succeeded()
+        elif reply in ("limited", "unreachable") and ticket.epoch == self._epoch:
+            self._cut(reply)
+            if retry_after is None:
+                self._close(now + full_jitter(self._failures, self._random))
+            self._failures += 1
+
+    def _succeeded(self) -> None:
+        self._failures = 0
+        if self._probing_from is not None:
+            self._limit, self._probing_from = self._probing_from, None
+        self._limit = min(self._cap, self._limit + 1.0 / self._limit)
+
+    def _cut(self, reply: Reply) -> None:
+        self._epoch += 1
+        if reply == "limited":
+            self._limit = max(1.0, self._limit / 2.0)
+        elif self._probing_from is None:
+            self._probing_from = self._limit
+
+    def _close(self, until: float) -> None:
+        self._closed_until = max(self._closed_until, until)
+
+
+class RetryBudget:
+    """How many POSTs may be sent again: ≤ 0.1 × accepted + 10 in all, ≤ 5 for one request."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.retries = 0
+
+    def exhausted_for(self, earlier: int) -> bool:
+        """Whether a request with ``earlier`` retries has had all that one request may have."""
+        return earlier >= RETRIES_PER_REQUEST
+
+    def take(self, earlier: int) -> bool:
+        """Take one retry for a request that had ``earlier`` ones; False where there is none left."""
+        if self.exhausted_for(earlier) or self.retries >= SPARE_RETRIES + self.accepted // ACCEPTED_PER_RETRY:
+            return False
+        self.retries += 1
+        return True

@@ -1,0 +1,283 @@
+"""Asks for tasks until they are done: rarely, each at its own time, with a few workers and a heap of due times.
+
+When to ask is arithmetic, in ``cadence``; a 40 s task costs about three GETs. One task costs O(log n) per GET, whatever
+the number of tasks. Nothing can be lost while polling: a signal ends it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
+from random import Random
+
+import anyio
+
+from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.errors import ExitCode, LedgerError
+from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
+from seedream_jobs.run.breakers import Halt
+from seedream_jobs.run.cadence import Cadence
+from seedream_jobs.run.pacing import full_jitter, no_earlier
+from seedream_jobs.run.signals import Stopper
+from seedream_jobs.run.submission import Ask, Observer, Quiet, Record
+
+DEADLINE_SECONDS = 1800.0
+ASK_AGAIN = 3  # times, where a task is done without images, or unknown
+NO_IMAGES = Problem(status=None, code="no_images", message="the task completed without an image")
+RESUME = "run 'seedream-jobs status' or 'fetch' later"
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """One task to be asked for.
+
+    :param accepted_at: Unix seconds
+    """
+
+    key: str
+    task_id: str
+    accepted_at: float
+    deadline: float = inf  # on the poller's clock, as the rest is internal to it
+    estimated: float | None = None
+    odd_answers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """How polling ended.
+
+    :param unfinished: tasks that were still open
+    :param gets: GETs that were made
+    :param stop: the exit code with which polling stopped before its end; None where every task came to its end
+    """
+
+    completed: int = 0
+    failed: int = 0
+    expired: int = 0
+    unfinished: int = 0
+    gets: int = 0
+    stop: ExitCode | None = None
+    reason: str | None = None
+    hint: str | None = None
+    lost: tuple[Event, ...] = ()
+
+
+class Poller:
+    """Polls what is added, until ``close`` was called and every task came to its end.
+
+    :param deadline: seconds after which a task is no longer asked for, counted from when it was added; each is asked
+        for at least once, so that 0 means one look at every task
+    :param now: Unix seconds
+    """
+
+    def __init__(
+        self,
+        *,
+        ask: Ask,
+        record: Record,
+        stopper: Stopper,
+        random: Random,
+        now: Callable[[], float],
+        concurrency: int = 8,
+        deadline: float = DEADLINE_SECONDS,
+        observer: Observer | None = None,
+    ) -> None:
+        self._ask = ask
+        self._ledger = record
+        self._stopper = stopper
+        self._random = random
+        self._now = now
+        self._concurrency = concurrency
+        self._deadline = deadline
+        self._observer: Observer = observer or Quiet()
+        self._cadence = Cadence(random)
+        self._due: list[tuple[float, int, Watch]] = []
+        self._order = 0
+        self._open = 0
+        self._closed = False
+        self._changed = anyio.Event()
+        self._not_before = -inf
+        self._unanswered = 0
+        self._halt: Halt | None = None
+        self._counts = {"completed": 0, "failed": 0, "expired": 0, "late": 0, "gets": 0}
+        self._lost: list[Event] = []
+        self._scope = anyio.CancelScope()
+        self._crash: BaseException | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Take on a task; may be called while polling, such as by the observer of an acceptance."""
+        watch.deadline = anyio.current_time() + self._deadline
+        age = max(0.0, self._now() - watch.accepted_at)
+        wait = max(0.0, self._cadence.first() - age)
+        self._open += 1
+        self._push(anyio.current_time() + min(wait, self._deadline), watch)
+
+    def close(self) -> None:
+        """No more tasks will be added."""
+        self._closed = True
+        self._wake()
+
+    async def run(self) -> Polled:
+        """Poll until everything is done, the deadline, a refusal or a signal. A failing ledger is in the result."""
+        with self._scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._end_on_signal)
+                async with anyio.create_task_group() as workers:
+                    turn = anyio.Lock()
+                    for _ in range(self._concurrency):
+                        workers.start_soon(self._work, turn)
+                group.cancel_scope.cancel()
+        if self._crash is not None:
+            raise self._crash
+        return self._polled()
+
+    async def _end_on_signal(self) -> None:
+        await self._stopper.stopped()
+        self._stop(Halt(stop=self._stopper.code or ExitCode.SIGINT, reason="interrupted", hint=RESUME))
+
+    def _stop(self, halt: Halt) -> None:
+        self._halt = self._halt or halt
+        self._scope.cancel()
+
+    async def _work(self, turn: anyio.Lock) -> None:
+        try:
+            while (watch := await self._next(turn)) is not None:
+                self._counts["gets"] += 1
+                await self._take(watch, await self._ask.task(watch.task_id))
+        except Exception as error:  # a bug: raised as it is, not inside a group
+            self._crash = self._crash or error
+            self._scope.cancel()
+
+    async def _next(self, turn: anyio.Lock) -> Watch | None:
+        """The next task that is due; None once all are done. Only the first of the workers looks at the clock."""
+        async with turn:
+            while self._open or not self._closed:
+                ready_at = max(self._due[0][0], self._not_before) if self._due else inf
+                if ready_at <= anyio.current_time():
+                    return heappop(self._due)[2]
+                self._changed = anyio.Event()
+                with anyio.CancelScope(deadline=ready_at):
+                    await self._changed.wait()
+        return None
+
+    async def _take(self, watch: Watch, report: TaskReport) -> None:
+        """What a report means for its task, and when to ask again."""
+        if report.status != "unavailable":
+            self._unanswered = 0
+        match report.status:
+            case "running":
+                watch.estimated = report.estimated_time or watch.estimated
+                self._hold_back(report)
+                self._ask_again(watch, self._cadence.next(self._age(watch), watch.estimated))
+            case "completed" if any(image.url for image in report.images):
+                self._learn(report)
+                event = Completed(key=watch.key, at=self._at(), images=report.images, cost_usd=report.cost_usd)
+                await self._done("completed", event)
+            case "completed":
+                await self._odd(watch, Failed(key=watch.key, at=self._at(), error=_no_images(report)))
+            case "failed":
+                error = report.problem or Problem(status=None, code="failed", message="")
+                await self._done("failed", Failed(key=watch.key, at=self._at(), error=error))
+            case "gone":
+                await self._odd(watch, Expired(key=watch.key, at=self._at()))
+            case "unavailable":
+                self._back_off(watch, report)
+            case "refused":
+                self._ask_again(watch, 0.0)
+                problem = report.problem
+                reason = f"{problem.code} {problem.message}".strip() if problem else "refused"
+                self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
+
+    async def _odd(self, watch: Watch, event: Failed | Expired) -> None:
+        """An answer that may not be the last word: believed once it was given several times."""
+        watch.odd_answers += 1
+        if watch.odd_answers <= ASK_AGAIN and anyio.current_time() < watch.deadline:
+            self._ask_again(watch, self._random.uniform(3.0, 5.0) * watch.odd_answers)
+            return
+        await self._done("failed" if isinstance(event, Failed) else "expired", event)
+
+    def _back_off(self, watch: Watch, report: TaskReport) -> None:
+        """No usable answer: nobody asks for a while, and this task is not nearer to its end."""
+        if report.retry_after is None:
+            wait = full_jitter(self._unanswered, self._random)
+            self._not_before = max(self._not_before, anyio.current_time() + wait)
+        self._unanswered += 1
+        self._hold_back(report)
+        self._ask_again(watch, self._random.uniform(3.0, 5.0))
+        if report.stop is not None:
+            self._stop(Halt(stop=report.stop, reason="the service asked for a long pause", hint=RESUME))
+
+    def _hold_back(self, report: TaskReport) -> None:
+        """What one GET was told holds for all."""
+        if report.retry_after is not None:
+            wait = no_earlier(report.retry_after, self._random)
+            self._not_before = max(self._not_before, anyio.current_time() + wait)
+
+    def _ask_again(self, watch: Watch, wait: float) -> None:
+        """Put the task back, or give it up for this time if its deadline has passed."""
+        now = anyio.current_time()
+        if now >= watch.deadline:
+            self._counts["late"] += 1
+            self._end_one()
+        else:
+            self._push(min(now + wait, watch.deadline), watch)
+
+    async def _done(self, kind: str, event: Event) -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._ledger.record(event)
+        except LedgerError as error:
+            self._lost.append(event)
+            self._stop(Halt(stop=error.exit_code, reason=error.message, hint=error.hint))
+            return
+        self._counts[kind] += 1
+        self._end_one()
+        self._observer.on_event(event, None)
+
+    def _push(self, at: float, watch: Watch) -> None:
+        self._order += 1
+        heappush(self._due, (at, self._order, watch))
+        self._wake()
+
+    def _end_one(self) -> None:
+        self._open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _at(self) -> int:
+        return int(self._now())
+
+    def _age(self, watch: Watch) -> float:
+        return max(0.0, self._now() - watch.accepted_at)
+
+    def _learn(self, report: TaskReport) -> None:
+        if report.created is not None and report.completed is not None:
+            self._cadence.took(float(report.completed - report.created))
+
+    def _polled(self) -> Polled:
+        unfinished = self._open + self._counts["late"]
+        halt = self._halt
+        if halt is None and unfinished:
+            reason = f"tasks not finished by the deadline: {unfinished}"
+            halt = Halt(stop=ExitCode.UNFINISHED, reason=reason, hint=RESUME)
+        return Polled(
+            completed=self._counts["completed"],
+            failed=self._counts["failed"],
+            expired=self._counts["expired"],
+            unfinished=unfinished,
+            gets=self._counts["gets"],
+            stop=halt.stop if halt else None,
+            reason=halt.reason if halt else None,
+            hint=halt.hint if halt else None,
+            lost=tuple(self._lost),
+        )
+
+
+def _no_images(report: TaskReport) -> Problem:
+    """Why a task that completed has no image: what the service said of its images, if anything."""
+    words = next((image.error for image in report.images if image.error), None)
+    return Problem(status=None, code=NO_IMAGES.code, message=words) if words else NO_IMAGES
