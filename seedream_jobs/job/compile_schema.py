@@ -41,7 +41,7 @@ _ABSENT: Any = object()
 _ANNOTATIONS = frozenset(
     [
         *("$schema", "title", "description", "markdownDescription", "examples", "default", "definitions"),
-        *("errorMessage", "errorCode", "then", "else"),
+        *("errorMessage", "errorCode", "errorHint", "then", "else"),
     ]
 )
 """Keywords that decide nothing by themselves."""
