@@ -1,11 +1,12 @@
-"""The machine of one request's life: entries, events, and what comes next. Pure, and total.
+"""The words of one request's life: the states, what is known of a request, and what can happen to it.
 
-An ``Event`` is something that happened and is written to the journal; ``evolve`` folds it into an ``Entry``;
-``next_step`` says what to do about an entry. The executor performs a step and records an event, nothing else.
+An ``Event`` is something that happened and is written to the journal; ``machine.evolve`` folds it into an ``Entry``;
+``steps.next_step`` says what to do about an entry. The executor performs a step and records an event, nothing else.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 
 class State(StrEnum):
-    """Where a request stands. What each of them costs and what the next run does is table 1's head (docs/reliability.md)."""
+    """Where a request stands. What each costs and what the next run does is ``steps.HEAD``."""
 
     NEW = "new"  # known, and provably not charged: the next run submits it
     INTENT = "intent"  # announced, outcome still open; found by a later command it is IN_DOUBT
@@ -30,6 +31,9 @@ class State(StrEnum):
 
 Doubt = Literal["no response", "interrupted", "crash", "unreadable", "server error", "pending", "indeterminate"]
 Resolution = Literal["accepted", "not_charged", "abandoned"]
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+"""What a task id or a manifest id may be (``fullmatch``); anything else is refused wherever it comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +66,24 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """A finished generation of a request that was submitted again."""
+    """Another submission of the same request: a finished generation, or one that another branch paid for as well.
+
+    Fields as in ``Entry``. Of the entry's own generation there is one here only after two branches were merged, or
+    after a service answered one idempotency key with two tasks: that request was paid for twice.
+    """
 
     generation: int
     state: State
-    task_id: str | None
-    cost_usd: Decimal | None
-    images: tuple[Image, ...]
-    error: Problem | None
+    task_id: str | None = None
+    cost_usd: Decimal | None = None
+    images: tuple[Image, ...] = ()
+    error: Problem | None = None
+    idempotency_key: str | None = None
+    request_id: str | None = None
+    doubt: Doubt | None = None
+    max_cost_usd: Decimal | None = None
+    submitted_at: int | None = None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +94,12 @@ class Entry:
     :param cell: axis name to the label of its value
     :param output: the images' path without extension, POSIX, relative to the manifest's folder
     :param max_images: the most images the service can charge for this request
-    :param other_task_ids: further task ids for the same generation, known from a merge of two branches
+    :param generation: counts the deliberate submissions of this request, from 1
+    :param task_id: the service's id; while in doubt, an unconfirmed one that was read out of a broken reply
+    :param replays: how often an in-doubt submission was repeated under its proven idempotency key
+    :param submitted_at: Unix seconds of the intent
+    :param since: Unix seconds at which it came to be in doubt
+    :param earlier: other submissions, by generation
     """
 
     key: str
@@ -94,16 +113,23 @@ class Entry:
     state: State
     idempotency_key: str | None = None
     task_id: str | None = None
-    other_task_ids: tuple[str, ...] = ()
     request_id: str | None = None
     doubt: Doubt | None = None
     error: Problem | None = None
     images: tuple[Image, ...] = ()
     cost_usd: Decimal | None = None
     max_cost_usd: Decimal | None = None
+    replays: int = 0
     submitted_at: int | None = None
     since: int | None = None
     earlier: tuple[Earlier, ...] = ()
+
+    @property
+    def other_task_ids(self) -> tuple[str, ...]:
+        """Further task ids of this generation: the same request, paid for on another branch."""
+        return tuple(
+            other.task_id for other in self.earlier if other.generation == self.generation and other.task_id is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,407 @@
+"""Entries and events as JSON: the one place that says how each field is written and read.
+
+Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as decimal strings. ``decode_*`` are strict:
+an unknown field, a wrong type or a malformed value raises ``Malformed``, never a guess.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast, get_args
+
+from seedream_jobs.ledger.state import (
+    ID,
+    Accepted,
+    Completed,
+    Doubt,
+    Earlier,
+    Entry,
+    Event,
+    Expired,
+    Failed,
+    Image,
+    InDoubt,
+    Intended,
+    NotSent,
+    Problem,
+    Rejected,
+    Resolved,
+    State,
+    Stored,
+)
+
+Json = dict[str, Any]
+
+
+class Malformed(Exception):
+    """A field that is not what it must be; says which, and why."""
+
+
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ascii_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON without a newline; the same value always gives the same bytes."""
+    try:
+        return _encoder.encode(value).encode()
+    except UnicodeEncodeError:  # a lone surrogate in the service's words has no UTF-8: escape the line instead
+        return _ascii_encoder.encode(value).encode()
+
+
+def iso(seconds: int) -> str:
+    """Unix seconds as ``2026-08-02T10:11:12Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def money(value: Decimal) -> str:
+    """A finite amount in plain notation."""
+    if not value.is_finite():
+        raise ValueError(f"{value} is not an amount of money")
+    return format(value, "f")
+
+
+# Writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode_problem(problem: Problem) -> Json:
+    """As it stands in a manifest and in the journal."""
+    return _present({"code": problem.code, "message": problem.message, "status": problem.status})
+
+
+def encode_image(image: Image) -> Json:
+    """As it stands in a manifest and in the journal; the link is dropped once the file is whole."""
+    plain = {field.name: getattr(image, field.name) for field in fields(Image)}
+    plain["warnings"] = list(image.warnings) or None
+    if image.file is not None:
+        plain["url"] = None
+    return _present(plain)
+
+
+def encode_attempt(attempt: Entry | Earlier) -> Json:
+    """The fields that an entry and an earlier submission share."""
+    return _present(
+        {
+            "cost_usd": None if attempt.cost_usd is None else money(attempt.cost_usd),
+            "doubt": attempt.doubt,
+            "error": None if attempt.error is None else encode_problem(attempt.error),
+            "generation": attempt.generation,
+            "idempotency_key": attempt.idempotency_key,
+            "images": [encode_image(image) for image in attempt.images] or None,
+            "max_cost_usd": None if attempt.max_cost_usd is None else money(attempt.max_cost_usd),
+            "request_id": attempt.request_id,
+            "since": None if attempt.since is None else iso(attempt.since),
+            "state": attempt.state.value,
+            "submitted_at": None if attempt.submitted_at is None else iso(attempt.submitted_at),
+            "task_id": attempt.task_id,
+        }
+    )
+
+
+def encode_entry(entry: Entry) -> Json:
+    """An entry as a manifest's line holds it."""
+    line = encode_attempt(entry)
+    line.update(
+        address=entry.address,
+        cell=dict(entry.cell),
+        key=entry.key,
+        max_images=entry.max_images,
+        output=entry.output,
+        repeat=entry.repeat,
+        request=dict(entry.request),
+    )
+    if entry.replays:
+        line["replays"] = entry.replays
+    if entry.earlier:
+        line["earlier"] = [encode_attempt(one) for one in entry.earlier]
+    return line
+
+
+def encode_event(event: Event) -> Json:
+    """An event as the journal's line holds it; times stay Unix seconds."""
+    line: Json = {"event": _EVENT_NAMES[type(event)]}
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if value is None or (field.default is not MISSING and value == field.default):
+            continue
+        if isinstance(value, Decimal):
+            value = money(value)
+        elif isinstance(value, Problem):
+            value = encode_problem(value)
+        elif field.name == "images":
+            value = [encode_image(image) for image in value]
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        line[field.name] = value
+    return line
+
+
+def _present(line: Json) -> Json:
+    return {name: value for name, value in line.items() if value is not None}
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_MONEY = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
+_STATES: Mapping[str, State] = {state.value: state for state in State}
+_DOUBTS = frozenset(get_args(Doubt))
+
+Reader = Callable[[str, Any], Any]
+
+
+def _refuse_constant(name: str) -> None:
+    raise Malformed(f"{name} is not JSON")
+
+
+_scan = cast("Any", json.JSONDecoder(parse_constant=_refuse_constant)).scan_once
+
+
+def parse(line: bytes) -> Json:
+    """One line as a JSON object, straight through the C scanner.
+
+    :raises Malformed: it is not one
+    """
+    try:
+        written = line.decode()
+        value, end = _scan(written, 0)
+    except StopIteration:
+        raise Malformed("not JSON") from None
+    except UnicodeDecodeError:
+        raise Malformed("not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not JSON: {error}") from None
+    if end != len(written) and written[end:].strip(" \t\r"):
+        raise Malformed(f"more than one JSON value (column {end + 1})")
+    if type(value) is not dict:
+        raise Malformed("not a JSON object")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A string."""
+    if type(value) is not str:
+        raise Malformed(f"'{name}' must be a string")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise Malformed(f"'{name}' must be a whole number, 0 or more")
+    return value
+
+
+def _positive(name: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise Malformed(f"'{name}' must be a whole number, 1 or more")
+    return value
+
+
+def mapping(name: str, value: Any) -> Json:
+    """A JSON object."""
+    if type(value) is not dict:
+        raise Malformed(f"'{name}' must be an object")
+    return value
+
+
+def moment(name: str, value: Any) -> int:
+    """``2026-08-02T10:11:12Z`` as Unix seconds."""
+    if type(value) is not str or _TIME.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be a time such as 2026-08-02T10:11:12Z")
+    try:
+        return int(datetime.fromisoformat(value).timestamp())
+    except ValueError:
+        raise Malformed(f"'{name}' is no time that exists: {value}") from None
+
+
+def _amount(name: str, value: Any) -> Decimal:
+    if type(value) is not str or _MONEY.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be an amount in USD as a string, such as \"0.0228\"")
+    return Decimal(value)
+
+
+def identifier(name: str, value: Any) -> str:
+    """A task id or manifest id: ``[A-Za-z0-9_-]{1,128}``."""
+    if type(value) is not str or ID.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be an id of 1 to 128 letters, digits, '_' and '-'")
+    return value
+
+
+def request_key(name: str, value: Any) -> str:
+    """A request's key."""
+    if type(value) is not str or _KEY.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be 'v1:' and hex digits")
+    return value
+
+
+def _sha256(name: str, value: Any) -> str:
+    if type(value) is not str or _SHA256.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be 64 hex digits")
+    return value
+
+
+def _state(name: str, value: Any) -> State:
+    state = _STATES.get(value) if type(value) is str else None
+    if state is None:
+        raise Malformed(f"'{name}' must be one of {', '.join(_STATES)}")
+    return state
+
+
+def _doubt(name: str, value: Any) -> Doubt:
+    if type(value) is not str or value not in _DOUBTS:
+        raise Malformed(f"'{name}' must be one of {', '.join(sorted(_DOUBTS))}")
+    return cast("Doubt", value)
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise Malformed(f"'{name}' must be a list")
+    return tuple(text(name, one) for one in value)
+
+
+def _problem(name: str, value: Any) -> Problem:
+    found = read_fields(mapping(name, value), {"code": text, "message": text, "status": _whole}, name)
+    if "code" not in found or "message" not in found:
+        raise Malformed(f"'{name}' must have 'code' and 'message'")
+    return Problem(code=found["code"], message=found["message"], status=found.get("status"))
+
+
+_IMAGE: Mapping[str, Reader] = {
+    "url": text,
+    "expires_at": _whole,
+    "file": text,
+    "sha256": _sha256,
+    "bytes": _whole,
+    "width": _positive,
+    "height": _positive,
+    "format": text,
+    "warnings": _texts,
+    "error": text,
+}
+
+
+def _images(name: str, value: Any) -> tuple[Image, ...]:
+    if type(value) is not list:
+        raise Malformed(f"'{name}' must be a list")
+    return tuple(Image(**read_fields(mapping(name, one), _IMAGE, name)) for one in value)
+
+
+_ATTEMPT: Mapping[str, Reader] = {
+    "cost_usd": _amount,
+    "doubt": _doubt,
+    "error": _problem,
+    "generation": _positive,
+    "idempotency_key": text,
+    "images": _images,
+    "max_cost_usd": _amount,
+    "request_id": text,
+    "since": moment,
+    "state": _state,
+    "submitted_at": moment,
+    "task_id": identifier,
+}
+
+
+def _earlier(name: str, value: Any) -> tuple[Earlier, ...]:
+    if type(value) is not list:
+        raise Malformed(f"'{name}' must be a list")
+    found = []
+    for one in value:
+        attempt = read_fields(mapping(name, one), _ATTEMPT, name)
+        attempt.setdefault("generation", 1)
+        if "state" not in attempt:
+            raise Malformed(f"'{name}' must have 'state'")
+        found.append(Earlier(**attempt))
+    return tuple(found)
+
+
+ENTRY: Mapping[str, Reader] = {
+    **_ATTEMPT,
+    "address": text,
+    "cell": mapping,
+    "earlier": _earlier,
+    "key": request_key,
+    "max_images": _positive,
+    "output": text,
+    "repeat": _positive,
+    "replays": _whole,
+    "request": mapping,
+}
+REQUIRED = frozenset({"address", "cell", "generation", "key", "max_images", "output", "repeat", "request", "state"})
+
+
+def read_fields(line: Json, readers: Mapping[str, Reader], where: str) -> Json:
+    """Each field through its reader.
+
+    :raises Malformed: for an unknown field, or one its reader refuses
+    """
+    found: Json = {}
+    for name, value in line.items():
+        reader = readers.get(name)
+        if reader is None:
+            raise Malformed(f"unknown field '{name}' in {where}")
+        found[name] = reader(name, value)
+    return found
+
+
+def decode_entry(line: Json) -> Entry:
+    """The entry a manifest's line holds.
+
+    :raises Malformed: for anything that is not as ``encode_entry`` writes it
+    """
+    missing = REQUIRED - line.keys()
+    if missing:
+        raise Malformed(f"missing {', '.join(repr(name) for name in sorted(missing))}")
+    return Entry(**read_fields(line, ENTRY, "a request's line"))
+
+
+_EVENTS: Mapping[str, type[Event]] = {
+    "intended": Intended,
+    "accepted": Accepted,
+    "rejected": Rejected,
+    "not_sent": NotSent,
+    "in_doubt": InDoubt,
+    "completed": Completed,
+    "failed": Failed,
+    "stored": Stored,
+    "expired": Expired,
+    "resolved": Resolved,
+}
+_EVENT_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
+
+
+def decode_event(line: Json) -> Event:
+    """The event a journal's line holds (its checksum is good: this program wrote it).
+
+    :raises Malformed: for an event of another version
+    """
+    kind = _EVENTS.get(line.get("event", ""))
+    if kind is None:
+        raise Malformed(f"unknown event {line.get('event')!r}")
+    values = {name: value for name, value in line.items() if name != "event"}
+    for name in ("cost_usd", "max_cost_usd"):
+        if name in values:
+            values[name] = _amount(name, values[name])
+    if "error" in values:
+        values["error"] = _problem("error", values["error"])
+    if "images" in values:
+        values["images"] = _images("images", values["images"])
+    for field in fields(kind):
+        if field.name not in values and field.default is MISSING:
+            if field.name not in _NULLABLE:
+                raise Malformed(f"the event lacks '{field.name}'")
+            values[field.name] = None
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise Malformed(str(error)) from None
+
+
+_NULLABLE = frozenset({"max_cost_usd"})

@@ -1,0 +1,87 @@
+"""A hundred thousand entries in modest memory: lines as they stand in the manifest, taken apart when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from seedream_jobs.ledger.codec import Json, canonical, decode_entry, encode_entry, parse
+from seedream_jobs.ledger.machine import settle_open_intent
+from seedream_jobs.ledger.state import Doubt, Entry, State
+
+Brief = tuple[State, int]
+"""State and generation."""
+
+
+class Entries(Mapping[str, Entry]):
+    """Entries by request key. An entry in flight is kept as it is, every other one as its line.
+
+    Each look at an entry takes its line apart anew (about 10 µs); ``brief`` does not.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, bytes] = {}
+        self._open: dict[str, Entry] = {}
+        self._briefs: dict[str, Brief] = {}
+        self._shared: dict[Brief, Brief] = {}
+
+    def __getitem__(self, key: str) -> Entry:
+        found = self.find(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._briefs)
+
+    def __len__(self) -> int:
+        return len(self._briefs)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._briefs
+
+    def find(self, key: str) -> Entry | None:
+        """The entry, or None for a request the ledger does not know."""
+        entry = self._open.get(key)
+        if entry is not None:
+            return entry
+        line = self._lines.get(key)
+        return None if line is None else decode_entry(parse(line))
+
+    def brief(self, key: str) -> Brief | None:
+        """State and generation without taking the line apart: what a plan asks for every request."""
+        return self._briefs.get(key)
+
+    def put(self, entry: Entry) -> None:
+        """Keep what is known now."""
+        key = entry.key
+        self._note(key, entry.state, entry.generation)
+        if entry.state is State.INTENT:
+            self._open[key] = entry
+        else:
+            self._lines[key] = canonical(encode_entry(entry))
+            self._open.pop(key, None)
+
+    def put_line(self, line: bytes, raw: Json) -> None:
+        """Keep a manifest's line that was found good (``raw`` is what it says)."""
+        key = raw["key"]
+        self._note(key, State(raw["state"]), raw["generation"])
+        self._lines[key] = line
+
+    def line(self, key: str) -> bytes | None:
+        """The line as it stands, None for an unknown request."""
+        return self._lines.get(key)
+
+    def settle(self, doubt: Doubt) -> None:
+        """Put every open intent in doubt: no run is under way any more."""
+        for entry in list(self._open.values()):
+            self.put(settle_open_intent(entry, doubt))
+
+    def lines(self) -> Iterator[bytes]:
+        """The manifest's lines, sorted by key, each with its newline. No intent may be open."""
+        assert not self._open  # settled before anything is written
+        for key in sorted(self._lines):
+            yield self._lines[key] + b"\n"
+
+    def _note(self, key: str, state: State, generation: int) -> None:
+        brief = (state, generation)
+        self._briefs[key] = self._shared.setdefault(brief, brief)

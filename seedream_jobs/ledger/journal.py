@@ -1,0 +1,184 @@
+"""The journal's format: checksummed JSON lines, what a crash may leave of them, and what is damage.
+
+A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline: ``crc`` is the crc32, in hex, of the same line without the
+``crc`` member; ``seq`` counts from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of
+the bytes it builds on. A ``fold`` record names the digest of the manifest that already holds everything before it.
+
+The last line: crc good and only the newline missing: kept. No newline and no good crc: torn by a crash, cut off and
+told. A newline and a bad crc: damage, refused with its byte offset, never guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from seedream_jobs.diagnostics import Diagnostic, Pos, Span
+from seedream_jobs.errors import FindingsError
+from seedream_jobs.ledger.codec import canonical
+
+VERSION = 1
+_PREFIX = b'{"crc":"'
+_BODY = len(_PREFIX) + 8 + 2  # crc, quote, comma
+
+ABSENT = "none"
+"""The digest of a manifest that does not exist yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a journal's bytes say.
+
+    :param manifest: the id of the manifest it belongs to
+    :param base: digest of the manifest's bytes it builds on
+    :param records: every record after the header, in order, without ``crc`` and ``seq``
+    :param folded: digests of manifests that hold what came before, the last one last
+    :param size: how many bytes are whole records
+    :param torn: how many bytes after them are a torn record
+    :param complete: whether the last record has its newline
+    """
+
+    manifest: str
+    base: str
+    records: tuple[dict[str, Any], ...]
+    folded: tuple[str, ...]
+    size: int
+    torn: int
+    complete: bool
+
+
+def digest(data: bytes) -> str:
+    """``sha256:`` and hex digits: how a journal names a manifest's bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def digest_of(chunks: Iterable[bytes]) -> str:
+    """The same of bytes in pieces."""
+    summed = hashlib.sha256()
+    for chunk in chunks:
+        summed.update(chunk)
+    return f"sha256:{summed.hexdigest()}"
+
+
+def record(seq: int, body: dict[str, Any]) -> bytes:
+    """One line of the journal."""
+    plain = canonical({**body, "seq": seq})
+    return b'%s%08x",%s\n' % (_PREFIX, zlib.crc32(plain), plain[1:])
+
+
+def header(manifest: str, base: str) -> bytes:
+    """Record 0."""
+    return record(0, {"journal": VERSION, "manifest": manifest, "base": base})
+
+
+def read_journal(data: bytes, path: str) -> Contents | None:
+    """What the journal says; None where a crash left less than its header, so that nothing was ever announced in it.
+
+    :param path: the file's name, for findings
+    :raises FindingsError: damage, with its byte offset, or a journal of another version
+    """
+    found: list[dict[str, Any]] = []
+    offset, complete, size = 0, True, len(data)
+    while offset < size:
+        end = data.find(b"\n", offset)
+        line = data[offset:] if end < 0 else data[offset:end]
+        body = _checked(line)
+        if body is None:
+            if end < 0 and _checked(line[:-1]) is None:
+                break  # torn: the beginning of a record, and nothing after it
+            raise _damage(path, len(found) + 1, offset, "its checksum does not match")
+        if body.pop("seq", None) != len(found):
+            raise _damage(path, len(found) + 1, offset, "a record is missing before it")
+        found.append(body)
+        complete = end >= 0
+        offset = size if end < 0 else end + 1
+    if not found:
+        return None
+    first = found[0]
+    if first.get("journal") != VERSION:
+        raise _unreadable_version(path, first.get("journal"))
+    return Contents(
+        manifest=first["manifest"],
+        base=first["base"],
+        records=tuple(body for body in found[1:] if "fold" not in body),
+        folded=tuple(body["fold"] for body in found if "fold" in body),
+        size=offset,
+        torn=size - offset,
+        complete=complete,
+    )
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """The record without its crc, or None where the checksum is not that of the line."""
+    if not line.startswith(_PREFIX) or line[_BODY - 2 : _BODY] != b'",':
+        return None
+    plain = b"{" + line[_BODY:]
+    if line[len(_PREFIX) : _BODY - 2] != b"%08x" % zlib.crc32(plain):
+        return None
+    body = json.loads(plain)
+    return body if isinstance(body, dict) else None
+
+
+def count(contents: Contents) -> int:
+    """How many records the journal holds, its header included: the next sequence number."""
+    return 1 + len(contents.records) + len(contents.folded)
+
+
+def torn(path: str, contents: Contents) -> Diagnostic:
+    """The warning that a crash tore the last record, which was therefore never announced."""
+    place = Pos(offset=contents.size, line=count(contents) + 1, column=1)
+    return Diagnostic(
+        code="journal-torn",
+        severity="warning",
+        message=f"the journal ends in {contents.torn} bytes of a torn record, which are cut off",
+        path=path,
+        span=Span(start=place, end=place),
+        hint="nothing to do: a crash came between the write and the sync, so that nothing was sent on its account",
+    )
+
+
+def foreign(path: str, manifest: str, base: str) -> Diagnostic:
+    """The finding that the journal builds on another manifest, or on another version of it."""
+    return Diagnostic(
+        code="journal-foreign",
+        severity="error",
+        message=f"the journal of an interrupted run builds on another version of {manifest} ({base})",
+        path=path,
+        hint="bring that version back (`git stash`, or `git checkout` of the commit the run began on), run `fetch` to "
+        "fold the journal into it, then merge",
+    )
+
+
+def _damage(path: str, line: int, offset: int, why: str) -> FindingsError:
+    place = Pos(offset=offset, line=line, column=1)
+    return FindingsError(
+        [
+            Diagnostic(
+                code="journal-damaged",
+                severity="error",
+                message=f"the journal is damaged at byte {offset} (record {line}): {why}",
+                path=path,
+                span=Span(start=place, end=place),
+                hint="restore the file from a backup; without one, keep a copy of it, look up the task ids it holds "
+                "after that byte, cut it there, and settle what is then in doubt with `resolve`",
+            )
+        ]
+    )
+
+
+def _unreadable_version(path: str, version: object) -> FindingsError:
+    return FindingsError(
+        [
+            Diagnostic(
+                code="journal-version",
+                severity="error",
+                message=f"the journal has format {version!r}, this program reads {VERSION}",
+                path=path,
+                hint="finish the interrupted run with the version of seedream-jobs that began it",
+            )
+        ]
+    )

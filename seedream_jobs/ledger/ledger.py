@@ -1,0 +1,402 @@
+"""The ledger of one job: manifest, journal and lock as one thing that is read, recorded to and folded.
+
+A reader (``Ledger.peek``) overlays a hot journal in memory and writes nothing. A writer (``Ledger.open``) holds the
+lock, folds a hot journal first, appends events to a new one, and folds that when it ends.
+
+Folding: a ``fold`` record with the digest of the new manifest is made durable in the journal; the manifest is written
+whole; the journal is removed. A crash before the rename leaves a journal that builds on the manifest there is: it is
+folded once more. A crash after it leaves a journal whose last ``fold`` record names the manifest there is: it is only
+removed. A journal that is neither is another manifest's, and is never applied.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
+from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.commit import GroupCommit
+from seedream_jobs.ledger.entries import Brief, Entries
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
+from seedream_jobs.ledger.lock import Lock, acquire, in_use
+from seedream_jobs.ledger.manifest import Manifest, read_manifest
+from seedream_jobs.ledger.overlay import apply, body_of
+from seedream_jobs.ledger.paths import LedgerPaths, prepare
+from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.state import Event
+
+_LOOKS = 20
+
+
+class Ledger:
+    """What is known of a job's requests. Made by ``peek`` or ``open``."""
+
+    def __init__(self, paths: LedgerPaths, manifest: Manifest, base: str, fs: FileSystem, lock: Lock | None) -> None:
+        self.paths = paths
+        self._manifest = manifest
+        self._base = base
+        self._fs = fs
+        self._lock = lock
+        self._owns_lock = True
+        self._commit: GroupCommit | None = None
+        self._starting = threading.Lock()
+        self._seq = 0
+        self._failure: LedgerError | None = None
+
+    @classmethod
+    def peek(cls, paths: LedgerPaths, *, root: Path, fs: FileSystem | None = None) -> Ledger:
+        """What is known, without writing anything; also while a run is under way.
+
+        :param root: the campaign's root, out of which no recorded path may lead
+        :raises FindingsError: the manifest or the journal is damaged
+        """
+        disk = RealFileSystem() if fs is None else fs
+        data, hot = _read_together(paths, disk)
+        manifest, contents = _load(paths, data, hot, root)
+        if contents is not None:
+            apply(manifest, contents.records)
+        if in_use(paths.lock):
+            manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
+        else:
+            manifest.entries.settle("crash")
+        return cls(paths, manifest, _digest(data), disk, None)
+
+    @classmethod
+    def open(
+        cls,
+        paths: LedgerPaths,
+        *,
+        job: str,
+        origin: str | None,
+        new_id: Callable[[], str],
+        root: Path,
+        command: str,
+        now: int,
+        fs: FileSystem | None = None,
+        lock: Lock | None = None,
+    ) -> Ledger:
+        """Take the lock, fold what a crash left, and be ready to record.
+
+        :param job: the job file's name, for a new manifest
+        :param origin: the service's origin; None for a command that speaks to none and only settles what is known
+        :param new_id: makes the id of a new manifest (``m-…``)
+        :param root: the campaign's root, out of which no recorded path may lead
+        :param command: what to tell the one who comes second
+        :param now: Unix seconds
+        :param lock: a lock already held (``lock.acquire_all``); the caller releases it
+        :raises HeldError: another run holds the lock, or the manifest was written against another origin
+        :raises FindingsError: the manifest or the journal is damaged
+        :raises LedgerError: the files can't be written
+        :raises UsageError: there is no manifest and no origin to make one for
+        """
+        disk = RealFileSystem() if fs is None else fs
+        try:
+            prepare(paths)
+        except OSError as error:
+            raise _failed(paths.manifest, error) from error
+        held = acquire(paths.lock, command=command, now=now) if lock is None else lock
+        try:
+            ledger = cls._opened(paths, disk, held, job=job, origin=origin, new_id=new_id, root=root)
+        except BaseException:
+            if lock is None:
+                held.release()
+            raise
+        ledger._owns_lock = lock is None
+        return ledger
+
+    @classmethod
+    def _opened(
+        cls,
+        paths: LedgerPaths,
+        disk: FileSystem,
+        lock: Lock,
+        *,
+        job: str,
+        origin: str | None,
+        new_id: Callable[[], str],
+        root: Path,
+    ) -> Ledger:
+        data, hot = _read(disk, paths.manifest), _read(disk, paths.journal)
+        manifest, contents = _load(paths, data, hot, root)
+        ledger = cls(paths, manifest, _digest(data), disk, lock)
+        if manifest.header is None:
+            if origin is None:
+                raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
+            manifest.header = Header(id=new_id(), job=job, origin=origin)
+        elif origin is not None and origin != manifest.header.origin:
+            raise _other_origin(paths, manifest.header.origin, origin)
+        ledger._honour(hot, contents)
+        return ledger
+
+    def _honour(self, hot: bytes | None, contents: journal.Contents | None) -> None:
+        """Fold what a crash left in the journal, or remove a journal that is folded or never began."""
+        try:
+            if contents is not None:
+                apply(self._manifest, contents.records)
+                self._manifest.entries.settle("crash")
+                descriptor = self._fs.append(self.paths.journal)
+                try:
+                    self._mend(descriptor, contents)
+                    self._seq = journal.count(contents)
+                    self._fold(lambda record: self._append_plainly(descriptor, record))
+                finally:
+                    self._fs.close(descriptor)
+            elif hot is not None:
+                self._remove_journal()
+            self._manifest.entries.settle("crash")
+        except OSError as error:
+            raise self._dead(_failed(self.paths.journal, error)) from error
+
+    def _mend(self, descriptor: int, contents: journal.Contents) -> None:
+        if contents.torn:
+            self._fs.truncate(descriptor, contents.size)
+        if not contents.complete:
+            write_all(self._fs, descriptor, b"\n")
+
+    def _append_plainly(self, descriptor: int, record: bytes) -> None:
+        write_all(self._fs, descriptor, record)
+        self._fs.sync(descriptor)
+
+    @property
+    def header(self) -> Header | None:
+        """Whose record it is; None for a job that has none yet (only after ``peek``)."""
+        return self._manifest.header
+
+    @property
+    def id(self) -> str:
+        """The manifest's id, part of every idempotency key.
+
+        :raises LookupError: there is no manifest yet (only after ``peek``)
+        """
+        if self._manifest.header is None:
+            raise LookupError(f"{self.paths.manifest.name} does not exist yet")
+        return self._manifest.header.id
+
+    @property
+    def entries(self) -> Entries:
+        """Everything known, by request key; live."""
+        return self._manifest.entries
+
+    def brief(self, key: str) -> Brief | None:
+        """State and generation of a request, None for one the ledger does not know; cheap."""
+        return self._manifest.entries.brief(key)
+
+    @property
+    def plans(self) -> Mapping[str, PlanRecord]:
+        """The plans that were used, by id."""
+        return self._manifest.plans
+
+    @property
+    def resolutions(self) -> tuple[ResolutionRecord, ...]:
+        """What people decided, in order of time."""
+        return tuple(sorted(self._manifest.resolutions, key=lambda one: (one.at, one.key, one.resolution, one.reason)))
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        """Warnings about what was read: a torn record cut off, a request paid for on two branches."""
+        return tuple(self._manifest.notes)
+
+    async def record(self, event: Event) -> None:
+        """Return once the event is durable. Not cancelled half-way: once called, the event is recorded.
+
+        :raises IllegalEvent: the event has no place in the request's state; nothing is recorded
+        :raises LedgerError: it could not be made durable; the ledger takes nothing more
+        """
+        await self._started().append(lambda: self._next(event))
+
+    def record_sync(self, event: Event) -> None:
+        """As ``record``, for code that runs on no event loop."""
+        self._started().append_sync(lambda: self._next(event))
+
+    def use_plan(self, plan: PlanRecord) -> None:
+        """Record that a plan is applied, durably, before its first intent."""
+        self._started().append_sync(lambda: self._next(plan))
+
+    def finish_plan(self, plan: str) -> None:
+        """Record that none of a plan is left to send.
+
+        :raises KeyError: the plan was never used
+        """
+        self.use_plan(replace(self._manifest.plans[plan], finished=True))
+
+    def ensure_created(self) -> None:
+        """Make the manifest's id durable before anything refers to it (a saved plan does).
+
+        :raises LedgerError: it could not be written
+        """
+        self._alive()
+        if self._base == journal.ABSENT:
+            try:
+                self._write_manifest(self._manifest_chunks())
+            except OSError as error:
+                raise self._dead(_failed(self.paths.manifest, error)) from error
+
+    def fold(self) -> None:
+        """Write everything known into the manifest and remove the journal; open intents are in doubt (interrupted).
+
+        :raises LedgerError: it could not be written; the journal still holds everything
+        """
+        self._alive()
+        self._manifest.entries.settle("interrupted")
+        commit, self._commit = self._commit, None
+        try:
+            if commit is not None:
+                self._fold(lambda record: commit.append_sync(lambda: record))
+            elif self._manifest.merged and self._base != journal.ABSENT:
+                self._write_manifest(self._manifest_chunks())
+        except OSError as error:
+            raise self._dead(_failed(self.paths.manifest, error)) from error
+        except LedgerError as error:
+            raise self._dead(error) from error
+        finally:
+            if commit is not None:
+                commit.close()
+
+    def close(self) -> None:
+        """Fold, unless the journal is dead (it then stays, and the next command folds it), and release the lock."""
+        try:
+            if self._lock is not None and self._failure is None and not (self._commit and self._commit.dead):
+                self.fold()
+        finally:
+            if self._commit is not None:
+                self._commit.close()
+                self._commit = None
+            if self._lock is not None and self._owns_lock:
+                self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next(self, what: Event | PlanRecord) -> bytes:
+        """The next record's line, called in the order of the file. An illegal event raises before anything changes."""
+        line = journal.record(self._seq, body_of(what))
+        apply(self._manifest, (what,))
+        self._seq += 1
+        return line
+
+    def _started(self) -> GroupCommit:
+        """The journal, begun with the first record: the manifest it builds on is durable before it."""
+        commit = self._commit
+        if commit is not None:
+            return commit
+        self._alive()
+        with self._starting:
+            if self._commit is None:
+                self.ensure_created()
+                try:
+                    self._commit = self._begin()
+                except OSError as error:
+                    raise self._dead(_failed(self.paths.journal, error)) from error
+            return self._commit
+
+    def _begin(self) -> GroupCommit:
+        descriptor = self._fs.create(self.paths.journal)
+        try:
+            write_all(self._fs, descriptor, journal.header(self.id, self._base))
+            self._fs.sync(descriptor)
+            self._fs.sync_folder(self.paths.journal.parent)
+        except OSError:
+            self._fs.close(descriptor)
+            raise
+        self._seq = 1
+        return GroupCommit(self._fs, descriptor, self.paths.journal.name)
+
+    def _fold(self, append: Callable[[bytes], None]) -> None:
+        chunks = self._manifest_chunks()
+        append(journal.record(self._seq, {"fold": journal.digest_of(chunks)}))
+        self._write_manifest(chunks)
+        self._remove_journal()
+
+    def _manifest_chunks(self) -> list[bytes]:
+        return self._manifest.chunks()
+
+    def _write_manifest(self, chunks: list[bytes]) -> None:
+        write_whole(self._fs, self.paths.manifest, chunks)
+        self._base = journal.digest_of(chunks)
+        self._manifest.merged = False
+
+    def _remove_journal(self) -> None:
+        self._fs.remove(self.paths.journal)
+        self._fs.sync_folder(self.paths.journal.parent)
+
+    def _alive(self) -> None:
+        if self._failure is not None:
+            raise LedgerError(self._failure.message, hint=self._failure.hint)
+        if self._lock is None:
+            raise LedgerError(f"{self.paths.manifest.name} is open for reading only")
+
+    def _dead(self, failure: LedgerError) -> LedgerError:
+        self._failure = failure
+        return failure
+
+
+def _load(
+    paths: LedgerPaths, data: bytes | None, hot: bytes | None, root: Path
+) -> tuple[Manifest, journal.Contents | None]:
+    """The manifest, and the journal where it is hot: it has something that the manifest does not hold."""
+    manifest = Manifest() if data is None else read_manifest(data, str(paths.manifest), folder=_folder(paths, root))
+    contents = None if hot is None else journal.read_journal(hot, str(paths.journal))
+    if contents is None:
+        return manifest, None
+    present = _digest(data)
+    if contents.folded and contents.folded[-1] == present:
+        return manifest, None
+    if contents.base != present or manifest.header is None or contents.manifest != manifest.header.id:
+        raise FindingsError([journal.foreign(str(paths.journal), paths.manifest.name, contents.base)])
+    if contents.torn:
+        manifest.notes.append(journal.torn(str(paths.journal), contents))
+    return manifest, contents
+
+
+def _read_together(paths: LedgerPaths, fs: FileSystem) -> tuple[bytes | None, bytes | None]:
+    """Manifest and journal of one moment, while a run may be folding the one into the other."""
+    for _ in range(_LOOKS):
+        data = _read(fs, paths.manifest)
+        hot = _read(fs, paths.journal)
+        if _read(fs, paths.manifest) == data:
+            return data, hot
+    raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
+
+
+def _read(fs: FileSystem, path: Path) -> bytes | None:
+    try:
+        return fs.read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _digest(data: bytes | None) -> str:
+    return journal.ABSENT if data is None else journal.digest(data)
+
+
+def _folder(paths: LedgerPaths, root: Path) -> PurePosixPath:
+    folder, top = paths.manifest.parent.resolve(), root.resolve()
+    return PurePosixPath(folder.relative_to(top).as_posix()) if folder.is_relative_to(top) else PurePosixPath()
+
+
+def _failed(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        f"{path.name} could not be written: {error.strerror or error}",
+        hint="make room or repair the disk, then run the same command again: it goes on from what was recorded",
+    )
+
+
+def _other_origin(paths: LedgerPaths, written: str, asked: str) -> HeldError:
+    return HeldError(
+        f"{paths.manifest.name} was written against {written}, not {asked}",
+        hint=f"use --base-url {written}, or copy the job file under another name to submit it to {asked}",
+    )

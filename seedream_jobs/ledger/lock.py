@@ -1,0 +1,126 @@
+"""One runner at a time: a kernel lock on a file that is never deleted.
+
+The kernel releases it with the process, however that ends: there are no stale locks and no command to break one. The
+file's content only says who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.ledger.codec import canonical, iso
+
+
+class Lock:
+    """A held lock. Released by ``release``, or by the kernel."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another run begin."""
+        if self._descriptor < 0:
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def acquire(path: Path, *, command: str, now: int) -> Lock:
+    """Take the lock, or refuse at once.
+
+    :param command: what to tell the one who comes second, such as ``run garden.yaml``
+    :param now: Unix seconds
+    :raises HeldError: another process holds it; says which
+    :raises LedgerError: the lock file can't be written
+    :raises UsageError: this platform has no ``flock``
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise UsageError(
+            "this platform has no file locks that end with their process, so nothing can be submitted safely",
+            hint="run it on Linux or macOS (on Windows: in WSL); validate, plan and expand work here",
+        ) from None
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise _held(path) from None
+        raise LedgerError(
+            f"{path.name} could not be locked: {error.strerror}", hint=f"check that {path.parent} can be written to"
+        ) from error
+    _sign(descriptor, command, now)
+    return Lock(path, descriptor)
+
+
+@contextlib.contextmanager
+def acquire_all(paths: Iterable[Path], *, command: str, now: int) -> Iterator[tuple[Lock, ...]]:
+    """All locks or none, in path order, so that two commands over the same jobs can't each hold half.
+
+    :raises HeldError: one of them is held; none is held by this process then
+    """
+    with contextlib.ExitStack() as held:
+        locks = []
+        for path in sorted(set(paths)):
+            lock = acquire(path, command=command, now=now)
+            held.callback(lock.release)
+            locks.append(lock)
+        yield tuple(locks)
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who wrote their name into the lock file last and did not leave in order; None where nobody did."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def in_use(path: Path) -> bool:
+    """Whether a run seems to be under way, found out without touching the lock.
+
+    For views only: a process of this number may be another program's, on another host it can't be seen.
+    """
+    found = holder(path)
+    if found is None or found.get("host") != socket.gethostname() or not isinstance(found.get("pid"), int):
+        return False
+    try:
+        os.kill(found["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _sign(descriptor: int, command: str, now: int) -> None:
+    who = {"command": command, "host": socket.gethostname(), "pid": os.getpid(), "since": iso(now)}
+    with contextlib.suppress(OSError):  # only for the message: a full disk must not look like a held lock
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, canonical(who) + b"\n", 0)
+
+
+def _held(path: Path) -> HeldError:
+    found = holder(path)
+    if found is None:
+        who = "another process"
+    else:
+        who = "process {pid} on {host}, '{command}', since {since}".format_map(
+            {name: found.get(name, "?") for name in ("pid", "host", "command", "since")}
+        )
+    return HeldError(f"{path.name} is held by {who}", hint="wait until it has ended, or stop it there")

@@ -1,0 +1,264 @@
+"""The machine of one request's life: what an event makes of what is known. Pure, and total.
+
+Which event is legal where, and which state it leads to, is the table in ``transitions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from seedream_jobs.ledger.state import (
+    ID,
+    Accepted,
+    Completed,
+    Doubt,
+    Earlier,
+    Entry,
+    Event,
+    Expired,
+    Failed,
+    InDoubt,
+    Intended,
+    NotSent,
+    Rejected,
+    Resolution,
+    Resolved,
+    State,
+    Stored,
+)
+from seedream_jobs.ledger.transitions import TRANSITIONS, Trigger
+
+
+class IllegalEvent(Exception):
+    """An event that has no arrow in the table: a bug of the caller. The entry is as it was."""
+
+    def __init__(self, state: State | None, event: Event, why: str = "") -> None:
+        known = "unknown to the ledger" if state is None else f"in state {state.value}"
+        super().__init__(f"{type(event).__name__} is not legal for {event.key} ({known}){': ' if why else ''}{why}")
+        self.state = state
+        self.event = event
+
+
+def evolve(entry: Entry | None, event: Event) -> Entry:
+    """The entry after the event.
+
+    :param entry: None for a request the ledger does not know
+    :raises IllegalEvent: for an event that has no arrow, that is about another request, or whose task id is no id
+    """
+    state = None if entry is None else entry.state
+    if entry is not None and entry.key != event.key:
+        raise IllegalEvent(state, event, f"the entry is {entry.key}")
+    trigger = _trigger(entry, event)
+    target = None if trigger is None else TRANSITIONS[state].get(trigger)
+    if target is None:
+        raise IllegalEvent(state, event)
+    _check_id(state, event)
+    if isinstance(event, Intended):
+        return entry_after_intent(entry, event, target)
+    assert entry is not None  # only Intended has an arrow from None
+    return _applied(entry, event, target)
+
+
+def _trigger(entry: Entry | None, event: Event) -> Trigger | None:
+    match event:
+        case Intended():
+            return _intent_trigger(entry, event)
+        case Resolved():
+            return _RESOLVED[event.resolution]
+        case _:
+            return _PLAIN.get(type(event))
+
+
+_PLAIN: Mapping[type[Event], Trigger] = {
+    Accepted: Trigger.ACCEPTED,
+    Rejected: Trigger.REJECTED,
+    NotSent: Trigger.NOT_SENT,
+    InDoubt: Trigger.IN_DOUBT,
+    Completed: Trigger.COMPLETED,
+    Failed: Trigger.FAILED,
+    Stored: Trigger.STORED,
+    Expired: Trigger.EXPIRED,
+}
+_RESOLVED: Mapping[Resolution, Trigger] = {
+    "accepted": Trigger.RESOLVED_ACCEPTED,
+    "not_charged": Trigger.RESOLVED_NOT_CHARGED,
+    "abandoned": Trigger.RESOLVED_ABANDONED,
+}
+
+
+def _intent_trigger(entry: Entry | None, event: Intended) -> Trigger | None:
+    if entry is None:
+        return Trigger.INTENDED if event.generation >= 1 else None
+    if event.generation == entry.generation + 1:
+        return Trigger.AGAIN
+    if event.generation != entry.generation:
+        return None
+    if entry.state is not State.IN_DOUBT:
+        return Trigger.INTENDED
+    return Trigger.REPLAY if event.idempotency_key == entry.idempotency_key else None
+
+
+def _check_id(state: State | None, event: Event) -> None:
+    task_id = event.task_id if isinstance(event, Accepted | InDoubt | Resolved) else None
+    if task_id is not None and ID.fullmatch(task_id) is None:
+        raise IllegalEvent(state, event, "the task id is not [A-Za-z0-9_-]{1,128}")
+    if isinstance(event, Resolved) and event.resolution == "accepted" and task_id is None:
+        raise IllegalEvent(state, event, "a resolution as accepted names its task id")
+
+
+def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> Entry:
+    """What is known once a submission is announced; a replay only counts itself."""
+    if entry is not None and target is State.IN_DOUBT:
+        return replace(entry, replays=entry.replays + 1)
+    earlier: tuple[Earlier, ...] = ()
+    if entry is not None:
+        earlier = entry.earlier if event.generation == entry.generation else (*entry.earlier, attempt_of(entry))
+    return Entry(
+        key=event.key,
+        address=event.address,
+        cell=event.cell,
+        request=event.request,
+        repeat=event.repeat,
+        output=event.output,
+        max_images=event.max_images,
+        generation=event.generation,
+        state=target,
+        idempotency_key=event.idempotency_key,
+        max_cost_usd=event.max_cost_usd,
+        submitted_at=event.at,
+        earlier=in_generation_order(earlier),
+    )
+
+
+def _applied(entry: Entry, event: Event, target: State) -> Entry:
+    match event:
+        case Accepted():
+            return _with_task(entry, event.task_id, event.request_id, target)
+        case Rejected():
+            request_id = event.request_id or entry.request_id
+            return replace(entry, state=target, error=event.error, request_id=request_id, doubt=None, since=None)
+        case NotSent():
+            return entry if target is State.IN_DOUBT else _unsent(entry)
+        case InDoubt():
+            return _doubted(entry, event)
+        case Completed():
+            cost = entry.cost_usd if event.cost_usd is None else event.cost_usd
+            return replace(entry, state=target, images=event.images, cost_usd=cost)
+        case Failed():
+            return replace(entry, state=target, error=event.error, images=())
+        case Stored():
+            return replace(entry, state=target, images=event.images)
+        case Expired():
+            return replace(entry, state=target)
+        case Resolved():
+            return _settled(entry, event, target)
+        case _:
+            raise IllegalEvent(entry.state, event)
+
+
+def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State) -> Entry:
+    known = entry.task_id
+    request_id = request_id or entry.request_id
+    if entry.state is target and known is not None:  # it has a task already; another id is a second payment
+        if task_id == known or task_id in entry.other_task_ids:
+            return entry
+        second = replace(attempt_of(entry), state=State.ACCEPTED, task_id=task_id, cost_usd=None, images=(), error=None)
+        return replace(entry, earlier=in_generation_order((*entry.earlier, second)))
+    earlier = entry.earlier
+    if known not in (None, task_id):  # a token from an unreadable reply that turned out to be another task
+        earlier = in_generation_order((*earlier, attempt_of(entry)))
+    return replace(
+        entry,
+        state=target,
+        task_id=task_id,
+        request_id=request_id,
+        doubt=None,
+        since=None,
+        error=None,
+        earlier=earlier,
+    )
+
+
+def _unsent(entry: Entry) -> Entry:
+    return replace(
+        entry,
+        state=State.NEW,
+        idempotency_key=None,
+        task_id=None,
+        request_id=None,
+        doubt=None,
+        error=None,
+        images=(),
+        cost_usd=None,
+        replays=0,
+        submitted_at=None,
+        since=None,
+    )
+
+
+def _doubted(entry: Entry, event: InDoubt) -> Entry:
+    earlier = entry.earlier
+    if entry.task_id is not None and event.task_id not in (None, entry.task_id):
+        earlier = in_generation_order((*earlier, attempt_of(entry)))
+    return replace(
+        entry,
+        state=State.IN_DOUBT,
+        doubt=event.doubt,
+        since=event.at if entry.since is None else entry.since,
+        request_id=event.request_id or entry.request_id,
+        task_id=event.task_id or entry.task_id,
+        earlier=earlier,
+    )
+
+
+def _settled(entry: Entry, event: Resolved, target: State) -> Entry:
+    match event.resolution:
+        case "accepted":
+            assert event.task_id is not None  # refused by _check_id
+            return _with_task(entry, event.task_id, None, target)
+        case "not_charged":
+            return _unsent(entry)
+        case "abandoned":
+            return replace(entry, state=target)
+        case _:
+            assert_never(event.resolution)
+
+
+def attempt_of(entry: Entry) -> Earlier:
+    """The entry's current submission, as it is kept beside another one."""
+    return Earlier(
+        generation=entry.generation,
+        state=entry.state,
+        task_id=entry.task_id,
+        cost_usd=entry.cost_usd,
+        images=entry.images,
+        error=entry.error,
+        idempotency_key=entry.idempotency_key,
+        request_id=entry.request_id,
+        doubt=entry.doubt,
+        max_cost_usd=entry.max_cost_usd,
+        submitted_at=entry.submitted_at,
+        since=entry.since,
+    )
+
+
+def in_generation_order(attempts: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
+    """By generation, then time, then task id: the order in which they stand in the manifest."""
+    return tuple(sorted(attempts, key=lambda one: (one.generation, one.submitted_at or 0, one.task_id or "")))
+
+
+def settle_open_intent(entry: Entry, doubt: Doubt) -> Entry:
+    """An announced submission without an outcome, once no run is under way any more: it is in doubt.
+
+    :param doubt: ``interrupted`` where the run ended in order, ``crash`` where it was found later
+    """
+    if entry.state is not State.INTENT:
+        return entry
+    return replace(entry, state=State.IN_DOUBT, doubt=doubt, since=entry.submitted_at)
+
+
+def settle_open_intents(entries: Mapping[str, Entry], doubt: Doubt) -> dict[str, Entry]:
+    """The entries that change when every open intent is settled, by key."""
+    return {key: settle_open_intent(entry, doubt) for key, entry in entries.items() if entry.state is State.INTENT}

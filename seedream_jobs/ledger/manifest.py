@@ -1,0 +1,200 @@
+"""The manifest, the record that is committed: read strictly and fast, written whole, the same bytes for one history.
+
+JSON Lines: a header, one line per request sorted by key, then plans and resolutions. What git's ``merge=union`` makes
+of two of them (a key twice, two headers, lines out of order) is read by the rule in ``merge``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
+from seedream_jobs.errors import FindingsError
+from seedream_jobs.job.files import OutsideRoot
+from seedream_jobs.ledger.check import EntryCheck
+from seedream_jobs.ledger.codec import Json, Malformed, canonical, decode_entry, parse
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
+from seedream_jobs.ledger.records import (
+    Header,
+    PlanRecord,
+    ResolutionRecord,
+    decode_header,
+    decode_plan,
+    decode_resolution,
+    encode_header,
+    encode_plan,
+    encode_resolution,
+)
+from seedream_jobs.ledger.steps import paid_twice
+
+_MARKERS = (b"<<<<<<< ", b"||||||| ", b"=======", b">>>>>>> ")
+_MOST_FINDINGS = 20
+_TOP = PurePosixPath()
+
+
+@dataclass(slots=True, kw_only=True)
+class Manifest:
+    """What a manifest says.
+
+    :param header: None only for one that does not exist yet
+    :param merged: whether it held a key or a header twice, so that its canonical form differs from its bytes
+    :param notes: warnings, such as a request paid for on two branches
+    """
+
+    header: Header | None = None
+    entries: Entries = field(default_factory=Entries)
+    plans: dict[str, PlanRecord] = field(default_factory=dict)
+    resolutions: set[ResolutionRecord] = field(default_factory=set)
+    merged: bool = False
+    notes: list[Diagnostic] = field(default_factory=list)
+
+    def chunks(self) -> list[bytes]:
+        """Its canonical bytes, in pieces of about a mebibyte."""
+        assert self.header is not None  # a manifest without an id is never written
+        lines = [canonical(encode_header(self.header)) + b"\n", *self.entries.lines()]
+        plans = sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan))
+        lines.extend(canonical(encode_plan(plan)) + b"\n" for plan in plans)
+        lines.extend(line + b"\n" for _, line in sorted((one.at, _line(one)) for one in self.resolutions))
+        return [b"".join(lines[start : start + 1500]) for start in range(0, len(lines), 1500)]
+
+
+def _line(record: ResolutionRecord) -> bytes:
+    return canonical(encode_resolution(record))
+
+
+def read_manifest(data: bytes, path: str, *, folder: PurePosixPath = _TOP) -> Manifest:
+    """What the bytes of a manifest say.
+
+    :param path: its name, for findings
+    :param folder: its folder, relative to the campaign's root: no path in it may lead out of that
+    :raises FindingsError: each damaged line with its number; nothing is guessed
+    """
+    reader = _Reader(path, folder)
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line:
+            reader.read(number, line)
+        if len(reader.findings) >= _MOST_FINDINGS:
+            break
+    if reader.manifest.header is None and not reader.findings:
+        reader.findings.append(_finding("manifest-damaged", "the manifest has no header", path, 1, _RESTORE))
+    if reader.findings:
+        raise FindingsError(reader.findings)
+    return reader.manifest
+
+
+_RESTORE = (
+    "restore it from git (`git checkout -- FILE`, or `git log -- FILE` for an older version); never retype a line"
+)
+
+
+class _Reader:
+    """Reads line after line; a finding does not keep the next line from being read."""
+
+    def __init__(self, path: str, folder: PurePosixPath) -> None:
+        self.manifest = Manifest()
+        self.findings: list[Diagnostic] = []
+        self._path = path
+        self._check = EntryCheck(folder)
+        self._numbers: dict[str, int] = {}
+
+    def read(self, number: int, line: bytes) -> None:
+        try:
+            raw = parse(line)
+            if "state" in raw:
+                self._entry(number, line, raw)
+            else:
+                self._other(number, raw)
+        except Malformed as problem:
+            self._report(number, line, str(problem))
+        except OutsideRoot as problem:
+            message = f"the path {str(problem)!r} leads out of the campaign's root"
+            self.findings.append(_finding("manifest-path", message, self._path, number, _RESTORE))
+
+    def _entry(self, number: int, line: bytes, raw: Json) -> None:
+        self._check.check(raw)
+        entries, key = self.manifest.entries, raw["key"]
+        if key in entries:
+            if entries.line(key) != line:
+                self._joined(number, key, raw)
+            return
+        self._numbers[key] = number
+        if "earlier" in raw or raw["state"] == "intent":
+            entries.put(in_order(decode_entry(raw)))
+            self._note_double_payment(number, key)
+        else:
+            entries.put_line(line, raw)
+
+    def _joined(self, number: int, key: str, raw: Json) -> None:
+        self.manifest.merged = True
+        self.manifest.entries.put(join(self.manifest.entries[key], decode_entry(raw)))
+        self._note_double_payment(number, key)
+
+    def _note_double_payment(self, number: int, key: str) -> None:
+        entry = self.manifest.entries[key]
+        if not paid_twice(entry):
+            return
+        ids = [one for one in (entry.task_id, *entry.other_task_ids) if one is not None]
+        message = f"{entry.address} was submitted twice ({', '.join(ids)}), probably on two branches; both are kept"
+        first = Related(message="first known from here", path=self._path, span=_span(self._numbers[key]))
+        self.manifest.notes.append(
+            Diagnostic(
+                code="manifest-paid-twice",
+                severity="warning",
+                message=message,
+                path=self._path,
+                span=_span(number),
+                hint="let one branch at a time submit, or protect the branch that does",
+                related=(first,),
+            )
+        )
+
+    def _other(self, number: int, raw: Json) -> None:
+        manifest = self.manifest
+        if "format" in raw:
+            self._header(number, decode_header(raw))
+        elif "resolution" in raw:
+            manifest.resolutions.add(decode_resolution(raw))
+        elif "plan" in raw:
+            plan = decode_plan(raw)
+            known = manifest.plans.get(plan.plan)
+            manifest.plans[plan.plan] = plan if known is None else join_plans(known, plan)
+        else:
+            raise Malformed("neither a header nor a request, a plan or a resolution")
+
+    def _header(self, number: int, header: Header) -> None:
+        known = self.manifest.header
+        if known is None or known == header:
+            self.manifest.header = header
+            return
+        self.manifest.merged = True
+        self.manifest.header = join_headers(known, header)
+        if self.manifest.header is None:
+            self.manifest.header = known
+            message = f"two manifests of different origins were merged: {known.origin} and {header.origin}"
+            self.findings.append(_finding("manifest-origin", message, self._path, number, _SEPARATE))
+
+    def _report(self, number: int, line: bytes, why: str) -> None:
+        if line.startswith(_MARKERS):
+            message = "a merge conflict is not resolved"
+            self.findings.append(_finding("manifest-conflict", message, self._path, number, _KEEP_BOTH))
+            return
+        code = "manifest-format" if why.startswith("format ") else "manifest-damaged"
+        self.findings.append(_finding(code, f"line {number} is damaged: {why}", self._path, number, _RESTORE))
+
+
+_KEEP_BOTH = (
+    "delete only the marker lines (<<<<<<<, |||||||, =======, >>>>>>>) and keep the lines of both sides: they are "
+    "merged when the manifest is read; `*.manifest.jsonl merge=union` in .gitattributes does it for you"
+)
+_SEPARATE = "keep the lines of one origin here, and the others in a manifest of their own"
+
+
+def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagnostic:
+    return Diagnostic(code=code, severity="error", message=message, path=path, span=_span(line), hint=hint)
+
+
+def _span(line: int) -> Span:
+    place = Pos(offset=0, line=line, column=1)
+    return Span(start=place, end=place)

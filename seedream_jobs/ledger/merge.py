@@ -1,0 +1,192 @@
+"""One request, known from two branches: the rule by which git's union of two manifests is read. Pure.
+
+The law: **nothing known is lost, and the order of lines does not matter** (the join is commutative, associative and
+idempotent). An entry is taken apart into its submissions. Two of them are one and the same where generation, time of
+the intent and task id agree; each field of it is then the larger of the two by a fixed order. Two submissions of one
+generation that differ are two payments: both are kept, one in front, the other in ``earlier``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from itertools import zip_longest
+from typing import TypeVar
+
+from seedream_jobs.ledger.codec import canonical, encode_image, encode_problem
+from seedream_jobs.ledger.machine import attempt_of, in_generation_order
+from seedream_jobs.ledger.records import Header, PlanRecord
+from seedream_jobs.ledger.state import Earlier, Entry, Image, Problem, State
+
+KNOWLEDGE: tuple[State, ...] = (
+    State.NEW,
+    State.INTENT,
+    State.IN_DOUBT,
+    State.REJECTED,
+    State.ABANDONED,
+    State.ACCEPTED,
+    State.COMPLETED,
+    State.FAILED,
+    State.EXPIRED,
+    State.STORED,
+)
+"""Of two states of the same submission the later one here holds: it knows more, and it costs no second submission."""
+
+IN_FRONT: tuple[State, ...] = (
+    State.INTENT,
+    State.ACCEPTED,
+    State.COMPLETED,
+    State.IN_DOUBT,
+    State.STORED,
+    State.EXPIRED,
+    State.FAILED,
+    State.ABANDONED,
+    State.REJECTED,
+    State.NEW,
+)
+"""Of two submissions of the latest generation the earlier one here is in front: the one with work left, so that it is
+polled and fetched, and after it the other."""
+
+_Identity = tuple[int, int | None, str | None]
+_T = TypeVar("_T")
+
+
+def join(one: Entry, other: Entry) -> Entry:
+    """What both know of one request."""
+    front = max(one, other, key=_description)
+    return _assembled(front, [*_attempts(one), *_attempts(other)], max(one.replays, other.replays))
+
+
+def in_order(entry: Entry) -> Entry:
+    """The entry with the right submission in front: ``join(entry, entry)``."""
+    return join(entry, entry)
+
+
+def join_headers(one: Header, other: Header) -> Header | None:
+    """One header for two; None where the origins differ, which no rule can settle."""
+    if one.origin != other.origin:
+        return None
+    first, *others = sorted({one.id, other.id, *one.other_ids, *other.other_ids})
+    return Header(id=first, job=min(one.job, other.job), origin=one.origin, other_ids=tuple(others))
+
+
+def join_plans(one: PlanRecord, other: PlanRecord) -> PlanRecord:
+    """One record for two of the same plan: used when it was first used, finished where either branch finished it."""
+    return PlanRecord(
+        plan=one.plan,
+        digest=max(one.digest, other.digest),
+        used_at=min(one.used_at, other.used_at),
+        finished=one.finished or other.finished,
+        options=max(one.options, other.options, key=lambda options: canonical(dict(options))),
+    )
+
+
+def _description(entry: Entry) -> bytes:
+    plain = [entry.address, dict(entry.cell), dict(entry.request), entry.repeat, entry.output, entry.max_images]
+    return canonical(plain)
+
+
+def _attempts(entry: Entry) -> list[Earlier]:
+    return [attempt_of(entry), *entry.earlier]
+
+
+def _identity(attempt: Earlier) -> _Identity:
+    if attempt.state is State.NEW:  # nothing was sent: there is only one way of that in a generation
+        return (attempt.generation, None, None)
+    return (attempt.generation, attempt.submitted_at, attempt.task_id)
+
+
+def _assembled(front: Entry, attempts: Iterable[Earlier], replays: int) -> Entry:
+    known: dict[_Identity, Earlier] = {}
+    for attempt in attempts:
+        identity = _identity(attempt)
+        known[identity] = _join_attempts(known[identity], attempt) if identity in known else attempt
+    kept = [attempt for identity, attempt in known.items() if not _superseded(identity, attempt, known)]
+    latest = max(attempt.generation for attempt in kept)
+    current = min((attempt for attempt in kept if attempt.generation == latest), key=_place)
+    return replace(
+        front,
+        generation=current.generation,
+        state=current.state,
+        idempotency_key=current.idempotency_key,
+        task_id=current.task_id,
+        request_id=current.request_id,
+        doubt=current.doubt,
+        error=current.error,
+        images=current.images,
+        cost_usd=current.cost_usd,
+        max_cost_usd=current.max_cost_usd,
+        replays=replays,
+        submitted_at=current.submitted_at,
+        since=current.since,
+        earlier=in_generation_order(tuple(attempt for attempt in kept if attempt is not current)),
+    )
+
+
+def _superseded(identity: _Identity, attempt: Earlier, known: dict[_Identity, Earlier]) -> bool:
+    """Whether another line knows how this very submission went on.
+
+    Nothing sent says nothing beside something sent; a submission without a task id is the one of the same second whose
+    task id is known.
+    """
+    generation, submitted_at, task_id = identity
+    same_generation = [other for key, other in known.items() if key[0] == generation and key != identity]
+    if attempt.state is State.NEW:
+        return any(other.state is not State.NEW for other in same_generation)
+    if task_id is not None:
+        return False
+    return any(other.task_id is not None and other.submitted_at == submitted_at for other in same_generation)
+
+
+def _place(attempt: Earlier) -> tuple[int, int, str]:
+    return (IN_FRONT.index(attempt.state), attempt.submitted_at or 0, attempt.task_id or "")
+
+
+def _join_attempts(one: Earlier, other: Earlier) -> Earlier:
+    """The same submission, known twice: each field by its own order, so that no order of joining matters."""
+    state = max(one.state, other.state, key=KNOWLEDGE.index)
+    in_doubt = state is State.IN_DOUBT
+    return Earlier(
+        generation=one.generation,
+        state=state,
+        task_id=_larger(one.task_id, other.task_id),
+        cost_usd=_larger_amount(one.cost_usd, other.cost_usd),
+        images=tuple(_join_images(a, b) for a, b in zip_longest(one.images, other.images)),
+        error=_join_problems(one.error, other.error),
+        idempotency_key=_larger(one.idempotency_key, other.idempotency_key),
+        request_id=_larger(one.request_id, other.request_id),
+        doubt=_larger(one.doubt, other.doubt) if in_doubt else None,
+        max_cost_usd=_larger_amount(one.max_cost_usd, other.max_cost_usd),
+        submitted_at=_larger_number(one.submitted_at, other.submitted_at),
+        since=_larger_number(one.since, other.since) if in_doubt else None,
+    )
+
+
+def _larger(one: _T | None, other: _T | None) -> _T | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other, key=str)
+
+
+def _larger_number(one: int | None, other: int | None) -> int | None:
+    return max((number for number in (one, other) if number is not None), default=None)
+
+
+def _larger_amount(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    amounts = [amount for amount in (one, other) if amount is not None]
+    return max(amounts, key=lambda amount: (amount, str(amount)), default=None)
+
+
+def _join_images(one: Image | None, other: Image | None) -> Image:
+    if one is None or other is None:
+        image = other if one is None else one
+        assert image is not None  # zip_longest pads only one of the two
+        return image
+    return max(one, other, key=lambda image: (image.file is not None, canonical(encode_image(image))))
+
+
+def _join_problems(one: Problem | None, other: Problem | None) -> Problem | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other, key=lambda problem: canonical(encode_problem(problem)))

@@ -1,0 +1,59 @@
+"""Where a job's record lies: three files beside the job file, or apart for what the emulator answered."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_MANIFEST = ".manifest.jsonl"
+STATE_FOLDER = ".seedream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPaths:
+    """The manifest (committed), the journal (while a run is under way) and the lock (never deleted), absolute.
+
+    ``private`` is the ``.seedream`` folder they are in, for rehearsals on the emulator: it never enters git.
+    """
+
+    manifest: Path
+    journal: Path
+    lock: Path
+    private: Path | None = None
+
+
+def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
+    """The record of a job file, or of the job whose manifest is named.
+
+    :param job: ``garden.yaml`` or ``garden.manifest.jsonl``
+    :param emulator_root: the campaign's root where the service is the emulator: its record lies below
+        ``.seedream/emulator``, so that a rehearsal never makes a paid run believe that it is done
+    """
+    absolute = Path(os.path.abspath(job))  # noqa: PTH100  (Path.absolute keeps "..")
+    stem = absolute.name.removesuffix(_MANIFEST) if absolute.name.endswith(_MANIFEST) else absolute.stem
+    folder, private = absolute.parent, None
+    if emulator_root is not None:
+        root = Path(os.path.abspath(emulator_root))  # noqa: PTH100
+        private = root / STATE_FOLDER
+        apart = private / "emulator"
+        if not folder.is_relative_to(apart):
+            folder = apart / (folder.relative_to(root) if folder.is_relative_to(root) else folder.name)
+    return LedgerPaths(
+        manifest=folder / f"{stem}{_MANIFEST}",
+        journal=folder / f"{stem}.manifest.journal",
+        lock=folder / f"{stem}.manifest.lock",
+        private=private,
+    )
+
+
+def prepare(paths: LedgerPaths) -> None:
+    """Make the folders of a record that is about to be written.
+
+    :raises OSError: they can't be made
+    """
+    paths.manifest.parent.mkdir(parents=True, exist_ok=True)
+    if paths.private is not None:
+        ignore = paths.private / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("# rehearsals and caches of seedream-jobs; safe to delete\n*\n", encoding="utf-8")

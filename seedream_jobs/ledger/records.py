@@ -1,0 +1,143 @@
+"""What a manifest holds beside requests: its header, the plans that were used, the resolutions people gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
+
+from seedream_jobs.ledger.codec import Json, Malformed, identifier, iso, mapping, moment, read_fields, request_key, text
+from seedream_jobs.ledger.state import Resolution
+
+FORMAT = 1
+_RESOLUTIONS = frozenset(get_args(Resolution))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Whose record it is.
+
+    :param id: made once; part of every idempotency key
+    :param job: the job file's name, in the manifest's folder
+    :param origin: scheme, host and path prefix of the service it was written against
+    :param other_ids: ids of manifests that git merged into this one
+    """
+
+    id: str
+    job: str
+    origin: str
+    other_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """A plan that was applied: recorded before its first intent, ``finished`` once none of it is left to send.
+
+    :param plan: the plan's id
+    :param digest: the approval digest
+    :param used_at: Unix seconds
+    :param options: what the operator said that changes money or requests, such as ``--set`` values
+    """
+
+    plan: str
+    digest: str
+    used_at: int
+    finished: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionRecord:
+    """What a person decided about an in-doubt submission. ``at`` is Unix seconds."""
+
+    key: str
+    resolution: Resolution
+    reason: str
+    at: int
+    task_id: str | None = None
+
+
+def encode_header(header: Header) -> Json:
+    """The manifest's first line."""
+    line: Json = {"format": FORMAT, "id": header.id, "job": header.job, "origin": header.origin}
+    if header.other_ids:
+        line["other_ids"] = list(header.other_ids)
+    return line
+
+
+def encode_plan(plan: PlanRecord) -> Json:
+    """A plan's line."""
+    line: Json = {"digest": plan.digest, "plan": plan.plan, "used_at": iso(plan.used_at)}
+    if plan.finished:
+        line["finished"] = True
+    if plan.options:
+        line["options"] = dict(plan.options)
+    return line
+
+
+def encode_resolution(record: ResolutionRecord) -> Json:
+    """A resolution's line."""
+    line: Json = {
+        "at": iso(record.at),
+        "key": record.key,
+        "reason": record.reason,
+        "resolution": record.resolution,
+    }
+    if record.task_id is not None:
+        line["task_id"] = record.task_id
+    return line
+
+
+def decode_header(line: Json) -> Header:
+    """:raises Malformed: for a format this program does not read, or a field that is not as written"""
+    if line.get("format") != FORMAT:
+        raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
+    readers = {"format": _format, "id": identifier, "job": text, "origin": text, "other_ids": _ids}
+    found = read_fields(line, readers, "the header")
+    _require(found, ("id", "job", "origin"))
+    found.pop("format")
+    return Header(**found)
+
+
+def decode_plan(line: Json) -> PlanRecord:
+    """:raises Malformed: for a field that is not as written"""
+    readers = {"plan": identifier, "digest": text, "used_at": moment, "finished": _flag, "options": mapping}
+    found = read_fields(line, readers, "a plan's line")
+    _require(found, ("plan", "digest", "used_at"))
+    return PlanRecord(**found)
+
+
+def decode_resolution(line: Json) -> ResolutionRecord:
+    """:raises Malformed: for a field that is not as written"""
+    readers = {"key": request_key, "resolution": _resolution, "reason": text, "at": moment, "task_id": identifier}
+    found = read_fields(line, readers, "a resolution's line")
+    _require(found, ("key", "resolution", "reason", "at"))
+    return ResolutionRecord(**found)
+
+
+def _require(found: Json, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Malformed(f"missing {', '.join(repr(name) for name in missing)}")
+
+
+def _format(name: str, value: Any) -> int:
+    return int(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise Malformed(f"'{name}' must be true or false")
+    return value
+
+
+def _ids(name: str, value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise Malformed(f"'{name}' must be a list")
+    return tuple(identifier(name, one) for one in value)
+
+
+def _resolution(name: str, value: Any) -> Resolution:
+    if type(value) is not str or value not in _RESOLUTIONS:
+        raise Malformed(f"'{name}' must be one of {', '.join(sorted(_RESOLUTIONS))}")
+    return cast("Resolution", value)

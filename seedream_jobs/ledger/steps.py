@@ -1,0 +1,172 @@
+"""What to do about an entry, and what it counts for: the head of table 1 as data. Pure, and total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, assert_never
+
+from seedream_jobs.ledger.state import Earlier, Entry, State
+
+Submits = Literal["yes", "never", "retry-failed", "again"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A row of table 1's head.
+
+    :param mark: what a plan shows
+    :param submits: what it takes for the next run to submit it; ``retry-failed`` includes ``again``
+    :param spent: whether it counts against every budget
+    """
+
+    mark: str
+    submits: Submits
+    spent: bool
+
+
+HEAD: Mapping[State, Standing] = {
+    State.NEW: Standing(mark="+", submits="yes", spent=False),
+    State.INTENT: Standing(mark="?", submits="never", spent=True),
+    State.ACCEPTED: Standing(mark=">", submits="never", spent=True),
+    State.COMPLETED: Standing(mark="v", submits="never", spent=True),
+    State.STORED: Standing(mark="=", submits="again", spent=True),
+    State.IN_DOUBT: Standing(mark="?", submits="never", spent=True),
+    State.REJECTED: Standing(mark="!", submits="retry-failed", spent=False),
+    State.FAILED: Standing(mark="!", submits="retry-failed", spent=False),
+    State.EXPIRED: Standing(mark="!", submits="retry-failed", spent=True),
+    State.ABANDONED: Standing(mark=".", submits="again", spent=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator asked for: ``--retry-failed``, and the keys named by ``--again``."""
+
+    retry_failed: bool = False
+    again: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Announce it and send it, as this generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """Ask the service about this task."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Download what is not stored yet. ``expires_at`` (Unix seconds) is when the first of the links dies."""
+
+    task_id: str
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A run is at it right now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Nothing happens by itself. ``why`` is the state that ends it."""
+
+    why: State
+
+
+Step = Submit | Poll | Fetch | Wait | Stop
+
+
+def counts_as_spent(state: State) -> bool:
+    """Whether a submission in this state counts against every budget."""
+    return HEAD[state].spent
+
+
+def submits(state: State, policy: Policy, key: str = "") -> bool:
+    """Whether the next run submits a request in this state.
+
+    :param key: the request's key, looked up in ``policy.again``
+    """
+    needed = HEAD[state].submits
+    match needed:
+        case "yes":
+            return True
+        case "never":
+            return False
+        case "retry-failed":
+            return policy.retry_failed or key in policy.again
+        case "again":
+            return key in policy.again
+        case _:
+            assert_never(needed)
+
+
+def next_generation(entry: Entry | None) -> int:
+    """The generation under which the next submission goes out."""
+    if entry is None:
+        return 1
+    return entry.generation if entry.state is State.NEW else entry.generation + 1
+
+
+def next_step(entry: Entry | None, now: int, policy: Policy) -> Step:
+    """What to do about a request. Pure; ``now`` is Unix seconds.
+
+    :param entry: None for a request the ledger does not know
+    """
+    if entry is None or submits(entry.state, policy, entry.key):
+        return Submit(generation=next_generation(entry))
+    state = entry.state
+    match state:
+        case State.INTENT:
+            return Wait()
+        case State.ACCEPTED:
+            return Stop(why=state) if entry.task_id is None else Poll(task_id=entry.task_id)
+        case State.COMPLETED:
+            return _fetch(entry, now)
+        case (
+            State.NEW | State.STORED | State.IN_DOUBT | State.REJECTED | State.FAILED | State.EXPIRED | State.ABANDONED
+        ):
+            return Stop(why=state)
+        case _:
+            assert_never(state)
+
+
+def _fetch(entry: Entry, now: int) -> Step:
+    if entry.task_id is None:
+        return Stop(why=entry.state)
+    missing = [image for image in entry.images if image.file is None and image.error is None]
+    links = [image.expires_at for image in missing if image.expires_at is not None]
+    if not entry.images or (missing and len(links) == len(missing) and max(links) <= now):
+        return Poll(task_id=entry.task_id)  # every link is dead: only the service can give fresh ones
+    return Fetch(task_id=entry.task_id, expires_at=min(links, default=None))
+
+
+def spent_usd(entry: Entry) -> Decimal | None:
+    """USD this request counts for in a budget, over all its generations and branches.
+
+    The actual cost where the service named it, else the most it can be; None where something was charged and neither
+    is known.
+    """
+    total = Decimal(0)
+    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    for attempt in attempts:
+        if counts_as_spent(attempt.state):
+            charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
+            if charged is None:
+                return None
+            total += charged
+    return total
+
+
+def paid_twice(entry: Entry) -> bool:
+    """Whether two submissions of one generation count as spent: two branches, or a key that bought two tasks."""
+    others = [one for one in entry.earlier if one.generation == entry.generation and counts_as_spent(one.state)]
+    return len(others) + counts_as_spent(entry.state) > 1
