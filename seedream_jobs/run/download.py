@@ -19,7 +19,10 @@ DEAD = frozenset({401, 403, 404, 410})
 
 
 class Download(Protocol):
-    """How a download went, as the network's side reports it. ``problem`` is None if the body came whole."""
+    """How a download went, as the network's side reports it: ``api.client_downloads.Download``.
+
+    ``problem`` is None if the body came whole; ``refused`` if the link is one that must not be followed.
+    """
 
     @property
     def status(self) -> int | None: ...
@@ -31,6 +34,8 @@ class Download(Protocol):
     def received(self) -> int: ...
     @property
     def problem(self) -> str | None: ...
+    @property
+    def refused(self) -> bool: ...
 
 
 class Downloads(Protocol):
@@ -44,10 +49,12 @@ class Missed:
     """No image came.
 
     :param dead: the host says that the link is no good (any more); asking it again is no use
+    :param refused: the link leads where we don't go; asking it again is no use either, but the host was not heard
     """
 
     problem: str
     dead: bool = False
+    refused: bool = False
 
 
 @contextmanager
@@ -75,7 +82,7 @@ async def receive(downloads: Downloads, url: str, sink: Sink) -> Missed | None:
     if reply.status in DEAD:
         return Missed(problem=f"the link is dead: HTTP {reply.status}", dead=True)
     if reply.problem is not None:
-        return Missed(problem=reply.problem)
+        return Missed(problem=reply.problem, refused=reply.refused)
     if reply.status != 200:
         return Missed(problem=f"the image host answered HTTP {reply.status}")
     if reply.content_length is not None and reply.content_length != reply.received:

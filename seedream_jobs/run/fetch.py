@@ -122,7 +122,7 @@ class _Fetch:
             if outcome.dead and answered and (order.gone or self.is_over(order, index)):
                 self.lose(order, index)
                 return
-            wait = None if outcome.dead and answered else next(tries, None)
+            wait = None if outcome.refused or (outcome.dead and answered) else next(tries, None)
             if wait is None:
                 self.give_up(order, index, outcome.problem)
                 return

@@ -103,8 +103,8 @@ class Sink:
         """Hex digest of all that was written."""
         return self._hash.hexdigest()
 
-    def finish(self) -> None:
-        """Hand the bytes to the operating system and close.
+    def finish(self, *, durable: bool = False) -> None:
+        """Hand the bytes to the operating system and close; with ``durable``, once they are on the disk.
 
         :raises SeedreamError: if the disk is full or failing
         """
@@ -112,7 +112,10 @@ class Sink:
         if file is None:
             return
         try:
-            file.close()
+            with file:
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise refusal(error, self.path) from error
 
@@ -143,15 +146,15 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Placed:
     :raises SeedreamError: if the disk is full or failing
     """
     try:
-        _sync(temp)
+        sync(temp)
         for candidate in _names(stem, extension):
             if _claim(temp, candidate):
-                _sync(candidate.parent)
+                sync(candidate.parent)
                 return Placed(path=candidate, adopted=False)
             if candidate.is_file() and digest(candidate) == sha256:
                 temp.unlink()
-                _sync(candidate)
-                _sync(candidate.parent)
+                sync(candidate)
+                sync(candidate.parent)
                 return Placed(path=candidate, adopted=True)
     except OSError as error:
         raise refusal(error, stem) from error
@@ -188,10 +191,14 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, durable.
+
+    :raises OSError: as ``fsync`` does
+    """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

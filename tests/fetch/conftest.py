@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image as Pillow
 
+from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
@@ -80,48 +80,6 @@ class ImageHost:
         self.server.server_close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Came:
-    status: int | None
-    content_type: str | None
-    content_length: int | None
-    received: int
-    problem: str | None
-
-
-class Http:
-    """The shape of the product's downloads over a plain client, for tests that are about what is done with a body."""
-
-    def __init__(self) -> None:
-        self.client = httpx.AsyncClient(trust_env=False)
-
-    async def __aenter__(self) -> Http:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.aclose()
-
-    async def get(self, url: str, write: Callable[[bytes], object], *, max_bytes: int) -> Came:
-        received = 0
-        try:
-            async with self.client.stream("GET", url, follow_redirects=True) as response:
-                length = response.headers.get("content-length")
-                async for chunk in response.aiter_raw(1024 * 1024):
-                    received += len(chunk)
-                    if received > max_bytes:
-                        return Came(status=200, content_type=None, content_length=None, received=0, problem="too large")
-                    write(chunk)
-        except httpx.HTTPError as error:
-            return Came(status=None, content_type=None, content_length=None, received=received, problem=repr(error))
-        return Came(
-            status=response.status_code,
-            content_type=response.headers.get("content-type"),
-            content_length=None if length is None else int(length),
-            received=received,
-            problem=None,
-        )
-
-
 class Remembers:
     """A record in memory, in the order in which events were made durable."""
 
@@ -160,8 +118,9 @@ def record() -> Remembers:
 
 
 @pytest.fixture
-def http() -> type[Http]:
-    return Http
+def http(host: ImageHost) -> Callable[[], Downloads]:
+    """The product's downloads, for an API on this machine."""
+    return lambda: Downloads(host.url, user_agent="tests")
 
 
 def _picture(size: tuple[int, int] = (2048, 2048), format: str = "JPEG", seed: int = 1, **options: Any) -> bytes:

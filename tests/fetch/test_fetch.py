@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -301,6 +302,39 @@ async def test_a_full_device_is_told_from_a_bad_download(run, host, entry, pictu
     monkeypatch.setattr(Path, "unlink", lambda *_: None)
     with pytest.raises(LedgerError, match="no room"):
         await run([entry(host.serves("/a", picture(seed=9, quality=100)))])
+
+
+async def test_redirects_are_followed(run, host, entry, picture, reply, tmp_path):
+    """An image host that sends on to its store is followed there, without the key."""
+    target = host.serves("/store", picture())
+    await run([entry(host.serves("/a", reply(status=302, headers={"Location": target})))])
+    assert files(tmp_path) == {"out/heron.jpeg": picture()}
+    assert not host.saw_key
+
+
+async def test_relative_and_data_links_are_images_too(run, host, entry, picture, tmp_path):
+    """Both have been seen in replies."""
+    host.serves("/v1/files/a.jpeg", picture())
+    inline = "data:image/jpeg;base64," + base64.b64encode(picture(seed=2)).decode()
+    await run([entry("/v1/files/a.jpeg", inline, max_images=2)])
+    assert files(tmp_path) == {"out/heron-i1.jpeg": picture(), "out/heron-i2.jpeg": picture(seed=2)}
+
+
+async def test_a_link_that_must_not_be_followed_is_not_retried(run, entry, record):
+    """A private address in a reply is refused, and the paid request stays completed."""
+    steps: list[str] = []
+    done = await run([entry("http://10.0.0.1/a.jpeg")], on_progress=lambda step: steps.append(step.kind))
+    assert steps == ["queued", "failed"]
+    assert record.events == []
+    assert done.exit_code is ExitCode.UNFINISHED
+
+
+async def test_fresh_links_help_where_a_host_has_moved(run, host, entry, picture, record):
+    """The old link's port is closed; the task, asked again, names another."""
+    refresh, asked = sequence((Image(url=host.serves("/a", picture()), expires_at=NOW + 60),))
+    await run([entry("http://127.0.0.1:9/a.jpeg")], refresh=refresh)
+    assert len(asked) == 1
+    assert isinstance(record.events[0], Stored)
 
 
 @pytest.mark.parametrize("output", ["../heron", "/tmp/heron", "out/../../heron", "..", "a\\b"])

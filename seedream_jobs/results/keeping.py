@@ -1,0 +1,70 @@
+"""What the campaign keeps of a fetched image: the file, its sidecar, its thumbnail, and if asked, embedded metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.results.embed import embed_file
+from seedream_jobs.results.labels import labels_of
+from seedream_jobs.results.sidecar import Provenance, found, sidecar, write_sidecar
+from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
+from seedream_jobs.run.finishing import Prepared
+from seedream_jobs.run.images import Examined
+from seedream_jobs.run.placing import confined, digest, refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """``run.finishing.Finishing`` with all that belongs to a campaign.
+
+    :param decoders: the processes that decode; the caller closes them
+    :param folder: the manifest's folder
+    :param root: the campaign's root
+    :param cache: where thumbnails are kept; None for none
+    :param embed_metadata: put the digital source type and the prompt into the files
+    :param now: Unix seconds
+    """
+
+    decoders: Decoders
+    folder: Path
+    root: Path
+    cache: Path | None
+    now: Callable[[], float]
+    provenance: Provenance = field(default_factory=Provenance)
+    embed_metadata: bool = False
+
+    def already(self, entry: Entry, index: int) -> Image | None:
+        return found(entry, index, self.folder, self.root)
+
+    def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
+        if not self.embed_metadata:
+            return came
+        try:
+            warnings = embed_file(temp, entry.request.get("prompt"))
+            return Prepared(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
+        except OSError as error:
+            raise refusal(error, temp) from error
+
+    async def examine(self, temp: Path, sha256: str) -> Examined:
+        return await self.decoders.examine(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
+
+    def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
+        assert image.file is not None
+        path = confined(self.root, self.folder, image.file)
+        try:
+            labels = labels_of(path)
+            content = sidecar(
+                entry,
+                index,
+                image,
+                provenance=self.provenance,
+                labels=labels,
+                came_sha256=came_sha256,
+                stored_at=int(self.now()),
+            )
+            return write_sidecar(path, content, entry.key)
+        except OSError as error:
+            raise refusal(error, path) from error
