@@ -17,7 +17,22 @@ from seedream_jobs.results.gallery.whole import write_whole
 SINGLE_FILE_LIMIT = 24 * 1024 * 1024
 """Bytes of a page that stands alone: what a mail server or a chat still takes."""
 
-SCRIPTS = ("dom", "model", "storage", "snippet", "grid", "wall", "lightbox", "compare", "vote", "panel", "app")
+SCRIPTS = (
+    "dom",
+    "model",
+    "storage",
+    "snippet",
+    "zoom",
+    "thumb",
+    "review",
+    "grid",
+    "wall",
+    "lightbox",
+    "compare",
+    "vote",
+    "panel",
+    "app",
+)
 """The page's scripts, in the order in which they are read; each leans only on those before it."""
 
 _ASSETS = Path(__file__).resolve().parent / "assets"
