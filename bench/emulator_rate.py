@@ -99,13 +99,14 @@ def main() -> None:
     """Print the table."""
     emulator = ("-m", "seedream_jobs.api.emulator", "--balance", "1000000000", "--state")
     rows: dict[str, list[float]] = {"an app that does nothing": [], "POST": [], "GET of a task": []}
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        with process("-c", BARE, one) as bare, process(*emulator, two) as twin:
-            get = b"GET /v1/tasks/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key\r\n\r\n" % _task(twin)
-            for _ in range(ROUNDS):
-                rows["an app that does nothing"].append(rate(bare, post("a heron")))
-                rows["POST"].append(rate(twin, post("a heron")))
-                rows["GET of a task"].append(rate(twin, get))
+    with contextlib.ExitStack() as stack:
+        one, two = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))
+        bare, twin = stack.enter_context(process("-c", BARE, one)), stack.enter_context(process(*emulator, two))
+        get = b"GET /v1/tasks/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key\r\n\r\n" % _task(twin)
+        for _ in range(ROUNDS):
+            rows["an app that does nothing"].append(rate(bare, post("a heron")))
+            rows["POST"].append(rate(twin, post("a heron")))
+            rows["GET of a task"].append(rate(twin, get))
     ideal = statistics.median(rows["an app that does nothing"])
     for name, figures in rows.items():
         median = statistics.median(figures)

@@ -1,6 +1,6 @@
 """``python -m seedream_jobs.api.emulator --state DIR``: the emulator in a process of its own, without the command line.
 
-Each field of ``Settings`` is an option; the URL is the first line on stdout.
+Each field of ``Settings`` is an option (``--latency`` in milliseconds); the URL is the first line on stdout.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from seedream_jobs.api.emulator.faults import parse_fault
-from seedream_jobs.api.emulator.settings import Settings
+from seedream_jobs.api.emulator.settings import Settings, parse_money, parse_seconds
 from seedream_jobs.errors import SeedreamError
 
 _OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -22,14 +21,14 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "port": int,
     "delay": float,
     "spread": float,
-    "price": Decimal,
-    "balance": Decimal,
-    "link_life": float,
+    "price": parse_money,
+    "balance": parse_money,
+    "link_life": parse_seconds,
     "idempotency": str,
     "deliver": str,
     "seed": int,
     "images": str,
-    "latency": float,
+    "latency": lambda text: float(text) / 1000,
     "slow": float,
 }
 
@@ -44,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--fault", action="append", default=[], metavar="NAME:RATE")
     options = vars(parser.parse_args(arguments))
     try:
-        faults = tuple(map(parse_fault, options.pop("fault")))
-        settings = Settings(faults=faults, **options)
+        settings = Settings(faults=tuple(map(parse_fault, options.pop("fault"))), **options)
 
         from seedream_jobs.api.emulator.server import serve
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from seedream_jobs.api.emulator import replies
@@ -61,10 +60,7 @@ def books(service: Service) -> Reply:
     now = service.clock()
     return replies.json_reply(
         {
-            "charges": [
-                {**asdict(charge), "reserved": str(charge.reserved), "cost": str(charge.cost)}
-                for charge in service.books
-            ],
+            "charges": [charge.fields() for charge in service.books],
             "posts": {name: service.posts[name] for name in ("accepted", "refused", "replayed")},
             "gets": dict(service.gets),
             "downloads": dict(service.downloads),

@@ -26,10 +26,12 @@ class Reply:
         return replace(self, headers={**self.headers, "X-Oneapi-Request-Id": request_id})
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def json_reply(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """A reply whose body is ``content`` as JSON."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return Reply(status=status, body=body, headers=headers or {})
+    return Reply(status=status, body=_to_json(content).encode(), headers=headers or {})
 
 
 _KINDS: Mapping[int, tuple[str, str]] = {

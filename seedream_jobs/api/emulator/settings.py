@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from seedream_jobs.api.emulator.faults import FaultRule
 from seedream_jobs.errors import UsageError
@@ -65,6 +65,12 @@ class Settings:
             raise UsageError(f"the emulator's port must be 0 to 65535, not {self.port}")
         if not 0 <= self.spread <= 1:
             raise UsageError(f"the spread of delays must be 0 to 1, not {self.spread}")
+        choices = ((self.idempotency, Idempotency), (self.deliver, Deliver), (self.images, Images))
+        for value, allowed in choices:
+            if value not in get_args(allowed):
+                raise UsageError(
+                    f"the emulator can't be told {value!r} here", hint=f"one of {', '.join(get_args(allowed))}"
+                )
         amounts = {
             "delay": self.delay,
             "latency": self.latency,
@@ -76,6 +82,32 @@ class Settings:
         for name, amount in amounts.items():
             if not amount >= 0:
                 raise UsageError(f"the emulator's {name} must not be negative, but is {amount}")
+
+
+def parse_money(text: str) -> Decimal:
+    """USD as a decimal number.
+
+    :raises UsageError: for anything that is not a finite number
+    """
+    try:
+        amount = Decimal(text)
+    except ArithmeticError:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise UsageError(f"{text!r} is no amount of money", hint="write a number of USD, such as 0.0228")
+    return amount
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``30m`` or ``72h``.
+
+    :raises UsageError: for anything else
+    """
+    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        return float(text) if scale is None else float(text[:-1]) * scale
+    except ValueError:
+        raise UsageError(f"{text!r} is no duration", hint="write 90, 90s, 30m or 72h") from None
 
 
 def _is_loopback(host: str) -> bool:
