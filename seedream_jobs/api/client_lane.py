@@ -191,7 +191,7 @@ def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
         return "refused-before-sending", words
     if isinstance(error, httpx.WriteError | httpx.WriteTimeout):
         return "write", words
-    if isinstance(error, httpx.ReadError | httpx.ReadTimeout | TimeoutError):
+    if isinstance(error, httpx.ReadError | httpx.ReadTimeout | OSError):  # OSError: TLS trouble comes as it is
         return "read", words
     if isinstance(error, httpx.RemoteProtocolError):
         return "protocol", words
