@@ -254,7 +254,7 @@ class Builder:
             self.last_end = event.end_mark.index
         self.layout.ends[frame.node] = self.last_end
         value = frame.container
-        if frame.mode == _KEY and _MERGE in value:
+        if type(value) is dict and _MERGE in value:
             value = self._merge(frame)
         if frame.anchor:
             self._open.discard(frame.anchor)
@@ -299,6 +299,8 @@ class Builder:
         kids: dict[str, int] = {}
         for source, at in zip(merged if isinstance(merged, list) else [merged], nodes, strict=False):
             if not isinstance(source, dict):
+                if self.text[layout.starts[at]] == "*" and at not in layout.targets:
+                    continue  # an alias that has its own finding
                 self.findings.bad_merge(layout.starts[at], layout.ends[at])
                 continue
             source_kids = layout.kids[layout.targets.get(at, at)]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from seedream_jobs.job.positions import Lines
 
 _COMMENT = re.compile(r"\s+#.*$|\s+$")
-_SINGLE_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}")
+_TEMPLATE_AS_KEY = re.compile(r"\{\{[^{}]*\}\}(?=:(?:\s|$))")
+_FLOW_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}(?:[^,\[\]{}#:]|:(?!\s))*")
 _LINE_WITH_TEMPLATE = re.compile(r"[ \t]*(?:- +)*(?:[^\s#'\"{}\[\]][^#'\"{}\[\]]*?:[ \t]+)?(?=\{[{%])")
 _LONGEST_FIX = 100
 
@@ -46,6 +47,9 @@ def value_end(lines: Lines, start: int) -> int:
 
 def template_in_block(lines: Lines, start: int) -> Template:
     """The template that a block's value begins with; the value goes on to the end of its line."""
+    key = _TEMPLATE_AS_KEY.match(lines.text, start)
+    if key is not None:
+        return Template(start=start, end=key.end(), fixed=fixed_line(lines, start, key.end()))
     end = value_end(lines, start)
     closed = "}}" in lines.text[start:end] or "%}" in lines.text[start:end]
     return Template(start=start, end=end, fixed=fixed_line(lines, start, end) if closed else None)
@@ -53,10 +57,11 @@ def template_in_block(lines: Lines, start: int) -> Template:
 
 def template_in_flow(lines: Lines, start: int) -> Template:
     """The template that an item in ``[]`` or ``{}`` begins with."""
-    match = _SINGLE_TEMPLATE.match(lines.text, start, lines.around(start)[1])
+    match = _FLOW_TEMPLATE.match(lines.text, start, lines.around(start)[1])
     if match is None:
         return Template(start=start, end=min(start + 2, len(lines.text)), fixed=None)
-    return Template(start=start, end=match.end(), fixed=fixed_line(lines, start, match.end()))
+    end = start + len(match.group().rstrip())
+    return Template(start=start, end=end, fixed=fixed_line(lines, start, end))
 
 
 def template_on_line(lines: Lines, number: int) -> Template | None:

@@ -16,13 +16,15 @@ from seedream_jobs.job.unquoted import fixed_line, quote, template_on_line, valu
 from seedream_jobs.job.yaml_events import BAD_CODE_POINT
 from seedream_jobs.job.yaml_findings import Findings
 
+_INDENTATION_TABS = re.compile(r" *(\t+)[ \t]*")
+_TABS = re.compile(r"(\t+)")
 _BAD_ESCAPE = re.compile(r"\\(?:[uU][0-9a-fA-F]*|x[0-9a-fA-F]*|[\s\S])")
 _GOOD_ESCAPE = re.compile(
     r"\\(?:u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0(?!000[dD][89a-fA-F])|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
     r"|[0abtnvfre \"/\\N_LP\t]|\r?\n)"
 )
 _KEY = re.compile(r"[ \t]*(?:- +)*(?P<key>[^\s#'\"{}\[\]&*!|>%@`][^#]*?):(?=\s|$)")
-_MISSING_SPACE = re.compile(r"([^\s:'\"{}\[\],]+):(?=[^\s:/])")
+_MISSING_SPACE = re.compile(r"([^\s:'\"{}\[\],#]+):(?=[^\s:/])(?!.*:\s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,20 @@ def explain(error: MarkedYAMLError, lines: Lines, findings: Findings) -> None:
     first, last = lines.pos(complaint.since).line, lines.pos(complaint.at).line
     if known & set(range(first, last + 1)) and last - first < 3:
         return
-    for recognise in (_template, _tab, _quote, _bracket, _start, _colon, _key, _escape, _indentation, _name, _block):
+    for recognise in (
+        _template,
+        _tab,
+        _quote,
+        _bracket,
+        _start,
+        _colon,
+        _key,
+        _escape,
+        _indentation,
+        _directive,
+        _name,
+        _block,
+    ):
         if recognise(complaint, lines, findings):
             return
     findings.add("syntax-error", f"this is not YAML: {_plain_words(complaint.problem)}", complaint.at, complaint.at + 1)
@@ -57,7 +72,9 @@ def _complaint(error: MarkedYAMLError, length: int) -> _Complaint:
 
 
 def _plain_words(problem: str) -> str:
-    return re.sub(r"\s*while (?:scanning|parsing).*", "", problem).replace("did not find expected", "expected")
+    return re.sub(r"\s*(?:while (?:scanning|parsing)|\(|, but).*", "", problem).replace(
+        "did not find expected", "expected"
+    )
 
 
 def _template(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
@@ -73,14 +90,16 @@ def _template(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
 def _tab(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
     """A tab where spaces make the indentation."""
     start, end = lines.around(complaint.at)
-    indentation = re.compile(r" *(\t+)[ \t]*").match(lines.text, start, end)
-    if indentation is None or complaint.at > indentation.end():
+    tabs = _INDENTATION_TABS.match(lines.text, start, end)
+    if tabs is None or complaint.at > tabs.end():
+        tabs = _TABS.match(lines.text, complaint.at, end)
+    if tabs is None:
         return False
     findings.add(
         "tab-indentation",
         "a tab in the indentation; YAML indents with spaces",
-        indentation.start(1),
-        indentation.end(1),
+        tabs.start(1),
+        tabs.end(1),
         hint="replace each tab by two spaces, and set your editor to spaces for YAML",
     )
     return True
@@ -124,7 +143,7 @@ def _bracket(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
         f"'{opened}' is not closed by '{closing}'",
         complaint.since,
         complaint.since + 1,
-        hint=f"the reader was at line {lines.pos(complaint.at).line} when it was still missing",
+        hint=f"'{closing}' was still missing at line {lines.pos(complaint.at).line}",
     )
     return True
 
@@ -152,6 +171,8 @@ def _colon(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
         return False
     start, end = lines.around(complaint.at)
     key = _KEY.match(lines.text, start, end)
+    if (key is None or key.end() > complaint.at) and _squeezed_above(start, lines, findings):
+        return True
     if key is None or key.end() > complaint.at:
         findings.add(
             "bad-indentation",
@@ -174,16 +195,29 @@ def _colon(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
     return True
 
 
+def _squeezed_above(start: int, lines: Lines, findings: Findings) -> bool:
+    """``name:garden`` in the line that ends before offset ``start``: a text, where a key was meant."""
+    above, end = lines.bounds(lines.pos(start).line - 1)
+    above += len(lines.text[above:end]) - len(lines.text[above:end].lstrip(" "))
+    return above < start and _missing_space(above, value_end(lines, above), lines, findings)
+
+
+def _missing_space(start: int, end: int, lines: Lines, findings: Findings) -> bool:
+    squeezed = _MISSING_SPACE.match(lines.text, start, end)
+    if squeezed is None:
+        return False
+    fixed = lines.text[start : squeezed.end()] + " " + lines.text[squeezed.end() : end]
+    findings.add("missing-space", "a space is missing after ':'", start, end, hint=f"write {fixed}")
+    return True
+
+
 def _key(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
     """A line among keys that has no colon, or no space after it."""
     if "could not find expected ':'" not in complaint.problem:
         return False
     start = complaint.since
     end = value_end(lines, start)
-    squeezed = _MISSING_SPACE.match(lines.text, start, end)
-    if squeezed is not None:
-        fixed = lines.text[start : squeezed.end()] + " " + lines.text[squeezed.end() : end]
-        findings.add("missing-space", "a space is missing after ':'", start, end, hint=f"write {fixed}")
+    if _missing_space(start, end, lines, findings):
         return True
     findings.add(
         "missing-colon",
@@ -201,6 +235,8 @@ def _escape(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
     if not any(word in complaint.problem for word in words):
         return False
     position, text = complaint.since + 1, lines.text
+    if text[complaint.since - 2 : complaint.since] == "\\U":  # where the parser in Python stops
+        position = complaint.since - 2
     while (position := text.find("\\", position)) >= 0:
         good = _GOOD_ESCAPE.match(text, position)
         if good is None:
@@ -224,6 +260,9 @@ def _indentation(complaint: _Complaint, lines: Lines, findings: Findings) -> boo
     problem = complaint.problem
     if not re.search(r"expected (<block end>|key|'-' indicator)|expected '?<document start>", problem):
         return _list_on_line(complaint, lines, findings)
+    if lines.text.startswith(":", complaint.at):
+        findings.missing_key(complaint.at, complaint.at + 1)
+        return True
     start, end = lines.around(complaint.at)
     before = lines.text[start : complaint.at]
     if before.strip(" -"):
@@ -256,10 +295,28 @@ def _list_on_line(complaint: _Complaint, lines: Lines, findings: Findings) -> bo
             hint="begin the list on its own line, or quote a text that begins with '-'",
         )
         return True
+    if "mapping keys are not allowed" in complaint.problem:
+        findings.add(
+            "reserved-character",
+            "a '?' and a space begin a key in YAML, and none can stand here",
+            complaint.at,
+            complaint.at + 1,
+            hint="quote a text that begins with '?'",
+        )
+        return True
     if "expected the node content" in complaint.problem or "expected node content" in complaint.problem:
         findings.add("missing-value", "a value is missing before this", complaint.at, complaint.at + 1)
         return True
     return False
+
+
+def _directive(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:
+    """A line before ``---`` that begins with ``%``."""
+    if not re.search(r"directive|incompatible yaml|tag handle", complaint.problem):
+        return False
+    start, end = lines.around(complaint.at)
+    findings.add("directive", "this directive is not understood", start, end, hint="remove it: a file needs none")
+    return True
 
 
 def _name(complaint: _Complaint, lines: Lines, findings: Findings) -> bool:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _TAB = "    "
-_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-"""Controls, invisible formatting (such as the marks that reverse a line), surrogates, unassigned, separators."""
+_WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
 
 
 class Cell(NamedTuple):
@@ -24,11 +23,13 @@ def cell(character: str) -> Cell:
         return Cell(character, 1)
     if character == "\t":
         return Cell(_TAB, len(_TAB))
-    category = unicodedata.category(character)
-    if category in _UNSAFE:
+    if character == _WIDE_SPACE:
+        return Cell("  ", 2)
+    if not character.isprintable():
+        # Controls, invisible formatting (such as the marks that reverse a line), surrogates, no-break spaces.
         shown = character.encode("unicode_escape").decode("ascii")
         return Cell(shown, len(shown))
-    if category in ("Mn", "Me"):
+    if unicodedata.category(character) in ("Mn", "Me"):
         return Cell(character, 0)
     return Cell(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
