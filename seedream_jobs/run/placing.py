@@ -80,7 +80,8 @@ class Sink:
         self._file: BinaryIO | None = None
         try:
             _make_folder(path.parent)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            path.unlink(missing_ok=True)  # never truncated: a killed process may have given it its final name already
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.fdopen(os.open(path, flags, 0o666), "wb", buffering=BUFFER)
         except OSError as error:
             raise refusal(error, path) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -123,8 +124,13 @@ def http(host: ImageHost) -> Callable[[], Downloads]:
     return lambda: Downloads(host.url, user_agent="tests")
 
 
-def _picture(size: tuple[int, int] = (2048, 2048), format: str = "JPEG", seed: int = 1, **options: Any) -> bytes:
+def _picture(
+    size: tuple[int, int] = (2048, 2048), format: str = "JPEG", seed: int = 1, noise: bool = False, **options: Any
+) -> bytes:
     out = io.BytesIO()
+    if noise:
+        Pillow.frombytes("RGB", size, random.Random(seed).randbytes(3 * size[0] * size[1])).save(out, format, **options)
+        return out.getvalue()
     small = Pillow.new("RGB", (8, 8))
     small.putdata([((seed * 37 + i * 5) % 256, (i * seed * 3) % 256, (i * 11) % 256) for i in range(64)])
     small.resize(size).save(out, format, **options)

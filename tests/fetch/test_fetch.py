@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,34 @@ async def test_an_existing_file_with_the_same_bytes_is_adopted(run, host, entry,
     assert record.events[0].images[0].warnings == ()
 
 
+async def test_a_kill_between_the_two_halves_of_a_rename_is_harmless(run, host, entry, picture, record, tmp_path):
+    """A killed process left one file under both names: writing the temporary name anew spares the final one."""
+    from seedream_jobs.run.download import temporary
+
+    work = entry(host.serves("/a", picture(seed=2)))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/heron.jpeg").write_bytes(picture())
+    os.link(tmp_path / "out/heron.jpeg", temporary(tmp_path / "out/heron", work.key, 1, 0))
+    await run([work])
+    assert files(tmp_path) == {"out/heron.jpeg": picture(), "out/heron-2.jpeg": picture(seed=2)}
+
+
+async def test_a_file_system_without_hard_links_overwrites_nothing(
+    run, host, entry, picture, record, tmp_path, monkeypatch
+):
+    """exFAT and some network mounts: renaming stands in, after a look."""
+    from seedream_jobs.run import placing
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(placing.os, "link", refused)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/heron.jpeg").write_bytes(b"mine")
+    await run([entry(host.serves("/a", picture()))])
+    assert files(tmp_path) == {"out/heron.jpeg": b"mine", "out/heron-2.jpeg": picture()}
+
+
 async def test_a_partly_failed_request_stays_completed(run, host, entry, picture, reply, record, tmp_path):
     """What is whole is kept on disk, and nothing is recorded before all of it is."""
     work = entry(host.serves("/a", picture()), host.serves("/b", reply(b"", 503)), max_images=2)
@@ -294,12 +323,17 @@ async def test_a_full_disk_stops_with_nothing_half_written(run, host, entry, pic
     assert record.events == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 async def test_a_full_device_is_told_from_a_bad_download(run, host, entry, picture, tmp_path, monkeypatch):
     """A write that fails inside the network's callback is the disk's fault, and is said to be."""
-    from seedream_jobs.run import fetch as module
+    from seedream_jobs.run import placing
 
-    monkeypatch.setattr(module, "temporary", lambda *_: Path("/dev/full"))
-    monkeypatch.setattr(Path, "unlink", lambda *_: None)
+    real = os.open
+
+    def full(path: Any, flags: int, *mode: int, **options: Any) -> int:
+        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".part") else real(path, flags, *mode, **options)
+
+    monkeypatch.setattr(placing.os, "open", full)
     with pytest.raises(LedgerError, match="no room"):
         await run([entry(host.serves("/a", picture(seed=9, quality=100)))])
 

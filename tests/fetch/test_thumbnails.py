@@ -1,0 +1,170 @@
+"""Thumbnails from worker processes: by content, small, upright, and no process left behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from seedream_jobs.results.decoder import decode
+from seedream_jobs.results.thumbnails import Decoders, Made, Source, make_thumbnails, thumbnail_path
+
+
+@pytest.fixture
+def sources(tmp_path: Path, picture: Callable[..., bytes]) -> list[Source]:
+    """Three images: a wide JPEG, a tall PNG and one that breaks off."""
+    bodies = [picture((1600, 400)), picture((300, 900), "PNG"), picture((900, 900), "PNG")[:-4000]]
+    made = []
+    for number, body in enumerate(bodies):
+        file = tmp_path / f"{number}"
+        file.write_bytes(body)
+        made.append(Source(file=file, sha256=f"{number:064x}"))
+    return made
+
+
+def test_thumbnails_are_made_once_and_kept_by_content(sources: list[Source], tmp_path: Path) -> None:
+    """Results come in order; what is in the cache is not made again; a broken image has a problem instead."""
+    cache = tmp_path / "cache"
+    first = list(make_thumbnails(sources, cache, workers=2))
+    assert [made.thumbnail for made in first] == [thumbnail_path(cache, s.sha256) for s in sources[:2]] + [None]
+    assert "decoded" in (first[2].problem or "")
+    sizes = []
+    for made in first[:2]:
+        assert made.thumbnail is not None
+        with Image.open(made.thumbnail) as image:
+            assert image.format == "WEBP"
+            sizes.append(image.size)
+    assert sizes == [(384, 96), (128, 384)]
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.webp")}
+    assert list(make_thumbnails(sources[:2], cache, workers=2)) == first[:2]
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
+
+
+def test_few_sources_are_held_at_a_time(sources: list[Source], tmp_path: Path) -> None:
+    """An endless iterator of sources yields results; closing it ends the processes."""
+    taken = 0
+
+    def endless() -> Iterator[Source]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield sources[0]
+
+    results = make_thumbnails(endless(), tmp_path / "cache", workers=2)
+    for _ in range(20):
+        assert isinstance(next(results), Made)
+    assert taken <= 40
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_a_rotated_photo_stands_upright(tmp_path: Path) -> None:
+    """EXIF orientation is applied to the thumbnail; the pixels reported are the file's."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (800, 400)).save(tmp_path / "a.jpeg", exif=exif)
+    seen = decode(tmp_path / "a.jpeg", tmp_path / "t.webp")
+    assert (seen.width, seen.height) == (800, 400)
+    with Image.open(tmp_path / "t.webp") as image:
+        assert image.size == (192, 384)
+        assert not image.getexif()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "I;16", "CMYK"])
+def test_every_colour_mode_has_a_thumbnail(tmp_path: Path, mode: str) -> None:
+    """Whatever came is shown."""
+    out = tmp_path / "a.img"
+    Image.new(mode, (500, 500)).save(out, "JPEG" if mode == "CMYK" else "PNG")
+    assert decode(out, tmp_path / "t.webp").problem is None
+    with Image.open(tmp_path / "t.webp") as image:
+        assert image.size == (384, 384)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_short_is_found_at_thumbnail_size_too(tmp_path: Path, progressive: bool) -> None:
+    """Decoding at an eighth of the size still reads the data to its end."""
+    out = io.BytesIO()
+    Image.effect_noise((1200, 1200), 80).save(out, "JPEG", progressive=progressive)
+    (tmp_path / "a.jpeg").write_bytes(out.getvalue()[: len(out.getvalue()) * 9 // 10])
+    assert decode(tmp_path / "a.jpeg", tmp_path / "t.webp").problem is not None
+    assert not (tmp_path / "t.webp").exists()
+
+
+def test_a_decoder_that_dies_costs_one_image(sources: list[Source]) -> None:
+    """A crash is a problem of that image; the next one is decoded by a fresh process."""
+    with Decoders(1) as decoders:
+        assert decoders.decode(sources[0].file).problem is None
+        (process,) = decoders._all
+        os.kill(process.pid, signal.SIGSEGV)
+        process.wait()
+        assert "stopped" in (decoders.decode(sources[0].file).problem or "")
+        assert decoders.decode(sources[0].file).problem is None
+    assert process.poll() is not None
+    assert "stopped" in (decoders.decode(sources[0].file).problem or ""), "closed is closed"
+
+
+def test_the_key_does_not_reach_the_decoders(sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that reads foreign images has no key in its environment, and imports nothing from here."""
+    monkeypatch.setenv("APIMART_API_KEY", "sk-test")
+    with Decoders(1) as decoders:
+        assert decoders.decode(sources[0].file).problem is None
+        (process,) = decoders._all
+        environment = Path(f"/proc/{process.pid}/environ")
+        if environment.exists():
+            assert b"APIMART_API_KEY" not in environment.read_bytes()
+
+
+def test_a_module_in_the_working_folder_is_not_imported(
+    sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign's folder may hold a ``PIL`` or ``json`` of its own; it is data, not code."""
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    (tmp_path / "PIL.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    with Decoders(1) as decoders:
+        assert decoders.decode(sources[0].file).problem is None
+
+
+def test_the_processes_end_with_their_parent(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    """kill -9 of the parent closes their stdin, and they go."""
+    (tmp_path / "a").write_bytes(picture((64, 64)))
+    program = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from seedream_jobs.results.thumbnails import Decoders
+        decoders = Decoders(1)
+        decoders.decode(Path({str(tmp_path / "a")!r}))
+        print([process.pid for process in decoders._all][0], flush=True)
+        time.sleep(60)
+        """
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(200):
+        if not _alive(child):
+            return
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the decoder outlived its parent")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
