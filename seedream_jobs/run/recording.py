@@ -95,10 +95,13 @@ class Recording:
 
     async def restore(self, keys: tuple[str, ...]) -> None:
         """The equal refusals that stopped the run were refusals of the run: those requests are new again."""
-        for key in keys:
-            event = NotSent(key=key, at=int(self._now()), reason="one of ten equal refusals that stopped the run")
-            if not await self.record(event):
-                return
+        async with anyio.create_task_group() as together:  # so that they share one sync
+            for key in keys:
+                together.start_soon(self._restore, key)
+
+    async def _restore(self, key: str) -> None:
+        event = NotSent(key=key, at=int(self._now()), reason="one of ten equal refusals that stopped the run")
+        if await self.record(event):
             self.counts["rejected"] -= 1
             self.counts["not_sent"] += 1
 

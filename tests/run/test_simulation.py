@@ -1,0 +1,204 @@
+"""Any interleaving, any misbehaviour of the service, any interruption: the promises hold, for every seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from seedream_jobs.api.outcomes import Flight, Outcome
+from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.state import Event
+from seedream_jobs.run import breakers, halting, pacing, recording, resend, sending, turnstile
+from seedream_jobs.run.submission import Submission
+
+FAST = 300
+SLOW = 10_000
+
+
+def test_every_promise_holds_for_the_fast_seeds(simulate: Callable[[int], Any]) -> None:
+    """Three hundred seeds, and between them they reach every way in which a run can end."""
+    stops: Counter[ExitCode | None] = Counter()
+    posts = 0
+    for seed in range(FAST):
+        played = simulate(seed)
+        posts += len(played.service.posts)
+        stops[played.finished.stop if played.finished else None] += 1
+    assert posts > 5 * FAST
+    reached = {ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP, ExitCode.LEDGER, ExitCode.MONEY}
+    assert reached | {ExitCode.CREDENTIALS, ExitCode.UNFINISHED, ExitCode.FINDINGS, None} <= set(stops)
+
+
+@pytest.mark.slow
+def test_every_promise_holds_for_ten_thousand_seeds(simulate: Callable[[int], Any]) -> None:
+    """The budget is never overrun, nothing is charged twice, no id is lost, in ten thousand seeds."""
+    for seed in range(FAST, FAST + SLOW):
+        simulate(seed)
+
+
+def test_the_same_seed_gives_the_same_trace(simulate: Callable[[int], Any]) -> None:
+    """A failure can be replayed: scheduler, service, disk and pacing follow from the seed alone."""
+    for seed in range(0, FAST, 10):
+        assert simulate(seed).trace == simulate(seed).trace
+    assert simulate(2).trace != simulate(3).trace
+
+
+def blind_retry(patch: pytest.MonkeyPatch) -> None:
+    """Sends again whatever got no answer."""
+
+    def again(self: resend.OpenCase, now: float, replay: resend.Replay, random: object) -> resend.Again:
+        return resend.Again(why="replay", wait=1.0)
+
+    patch.setattr(resend.OpenCase, "again", again)
+
+
+def replay_after_limit(patch: pytest.MonkeyPatch) -> None:
+    """Takes "too many requests" to a replay for the answer to the first POST."""
+
+    def settled_by(self: resend.OpenCase, outcome: Outcome) -> bool:
+        return outcome.verdict != "in_doubt"
+
+    patch.setattr(resend.OpenCase, "settled_by", settled_by)
+
+
+def intent_written_late(patch: pytest.MonkeyPatch) -> None:
+    """Writes the intent once the reply is there."""
+    settle = recording.Recording.settle
+
+    async def intend(self: recording.Recording, submission: Submission) -> bool:
+        return True
+
+    async def late(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+        await self.record(submission.intent(0))
+        await settle(self, submission, outcome)
+
+    patch.setattr(recording.Recording, "intend", intend)
+    patch.setattr(recording.Recording, "settle", late)
+
+
+def gate_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Doesn't wait as told."""
+    patch.setattr(pacing.Gate, "closed_until", property(lambda self: float("-inf")))
+    patch.setattr(pacing.Gate, "_close", lambda self, until: None)
+
+
+def no_last_look(patch: pytest.MonkeyPatch) -> None:
+    """Sends an announced POST although another worker was told to wait meanwhile."""
+    patch.setattr(turnstile.Turnstile, "still_open", lambda self: True)
+
+
+def jitter_both_ways(patch: pytest.MonkeyPatch) -> None:
+    """Lets jitter shorten the wait."""
+    patch.setattr(pacing, "no_earlier", lambda told, random: told * random.uniform(0.9, 1.1))
+
+
+def budget_checked_after(patch: pytest.MonkeyPatch) -> None:
+    """Looks at the money once it is spent."""
+    reserve, settle = recording.Recording.reserve, recording.Recording.settle
+
+    async def late(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+        over = reserve(self, submission)
+        if over is not None:
+            self._halting.stop(over)
+        await settle(self, submission, outcome)
+
+    patch.setattr(recording.Recording, "reserve", lambda self, submission: None)
+    patch.setattr(recording.Recording, "settle", late)
+
+
+def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
+    """Gives the money back for what is in doubt."""
+    settle = recording.Recording.settle
+
+    async def cheap(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+        await settle(self, submission, outcome)
+        if outcome.verdict == "in_doubt":
+            self._spend.release(submission.max_cost_usd)
+
+    patch.setattr(recording.Recording, "settle", cheap)
+
+
+def cancelled_is_not_sent(patch: pytest.MonkeyPatch) -> None:
+    """Takes a POST that was given up for one that never left."""
+
+    def optimist(flight: Flight, detail: str) -> Outcome:
+        return Outcome(row=5, verdict="not_sent", detail=detail)
+
+    patch.setattr(sending, "given_up", optimist)
+
+
+def records_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
+    """Lets a cancellation interrupt the writing of an acceptance."""
+    record = recording.Recording.record
+
+    async def exposed(self: recording.Recording, event: Event, outcome: Outcome | None = None) -> bool:
+        await anyio.sleep(1.0)
+        return await record(self, event, outcome)
+
+    patch.setattr(recording.Recording, "record", exposed)
+
+
+def retries_without_budget(patch: pytest.MonkeyPatch) -> None:
+    """Retries as often as it likes."""
+    patch.setattr(pacing.RetryBudget, "take", lambda self, earlier: True)
+
+
+def breakers_removed(patch: pytest.MonkeyPatch) -> None:
+    """Goes on after 401."""
+    patch.setattr(breakers.Breakers, "note", lambda self, key, outcome: None)
+
+
+def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
+    """Goes on submitting after a signal."""
+    patch.setattr(halting.Halting, "halted", property(lambda self: self._halt is not None))
+    patch.setattr(halting.Idle, "end", lambda self: None)
+
+
+def endless_drain(patch: pytest.MonkeyPatch) -> None:
+    """Never gives up what is under way."""
+
+    async def watch(self: halting.Halting) -> None:
+        await anyio.sleep_forever()
+
+    patch.setattr(halting.Halting, "watch", watch)
+
+
+FAULTS = [
+    (blind_retry, "nothing in doubt is sent again without a proven key"),
+    (replay_after_limit, "all that is in doubt is told"),
+    (intent_written_late, "no POST before its intent is durable"),
+    (gate_ignored, "never earlier than told"),
+    (no_last_look, "never earlier than told"),
+    (jitter_both_ways, "never earlier than told"),
+    (budget_checked_after, "the budget holds"),
+    (doubt_is_free, "the budget holds"),
+    (cancelled_is_not_sent, "nothing that was charged is new, rejected or failed"),
+    (records_can_be_cancelled, "no acknowledged id is lost"),
+    (retries_without_budget, "retries stay within their budget"),
+    (breakers_removed, "no POST begins once the run was refused"),
+    (deaf_to_signals, "no POST begins after a signal"),
+    (endless_drain, "what is under way drains within its grace"),
+]
+
+
+@pytest.mark.parametrize(("fault", "law"), FAULTS)
+def test_a_seeded_fault_is_caught(
+    fault: Callable[[pytest.MonkeyPatch], None],
+    law: str,
+    simulate: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A checker that has never failed proves nothing: each of these breaks its law within the fast seeds."""
+    fault(monkeypatch)
+    found = set()
+    for seed in range(FAST):
+        try:
+            simulate(seed)
+        except AssertionError as violation:
+            found.add(str(violation))
+            if law in found:
+                return
+    pytest.fail(f"only found: {sorted(found)}")
