@@ -60,7 +60,7 @@ class Client:
         self._headers = [
             (b"Host", self._submit_url.netloc),
             (b"Authorization", b"Bearer " + self._key.reveal().encode("ascii")),
-            (b"User-Agent", user_agent.encode("ascii", "replace")),
+            (b"User-Agent", re.sub(r"[^ -~]", "?", user_agent).encode("ascii")),
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
         ]

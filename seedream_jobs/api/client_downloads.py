@@ -71,7 +71,7 @@ class Downloads:
         resolve: Resolve = look_up,
     ) -> None:
         self._api = endpoint(base_url)
-        self._agent = user_agent.encode("ascii", "replace")
+        self._agent = re.sub(r"[^ -~]", "?", user_agent).encode("ascii")
         self._connections = connections
         self._timeouts = timeouts or Timeouts(total=600)
         self._proxy = proxy

@@ -108,6 +108,8 @@ class Lane:
             with anyio.fail_after(self._timeouts.total):
                 await self._read(request, seen, flight)
         except Exception as error:  # whatever it is: where the bytes were decides, not its class
+            if not flight.stage:  # not one event of the trace: this transport has none, or it says nothing here
+                flight.sent = Sent.UNKNOWN
             kind, detail = name_failure(error, flight.stage)
             if isinstance(error, TimeoutError):
                 detail = f"no complete reply within {self._timeouts.total:g} s"

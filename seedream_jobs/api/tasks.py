@@ -142,7 +142,7 @@ def _problem(task: Mapping[str, Any], word: str) -> Problem:
 def _words(error: Any) -> str:
     """A message out of an error object or a plain string."""
     if isinstance(error, dict):
-        error = error.get("message") or error.get("code") or error.get("type") or "no reason given"
+        error = error.get("message") or error.get("code") or error.get("type") or error
     return one_line(str(error)) if error else ""
 
 

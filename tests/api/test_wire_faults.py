@@ -70,7 +70,7 @@ def run(request: pytest.FixtureRequest, wire_server: Callable[..., Any]) -> Call
         trust = authority.client() if authority else None
         if trust is not None and fault.minimum_tls_1_3:
             trust.minimum_version = ssl.TLSVersion.TLSv1_3
-        timeouts = replace(Timeouts(connect=8, write=8, read=8, total=20), **{fault.short: 0.3} if fault.short else {})
+        timeouts = replace(Timeouts(connect=8, write=8, read=8, total=20), **{fault.short: 0.4} if fault.short else {})
         proxy = f"http://127.0.0.1:{server.port}" if fault.proxy else None
         async with Client(
             here, "sk-test", workers=1, user_agent="tests", timeouts=timeouts, tls=trust, proxy=proxy
@@ -81,7 +81,8 @@ def run(request: pytest.FixtureRequest, wire_server: Callable[..., Any]) -> Call
                     await anyio.sleep(0.1)  # what the server does to an idle connection has arrived
                 flight = Flight()
                 seen = await submit(client, b"x" * fault.size, flight)
-        await anyio.sleep(0.02)  # what was sent last has been read
+        if seen.failure:
+            await anyio.sleep(0.02)  # what was sent last has been read
         return Seen(observation=seen, flight=flight, asked=fault.posts, posts=server.posts, received=server.received)
 
     return run
