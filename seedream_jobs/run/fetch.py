@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 
 from seedream_jobs.errors import SeedreamError
-from seedream_jobs.ledger.state import Entry, Event, Expired, Image, State, Stored
+from seedream_jobs.ledger.state import Completed, Entry, Event, Expired, Image, State, Stored
 from seedream_jobs.profile import Profile
 from seedream_jobs.run.download import Downloads, Missed, discarding, receive, temporary
 from seedream_jobs.run.fetch_queue import Fetched, Order, Progress, Queue, Trouble
@@ -26,6 +26,7 @@ from seedream_jobs.run.finishing import Finishing, Plain, Prepared
 from seedream_jobs.run.images import EXTENSIONS, departures, sniff
 from seedream_jobs.run.links import dies_at, wanted
 from seedream_jobs.run.placing import Sink, confined, place
+from seedream_jobs.run.refresh import Refresh
 from seedream_jobs.run.verify import Repair
 
 WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
@@ -34,8 +35,6 @@ WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
 LOST = "the link died before the image was fetched"
 
 Work = Entry | Repair
-Refresh = Callable[[Entry], Awaitable[tuple[Image, ...] | None]]
-"""Asks the task again: its images with fresh links, ``()`` if the service has it no more, None if it can't be told."""
 
 
 class Record(Protocol):
@@ -212,8 +211,11 @@ class _Fetch:
             images = tuple(_repaired(old, order.got.get(index)) for index, old in enumerate(entry.images))
             if images != entry.images:
                 await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
-        elif order.failed:
-            return  # it stays completed; what is whole is found by the next call
+        elif order.failed:  # it stays completed; what is whole is found by the next call
+            if any(order.links[index].url != entry.images[index].url for index in order.failed):
+                fresh = tuple(order.links.get(index, old) for index, old in enumerate(entry.images))
+                await self.record.record(Completed(key=entry.key, at=int(self.now()), images=fresh))
+            return
         elif not order.links and not any(image.file for image in entry.images):
             said = next((image.error for image in entry.images if image.error), "the task delivered no image")
             self.done.unfinished.append(trouble(index=0, problem=said))

@@ -14,10 +14,13 @@ from typing import Any
 import anyio
 import pytest
 
+from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
-from seedream_jobs.ledger.state import Entry, Expired, Image, State, Stored
+from seedream_jobs.ledger.machine import evolve
+from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
 from seedream_jobs.profile import DEFAULT_MODEL
 from seedream_jobs.run.fetch import Fetched, Progress, fetch
+from seedream_jobs.run.refresh import refresher
 from seedream_jobs.run.verify import verify
 
 pytestmark = pytest.mark.anyio
@@ -34,8 +37,8 @@ def run(http: Any, record: Any, profile: Any, tmp_path: Path) -> Callable[..., A
     async def go(work: Any, **options: Any) -> Fetched:
         options = {"refresh": unknown, "waits": (0.0, 0.0), "now": lambda: NOW, "concurrency": 2} | options
         async with http() as downloads:
-            options = {"downloads": downloads} | options
-            return await fetch(work, record=record, folder=tmp_path, root=tmp_path, profile=profile, **options)
+            options = {"downloads": downloads, "record": record} | options
+            return await fetch(work, folder=tmp_path, root=tmp_path, profile=profile, **options)
 
     return go
 
@@ -258,6 +261,18 @@ async def test_a_dead_link_is_asked_for_anew_once(run, host, entry, picture, rep
     assert [image.expires_at for image in record.events[0].images] == [NOW + 9000] * 2
 
 
+async def test_fresh_links_are_on_record_while_their_images_are_not(run, host, entry, reply, record):
+    """The next call starts from the links that live longest."""
+    fresh = Image(url=host.serves("/new", reply(b"", 503)), expires_at=NOW + 9000)
+    refresh, _ = sequence((fresh,))
+    work = entry(host.serves("/old", reply(b"", 404)))
+    await run([work], refresh=refresh)
+    (event,) = record.events
+    assert isinstance(event, Completed)
+    assert event.images == (fresh,)
+    assert evolve(work, event).state is State.COMPLETED
+
+
 async def test_dead_links_of_a_task_that_is_gone_are_recorded_as_expired(run, host, entry, reply, record):
     """Nobody has the image any more: that, and only that, ends a paid request."""
     refresh, _ = sequence(())
@@ -450,3 +465,43 @@ async def test_what_can_not_be_repaired_stays_on_record(run, host, entry, pictur
     done = await run(list(verify([stored], tmp_path, root=tmp_path)), refresh=refresh)
     assert len(record.events) == 1
     assert len(done.lost) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "images", "answer"),
+    [
+        ("completed", (Image(url="u"),), (Image(url="u"),)),
+        ("completed", (), None),
+        ("gone", (), ()),
+        ("failed", (), ()),
+        ("running", (), None),
+        ("unavailable", (), None),
+        ("refused", (), None),
+    ],
+)
+async def test_only_a_clear_answer_is_one(entry, status, images, answer):
+    """Links, "gone", or nothing that anything may be concluded from."""
+
+    async def task(task_id: str) -> TaskReport:
+        assert task_id == "task_heron"
+        return TaskReport(status=status, images=images)
+
+    assert await refresher(task)(entry("http://x/a")) == answer
+
+
+async def test_every_event_is_one_the_machine_takes(run, host, entry, picture, reply, tmp_path):
+    """Stored, expired and repaired requests fold into the ledger's entries."""
+    entries = {work.key: work for work in (entry(host.serves("/a", picture())), entry("/gone", name="gone"))}
+
+    class Folds:
+        async def record(self, event: Any) -> None:
+            entries[event.key] = evolve(entries[event.key], event)
+
+    refresh, _ = sequence(())
+    await run(list(entries.values()), refresh=refresh, record=Folds())
+    assert [entry.state for entry in entries.values()] == [State.STORED, State.EXPIRED]
+    (tmp_path / "out/heron.jpeg").write_bytes(b"retouched")
+    refresh, _ = sequence((Image(url=host.url + "/a"),))
+    await run(list(verify(entries.values(), tmp_path, root=tmp_path)), refresh=refresh, record=Folds())
+    assert list(verify(entries.values(), tmp_path, root=tmp_path)) == []
+    assert next(iter(entries.values())).images[0].file == "out/heron-2.jpeg"
