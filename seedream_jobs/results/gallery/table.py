@@ -28,10 +28,14 @@ STATE_WORDS = {
 }
 
 
+def state_name(state: str) -> str:
+    """What people call a state; one this page does not know is shown as it is."""
+    return STATE_WORDS[state][1] if state in STATE_WORDS else state.replace("_", " ")
+
+
 def state_word(state: str) -> str:
-    """A state as a sign and a word; a state this page does not know is shown as it is."""
-    sign, word = STATE_WORDS.get(state, ("·", state.replace("_", " ")))
-    return f"{sign} {word}"
+    """A state as a sign and a word: never by colour alone."""
+    return f"{STATE_WORDS[state][0] if state in STATE_WORDS else '·'} {state_name(state)}"
 
 
 def pages_of(runs: Sequence[Run]) -> list[list[tuple[Run, Cell]]]:

@@ -72,7 +72,7 @@
         G.el(
           'div',
           { class: 'dialog-bar' },
-          G.el('h2', {}, `Compare ${cells.length}`),
+          G.el('h2', { tabindex: '-1', autofocus: true }, `Compare ${cells.length}`),
           linked,
           cells.length === 2 ? overlay : null,
           G.button('Zoom in', 'plus', () => zoom.zoom(1.5), { quiet: true }),

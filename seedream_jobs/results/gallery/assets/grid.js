@@ -11,15 +11,23 @@
   G.gridView = (app, host) => {
     const { model, view } = app;
     const pivot = G.pivot(model, app.cells, view);
-    const inner = COLUMNS[Math.min(pivot.deepest, SHOWN)];
-    const deep = Math.ceil(Math.min(pivot.deepest, SHOWN) / inner);
     const narrow = host.clientWidth < 640;
-    const size = narrow ? Math.min(view.size, 148) : view.size;
-    const width = Math.round(size * WIDER[inner]);
-    const height = Math.round((width / inner / model.aspect) * deep);
+    const inner = narrow && pivot.deepest === 2 ? 1 : COLUMNS[Math.min(pivot.deepest, SHOWN)];
+    const deep = Math.ceil(Math.min(pivot.deepest, SHOWN) / inner);
     const gap = 10;
+    const head = narrow ? 92 : 168;
+    const width = Math.round((view.size ?? fitting()) * WIDER[inner]);
+    const height = Math.round((width / inner / model.aspect) * deep);
     const [stepX, stepY] = [width + gap, height + gap];
-    const head = !view.rows.length ? 0 : narrow ? 92 : 168;
+    const tableWidth = head + stepX * pivot.cols.length;
+    const rest = Math.max(0, host.clientWidth - tableWidth); // right of the last column: the head's line goes on
+
+    // Until somebody chooses a size: as large as lets all columns be seen, within what is pleasant.
+    function fitting() {
+      const room = (host.clientWidth - head - 16) / pivot.cols.length - gap;
+      const tall = (host.clientHeight * 0.5 * model.aspect * inner) / deep;
+      return Math.max(132, Math.min(360, tall / WIDER[inner], room / WIDER[inner]));
+    }
 
     const table = G.el('table', {
       class: 'grid',
@@ -33,7 +41,7 @@
         '--inner': String(inner),
         '--thumb-h': `${Math.floor(height / deep)}px`,
         '--head': `${head}px`,
-        width: `${head + stepX * pivot.cols.length}px`,
+        width: `${tableWidth + rest}px`,
       },
     });
     const top = G.el('thead');
@@ -56,7 +64,7 @@
     function header() {
       const { c0, c1 } = span;
       const before = c0 * stepX;
-      const after = (pivot.cols.length - 1 - c1) * stepX;
+      const after = (pivot.cols.length - 1 - c1) * stepX + rest;
       const widths = [head, before, ...new Array(c1 - c0 + 1).fill(stepX), after];
       cols.replaceChildren(...widths.map((px) => G.el('col', { style: { width: `${px}px` } })));
       const what = (axes) => axes.map((a) => model.axes[a].name).join(' / ');

@@ -52,9 +52,9 @@
       };
       return G.el(
         'div',
-        { class: 'stepper' },
-        G.el('dt', {}, name),
-        G.el('dd', {}, G.label(model, a, at)),
+        { class: 'stepper', role: 'group', 'aria-label': name },
+        G.el('span', { class: 'name' }, name),
+        G.el('b', {}, G.label(model, a, at)),
         G.el('span', { class: 'count' }, `${at + 1}/${values.length}`),
         go(-1),
         go(1),
@@ -101,7 +101,7 @@
           cell.image ? G.el('a', { class: 'button', href: cell.image, target: '_blank', rel: 'noopener' }, G.icon('download'), 'Open file') : '',
           G.partnerOf(model, cell) ? G.button('Compare runs', 'compare', () => G.openCompare(app, pairOf())) : '',
         ),
-        axes.length ? G.el('dl', { class: 'axes' }, ...axes.map(stepper)) : '',
+        axes.length ? G.el('div', { class: 'axes' }, ...axes.map(stepper)) : '',
         G.el('h3', {}, 'Note'),
         G.reviewNote(app, cell),
         G.el('h3', {}, 'Details'),

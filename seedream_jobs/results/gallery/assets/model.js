@@ -61,21 +61,30 @@
   G.labels = (model, cell, axes = model.varying) =>
     axes.filter((a) => cell.at[a] >= 0).map((a) => `${model.axes[a].name}: ${G.label(model, a, cell.at[a])}`).join(', ');
 
-  // Where the axes stand at first: the first that varies as rows, the last short one as columns, others as tabs.
+  const EASY = 16; // as many rows are still taken in by scrolling; more are put on tabs
+
+  // Where the axes stand at first: the first that varies as rows, the last short one as columns; others group the
+  // rows while these stay few, and are tabs beyond that.
   G.firstView = (model) => {
     const free = model.varying.filter((a) => model.axes[a].kind === 'axis');
     const short = free.filter((a) => model.axes[a].values.length <= 16);
     const cols = free.length > 1 ? [short.length ? short[short.length - 1] : free[free.length - 1]] : [];
     const rest = free.filter((a) => !cols.includes(a));
-    const rows = rest.length ? [rest[0]] : [];
-    const tabs = rest.slice(1);
+    const rows = rest.slice(0, 1);
+    const tabs = [];
+    let height = rows.length ? model.axes[rows[0]].values.length : 1;
+    for (const a of rest.slice(1)) {
+      height *= model.axes[a].values.length;
+      if (height <= EASY) rows.push(a);
+      else tabs.push(a);
+    }
     return {
       layout: cols.length && rows.length ? 'grid' : 'wall',
       rows,
       cols,
       tabs,
       tab: model.axes.map((axis, a) => (tabs.includes(a) ? 0 : -1)),
-      size: 176,
+      size: null, // pixels across one image; null fits the window
     };
   };
 

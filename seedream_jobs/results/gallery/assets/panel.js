@@ -32,9 +32,9 @@
       ['grid', 'Grid', 'grid'],
       ['wall', 'Wall', 'wall'],
     ].map(([name, word, icon]) => G.button(word, icon, () => app.layout(name), { 'aria-pressed': String(view.layout === name), 'data-layout': name }));
-    const search = G.el('input', { type: 'search', id: 'search', placeholder: 'Search prompts, values, notes', 'aria-label': 'Search', value: app.filter.text });
+    const search = G.el('input', { type: 'search', id: 'search', placeholder: 'Search prompts and notes', 'aria-label': 'Search', value: app.filter.text });
     search.addEventListener('input', () => app.search(search.value));
-    const size = G.el('input', { type: 'range', min: 96, max: 420, step: 4, value: view.size, 'aria-label': 'Size of the images' });
+    const size = G.el('input', { type: 'range', min: 96, max: 420, step: 4, value: view.size ?? 200, 'aria-label': 'Size of the images' });
     size.addEventListener('input', () => app.resize(Number(size.value)));
     const n = G.filterCount(app.filter) - (app.filter.text ? 1 : 0);
     host.replaceChildren(

@@ -34,11 +34,13 @@
   };
 
   const LONGEST = 700;
+  // Words, the signs between them, and single characters where a script has no spaces.
+  const WORDS = /\s+|\p{Script=Han}|[\p{L}\p{N}'_-]+?(?=\p{Script=Han})|[\p{L}\p{N}'_-]+|[^\s\p{L}\p{N}'_-]+/gu;
 
   // [['same'|'gone'|'came', text], …] by the longest common subsequence of words.
   G.wordDifference = (before, after) => {
-    const a = before.match(/\s+|[^\s]+/g) ?? [];
-    const b = after.match(/\s+|[^\s]+/g) ?? [];
+    const a = before.match(WORDS) ?? [];
+    const b = after.match(WORDS) ?? [];
     if (before === after) return [['same', before]];
     if (a.length > LONGEST || b.length > LONGEST) return [['gone', before], ['came', after]];
     const width = b.length + 1;

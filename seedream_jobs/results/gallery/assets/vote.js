@@ -98,7 +98,7 @@
       open = false;
       begin();
     });
-    const panes = G.el('div', { class: 'panes of-2 ballot' });
+    const panes = G.el('div', { class: 'panes of-2 ballot', tabindex: '-1', autofocus: true });
     const count = G.el('p', { class: 'hint', id: 'vote-count' });
     const results = G.el('div', { class: 'vote-results' });
     const toggle = G.button('Show results', null, () => {
@@ -156,6 +156,8 @@
     function next() {
       pair = nextPair(app, groups, axisName());
       tie.disabled = skip.disabled = !pair;
+      // The buttons of the last pair are going: the focus stays in the dialog, where the arrow keys are heard.
+      if (panes.contains(document.activeElement) || document.activeElement === document.body) panes.focus();
       if (pair) panes.replaceChildren(...pair.map(candidate));
       else {
         panes.replaceChildren(G.el('p', { class: 'done' }, groups.length ? 'Every pair has your vote.' : 'There are no two images that differ along this axis only.'));

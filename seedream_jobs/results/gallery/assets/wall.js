@@ -9,11 +9,11 @@
     const gap = 16;
     const narrow = host.clientWidth < 640;
     const room = host.clientWidth - (narrow ? 24 : 56);
-    const wanted = narrow ? Math.min(view.size, 170) : view.size * 1.15;
+    const wanted = view.size ?? (narrow ? 150 : 250);
     const across = Math.max(1, Math.floor((room + gap) / (wanted + gap)));
     const width = Math.floor((room - gap * (across - 1)) / across);
     const height = Math.round(width / model.aspect);
-    const step = height + 44 + gap;
+    const step = height + 32 + gap;
     const lines = Math.ceil(cells.length / across);
     const shown = model.varying.filter((a) => model.axes[a].kind !== 'run');
 

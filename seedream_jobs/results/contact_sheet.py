@@ -1,0 +1,233 @@
+"""Draws one picture of a whole run, a labelled grid of thumbnails, for a pull request or a mail."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results.gallery.table import state_name
+from seedream_jobs.results.gallery.values import Cell, href
+from seedream_jobs.results.gallery.whole import write_whole
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+TALLEST = 16_000
+"""Pixels: WebP ends at 16,383, and nobody scrolls further."""
+
+_MARGIN, _GAP, _LINE = 28, 10, 20  # pixels
+_PAPER, _WELL, _INK, _SOFT = (251, 250, 248), (239, 237, 232), (29, 28, 26), (98, 95, 88)
+_MOST_COLUMNS = 8
+# The font inside Pillow has Latin letters only; these are tried, by name, for everything else.
+_WIDER_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansSC-Regular.otf",
+    "wqy-microhei.ttc",
+    "PingFang.ttc",
+    "DejaVuSans.ttf",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """How the cells are laid out: lines of slots, a slot may be empty."""
+
+    heads: tuple[str, ...]  # over the columns; empty where each image has its own caption
+    lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]  # the label left of a line, and its slots
+    captions: bool
+
+
+def contact_sheet(cells: Sequence[Cell], images_root: Path, out: Path, *, max_width: int = 1600) -> Path:
+    """Draw ``cells`` into ``out`` (``.webp`` or ``.png``), at most ``max_width`` pixels wide, and return its path.
+
+    The last axis that varies and has at most eight values makes the columns, the other axes the lines. Without one
+    the images follow one another, each with its caption. A missing or damaged image is shown as such.
+
+    :param images_root: the folder that the cells' paths are relative to
+    :raises UsageError: for another suffix, no cells, or a picture taller than ``TALLEST``
+    :raises ValueError: for an image that is not a relative path
+    """
+    kind = out.suffix.lower()
+    if kind not in (".webp", ".png"):
+        raise UsageError(f"a contact sheet is .webp or .png, not {out.suffix or out.name!r}", hint="name it sheet.webp")
+    if not cells:
+        raise UsageError("there is nothing to put on a contact sheet", hint="choose other requests with --select")
+    picture = _draw(arrange(cells), images_root, max(320, max_width))
+    data = io.BytesIO()
+    if kind == ".webp":
+        picture.save(data, "WEBP", quality=86, method=4)
+    else:
+        picture.save(data, "PNG", optimize=True)
+    write_whole(out, data.getvalue())
+    return out
+
+
+def arrange(cells: Sequence[Cell]) -> Sheet:
+    """The layout of the sheet; see :func:`contact_sheet`. Cells that share a place follow in lines of their own."""
+    labels: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for name, label in cell.axes.items():
+            labels.setdefault(name, {})[label] = None
+    varying = [name for name, values in labels.items() if len(values) > 1]
+    short = [name for name in varying if len(labels[name]) <= _MOST_COLUMNS]
+    if not short:
+        return _flow(cells, varying)
+    across = short[-1]
+    heads = tuple(labels[across])
+    lines: dict[tuple[str, int], list[Cell | None]] = {}
+    for cell in cells:
+        if across not in cell.axes:
+            continue
+        name = " · ".join(cell.axes[axis] for axis in varying if axis != across and axis in cell.axes)
+        column, turn = heads.index(cell.axes[across]), 0
+        while (line := lines.setdefault((name, turn), [None] * len(heads)))[column] is not None:
+            turn += 1
+        line[column] = cell
+    outside = [cell for cell in cells if across not in cell.axes]
+    rows = [(name if turn == 0 else "", tuple(line)) for (name, turn), line in _together(lines)]
+    for start in range(0, len(outside), len(heads)):
+        part = outside[start : start + len(heads)]
+        rows.append(("", (*part, *[None] * (len(heads) - len(part)))))
+    return Sheet(heads=heads, lines=tuple(rows), captions=False)
+
+
+def _together(lines: dict[tuple[str, int], list[Cell | None]]) -> list[tuple[tuple[str, int], list[Cell | None]]]:
+    """Lines of one name after another, names in order of appearance."""
+    order = {name: n for n, name in enumerate(dict.fromkeys(name for name, _ in lines))}
+    return sorted(lines.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+
+
+def _flow(cells: Sequence[Cell], varying: Sequence[str]) -> Sheet:
+    columns = min(_MOST_COLUMNS - 2, len(cells))
+    lines = []
+    for start in range(0, len(cells), columns):
+        part = cells[start : start + columns]
+        lines.append(("", (*part, *[None] * (columns - len(part)))))
+    return Sheet(heads=("",) * columns, lines=tuple(lines), captions=bool(varying) or len(cells) > 1)
+
+
+def _draw(sheet: Sheet, root: Path, width: int) -> Image.Image:
+    """Paint the sheet.
+
+    :raises UsageError: if it would be taller than ``TALLEST``
+    """
+    from PIL import Image, ImageDraw
+
+    columns = len(sheet.heads)
+    left = _MARGIN + (150 if any(label for label, _ in sheet.lines) else 0)
+    slot = min(420, (width - left - _MARGIN - _GAP * (columns - 1)) // columns)
+    if slot < 24:
+        raise UsageError(f"{columns} columns do not fit into {width} pixels", hint="allow a wider sheet")
+    tall = max(16, round(slot / _aspect(sheet)))
+    step = tall + _GAP + (_LINE if sheet.captions else 0)
+    top = _MARGIN + (_LINE + 6 if any(sheet.heads) else 0)
+    height = top + step * len(sheet.lines) - _GAP + _MARGIN
+    if height > TALLEST:
+        raise UsageError(
+            f"{len(sheet.lines)} lines are too many for one picture ({height} of at most {TALLEST} pixels)",
+            hint="choose fewer requests with --select",
+        )
+    picture = Image.new("RGB", (left + columns * (slot + _GAP) - _GAP + _MARGIN, height), _PAPER)
+    pen = ImageDraw.Draw(picture)
+    for column, head in enumerate(sheet.heads):
+        _write(pen, (left + column * (slot + _GAP), _MARGIN), head, 15, _INK, slot)
+    for row, (label, line) in enumerate(sheet.lines):
+        y = top + row * step
+        _write_block(pen, (_MARGIN, y), label, left - _MARGIN - 12, max(1, tall // _LINE))
+        for column, cell in enumerate(line):
+            if cell is None:
+                continue
+            x = left + column * (slot + _GAP)
+            _place(picture, pen, cell, root, (x, y, slot, tall))
+            if sheet.captions:
+                caption = " · ".join(cell.axes.values()) or cell.prompt or cell.address
+                _write(pen, (x, y + tall + 3), caption, 12, _SOFT, slot)
+    return picture
+
+
+def _aspect(sheet: Sheet) -> float:
+    """The middle of the images' ratios of width to height, kept from extremes; square where none is known."""
+    cells = [cell for _, line in sheet.lines for cell in line if cell is not None]
+    ratios = sorted(cell.width / cell.height for cell in cells if cell.width and cell.height)
+    return min(1.78, max(0.56, ratios[len(ratios) // 2])) if ratios else 1.0
+
+
+def _place(
+    picture: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, root: Path, box: tuple[int, int, int, int]
+) -> None:
+    """One image in its slot, whole, in the middle; or the word that says why there is none."""
+    x, y, width, height = box
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=_WELL)
+    shown = cell.thumbnail or cell.image
+    image = _load(root, shown, (width, height)) if shown else None
+    if image is None:
+        word = "image not readable" if shown else state_name(cell.state)
+        font = _font(13, word)
+        pen.text((x + width / 2, y + height / 2), _cut(pen, word, font, width - 12), fill=_SOFT, font=font, anchor="mm")
+        return
+    picture.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
+
+
+def _load(root: Path, path: str, size: tuple[int, int]) -> Image.Image | None:
+    """The image, scaled to fit; None where the file is gone or damaged."""
+    from PIL import Image, ImageOps
+
+    href(path)  # refuses what is not relative
+    try:
+        with Image.open(root / path) as opened:
+            opened.draft("RGB", size)  # a JPEG is decoded small at once
+            return ImageOps.contain(opened.convert("RGB"), size, Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _font(size: int, text: str) -> Font:
+    from PIL import ImageFont
+
+    if not text.isascii() and any(ord(c) > 0xFF for c in text):
+        for name in _WIDER_FONTS:
+            try:
+                return ImageFont.truetype(name, size)
+            except OSError:
+                continue
+    return ImageFont.load_default(size)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, fill: tuple[int, int, int], width: int
+) -> None:
+    line = " ".join(text.split())
+    if line:
+        font = _font(size, line)
+        pen.text(place, _cut(pen, line, font, width), fill=fill, font=font)
+
+
+def _write_block(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, most: int) -> None:
+    """Words wrapped into ``width`` pixels and at most ``most`` lines."""
+    words, lines = text.split(), [""]
+    font = _font(14, text)
+    for word in words:
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or pen.textlength(longer, font=font) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines[:most]):
+        if line:
+            pen.text((place[0], place[1] + number * _LINE), _cut(pen, line, font, width), fill=_INK, font=font)
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
+    """As much of the text as fits into ``width`` pixels, dots after the rest."""
+    text = text[:400]
+    if pen.textlength(text, font=font) <= width:
+        return text
+    while text and pen.textlength(text + "...", font=font) > width:
+        text = text[:-1]
+    return text + "..."
