@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from starlette.requests import ClientDisconnect
@@ -40,8 +41,8 @@ class App:
         exchange = Exchange(scope, receive, send)
         try:
             await self._route(exchange)
-        except ClientDisconnect:
-            return  # the client left in the middle of its own body
+        except (ClientDisconnect, asyncio.CancelledError):
+            return  # the client left in the middle of its own body, or the server is being stopped
 
     async def _route(self, exchange: Exchange) -> None:
         service = self.service

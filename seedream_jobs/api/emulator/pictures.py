@@ -6,6 +6,7 @@ to one worker thread: it is never called on the event loop.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from seedream_jobs.api.emulator.scenery import MOODS, scenery
 
 _BACKGROUND_BYTES = 192 << 20
+_LONGEST_TEXT = 2000
 _INK = (255, 255, 255)
 _SHADOW = (12, 14, 22)
 _PLAINER = str.maketrans({"–": "-", "—": "-", "×": "x"})
@@ -136,33 +138,40 @@ def _write(
 
 def _fit(text: str, room: tuple[int, int], short: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     """The largest font at which the text fits into ``room``, and its lines; the longest texts are cut."""
-    size, smallest = short / 13, max(short / 56, 8)
+    text, smallest = text[:_LONGEST_TEXT], max(short / 56, 8)
+    guess = math.sqrt(room[0] * room[1] / (max(len(text), 1) * 0.6))  # saves trying sizes that are far too large
+    size = max(min(short / 13, guess), smallest)
     while True:
         font = _font(int(size))
-        lines = _wrap(text, font, room[0])
         most = max(int(room[1] / (font.size * 1.45)), 1)
+        lines = _wrap(text, font, room[0], most + 1)
         if len(lines) <= most:
             return font, lines
         if size <= smallest:
             return font, [*lines[: most - 1], lines[most - 1][:-3] + "..."]
-        size *= 0.85
+        size = max(size * 0.88, smallest)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    lines, line = [], ""
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, enough: int) -> list[str]:
+    """The text in lines of at most ``width`` pixels, the first ``enough`` of them."""
+    lines: list[str] = []
+    line, used, space = "", 0.0, font.getlength(" ")
     for word in text.split(" "):
-        longer = f"{line} {word}" if line else word
-        if font.getlength(longer) <= width:
-            line = longer
+        if len(lines) >= enough:
+            return lines[:enough]
+        rest, needs = word, font.getlength(word)
+        if line and used + space + needs <= width:
+            line, used = f"{line} {rest}", used + space + needs
             continue
         if line:
             lines.append(line)
-        while font.getlength(word) > width:  # a word longer than a line is broken
-            cut = max(int(len(word) * width / font.getlength(word)), 1)
-            lines.append(word[:cut])
-            word = word[cut:]
-        line = word
-    return [*lines, line]
+        while needs > width and len(rest) > 1 and len(lines) < enough:  # a word longer than a line is broken
+            cut = max(int(len(rest) * width / needs), 1)
+            lines.append(rest[:cut])
+            rest = rest[cut:]
+            needs = font.getlength(rest)
+        line, used = rest, needs
+    return [*lines, line][:enough]
 
 
 def _references(draw: ImageDraw.ImageDraw, count: int, margin: int, short: int) -> None:

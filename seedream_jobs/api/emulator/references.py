@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from io import BytesIO
 
@@ -33,7 +32,7 @@ def _check(number: int, reference: str, limits: ReferenceLimits, local: Local) -
         declared = head.removeprefix("data:image/").removesuffix(";base64")
         try:
             data = base64.b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:  # not of the alphabet, or not even ASCII
             raise Refused(f"{which}不是有效的 Base64 数据") from None
     else:
         found = local(reference)

@@ -27,6 +27,8 @@ from seedream_jobs.errors import UsageError
 class EmulatorServer:
     """An emulator in a daemon thread of this process, with an event loop of its own.
 
+    ``url`` is its base URL, ``service`` its state, which belongs to the other thread while it runs.
+
     :raises UsageError: on entering, where the port is taken
     """
 
@@ -37,8 +39,8 @@ class EmulatorServer:
     def __enter__(self) -> EmulatorServer:
         self._socket = bind(self.settings)
         self.url = url_of(self._socket)
-        self._service = Service(self.settings)
-        self._server = _Server(self._service)
+        self.service = Service(self.settings)
+        self._server = _Server(self.service)
         self._thread = threading.Thread(target=self._run, name="emulator", daemon=True)
         self._thread.start()
         return self
@@ -48,7 +50,7 @@ class EmulatorServer:
     ) -> None:
         self._server.stop()
         self._thread.join()
-        self._service.close()
+        self.service.close()
 
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
@@ -141,7 +143,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",
+                log_level="error",
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
@@ -172,6 +174,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+        await asyncio.sleep(0)  # the protocols hear of it, so that no task tries to answer
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()

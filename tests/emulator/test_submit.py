@@ -1,0 +1,225 @@
+"""POST /v1/images/generations: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import base64
+import re
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from seedream_jobs.api.emulator.rules import Refused, read_order
+from seedream_jobs.profile import profiles
+
+MODEL = "doubao-seedream-5-0-lite"
+URL = "https://example.com/dog.png"
+
+
+def data_uri(width: int, height: int, form: str = "png", declared: str | None = None) -> str:
+    target = BytesIO()
+    Image.new("L", (width, height)).save(target, form)
+    return f"data:image/{declared or form};base64,{base64.b64encode(target.getvalue()).decode()}"
+
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"model": "doubao-seedream-5.0-lite"},
+    {"model": "Doubao-Seedream-5.0-lite"},
+    *({"size": size} for size in ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3", "21:9")),
+    *({"resolution": resolution} for resolution in ("2K", "3K", "4K")),
+    {"n": 1},
+    {"n": 15},
+    {"size": "auto", "image_urls": [URL]},
+    {"image_urls": []},
+    {"image_urls": [URL] * 14},
+    {"image_urls": [URL] * 10, "n": 5},
+    {"output_format": "jpeg"},
+    {"output_format": "png"},
+    {"watermark": True},
+    {"sequential_image_generation": "disabled"},
+    {"sequential_image_generation": "auto"},
+    {"sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 4}},
+    {"sequential_image_generation": "auto", "sequential_image_generation_options": {}},
+    {"n": 2, "sequential_image_generation_options": {"max_images": 4}},
+    {"something_new": 1},
+]
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"model": ""}, "model"),
+    ({"model": 5}, "model"),
+    ({"prompt": ""}, "prompt"),
+    ({"prompt": ["a"]}, "prompt"),
+    ({"prompt": None}, "prompt"),
+    ({"size": "9:21"}, "size"),
+    ({"size": "2:1"}, "size"),
+    ({"size": 969}, "size"),
+    ({"size": "1024x1024"}, "size"),
+    ({"size": "auto"}, "image_urls"),
+    ({"size": "auto", "image_urls": []}, "image_urls"),
+    ({"resolution": "1K"}, "resolution"),
+    ({"resolution": "2k"}, "resolution"),
+    ({"n": 0}, "n "),
+    ({"n": 16}, "n "),
+    ({"n": "1"}, "n "),
+    ({"n": 1.0}, "n "),
+    ({"n": True}, "n "),
+    ({"n": None}, "n "),
+    ({"image_urls": URL}, "image_urls"),
+    ({"image_urls": [5]}, "image_urls"),
+    ({"image_urls": ["dog.png"]}, "image_urls"),
+    ({"image_urls": ["iVBORw0KGgo="]}, "image_urls"),
+    ({"image_urls": ["data:image/webp;base64,AAAA"]}, "image_urls"),
+    ({"image_urls": ["data:image/png,AAAA"]}, "image_urls"),
+    ({"image_urls": [URL] * 15}, "15 张"),
+    ({"image_urls": [URL] * 11, "n": 5}, "15 张"),
+    (
+        {
+            "image_urls": [URL] * 12,
+            "sequential_image_generation": "auto",
+            "sequential_image_generation_options": {"max_images": 4},
+        },
+        "15 张",
+    ),
+    ({"output_format": "webp"}, "output_format"),
+    ({"output_format": "JPEG"}, "output_format"),
+    ({"watermark": "true"}, "watermark"),
+    ({"watermark": 1}, "watermark"),
+    ({"sequential_image_generation": True}, "sequential_image_generation"),
+    ({"sequential_image_generation_options": {"max_images": 4}}, "max_images"),
+    (
+        {"sequential_image_generation": "disabled", "sequential_image_generation_options": {"max_images": 4}},
+        "max_images",
+    ),
+    (
+        {"sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": "4"}},
+        "max_images",
+    ),
+    ({"sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 0}}, "max_images"),
+    ({"sequential_image_generation": "auto", "sequential_image_generation_options": [4]}, "options"),
+]
+
+
+@pytest.mark.parametrize("fields", GOOD, ids=str)
+def test_what_the_page_allows_is_accepted(fields: dict[str, Any]) -> None:
+    """Each documented value makes an order of the canonical model."""
+    order = read_order({"model": MODEL, "prompt": "a heron", **fields}, profiles())
+    assert order.model == MODEL
+    assert order.n <= order.asked <= order.maximum <= 15
+
+
+@pytest.mark.parametrize(("fields", "named"), BAD, ids=lambda value: str(value)[:60])
+def test_what_the_page_forbids_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
+    """The message of a refusal names the field or the rule."""
+    with pytest.raises(Refused, match=named):
+        read_order({"model": MODEL, "prompt": "a heron", **fields}, profiles())
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "maximum"),
+    [
+        ({}, 1, 1),
+        ({"n": 3}, 3, 3),
+        ({"sequential_image_generation": "auto"}, 1, 15),
+        ({"sequential_image_generation": "auto", "image_urls": [URL] * 4}, 1, 11),
+        ({"n": 2, "sequential_image_generation_options": {"max_images": 6}}, 6, 6),
+        ({"n": 5, "sequential_image_generation_options": {"max_images": 2}}, 5, 5),
+    ],
+)
+def test_how_many_images_may_come(fields: dict[str, Any], asked: int, maximum: int) -> None:
+    """`auto` alone leaves the number to the model, up to 15 less the references; everything else bounds it."""
+    order = read_order({"model": MODEL, "prompt": "a heron", **fields}, profiles())
+    assert (order.asked, order.maximum) == (asked, maximum)
+
+
+def test_a_submit_is_answered_in_the_documented_shape(start):
+    """code 200 and a list with status and a task id of 26 characters."""
+    reply = start().post()
+    (data,) = reply.json()["data"]
+    assert reply.status_code == reply.json()["code"] == 200
+    assert data["status"] == "submitted"
+    assert re.fullmatch(r"task_[0-9A-HJKMNP-TV-Z]{26}", data["task_id"])
+    assert reply.headers["x-oneapi-request-id"]
+
+
+def test_the_version_header_selects_the_other_shape(start):
+    """data is one object with id, object and status, and the status code may be 202."""
+    reply = start().post(headers={"X-APIMart-Response-Version": "2026-07-27"})
+    assert reply.status_code == 202
+    assert reply.json()["data"]["object"] == "generation.task"
+    assert reply.json()["data"]["id"].startswith("task_")
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "", "/proxy/v1", "/a/b", "/v1/v1"])
+def test_it_works_below_any_prefix(start, prefix):
+    """A base URL with or without /v1 and with a path leads to the same task, and links keep the path."""
+    peer = start()
+    task = peer.submit(prefix=prefix)
+    assert peer.get(f"{prefix}/tasks/{task}").json()["data"]["id"] == task
+    (image,) = peer.get(f"{prefix}/tasks/{task}").json()["data"]["result"]["images"]
+    assert peer.download(image["url"][0]).status_code == 200
+
+
+def test_another_model_of_the_vendor_is_taken_as_it_comes(start):
+    """gpt-image-2 with OpenAI's sizes and a lower-case resolution gets an image of those pixels."""
+    peer = start()
+    (link,) = peer.links(peer.submit(model="gpt-image-2", size="1024x1536", resolution="1k", n="1", quality="high"))
+    assert Image.open(BytesIO(peer.download(link).content)).size == (1024, 1536)
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Basic a2V5", "Bearer invalid-key"])
+def test_no_key_and_an_invalid_key_are_401(start, value):
+    """Any other non-empty bearer token is accepted."""
+    peer = start()
+    del peer.http.headers["Authorization"]
+    reply = peer.post(headers={} if value is None else {"Authorization": value})
+    assert reply.status_code == 401
+    assert reply.json()["error"]["type"] == "authentication_error"
+    assert peer.books()["charges"] == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"model":"x"}', b"[" * 100_000])
+def test_a_body_that_is_no_payload_is_400(start, body):
+    """In the service's own words and shape, without a charge."""
+    peer = start()
+    reply = peer.http.post(f"{peer.server.url}/v1/images/generations", content=body)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert reply.json()["error"]["message"].startswith("请求参数无效")
+    assert peer.books()["posts"] == {"accepted": 0, "refused": 1, "replayed": 0}
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (data_uri(14, 40), "大于 14"),
+        (data_uri(100, 301), "宽高比"),
+        (data_uri(301, 100), "宽高比"),
+        (data_uri(6001, 6000), "总像素"),
+        (data_uri(100, 100, "jpeg", "png"), "格式"),
+        (data_uri(100, 100, "gif", "png"), "格式"),
+        ("data:image/png;base64,AAAA", "可识别"),
+        ("data:image/png;base64,§", "Base64"),
+        ("data:image/png;base64," + "A" * (14 << 20), "10MB"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_reference_is_looked_into(start, reference, said):
+    """Format, sides, ratio, pixels and bytes of a data URI are checked against the page's limits."""
+    reply = start().post(image_urls=[reference])
+    assert reply.status_code == 400
+    assert said in reply.json()["error"]["message"]
+
+
+def test_auto_takes_the_ratio_of_the_first_reference(start):
+    """A tall reference gives a tall image of the table."""
+    peer = start()
+    (link,) = peer.links(peer.submit(size="auto", image_urls=[data_uri(90, 160, "jpeg")]))
+    assert Image.open(BytesIO(peer.download(link).content)).size == (1600, 2848)
+
+
+def test_routes_that_do_not_exist_and_wrong_methods_are_told(start):
+    """404 and 405, as JSON."""
+    peer = start()
+    assert peer.get("/v1/nothing").json()["error"]["code"] == 404
+    assert peer.get("/v1/images/generations").status_code == 405
+    assert peer.http.post(f"{peer.server.url}/v1/balance").headers["allow"] == "GET, HEAD"
