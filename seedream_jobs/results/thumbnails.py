@@ -42,6 +42,19 @@ class Made:
     problem: str | None = None
 
 
+def thumbnail_cache(root: Path) -> Path:
+    """The campaign's cache, ``.seedream/thumbnails`` below its root, made if need be and kept out of git.
+
+    :raises OSError: if it can't be made
+    """
+    cache = root / ".seedream" / "thumbnails"
+    cache.mkdir(parents=True, exist_ok=True)
+    ignored = cache / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text("# Thumbnails made by seedream-jobs: can be deleted at any time.\n*\n", encoding="utf-8")
+    return cache
+
+
 def thumbnail_path(cache: Path, sha256: str) -> Path:
     """Where the thumbnail of the image with this content is kept.
 

@@ -97,4 +97,4 @@ def temporary(stem: Path, key: str, generation: int, index: int) -> Path:
 
     The same for each attempt, so that what a killed process left behind is overwritten by the next one.
     """
-    return stem.with_name(f".{key.rpartition(':')[2][:16]}-{generation}-{index}.part")
+    return stem.with_name(f".{key.rpartition(':')[2]}-{generation}-{index}.part")

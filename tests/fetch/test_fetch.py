@@ -6,6 +6,7 @@ import base64
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -399,6 +400,31 @@ async def test_no_link_leads_out_of_the_campaign(run, host, entry, picture, tmp_
     (tmp_path / "out").symlink_to(tmp_path_factory.mktemp("elsewhere"))
     with pytest.raises(UsageError, match="leads out"):
         await run([entry(host.serves("/a", picture()))])
+
+
+async def test_an_image_is_durable_before_its_record(run, host, entry, picture, monkeypatch):
+    """Bytes, then name, then the folder that holds the name, then the record: a power cut finds no gap in between."""
+    from seedream_jobs.run import placing
+
+    done: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def synced(handle: int) -> None:
+        sync(handle)
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+
+    def linked(*names: Any, **options: Any) -> None:
+        link(*names, **options)
+        done.append("name")
+
+    class Notes:
+        async def record(self, _: Any) -> None:
+            done.append("record")
+
+    monkeypatch.setattr(placing.os, "fsync", synced)
+    monkeypatch.setattr(placing.os, "link", linked)
+    await run([entry(host.serves("/a", picture()))], record=Notes())
+    assert done == ["folder", "file", "name", "folder", "record"], "the first is the new folder in the one above it"
 
 
 async def test_a_record_that_fails_stops_everything(run, host, entry, picture, record, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.results.decoder import decode
-from seedream_jobs.results.thumbnails import Decoders, Made, Source, make_thumbnails, thumbnail_path
+from seedream_jobs.results.thumbnails import Decoders, Made, Source, make_thumbnails, thumbnail_cache, thumbnail_path
 
 
 @pytest.fixture
@@ -47,6 +47,16 @@ def test_thumbnails_are_made_once_and_kept_by_content(sources: list[Source], tmp
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.webp")}
     assert list(make_thumbnails(sources[:2], cache, workers=2)) == first[:2]
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
+
+
+def test_the_cache_says_what_it_is_and_stays_out_of_git(tmp_path: Path) -> None:
+    """A folder of ours explains itself, and a second call changes nothing."""
+    cache = thumbnail_cache(tmp_path)
+    assert cache == tmp_path / ".seedream/thumbnails"
+    assert (cache / ".gitignore").read_text().splitlines()[-1] == "*"
+    (cache / ".gitignore").write_text("mine")
+    assert thumbnail_cache(tmp_path) == cache
+    assert (cache / ".gitignore").read_text() == "mine"
 
 
 def test_few_sources_are_held_at_a_time(sources: list[Source], tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""What fetching costs beside a bare loop: CPU seconds for 10 MB bodies, without decoding and thumbnails.
+
+Both sides use the same client against the same server (a process of its own), hash and write; ours adds the temporary
+name, the checks, fsync, the final name and the record. Goal: at most 1.3 times the bare loop's CPU. Run with
+``python bench/fetch.py [FOLDER]``; the folder should be on the disk that matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+
+from seedream_jobs.api.client_downloads import Downloads
+from seedream_jobs.ledger.state import Entry, Event, Image, State
+from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.run.fetch import fetch
+from seedream_jobs.run.finishing import Plain
+from seedream_jobs.run.images import Examined, measure
+
+BYTES = 10 * 1000 * 1000
+SERVER = """
+import asyncio, sys
+body = open(sys.argv[1], "rb").read()
+head = b"HTTP/1.1 200 OK\\r\\nContent-Type: image/png\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+async def serve(reader, writer):
+    try:
+        while await reader.readuntil(b"\\r\\n\\r\\n"):
+            writer.write(head + body)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+class Measured(Plain):
+    """Looks at the header only: decoding is another bench's."""
+
+    async def examine(self, temp: Path, sha256: str) -> Examined:
+        return measure(temp)
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.events = 0
+
+    async def record(self, event: Event) -> None:
+        self.events += 1
+
+
+async def unknown(_: Entry) -> None:
+    return None
+
+
+def ten_megabytes(file: Path) -> None:
+    """A PNG whose one chunk of noise makes it exactly that long; nobody decodes it here."""
+    from seedream_jobs.results.containers import PNG_START, png_chunk
+
+    header = (2048).to_bytes(4, "big") * 2 + bytes((8, 2, 0, 0, 0))
+    head, tail = PNG_START + png_chunk("IHDR", header), png_chunk("IEND", b"")
+    file.write_bytes(head + png_chunk("IDAT", os.urandom(BYTES - len(head) - len(tail) - 12)) + tail)
+
+
+async def bare(base: str, folder: Path, count: int, workers: int) -> None:
+    """The loop that anyone would write."""
+    numbers = iter(range(count))
+    async with Downloads(base, user_agent="bench", connections=workers) as downloads:
+
+        async def work() -> None:
+            for number in numbers:
+                hashed = hashlib.sha256()
+                with open(folder / f"{number}.png", "wb", buffering=1024 * 1024) as file:
+
+                    def write(data: bytes, file=file, hashed=hashed) -> None:  # type: ignore[no-untyped-def]
+                        file.write(data)
+                        hashed.update(data)
+
+                    await downloads.get(f"{base}/{number}", write, max_bytes=64 * 1024 * 1024)
+                hashed.hexdigest()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(workers):
+                tasks.start_soon(work)
+
+
+async def ours(base: str, folder: Path, count: int, workers: int) -> None:
+    entries = [
+        Entry(
+            key=f"v1:{number:064x}",
+            address=f"{number}",
+            cell={},
+            request={"model": DEFAULT_MODEL, "output_format": "png"},
+            repeat=1,
+            output=f"{number}",
+            max_images=1,
+            generation=1,
+            state=State.COMPLETED,
+            images=(Image(url=f"{base}/{number}", expires_at=4_000_000_000),),
+        )
+        for number in range(count)
+    ]
+    counts = Counts()
+    async with Downloads(base, user_agent="bench", connections=workers) as downloads:
+        done = await fetch(
+            entries,
+            downloads=downloads,
+            record=counts,
+            refresh=unknown,
+            folder=folder,
+            root=folder,
+            profile=profiles()[DEFAULT_MODEL],
+            now=time.time,
+            finishing=Measured(),
+            concurrency=workers,
+        )
+    assert done.images == counts.events == count, done
+
+
+def timed(which: object, base: str, parent: Path, count: int, workers: int) -> tuple[float, float]:
+    """CPU and wall seconds of one run."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        cpu, wall = time.process_time(), time.perf_counter()
+        anyio.run(which, base, Path(folder), count, workers)  # type: ignore[arg-type]
+        return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path.cwd())
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        body = Path(scratch) / "body"
+        ten_megabytes(body)
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(body)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            base = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            runs = [
+                [timed(which, base, options.folder, options.count, options.workers) for which in (bare, ours)]
+                for _ in range(options.runs + 1)
+            ][1:]  # the first warms the imports up
+        finally:
+            server.kill()
+            server.wait()
+    for name, index in (("CPU", 0), ("wall", 1)):
+        ratios = [mine[index] / plain[index] for plain, mine in runs]
+        plain, mine = (statistics.median(pair[side][index] for pair in runs) for side in (0, 1))
+        print(
+            f"{name}: bare {plain:.2f} s, fetch {mine:.2f} s for {options.count} bodies of {BYTES // 10**6} MB; "
+            f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
