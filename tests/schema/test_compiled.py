@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import jsonschema_rs
@@ -41,13 +42,16 @@ JOBS: list[dict[str, Any]] = [
         "matrix": {
             "subject": ["dog", {"id": "cat", "text": "a cat"}, 3, True, ["a", "b"]],
             "n": [1, 2],
+            "prompt": ["a dog"],
+            "image_urls": ["refs/a.png", ["refs/a.png", "https://example.com/a.png"]],
+            "sequential_image_generation_options": [{"max_images": 2}],
             "size": ["16:9"],
             "p": {"from": "p.tsv", "column": "Prompt", "where": "row.x", "limit": 3, "types": {"n": "integer"}},
             "g": {"glob": "refs/*.png"},
             "r": {"range": [1, 9, 2]},
             "look": {"zip": {"style": ["ink"], "palette": ["grey"]}},
             "zip": {"watermark": [True], "b": [1]},
-            "include": [{"subject": "a heron", "n": 1}],
+            "include": [{"subject": "a heron", "n": 1, "image_urls": ["refs/a.png"], "prompt": "x", "id": {"id": 1}}],
             "exclude": [{"subject": "dog", "n": 2}],
             "where": "subject != 'x'",
             "sample": {"strategy": "pairwise", "seed": 7},
@@ -56,6 +60,7 @@ JOBS: list[dict[str, Any]] = [
         "limits": {"max_requests": 3, "budget_usd": 5.5},
         "output": {"dir": "out", "name": "{{ subject }}"},
     },
+    {"version": 1, "request": {**PAYLOADS[1]}, "matrix": {"a": [1], "sample": {"size": 3, "seed": 7}}},
 ]
 ODD = [
     *(
@@ -82,7 +87,25 @@ ODD = [
     ),
     *([], [[]], {}, {"id": "x"}, ["a"] * 15, {"from": "a"}, {"from": "a", "glob": "b"}, {"zip": {}}, {"size": 1}),
 ]
-NAMES = ["n", "size", "prompt", "seed", "row", "a-b", "x-y", "zip", "from", "id", "max_images", "extra", "1", "花"]
+NAMES = [
+    "n",
+    "size",
+    "prompt",
+    "seed",
+    "row",
+    "a-b",
+    "x-y",
+    "zip",
+    "from",
+    "id",
+    "max_images",
+    "extra",
+    "1",
+    "花",
+    "glob",
+    "limit",
+    "range",
+]
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -168,6 +191,44 @@ def test_findings_are_short_and_apart(data: Any) -> None:
     assert len(places) == len(set(places))
     assert all(len(each.message) < 300 and len(each.hint or "") < 300 for each in found)
     assert all(not each.message.endswith(".") for each in found)
+
+
+def _neighbours(seed: dict[str, Any]) -> Iterator[Any]:
+    """Everything one change away: each value replaced by each odd one, each key removed, odd ones added."""
+    for path in _places(seed):
+        for odd in ODD:
+            yield _changed(seed, path, lambda _, odd=odd: odd)
+        yield _changed(
+            seed,
+            path,
+            lambda old: (
+                {**old, "x y": 1} if isinstance(old, dict) else [*old, None] if isinstance(old, list) else [old]
+            ),
+        )
+        if path:
+            *parent, last = path
+            yield _changed(seed, tuple(parent), lambda old, last=last: _without(old, last))
+        for name, odd in product(NAMES, [1, "a", [1], {"a": [1]}]):
+            yield _changed(
+                seed, path, lambda old, name=name, odd=odd: {**old, name: odd} if isinstance(old, dict) else old
+            )
+
+
+def _without(old: Any, last: Any) -> Any:
+    if isinstance(old, dict):
+        return {key: value for key, value in old.items() if key != last}
+    return [*old[:last], *old[last + 1 :]]
+
+
+def test_all_neighbours_of_good_data(
+    job_schema: dict[str, Any], request_schema: dict[str, Any], strictly: Callable[[dict[str, Any]], Any]
+) -> None:
+    """After any single change to a good job or payload, the compiled code and a reader of the schema say the same."""
+    for seeds, verdict, schema in ((JOBS, _valid.job, job_schema), (PAYLOADS, _valid.payload, request_schema)):
+        quick, strict = jsonschema_rs.Draft7Validator(schema), strictly(schema)
+        for data in (each for seed in seeds for each in _neighbours(seed)):
+            reader = strict if _has_integral_float(data) else quick
+            assert verdict(data) == reader.is_valid(data), data
 
 
 def test_the_seeds_are_good() -> None:

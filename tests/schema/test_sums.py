@@ -52,6 +52,20 @@ def test_every_combination_has_the_predicate_s_verdict(request_schema: dict[str,
     assert wrong == []
 
 
+def test_a_job_s_request_has_the_same_sums(job_schema: dict[str, Any]) -> None:
+    """In a job file the sums hold too; the mode is left to the payload, as an axis may set it."""
+    by_schema = jsonschema_rs.Draft7Validator(job_schema)
+    wrong = []
+    for payload, _ in _all():
+        n, most = payload.get("n", 1), payload.get("sequential_image_generation_options", {}).get("max_images", 1)
+        references = len(payload.get("image_urls", []))
+        expected = max(n, most) <= 15 and references + max(n, most) <= 15
+        job = {"version": 1, "request": payload}
+        if _valid.job(job) != expected or by_schema.is_valid(job) != expected:
+            wrong.append(payload)
+    assert wrong == []
+
+
 def test_a_sum_above_fifteen_is_one_finding(strictly: Callable[[dict[str, Any]], Any]) -> None:
     """Whichever of n and max_images is too large for the references, one finding stands at the references."""
     several = []
