@@ -27,7 +27,7 @@ from yaml.events import (
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.positions import Layout, Lines
 from seedream_jobs.job.scalars import NUMERIC_START, WORDS, OutOfRange, Scalar, ambiguity, number
-from seedream_jobs.job.yaml_findings import Findings
+from seedream_jobs.job.yaml_findings import Findings, Stop
 
 MAX_DEPTH = 100
 """Mappings and lists within each other."""
@@ -35,6 +35,7 @@ MAX_EXPANDED_NODES = 1_000_000
 MAX_EXPANDED_CHARACTERS = 8 * 1024 * 1024
 """What a document may come to with every alias written out: keys and values, and characters."""
 
+_GUESSED_AMONG = 200  # anchors; looking for a similar name is slow among many
 _NOT_PLAIN_TEXT = frozenset("+-.0123456789yYnNoOtTfF~")
 _STR_TAG = "tag:yaml.org,2002:str"
 _ROOT, _KEY, _VALUE, _ITEM = range(4)
@@ -46,10 +47,6 @@ class _Marker:
 
 _MERGE: Final = _Marker()  # where the value of "<<" waits for the end of its mapping
 _NO_KEY: Final = _Marker()  # where the value of a refused key goes
-
-
-class Stop(Exception):
-    """Reading can't go on; the reason is among the findings."""
 
 
 @dataclass(slots=True)
@@ -275,7 +272,8 @@ class Builder:
             return None, node
         found = self._anchors.get(name)
         if found is None:
-            self.findings.undefined_alias(name, start, end, closest(name, self._anchors))
+            guess = closest(name, self._anchors) if len(self._anchors) <= _GUESSED_AMONG else None
+            self.findings.undefined_alias(name, start, end, guess)
             return None, node
         self._extra_nodes += found.nodes
         self._extra_characters += found.characters

@@ -14,7 +14,7 @@ Style = Literal["plain", "|", ">", "'", '"']
 PathPart = str | int
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_PROPERTIES = re.compile(r"(?:[&!]\S*(?:[ \t]+|[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r))?\s*)+")
+_PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*+(?:[ \t\r\n]++|#[^\r\n]*+)*+)+")  # anchor, tag, what is between them
 _STYLES: dict[str, Style] = {"|": "|", ">": ">", "'": "'", '"': '"'}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,10 @@ from yaml.error import MarkedYAMLError
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Severity, Span, closest, in_order
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.job.builder import Builder, Stop
+from seedream_jobs.job.builder import Builder
 from seedream_jobs.job.positions import Layout, Lines, PathPart, Style, literal_rows, style_at
 from seedream_jobs.job.yaml_events import HAVE_LIBYAML, open_events
-from seedream_jobs.job.yaml_findings import Findings
+from seedream_jobs.job.yaml_findings import Findings, Stop
 from seedream_jobs.job.yaml_syntax import explain
 
 MAX_BYTES = 1024 * 1024
@@ -140,21 +141,19 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
     :raises FindingsError: with every finding; after a break of YAML's syntax nothing more can be found
     """
     findings = Findings(path, Lines(decode(raw)))
-    text = _text(raw, findings)
-    builder = Builder(text, findings.lines, findings)
-    if not findings.items:
+    builder = Builder(findings.lines.text, findings.lines, findings)
+    with suppress(Stop):
+        _check_bytes(raw, findings)
         try:
-            builder.run(open_events(text, libyaml=libyaml))
+            builder.run(open_events(builder.text, libyaml=libyaml))
         except MarkedYAMLError as error:
             explain(error, findings.lines, findings)
-        except Stop:
-            pass
         else:
             _check_root(builder, findings, root)
     ordered = in_order(findings.items)
     if any(item.severity == "error" for item in ordered):
         raise FindingsError(ordered)
-    return Document(path, text, builder.root, ordered, findings.lines, builder.layout)
+    return Document(path, builder.text, builder.root, ordered, findings.lines, builder.layout)
 
 
 def parse_list(raw: bytes, path: str) -> list[Any]:
@@ -209,22 +208,26 @@ def _yaml_files(folder: Path) -> list[str]:
         return []
 
 
-def _text(raw: bytes, findings: Findings) -> str:
-    """The file's text, after the checks of its bytes and characters."""
+def _check_bytes(raw: bytes, findings: Findings) -> None:
+    """Refuses what is no text of a sensible size.
+
+    :raises Stop: if anything was found; a parser would only repeat it in other words
+    """
     if len(raw) > MAX_BYTES:
         size = f"the file has more than {MAX_BYTES:,} bytes (1 MiB)"
         findings.add("file-too-large", size, 0, 0, hint="move the prompts to a file of their own: {from: prompts.tsv}")
-        return ""
+        raise Stop
     try:
-        text = raw.decode("utf-8-sig")
+        raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _not_utf8(raw, error, findings)
-        return ""
-    for match in _UNPRINTABLE.finditer(text):
+        raise Stop from None
+    for match in _UNPRINTABLE.finditer(findings.lines.text):
         code = f"U+{ord(match.group()):04X}"
         hint = "remove it; in a quoted text it can be written as an escape"
         findings.add("control-character", f"the character {code} is not allowed", match.start(), match.end(), hint=hint)
-    return text
+    if findings.items:
+        raise Stop
 
 
 def _not_utf8(raw: bytes, error: UnicodeDecodeError, findings: Findings) -> None:

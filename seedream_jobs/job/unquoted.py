@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from seedream_jobs.job.positions import Lines
 
-_COMMENT = re.compile(r"\s+#.*$|\s+$")
+_COMMENT = re.compile(r"[ \t]#")
 _TEMPLATE_AS_KEY = re.compile(r"\{\{[^{}]*\}\}(?=:(?:\s|$))")
 _FLOW_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}(?:[^,\[\]{}#:]|:(?!\s))*")
-_LINE_WITH_TEMPLATE = re.compile(r"[ \t]*(?:- +)*(?:[^\s#'\"{}\[\]][^#'\"{}\[\]]*?:[ \t]+)?(?=\{[{%])")
+_LINE_WITH_TEMPLATE = re.compile(r"[ \t]*+(?:- ++)*+(?:[^\s#'\"{}\[\]][^#'\"{}\[\]]*?:[ \t]+)?(?=\{[{%])")
 _LONGEST_FIX = 100
 
 
@@ -34,15 +34,20 @@ def fixed_line(lines: Lines, start: int, end: int) -> str | None:
     """The line around two offsets, with what is between them quoted; None if it is too long to show."""
     line_start, line_end = lines.around(start)
     text = lines.text
-    rest = _COMMENT.sub("", text[end:line_end]) if text[end:line_end].strip() else ""
+    rest = _without_comment(text[end:line_end])
     fixed = text[line_start:start].lstrip() + quote(text[start:end]) + rest
     return fixed if len(fixed) <= _LONGEST_FIX else None
+
+
+def _without_comment(line: str) -> str:
+    comment = _COMMENT.search(line)
+    return (line[: comment.start()] if comment else line).rstrip()
 
 
 def value_end(lines: Lines, start: int) -> int:
     """The offset at which a plain value that begins at ``start`` ends: the line's end or its comment."""
     end = lines.around(start)[1]
-    return start + len(_COMMENT.sub("", lines.text[start:end]))
+    return start + len(_without_comment(lines.text[start:end]))
 
 
 def template_in_block(lines: Lines, start: int) -> Template:

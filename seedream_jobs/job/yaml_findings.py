@@ -12,6 +12,16 @@ SHOWN = 60
 """Characters of the file's own words that a message repeats."""
 
 
+MAX_ERRORS = 200
+"""Errors after which reading stops: they have one cause, or the file is not meant for us."""
+MAX_WARNINGS = 100
+"""Warnings that are listed one by one."""
+
+
+class Stop(Exception):
+    """Reading can't go on; the reason is among the findings."""
+
+
 def shorten(text: str) -> str:
     """``text`` for a message: not longer than ``SHOWN`` characters."""
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
@@ -24,6 +34,8 @@ class Findings:
     path: str
     lines: Lines
     items: list[Diagnostic] = field(default_factory=list)
+    errors: int = 0
+    warnings: int = 0
 
     def add(
         self,
@@ -36,7 +48,21 @@ class Findings:
         severity: Severity = "error",
         related: tuple[Related, ...] = (),
     ) -> None:
-        """One more finding, on the text between two offsets."""
+        """One more finding, on the text between two offsets.
+
+        :raises Stop: if it is an error too many
+        """
+        if severity == "error":
+            self.errors += 1
+        else:
+            self.warnings += 1
+        if self.errors > MAX_ERRORS:
+            code, message, hint, related = (
+                "too-many-errors",
+                f"more than {MAX_ERRORS} errors; the rest is not read",
+                None,
+                (),
+            )
         self.items.append(
             Diagnostic(
                 code=code,
@@ -48,6 +74,8 @@ class Findings:
                 related=related,
             )
         )
+        if self.errors > MAX_ERRORS:
+            raise Stop
 
     def related(self, message: str, start: int, end: int) -> Related:
         """A second place in this document."""
@@ -70,6 +98,12 @@ class Findings:
     # Values
 
     def ambiguous(self, text: str, otherwise: str, start: int, end: int) -> None:
+        if self.warnings > MAX_WARNINGS:
+            return
+        if self.warnings == MAX_WARNINGS:
+            more = "more values like the ones above are read as text; they are not listed"
+            self.add("ambiguous-scalar", more, start, end, severity="warning")
+            return
         quoted = f'"{text}"'
         hint = f"quote it to say that it is text: {quoted}"
         if otherwise == "a boolean":

@@ -18,6 +18,8 @@ from seedream_jobs.report.cells import Cell, cells, visible, width
 
 EXCERPT_COLUMNS = 96
 """The widest excerpt of a line, in terminal columns."""
+_NEAR = 4 * EXCERPT_COLUMNS
+"""The characters on each side of the place that are looked at."""
 _LEAD = 32
 """The columns kept in front of the underlined part where a line is cut."""
 _HINT_COLUMNS = 100
@@ -93,7 +95,7 @@ def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None
     if text.strip():
         first = span.start.offset - start
         last = min(span.end.offset, end) - start
-        shown, indent, strokes = _window(list(cells(text)), first, last)
+        shown, indent, strokes = _window(text, first, last)
         yield f"{paint(_BLUE, f'{span.start.line:>{_GUTTER}} |')} {shown}".rstrip()
         under = f"{paint(_BLUE, f'{chr(32) * _GUTTER} |')} {' ' * indent}{paint(mark, stroke * strokes)}"
         if hint is not None and indent + strokes + width(hint) <= _HINT_COLUMNS:
@@ -104,19 +106,23 @@ def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None
         yield _note(hint, paint)
 
 
-def _window(row: list[Cell], first: int, last: int) -> tuple[str, int, int]:
+def _window(text: str, first: int, last: int) -> tuple[str, int, int]:
     """The part of a line that fits around the characters ``first`` to ``last``.
 
     :returns: the text, the columns in front of the underline, and its columns (at least one)
     """
+    # A line may have a million characters: only those near the underline are looked at.
+    left, right = max(0, first - _NEAR), min(len(text), first + _NEAR)
+    row = list(cells(text[left:right]))
+    first, last = first - left, last - left
     begin, stop = 0, len(row)
     if sum(cell.columns for cell in row) > EXCERPT_COLUMNS:
         begin = _back(row, first, _LEAD)
         stop = _forth(row, begin, EXCERPT_COLUMNS)
         if stop == len(row):
             begin = min(begin, _back(row, stop, EXCERPT_COLUMNS))
-    head = _ELLIPSIS if begin > 0 else ""
-    tail = _ELLIPSIS if stop < len(row) else ""
+    head = _ELLIPSIS if left + begin > 0 else ""
+    tail = _ELLIPSIS if left + stop < len(text) else ""
     shown = head + "".join(cell.shown for cell in row[begin:stop]) + tail
     indent = len(head) + sum(cell.columns for cell in row[begin : max(first, begin)])
     strokes = sum(cell.columns for cell in row[first : min(last, stop)])

@@ -400,3 +400,18 @@ def test_other_unreadable_files_are_refusals(tmp_path: Path) -> None:
     except PermissionError:
         with pytest.raises(UsageError, match="no permission"):
             read(closed)
+
+
+def test_a_flood_of_errors_is_cut_and_a_flood_of_warnings_is_not_an_error() -> None:
+    """A wrong file says so once, in two hundred ways at most; ten thousand dates are still ten thousand values."""
+    assert codes("a: 1\n" * 1000).count("duplicate-key") == 200
+    assert codes(b"\0" * 100_000)[-1] == "too-many-errors"
+    found = document("a:\n" + "  - 2026-01-01\n" * 1000)
+    assert len(found.data["a"]) == 1000
+    assert len(found.warnings) == 101
+
+
+def test_comments_between_an_anchor_and_its_value() -> None:
+    """The span is the value's."""
+    text = "a: &x # why\n  !!str\n  word\n"
+    assert under(text, document(text).span(["a"])) == "word"
