@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote_to_bytes, urljoin
 
 import anyio
@@ -23,7 +23,7 @@ import httpcore
 import httpx
 
 from seedream_jobs.api.client_lane import Timeouts
-from seedream_jobs.api.client_network import CheckedNetwork, RefusedError, Resolve, look_up
+from seedream_jobs.api.client_network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.credentials import endpoint, is_loopback
 from seedream_jobs.api.replies import one_line
 
@@ -31,6 +31,7 @@ CHUNK = 1024 * 1024  # bytes gathered before ``write`` is called
 MAX_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _DATA = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[A-Za-z0-9=._-]+)*?)(;base64)?,", re.ASCII)
 
 
@@ -132,6 +133,8 @@ class Downloads:
             raise RefusedError(f"the link cannot be read: {error}") from None
         if target.scheme not in ("http", "https") or not target.host:
             raise RefusedError(f"a link of kind {target.scheme or 'none'!r} is not followed")
+        if not _HOST.fullmatch(target.raw_host) or not (target.port is None or 0 < target.port < 65536):
+            raise RefusedError("the link's host or port cannot be")
         if target.scheme == "http" and not (self._api.loopback and is_loopback(target.host)):
             raise RefusedError(f"the link to {target.host} is not https")
         if target.userinfo:
@@ -140,27 +143,14 @@ class Downloads:
 
     async def _one(self, target: httpx.URL, got: _Got) -> str | None:
         """One GET; the place it redirects to, or None when its body was taken."""
-        limits = self._timeouts
-        request = httpcore.Request(
-            b"GET",
-            httpcore.URL(scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path),
-            headers=[
-                (b"Host", target.netloc),
-                (b"User-Agent", self._agent),
-                (b"Accept", b"image/*,*/*;q=0.5"),
-                (b"Accept-Encoding", b"identity"),
-            ],
-            extensions={
-                "timeout": {
-                    "connect": limits.connect,
-                    "read": limits.read,
-                    "write": limits.write,
-                    "pool": limits.total,
-                }
-            },
-        )
+        handshake = Handshake()
+        request = self._request(target, handshake)
         pool = await self._pool(target)
-        response = await pool.handle_async_request(request)
+        try:
+            response = await pool.handle_async_request(request)
+        except BaseException:
+            await handshake.abandon()
+            raise
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             if response.status in _REDIRECTS and headers.get("location"):
@@ -169,6 +159,24 @@ class Downloads:
         finally:
             await response.aclose()
         return None
+
+    def _request(self, target: httpx.URL, handshake: Handshake) -> httpcore.Request:
+        async def trace(name: str, info: dict[str, Any]) -> None:
+            handshake.note(name, info)
+
+        limits = self._timeouts
+        timeouts = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": limits.total}
+        return httpcore.Request(
+            b"GET",
+            httpcore.URL(scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path),
+            headers=[
+                (b"Host", target.netloc),
+                (b"User-Agent", self._agent),
+                (b"Accept", b"image/*,*/*;q=0.5"),
+                (b"Accept-Encoding", b"identity"),
+            ],
+            extensions={"trace": trace, "timeout": timeouts},
+        )
 
     async def _pool(self, target: httpx.URL) -> httpcore.AsyncConnectionPool:
         """The pool for a link: straight to the checked address, or through the proxy where one is set."""

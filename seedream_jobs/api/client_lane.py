@@ -18,6 +18,7 @@ import anyio
 import httpcore
 import httpx
 
+from seedream_jobs.api.client_network import Handshake
 from seedream_jobs.api.outcomes import Flight, Observation, Sent
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply
@@ -95,8 +96,11 @@ class Lane:
         """
         flight.sent = Sent.NO if self._hook.proven else Sent.UNKNOWN
 
+        handshake = Handshake()
+
         async def trace(name: str, info: dict[str, Any]) -> None:
             flight.stage = name
+            handshake.note(name, info)
             if flight.sent is not Sent.STARTED and announces_post(name, info):
                 flight.sent = Sent.STARTED
 
@@ -106,7 +110,7 @@ class Lane:
                 method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
             )
             with anyio.fail_after(self._timeouts.total):
-                await self._read(request, seen, flight)
+                await self._read(request, seen, flight, handshake)
         except Exception as error:  # whatever it is: where the bytes were decides, not its class
             if not flight.stage:  # not one event of the trace: this transport has none, or it says nothing here
                 flight.sent = Sent.UNKNOWN
@@ -120,8 +124,12 @@ class Lane:
         """Close the connection."""
         await self._transport.aclose()
 
-    async def _read(self, request: httpx.Request, seen: _Seen, flight: Flight) -> None:
-        response = await self._transport.handle_async_request(request)
+    async def _read(self, request: httpx.Request, seen: _Seen, flight: Flight, handshake: Handshake) -> None:
+        try:
+            response = await self._transport.handle_async_request(request)
+        except BaseException:
+            await handshake.abandon()
+            raise
         try:
             if flight.sent is not Sent.STARTED:
                 self._hook.refute()

@@ -1,7 +1,8 @@
-"""The network a download may use: names are looked up once, every answer is checked, and that very address is dialled.
+"""Connections as httpcore opens them: dialled only where they may go, and closed when they are given up half-way.
 
 Checking a name and connecting to it are two lookups for most clients; a name server that answers differently the second
-time (DNS rebinding) would lead into this machine's own network.
+time (DNS rebinding) would lead a download into this machine's own network. Here a name is looked up once, every answer
+is checked, and that very address is dialled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,28 @@ import httpcore
 from seedream_jobs.api.addresses import why_refused
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class Handshake:
+    """Closes the connection that a cancellation leaves open inside a TLS handshake; httpcore does so only on errors."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self) -> None:
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    def note(self, name: str, info: dict[str, Any]) -> None:
+        """Take an event of the transport's trace."""
+        if name == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif name.startswith("http11."):
+            self._stream = None  # the pool has it now
+
+    async def abandon(self) -> None:
+        """Close what is still inside its handshake."""
+        if self._stream is not None:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
 
 
 class RefusedError(Exception):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,7 @@ def accept_and_close(wire: Any) -> None:
 
 @fault("connect")
 def accept_and_reset(wire: Any) -> None:
+    wire.sock.recv(1, socket.MSG_PEEK)  # something has come, and is not read
     wire.rst()
 
 

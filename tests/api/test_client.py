@@ -1,0 +1,298 @@
+"""The client on the wire: what it sends, what it knows when it is stopped, and what it makes of the other calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from seedream_jobs.api.client import Client, Judged
+from seedream_jobs.api.client_lane import Hook, Timeouts
+from seedream_jobs.api.outcomes import Flight, Sent, judge
+from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
+
+pytestmark = pytest.mark.anyio
+ACCEPTED = {"code": 200, "data": [{"status": "submitted", "task_id": "task_1"}]}
+
+
+def answering(body: object = b"", status: str = "200 OK", *headers: str) -> Callable[[Any], None]:
+    """A script that gives the same reply to every request of a connection."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = "".join(f"{header}\r\n" for header in (f"Content-Length: {len(raw)}", *headers))
+
+    def script(wire: Any) -> None:
+        while wire.read_request():
+            wire.send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + raw)
+
+    return script
+
+
+def client_of(server: Any, prefix: str = "", **options: Any) -> Client:
+    options = {"workers": 1, "user_agent": "seedream-jobs/1 (tests)"} | options
+    return Client(f"http://127.0.0.1:{server.port}{prefix}", "sk-secret", **options)
+
+
+async def test_the_bytes_of_a_submission(wire_server: Callable[..., Any]) -> None:
+    """Each header once, the body as given, under the base URL's own path."""
+    server = wire_server(answering(ACCEPTED))
+    async with client_of(server, "/proxy/v1/") as client:
+        await client.submit(0, b'{"prompt":"\xe7\x8c\xab"}', idempotency_key="k-1")
+    assert server.requests == [
+        b"POST /proxy/v1/images/generations HTTP/1.1\r\n"
+        b"Host: 127.0.0.1:%d\r\n"
+        b"Authorization: Bearer sk-secret\r\n"
+        b"User-Agent: seedream-jobs/1 (tests)\r\n"
+        b"Accept: application/json\r\n"
+        b"Accept-Encoding: identity\r\n"
+        b"Content-Type: application/json\r\n"
+        b"Content-Length: 16\r\n"
+        b"Idempotency-Key: k-1\r\n"
+        b"\r\n"
+        b'{"prompt":"\xe7\x8c\xab"}' % server.port
+    ]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "k\r\nX: 1", "ключ", "k" * 192])
+async def test_a_bad_idempotency_key_is_refused_before_sending(wire_server: Callable[..., Any], key: str) -> None:
+    """Row 2: it would fail for all, and nothing has left."""
+    server = wire_server(answering(ACCEPTED))
+    async with client_of(server) as client:
+        outcome = judge(await client.submit(0, b"{}", idempotency_key=key))
+    assert (outcome.row, outcome.verdict, server.connections) == (2, "refused", 0)
+
+
+async def test_each_worker_has_one_connection_of_its_own(wire_server: Callable[..., Any]) -> None:
+    """Four workers, twelve POSTs, four connections."""
+    server = wire_server(answering(ACCEPTED))
+    async with client_of(server, workers=4) as client:
+
+        async def work(worker: int) -> None:
+            for _ in range(3):
+                outcome = await Judged(client).submit(worker, b"{}", idempotency_key="k", flight=Flight())
+                assert outcome.verdict == "accepted"
+
+        async with anyio.create_task_group() as group:
+            for worker in range(4):
+                group.start_soon(work, worker)
+    assert (server.connections, server.posts) == (4, 12)
+
+
+@pytest.mark.slow
+async def test_an_idle_connection_is_not_reused_after_two_seconds(wire_server: Callable[..., Any]) -> None:
+    """A gateway closes idle connections; a POST must not meet that moment."""
+    server = wire_server(answering(ACCEPTED))
+    async with client_of(server) as client:
+        for _ in range(2):
+            await client.submit(0, b"{}", idempotency_key="k")
+            await anyio.sleep(2.2)
+    assert server.connections == 2
+
+
+async def test_a_cancelled_post_tells_whether_it_had_left(wire_server: Callable[..., Any], authority: Any) -> None:
+    """Cancelled while the server is silent: started. Cancelled inside the TLS handshake: not a byte left."""
+    server = wire_server(lambda wire: wire.hold())
+    here = f"127.0.0.1:{server.port}"
+    for base, expected in ((f"http://{here}", Sent.STARTED), (f"https://{here}", Sent.NO)):
+        flight = Flight()
+        before = server.received
+        async with Client(base, "sk", workers=1, user_agent="t", tls=authority.client()) as client:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+
+                    async def post(client: Client = client, flight: Flight = flight) -> None:
+                        await client.submit(0, b"{}", idempotency_key="k", flight=flight)
+
+                    group.start_soon(post)
+                    while server.received == before:
+                        await anyio.sleep(0.005)
+                    scope.cancel()
+        assert scope.cancelled_caught
+        assert flight.sent is expected
+
+
+async def test_the_hook_is_proven_when_the_client_opens() -> None:
+    """Without a network; a client that was never proven takes nothing for unsent."""
+    hook = Hook()
+    assert not hook.proven
+    await hook.prove()
+    assert hook.proven
+
+
+async def test_a_transport_without_a_trace_leaves_everything_in_doubt(wire_server: Callable[..., Any]) -> None:
+    """A ``ConnectTimeout`` without a trace is no evidence: one client library raises it after the POST."""
+    server = wire_server(answering(ACCEPTED))
+
+    def timeout(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectTimeout("so it says")
+
+    async with client_of(server) as client:
+        await client.submit(0, b"{}", idempotency_key="k")
+        lane = client._lanes[0]
+        assert lane is not None
+        real, lane._transport = lane._transport, httpx.MockTransport(timeout)  # type: ignore[assignment]
+        seen = await client.submit(0, b"{}", idempotency_key="k")
+        lane._transport = real
+    assert (seen.failure, seen.sent, judge(seen).verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
+
+
+async def test_a_reply_that_was_never_announced_ends_all_trust_in_the_hook(wire_server: Callable[..., Any]) -> None:
+    """If the trace misses one POST it may miss the next: a refused connection is then in doubt too."""
+    server = wire_server(answering(ACCEPTED))
+    async with client_of(server) as client:
+        await client.submit(0, b"{}", idempotency_key="k")
+        lane = client._lanes[0]
+        assert lane is not None
+        real, lane._transport = lane._transport, httpx.MockTransport(lambda request: httpx.Response(200, json=ACCEPTED))  # type: ignore[assignment]
+        seen = await client.submit(0, b"{}", idempotency_key="k")
+        assert (seen.sent, judge(seen).verdict) == (Sent.UNKNOWN, "accepted")
+        lane._transport = real
+        await lane.aclose()
+        server.close()
+        seen = await client.submit(0, b"{}", idempotency_key="k")
+    assert (seen.failure, seen.sent, judge(seen).verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
+
+
+async def test_a_name_that_nobody_knows_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 3, by the resolver's own error."""
+    import socket
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async with Client("http://localhost:9", "sk", workers=1, user_agent="t") as client:
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        outcome = judge(await client.submit(0, b"{}", idempotency_key="k"))
+    assert (outcome.row, outcome.verdict) == (3, "not_sent")
+    assert "dns" in outcome.detail
+
+
+async def test_a_key_that_is_quoted_back_goes_no_further(wire_server: Callable[..., Any]) -> None:
+    """The gateway's "invalid token sk-…" would end in a committed manifest."""
+    body = {"error": {"code": 401, "message": "无效的令牌 sk-secret", "type": "authentication_error"}}
+    server = wire_server(answering(body, "401 Unauthorized"))
+    async with client_of(server) as client:
+        seen = await client.submit(0, b"{}", idempotency_key="k")
+        report = await client.task("task_1")
+        with pytest.raises(CredentialsError) as caught:
+            await client.balance()
+    assert "sk-secret" not in f"{seen}{judge(seen)}{report}{caught.value}"
+    assert judge(seen).problem.message == "无效的令牌 ***"  # type: ignore[union-attr]
+
+
+async def test_a_task_is_asked_for_by_its_id(wire_server: Callable[..., Any]) -> None:
+    """A GET with the key; an id that could be a path is never sent."""
+    server = wire_server(answering({"code": 200, "data": {"id": "task_1", "status": "processing"}}))
+    async with client_of(server) as client:
+        assert (await client.task("task_1")).status == "running"
+        assert (await client.task("../balance")).status == "refused"
+    (request,) = server.requests
+    assert request.startswith(b"GET /v1/tasks/task_1 HTTP/1.1\r\n")
+    assert b"Authorization: Bearer sk-secret\r\n" in request
+    assert b"Content-Length" not in request
+
+
+async def test_trouble_on_the_way_is_unavailable_never_raised(wire_server: Callable[..., Any]) -> None:
+    """Refused, reset, silent, cut off, garbage: the task is asked for again."""
+    scripts: list[Callable[[Any], object]] = [
+        lambda wire: wire.rst(),
+        lambda wire: wire.hold(),
+        lambda wire: (wire.read_request(), wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), wire.fin()),
+        lambda wire: (wire.read_request(), wire.send(b"?"), wire.fin()),
+    ]
+    for script in scripts:
+        server = wire_server(script)
+        async with client_of(server, timeouts=Timeouts(read=0.3)) as client:
+            assert (await client.task("task_1")).status == "unavailable"
+    server.close()
+    async with client_of(server) as client:
+        assert (await client.task("task_1")).status == "unavailable"
+
+
+async def test_readers_share_connections_and_do_not_wait_for_submissions(wire_server: Callable[..., Any]) -> None:
+    """A hundred GETs at once use at most sixteen connections, and reuse them."""
+    server = wire_server(answering({"data": {"status": "pending"}}))
+    async with client_of(server) as client, anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(client.task, "task_1")
+    assert len(server.requests) == 100
+    assert server.connections <= 16
+
+
+async def test_balance_models_and_schema(wire_server: Callable[..., Any]) -> None:
+    """Money is decimal; unknown fields are ignored."""
+    balance = {"success": True, "remain_balance": 1.50, "used_balance": 0.1, "unlimited_quota": False, "new": 1}
+    server = wire_server(answering(balance))
+    async with client_of(server) as client:
+        got = await client.balance()
+        assert (got.remaining_usd, got.used_usd, got.unlimited) == (Decimal("1.5"), Decimal("0.1"), False)
+        await client.balance(account=True)
+    assert [request.split()[1] for request in server.requests] == [b"/v1/balance", b"/v1/user/balance"]
+    server = wire_server(answering({"object": "list", "data": [{"id": "a"}, {"id": "b", "x": 1}, 7]}))
+    async with client_of(server) as client:
+        assert await client.models() == ("a", "b")
+    server = wire_server(answering({"model": "m", "input_schema": {}, "idempotency": {"header": "Idempotency-Key"}}))
+    async with client_of(server) as client:
+        assert (await client.model_schema("a/b&c"))["idempotency"]["header"] == "Idempotency-Key"
+    assert server.requests[0].split()[1] == b"/v1/model-schema?model=a%2Fb%26c&operation=image_generation"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        ("401 Unauthorized", b"{}", CredentialsError),
+        ("403 Forbidden", b"<html>", CredentialsError),
+        ("402 Payment Required", b"{}", MoneyError),
+        ("200 OK", {"success": False, "message": "令牌错误"}, SeedreamError),
+        ("200 OK", {"code": 401, "message": "x"}, CredentialsError),
+        ("302 Found", b"", UsageError),
+        ("404 Not Found", b"<html>", UsageError),
+        ("500 Oops", b"", UnfinishedError),
+        ("429 Slow", b"", UnfinishedError),
+        ("200 OK", b"<html>", UnfinishedError),
+        ("200 OK", {"success": True}, UnfinishedError),
+    ],
+)
+async def test_a_refused_balance_is_one_clear_line(
+    wire_server: Callable[..., Any], status: str, body: object, error: type[SeedreamError]
+) -> None:
+    """Each with the exit code of its kind and a next step."""
+    server = wire_server(answering(body, status))
+    async with client_of(server) as client:
+        with pytest.raises(error) as caught:
+            await client.balance()
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+async def test_an_unreachable_host_is_unfinished_work(wire_server: Callable[..., Any]) -> None:
+    """Exit 8: the same command goes on later."""
+    server = wire_server(answering())
+    server.close()
+    async with client_of(server) as client:
+        with pytest.raises(UnfinishedError, match="cannot be reached"):
+            await client.models()
+
+
+async def test_an_upload_is_one_part_named_file(wire_server: Callable[..., Any]) -> None:
+    """As a form parser of the standard library reads it; the file's name cannot break out of its header."""
+    from email import message_from_bytes
+
+    server = wire_server(answering({"url": "https://cdn.example/x.png", "bytes": 3}))
+    async with client_of(server) as client:
+        url = await client.upload(b"\x89PN", 'a"\r\nX: 猫.png', "image/png")
+        with pytest.raises(UsageError):
+            await client.upload(b"GIF", "a.gif", "image/gif")
+        with pytest.raises(UsageError):
+            await client.upload(b"", "a.png", "image/png")
+    assert url == "https://cdn.example/x.png"
+    (request,) = server.requests
+    (part,) = message_from_bytes(request.partition(b"\r\n")[2]).get_payload()  # type: ignore[misc]
+    assert part.get_payload(decode=True) == b"\x89PN"
+    assert part.get_content_type() == "image/png"
+    assert part.get_param("name", header="Content-Disposition") == "file"
+    assert set(part.keys()) == {"Content-Disposition", "Content-Type"}
