@@ -1,1 +1,149 @@
-"""The command line."""
+"""The command line: commands are imported when they are called, and every ending becomes an exit code and one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from seedream_jobs import __version__
+from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo:demo", "Run the packaged quickstart on the emulator: no key, no network."),
+    "validate": ("validate:validate", "Report every finding in job files, at once, with file:line:col."),
+    "expand": ("expand:expand", "List the requests a job file makes."),
+    "plan": ("plan:plan", "Show what would be submitted, why, and for how much."),
+    "run": ("run:run", "Submit, poll, download and build the gallery."),
+    "status": ("status:status", "Ask for open tasks once, and show where every request stands."),
+    "fetch": ("fetch:fetch", "Poll open tasks and download what is done."),
+    "resolve": ("resolve:resolve", "Settle submissions whose outcome nobody knows."),
+    "gallery": ("gallery:gallery", "Build the page of a job's images."),
+    "emulator": ("emulator:emulator", "The service's twin on a loopback port, with faults on demand."),
+    "schema": ("schema:schema", "Print a JSON Schema: job, request, manifest, model …"),
+    "doctor": ("doctor:doctor", "Check key, endpoint, campaign and installation."),
+    "completion": ("completion:completion", "Print the completion script for a shell."),
+}
+"""Command name to (module below ``cli`` and function, one line for the overview), in the order of the work."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands' modules are imported only when one of them is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, name = found[0].split(":")
+        command: click.Command = getattr(importlib.import_module(f"seedream_jobs.cli.{module}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from seedream_jobs.diagnostics import closest
+
+            near = closest(args[0], COMMANDS)
+            hint = f"did you mean {near!r}?" if near else "seedream-jobs --help lists the commands"
+            raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"auto_envvar_prefix": "SEEDREAM_JOBS", "help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="seedream-jobs")
+@click.option("-v", "--verbose", count=True, help="Say more; twice also shows tracebacks of our own mistakes.")
+@click.option("--log-file", metavar="FILE", help="Append everything said, and more, to a file.")
+@click.pass_context
+def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
+    """YAML job files become paid, asynchronous image requests, each submitted once and kept on record.
+
+    Begin with `seedream-jobs demo`: it needs no key and no network.
+    """
+    from seedream_jobs.cli.talk import Talk
+
+    ctx.obj = Talk(verbose=verbose, log_file=log_file)
+
+
+def main() -> NoReturn:
+    """The entry point: run a command and leave with its exit code."""
+    code = run_command(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on its way out
+    sys.exit(code)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line; every ending becomes an exit code, and a refusal one line with the next step."""
+    talk: Any = None
+    try:
+        with group.make_context("seedream-jobs", list(arguments)) as ctx:
+            result = group.invoke(ctx)
+            talk = ctx.obj
+            return int(result) if isinstance(result, int) else 0
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        return ExitCode.SIGINT
+    except click.UsageError as error:
+        _usage(error)
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        return ExitCode.USAGE
+    except FindingsError as error:
+        from seedream_jobs.cli.talk import show_findings
+
+        show_findings(error.diagnostics, err=True)
+        return ExitCode.FINDINGS
+    except SeedreamError as error:
+        _refusal(error)
+        return error.exit_code
+    except BrokenPipeError:
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        return ExitCode.SIGINT
+    except Exception as error:  # a mistake of ours: one line, the traceback only where it is asked for
+        return _bug(error, arguments, talk)
+
+
+def _usage(error: click.UsageError) -> None:
+    command = error.ctx.command_path if error.ctx else "seedream-jobs"
+    click.echo(f"error: {error.format_message()}", err=True)
+    click.echo(f"  {command} --help", err=True)
+
+
+def _refusal(error: SeedreamError) -> None:
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def _bug(error: Exception, arguments: list[str], talk: Any) -> ExitCode:
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    verbose = any(argument.startswith("-vv") for argument in arguments) or arguments.count("-v") > 1
+    if verbose or (talk is not None and talk.verbose > 1):
+        click.echo(text, err=True)
+    click.echo(f"error: a mistake in seedream-jobs {__version__}: {type(error).__name__}: {error}", err=True)
+    click.echo(
+        "  Please report it with what `seedream-jobs -vv …` prints. The record of what was sent is safe.", err=True
+    )
+    return ExitCode.BUG

@@ -148,13 +148,11 @@ class Expansion:
             )
             return
         shown = {**parameters, "prompt": "…"}
-        if "image_urls" in shown:
-            shown["image_urls"] = [_as_url(url) for url in shown["image_urls"]]
-        for name in self.spec.extra:
-            shown.pop(name, None)
-        for path, code, message, hint in check_payload(shown):
-            field = str(path[0]) if path else "request"
-            yield self.spec.document.finding(code, message + at, self._path_of(field, cell), hint=hint)
+        for mistake in check_payload(shown, extra=self.spec.extra):
+            field = str(mistake.path[0]) if mistake.path else "request"
+            yield self.spec.document.finding(
+                mistake.code, mistake.message + at, self._path_of(field, cell), hint=mistake.hint
+            )
 
     def _path_of(self, field: str, cell: Cell) -> DocumentPath:
         """Where a field's value of a cell stands in the job file."""
@@ -273,11 +271,6 @@ def _without_where(spec: JobSpec) -> JobSpec:
     from dataclasses import replace
 
     return replace(spec, where=None)
-
-
-def _as_url(url: str) -> str:
-    """A resolved local reference as the schema knows it: it will be sent as a URL or a data URI."""
-    return "data:image/png;base64,AAAA" if url.startswith("sha256:") else url
 
 
 def _where_at(matrix: Matrix, cell: Cell) -> str:

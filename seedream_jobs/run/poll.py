@@ -83,6 +83,7 @@ class Poller:
         concurrency: int = 8,
         deadline: float = DEADLINE_SECONDS,
         observer: Observer | None = None,
+        cadence: Cadence | None = None,
     ) -> None:
         self._ask = ask
         self._ledger = record
@@ -92,7 +93,7 @@ class Poller:
         self._concurrency = concurrency
         self._deadline = deadline
         self._observer: Observer = observer or Quiet()
-        self._cadence = Cadence(random)
+        self._cadence = cadence or Cadence(random)
         self._due: list[tuple[float, int, Watch]] = []
         self._order = 0
         self._open = 0

@@ -1,0 +1,31 @@
+"""``seedream-jobs expand``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seedream_jobs.cli.options import set_option
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
+@set_option
+@click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "curl"]),
+    default="table",
+    help="table, JSON Lines, or one curl command each.  [default: table]",
+)
+def expand(job: Path, sets: tuple[tuple[str, str], ...], select: str | None, limit: int | None, form: str) -> None:
+    """List the requests a job file makes. Needs no key and no network."""
+    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+    from seedream_jobs.report.requests import render_requests
+
+    loaded = load(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
+    for line in render_requests(loaded.expansion, select=select, limit=limit, form=form):
+        click.echo(line)

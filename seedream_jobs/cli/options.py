@@ -1,0 +1,130 @@
+"""Options that several commands share, read into plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.pipeline import Request, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BUDGET_VARIABLE = "SEEDREAM_JOBS_BUDGET"
+
+
+class Usd(click.ParamType[Decimal]):
+    """An amount of USD, exact."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        if isinstance(value, Decimal):
+            return value
+        try:
+            amount = Decimal(str(value).strip().removeprefix("$"))
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r} is no amount of USD, such as 5.00", param, ctx)
+        return amount
+
+
+class Assignment(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``."""
+
+    name = "VAR=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.strip():
+            self.fail(f"{value!r} is not VAR=VALUE", param, ctx)
+        return name.strip(), text
+
+
+def jobs_argument(function: F) -> F:
+    """One or several job files."""
+    return click.argument("jobs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="JOB…")(function)
+
+
+def set_option(function: F) -> F:
+    """``--set VAR=VALUE``."""
+    return click.option(
+        "--set", "sets", multiple=True, type=Assignment(), help="Give one of the job's vars another value."
+    )(function)
+
+
+def target_options(function: F) -> F:
+    """``--emulator`` and ``--base-url``."""
+    function = click.option("--emulator", is_flag=True, help="Use the built-in emulator: no key, nothing is paid.")(
+        function
+    )
+    return click.option("--base-url", metavar="URL", help="The service, instead of APIMART_BASE_URL.", envvar=None)(
+        function
+    )
+
+
+def request_options(function: F) -> F:
+    """What is to be submitted, and for how much at most."""
+    for decorate in (
+        click.option("--again", multiple=True, metavar="ADDRESS", help="One more generation of a request; repeatable."),
+        click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
+        click.option("--price", type=Usd(), help="USD per image, instead of the model profile's."),
+        click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together.", envvar=None),
+        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Submit only the first N now."),
+        click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def asked(
+    *,
+    sets: tuple[tuple[str, str], ...],
+    select: str | None,
+    limit: int | None,
+    retry_failed: bool,
+    again: tuple[str, ...],
+    price: Decimal | None,
+    budget: Decimal | None,
+) -> Request:
+    """The options of ``plan`` and ``run`` as one value; a budget in the environment holds beside the option's."""
+    from seedream_jobs.pipeline import Request
+
+    budgets: list[tuple[str, Decimal]] = []
+    if budget is not None:
+        budgets.append(("--budget", budget))
+    inherited = os.environ.get(BUDGET_VARIABLE, "").strip()
+    if inherited:
+        try:
+            budgets.append((BUDGET_VARIABLE, Usd().convert(inherited, None, None)))
+        except click.BadParameter as error:
+            raise click.UsageError(f"{BUDGET_VARIABLE}: {error.message}") from None
+    return Request(
+        sets=dict(sets),
+        select=select,
+        limit=limit,
+        retry_failed=retry_failed,
+        again=again,
+        price=price,
+        budgets=tuple(budgets),
+    )
+
+
+def target(*, emulator: bool, base_url: str | None) -> Target:
+    """Which service a command speaks to, or would."""
+    from seedream_jobs.api.credentials import find_endpoint
+    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
+
+    if emulator:
+        if base_url:
+            raise click.UsageError("--emulator and --base-url exclude each other")
+        return Target(origin=EMULATOR_ORIGIN, emulator=True)
+    return Target(origin=find_endpoint(base_url, os.environ).origin, emulator=False)

@@ -1,0 +1,72 @@
+"""How commands speak: data to stdout, talk to stderr, colours where a person looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.diagnostics import Diagnostic
+
+
+class Talk:
+    """What ``-v`` and ``--log-file`` ask for."""
+
+    def __init__(self, *, verbose: int = 0, log_file: str | None = None) -> None:
+        self.verbose = verbose
+        self._log: TextIO | None = None
+        if log_file:
+            try:
+                self._log = Path(log_file).open("a", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
+            except OSError as error:
+                raise click.UsageError(f"--log-file {log_file}: {error.strerror}") from None
+
+    def say(self, text: str) -> None:
+        """Talk, to stderr."""
+        click.echo(text, err=True)
+        self.note(text)
+
+    def more(self, text: str) -> None:
+        """Talk that is shown with -v only."""
+        if self.verbose:
+            click.echo(text, err=True)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Only to the log file."""
+        if self._log is not None:
+            import datetime
+
+            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._log.write(f"{stamp} {text}\n")
+            self._log.flush()
+
+
+def colored(*, err: bool) -> bool:
+    """Whether to colour: a terminal, and neither ``NO_COLOR`` nor a dumb one."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show_findings(diagnostics: Iterable[Diagnostic], *, err: bool) -> None:
+    """Findings with their excerpts and a line of summary."""
+    from seedream_jobs.report.findings import render_findings
+
+    found = list(diagnostics)
+    texts: dict[str, str] = {}
+    for name in {diagnostic.path for diagnostic in found} | {one.path for d in found for one in d.related}:
+        try:
+            texts[name] = Path(name).read_text(encoding="utf-8-sig", errors="replace")
+        except OSError:
+            continue
+    click.echo(render_findings(found, texts, color=colored(err=err)), err=err, nl=False)
+
+
+def flush_stdout() -> None:
+    """Hand over what was written, so that it stands before what stderr says next."""
+    sys.stdout.flush()

@@ -1,0 +1,45 @@
+"""The manifests of a whole campaign: which requests are paid in another one than the job's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import STATE_FOLDER, paths_for
+from seedream_jobs.ledger.steps import HEAD
+
+_SUFFIX = ".manifest.jsonl"
+_SKIPPED = frozenset({"node_modules", "__pycache__", "venv"})
+
+
+def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
+    """Every manifest below the campaign's root, sorted; only the emulator's, or all but those."""
+    top = root / STATE_FOLDER / "emulator" if emulator else root
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
+        for name in sorted(files):
+            if name.endswith(_SUFFIX):
+                yield Path(folder, name)
+
+
+def paid_elsewhere(root: Path, own: Path, *, origin: str, emulator: bool) -> dict[str, str]:
+    """Request key to the job in whose manifest, other than ``own``, it counts as spent with the same origin.
+
+    :raises FindingsError: one of the manifests is damaged
+    """
+    found: dict[str, str] = {}
+    for manifest in manifests(root, emulator=emulator):
+        if manifest == own:
+            continue
+        ledger = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root)
+        if ledger.header is None or ledger.header.origin != origin:
+            continue
+        top = root / STATE_FOLDER / "emulator" if emulator else root
+        job = manifest.relative_to(top).with_name(ledger.header.job).as_posix()
+        for key in ledger.entries:
+            brief = ledger.brief(key)
+            if brief is not None and HEAD[brief[0]].spent:
+                found.setdefault(key, job)
+    return found

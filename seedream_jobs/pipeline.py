@@ -1,0 +1,258 @@
+"""The tour, as code: the stages called in order.
+
+    load → check → expand → plan → (confirm) → execute → report
+
+Reading this file top to bottom is reading what ``seedream-jobs run`` does. The function that spends money is
+``execute``; everything before it writes nothing and opens no socket.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.job import schema, source
+from seedream_jobs.job.files import Files, WorkTree, campaign_root
+from seedream_jobs.job.load import load_spec
+from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import paths_for
+from seedream_jobs.plan.cost import tariff_of
+from seedream_jobs.plan.diff import Wish
+from seedream_jobs.plan.jobs import Job, JobsPlan, hold_count, hold_names, plan_jobs
+from seedream_jobs.plan.select import selector
+
+if TYPE_CHECKING:
+    from seedream_jobs.run.finishing import Finishing
+    from seedream_jobs.run.session import Done, Duty, Session
+    from seedream_jobs.run.submission import Submission
+
+Finish = Callable[[Path, Path, "Job | None"], "Finishing"]
+"""Makes what is done with each image, for a manifest's folder, its campaign's root and its job if that is at hand."""
+
+EMULATOR_ORIGIN = "emulator"
+"""What a manifest of the emulator is tied to: its port changes, its books stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which service a command speaks to, or would: a manifest is tied to its origin."""
+
+    origin: str
+    emulator: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What an operator asked of ``plan`` or ``run``, by the options' names."""
+
+    sets: Mapping[str, str]
+    select: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    again: tuple[str, ...] = ()
+    price: Decimal | None = None
+    budgets: tuple[tuple[str, Decimal], ...] = ()
+
+
+def load(path: Path, *, shown: str, target: Target, sets: Mapping[str, str], files: Files | None = None) -> Job:
+    """One job file: read, checked against the schema, its templates compiled, its axes read, its parts checked.
+
+    :param shown: the file as the user named it
+    :raises FindingsError: with every finding
+    :raises UsageError: there is no such file
+    """
+    document = source.read(path, shown)
+    findings = schema.check(document)
+    if findings:
+        raise FindingsError(in_order([*findings, *document.warnings]))
+    root = campaign_root(path)
+    folder = PurePosixPath(path.absolute().parent.relative_to(root).as_posix())
+    spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets)
+    expansion = Expansion(spec)
+    warnings = expansion.check()
+    paths = paths_for(path, emulator_root=root if target.emulator else None)
+    return Job(file=path, expansion=expansion, paths=paths, warnings=warnings)
+
+
+def load_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) -> list[Job]:
+    """Several job files, in the order of their paths; the findings of all of them at once.
+
+    :raises FindingsError: with every finding of every file
+    """
+    jobs: list[Job] = []
+    findings: list[Diagnostic] = []
+    for path in sorted(paths):
+        try:
+            jobs.append(load(path, shown=str(path), target=target, sets=sets))
+        except FindingsError as error:
+            findings.extend(error.diagnostics)
+    if findings:
+        raise FindingsError(in_order(findings))
+    return jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """All findings of several job files, and (file, number of requests) of those without errors."""
+
+    findings: tuple[Diagnostic, ...]
+    valid: tuple[tuple[str, int], ...]
+
+    @property
+    def errors(self) -> bool:
+        """Whether any finding is an error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def validate_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) -> Validation:
+    """Everything that can be found in job files without a ledger: each request is made once.
+
+    :raises UsageError: there is no such file
+    """
+    findings: list[Diagnostic] = []
+    valid: list[tuple[str, int]] = []
+    for path in sorted(paths):
+        try:
+            job = load(path, shown=str(path), target=target, sets=sets)
+            findings.extend(job.warnings)
+            requests = hold_count(job, sum(1 for _ in job.expansion.places()))
+            findings.extend([*job.expansion.merge_warnings(), *hold_names(job)])
+            valid.append((str(path), requests))
+        except FindingsError as error:
+            findings.extend(error.diagnostics)
+    return Validation(findings=in_order(findings), valid=tuple(valid))
+
+
+def plan(
+    jobs: Sequence[Job], *, target: Target, asked: Request, ledger_of: Callable[[Job], Ledger] | None = None
+) -> JobsPlan:
+    """What would be submitted, why, and for how much. Writes nothing; held against the budgets by ``hold_budgets``.
+
+    :param ledger_of: the jobs' ledgers where they are already held; else each is read
+    """
+    if not jobs:
+        raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
+    select = None if asked.select is None else asked.select
+
+    def wish(job: Job) -> Wish:
+        return Wish(
+            retry_failed=asked.retry_failed,
+            again=asked.again,
+            select=None if select is None else selector(select, job.expansion),
+            limit=asked.limit,
+        )
+
+    def elsewhere(job: Job) -> Mapping[str, str]:
+        root = job.expansion.spec.root
+        return paid_elsewhere(root, job.paths.manifest, origin=target.origin, emulator=target.emulator)
+
+    def peek(job: Job) -> Ledger:
+        return Ledger.peek(job.paths, root=job.expansion.spec.root)
+
+    tariff = tariff_of(jobs[0].expansion.spec.profile, asked.price)
+    planned = plan_jobs(
+        jobs,
+        origin=target.origin,
+        elsewhere=elsewhere,
+        wish=wish,
+        tariff=tariff,
+        budgets=asked.budgets,
+        ledger_of=ledger_of or peek,
+    )
+    _again_found(planned, asked.again)
+    return planned
+
+
+def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
+    """An address that no job has is a mistake, not nothing to do."""
+    if not again:
+        return
+    known = {
+        job.job.expansion.cells.address(change.place.cell, change.place.repeat)
+        for job in planned.jobs
+        for change in job.stream(job.ledger.entries)
+        if change.place is not None
+    }
+    for address in again:
+        if address not in known:
+            raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
+
+
+def hold_ledgers(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitStack) -> Callable[[Job], Ledger]:
+    """Take the ledgers of all jobs, in path order, all or none; ``stack`` folds and releases them.
+
+    :raises HeldError: another run holds one of them
+    """
+    held: dict[Path, Ledger] = {}
+    for job in sorted(jobs, key=lambda job: job.paths.manifest):
+        held[job.file] = stack.enter_context(
+            Ledger.open(
+                job.paths,
+                job=job.file.name,
+                origin=target.origin,
+                new_id=lambda: f"m-{secrets.token_hex(8)}",
+                root=job.expansion.spec.root,
+                command="run",
+                now=now,
+            )
+        )
+    return lambda job: held[job.file]
+
+
+def submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
+    """The requests of one job that are to be sent, built one at a time as workers come free."""
+    from seedream_jobs.run.offers import offer
+
+    part = planned.jobs[index]
+    expansion, manifest = part.job.expansion, part.ledger.id
+    for change in part.submissions(part.ledger.entries):
+        assert change.place is not None
+        yield offer(
+            expansion.request(change.place),
+            generation=change.generation,
+            manifest=manifest,
+            max_cost_usd=planned.tariff.cost(change.max_images),
+            files=expansion.spec.files,
+            urls=urls,
+        )
+
+
+def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
+    """What is to be done for each job of a plan."""
+    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.spend import Budget
+
+    made: list[Duty] = []
+    for index, part in enumerate(planned.jobs):
+        spec = part.job.expansion.spec
+        limit = spec.budget_usd
+        made.append(
+            Duty(
+                ledger=part.ledger,
+                submissions=submissions(planned, index, urls),
+                budgets=()
+                if limit is None
+                else (Budget(f"limits.budget_usd of {part.job.shown}", limit, part.spent or Decimal(0)),),
+                profile=spec.profile,
+                poll=not detach,
+                fetch=not detach,
+                folder=part.job.paths.manifest.parent,
+                root=spec.root,
+                finishing=finishing(part.job.paths.manifest.parent, spec.root, part.job),
+            )
+        )
+    return made
+
+
+async def execute(session: Session, work: list[Duty]) -> list[Done]:
+    """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
+    return await session.carry_out(work)

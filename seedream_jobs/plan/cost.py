@@ -1,0 +1,79 @@
+"""Images and money, exactly: decimal USD, an unknown price is unknown and never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+
+from seedream_jobs.errors import MoneyError
+from seedream_jobs.ledger.state import Entry
+from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.profile import Profile
+
+_PLACES = Decimal("0.0001")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """USD per image, and what to say about where the number comes from; ``usd`` is None where nobody knows it."""
+
+    usd: Decimal | None
+    source: str
+
+    def cost(self, images: int) -> Decimal | None:
+        """USD for so many images."""
+        return None if self.usd is None else self.usd * images
+
+
+def tariff_of(profile: Profile, override: Decimal | None) -> Tariff:
+    """The operator's price if given, else the profile's dated one."""
+    if override is not None:
+        return Tariff(usd=override, source="--price")
+    if profile.price is None:
+        return Tariff(usd=None, source="unknown")
+    return Tariff(usd=profile.price.usd_per_image, source=profile.price.as_of)
+
+
+def money(usd: Decimal | None) -> str:
+    """USD as people read it: four places, rounded up so that a maximum stays one."""
+    if usd is None:
+        return "unknown cost"
+    return f"{usd.quantize(_PLACES, rounding=ROUND_UP)} USD"
+
+
+def budget_text(usd: Decimal) -> str:
+    """A budget with two places, or as many as it was written with."""
+    exponent = usd.as_tuple().exponent
+    places = max(2, -exponent if isinstance(exponent, int) else 2)
+    return f"{usd.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)} USD"
+
+
+def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
+    """What entries count for against a budget; one of unknown cost counts with the most it can cost today."""
+    total = Decimal(0)
+    for entry in entries:
+        known = spent_usd(entry)
+        total += known if known is not None else (tariff.cost(entry.max_images) or Decimal(0))
+    return total
+
+
+def hold(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, images: int) -> None:
+    """Refuse a plan that a budget can't bear.
+
+    :param already: USD that count against it before this plan
+    :raises MoneyError: with the numbers and the ways out
+    """
+    if images == 0:
+        return
+    if planned is None:
+        raise MoneyError(
+            f"the price of an image is unknown, so {name} of {budget_text(limit)} can't be held",
+            hint="give it: --price 0.0228",
+        )
+    if already + planned > limit:
+        before = f"{money(already)} already spent and " if already else ""
+        raise MoneyError(
+            f"{name} is {budget_text(limit)}: {before}at most {money(planned)} for {images:,} images are over it",
+            hint="raise the budget, or submit less: --select, --limit N",
+        )

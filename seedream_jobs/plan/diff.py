@@ -1,0 +1,137 @@
+"""Requests held against the ledger: a stream of changes, each with what would happen and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.expand.expansion import Expansion, Place
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.steps import Policy, submits
+
+
+class Action(StrEnum):
+    """What a plan says of a request. ``NEW``, ``RETRY`` and ``AGAIN`` are submitted; nothing else is."""
+
+    NEW = "new"
+    RETRY = "retry"
+    AGAIN = "again"
+    LATER = "later"  # to be submitted, but past --limit
+    DONE = "done"
+    ELSEWHERE = "elsewhere"  # paid in another manifest of the campaign
+    FETCH = "fetch"
+    RESUME = "resume"
+    IN_DOUBT = "in_doubt"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    ORPHANED = "orphaned"
+
+
+SUBMITS = frozenset({Action.NEW, Action.RETRY, Action.AGAIN})
+
+_STANDS: Mapping[State, Action] = {
+    State.NEW: Action.NEW,
+    State.INTENT: Action.IN_DOUBT,
+    State.IN_DOUBT: Action.IN_DOUBT,
+    State.ACCEPTED: Action.RESUME,
+    State.COMPLETED: Action.FETCH,
+    State.STORED: Action.DONE,
+    State.REJECTED: Action.FAILED,
+    State.FAILED: Action.FAILED,
+    State.EXPIRED: Action.FAILED,
+    State.ABANDONED: Action.ABANDONED,
+}
+
+
+class Change(NamedTuple):
+    """One request and what becomes of it.
+
+    :param place: None for an orphan
+    :param known: whether the manifest has an entry for it
+    :param generation: the attempt that would be submitted, or the last one that was
+    :param note: such as the manifest in which it is paid already
+    """
+
+    action: Action
+    key: str
+    place: Place | None
+    known: bool
+    generation: int
+    max_images: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the operator asked of a plan.
+
+    :param again: addresses of which a further generation is wanted
+    :param select: keeps the cells it is true for; None keeps all
+    :param limit: at most so many are submitted now
+    """
+
+    retry_failed: bool = False
+    again: tuple[str, ...] = ()
+    select: Callable[[Cell], bool] | None = None
+    limit: int | None = None
+
+
+class Known(Protocol):
+    """What a plan asks the ledger for every request: state and generation."""
+
+    def brief(self, key: str) -> tuple[State, int] | None: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wish: Wish) -> Iterator[Change]:
+    """Every request of a job, then the orphans of its manifest.
+
+    :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
+    :raises FindingsError: as ``Expansion.places``
+    :raises UsageError: for an ``--again`` whose last submission is not finished
+    """
+    left = wish.limit
+    orphans = set(known)
+    for place in expansion.places():
+        orphans.discard(place.key)
+        if wish.select is not None and not wish.select(place.cell):
+            continue
+        change = _change(expansion, place, known.brief(place.key), elsewhere, wish)
+        if left is not None and change.action in SUBMITS:
+            if left <= 0:
+                change = change._replace(action=Action.LATER)
+            left -= 1
+        yield change
+    for key in sorted(orphans):
+        _, generation = known.brief(key) or (State.NEW, 1)
+        yield Change(Action.ORPHANED, key, None, True, generation, 0)
+
+
+def _change(
+    expansion: Expansion, place: Place, brief: tuple[State, int] | None, elsewhere: Mapping[str, str], wish: Wish
+) -> Change:
+    wanted = bool(wish.again) and expansion.cells.address(place.cell, place.repeat) in wish.again
+    key, images = place.key, place.max_images
+    if brief is None:
+        other = elsewhere.get(key)
+        if other is not None and not wanted:
+            return Change(Action.ELSEWHERE, key, place, False, 1, images, other)
+        return Change(Action.NEW, key, place, False, 1, images)
+    state, generation = brief
+    policy = Policy(retry_failed=wish.retry_failed, again=frozenset({key}) if wanted else frozenset())
+    if submits(state, policy, key):
+        if state is State.NEW:
+            return Change(Action.NEW, key, place, True, generation, images)
+        action = Action.AGAIN if wanted else Action.RETRY
+        return Change(action, key, place, True, generation + 1, images)
+    if wanted:
+        raise UsageError(
+            f"--again {expansion.cells.address(place.cell, place.repeat)}: its last submission is not finished",
+            hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",
+        )
+    return Change(_STANDS[state], key, place, True, generation, images)

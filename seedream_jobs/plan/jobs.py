@@ -1,0 +1,168 @@
+"""A plan over one or several jobs: each held against its own ledger, all of them against the budgets."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import FindingsError, HeldError
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import LedgerPaths
+from seedream_jobs.plan.cost import Tariff, hold, spent
+from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes
+from seedream_jobs.plan.summary import Summary, summarise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job file, expanded, and where its record lies."""
+
+    file: Path
+    expansion: Expansion
+    paths: LedgerPaths
+    warnings: tuple[Diagnostic, ...]
+
+    @property
+    def shown(self) -> str:
+        """The job file as the user named it."""
+        return self.expansion.spec.document.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """One job's part of a plan; ``changes`` streams it anew each time."""
+
+    job: Job
+    ledger: Ledger
+    summary: Summary
+    spent: Decimal | None
+    stream: Callable[[Entries], Iterator[Change]]
+
+    def submissions(self, known: Entries) -> Iterator[Change]:
+        """The requests that would be submitted, by what is known now."""
+        return (change for change in self.stream(known) if change.action in SUBMITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsPlan:
+    """All jobs of one invocation."""
+
+    jobs: tuple[JobPlan, ...]
+    tariff: Tariff
+    budgets: tuple[tuple[str, Decimal], ...] = field(default=())
+
+    @property
+    def submit(self) -> int:
+        """How many requests would be submitted."""
+        return sum(job.summary.submit for job in self.jobs)
+
+    @property
+    def images(self) -> int:
+        """The most images those can deliver."""
+        return sum(job.summary.submit_images for job in self.jobs)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The most those can cost, USD; None where the price is unknown."""
+        return self.tariff.cost(self.images)
+
+    def hold_budgets(self) -> None:
+        """Refuse a plan that any budget can't bear.
+
+        :raises MoneyError: with the numbers and the ways out
+        """
+        for job in self.jobs:
+            limit = job.job.expansion.spec.budget_usd
+            if limit is not None:
+                name = f"limits.budget_usd of {job.job.shown}"
+                planned = self.tariff.cost(job.summary.submit_images)
+                hold(name, limit, job.spent or Decimal(0), planned, job.summary.submit_images)
+        for name, limit in self.budgets:
+            hold(name, limit, Decimal(0), self.cost, self.images)
+
+
+def plan_jobs(
+    jobs: Sequence[Job],
+    *,
+    origin: str,
+    elsewhere: Callable[[Job], Mapping[str, str]],
+    wish: Callable[[Job], Wish],
+    tariff: Tariff,
+    budgets: Sequence[tuple[str, Decimal]] = (),
+    ledger_of: Callable[[Job], Ledger],
+) -> JobsPlan:
+    """Hold each job's requests against its ledger. Writes nothing.
+
+    :param origin: the service's; a manifest of another one is refused
+    :param elsewhere: for a job, what other manifests of its campaign have paid
+    :param ledger_of: the job's ledger, for reading or held
+    :raises FindingsError: a job has errors, or more requests than ``limits.max_requests``
+    :raises HeldError: a manifest was written against another origin
+    """
+    planned: list[JobPlan] = []
+    claimed: dict[str, str] = {}
+    for job in jobs:
+        ledger = ledger_of(job)
+        if ledger.header is not None and ledger.header.origin != origin:
+            raise HeldError(
+                f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
+                hint="name that origin by --base-url, or give the job file another name",
+            )
+        others = ChainMap(dict(claimed), dict(elsewhere(job))) if claimed else elsewhere(job)
+
+        def stream(known: Entries, job: Job = job, others: Mapping[str, str] = others) -> Iterator[Change]:
+            return changes(job.expansion, known, others, wish(job))
+
+        observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
+        summary = summarise(job.expansion, observed, ledger.entries)
+        hold_count(job, summary.requests)
+        hold_names(job)
+        summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
+        budgeted = job.expansion.spec.budget_usd is not None
+        already = spent(ledger.entries.values(), tariff) if budgeted else None
+        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, stream=stream))
+    return JobsPlan(jobs=tuple(planned), tariff=tariff, budgets=tuple(budgets))
+
+
+def _claiming(stream: Iterator[Change], job: Job, claimed: dict[str, str]) -> Iterator[Change]:
+    """Note what this job submits, so that a later job of the same plan does not submit it, too."""
+    for change in stream:
+        if change.action in SUBMITS:
+            claimed.setdefault(change.key, job.shown)
+        yield change
+
+
+def hold_count(job: Job, requests: int) -> int:
+    """The number of requests, if ``limits.max_requests`` allows it.
+
+    :raises FindingsError: with the number and the ways out
+    """
+    limit = job.expansion.spec.max_requests
+    if requests <= limit:
+        return requests
+    document = job.expansion.spec.document
+    finding = document.finding(
+        "too-many-requests",
+        f"the job makes {requests:,} requests: limits.max_requests is {limit:,}",
+        ("limits", "max_requests") if document.exists(("limits", "max_requests")) else ("matrix",),
+        key=True,
+        hint=f"raise it to {requests}, write sample: {{size: {limit}}} in the matrix, or limit: on an axis file",
+    )
+    raise FindingsError([finding])
+
+
+def hold_names(job: Job) -> list[Diagnostic]:
+    """Nothing, if no two requests would write the same file.
+
+    :raises FindingsError: with the first collisions
+    """
+    collisions = job.expansion.name_collisions()
+    if collisions:
+        raise FindingsError(collisions)
+    return []

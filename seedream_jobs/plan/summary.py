@@ -1,0 +1,155 @@
+"""A plan in numbers: how many requests per action, images, money, and the few causes behind many new requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.job.axis import spoken
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.plan.cost import Tariff
+from seedream_jobs.plan.diff import SUBMITS, Action, Change
+
+MAX_CAUSES = 12
+"""How many causes are named before the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why requests are new, said once: ``axis style gained 'ink'``, and where in the job file."""
+
+    text: str
+    place: str
+    requests: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """One job's plan in numbers; filled by ``summarise``.
+
+    :param requests: all that the job file asks for; orphans are not among them
+    :param images: the most images all of them can deliver
+    :param submit_images: the most images of those to be submitted
+    :param submitted_days: first and last day on which a finished request was submitted, ``YYYY-MM-DD``
+    """
+
+    job: str
+    requests: int = 0
+    images: int = 0
+    counts: Counter[Action] = field(default_factory=Counter)
+    submit: int = 0
+    submit_images: int = 0
+    causes: tuple[Cause, ...] = ()
+    more_causes: int = 0
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    submitted_days: tuple[str, str] | None = None
+    failures: Counter[str] = field(default_factory=Counter)
+    warnings: tuple[Diagnostic, ...] = ()
+
+    def cost(self, tariff: Tariff) -> Decimal | None:
+        """The most that submitting can cost, USD."""
+        return tariff.cost(self.submit_images)
+
+
+def summarise(expansion: Expansion, changes: Iterable[Change], entries: Entries) -> Summary:
+    """Count a stream of changes, which is used up."""
+    summary = Summary(job=expansion.spec.document.path)
+    causes = _Causes(expansion, entries)
+    days: set[str] = set()
+    for change in changes:
+        action = change.action
+        summary.counts[action] += 1
+        if change.place is not None:
+            summary.requests += 1
+            summary.images += change.max_images
+        if action in SUBMITS:
+            summary.submit += 1
+            summary.submit_images += change.max_images
+            if action is Action.NEW:
+                causes.count(change)
+        elif action is Action.ELSEWHERE:
+            summary.elsewhere[change.note] += 1
+        elif action is Action.DONE:
+            days.add(entries.submitted_day(change.key))
+        elif action is Action.FAILED:
+            summary.failures[_failure(entries[change.key])] += 1
+    days.discard("")
+    summary.submitted_days = (min(days), max(days)) if days else None
+    summary.causes, summary.more_causes = causes.result()
+    return summary
+
+
+def _failure(entry: Entry) -> str:
+    if entry.state is State.EXPIRED:
+        return "links died before they were fetched"
+    if entry.error is None:
+        return str(entry.state)
+    return " ".join(entry.error.message.split())[:80] or entry.error.code or str(entry.state)
+
+
+class _Causes:
+    """Finds what new requests have in common that no known request has."""
+
+    def __init__(self, expansion: Expansion, entries: Entries) -> None:
+        self.expansion = expansion
+        self.entries = entries
+        self.first = not entries
+        self.known: dict[str, set[str]] = {}
+        self.addresses: set[str] = set()
+        self.found: Counter[tuple[str, str]] = Counter()
+
+    def _learn(self) -> None:
+        """What the known requests have; looked up only once a new one turns up."""
+        for address, cell in self.entries.cells():
+            self.addresses.add(address)
+            for name, label in cell.items():
+                self.known.setdefault(name, set()).add(spoken(label))
+
+    def count(self, change: Change) -> None:
+        """Attribute one new request."""
+        if self.first or change.place is None:
+            return
+        if change.known:
+            self.found["not sent by an earlier run", ""] += 1
+            return
+        if not self.addresses:
+            self._learn()
+        cell = change.place.cell
+        gained = next(self._gained(self.expansion.matrix.labels(cell), cell), None)
+        if gained is None:
+            address = self.expansion.cells.address(cell, change.place.repeat)
+            text = "prompt or parameters changed" if address in self.addresses else "combination added"
+            gained = (text, "")
+        self.found[gained] += 1
+
+    def _gained(self, labels: Mapping[str, Any], cell: Any) -> Iterator[tuple[str, str]]:
+        for name, label in labels.items():
+            text = spoken(label)
+            if name not in self.known:
+                yield f"axis {name} added", self._place(name, cell, whole=True)
+            elif text not in self.known[name]:
+                shown = text if len(text) <= 40 else text[:39] + "…"
+                yield f"axis {name} gained {shown!r}", self._place(name, cell, whole=False)
+
+    def _place(self, name: str, cell: Any, *, whole: bool) -> str:
+        spec = self.expansion.spec
+        at = spec.axis_of(name)
+        if at is None or cell.choice is None:
+            path: tuple[str | int, ...] = spec.include[cell.includes[0]].path if cell.includes else ("matrix",)
+        else:
+            axis = spec.axes[at[0]]
+            path = axis.path if whole else axis.values[cell.choice[at[0]]].path
+        line = spec.document.span(path, key=whole).start.line
+        return f"{spec.document.path}:{line}"
+
+    def result(self) -> tuple[tuple[Cause, ...], int]:
+        """The causes by weight, and how many more there were."""
+        ranked = sorted(self.found.items(), key=lambda item: (-item[1], item[0]))
+        shown = tuple(Cause(text=text, place=place, requests=count) for (text, place), count in ranked[:MAX_CAUSES])
+        return shown, max(0, len(ranked) - MAX_CAUSES)

@@ -1,0 +1,139 @@
+"""What a run is doing right now: a live line on a terminal, a line every 30 s elsewhere, or JSON Lines for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
+from seedream_jobs.run.fetch_queue import Progress as FetchProgress
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+Mode = Literal["live", "lines", "json", "quiet"]
+LINE_EVERY = 30.0
+"""Seconds between two lines where nobody watches."""
+
+
+class Progress:
+    """Counts events and shows them on stderr.
+
+    :param total: requests that are to be submitted; None where nothing is
+    :param usd: the most the invocation may cost, USD
+    :param wall: Unix seconds
+    """
+
+    def __init__(self, mode: Mode, *, total: int, usd: Decimal | None, wall: Callable[[], float] = time.time) -> None:
+        self.mode, self.total, self.usd, self._wall = mode, total, usd, wall
+        self.sent = self.running = self.done = self.failed = self.in_doubt = self.images = 0
+        self.cost = Decimal(0)
+        self.dies: dict[str, int] = {}
+        self._live: Live | None = None
+        self._last_line = time.monotonic()
+
+    # -- what happened -------------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Event, outcome: Outcome | None) -> None:
+        """Count an event of the ledger."""
+        match event:
+            case Accepted():
+                self.sent += 1
+                self.running += 1
+            case Completed():
+                self.running -= 1
+                self.done += 1
+                self.cost += event.cost_usd or Decimal(0)
+                links = [image.expires_at for image in event.images if image.expires_at is not None]
+                if links:
+                    self.dies[event.key] = min(links)
+            case Failed() | Expired():
+                self.running -= 1
+                self.failed += 1
+            case Rejected():
+                self.sent += 1
+                self.failed += 1
+            case InDoubt():
+                self.sent += 1
+                self.in_doubt += 1
+            case Intended() | NotSent():
+                return
+            case _:
+                pass
+        self._show(type(event).__name__.lower(), event.key)
+
+    def on_fetch(self, progress: FetchProgress) -> None:
+        """Count an image."""
+        if progress.kind == "stored":
+            self.images += 1
+            self.dies.pop(progress.entry.key, None)
+        elif progress.kind in ("queued", "again"):
+            return
+        self._show(f"image_{progress.kind}", progress.entry.key)
+
+    # -- how it is shown -----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self.mode == "live":
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self._live = Live(get_renderable=self._text, console=console, refresh_per_second=8, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+            self._live = None
+
+    def line(self) -> str:
+        """Everything on one line."""
+        parts = []
+        if self.total:
+            parts.append(f"{self.sent}/{self.total} submitted")
+        parts += [f"{self.running} running", f"{self.done} done", f"{self.images} images"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.in_doubt:
+            parts.append(f"{self.in_doubt} in doubt")
+        if self.cost:
+            parts.append(f"{self.cost:.4f} USD")
+        if self.dies:
+            left = max(0, min(self.dies.values()) - int(self._wall()))
+            parts.append(f"links live {left // 3600} h {left % 3600 // 60:02} min")
+        return " · ".join(parts)
+
+    def _text(self) -> Text:
+        from rich.text import Text
+
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+    def _show(self, what: str, key: str) -> None:
+        if self.mode == "json":
+            sys.stderr.write(json.dumps({"event": what, "key": key, **self._numbers()}) + "\n")
+        elif self.mode == "lines" and time.monotonic() - self._last_line >= LINE_EVERY:
+            self._last_line = time.monotonic()
+            sys.stderr.write(self.line() + "\n")
+
+    def _numbers(self) -> dict[str, int | str]:
+        return {
+            "submitted": self.sent,
+            "total": self.total,
+            "running": self.running,
+            "done": self.done,
+            "failed": self.failed,
+            "in_doubt": self.in_doubt,
+            "images": self.images,
+            "cost_usd": str(self.cost),
+        }

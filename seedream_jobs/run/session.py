@@ -1,0 +1,306 @@
+"""One job's doing, from its first POST to its last image: submit, poll and fetch at the same time, each at its pace.
+
+This is where money is spent: ``Session.carry_out`` → ``Executor.run`` → ``Sending.post`` → ``Client.submit``. Every
+step's record goes to the job's ledger before the next step relies on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Resolved, State
+from seedream_jobs.profile import Profile
+from seedream_jobs.run.cadence import Cadence
+from seedream_jobs.run.download import Downloads
+from seedream_jobs.run.executor import Executor
+from seedream_jobs.run.fetch import Work, fetch
+from seedream_jobs.run.fetch_queue import Fetched, Progress
+from seedream_jobs.run.finishing import Finishing
+from seedream_jobs.run.memory import Weights
+from seedream_jobs.run.pacing import Gate, RetryBudget
+from seedream_jobs.run.poll import Polled, Poller, Watch
+from seedream_jobs.run.resend import Replay
+from seedream_jobs.run.signals import Stopper
+from seedream_jobs.run.spend import Budget, Spend
+from seedream_jobs.run.submission import Ask, Finished, Submission, Submit
+
+
+class Service(Submit, Ask, Protocol):
+    """The client as this module needs it."""
+
+
+class Watcher(Protocol):
+    """Whoever draws the progress; both calls are synchronous and quick."""
+
+    def on_event(self, event: Event, outcome: Outcome | None) -> None: ...
+
+    def on_fetch(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast, and how long.
+
+    :param concurrency: POSTs, and downloads, under way at once
+    :param deadline: seconds that each task is asked for
+    :param cadence: when to ask for a task; None for the service's usual one
+    """
+
+    concurrency: int
+    deadline: float
+    cadence: Callable[[Random], Cadence] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """What is to be done for one job.
+
+    :param submissions: pulled one at a time; empty where nothing is to be sent
+    :param budgets: that hold for this job alone
+    :param poll: ask for tasks that are not done
+    :param fetch: download what is done; None leaves it
+    :param repairs: stored images that are missing or damaged
+    """
+
+    ledger: Ledger
+    submissions: Iterator[Submission]
+    budgets: tuple[Budget, ...] = ()
+    profile: Profile
+    poll: bool
+    fetch: bool
+    folder: Path
+    root: Path
+    finishing: Finishing | None = None
+    repairs: tuple[Work, ...] = ()
+    wanted: Callable[[Entry], bool] = field(default=lambda _: True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of one job: each part is None where it was not asked for."""
+
+    submitted: Finished
+    polled: Polled | None
+    fetched: Fetched | None
+    refusal: SeedreamError | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of what happened in this session."""
+        codes = [ExitCode.OK]
+        for part in (self.submitted, self.polled):
+            if part is not None and part.stop is not None:
+                codes.append(part.stop)
+        if self.submitted.in_doubt:
+            codes.append(ExitCode.IN_DOUBT)
+        if self.submitted.rejected or (self.polled and (self.polled.failed or self.polled.expired)):
+            codes.append(ExitCode.FINDINGS)
+        if self.polled and self.polled.unfinished:
+            codes.append(ExitCode.UNFINISHED)
+        if self.fetched is not None:
+            codes.append(self.fetched.exit_code)
+        if self.refusal is not None:
+            codes.append(self.refusal.exit_code)
+        return gravest(codes)
+
+
+class Session:
+    """What all jobs of one invocation share: the connection, the pace, the budgets, the way to stop."""
+
+    def __init__(
+        self,
+        *,
+        service: Service,
+        downloads: Downloads,
+        gate: Gate,
+        stopper: Stopper,
+        pace: Pace,
+        random: Random,
+        now: Callable[[], float],
+        watcher: Watcher,
+        budgets: Iterable[Budget] = (),
+        replay: Replay | None = None,
+        retry_server_errors: bool = False,
+    ) -> None:
+        self._service, self._downloads, self._gate = service, downloads, gate
+        self._stopper, self._pace, self._random, self._now = stopper, pace, random, now
+        self._watcher, self._budgets = watcher, tuple(budgets)
+        self._replay = replay or Replay()
+        self._retries, self._memory = RetryBudget(), Weights()
+        self._retry_server_errors = retry_server_errors
+        self._turn = anyio.Lock()
+
+    async def carry_out(self, duties: Iterable[Duty]) -> list[Done]:
+        """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
+        work = list(duties)
+        results: dict[int, Done] = {}
+
+        async def one(index: int, duty: Duty) -> None:
+            results[index] = await self._job(duty)
+
+        async with anyio.create_task_group() as jobs:
+            for index, duty in enumerate(work):
+                jobs.start_soon(one, index, duty)
+        return [results[index] for index in range(len(work))]
+
+    async def _job(self, duty: Duty) -> Done:
+        send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
+        poller = self._poller(duty, send)
+        outcome: dict[str, object] = {}
+        async with anyio.create_task_group() as parts:
+            if duty.fetch:
+                parts.start_soon(self._fetch, duty, receive, outcome)
+            parts.start_soon(self._poll, duty, poller, send, outcome)
+            observer = _Feeding(duty, poller, self._watcher)
+            async with self._turn:
+                outcome["submitted"] = await self._executor(duty, observer).run(duty.submissions)
+            if poller is not None:
+                poller.close()
+        receive.close()
+        submitted, polled, fetched = outcome.get("submitted"), outcome.get("polled"), outcome.get("fetched")
+        refusal = outcome.get("refusal")
+        return Done(
+            submitted=submitted if isinstance(submitted, Finished) else Finished(),
+            polled=polled if isinstance(polled, Polled) else None,
+            fetched=fetched if isinstance(fetched, Fetched) else None,
+            refusal=refusal if isinstance(refusal, SeedreamError) else None,
+        )
+
+    def _executor(self, duty: Duty, observer: _Feeding) -> Executor:
+        return Executor(
+            submit=self._service,
+            record=duty.ledger,
+            gate=self._gate,
+            retries=self._retries,
+            spend=Spend((*self._budgets, *duty.budgets)),
+            stopper=self._stopper,
+            random=self._random,
+            now=self._now,
+            concurrency=self._pace.concurrency,
+            observer=observer,
+            ask=self._service,
+            replay=self._replay,
+            retry_server_errors=self._retry_server_errors,
+            memory=self._memory,
+        )
+
+    def _poller(self, duty: Duty, completed: MemoryObjectSendStream[Work]) -> Poller | None:
+        if not duty.poll:
+            return None
+        pace = self._pace
+        poller = Poller(
+            ask=self._service,
+            record=duty.ledger,
+            stopper=self._stopper,
+            random=self._random,
+            now=self._now,
+            concurrency=min(8, pace.concurrency),
+            deadline=pace.deadline,
+            observer=_Completing(duty, completed, self._watcher),
+            cadence=None if pace.cadence is None else pace.cadence(self._random),
+        )
+        for key in duty.ledger.entries:
+            brief = duty.ledger.brief(key)
+            if brief is not None and brief[0] is State.ACCEPTED:
+                entry = duty.ledger.entries[key]
+                if entry.task_id is not None and duty.wanted(entry):
+                    poller.add(Watch(key=key, task_id=entry.task_id, accepted_at=float(entry.submitted_at or 0)))
+        return poller
+
+    async def _poll(
+        self, duty: Duty, poller: Poller | None, completed: MemoryObjectSendStream[Work], outcome: dict[str, object]
+    ) -> None:
+        async with completed:
+            for item in _ready(duty):
+                await completed.send(item)
+            if poller is not None:
+                outcome["polled"] = await poller.run()
+
+    async def _fetch(self, duty: Duty, work: MemoryObjectReceiveStream[Work], outcome: dict[str, object]) -> None:
+        """Fetch what is done; a signal ends it at once, nothing can be lost."""
+        done = Fetched()
+        outcome["fetched"] = done
+
+        async def fetching() -> None:
+            try:
+                outcome["fetched"] = await fetch(
+                    _each(work),
+                    downloads=self._downloads,
+                    record=duty.ledger,
+                    refresh=partial(self._refresh, duty.ledger),
+                    folder=duty.folder,
+                    root=duty.root,
+                    profile=duty.profile,
+                    now=self._now,
+                    finishing=duty.finishing,
+                    concurrency=self._pace.concurrency,
+                    on_progress=self._watcher.on_fetch,
+                )
+            except SeedreamError as error:
+                outcome["refusal"] = error
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            scope = group.cancel_scope
+            group.start_soon(fetching)
+            await self._stopper.stopped()
+            scope.cancel()
+
+    async def _refresh(self, ledger: Ledger, entry: Entry) -> tuple[Image, ...] | None:
+        if entry.task_id is None:
+            return ()
+        report = await self._service.task(entry.task_id)
+        if report.status == "completed":
+            return report.images
+        return () if report.status in ("gone", "failed") else None
+
+
+async def _each(stream: MemoryObjectReceiveStream[Work]) -> AsyncIterator[Work]:
+    async for item in stream:
+        yield item
+
+
+def _ready(duty: Duty) -> Iterator[Work]:
+    """What could be fetched before anything is asked for."""
+    yield from duty.repairs
+    for key in duty.ledger.entries:
+        brief = duty.ledger.brief(key)
+        if brief is not None and brief[0] is State.COMPLETED:
+            entry = duty.ledger.entries[key]
+            if duty.wanted(entry):
+                yield entry
+
+
+class _Feeding:
+    """Hands each accepted task to the poller."""
+
+    def __init__(self, duty: Duty, poller: Poller | None, watcher: Watcher) -> None:
+        self._duty, self._poller, self._watcher = duty, poller, watcher
+
+    def on_event(self, event: Event, outcome: Outcome | None) -> None:
+        if isinstance(event, Accepted | Resolved) and self._poller is not None and event.task_id is not None:
+            self._poller.add(Watch(key=event.key, task_id=event.task_id, accepted_at=float(event.at)))
+        self._watcher.on_event(event, outcome)
+
+
+class _Completing:
+    """Hands each completed task to the fetcher."""
+
+    def __init__(self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher) -> None:
+        self._duty, self._completed, self._watcher = duty, completed, watcher
+
+    def on_event(self, event: Event, outcome: Outcome | None) -> None:
+        self._watcher.on_event(event, outcome)
+        if isinstance(event, Completed) and self._duty.fetch:
+            self._completed.send_nowait(self._duty.ledger.entries[event.key])
