@@ -10,7 +10,7 @@ from seedream_jobs.job.source import parse
 
 PACKAGE = Path(seedream_jobs.job.source.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("source", "builder", "unquoted", "yaml_events", "yaml_findings", "yaml_syntax")
+MODULES = ("source", "builder", "unquoted", "yaml_events", "yaml_findings", "yaml_syntax", "yaml_texts")
 
 
 def codes_in_the_program() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -415,3 +416,14 @@ def test_comments_between_an_anchor_and_its_value() -> None:
     """The span is the value's."""
     text = "a: &x # why\n  !!str\n  word\n"
     assert under(text, document(text).span(["a"])) == "word"
+
+
+def test_without_libyaml_the_parser_in_python_is_taken() -> None:
+    """PyYAML may have been built without it."""
+    program = (
+        "import sys; sys.modules['yaml._yaml'] = None\n"
+        "from seedream_jobs.job.source import HAVE_LIBYAML, parse\n"
+        "print(HAVE_LIBYAML, parse(b'size: [16:9, 1:1]', 'job.yaml').data)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False {'size': ['16:9', '1:1']}\n"
