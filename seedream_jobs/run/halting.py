@@ -21,6 +21,11 @@ class Idle:
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Nothing is waited for any more."""
+        return self._ended
+
     async def until(self, wait: Callable[[], Awaitable[object]]) -> bool:
         """Wait; False if it was called off before it was over."""
         if self._ended:
@@ -51,6 +56,7 @@ class Halting:
         self.idle = Idle()
         self.crash: BaseException | None = None
         self._halt: Halt | None = None
+        self._withdraws = False
         self._stopper = stopper
         self._posts: dict[int, anyio.CancelScope] = {}
         self._urgent = anyio.Event()
@@ -61,14 +67,20 @@ class Halting:
         return self._halt is not None or self._stopper.stopping
 
     @property
+    def withdraws(self) -> bool:
+        """What is announced and not yet sent must not be sent either."""
+        return self._withdraws or self._stopper.stopping
+
+    @property
     def halt(self) -> Halt | None:
         """The gravest reason so far; of equal ones the first."""
         if self._stopper.code is not None:
             self.stop(Halt(stop=self._stopper.code, reason="interrupted", hint=RESUME))
         return self._halt
 
-    def stop(self, halt: Halt) -> None:
-        """Take no more work, send nothing new."""
+    def stop(self, halt: Halt, *, withdraw: bool = True) -> None:
+        """Take no more work, announce nothing new; without ``withdraw``, what is announced may still be sent."""
+        self._withdraws = self._withdraws or withdraw
         if self._halt is None or (halt.stop != self._halt.stop and gravest((halt.stop, self._halt.stop)) == halt.stop):
             self._halt = halt
         self.idle.end()

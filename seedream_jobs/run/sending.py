@@ -49,14 +49,16 @@ class Sending:
             over = self._recording.reserve(submission)
             if over is not None:
                 self._turnstile.leave(ticket, "other")
-                self._halting.stop(over)
+                self._halting.stop(over, withdraw=False)  # the money for what is announced is there
                 return None
             durable = await self._recording.intend(submission)
             if durable and self._may_leave():
                 return ticket
             self._turnstile.leave(ticket, "other")
             if durable:
-                reason = "the run stopped before it was sent" if self._halting.halted else "the service asked to wait"
+                reason = (
+                    "the run stopped before it was sent" if self._halting.withdraws else "the service asked to wait"
+                )
                 await self._recording.settle(submission, Outcome(row=5, verdict="not_sent", detail=reason))
             if self._halting.halted:
                 return None
@@ -108,4 +110,4 @@ class Sending:
         return outcome
 
     def _may_leave(self) -> bool:
-        return not self._halting.halted and self._turnstile.still_open()
+        return not self._halting.withdraws and self._turnstile.still_open()

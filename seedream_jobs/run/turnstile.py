@@ -19,6 +19,8 @@ class Turnstile:
 
     async def enter(self) -> Ticket | None:
         """Wait until one more POST may leave; None if that was called off."""
+        if self._idle.ended:
+            return None
         if self._queue.locked() or self._gate.ready_at() > anyio.current_time():
             admitted: list[Ticket] = []
 

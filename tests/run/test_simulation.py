@@ -154,6 +154,7 @@ def breakers_removed(patch: pytest.MonkeyPatch) -> None:
 def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
     """Goes on submitting after a signal."""
     patch.setattr(halting.Halting, "halted", property(lambda self: self._halt is not None))
+    patch.setattr(halting.Halting, "withdraws", property(lambda self: self._withdraws))
     patch.setattr(halting.Idle, "end", lambda self: None)
 
 

@@ -1,0 +1,108 @@
+"""What stops a run, and what the money guard lets through."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedream_jobs.api.outcomes import Observation, Outcome, Sent, judge
+from seedream_jobs.errors import ExitCode
+from seedream_jobs.run.breakers import Breakers, said
+from seedream_jobs.run.spend import Budget, Spend
+
+OK = Outcome(row=8, verdict="accepted", task_id="task_1")
+
+
+def reply(status: int, message: str = "不行") -> Outcome:
+    body = f'{{"error":{{"code":{status},"message":"{message}","type":"some_error"}}}}'.encode()
+    return judge(Observation(sent=Sent.STARTED, status=status, body=body))
+
+
+@pytest.mark.parametrize(
+    ("status", "stop"),
+    [(401, ExitCode.CREDENTIALS), (403, ExitCode.CREDENTIALS), (402, ExitCode.MONEY), (307, ExitCode.USAGE)],
+)
+def test_a_refusal_of_the_run_stops_it_at_once(status: int, stop: ExitCode) -> None:
+    """401, 403, 402 and a redirect would be the same for every request."""
+    halt = Breakers().note("k", reply(status))
+    assert halt is not None
+    assert halt.stop is stop
+    assert halt.hint
+
+
+def test_three_server_errors_in_a_row_stop_and_an_answer_between_them_does_not() -> None:
+    """Only an answer about a request shows that the service works again; a 429 doesn't."""
+    watch = Breakers()
+    for outcome in (reply(500), reply(502), OK, reply(500), reply(504), reply(429)):
+        assert watch.note("k", outcome) is None
+    halt = watch.note("k", reply(500))
+    assert halt is not None
+    assert "three" in halt.reason or "3 server errors" in halt.reason
+
+
+def test_ten_equal_refusals_in_a_row_stop_and_are_named() -> None:
+    """Those ten are new again; one more of the kind is too; another refusal isn't."""
+    watch = Breakers()
+    assert watch.note("first", reply(400, "other")) is None
+    for number in range(9):
+        assert watch.note(f"k{number}", reply(400)) is None
+    assert watch.refused_alike == ()
+    halt = watch.note("k9", reply(400))
+    assert halt is not None
+    assert halt.stop is ExitCode.FINDINGS
+    assert watch.refused_alike == tuple(f"k{number}" for number in range(10))
+    assert watch.one_more("k10", reply(400))
+    assert not watch.one_more("k9", reply(400))
+    assert not watch.one_more("k10", reply(400, "other"))
+
+
+def test_an_acceptance_or_another_refusal_starts_the_count_again() -> None:
+    """In a row means in a row."""
+    watch = Breakers()
+    for number in range(30):
+        between = OK if number % 2 else reply(422, "other")
+        assert watch.note("k", between if number % 9 == 8 else reply(400)) is None
+
+
+def test_what_was_said_is_never_empty() -> None:
+    """A reason without words is no reason."""
+    assert said(reply(400)) == "HTTP 400 some_error 不行"
+    assert said(Outcome(row=3, verdict="not_sent", detail="dns: no such host")) == "dns: no such host"
+    assert said(Outcome(row=6, verdict="in_doubt")) == "in doubt"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["reserve", "release", "settle"]), st.integers(0, 300)), max_size=60))
+def test_no_budget_is_ever_overrun(steps: list[tuple[str, int]]) -> None:
+    """Whatever is reserved, given back or settled below its reserve, every budget holds."""
+    narrow, wide = Budget("narrow", Decimal(5), Decimal(1)), Budget("wide", Decimal(9))
+    spend = Spend([narrow, wide])
+    reserved: list[Decimal] = []
+    for kind, cents in steps:
+        if kind == "reserve":
+            cost = Decimal(cents) / 100
+            if spend.reserve(cost) is None:
+                reserved.append(cost)
+        elif reserved and kind == "release":
+            spend.release(reserved.pop())
+        elif reserved:
+            cost = reserved.pop()
+            spend.settle(cost, min(cost, Decimal(cents) / 100))
+        assert narrow.left >= 0
+        assert wide.left >= 0
+        assert narrow.spent - wide.spent == 1
+
+
+def test_a_refused_reserve_takes_from_no_budget() -> None:
+    """All or nothing, and the one that refuses is named."""
+    wide, narrow = Budget("--budget", Decimal(9)), Budget("limits.budget_usd of a.yaml", Decimal(1))
+    assert "limits.budget_usd of a.yaml" in (Spend([wide, narrow]).reserve(Decimal(2)) or "")
+    assert wide.spent == narrow.spent == 0
+
+
+def test_an_unknown_price_fits_no_budget_and_passes_without_one() -> None:
+    """Unknown is never 0."""
+    assert "unknown" in (Spend([Budget("--budget", Decimal(9))]).reserve(None) or "")
+    assert Spend().reserve(None) is None

@@ -1,0 +1,270 @@
+"""Polling: few GETs, everything ends, nothing is believed too early, a signal ends it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from random import Random
+from signal import SIGINT
+from statistics import median
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.errors import ExitCode, LedgerError
+from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, Problem
+from seedream_jobs.run.cadence import Cadence
+from seedream_jobs.run.poll import Polled, Poller, Watch
+from seedream_jobs.run.signals import Stopper
+
+EPOCH = 1_780_000_000.0
+IMAGE = Image(url="https://img.example/a.jpeg")
+DONE = TaskReport(status="completed", images=(IMAGE,), cost_usd=Decimal("0.0228"))
+RUNNING = TaskReport(status="running")
+
+
+def now() -> float:
+    return EPOCH + anyio.current_time()
+
+
+class Tasks:
+    """Answers each GET by ``report(task_id, age in seconds, how often it was asked)``."""
+
+    def __init__(self, report: Callable[[str, float, int], TaskReport], latency: float = 0.05) -> None:
+        self.report = report
+        self.latency = latency
+        self.gets: dict[str, list[float]] = {}
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def task(self, task_id: str) -> TaskReport:
+        asked = self.gets.setdefault(task_id, [])
+        asked.append(anyio.current_time())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await anyio.sleep(self.latency)
+        self.in_flight -= 1
+        return self.report(task_id, anyio.current_time(), len(asked))
+
+
+class Ledger:
+    def __init__(self, *, dead: bool = False) -> None:
+        self.events: list[Event] = []
+        self.dead = dead
+
+    async def record(self, event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.dead:
+            raise LedgerError("no space left on device")
+        self.events.append(event)
+
+
+@pytest.fixture
+def poll(virtual: Callable[..., Any]) -> Callable[..., Polled]:
+    """Poll ``number`` tasks accepted ``age`` seconds ago, on the virtual clock."""
+
+    def run(tasks: Tasks, ledger: Ledger, *, number: int = 1, age: float = 0.0, **changes: Any) -> Polled:
+        async def main() -> Polled:
+            given = {"ask": tasks, "record": ledger, "stopper": Stopper(), "random": Random(1), "now": now}
+            poller = Poller(**(given | changes))
+            for one in range(number):
+                poller.add(Watch(key=f"v1:{one}", task_id=f"task_{one}", accepted_at=now() - age))
+            poller.close()
+            return await poller.run()
+
+        polled = virtual(main)
+        assert isinstance(polled, Polled)
+        return polled
+
+    return run
+
+
+@pytest.mark.parametrize("estimated", [None, 30.0, 60.0])
+@pytest.mark.parametrize("stamped", [True, False])
+def test_a_task_of_forty_seconds_costs_at_most_four_gets(
+    poll: Callable[..., Polled], estimated: float | None, stamped: bool
+) -> None:
+    """The median of a thousand tasks, whatever the service says of its estimate and its stamps."""
+    stamps = {"created": 1000, "completed": 1040} if stamped else {}
+
+    def report(task_id: str, age: float, asked: int) -> TaskReport:
+        if age < 40:
+            return TaskReport(status="running", estimated_time=estimated)
+        return TaskReport(status="completed", images=(IMAGE,), **stamps)
+
+    tasks, ledger = Tasks(report), Ledger()
+    polled = poll(tasks, ledger, number=1000)
+    assert (polled.completed, polled.stop) == (1000, None)
+    assert median(len(gets) for gets in tasks.gets.values()) <= 4
+    assert max(gets[-1] for gets in tasks.gets.values()) < 75
+    assert tasks.most_in_flight <= 8
+
+
+def test_what_tasks_have_taken_says_when_to_ask_for_the_next(virtual: Any) -> None:
+    """Once durations are known, a task costs one or two GETs."""
+    tasks, ledger = Tasks(lambda *_: RUNNING), Ledger()
+
+    def report(task_id: str, age: float, asked: int) -> TaskReport:
+        done = age - 50.0 * int(task_id[5:]) >= 40
+        return TaskReport(status="completed", images=(IMAGE,), created=1000, completed=1040) if done else RUNNING
+
+    tasks.report = report
+
+    async def main() -> Polled:
+        poller = Poller(ask=tasks, record=ledger, stopper=Stopper(), random=Random(1), now=now)
+        async with anyio.create_task_group() as group:
+
+            async def submit() -> None:
+                for number in range(50):
+                    poller.add(Watch(key=f"v1:{number}", task_id=f"task_{number}", accepted_at=now()))
+                    await anyio.sleep(50.0)
+                poller.close()
+
+            group.start_soon(submit)
+            polled = await poller.run()
+        return polled
+
+    assert virtual(main).completed == 50
+    assert median(len(gets) for gets in tasks.gets.values()) == 1
+
+
+@given(st.integers(0, 2**32), st.floats(0, 10**6), st.one_of(st.none(), st.floats(0, 10**6)))
+def test_the_cadence_is_three_to_thirty_seconds(seed: int, age: float, estimated: float | None) -> None:
+    """No task is asked for in a hurry, none is forgotten."""
+    assert 3.0 <= Cadence(Random(seed)).next(age, estimated) <= 30.0
+
+
+def test_events_carry_what_the_service_said(poll: Callable[..., Polled]) -> None:
+    """Links and cost of a completed task, the words of a failed one."""
+    problem = Problem(status=None, code="moderation", message="内容违规")
+    reports = {"task_0": DONE, "task_1": TaskReport(status="failed", problem=problem)}
+    tasks, ledger = Tasks(lambda task_id, age, asked: reports[task_id]), Ledger()
+    polled = poll(tasks, ledger, number=2)
+    assert (polled.completed, polled.failed, polled.gets) == (1, 1, 2)
+    completed = next(event for event in ledger.events if isinstance(event, Completed))
+    failed = next(event for event in ledger.events if isinstance(event, Failed))
+    assert (completed.images, completed.cost_usd, failed.error) == ((IMAGE,), Decimal("0.0228"), problem)
+
+
+def test_completed_without_images_is_asked_again_then_a_failure_of_its_own(poll: Callable[..., Polled]) -> None:
+    """The images may come late; if they don't, the record says so and not "moderation"."""
+    empty = TaskReport(status="completed")
+    late = Tasks(lambda task_id, age, asked: DONE if asked == 3 else empty)
+    assert poll(late, Ledger()).completed == 1
+    never, ledger = Tasks(lambda *_: empty), Ledger()
+    assert poll(never, ledger).failed == 1
+    assert isinstance(ledger.events[0], Failed)
+    assert ledger.events[0].error.code == "no_images"
+    assert len(never.gets["task_0"]) == 4
+
+
+def test_gone_is_believed_when_it_is_said_again(poll: Callable[..., Polled]) -> None:
+    """A task that is unknown for a moment after it was accepted isn't given up; one that stays unknown has expired."""
+    gone = TaskReport(status="gone")
+    assert poll(Tasks(lambda task_id, age, asked: gone if asked < 3 else DONE), Ledger()).completed == 1
+    ledger = Ledger()
+    assert poll(Tasks(lambda *_: gone), ledger).expired == 1
+    assert isinstance(ledger.events[0], Expired)
+
+
+def test_the_deadline_leaves_tasks_open_and_says_so(poll: Callable[..., Polled]) -> None:
+    """Exit 8; nothing is recorded, nothing is lost."""
+    tasks, ledger = Tasks(lambda *_: RUNNING), Ledger()
+    polled = poll(tasks, ledger, number=3, deadline=120.0)
+    assert (polled.unfinished, polled.stop) == (3, ExitCode.UNFINISHED)
+    assert ledger.events == []
+    assert all(gets[-1] <= 125 for gets in tasks.gets.values())
+
+
+def test_a_deadline_of_nothing_is_one_look_at_each(poll: Callable[..., Polled]) -> None:
+    """What ``status`` wants: also for a task that was accepted this moment."""
+    tasks = Tasks(lambda *_: RUNNING)
+    polled = poll(tasks, Ledger(), number=20, deadline=0.0)
+    assert (polled.unfinished, polled.gets) == (20, 20)
+
+
+def test_an_old_task_is_asked_for_at_once(poll: Callable[..., Polled]) -> None:
+    """Resuming after days doesn't begin with a wait."""
+    tasks = Tasks(lambda *_: DONE)
+    poll(tasks, Ledger(), age=100_000.0)
+    assert tasks.gets["task_0"] == [0.0]
+
+
+def test_without_an_answer_everyone_backs_off(poll: Callable[..., Polled]) -> None:
+    """An outage of five minutes costs a few GETs, not one per task and second; then all complete."""
+    outage = TaskReport(status="unavailable")
+    tasks = Tasks(lambda task_id, age, asked: outage if age < 300 else DONE)
+    polled = poll(tasks, Ledger(), number=50)
+    assert polled.completed == 50
+    assert polled.gets < 50 + 8 * 20
+
+
+def test_a_pause_that_one_was_told_holds_for_all(poll: Callable[..., Polled]) -> None:
+    """Retry-After on a GET: nobody asks earlier, beyond those already asking."""
+    told = TaskReport(status="unavailable", retry_after=60.0)
+    first: list[float] = []
+
+    def report(task_id: str, age: float, asked: int) -> TaskReport:
+        if not first:
+            first.append(age)
+            return told
+        return DONE
+
+    tasks = Tasks(report)
+    poll(tasks, Ledger(), number=30, concurrency=2)
+    gets = [at for asked in tasks.gets.values() for at in asked]
+    assert sum(1 for at in gets if at < first[0] + 60.0) <= 2
+
+
+@pytest.mark.parametrize("stop", [ExitCode.CREDENTIALS, ExitCode.MONEY, ExitCode.USAGE])
+def test_a_refusal_stops_polling(poll: Callable[..., Polled], stop: ExitCode) -> None:
+    """401 would be the same for every task; they stay open."""
+    refused = TaskReport(status="refused", stop=stop, problem=Problem(status=401, code="x", message="不行"))
+    tasks = Tasks(lambda *_: refused)
+    polled = poll(tasks, Ledger(), number=100, concurrency=4)
+    assert (polled.stop, polled.unfinished) == (stop, 100)
+    assert polled.gets <= 4
+
+
+def test_a_signal_ends_it_at_once(virtual: Any) -> None:
+    """Nothing can be lost while polling."""
+
+    async def main() -> tuple[Polled, float]:
+        stopper = Stopper()
+        poller = Poller(
+            ask=Tasks(lambda *_: RUNNING, latency=50.0), record=Ledger(), stopper=stopper, random=Random(1), now=now
+        )
+        poller.add(Watch(key="v1:0", task_id="task_0", accepted_at=now()))
+        async with anyio.create_task_group() as group:
+
+            async def interrupt() -> None:
+                await anyio.sleep(30.0)
+                stopper.interrupt(SIGINT)
+
+            group.start_soon(interrupt)
+            polled = await poller.run()
+        return polled, anyio.current_time()
+
+    polled, ended = virtual(main)
+    assert (polled.stop, polled.unfinished, ended) == (ExitCode.SIGINT, 1, 30.0)
+
+
+def test_a_ledger_that_fails_ends_it_and_hands_the_event_back(poll: Callable[..., Polled]) -> None:
+    """Exit 74; the links it had are not forgotten."""
+    polled = poll(Tasks(lambda *_: DONE), Ledger(dead=True))
+    assert polled.stop is ExitCode.LEDGER
+    assert isinstance(polled.lost[0], Completed)
+
+
+def test_a_bug_is_raised_as_it_is(poll: Callable[..., Polled]) -> None:
+    """No exception group."""
+
+    def broken(task_id: str, age: float, asked: int) -> TaskReport:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        poll(Tasks(broken), Ledger())
