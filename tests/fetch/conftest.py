@@ -8,14 +8,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from PIL import Image as Pillow
 
 from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.run.fetch import Fetched, fetch
 
 NOW = 1_700_000_000
 
@@ -176,3 +179,46 @@ def entry() -> Callable[..., Entry]:
         return replace(made, **changes)
 
     return made
+
+
+@pytest.fixture
+def run(http: Any, record: Any, profile: Any, tmp_path: Path) -> Callable[..., Any]:
+    """``fetch`` with this test's folder and record, and no waiting between attempts."""
+
+    async def unknown(_: Entry) -> tuple[Image, ...] | None:
+        return None
+
+    async def go(work: Any, **options: Any) -> Fetched:
+        options = {"refresh": unknown, "waits": (0.0, 0.0), "now": lambda: NOW, "concurrency": 2} | options
+        async with http() as downloads:
+            options = {"downloads": downloads, "record": record} | options
+            return await fetch(work, folder=tmp_path, root=tmp_path, profile=profile, **options)
+
+    return go
+
+
+@pytest.fixture
+def files() -> Callable[[Path], dict[str, bytes]]:
+    return _files
+
+
+@pytest.fixture
+def sequence() -> Callable[..., tuple[Callable[[Entry], Any], list[str]]]:
+    return _sequence
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``, by its path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _sequence(*answers: Any) -> tuple[Callable[[Entry], Any], list[str]]:
+    """A refresh that gives these answers in turn, and the keys it was asked for."""
+    asked: list[str] = []
+
+    async def refresh(entry: Entry) -> Any:
+        asked.append(entry.key)
+        await anyio.sleep(0.02)  # so that a second image comes to ask meanwhile
+        return answers[min(len(asked), len(answers)) - 1]
+
+    return refresh, asked
