@@ -132,7 +132,7 @@ def _judge_failure(seen: Observation, kind: str) -> Outcome:
 def _judge_success(seen: Observation, reply: Reply) -> Outcome:
     ids = task_ids(reply.data)
     handle = request_id(seen.headers)
-    if ids:  # also beside an error: an id that was given out is never let go
+    if ids and (not reply.failed or ids[0].startswith("task_")):  # a task id that was given out is never let go
         others = f"further task ids in the reply: {', '.join(ids[1:])}" if ids[1:] else ""
         replayed = seen.headers.get("idempotency-replayed", "").strip().lower() == "true"
         return Outcome(row=8, verdict="accepted", task_id=ids[0], request_id=handle, detail=others, replayed=replayed)

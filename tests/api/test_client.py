@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from seedream_jobs.api.account import replays
 from seedream_jobs.api.client import Client, Judged
 from seedream_jobs.api.client_lane import Hook, Timeouts
 from seedream_jobs.api.outcomes import Flight, Sent, judge
@@ -237,7 +238,10 @@ async def test_balance_models_and_schema(wire_server: Callable[..., Any]) -> Non
         assert await client.models() == ("a", "b")
     server = wire_server(answering({"model": "m", "input_schema": {}, "idempotency": {"header": "Idempotency-Key"}}))
     async with client_of(server) as client:
-        assert (await client.model_schema("a/b&c"))["idempotency"]["header"] == "Idempotency-Key"
+        schema = await client.model_schema("a/b&c")
+    assert not replays(schema)
+    assert replays({"idempotency": {"header": "idempotency-key", "replay_header": "Idempotency-Replayed"}})
+    assert not replays({"idempotency": True})
     assert server.requests[0].split()[1] == b"/v1/model-schema?model=a%2Fb%26c&operation=image_generation"
 
 

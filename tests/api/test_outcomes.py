@@ -79,6 +79,8 @@ CASES: dict[int, list[tuple[str, Observation, tuple[str, str | None, int | None]
     ],
     10: [
         ("code 400", reply(200, {"code": 400, "message": "no"}), ("rejected", None, None)),
+        ("code 401 beside the id of something else", reply(200, {"code": 401, "data": {"id": "req-1"}}),
+         ("refused", None, 4)),
         ("code 401", reply(200, error("401")), ("refused", None, 4)),
         ("code 402", reply(200, error(402)), ("refused", None, 5)),
         ("code 429", reply(200, error(429), retry_after="7"), ("not_sent", None, None)),
