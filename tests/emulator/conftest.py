@@ -54,7 +54,7 @@ class Peer:
         """The task once its status is a last one."""
         for _ in range(500):
             data = self.task(task)
-            if data["status"] in ("completed", "success", "failed", "cancelled"):
+            if data["status"] in ("completed", "success", "failed", "cancelled", "expired"):
                 return data
             time.sleep(0.01)
         raise AssertionError(f"{task} never ended")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.api.emulator.books import Books, Charge, read_charges
+from seedream_jobs.errors import UsageError
 
 CHARGE = Charge(
     id="task_0",
@@ -100,6 +102,27 @@ def test_what_is_used_is_the_sum_over_the_tasks(tmp_path_factory, data, now):
     expected = sum((cost if done <= now else reserved for done, reserved, cost in data), Decimal(0))
     assert opened.used(now=now) == expected
     opened.close()
+
+
+def test_books_that_cannot_be_used_are_told(tmp_path):
+    """A damaged line, and a folder that is none, are refusals with a next step."""
+    (tmp_path / "books.jsonl").write_text('{"id": "task_0"}\n')
+    for folder in (tmp_path, tmp_path / "books.jsonl" / "below"):
+        with pytest.raises(UsageError) as refused:
+            Books(folder, balance=Decimal(1))
+        assert refused.value.hint
+
+
+def test_a_charge_that_could_not_be_written_leaves_no_trace(books, monkeypatch):
+    """A full disk takes half a line: it is taken back, and the next charge is whole."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:50]))
+    with pytest.raises(OSError, match="only 50 of"):
+        books.charge(CHARGE)
+    monkeypatch.undo()
+    assert books.find("task_0") is None
+    books.charge(replace(CHARGE, id="task_1"))
+    assert [charge.id for charge in read_charges(books.path.parent)] == ["task_1"]
 
 
 def test_a_later_emulator_knows_the_same_tasks(start):

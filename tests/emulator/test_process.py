@@ -91,6 +91,29 @@ def test_a_wrong_option_is_one_line_and_exit_2(tmp_path):
     assert done.stderr.splitlines() == ["the emulator serves only loopback addresses, not 0.0.0.0"]
 
 
+def test_it_shares_nothing_with_the_client():
+    """Neither the HTTP client nor any stage of the program is imported: the contract is written twice."""
+    script = "import sys, seedream_jobs.api.emulator.server; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name for name in loaded if name.startswith("seedream_jobs")}
+    base = {"errors", "diagnostics", "profile", "resources"}
+    assert "httpx" not in loaded
+    assert {name for name in ours if not name.startswith("seedream_jobs.api")} <= {
+        "seedream_jobs",
+        *(f"seedream_jobs.{name}" for name in base),
+    }
+    assert {name for name in ours if name.startswith("seedream_jobs.api.")} == {
+        name for name in ours if name.startswith("seedream_jobs.api.emulator")
+    }
+
+
+def test_the_command_is_cheap_to_load():
+    """Importing it for --help loads no server and no imaging library."""
+    script = "import sys, seedream_jobs.cli.emulator; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"uvicorn", "starlette", "PIL", "asyncio", "seedream_jobs.api.emulator.settings"} & set(loaded)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"host": "192.0.2.1"}, {"port": 70000}, {"spread": 1.5}, {"delay": -1.0}, {"idempotency": "maybe"}],

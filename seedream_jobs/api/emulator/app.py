@@ -66,6 +66,8 @@ class App:
             await exchange.reply(account.books(service))
         else:
             reply = await self._account(exchange, route, base)
+            if service.settings.latency:
+                await asyncio.sleep(service.settings.latency)
             await exchange.reply(reply.marked(service.new_request_id()))
 
     async def _account(self, exchange: Exchange, route: re.Match[str], base: str) -> Reply:

@@ -8,6 +8,7 @@ its line and the clock, so that a later emulator on the same folder, or a second
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import os
@@ -16,6 +17,8 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from seedream_jobs.errors import UsageError
 
 KEY_RETENTION = 24 * 3600
 """Seconds for which an idempotency key is kept."""
@@ -74,31 +77,45 @@ class Books:
     Not safe for several threads of one process; several processes may share a folder.
 
     :param balance: USD before the first charge
+    :raises UsageError: where the folder can't be used, or its books can't be read
     """
 
     def __init__(self, folder: Path, *, balance: Decimal) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "books.jsonl"
-        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            message = f"the emulator can't keep its books in {folder}: {error.strerror}"
+            raise UsageError(message, hint="choose another state folder") from None
         self._read = 0  # bytes of the file that are known here
         self._charges: dict[str, Charge] = {}
         self._keys: dict[str, Charge] = {}
         self._open: list[tuple[float, str]] = []  # heap of tasks whose advance charge is not settled yet
         self._balance = balance
         self._used = Decimal(0)
-        self._cut_torn_line()
-        self.refresh()
+        try:
+            self._cut_torn_line()
+            self.refresh()
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            self.close()
+            message = f"{self.path} holds a line that is no charge"
+            raise UsageError(message, hint="remove the folder to begin with empty books") from None
 
     def close(self) -> None:
         os.close(self._file)
 
     def charge(self, charge: Charge) -> None:
-        """Enter a charge; once this returns, it is on record whatever happens to this process."""
+        """Enter a charge; once this returns, it is on record whatever happens to this process.
+
+        :raises OSError: where it can't be written; then it is not on record at all
+        """
         line = _to_json(charge.fields()).encode() + b"\n"
         written = os.write(self._file, line)
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         end = os.lseek(self._file, 0, os.SEEK_CUR)
+        if written != len(line):
+            os.ftruncate(self._file, end - written)
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
         if end - written == self._read:
             self._read = end
         self._enter(charge)

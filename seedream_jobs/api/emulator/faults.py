@@ -63,6 +63,7 @@ _OTHERS: tuple[tuple[str, Stage, str], ...] = (
     ("task-failed-empty", "task", 'the task fails, the code of its error is ""; refunded'),
     ("task-moderation", "task", "the task fails because the picture is not allowed; refunded"),
     ("task-cancelled", "task", "the task ends as cancelled; refunded"),
+    ("task-expired", "task", "the task ends as expired; refunded"),
     ("task-stuck", "task", "the task never ends"),
     ("task-unknown-status", "task", "the task is in a status nobody has documented, until it completes"),
     ("task-without-images", "task", "the task completes without images"),
@@ -166,7 +167,8 @@ def parse_fault(text: str) -> FaultRule:
 class Faults:
     """Draws the faults of a running emulator.
 
-    Each rule has its own count and its own random numbers, so that adding one does not move the others.
+    Each rule has its own count and its own random numbers, so that adding one does not move the others. A stage's
+    rules are asked in the order given until one fires.
     """
 
     def __init__(self, rules: Iterable[FaultRule], *, seed: int) -> None:

@@ -29,7 +29,7 @@ class EmulatorServer:
 
     ``url`` is its base URL, ``service`` its state, which belongs to the other thread while it runs.
 
-    :raises UsageError: on entering, where the port is taken
+    :raises UsageError: on entering, where the port is taken or the state folder can't be used
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,9 +37,8 @@ class EmulatorServer:
         self.url = ""
 
     def __enter__(self) -> EmulatorServer:
-        self._socket = bind(self.settings)
+        self.service, self._socket = _open(self.settings)
         self.url = url_of(self._socket)
-        self.service = Service(self.settings)
         self._server = _Server(self.service)
         self._thread = threading.Thread(target=self._run, name="emulator", daemon=True)
         self._thread.start()
@@ -60,10 +59,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve in this thread until SIGINT or SIGTERM, which end it quietly.
 
     :param announce: called with the URL once connections are accepted
-    :raises UsageError: where the port is taken
+    :raises UsageError: where the port is taken or the state folder can't be used
     """
-    listener = bind(settings)
-    service = Service(settings)
+    service, listener = _open(settings)
     server = _Server(service)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -77,6 +75,15 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         service.close()
+
+
+def _open(settings: Settings) -> tuple[Service, socket.socket]:
+    service = Service(settings)
+    try:
+        return service, bind(settings)
+    except BaseException:
+        service.close()
+        raise
 
 
 def bind(settings: Settings) -> socket.socket:

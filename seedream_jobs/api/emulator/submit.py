@@ -20,7 +20,7 @@ from seedream_jobs.api.emulator.wire import Exchange
 
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0
-_REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-without-images")
+_REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-expired", "task-without-images")
 Pixels = tuple[int, int]
 
 

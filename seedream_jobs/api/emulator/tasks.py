@@ -19,12 +19,14 @@ TASK_LIFE = 7 * 86400
 """Seconds after which a task is forgotten: the service keeps them "for days"."""
 
 _LATE_REPLIES = 3
+_ENDS = {"task-cancelled": "cancelled", "task-expired": "expired"}
 _ERRORS: dict[str, Any] = {
     "task-failed": {"code": 500, "message": "图像生成失败，请稍后重试", "type": "server_error"},
     "task-failed-string": "图像生成失败，请稍后重试",
     "task-failed-code": {"code": "500", "message": "图像生成失败，请稍后重试", "type": "server_error"},
     "task-failed-empty": {"code": "", "message": "图像生成失败，请稍后重试", "type": "server_error"},
     "task-moderation": {"code": 400, "message": "生成的图片可能包含不允许的内容", "type": "invalid_request_error"},
+    "task-expired": {"code": 408, "message": "任务已超时", "type": "expired"},
     "task-cancelled": {"code": 499, "message": "任务已取消", "type": "cancelled"},
 }
 
@@ -68,7 +70,7 @@ async def _report(service: Service, charge: Charge, base: str) -> Reply:
         return replies.json_reply({"code": 200, "data": data})
     data |= {"progress": 100, "completed": ended, "actual_time": max(ended - created, 1)}
     if charge.fate in _ERRORS:
-        data |= {"status": "cancelled" if charge.fate == "task-cancelled" else "failed", "error": _ERRORS[charge.fate]}
+        data |= {"status": _ENDS.get(charge.fate, "failed"), "error": _ERRORS[charge.fate]}
         return replies.json_reply({"code": 200, "data": data})
     data["status"] = "success" if charge.fate == "task-success" else "completed"
     if charge.fate != "task-no-cost":
