@@ -16,6 +16,7 @@ from anyio.to_thread import run_sync
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.state import Event
 from seedream_jobs.run.breakers import Breakers, Halt
 from seedream_jobs.run.doubts import Doubts
 from seedream_jobs.run.halting import RESUME, Halting
@@ -110,8 +111,15 @@ class Executor:
             watching.cancel_scope.cancel()
         await self._recording.restore(self._breakers.refused_alike)
         if self._halting.crash is not None:
+            for event in self.lost:
+                self._halting.crash.add_note(f"not recorded: {event}")
             raise self._halting.crash
         return self._finished()
+
+    @property
+    def lost(self) -> tuple[Event, ...]:
+        """Events that could not be recorded (row 21); also after the run was cancelled from outside."""
+        return tuple(self._recording.lost)
 
     async def _work(self, worker: int, work: Iterator[Submission]) -> None:
         try:
@@ -189,5 +197,5 @@ class Executor:
             stop=halt.stop if halt else None,
             reason=halt.reason if halt else None,
             hint=halt.hint if halt else None,
-            lost=tuple(self._recording.lost),
+            lost=self.lost,
         )

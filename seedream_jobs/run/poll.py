@@ -70,6 +70,7 @@ class Poller:
     :param deadline: seconds after which a task is no longer asked for, counted from when it was added; each is asked
         for at least once, so that 0 means one look at every task
     :param now: Unix seconds
+    :param cadence: when to ask; shared by several pollers it keeps what it has learned
     """
 
     def __init__(
@@ -195,7 +196,7 @@ class Poller:
         """An answer that may not be the last word: believed once it was given several times."""
         watch.odd_answers += 1
         if watch.odd_answers <= ASK_AGAIN and anyio.current_time() < watch.deadline:
-            self._ask_again(watch, self._random.uniform(3.0, 5.0) * watch.odd_answers)
+            self._ask_again(watch, self._cadence.pause() * watch.odd_answers)
             return
         await self._done("failed" if isinstance(event, Failed) else "expired", event)
 
@@ -206,7 +207,7 @@ class Poller:
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
         self._hold_back(report)
-        self._ask_again(watch, self._random.uniform(3.0, 5.0))
+        self._ask_again(watch, self._cadence.pause())
         if report.stop is not None:
             self._stop(Halt(stop=report.stop, reason="the service asked for a long pause", hint=RESUME))
 
