@@ -17,11 +17,11 @@ from seedream_jobs.job.files import within
 from seedream_jobs.ledger.codec import Json, decode_entry
 from seedream_jobs.ledger.state import Earlier, Entry, State
 
-_STATES = frozenset(state.value for state in State)
 _TIME = r"20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ"
 _MONEY = r"\d{1,9}(?:\.\d{1,9})?"
-_INSIDE = r"(?!/)(?!.*\.\.)[^\\\x00\n]+"
+_INSIDE = r"(?!/)[^\\\x00\n]+"
 _PATTERNS = {
+    "state": "|".join(state.value for state in State).join(("(?:", ")")),
     "key": r"v1:[0-9a-f]{1,64}",
     "task_id": r"[A-Za-z0-9_-]{1,128}",
     "submitted_at": _TIME,
@@ -33,9 +33,10 @@ _PATTERNS = {
     "sha256": r"[0-9a-f]{64}",
 }
 _COUNTS = ("generation", "max_images", "repeat", "width", "height", "bytes", "expires_at", "replays")
-_RARE = ("earlier", "doubt", "error")
+_RARE = frozenset({"earlier", "doubt", "error", "warnings"})
 
-Look = Callable[[Json], bool]
+Look = Callable[[Json, Json], bool]
+_NO_IMAGE: Json = {}
 
 
 class EntryCheck:
@@ -47,7 +48,6 @@ class EntryCheck:
     def __init__(self, folder: PurePosixPath) -> None:
         self._folder = folder
         self._looks: dict[tuple[Any, ...], Look] = {}
-        self._image_looks: dict[tuple[Any, ...], Look] = {}
 
     def check(self, raw: Json) -> None:
         """Vouch for an entry's line.
@@ -55,16 +55,18 @@ class EntryCheck:
         :raises Malformed: it is none
         :raises OutsideRoot: a path in it leads out of the campaign's root
         """
-        shape = (*raw, *map(type, raw.values()))
-        look = self._looks.get(shape)
-        if look is not None and look(raw) and raw["state"] in _STATES and self._images(raw):
+        images = raw.get("images")
+        image = images[0] if type(images) is list and len(images) == 1 else _NO_IMAGE
+        if type(image) is dict and (images is None or image):
+            shape = (*raw, *map(type, raw.values()), *image, *map(type, image.values()))
+            look = self._looks.get(shape)
+            if look is not None and look(raw, image):
+                return
+            self.confine(decode_entry(raw))
+            if look is None and _RARE.isdisjoint(raw) and _RARE.isdisjoint(image):
+                self._looks[shape] = _look(raw, image)
             return
         self.confine(decode_entry(raw))
-        if look is None and not any(name in raw for name in _RARE):
-            self._looks[shape] = _look(raw)
-            for image in raw.get("images", ()):
-                if "error" not in image and "warnings" not in image:
-                    self._image_looks.setdefault((*image, *map(type, image.values())), _look(image))
 
     def confine(self, entry: Entry) -> None:
         """:raises OutsideRoot: a path of the entry leads out of the campaign's root"""
@@ -75,28 +77,19 @@ class EntryCheck:
                 if image.file is not None:
                     within(self._folder, image.file)
 
-    def _images(self, raw: Json) -> bool:
-        images = raw.get("images")
-        if images is None:
-            return True
-        for image in images:
-            if type(image) is not dict:
-                return False
-            look = self._image_looks.get((*image, *map(type, image.values())))
-            if look is None or not look(image):
-                return False
-        return True
 
-
-def _look(sample: Json) -> Look:
+def _look(sample: Json, sample_image: Json) -> Look:
     """What is looked at in lines of the sample's shape: one pattern over the texts, one minimum over the counts."""
     texts = [name for name in _PATTERNS if name in sample]
-    counts = [name for name in _COUNTS if name in sample]
-    pattern = re.compile("\n".join(_PATTERNS[name] for name in texts), re.ASCII).fullmatch
-    written, numbers = _picker(texts), _picker(counts)
+    image_texts = [name for name in _PATTERNS if name in sample_image]
+    pattern = re.compile("\n".join(_PATTERNS[name] for name in (*texts, *image_texts)), re.ASCII).fullmatch
+    written, image_written = _picker(texts), _picker(image_texts)
+    numbers = _picker([name for name in _COUNTS if name in sample])
+    image_numbers = _picker([name for name in _COUNTS if name in sample_image])
 
-    def look(raw: Json) -> bool:
-        return pattern("\n".join(written(raw))) is not None and min(numbers(raw), default=1) > 0
+    def look(raw: Json, image: Json) -> bool:
+        joined = "\n".join(written(raw) + image_written(image))
+        return pattern(joined) is not None and ".." not in joined and min(numbers(raw) + image_numbers(image)) > 0
 
     return look
 

@@ -8,6 +8,8 @@ from seedream_jobs.ledger.codec import Json, canonical, decode_entry, encode_ent
 from seedream_jobs.ledger.machine import settle_open_intent
 from seedream_jobs.ledger.state import Doubt, Entry, State
 
+_SUBMITTED = b'"submitted_at":"'
+
 Brief = tuple[State, int]
 """State and generation."""
 
@@ -54,7 +56,7 @@ class Entries(Mapping[str, Entry]):
     def put(self, entry: Entry) -> None:
         """Keep what is known now."""
         key = entry.key
-        self._note(key, entry.state, entry.generation)
+        self._briefs[key] = self._share((entry.state, entry.generation))
         if entry.state is State.INTENT:
             self._open[key] = entry
         else:
@@ -63,13 +65,27 @@ class Entries(Mapping[str, Entry]):
 
     def put_line(self, line: bytes, raw: Json) -> None:
         """Keep a manifest's line that was found good (``raw`` is what it says)."""
-        key = raw["key"]
-        self._note(key, State(raw["state"]), raw["generation"])
+        key, brief = raw["key"], (raw["state"], raw["generation"])
+        self._briefs[key] = self._shared.get(brief) or self._share((State(brief[0]), brief[1]))
         self._lines[key] = line
 
     def line(self, key: str) -> bytes | None:
         """The line as it stands, None for an unknown request."""
         return self._lines.get(key)
+
+    def submitted_day(self, key: str) -> str:
+        """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown; cheap, as ``brief`` is."""
+        line = self._lines.get(key, b"")
+        at = line.rfind(_SUBMITTED)  # names are sorted: the entry's own comes after those of its "earlier"
+        return "" if at < 0 else line[at + len(_SUBMITTED) : at + len(_SUBMITTED) + 10].decode("ascii", "replace")
+
+    def cells(self) -> Iterator[tuple[str, Json]]:
+        """(address, cell) of every request, without making entries of them."""
+        for line in self._lines.values():
+            raw = parse(line)
+            yield raw["address"], raw.get("cell", {})
+        for entry in self._open.values():
+            yield entry.address, dict(entry.cell)
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""
@@ -82,6 +98,5 @@ class Entries(Mapping[str, Entry]):
         for key in sorted(self._lines):
             yield self._lines[key] + b"\n"
 
-    def _note(self, key: str, state: State, generation: int) -> None:
-        brief = (state, generation)
-        self._briefs[key] = self._shared.setdefault(brief, brief)
+    def _share(self, brief: Brief) -> Brief:
+        return self._shared.setdefault(brief, brief)

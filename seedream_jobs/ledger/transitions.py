@@ -100,7 +100,6 @@ TRANSITIONS: Mapping[State | None, Mapping[Trigger, State]] = {
         _T.AGAIN: _S.INTENT,
         _T.ACCEPTED: _S.ACCEPTED,
         _T.RESOLVED_ACCEPTED: _S.ACCEPTED,
-        _T.RESOLVED_NOT_CHARGED: _S.NEW,
     },
 }
 

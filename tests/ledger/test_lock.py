@@ -1,0 +1,126 @@
+"""One runner at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seedream_jobs.errors import HeldError, LedgerError
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.lock import acquire, acquire_all, holder, in_use
+from seedream_jobs.ledger.paths import LedgerPaths
+
+_STARTS = """
+import os, sys
+from pathlib import Path
+from seedream_jobs.errors import HeldError
+from seedream_jobs.ledger import lock
+
+path, broken = Path(sys.argv[1]), sys.argv[2] == "broken"
+if broken:
+    import fcntl
+    fcntl.flock = lambda descriptor, how: None
+start_read, start_write = os.pipe()
+said_read, said_write = os.pipe()
+end_read, end_write = os.pipe()
+for number in range(50):
+    if os.fork() == 0:
+        os.close(end_write), os.close(start_write)
+        os.read(start_read, 1)
+        try:
+            held = lock.acquire(path, command=f"run {number}", now=1)
+            os.write(said_write, b"h")
+            os.read(end_read, 1)
+        except HeldError:
+            os.write(said_write, b"r")
+        os._exit(0)
+os.close(start_write), os.close(start_read)
+said = b""
+while len(said) < 50:
+    said += os.read(said_read, 50)
+os.close(end_write)
+for _ in range(50):
+    os.wait()
+print(said.count(b"h"), said.count(b"r"))
+"""
+
+
+def fifty_starts(path: Path, how: str) -> tuple[int, int]:
+    """How many of fifty processes that start at once hold the lock, and how many are refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTS, str(path), how], capture_output=True, text=True, check=True, timeout=60
+    )
+    held, refused = done.stdout.split()
+    return int(held), int(refused)
+
+
+def test_of_fifty_simultaneous_starts_one_holds(tmp_path: Path) -> None:
+    assert fifty_starts(tmp_path / "garden.manifest.lock", "real") == (1, 49)
+
+
+def test_the_fifty_starts_catch_a_lock_that_is_none(tmp_path: Path) -> None:
+    assert fifty_starts(tmp_path / "garden.manifest.lock", "broken") == (50, 0)
+
+
+def test_the_second_is_told_who_holds_it(open_ledger: Callable[..., Ledger], paths: LedgerPaths) -> None:
+    with open_ledger():
+        assert in_use(paths.lock)
+        with pytest.raises(HeldError) as caught:
+            open_ledger()
+        assert f"process {os.getpid()} on" in caught.value.message
+        assert "'run garden.yaml', since 2027-01-15T08:00:00Z" in caught.value.message
+        assert caught.value.exit_code == 7
+    assert paths.lock.exists()
+    assert not in_use(paths.lock)
+    with open_ledger():
+        pass
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    program = (
+        "import sys, time; from pathlib import Path; from seedream_jobs.ledger.lock import acquire\n"
+        "held = acquire(Path(sys.argv[1]), command='run', now=1); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(HeldError):
+            acquire(path, command="run", now=2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert holder(path) is not None  # the name is still there
+    assert not in_use(path)
+    acquire(path, command="run", now=2).release()
+
+
+def test_several_are_taken_in_order_and_all_or_none(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in "abc")
+    held = acquire(second, command="other", now=1)
+    with pytest.raises(HeldError), acquire_all([third, second, first], command="run", now=1):
+        pytest.fail("half of the locks are not enough")
+    assert not in_use(first)
+    assert not third.exists()  # it comes after the one that was refused
+    held.release()
+    with acquire_all([third, second, first, first], command="run", now=1) as locks:
+        assert [lock.path for lock in locks] == [first, second, third]
+
+
+def test_a_lock_held_by_the_caller_stays_the_callers(
+    tmp_path: Path, open_ledger: Callable[..., Ledger], paths: LedgerPaths
+) -> None:
+    with acquire_all([paths.lock], command="run", now=1) as (lock,):
+        with open_ledger(lock=lock):
+            pass
+        assert in_use(paths.lock)
+
+
+def test_a_lock_that_cannot_be_written_is_no_held_lock(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError):
+        acquire(tmp_path / "missing" / "l", command="run", now=1)

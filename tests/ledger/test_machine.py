@@ -1,0 +1,240 @@
+"""The machine: its table, and laws over any sequence of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seedream_jobs.ledger.machine import IllegalEvent, evolve, settle_open_intents
+from seedream_jobs.ledger.state import (
+    Accepted,
+    Completed,
+    Entry,
+    Event,
+    Expired,
+    Failed,
+    Image,
+    InDoubt,
+    Intended,
+    NotSent,
+    Problem,
+    Rejected,
+    Resolved,
+    State,
+    Stored,
+)
+from seedream_jobs.ledger.steps import HEAD, Fetch, Policy, Poll, Stop, Submit, Wait, next_step, paid_twice, spent_usd
+from seedream_jobs.ledger.transitions import TRANSITIONS, Trigger, state_diagram
+
+KEY = "v1:ab"
+PROBLEM = Problem(status=400, code="bad", message="no")
+IMAGE = Image(url="https://img/1", expires_at=100)
+
+
+def intended(generation: int = 1, at: int = 1, idempotency_key: str | None = None) -> Intended:
+    return Intended(
+        key=KEY,
+        at=at,
+        generation=generation,
+        address="a#1",
+        cell={},
+        request={"prompt": "p"},
+        repeat=1,
+        output="out/a",
+        max_images=1,
+        max_cost_usd=Decimal("0.02"),
+        idempotency_key=idempotency_key or f"k{generation}",
+    )
+
+
+def event_for(trigger: Trigger, entry: Entry | None) -> Event:
+    """An event that means ``trigger`` to this entry."""
+    generation = 1 if entry is None else entry.generation
+    events: dict[Trigger, Event] = {
+        Trigger.INTENDED: intended(generation),
+        Trigger.AGAIN: intended(generation + 1),
+        Trigger.REPLAY: intended(generation),
+        Trigger.ACCEPTED: Accepted(key=KEY, at=2, task_id="task_1"),
+        Trigger.REJECTED: Rejected(key=KEY, at=2, error=PROBLEM),
+        Trigger.NOT_SENT: NotSent(key=KEY, at=2, reason="dns"),
+        Trigger.IN_DOUBT: InDoubt(key=KEY, at=2, doubt="no response"),
+        Trigger.COMPLETED: Completed(key=KEY, at=3, images=(IMAGE,)),
+        Trigger.FAILED: Failed(key=KEY, at=3, error=PROBLEM),
+        Trigger.STORED: Stored(key=KEY, at=4, images=(replace(IMAGE, file="out/a.jpeg"),)),
+        Trigger.EXPIRED: Expired(key=KEY, at=4),
+        Trigger.RESOLVED_ACCEPTED: Resolved(key=KEY, at=5, resolution="accepted", reason="seen", task_id="task_1"),
+        Trigger.RESOLVED_NOT_CHARGED: Resolved(key=KEY, at=5, resolution="not_charged", reason="seen"),
+        Trigger.RESOLVED_ABANDONED: Resolved(key=KEY, at=5, resolution="abandoned", reason="seen"),
+    }
+    return events[trigger]
+
+
+_WAYS: dict[State, list[Trigger]] = {
+    State.INTENT: [Trigger.INTENDED],
+    State.NEW: [Trigger.INTENDED, Trigger.NOT_SENT],
+    State.ACCEPTED: [Trigger.INTENDED, Trigger.ACCEPTED],
+    State.COMPLETED: [Trigger.INTENDED, Trigger.ACCEPTED, Trigger.COMPLETED],
+    State.STORED: [Trigger.INTENDED, Trigger.ACCEPTED, Trigger.COMPLETED, Trigger.STORED],
+    State.IN_DOUBT: [Trigger.INTENDED, Trigger.IN_DOUBT],
+    State.REJECTED: [Trigger.INTENDED, Trigger.REJECTED],
+    State.FAILED: [Trigger.INTENDED, Trigger.ACCEPTED, Trigger.FAILED],
+    State.EXPIRED: [Trigger.INTENDED, Trigger.ACCEPTED, Trigger.EXPIRED],
+    State.ABANDONED: [Trigger.INTENDED, Trigger.IN_DOUBT, Trigger.RESOLVED_ABANDONED],
+}
+
+
+def entry_in(state: State) -> Entry:
+    entry: Entry | None = None
+    for trigger in _WAYS[state]:
+        entry = evolve(entry, event_for(trigger, entry))
+    assert entry is not None
+    return entry
+
+
+_PAIRS = [
+    (state, trigger)
+    for state in (None, *State)
+    for trigger in Trigger
+    if state is State.IN_DOUBT or trigger is not Trigger.REPLAY  # elsewhere that is a plain intent
+]
+
+
+@pytest.mark.parametrize(("state", "trigger"), _PAIRS)
+def test_an_event_is_legal_exactly_where_the_table_has_an_arrow(state: State | None, trigger: Trigger) -> None:
+    entry = None if state is None else entry_in(state)
+    before = replace(entry) if entry is not None else None
+    event = event_for(trigger, entry)
+    if state is State.IN_DOUBT and trigger is Trigger.INTENDED:
+        event = intended(1, idempotency_key="another")  # with the same one it is a replay
+    target = TRANSITIONS[state].get(trigger)
+    if state is None and trigger is Trigger.AGAIN:
+        target = State.INTENT  # a later generation on an empty ledger: there is nothing to keep
+    if target is None:
+        with pytest.raises(IllegalEvent):
+            evolve(entry, event)
+        assert entry == before
+    else:
+        assert evolve(entry, event).state is target
+
+
+def test_every_state_can_be_reached_and_has_a_row() -> None:
+    reached = {target for arrows in TRANSITIONS.values() for target in arrows.values()}
+    assert reached == set(State)
+    assert set(TRANSITIONS) == {None, *State}
+    assert set(HEAD) == set(State)
+
+
+def test_no_arrow_leads_from_in_doubt_to_a_submission() -> None:
+    assert State.INTENT not in TRANSITIONS[State.IN_DOUBT].values()
+    assert not any(
+        isinstance(next_step(entry_in(State.IN_DOUBT), 0, policy), Submit)
+        for policy in (Policy(), Policy(retry_failed=True), Policy(again=frozenset({KEY})))
+    )
+
+
+def test_another_generation_keeps_the_one_before() -> None:
+    failed = entry_in(State.FAILED)
+    again = evolve(failed, intended(2, at=9))
+    assert (again.state, again.generation, again.submitted_at, again.error) == (State.INTENT, 2, 9, None)
+    assert [(one.generation, one.state, one.task_id) for one in again.earlier] == [(1, State.FAILED, "task_1")]
+
+
+def test_a_second_task_for_one_submission_is_kept_and_flagged() -> None:
+    twice = evolve(entry_in(State.ACCEPTED), Accepted(key=KEY, at=3, task_id="task_2"))
+    assert (twice.task_id, twice.other_task_ids) == ("task_1", ("task_2",))
+    assert paid_twice(twice)
+    assert spent_usd(twice) == Decimal("0.04")
+    assert evolve(twice, Accepted(key=KEY, at=3, task_id="task_2")) == twice
+
+
+def test_a_replay_stays_in_doubt_until_it_is_answered() -> None:
+    replayed = evolve(entry_in(State.IN_DOUBT), intended(1))
+    assert (replayed.state, replayed.replays) == (State.IN_DOUBT, 1)
+    assert evolve(replayed, NotSent(key=KEY, at=3, reason="dns")).state is State.IN_DOUBT
+
+
+@pytest.mark.parametrize("task_id", ["", "a b", "../x", "x" * 129, "ü", "a\n"])
+def test_a_task_id_that_is_no_id_is_refused(task_id: str) -> None:
+    with pytest.raises(IllegalEvent, match="task id"):
+        evolve(entry_in(State.INTENT), Accepted(key=KEY, at=2, task_id=task_id))
+
+
+def test_open_intents_are_settled_and_others_left() -> None:
+    entries = {"a": entry_in(State.INTENT), "b": entry_in(State.ACCEPTED)}
+    settled = settle_open_intents(entries, "crash")
+    assert list(settled) == ["a"]
+    assert (settled["a"].state, settled["a"].doubt, settled["a"].since) == (State.IN_DOUBT, "crash", 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "step"),
+    [
+        (State.NEW, Policy(), Submit(generation=1)),
+        (State.INTENT, Policy(), Wait()),
+        (State.ACCEPTED, Policy(retry_failed=True), Poll(task_id="task_1")),
+        (State.COMPLETED, Policy(), Fetch(task_id="task_1", expires_at=100)),
+        (State.STORED, Policy(retry_failed=True), Stop(why=State.STORED)),
+        (State.STORED, Policy(again=frozenset({KEY})), Submit(generation=2)),
+        (State.REJECTED, Policy(), Stop(why=State.REJECTED)),
+        (State.REJECTED, Policy(retry_failed=True), Submit(generation=2)),
+        (State.FAILED, Policy(again=frozenset({KEY})), Submit(generation=2)),
+        (State.EXPIRED, Policy(retry_failed=True), Submit(generation=2)),
+        (State.ABANDONED, Policy(retry_failed=True), Stop(why=State.ABANDONED)),
+        (State.ABANDONED, Policy(again=frozenset({KEY})), Submit(generation=2)),
+    ],
+)
+def test_what_comes_next(state: State, policy: Policy, step: object) -> None:
+    assert next_step(entry_in(state), 50, policy) == step
+
+
+def test_an_unknown_request_is_submitted_and_dead_links_are_asked_for_again() -> None:
+    assert next_step(None, 0, Policy()) == Submit(generation=1)
+    assert next_step(entry_in(State.COMPLETED), 100, Policy()) == Poll(task_id="task_1")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Trigger)), st.sampled_from(["task_1", "task_2", "task_3"])), max_size=25)
+)
+@settings(max_examples=400, deadline=None)
+def test_any_sequence_of_events_ends_in_a_named_state_and_loses_no_task(steps: list[tuple[Trigger, str]]) -> None:
+    entry: Entry | None = None
+    announced: set[str] = set()
+    for trigger, task_id in steps:
+        event = event_for(trigger, entry)
+        if isinstance(event, Accepted) or (isinstance(event, Resolved) and event.resolution == "accepted"):
+            event = replace(event, task_id=task_id)
+        before = entry
+        try:
+            entry = evolve(entry, event)
+        except IllegalEvent:
+            assert entry is before
+            continue
+        if isinstance(event, Accepted | Resolved) and event.task_id is not None:
+            announced.add(event.task_id)
+        assert entry.state in State
+        if before is not None:
+            assert entry.generation >= before.generation
+            if before.state is State.IN_DOUBT:
+                assert entry.state is not State.INTENT
+        known = {one.task_id for one in (entry, *entry.earlier)}
+        assert announced <= known
+        assert isinstance(next_step(entry, 0, Policy()), Submit | Poll | Fetch | Wait | Stop)
+
+
+def test_the_diagram_in_the_docs_is_drawn_from_the_table(request: pytest.FixtureRequest) -> None:
+    page = (Path(request.config.rootpath) / "docs" / "ledger.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{state_diagram()}```" in page
+
+
+def test_the_head_in_the_docs_is_the_table(request: pytest.FixtureRequest) -> None:
+    page = (Path(request.config.rootpath) / "docs" / "ledger.md").read_text(encoding="utf-8")
+    say: dict[str, Callable[[Any], str]] = {"spent": lambda standing: "yes" if standing.spent else "no"}
+    for state, standing in HEAD.items():
+        assert f"| `{state.value}` | `{standing.mark}` | {standing.submits} | {say['spent'](standing)} |" in page

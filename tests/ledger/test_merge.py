@@ -1,0 +1,260 @@
+"""Manifests that git merged: the join's laws, and what is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seedream_jobs.errors import FindingsError
+from seedream_jobs.ledger.codec import canonical, encode_entry
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.machine import evolve, settle_open_intent
+from seedream_jobs.ledger.manifest import Manifest, read_manifest
+from seedream_jobs.ledger.merge import in_order, join
+from seedream_jobs.ledger.paths import LedgerPaths
+from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.state import (
+    Accepted,
+    Completed,
+    Earlier,
+    Entry,
+    Failed,
+    Image,
+    Intended,
+    NotSent,
+    Problem,
+    Resolved,
+    State,
+    Stored,
+)
+from seedream_jobs.ledger.steps import paid_twice, spent_usd
+
+KEY = "v1:ab"
+TASKS = st.sampled_from([None, "task_1", "task_2"])
+TIMES = st.sampled_from([None, 1, 2])
+AMOUNTS = st.sampled_from([None, Decimal("0.02"), Decimal("0.020"), Decimal("0.03")])
+IMAGES = st.sampled_from(
+    [
+        (),
+        (Image(url="https://a", expires_at=5),),
+        (Image(file="out/a.jpeg", sha256="1" * 64), Image(url="https://b")),
+        (Image(file="out/b.jpeg", sha256="2" * 64),),
+    ]
+)
+ATTEMPTS = st.builds(
+    Earlier,
+    generation=st.integers(1, 3),
+    state=st.sampled_from(State),
+    task_id=TASKS,
+    cost_usd=AMOUNTS,
+    images=IMAGES,
+    error=st.sampled_from(
+        [None, Problem(status=400, code="a", message="b"), Problem(status=None, code="a", message="c")]
+    ),
+    idempotency_key=st.sampled_from([None, "k1", "k2"]),
+    request_id=st.sampled_from([None, "r1", "r2"]),
+    doubt=st.sampled_from([None, "crash", "no response"]),
+    max_cost_usd=AMOUNTS,
+    submitted_at=TIMES,
+    since=TIMES,
+)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    """Any entry a manifest may hold, in the order in which a ledger keeps it."""
+    current = draw(ATTEMPTS)
+    earlier = draw(st.lists(ATTEMPTS, max_size=3))
+    fields = {name: getattr(current, name) for name in Earlier.__slots__}
+    entry = Entry(
+        key=KEY,
+        address=draw(st.sampled_from(["a#1", "b#1"])),
+        cell={},
+        request={"prompt": "p"},
+        repeat=1,
+        output=draw(st.sampled_from(["out/a", "out/b"])),
+        max_images=1,
+        replays=draw(st.integers(0, 2)),
+        earlier=tuple(earlier),
+        **fields,
+    )
+    return in_order(entry)
+
+
+@given(entries(), entries(), entries())
+@settings(max_examples=300, deadline=None)
+def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entry, three: Entry) -> None:
+    assert canonical(encode_entry(join(one, two))) == canonical(encode_entry(join(two, one)))
+    assert canonical(encode_entry(join(join(one, two), three))) == canonical(encode_entry(join(one, join(two, three))))
+    assert canonical(encode_entry(join(one, one))) == canonical(encode_entry(one))
+
+
+@given(entries(), entries())
+@settings(max_examples=200, deadline=None)
+def test_joining_loses_no_task_no_file_and_no_money(one: Entry, two: Entry) -> None:
+    both = join(one, two)
+    attempts = [both, *both.earlier]
+    sides = [attempt for entry in (one, two) for attempt in (entry, *entry.earlier)]
+    sent = [attempt for attempt in sides if attempt.state is not State.NEW]
+    assert {attempt.task_id for attempt in sent} - {None} <= {attempt.task_id for attempt in attempts}
+    total = spent_usd(both)
+    for side in (one, two):
+        spent = spent_usd(side)
+        # a submission that one side counts may have been refused or refunded on the other: only then it shrinks
+        if (
+            total is not None
+            and spent is not None
+            and not any(attempt.state in (State.FAILED, State.REJECTED) for attempt in attempts)
+        ):
+            assert total >= spent
+
+
+def branch(*more: Any, at: int = 10, base: Entry | None = None) -> Entry:
+    """An entry that a branch submitted at ``at`` and took further."""
+    entry = base
+    if entry is None:
+        start = Intended(
+            key=KEY,
+            at=at,
+            generation=1,
+            address="a#1",
+            cell={},
+            request={},
+            repeat=1,
+            output="out/a",
+            max_images=1,
+            max_cost_usd=Decimal("0.02"),
+            idempotency_key="k",
+        )
+        entry = evolve(None, start)
+    for event in more:
+        entry = evolve(entry, event)
+    return settle_open_intent(entry, "crash")
+
+
+def accepted(task_id: str) -> Accepted:
+    return Accepted(key=KEY, at=11, task_id=task_id)
+
+
+def test_two_branches_that_both_paid_are_both_kept_and_the_one_with_work_left_is_in_front() -> None:
+    done = Completed(key=KEY, at=12, images=(Image(url="u"),), cost_usd=Decimal("0.01"))
+    stored = branch(accepted("task_A"), done, Stored(key=KEY, at=13, images=(Image(file="out/a.jpeg"),)))
+    running = branch(accepted("task_B"), at=20)
+    both = join(stored, running)
+    assert (both.state, both.task_id, both.other_task_ids) == (State.ACCEPTED, "task_B", ("task_A",))
+    assert both.earlier[0].images == stored.images
+    assert paid_twice(both)
+    assert spent_usd(both) == Decimal("0.03")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "state"),
+    [
+        ((), (accepted("task_A"),), State.ACCEPTED),
+        ((accepted("task_A"),), (accepted("task_A"), Completed(key=KEY, at=12, images=())), State.COMPLETED),
+        (
+            (accepted("task_A"),),
+            (accepted("task_A"), Failed(key=KEY, at=1, error=Problem(status=None, code="", message=""))),
+            State.FAILED,
+        ),
+    ],
+)
+def test_one_submission_known_to_different_ends_is_one(mine: Any, theirs: Any, state: State) -> None:
+    both = join(branch(*mine), branch(*theirs))
+    assert (both.state, both.earlier, paid_twice(both)) == (state, (), False)
+
+
+def test_doubt_outlasts_another_branchs_word_that_nothing_was_charged() -> None:
+    settled = branch(Resolved(key=KEY, at=9, resolution="not_charged", reason="seen"), base=branch())
+    assert settled.state is State.NEW
+    assert join(branch(), settled).state is State.IN_DOUBT
+
+
+def test_nothing_sent_says_nothing_beside_something_sent() -> None:
+    unsent = branch(NotSent(key=KEY, at=10, reason="dns"), at=10, base=evolve(None, _intent(10)))
+    assert join(unsent, branch(accepted("task_A"), at=20)) == branch(accepted("task_A"), at=20)
+
+
+def _intent(at: int) -> Intended:
+    return Intended(
+        key=KEY,
+        at=at,
+        generation=1,
+        address="a#1",
+        cell={},
+        request={},
+        repeat=1,
+        output="out/a",
+        max_images=1,
+        max_cost_usd=Decimal("0.02"),
+        idempotency_key="k",
+    )
+
+
+def manifest_of(*entries: Entry, header: Header | None = None, plans: Any = (), resolutions: Any = ()) -> bytes:
+    manifest = Manifest(header=header or Header(id="m-1", job="garden.yaml", origin="https://api"))
+    for entry in entries:
+        manifest.entries.put(entry)
+    manifest.plans.update({plan.plan: plan for plan in plans})
+    manifest.resolutions.update(resolutions)
+    return b"".join(manifest.chunks())
+
+
+def test_the_order_of_lines_does_not_matter() -> None:
+    one = manifest_of(
+        branch(accepted("task_A")),
+        replace(branch(accepted("task_C")), key="v1:cd"),
+        plans=[PlanRecord(plan="p-1", digest="d", used_at=5)],
+        resolutions=[ResolutionRecord(key=KEY, resolution="abandoned", reason="r", at=3)],
+    )
+    other = manifest_of(
+        branch(accepted("task_B"), at=20),
+        header=Header(id="m-0", job="garden.yaml", origin="https://api"),
+        plans=[PlanRecord(plan="p-1", digest="d", used_at=7, finished=True)],
+    )
+    lines = (one + other).splitlines(keepends=True)
+    seen = set()
+    for seed in range(20):
+        random.Random(seed).shuffle(lines)
+        manifest = read_manifest(b"".join(lines), "garden.manifest.jsonl")
+        assert manifest.merged
+        assert [note.code for note in manifest.notes] == ["manifest-paid-twice"]
+        seen.add(b"".join(manifest.chunks()))
+    (canon,) = seen
+    again = read_manifest(canon, "garden.manifest.jsonl")
+    assert not again.merged
+    assert again.header == Header(id="m-0", job="garden.yaml", origin="https://api", other_ids=("m-1",))
+    assert again.plans == {"p-1": PlanRecord(plan="p-1", digest="d", used_at=5, finished=True)}
+    assert b"".join(again.chunks()) == canon
+
+
+def test_equal_lines_collapse() -> None:
+    data = manifest_of(branch(accepted("task_A")))
+    manifest = read_manifest(data + data, "m")
+    assert not manifest.merged
+    assert b"".join(manifest.chunks()) == data
+
+
+def test_origins_do_not_merge() -> None:
+    other = Header(id="m-2", job="garden.yaml", origin="http://127.0.0.1:1")
+    with pytest.raises(FindingsError) as caught:
+        read_manifest(manifest_of() + manifest_of(header=other), "m")
+    assert caught.value.diagnostics[0].code == "manifest-origin"
+
+
+def test_a_merged_manifest_is_written_in_order_by_the_next_writer(
+    paths: LedgerPaths, open_ledger: Callable[..., Ledger]
+) -> None:
+    header = Header(id="m-1", job="garden.yaml", origin="https://api.example")
+    mine, theirs = manifest_of(branch(accepted("task_A")), header=header), manifest_of(branch(accepted("task_B")))
+    paths.manifest.write_bytes(mine + theirs.split(b"\n", 1)[1])
+    with open_ledger() as ledger:
+        assert ledger.entries[KEY].other_task_ids == ("task_B",)
+    assert len(paths.manifest.read_bytes().splitlines()) == 2
