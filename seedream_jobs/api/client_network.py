@@ -16,6 +16,7 @@ import httpcore
 
 from seedream_jobs.api.addresses import why_refused
 
+_NEXT_ADDRESS = 3.0  # seconds for an address that is not the last one, such as IPv6 where it leads nowhere
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -80,8 +81,10 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         except OSError as error:
             raise httpcore.ConnectError(f"{host} cannot be looked up: {error.strerror or error}") from error
         for address in addresses:
+            last = address == addresses[-1]
+            limit = timeout if last or timeout is None else min(timeout, _NEXT_ADDRESS)
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._inner.connect_tcp(address, port, limit, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure

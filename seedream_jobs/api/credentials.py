@@ -175,10 +175,14 @@ def proxy_for(where: Endpoint, environment: Mapping[str, str]) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    if urlsplit(proxy).scheme not in ("http", "https"):
-        raise UsageError(
-            f"a proxy of kind {urlsplit(proxy).scheme} is not supported", hint="set HTTPS_PROXY to an http:// proxy"
-        )
+    try:
+        kind, named = urlsplit(proxy).scheme, bool(urlsplit(proxy).hostname)
+        named = named and urlsplit(proxy).port != 0
+    except ValueError:
+        kind, named = "http", False
+    if kind not in ("http", "https") or not named:  # its text is not shown: a password may stand in it
+        reason = "has no readable address" if kind in ("http", "https") else f"of kind {kind} is not supported"
+        raise UsageError(f"the proxy in the environment {reason}", hint="set HTTPS_PROXY to an http:// proxy")
     return proxy
 
 

@@ -171,6 +171,14 @@ def test_the_proxy_is_the_environments(environment: dict[str, str], proxy: str |
     assert proxy_for(endpoint("http://127.0.0.1:1"), environment) is None
 
 
+@pytest.mark.parametrize("proxy", ["http://", "http://u:secret@p:port", "http://[::1", "http://p:0"])
+def test_a_proxy_that_cannot_be_is_one_line(proxy: str) -> None:
+    """And its password is not shown."""
+    with pytest.raises(UsageError, match="no readable address") as caught:
+        proxy_for(endpoint("https://api.apimart.ai"), {"HTTPS_PROXY": proxy})
+    assert "secret" not in str(caught.value)
+
+
 def test_a_socks_proxy_is_named_not_ignored() -> None:
     """Going straight past a proxy somebody set would be worse than stopping."""
     with pytest.raises(UsageError, match="socks5"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.api.addresses import why_refused
@@ -263,6 +263,14 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
     assert "certificate" in str(download.problem).lower()
 
 
+async def test_the_next_address_is_tried(wire_server: Callable[..., Any]) -> None:
+    """A host with two addresses, the first of which does not answer."""
+    server = wire_server(serving())
+    resolve = to("127.0.0.9", "127.0.0.1")
+    download, body = await get(f"http://127.0.0.1:{server.port}", f"http://localhost:{server.port}/a", resolve=resolve)
+    assert (download.problem, body) == (None, PNG)
+
+
 async def test_behind_a_proxy_the_proxy_connects_but_names_are_still_checked(wire_server: Callable[..., Any]) -> None:
     """A name only the proxy knows goes there; one that leads inside does not."""
     server = wire_server(lambda wire: (wire.read_head(), wire.send(b"HTTP/1.1 403 No\r\n\r\n"), wire.fin()))
@@ -302,6 +310,7 @@ async def test_bad_data_links_are_refused(url: str) -> None:
     assert got == b""
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_only_global_addresses_are_ever_dialled(address: Any) -> None:
     """Law, against the standard library's own register."""

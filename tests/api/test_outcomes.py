@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.api.outcome_table import TABLE, as_markdown
@@ -232,6 +232,7 @@ observations = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(observations)
 def test_judge_is_total_and_never_frees_what_was_sent_without_the_services_word(seen: Observation) -> None:
     """Law: no exception; a failure frees only with evidence; accepted means an id of the pattern."""

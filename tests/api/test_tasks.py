@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
@@ -174,6 +174,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.integers(200, 599), st.binary(max_size=20) | values.map(lambda value: json.dumps(value).encode()))
 def test_parsing_is_total(status: int, body: bytes) -> None:
     """Law: whatever comes, there is a report, and a refusal has an exit code."""

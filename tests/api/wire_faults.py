@@ -272,6 +272,7 @@ for _name, _part in {
     "bad-http-version": b"HTTP/9.9 200 OK\r\n\r\n" + JSON,
     "no-http-at-all": JSON,
     "binary-garbage": bytes(range(256)) * 8,
+    "http-2-frames": b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64" * 3,
     "status-of-two-digits": b"HTTP/1.1 20 OK\r\n\r\n",
     "header-without-colon": b"HTTP/1.1 200 OK\r\nContent-Length\r\n\r\n" + JSON,
     "header-with-nul": b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 88\r\n\r\n" + JSON,
