@@ -26,7 +26,9 @@ async def test_a_dead_link_is_asked_for_anew_once(run, host, entry, picture, rep
     refresh, asked = sequence(fresh)
     await run([entry(*old, max_images=2)], refresh=refresh)
     assert len(asked) == 1
-    assert [image.expires_at for image in record.events[0].images] == [NOW + 9000] * 2
+    (event,) = record.events
+    assert isinstance(event, Stored)
+    assert [image.expires_at for image in event.images] == [NOW + 9000] * 2
 
 
 async def test_fresh_links_are_on_record_while_their_images_are_not(run, host, entry, reply, record, sequence):
