@@ -2,8 +2,8 @@
 
 Table 1 (docs/outcomes.md) says what each outcome leads to; ``sending`` holds the order in which one POST happens. It
 stops taking work at the first halt: a signal, a breaker, a budget, the ledger. POSTs under way then come to their own
-end; after a signal or a failure of ours they have a grace, then they are given up and are in doubt, unless their
-flight shows that nothing had left.
+end; after a signal or a failing ledger they have a grace, then they are given up and are in doubt, unless their flight
+shows that nothing had left.
 """
 
 from __future__ import annotations

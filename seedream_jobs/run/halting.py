@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.errors import ExitCode, LedgerError, SeedreamError, gravest
 from seedream_jobs.run.breakers import Halt
 from seedream_jobs.run.signals import DRAIN_SECONDS, Stopper
 
@@ -48,8 +48,8 @@ class Idle:
 class Halting:
     """Whether, why and how fast one run of submitting stops.
 
-    A halt by a breaker or a budget lets POSTs under way come to their own end. A signal, a ledger that fails and a bug
-    give them a grace, in seconds; a second signal none.
+    A breaker, a budget, a refusal or a bug lets POSTs under way come to their own end (the client has its timeouts):
+    they are paid for. A signal and a ledger that fails give them a grace, in seconds; a second signal none.
     """
 
     def __init__(self, stopper: Stopper) -> None:
@@ -92,7 +92,8 @@ class Halting:
         else:
             self.crash = self.crash or error
             self.stop(Halt(stop=ExitCode.BUG, reason=repr(error)))
-        self._urgent.set()
+        if isinstance(error, LedgerError):
+            self._urgent.set()
 
     @contextmanager
     def post(self, worker: int) -> Iterator[None]:

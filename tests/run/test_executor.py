@@ -236,6 +236,19 @@ def test_a_refusal_of_the_run_stops_submitting(
     assert ledger.states() == {after: 1}
 
 
+def test_posts_under_way_come_to_their_own_end_after_a_refusal(play: Callable[..., Finished]) -> None:
+    """They are paid for; a 401 to one of them is no reason to give the others up."""
+
+    def script(number: int) -> Observation:
+        service.latency = 0.1 if number == 3 else 50.0
+        return error(401) if number == 3 else ok(number)
+
+    service, ledger = Service(script), Ledger()
+    finished = play(service, ledger, requests=20, concurrency=4)
+    assert (finished.accepted, finished.not_sent, finished.stop) == (3, 1, ExitCode.CREDENTIALS)
+    assert len(service.posts) == 4
+
+
 def test_ten_equal_refusals_stop_and_all_of_their_kind_are_new_again(play: Callable[..., Finished]) -> None:
     """Row 12: it was the run that was refused; what is in flight then comes back alike and is new too."""
     service, ledger = Service(lambda number: error(400)), Ledger()
@@ -346,7 +359,7 @@ def test_an_interruption_drains_for_its_grace_and_a_second_one_ends_it(
 def test_a_bug_is_raised_as_it_is_once_the_others_are_recorded(virtual: Any, make_submission: Any) -> None:
     """No exception group, no POST without a recorded outcome."""
     ledger = Ledger()
-    service = Service(lambda number: ZeroDivisionError("a bug") if number == 3 else ok(number), latency=1.0)
+    service = Service(lambda number: ZeroDivisionError("a bug") if number == 3 else ok(number), latency=30.0)
     work = [make_submission(number) for number in range(9)]
     with pytest.raises(ZeroDivisionError):
         virtual(lambda: executor(service, ledger, concurrency=3).run(iter(work)))
