@@ -256,3 +256,8 @@ def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishin
 async def execute(session: Session, work: list[Duty]) -> list[Done]:
     """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
     return await session.carry_out(work)
+
+
+def gallery_folder(job: Job) -> Path:
+    """Where the page of a job lies: beside its images."""
+    return job.paths.manifest.parent / job.expansion.spec.output_dir / "gallery"

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.request import Reference
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
@@ -170,17 +171,26 @@ def _inline(uri: str) -> bytes:
         raise ReferenceProblem("the data URI is no valid base64") from None
 
 
-def data_uri(reference: Reference, files: Files) -> str:
-    """The reference as the service takes it.
+def read_reference(reference: Reference, files: Files) -> bytes:
+    """The bytes of a reference that was planned.
 
-    :raises ReferenceProblem: if the file is no longer the one that was planned
+    :raises UsageError: if the file is gone, or no longer the one that was planned
     """
     if reference.path.startswith("data:"):
-        return reference.path
+        return _inline(reference.path)
     try:
         data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
     except (OSError, OutsideRoot) as error:
-        raise ReferenceProblem(f"the reference {reference.path!r} can't be read: {error}") from None
+        raise UsageError(f"the reference {reference.path!r} can't be read: {error}") from None
     if hashlib.sha256(data).hexdigest() != reference.sha256:
-        raise ReferenceProblem(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
-    return f"data:image/{reference.format};base64,{base64.b64encode(data).decode('ascii')}"
+        raise UsageError(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
+    return data
+
+
+def data_uri(reference: Reference, files: Files) -> str:
+    """The reference as the service takes it inline.
+
+    :raises UsageError: as ``read_reference``
+    """
+    data = base64.b64encode(read_reference(reference, files)).decode("ascii")
+    return f"data:image/{reference.format};base64,{data}"

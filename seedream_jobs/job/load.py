@@ -93,7 +93,7 @@ class _Loader:
             root=self.root,
             folder=self.folder,
             files=self.files,
-            name=data.get("name") or PurePosixPath(self.document.path).name.split(".")[0],
+            name=name_of(data, self.document.path),
             profile=profiles()[request.get("model", DEFAULT_MODEL)],
             vars=self.vars,
             sets=dict(self.sets),
@@ -109,7 +109,7 @@ class _Loader:
             repeat=data.get("repeat", 1),
             max_requests=limits.get("max_requests", DEFAULT_MAX_REQUESTS),
             budget_usd=None if budget is None else Decimal(str(budget)),
-            output_dir=data.get("output", {}).get("dir", "out"),
+            output_dir=data.get("output", {}).get("dir", f"out/{name_of(data, self.document.path)}"),
             output_name=name,
             warnings=in_order(finding for finding in self.found if finding.severity == "warning"),
         )
@@ -349,6 +349,11 @@ class _Loader:
 
     def problem(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
         self.found.append(template_finding(self.document, code, problem, source, path))
+
+
+def name_of(data: Mapping[str, Any], path: str) -> str:
+    """The job's name: what the file says, else the file's stem."""
+    return str(data.get("name") or PurePosixPath(path).name.split(".")[0])
 
 
 def template_finding(

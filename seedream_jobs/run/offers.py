@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 
-from seedream_jobs.errors import UsageError
-from seedream_jobs.expand.references import ReferenceProblem, data_uri
+from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request import Request, canonical_json, wire_body
 from seedream_jobs.job.files import Files
 from seedream_jobs.run.submission import Submission
@@ -29,12 +28,7 @@ def offer(
     """
 
     def body() -> bytes:
-        try:
-            sent = {
-                name: urls.get(name) or data_uri(reference, files) for name, reference in request.references.items()
-            }
-        except ReferenceProblem as problem:
-            raise UsageError(f"{request.address}: {problem.message}", hint=problem.hint) from None
+        sent = {name: urls.get(name) or data_uri(reference, files) for name, reference in request.references.items()}
         return wire_body(request.payload, sent)
 
     return Submission(

@@ -1,0 +1,44 @@
+"""``seedream-jobs demo``: the packaged quickstart, run twice on the emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", default="seedream-demo", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.pass_context
+def demo(ctx: click.Context, folder: Path) -> int:
+    """Run the packaged quickstart on the emulator: no key, no network, nothing is paid.
+
+    Copies a job file to DIR (default seedream-demo), submits it, fetches the images, builds the gallery; then runs it
+    again to show that nothing is left to submit.
+    """
+    import shutil
+
+    from seedream_jobs.cli.run import run
+    from seedream_jobs.errors import UsageError
+    from seedream_jobs.resources import resource
+
+    job = folder / "quickstart.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not job.exists():
+            shutil.copyfile(resource("examples", "quickstart.yaml"), job)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be used: {error.strerror}", hint="name another folder") from None
+    shown = job if job.is_absolute() else Path(job)
+    _step(f"seedream-jobs run {shown} --emulator")
+    first = ctx.invoke(run, jobs=(shown,), emulator=True)
+    _step(f"seedream-jobs run {shown} --emulator   (again: what was submitted is not submitted twice)")
+    second = ctx.invoke(run, jobs=(shown,), emulator=True)
+    click.echo()
+    click.echo(f"Change {shown} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")
+    return max(int(first or 0), int(second or 0))
+
+
+def _step(command: str) -> None:
+    click.echo()
+    click.echo(f"$ {command}")

@@ -1,0 +1,163 @@
+"""How a command that did something ends: what became of it, where things are, the next step, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedream_jobs.errors import ExitCode, gravest
+
+if TYPE_CHECKING:
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.ledger.paths import LedgerPaths
+    from seedream_jobs.ledger.state import Entry
+    from seedream_jobs.plan.jobs import Job
+    from seedream_jobs.run.session import Done
+
+MAX_NAMED = 5
+"""How many addresses of one kind are named before the rest is counted."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ending:
+    """What is told at the end. ``parts`` is (job as named, ledger, its files, what was done) for each job."""
+
+    parts: list[tuple[str, Ledger, LedgerPaths, Done]]
+    emulator: bool
+    pages: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, jobs: Sequence[tuple[str, Ledger, LedgerPaths]], done: Sequence[Done], emulator: bool) -> Ending:
+        """The ending of several jobs, in one order."""
+        return cls(parts=[(*job, what) for job, what in zip(jobs, done, strict=True)], emulator=emulator)
+
+    def tell(self) -> ExitCode:
+        """Print it; the exit code of the process."""
+        for name, ledger, paths, done in self.parts:
+            self._job(name, ledger, paths, done)
+        for page in self.pages:
+            click.echo(f"  gallery   {_near(page)}")
+        return gravest(code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger)))
+
+    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: Done) -> None:
+        click.echo(f"{name}: {_sentence(ledger, done)}")
+        if ledger.header is not None:
+            click.echo(f"  manifest  {_near(paths.manifest)}")
+        option = " --emulator" if self.emulator else ""
+        submitted = done.submitted
+        for event in submitted.lost:
+            click.echo(f"error: this could not be recorded, write it down: {event}", err=True)
+        for reason, hint in _reasons(done):
+            click.echo(f"error: {reason}", err=True)
+            if hint:
+                click.echo(f"  {hint}", err=True)
+        by_state = _by_state(ledger)
+        _named(by_state.get("in_doubt", []), "in doubt", f"seedream-jobs resolve {name}{option}")
+        _named(by_state.get("rejected", []) + by_state.get("failed", []), "failed", "--retry-failed submits them again")
+        _named(by_state.get("expired", []), "expired", "--retry-failed submits them again, and pays again")
+        open_tasks = len(by_state.get("accepted", [])) + len(by_state.get("completed", []))
+        if open_tasks:
+            click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
+
+
+def _doubts(ledger: Ledger) -> ExitCode:
+    """In-doubt submissions are a person's business until they are settled, whichever run left them."""
+    from seedream_jobs.ledger.state import State
+
+    doubtful = any((brief := ledger.brief(key)) and brief[0] is State.IN_DOUBT for key in ledger.entries)
+    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
+
+
+def _sentence(ledger: Ledger, done: Done) -> str:
+    from seedream_jobs.report.text import plural
+
+    parts: list[str] = []
+    submitted = done.submitted
+    if submitted.accepted or submitted.rejected or submitted.in_doubt:
+        parts.append(f"{submitted.accepted} submitted")
+    if submitted.rejected:
+        parts.append(f"{submitted.rejected} rejected")
+    if submitted.not_sent:
+        parts.append(f"{submitted.not_sent} not sent")
+    if done.polled is not None and done.polled.failed:
+        parts.append(f"{done.polled.failed} failed")
+    if done.fetched is not None:
+        parts.append(f"{plural(done.fetched.images, 'image')} fetched")
+    cost = sum((entry.cost_usd or Decimal(0) for entry in _entries(ledger)), Decimal(0))
+    if cost:
+        parts.append(f"{cost:.4f} USD charged so far")
+    return ", ".join(parts) or "nothing to do"
+
+
+def _entries(ledger: Ledger) -> list[Entry]:
+    return [ledger.entries[key] for key in ledger.entries]
+
+
+def _by_state(ledger: Ledger) -> dict[str, list[str]]:
+    """Addresses by state, of those that want a word."""
+    from seedream_jobs.ledger.state import State
+
+    wanted = (State.IN_DOUBT, State.REJECTED, State.FAILED, State.EXPIRED, State.ACCEPTED, State.COMPLETED)
+    found: dict[str, list[str]] = {}
+    for key in ledger.entries:
+        brief = ledger.brief(key)
+        if brief is not None and brief[0] in wanted:
+            entry = ledger.entries[key]
+            why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
+            found.setdefault(str(brief[0]), []).append(f"{entry.address}  {why}".rstrip())
+    return found
+
+
+def _named(addresses: list[str], word: str, hint: str) -> None:
+    if not addresses:
+        return
+    click.echo(f"  {len(addresses)} {word}: {hint}", err=True)
+    for address in addresses[:MAX_NAMED]:
+        click.echo(f"    {''.join(c if c.isprintable() else ' ' for c in address)}", err=True)
+    if len(addresses) > MAX_NAMED:
+        click.echo(f"    and {len(addresses) - MAX_NAMED} more", err=True)
+
+
+def _reasons(done: Done) -> list[tuple[str, str | None]]:
+    found: list[tuple[str, str | None]] = []
+    for part in (done.submitted, done.polled):
+        if part is not None and part.reason:
+            found.append((part.reason, part.hint))
+    if done.refusal is not None:
+        found.append((done.refusal.message, done.refusal.hint))
+    if done.fetched is not None:
+        for trouble in (*done.fetched.lost, *done.fetched.unfinished)[:MAX_NAMED]:
+            found.append((f"{trouble.address}: {trouble.problem}", None))
+    return found
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def refresh_gallery(job: Job, ledger: Ledger) -> Path:
+    """Write the page of a job as it stands; its ``index.html``."""
+    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.pipeline import gallery_folder
+    from seedream_jobs.results.collect import collect
+    from seedream_jobs.results.gallery import write_gallery
+
+    page = gallery_folder(job)
+    run = collect(
+        ledger,
+        expansion=job.expansion,
+        name=job.expansion.spec.name,
+        page=page,
+        folder=job.paths.manifest.parent,
+        cache=job.expansion.spec.root / STATE_FOLDER / "thumbnails",
+    )
+    return write_gallery(page, [run])

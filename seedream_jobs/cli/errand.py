@@ -1,0 +1,185 @@
+"""What ``run``, ``status`` and ``fetch`` share: a session over held ledgers, with signals, progress and pace."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.plan.jobs import Job
+    from seedream_jobs.report.progress import Mode, Progress
+    from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.connection import Access, Connection
+    from seedream_jobs.run.finishing import Finishing
+    from seedream_jobs.run.session import Done, Duty
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """``--concurrency``, ``--rate`` and ``--deadline`` as given."""
+
+    concurrency: int
+    rate: str | None
+    deadline: float
+
+
+def pace_options(function: F) -> F:
+    """How fast, and how long."""
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
+        click.option(
+            "--deadline", type=Duration(), default=1800.0, metavar="TIME", help="Ask for tasks so long.  [default: 30m]"
+        ),
+        click.option("--rate", metavar="N/UNIT", help="At most so many POSTs, such as 60/m.  [default: no limit]"),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 256),
+            default=8,
+            metavar="N",
+            help="POSTs, and downloads, at once.  [default: 8]",
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``90s``, ``30m``, ``6h`` or ``2d``; a plain number is seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower()
+        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+        number = text[:-1] if unit else text
+        if not number.replace(".", "", 1).isdecimal():
+            self.fail(f"{value!r} is no time, such as 90s, 30m or 6h", param, ctx)
+        return float(number) * (unit or 1)
+
+
+def progress_mode(as_json: bool) -> Mode:
+    """A live line for a person at a terminal, JSON Lines on demand, else a line now and then."""
+    if as_json:
+        return "json"
+    return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+
+
+def go(
+    duties: Callable[[Connection], Any],
+    *,
+    access: Access,
+    pacing: Pacing,
+    progress: Progress,
+    budgets: tuple[tuple[str, Decimal], ...] = (),
+    rehearsal: bool,
+    retry_server_errors: bool = False,
+) -> list[Done]:
+    """Open the connection, listen to signals, carry out the duties.
+
+    :param duties: an async function from the open connection to the list of duties
+    """
+    import anyio
+
+    from seedream_jobs.cli.service import rehearsal_cadence
+    from seedream_jobs.run.connection import connect
+    from seedream_jobs.run.pacing import Gate, parse_rate
+    from seedream_jobs.run.session import Pace, Session
+    from seedream_jobs.run.signals import Stopper, listen
+    from seedream_jobs.run.spend import Budget
+
+    chance = random.Random()
+    rate = parse_rate(pacing.rate) if pacing.rate else None
+
+    async def main() -> list[Done]:
+        stopper = Stopper()
+        async with anyio.create_task_group() as background:
+            await background.start(_listening(listen, stopper))
+            async with connect(access, workers=pacing.concurrency, environment=os.environ) as connection:
+                session = Session(
+                    service=connection.service,
+                    downloads=connection.downloads,
+                    gate=Gate(concurrency=pacing.concurrency, random=chance, rate=rate),
+                    stopper=stopper,
+                    pace=Pace(
+                        concurrency=pacing.concurrency,
+                        deadline=pacing.deadline,
+                        cadence=rehearsal_cadence if rehearsal else None,
+                    ),
+                    random=chance,
+                    now=time.time,
+                    watcher=progress,
+                    budgets=[Budget(name, limit) for name, limit in budgets],
+                    retry_server_errors=retry_server_errors,
+                )
+                work: list[Duty] = await duties(connection)
+                with progress:
+                    done = await session.carry_out(work)
+            background.cancel_scope.cancel()
+        return done
+
+    return anyio.run(main, backend="asyncio")
+
+
+def _listening(listen: Any, stopper: Any) -> Any:
+    async def task(*, task_status: Any) -> None:
+        await listen(stopper, task_status=task_status)
+
+    return task
+
+
+def keeping(decoders: Decoders, *, embed_metadata: bool) -> Callable[[Path, Path, Job | None], Finishing]:
+    """What is done with each image: checked, described by a sidecar, made small for the gallery."""
+    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.results.keeping import Keeping
+    from seedream_jobs.results.sidecar import Provenance
+
+    def make(folder: Path, root: Path, job: Job | None) -> Keeping:
+        provenance = Provenance()
+        if job is not None:
+            spec = job.expansion.spec
+            provenance = Provenance(
+                job=str(spec.folder / job.file.name),
+                template=spec.prompt.source if spec.prompt else None,
+                commit=_commit(root),
+            )
+        return Keeping(
+            decoders=decoders,
+            folder=folder,
+            root=root,
+            cache=root / STATE_FOLDER / "thumbnails",
+            now=time.time,
+            provenance=provenance,
+            embed_metadata=embed_metadata,
+        )
+
+    return make
+
+
+def _commit(root: Path) -> str | None:
+    """The commit that is checked out, None outside git."""
+    import subprocess
+
+    try:
+        ended = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None

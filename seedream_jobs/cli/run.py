@@ -1,0 +1,145 @@
+"""``seedream-jobs run``: the command that spends money."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedream_jobs.cli.errand import pace_options
+from seedream_jobs.cli.options import asked, jobs_argument, request_options, set_option, target, target_options
+
+if TYPE_CHECKING:
+    from seedream_jobs.plan.jobs import JobsPlan
+
+
+@click.command()
+@jobs_argument
+@set_option
+@request_options
+@target_options
+@pace_options
+@click.option("--yes", "-y", is_flag=True, envvar=None, allow_from_autoenv=False, help="Submit without asking.")
+@click.option("--detach", is_flag=True, help="End once the task ids are in the manifest; fetch goes on later.")
+@click.option("--upload-references", is_flag=True, help="Upload local reference images instead of sending them inline.")
+@click.option("--check-balance", is_flag=True, help="Compare the account's balance with the plan before starting.")
+@click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
+@click.option(
+    "--retry-server-errors",
+    is_flag=True,
+    help="Send again after HTTP 500 or 502, which may have charged: it may pay twice.",
+)
+@click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
+def run(
+    jobs: tuple[Path, ...],
+    sets: tuple[tuple[str, str], ...],
+    select: str | None,
+    limit: int | None,
+    budget: Decimal | None,
+    price: Decimal | None,
+    retry_failed: bool,
+    again: tuple[str, ...],
+    emulator: bool,
+    base_url: str | None,
+    concurrency: int,
+    rate: str | None,
+    deadline: float,
+    as_json: bool,
+    yes: bool,
+    detach: bool,
+    upload_references: bool,
+    check_balance: bool,
+    embed_metadata: bool,
+    retry_server_errors: bool,
+    no_gallery: bool,
+) -> int:
+    """Submit, poll, download and build the gallery.
+
+    Shows the plan and asks first. What was submitted before is never submitted again by itself: the manifest beside
+    the job file is the record. Needs APIMART_API_KEY, or --emulator.
+    """
+    from seedream_jobs import pipeline
+    from seedream_jobs.cli.ending import Ending, refresh_gallery
+    from seedream_jobs.cli.errand import Pacing, go, keeping, progress_mode
+    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.errors import ExitCode
+    from seedream_jobs.report.progress import Progress
+    from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.pacing import parse_rate
+
+    if rate:
+        parse_rate(rate)
+    wanted = asked(
+        sets=sets, select=select, limit=limit, retry_failed=retry_failed, again=again, price=price, budget=budget
+    )
+    where = target(emulator=emulator, base_url=base_url)
+    with ExitStack() as stack:
+        loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets)
+        access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
+        held = pipeline.hold_ledgers(loaded, target=where, now=int(time.time()), stack=stack)
+        planned = pipeline.plan(loaded, target=where, asked=wanted, ledger_of=held)
+        _show(planned)
+        planned.hold_budgets()
+        if planned.submit and not (yes or emulator) and not _confirmed(planned):
+            return ExitCode.OK
+        decoders = stack.enter_context(Decoders())
+        progress = Progress(progress_mode(as_json), total=planned.submit, usd=planned.cost)
+
+        async def duties(connection: object) -> object:
+            from seedream_jobs.run.preparing import hold_balance, upload
+
+            assert hasattr(connection, "client")
+            if check_balance:
+                await hold_balance(connection.client, planned.cost)
+            urls = await upload(connection.client, planned, concurrency) if upload_references else {}
+            return pipeline.duties(
+                planned, detach=detach, urls=urls, finishing=keeping(decoders, embed_metadata=embed_metadata)
+            )
+
+        done = go(
+            duties,
+            access=access,
+            pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
+            progress=progress,
+            budgets=planned.budgets,
+            rehearsal=emulator,
+            retry_server_errors=retry_server_errors,
+        )
+        ending = Ending.of([(part.job.shown, part.ledger, part.job.paths) for part in planned.jobs], done, emulator)
+        if not detach and not no_gallery:
+            for part in planned.jobs:
+                ending.pages.append(refresh_gallery(part.job, part.ledger))
+    return ending.tell()
+
+
+def _show(planned: JobsPlan) -> None:
+    from seedream_jobs.cli.talk import flush_stdout, show_findings
+    from seedream_jobs.report.text import plan_text
+
+    click.echo(plan_text(planned), nl=False)
+    flush_stdout()
+    warnings = [warning for part in planned.jobs for warning in part.summary.warnings]
+    if warnings:
+        show_findings(warnings, err=True)
+
+
+def _confirmed(planned: JobsPlan) -> bool:
+    from seedream_jobs.errors import UsageError
+    from seedream_jobs.plan.cost import money
+    from seedream_jobs.report.text import plural
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "this would spend money, and there is no terminal to ask at",
+            hint="run it with --yes, or rehearse it with --emulator",
+        )
+    question = f"Submit {plural(planned.submit, 'request')} for at most {money(planned.cost)}?"
+    if click.confirm(question, err=True):
+        return True
+    click.echo("Nothing was submitted.", err=True)
+    return False

@@ -1,0 +1,24 @@
+"""``seedream-jobs schema``."""
+
+from __future__ import annotations
+
+import click
+
+NAMES = ("job", "request", "manifest", "plan", "model", "ratings", "policy")
+
+
+@click.command()
+@click.argument("name", type=click.Choice(NAMES), default="job")
+def schema(name: str) -> None:
+    """Print a JSON Schema (draft-07).
+
+    For an editor, begin a job file with the line
+    `# yaml-language-server: $schema=PATH/job.schema.json`.
+    """
+    from seedream_jobs.errors import UsageError
+    from seedream_jobs.resources import resource
+
+    try:
+        click.echo(resource("schemas", f"{name}.schema.json").read_text(encoding="utf-8"), nl=False)
+    except FileNotFoundError:
+        raise UsageError(f"this installation has no schema {name!r}", hint="install seedream-jobs again") from None

@@ -1,0 +1,48 @@
+"""Opens the service a command speaks to: the real one with the key, or the emulator on a port of its own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from seedream_jobs.pipeline import Target
+    from seedream_jobs.run.cadence import Cadence
+    from seedream_jobs.run.connection import Access
+
+EMULATOR_KEY = "emulator"
+EMULATOR_DELAY = 1.0
+"""Seconds that a task of the built-in emulator takes: long enough to be seen, short enough for a rehearsal."""
+
+
+def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | None) -> Access:
+    """What opens the service; starts the emulator, which ``stack`` stops.
+
+    :param root: the campaign's root
+    :raises CredentialsError: there is no key
+    """
+    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
+    from seedream_jobs.run.connection import Access
+
+    if not where.emulator:
+        return Access(endpoint=find_endpoint(base_url, os.environ), key=find_key(os.environ, root))
+    from seedream_jobs.api.emulator.server import EmulatorServer
+    from seedream_jobs.api.emulator.settings import Settings
+    from seedream_jobs.ledger.paths import STATE_FOLDER
+
+    state = root / STATE_FOLDER / "emulator" / "service"
+    settings = Settings(state=state, delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
+    server = stack.enter_context(EmulatorServer(settings))
+    return Access(endpoint=endpoint(server.url), key=ApiKey(EMULATOR_KEY))
+
+
+def rehearsal_cadence(random: Random) -> Cadence:
+    """When to ask the built-in emulator for a task: its tasks take a second, not forty."""
+    from seedream_jobs.run.cadence import Cadence
+
+    return Cadence(random, pace=EMULATOR_DELAY / 20)

@@ -1,0 +1,67 @@
+"""Before the first POST: references uploaded where that is asked for, the balance compared with the plan."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import PurePosixPath
+
+import anyio
+import anyio.to_thread
+
+from seedream_jobs.api.client import Client
+from seedream_jobs.errors import MoneyError, SeedreamError
+from seedream_jobs.expand.references import read_reference
+from seedream_jobs.expand.request import Reference
+from seedream_jobs.job.files import Files
+from seedream_jobs.plan.cost import money
+from seedream_jobs.plan.jobs import JobsPlan
+
+
+async def upload(client: Client, planned: JobsPlan, concurrency: int) -> dict[str, str]:
+    """Upload every local reference that the plan submits, each once: ``sha256:…`` to the link it got.
+
+    :raises SeedreamError: an upload was refused; nothing was submitted
+    """
+    wanted: dict[str, tuple[Reference, Files]] = {}
+    for part in planned.jobs:
+        for change in part.submissions(part.ledger.entries):
+            assert change.place is not None
+            request = part.job.expansion.request(change.place)
+            for name, reference in request.references.items():
+                wanted.setdefault(name, (reference, part.job.expansion.spec.files))
+    urls: dict[str, str] = {}
+    refused: list[SeedreamError] = []
+    limiter = anyio.CapacityLimiter(min(concurrency, 4))
+
+    async def one(name: str, reference: Reference, files: Files) -> None:
+        async with limiter:
+            try:
+                data = await anyio.to_thread.run_sync(read_reference, reference, files)
+                stem = "reference" if reference.path.startswith("data:") else PurePosixPath(reference.path).name
+                urls[name] = await client.upload(data, stem, f"image/{reference.format}")
+            except SeedreamError as error:
+                refused.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for name, (reference, files) in wanted.items():
+            group.start_soon(one, name, reference, files)
+    if refused:
+        raise refused[0]
+    return urls
+
+
+async def hold_balance(client: Client, cost: Decimal | None) -> None:
+    """Refuse to start what the balance can't pay.
+
+    :raises MoneyError: the balance is below the plan's maximum
+    :raises SeedreamError: the balance can't be read
+    """
+    balance = await client.balance()
+    if balance.unlimited or cost is None or balance.remaining_usd is None:
+        return
+    if balance.remaining_usd < cost:
+        raise MoneyError(
+            f"the balance is {money(balance.remaining_usd)}: the plan costs at most {money(cost)}",
+            hint="top it up, or submit less: --limit N",
+        )
