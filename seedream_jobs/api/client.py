@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_schema, parse_upload, upload_form
-from seedream_jobs.api.client_lane import Headers, Hook, Lane, Timeouts
+from seedream_jobs.api.client_lane import TASK_LIMIT, Headers, Hook, Lane, Timeouts
 from seedream_jobs.api.credentials import ApiKey, endpoint
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
@@ -127,7 +127,7 @@ class Client:
             lane = self._idle.pop() if self._idle else self._open()
             try:
                 url = httpx.URL(self.endpoint.url(path))
-                return self._masked(await lane.exchange(method, url, headers, body, Flight()))
+                return self._masked(await lane.exchange(method, url, headers, body, Flight(), limit=TASK_LIMIT))
             finally:
                 self._idle.append(lane)
 

@@ -21,7 +21,8 @@ import httpx
 from seedream_jobs.api.client_network import Handshake
 from seedream_jobs.api.outcomes import Flight, Observation, Sent
 
-BODY_LIMIT = 1024 * 1024  # bytes of a reply
+BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
+TASK_LIMIT = 128 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as data: links
 KEEPALIVE = 2.0  # seconds a connection is kept for reuse
 Headers = Sequence[tuple[bytes, bytes]]
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE)
@@ -90,7 +91,9 @@ class Lane:
         }
         self._hook = hook
 
-    async def exchange(self, method: str, url: httpx.URL, headers: Headers, body: bytes, flight: Flight) -> Observation:
+    async def exchange(
+        self, method: str, url: httpx.URL, headers: Headers, body: bytes, flight: Flight, *, limit: int = BODY_LIMIT
+    ) -> Observation:
         """Send one request and read its reply. Every failure becomes an observation; only a cancellation is raised,
         and ``flight`` then tells how far it came.
         """
@@ -104,7 +107,7 @@ class Lane:
             if flight.sent is not Sent.STARTED and announces_post(name, info):
                 flight.sent = Sent.STARTED
 
-        seen = _Seen()
+        seen = _Seen(limit)
         try:
             request = httpx.Request(
                 method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
@@ -140,7 +143,7 @@ class Lane:
             async for chunk in response.stream:
                 seen.chunks.append(chunk)
                 seen.size += len(chunk)
-                if seen.size > BODY_LIMIT:
+                if seen.size > seen.limit:
                     break
         finally:
             await response.aclose()
@@ -149,9 +152,10 @@ class Lane:
 class _Seen:
     """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it."""
 
-    __slots__ = ("chunks", "headers", "size", "status")
+    __slots__ = ("chunks", "headers", "limit", "size", "status")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.status: int | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
@@ -162,22 +166,22 @@ class _Seen:
         for raw_name, raw_value in self.headers:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        if failure is None and self.size > BODY_LIMIT:
-            detail = f"the reply is longer than {BODY_LIMIT} bytes"
-        body = b"".join(self.chunks)[:BODY_LIMIT]
+        if failure is None and self.size > self.limit:
+            detail = f"the reply is longer than {self.limit} bytes"
+        body = b"".join(self.chunks)[: self.limit]
         if "content-encoding" in headers:
-            body = unpacked(body, headers["content-encoding"])
+            body = unpacked(body, headers["content-encoding"], self.limit)
         return Observation(sent=sent, status=self.status, headers=headers, body=body, failure=failure, detail=detail)
 
 
-def unpacked(body: bytes, encoding: str) -> bytes:
-    """A body somebody compressed although ``identity`` was asked for, at most ``BODY_LIMIT`` bytes of it; unchanged
-    if it is not what it says.
+def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body somebody compressed although ``identity`` was asked for, at most ``limit`` bytes of it; unchanged if it
+    is not what it says.
     """
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     try:
-        return zlib.decompressobj(wbits=47 if "gzip" in encoding.lower() else 15).decompress(body, BODY_LIMIT)
+        return zlib.decompressobj(wbits=47 if "gzip" in encoding.lower() else 15).decompress(body, limit)
     except zlib.error:
         return body
 

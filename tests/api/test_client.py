@@ -197,6 +197,16 @@ async def test_a_task_is_asked_for_by_its_id(wire_server: Callable[..., Any]) ->
     assert b"Content-Length" not in request
 
 
+async def test_a_task_may_hold_its_images(wire_server: Callable[..., Any]) -> None:
+    """``data:`` links have been seen: a reply of several megabytes is read whole."""
+    link = "data:image/png;base64," + "A" * 3_000_000
+    task = {"code": 200, "data": {"status": "completed", "result": {"images": [{"url": [link]}]}}}
+    server = wire_server(answering(task))
+    async with client_of(server) as client:
+        report = await client.task("task_1")
+    assert [image.url for image in report.images] == [link]
+
+
 async def test_trouble_on_the_way_is_unavailable_never_raised(wire_server: Callable[..., Any]) -> None:
     """Refused, reset, silent, cut off, garbage: the task is asked for again."""
     scripts: list[Callable[[Any], object]] = [
