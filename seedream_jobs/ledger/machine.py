@@ -246,7 +246,12 @@ def attempt_of(entry: Entry) -> Earlier:
 
 def in_generation_order(attempts: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
     """By generation, then time, then task id: the order in which they stand in the manifest."""
-    return tuple(sorted(attempts, key=lambda one: (one.generation, one.submitted_at or 0, one.task_id or "")))
+    return tuple(sorted(attempts, key=_place))
+
+
+def _place(attempt: Earlier) -> tuple[int, int, str]:
+    submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
+    return (attempt.generation, submitted_at, attempt.task_id or "")
 
 
 def settle_open_intent(entry: Entry, doubt: Doubt) -> Entry:

@@ -92,7 +92,7 @@ def _attempts(entry: Entry) -> list[Earlier]:
 
 
 def _identity(attempt: Earlier) -> _Identity:
-    if attempt.state is State.NEW:  # nothing was sent: there is only one way of that in a generation
+    if _says_nothing(attempt):  # there is only one way of that in a generation
         return (attempt.generation, None, None)
     return (attempt.generation, attempt.submitted_at, attempt.task_id)
 
@@ -132,15 +132,20 @@ def _superseded(identity: _Identity, attempt: Earlier, known: dict[_Identity, Ea
     """
     generation, submitted_at, task_id = identity
     same_generation = [other for key, other in known.items() if key[0] == generation and key != identity]
-    if attempt.state is State.NEW:
-        return any(other.state is not State.NEW for other in same_generation)
+    if _says_nothing(attempt):
+        return any(not _says_nothing(other) for other in same_generation)
     if task_id is not None:
         return False
     return any(other.task_id is not None and other.submitted_at == submitted_at for other in same_generation)
 
 
+def _says_nothing(attempt: Earlier) -> bool:
+    return attempt.state is State.NEW and attempt.task_id is None
+
+
 def _place(attempt: Earlier) -> tuple[int, int, str]:
-    return (IN_FRONT.index(attempt.state), attempt.submitted_at or 0, attempt.task_id or "")
+    submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
+    return (IN_FRONT.index(attempt.state), submitted_at, attempt.task_id or "")
 
 
 def _join_attempts(one: Earlier, other: Earlier) -> Earlier:

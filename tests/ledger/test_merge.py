@@ -48,10 +48,10 @@ IMAGES = st.sampled_from(
         (Image(file="out/b.jpeg", sha256="2" * 64),),
     ]
 )
-ATTEMPTS = st.builds(
+SENT = st.builds(
     Earlier,
     generation=st.integers(1, 3),
-    state=st.sampled_from(State),
+    state=st.sampled_from([state for state in State if state is not State.NEW]),
     task_id=TASKS,
     cost_usd=AMOUNTS,
     images=IMAGES,
@@ -65,6 +65,8 @@ ATTEMPTS = st.builds(
     submitted_at=TIMES,
     since=TIMES,
 )
+
+ATTEMPTS = SENT | st.builds(Earlier, generation=st.integers(1, 3), state=st.just(State.NEW))
 
 
 @st.composite
@@ -89,7 +91,7 @@ def entries(draw: st.DrawFn) -> Entry:
 
 
 @given(entries(), entries(), entries())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entry, three: Entry) -> None:
     assert canonical(encode_entry(join(one, two))) == canonical(encode_entry(join(two, one)))
     assert canonical(encode_entry(join(join(one, two), three))) == canonical(encode_entry(join(one, join(two, three))))
@@ -97,23 +99,23 @@ def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entr
 
 
 @given(entries(), entries())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_joining_loses_no_task_no_file_and_no_money(one: Entry, two: Entry) -> None:
     both = join(one, two)
     attempts = [both, *both.earlier]
     sides = [attempt for entry in (one, two) for attempt in (entry, *entry.earlier)]
     sent = [attempt for attempt in sides if attempt.state is not State.NEW]
     assert {attempt.task_id for attempt in sent} - {None} <= {attempt.task_id for attempt in attempts}
-    total = spent_usd(both)
-    for side in (one, two):
-        spent = spent_usd(side)
-        # a submission that one side counts may have been refused or refunded on the other: only then it shrinks
-        if (
-            total is not None
-            and spent is not None
-            and not any(attempt.state in (State.FAILED, State.REJECTED) for attempt in attempts)
-        ):
-            assert total >= spent
+    costs = {(one.generation, one.submitted_at, one.task_id): one.cost_usd for one in attempts}
+    for attempt in sent:
+        if attempt.task_id is not None and attempt.cost_usd is not None:
+            cost = costs[attempt.generation, attempt.submitted_at, attempt.task_id]
+            assert cost is not None
+            assert cost >= attempt.cost_usd
+    files = {image.file for attempt in attempts for image in attempt.images}
+    for attempt in sent:
+        if attempt.task_id is not None and any(image.file is not None for image in attempt.images):
+            assert files - {None}
 
 
 def branch(*more: Any, at: int = 10, base: Entry | None = None) -> Entry:
