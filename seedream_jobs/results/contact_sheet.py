@@ -69,38 +69,34 @@ def contact_sheet(cells: Sequence[Cell], images_root: Path, out: Path, *, max_wi
 
 
 def arrange(cells: Sequence[Cell]) -> Sheet:
-    """The layout of the sheet; see :func:`contact_sheet`. Cells that share a place follow in lines of their own."""
+    """The layout of the sheet; see :func:`contact_sheet`. Cells that share a place stand side by side."""
     labels: dict[str, dict[str, None]] = {}
     for cell in cells:
         for name, label in cell.axes.items():
             labels.setdefault(name, {})[label] = None
     varying = [name for name, values in labels.items() if len(values) > 1]
     short = [name for name in varying if len(labels[name]) <= _MOST_COLUMNS]
-    if not short:
+    if not short or any(short[-1] not in cell.axes for cell in cells):
         return _flow(cells, varying)
     across = short[-1]
     heads = tuple(labels[across])
-    lines: dict[tuple[str, int], list[Cell | None]] = {}
+    places: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        if across not in cell.axes:
-            continue
-        name = " · ".join(cell.axes[axis] for axis in varying if axis != across and axis in cell.axes)
-        column, turn = heads.index(cell.axes[across]), 0
-        while (line := lines.setdefault((name, turn), [None] * len(heads)))[column] is not None:
-            turn += 1
-        line[column] = cell
-    outside = [cell for cell in cells if across not in cell.axes]
-    rows = [(name if turn == 0 else "", tuple(line)) for (name, turn), line in _together(lines)]
-    for start in range(0, len(outside), len(heads)):
-        part = outside[start : start + len(heads)]
-        rows.append(("", (*part, *[None] * (len(heads) - len(part)))))
-    return Sheet(heads=heads, lines=tuple(rows), captions=False)
+        line = " · ".join(cell.axes[axis] for axis in varying if axis != across and axis in cell.axes)
+        places.setdefault(line, {}).setdefault(cell.axes[across], []).append(cell)
+    deepest = max(len(slot) for slots in places.values() for slot in slots.values())
+    beside = max(1, min(deepest, _MOST_COLUMNS // len(heads)))  # further ones go into lines of their own
+    lines = []
+    for label, slots in places.items():
+        for turn in range(-(-max(len(slot) for slot in slots.values()) // beside)):
+            row = [_nth(slots.get(head, []), turn * beside + n) for head in heads for n in range(beside)]
+            lines.append((label if turn == 0 else "", tuple(row)))
+    spread = tuple(head if n == 0 else "" for head in heads for n in range(beside))
+    return Sheet(heads=spread, lines=tuple(lines), captions=False)
 
 
-def _together(lines: dict[tuple[str, int], list[Cell | None]]) -> list[tuple[tuple[str, int], list[Cell | None]]]:
-    """Lines of one name after another, names in order of appearance."""
-    order = {name: n for n, name in enumerate(dict.fromkeys(name for name, _ in lines))}
-    return sorted(lines.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+def _nth(cells: Sequence[Cell], n: int) -> Cell | None:
+    return cells[n] if n < len(cells) else None
 
 
 def _flow(cells: Sequence[Cell], varying: Sequence[str]) -> Sheet:

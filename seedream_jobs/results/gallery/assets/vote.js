@@ -87,7 +87,8 @@
   G.openVote = (app) => {
     const { model, marks } = app;
     const axes = model.varying.filter((a) => groupsOf(app, a).length);
-    let a = axes.find((n) => model.axes[n].kind === 'run') ?? axes[axes.length - 1] ?? -1;
+    const named = axes.filter((n) => model.axes[n].kind === 'axis');
+    let a = axes.find((n) => model.axes[n].kind === 'run') ?? named[named.length - 1] ?? axes[0] ?? -1;
     let pair = null;
     let groups = [];
     let open = false;

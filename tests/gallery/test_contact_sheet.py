@@ -1,0 +1,82 @@
+"""The contact sheet: one picture of a run, and what it does when images or room are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results import contact_sheet as module
+from seedream_jobs.results.contact_sheet import arrange, contact_sheet
+from seedream_jobs.results.gallery import Cell, Run
+
+
+def test_every_image_stands_in_its_row_and_column(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(tmp_path)
+    sheet = arrange(run.cells)
+    assert sheet.heads == ("photo", "ink")
+    assert [label for label, _ in sheet.lines][:4] == [
+        "a heron · spring",
+        "a heron · autumn",
+        "a heron · winter",
+        "a tabby cat · spring",
+    ]
+    assert [cell.sha256 and int(cell.sha256, 16) for _, line in sheet.lines for cell in line if cell][:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_the_picture_shows_the_images_within_its_width(
+    tmp_path: Path, make_run: Callable[..., Run], suffix: str
+) -> None:
+    run = make_run(tmp_path)
+    out = contact_sheet(run.cells, tmp_path, tmp_path / "pr" / f"sheet{suffix}", max_width=700)
+    with Image.open(out) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 22) or ()}
+        assert picture.width <= 700
+    if suffix == ".png":
+        assert {(0, 90, 200), (221, 90, 47)} <= colours
+        assert (3 * 13, 90, 200 - 27) not in colours, "the third request failed: it has no image"
+
+
+def test_the_same_cells_give_the_same_bytes(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    cells = make_run(tmp_path).cells
+    first = contact_sheet(cells, tmp_path, tmp_path / "a.png").read_bytes()
+    assert contact_sheet(cells, tmp_path, tmp_path / "b.png").read_bytes() == first
+
+
+def test_repeats_stand_side_by_side() -> None:
+    cells = [Cell(key=f"{s}{n}", address="x", axes={"s": s}, repeat=n) for s in "ab" for n in (1, 2)]
+    sheet = arrange(cells)
+    assert sheet.heads == ("a", "", "b", "")
+    assert [[cell.repeat if cell else 0 for cell in line] for _, line in sheet.lines] == [[1, 2, 1, 2]]
+
+
+def test_without_a_short_axis_images_follow_one_another(tmp_path: Path) -> None:
+    cells = [Cell(key=str(n), address=f"x#{n}", axes={"prompt": f"猫 {n}"}) for n in range(20)]
+    sheet = arrange(cells)
+    assert sheet.captions
+    assert [cell.key for _, line in sheet.lines for cell in line if cell] == [str(n) for n in range(20)]
+    contact_sheet(cells, tmp_path, tmp_path / "sheet.png")
+
+
+def test_lost_and_damaged_images_are_shown_as_such(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    cells = [Cell(key="1", address="x", image="gone.png"), Cell(key="2", address="y", image="bad.png")]
+    assert contact_sheet(cells, tmp_path, tmp_path / "sheet.webp").exists()
+
+
+def test_refusals_name_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="nothing to put"):
+        contact_sheet([], tmp_path, tmp_path / "sheet.webp")
+    with pytest.raises(UsageError, match=r"\.webp or \.png"):
+        contact_sheet([Cell(key="k", address="a")], tmp_path, tmp_path / "sheet.gif")
+    monkeypatch.setattr(module, "TALLEST", 50)
+    with pytest.raises(UsageError, match="too many for one picture"):
+        contact_sheet([Cell(key="k", address="a")], tmp_path, tmp_path / "sheet.webp")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="relative"):
+        contact_sheet([Cell(key="k", address="a", image="/etc/x.png")], tmp_path, tmp_path / "sheet.webp")
+    assert list(tmp_path.iterdir()) == []

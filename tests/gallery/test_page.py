@@ -1,0 +1,424 @@
+"""The page in a real browser: what people do with it, and what it must never do."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from seedream_jobs.results.gallery import Cell, Run, write_gallery
+from seedream_jobs.results.ratings import apply_ratings
+
+TAB = "\ue004"
+LEFT, RIGHT, UP, DOWN, HOME, END, ESCAPE = "\ue012", "\ue014", "\ue013", "\ue015", "\ue011", "\ue010", "\ue00c"
+
+SCALES = "return [...document.querySelectorAll('.pane .stage')].map((stage) => stage.dataset.scale)"
+MOVES = "return [...document.querySelectorAll('.pane .stage')].map((stage) => stage.firstElementChild.style.transform)"
+# The images' names end in the number of their cell; the even ones are photos.
+PHOTO_IS_LEFT = "return /%23\\d*[02468][.]png$/.test(document.querySelector('.candidate img').src)"
+FAR_CORNER = (
+    "const s = document.getElementById('scroller');"
+    "s.scrollTop += 1e9; s.scrollLeft += 1e9; s.dispatchEvent(new Event('scroll'))"
+)
+
+
+def heads(page: Any) -> tuple[list[str], list[str]]:
+    return page.texts("tbody th .inner"), page.texts("thead th .inner")
+
+
+def test_it_opens_as_a_table_of_rows_and_columns_with_headers(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    assert page.one("html").get_attribute("lang") == "en"
+    assert page.texts('thead th[scope="col"]')[1:] == ["photo", "ink"]
+    assert page.texts('tbody th[scope="row"]')[:2] == ["a heron\nspring", "a heron\nautumn"]
+    assert "18 images" in page.one("#summary").text
+    assert page.run("return [...document.images].every((image) => image.alt && image.loading === 'lazy')")
+
+
+def test_any_axis_can_be_rows_or_columns(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.choose("#cols", "season")
+    page.choose("#rows", "style")
+    rows, columns = heads(page)
+    assert (sorted(set(rows)), columns) == (["ink", "photo"], ["spring", "autumn", "winter"])
+    page.one("#swap").click()
+    rows, columns = heads(page)
+    assert sorted(set(columns)) == ["ink", "photo"]
+    assert rows[:3] == ["spring", "autumn", "winter"]
+
+
+def test_a_further_axis_is_tabs_groups_or_side_by_side(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.choose('[data-place="subject"]', "tabs")
+    assert heads(page) == (["spring", "autumn", "winter"], ["photo", "ink"])
+    page.one('[data-tab="subject=an otter"]').click()
+    assert all("subject: an otter" in open_.get_attribute("aria-label") for open_ in page.all(".open"))
+    page.choose('[data-place="subject"]', "groups of columns")
+    assert page.texts("thead th .outer") == ["a heron"] * 2 + ["a tabby cat"] * 2 + ["an otter"] * 2
+    page.choose('[data-place="subject"]', "side by side")
+    assert len(page.all("tbody tr:nth-child(2) td.group, tbody tr:nth-child(2) .slot")) == 2
+    assert len(page.all("tbody tr:nth-child(2) .slot:first-child .thumb")) == 6
+
+
+def test_the_wall_shows_every_image_in_order(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.one('[data-layout="wall"]').click()
+    assert page.texts(".wall .caption")[:2] == ["a heron · spring · photo", "a heron · spring · ink"]
+    page.one(".wall .open").send_keys(RIGHT)
+    page.press(END)
+    assert page.focused().startswith("subject: an otter, season: winter, style: ink")
+
+
+def test_heads_stay_in_sight_while_the_images_scroll(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.run("Gallery.app.resize(700)")
+    assert page.run(
+        "const s = document.getElementById('scroller'); s.scrollTop = 700; s.scrollLeft = 300; return s.scrollLeft"
+    )
+    top, left = page.run(
+        "const [t, l, s] = ['thead th', 'tbody th[scope=row]', '#scroller'].map((q) => document.querySelector(q)"
+        ".getBoundingClientRect()); return [t.top - s.top, l.left - s.left]"
+    )
+    assert abs(top) <= 1.5
+    assert abs(left) <= 1.5
+
+
+def test_filters_by_text_state_and_value(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.one("#search").send_keys("otter WINTER")
+    assert len(page.all(".thumb")) == 2
+    page.one("#search").clear()
+    page.one("#search").send_keys("x")
+    page.one("#filter").click()
+    page.one("#clear").click()
+    page.one('[data-filter="State=failed 1"], [data-filter="State=failed"]').click()
+    assert page.texts(".placeholder .word") == ["failed"]
+    page.one('[data-filter="State=failed"]').click()
+    page.one('[data-filter="season=winter"]').click()
+    page.one('[data-filter="style=ink"]').click()
+    assert heads(page) == (["winter"] * 3, ["ink"])
+    assert page.one("#filter").text == "Filter (2)"
+    page.one("#search").send_keys("no such thing")
+    assert "Nothing matches" in page.one("#scroller").text
+    page.one(".empty button").click()
+    assert page.one("#scroller").get_attribute("data-ready") == "18"
+
+
+def test_placeholders_say_their_state_in_words(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.shrink()
+    assert page.contents(".placeholder .word") == ["failed", "running", "in doubt"]
+    assert all(page.run("return arguments[0].querySelector('svg') !== null", p) for p in page.all(".placeholder"))
+
+
+def test_the_lightbox_moves_along_the_axes_by_keyboard(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    box = page.one("dialog.lightbox")
+    where = lambda: box.get_attribute("aria-label")  # noqa: E731
+    assert where() == "subject: a heron, season: spring, style: photo"
+    page.press(RIGHT)
+    assert where() == "subject: a heron, season: spring, style: ink"
+    page.press(DOWN)
+    page.press(DOWN)
+    assert where() == "subject: a heron, season: winter, style: ink"
+    page.press(HOME)
+    assert where() == "subject: a heron, season: winter, style: photo"
+    page.press(UP)
+    page.press(END)
+    assert where() == "subject: a heron, season: autumn, style: ink"
+    page.one('[aria-label="subject"] button:last-child').click()
+    assert where() == "subject: a tabby cat, season: autumn, style: ink"
+    page.press(ESCAPE)
+    assert page.all("dialog") == []
+    assert page.focused().startswith("subject: a tabby cat, season: autumn, style: ink")
+
+
+def test_the_lightbox_keeps_the_focus_inside(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    behind = page.all("#tools button, #controls button, .thumb .open")
+    for _ in range(24):  # once around
+        page.press(TAB)
+        assert page.browser.switch_to.active_element not in behind
+
+
+def test_the_lightbox_turns_the_tab_behind_it(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.choose('[data-place="subject"]', "tabs")
+    page.open_image("subject: a heron, season: winter, style: photo")
+    page.one('[aria-label="subject"] button:last-child').click()
+    page.press(ESCAPE)
+    assert page.one('[data-tab="subject=a tabby cat"] input').is_selected()
+    assert page.focused().startswith("subject: a tabby cat, season: winter, style: photo")
+
+
+def test_compares_four_under_one_zoom(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    for n, button in enumerate(page.all(".choose")[:5]):
+        page.run("arguments[0].click()", button)
+        assert len(page.all(".tray-item")) == min(n + 1, 4)
+    page.one("#compare").click()
+    assert len(page.all(".pane")) == 4
+    page.one('dialog [title="Zoom in"]').click()
+    assert page.run(SCALES) == ["1.50"] * 4
+    linked = page.one("dialog .dialog-bar button")
+    linked.click()
+    wheel = "new WheelEvent('wheel', {deltaY: -300, clientX: 60, clientY: 120, cancelable: true})"
+    page.run(f"document.querySelector('.pane .stage').dispatchEvent({wheel})")
+    first, *others = page.run(SCALES)
+    assert first != "1.50"
+    assert others == ["1.50"] * 3
+
+
+def test_zoom_and_pan_are_linked(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    for button in page.all(".choose")[:2]:
+        page.run("arguments[0].click()", button)
+    page.one("#compare").click()
+    from selenium.webdriver import ActionChains
+
+    stage = page.one(".pane .stage")
+    page.press("+")
+    page.press("+")
+    ActionChains(page.browser).drag_and_drop_by_offset(stage, 60, 25).perform()
+    first, second = page.run(MOVES)
+    assert first == second
+    assert re.fullmatch(r"translate\((59|60)[.\d]*px, 2[45][.\d]*px\) scale\(2.25\)", first)
+    page.press_button("Overlay difference")
+    boxes = page.run("return [...document.querySelectorAll('.pane')].map((p) => p.getBoundingClientRect().left)")
+    assert boxes[0] == boxes[1]
+
+
+def test_blind_votes_make_win_rates(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.one("#vote").click()
+    page.choose(".vote select", "style")
+    page.run("document.querySelector('.ballot').focus()")
+    for _ in range(6):  # of nine pairs three lack an image
+        assert page.texts(".ballot") == ["←\n→"], "blind: not a word about what is shown"
+        page.press(LEFT if page.run(PHOTO_IS_LEFT) else RIGHT)
+    assert "Every pair has your vote" in page.one(".ballot").text
+    assert page.contents(".results tbody tr") == ["photo100 %600", "ink0 %060"]
+    page.press(ESCAPE)
+    page.open(campaign)
+    page.one("#vote").click()
+    page.choose(".vote select", "style")
+    assert page.one("#vote-count").text == "6 of 6 pairs"
+
+
+def test_marks_survive_a_reload_and_become_a_review(page: Any, campaign: Path, tmp_path: Path) -> None:
+    page.open(campaign)
+    page.one('.open[aria-label^="subject: an otter, season: spring, style: photo"]').send_keys("s")
+    page.press("4")
+    page.open_image("subject: a heron, season: winter, style: ink")
+    page.one(".side textarea").send_keys("the one for the cover: 16:9 – “yes”")
+    page.press(ESCAPE)
+    page.open(campaign)
+    label = page.one('.open[aria-label^="subject: an otter, season: spring, style: photo"]').get_attribute("aria-label")
+    assert label.endswith("stored, starred, rated 4")
+    page.one("#filter").click()
+    page.one('[data-filter="starred"]').click()
+    assert len(page.all(".thumb")) == 1
+
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.one("#export").click()
+    page.one("#reviewer").send_keys("Ana")
+    page.one("#save-ratings").click()
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    exported = tmp_path / "ratings.json"
+    WebDriverWait(page.browser, 10, 0.05).until(lambda _: exported.exists())
+    review = yaml.safe_load(apply_ratings(exported.read_bytes(), tmp_path / "reviews").read_text())
+    assert [
+        (o["address"], o.get("star"), o.get("rating"), o.get("note"), o["reviewer"]) for o in review["ratings"]
+    ] == [
+        ("garden/subject=a heron,season=winter,style=ink#1", None, None, "the one for the cover: 16:9 – “yes”", "Ana"),
+        ("garden/subject=an otter,season=spring,style=photo#1", True, 4, None, "Ana"),
+    ]
+
+
+def test_marks_work_where_storage_is_denied(page: Any, campaign: Path) -> None:
+    denied = (
+        "Object.defineProperty(globalThis, 'localStorage', {get() { throw new DOMException('', 'SecurityError') }})"
+    )
+    script = page.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": denied})
+    try:
+        page.open(campaign)
+        page.one(".open").send_keys("5")
+        assert page.one(".open").get_attribute("aria-label").endswith("rated 5")
+        page.one("#export").click()
+        assert "This browser keeps nothing" in page.one("dialog").text
+    finally:
+        page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_run_against_run(page: Any, two_runs: Path) -> None:
+    page.open(two_runs)
+    assert page.run("return document.querySelectorAll('.slot .run').length") == 36
+    assert set(page.texts(".differs")) == {"new request"}
+    page.one("#filter").click()
+    page.one('[data-filter="Between runs=new request"]').click()
+    assert heads(page)[1] == ["ink"]
+    page.one(".open").click()
+    page.press_button("Compare runs")
+    assert page.texts(".pane .where") == ["run: main", "run: sepia"]
+    assert page.texts(".differences del") == []
+    assert page.texts(".differences ins") == [", sepia"]
+    page.press(ESCAPE)
+    assert len(page.all("dialog[open]")) == 1, "only the comparison closes"
+
+
+def test_one_cell_can_be_taken_as_a_job(page: Any, campaign: Path) -> None:
+    """A prompt that looks like a template stays text in the copied job."""
+    from jinja2 import Environment
+
+    page.open(campaign)
+    job = yaml.safe_load(page.run("return Gallery.asYaml(Gallery.app.model, Gallery.app.model.cells[17])"))
+    prompt = page.run("return Gallery.app.model.cells[17].prompt")
+    assert job["request"] == {"prompt": job["request"]["prompt"], "model": "m", "size": "16:9", "n": 1}
+    assert Environment().from_string(job["request"]["prompt"]).render() == prompt
+    page.browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.press_button("Copy prompt")
+    page.until("document.querySelector('.toast')?.textContent === 'Prompt copied'")
+    read = page.browser.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (e) => arguments[0](String(e)))"
+    )
+    assert read == "a heron in a garden, spring, photo"
+
+
+def test_a_hostile_prompt_is_text(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: an otter, season: winter, style: ink")
+    assert page.one(".prompt").text.startswith("</script><script>document.title='owned'")
+    assert page.run("return document.title") == "garden"
+    assert page.run("return document.querySelectorAll('.prompt *').length") == 0
+
+
+def test_no_text_can_become_markup(page: Any, campaign: Path) -> None:
+    """The policy itself forbids it, should the page's code ever try."""
+    page.open(campaign)
+    refused = page.run(
+        "try { document.body.insertAdjacentHTML('beforeend', '<b>'); return 'allowed' } catch (e) { return e.name }"
+    )
+    assert refused == "TypeError"
+    page.browser.get_log("browser")  # the refusal is reported there, rightly
+
+
+def test_nothing_is_asked_from_anywhere_else(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.until("[...document.images].every((image) => image.complete)")
+    messages = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    assert any(url.endswith("data.js") for url in asked)
+    assert {url for url in asked if not url.startswith(campaign.parent.as_uri() + "/")} <= {"about:blank"}
+
+
+def test_it_works_behind_a_web_server_too(page: Any, campaign: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(campaign.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        page.open(f"http://127.0.0.1:{server.server_port}/index.html")
+        page.until("[...document.images].every((image) => image.complete && image.naturalWidth === 64)")
+        assert page.one("#scroller").get_attribute("data-ready") == "18"
+        page.browser.get("about:blank")
+        page.browser.get_log("browser")  # a favicon that is not there
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_without_a_script_it_is_a_linked_table(page: Any, campaign: Path) -> None:
+    page.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.open(campaign)
+        rows = page.all("table.plain tbody tr")
+        assert len(rows) == 18
+        assert rows[0].find_element("css selector", "a").get_attribute("href").endswith("images/run%20%230.png")
+        assert "failed" in rows[3].text
+        assert "content policy" in rows[3].text
+        assert rows[17].text.count("<script>") == 1
+        assert not page.one("#app").is_displayed()
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_a_lost_thumbnail_is_said_not_broken(page: Any, tmp_path: Path) -> None:
+    page.open(
+        write_gallery(
+            tmp_path, [Run(name="lost", cells=[Cell(key="k", address="lost#1", state="stored", image="gone.png")])]
+        )
+    )
+    page.until("document.querySelector('.placeholder .word')?.textContent === 'image not found'")
+    page.browser.get_log("browser")
+
+
+def test_an_empty_page_says_so(page: Any, tmp_path: Path) -> None:
+    page.open(write_gallery(tmp_path, []))
+    assert page.one("#scroller").text == "No images yet."
+
+
+def test_a_single_file_stands_alone(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(tmp_path)
+    index = write_gallery(tmp_path, [run], single_file=True)
+    alone = tmp_path / "elsewhere" / "page.html"
+    alone.parent.mkdir()
+    index.rename(alone)
+    page.open(alone)
+    page.until(
+        "document.images.length === 15 && [...document.images].every((image) => image.complete && image.naturalWidth)"
+    )
+    assert page.run("return [...document.images].every((image) => image.src.startsWith('data:image/png'))")
+    page.open_image("subject: a heron, season: spring, style: photo")
+    assert page.one("dialog .stage img").get_attribute("src").startswith("data:image/png")
+
+
+@pytest.mark.parametrize(
+    "rows", [pytest.param(10_000, marks=pytest.mark.slow), 100, pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_ten_thousand_cells_cost_no_more_elements_than_fit(page: Any, tmp_path: Path, rows: int) -> None:
+    Image.new("RGB", (16, 9)).save(tmp_path / "x.png")
+    axes = {"prompt": tuple(f"prompt {n}" for n in range(rows)), "style": tuple(f"s{n}" for n in range(10_000 // rows))}
+    cells = [
+        Cell(
+            key=f"k{p}{s}",
+            address=f"big/{p}/{s}",
+            axes={"prompt": p, "style": s},
+            state="stored",
+            prompt=f"{p} {s}",
+            image="x.png",
+            width=16,
+            height=9,
+        )
+        for p in axes["prompt"]
+        for s in axes["style"]
+    ]
+    page.open(write_gallery(tmp_path, [Run(name="big", axes=axes, cells=cells)]))
+    elements = "return document.querySelectorAll('#app *').length"
+    assert page.one("#scroller").get_attribute("data-ready") == "10000"
+    assert page.run(elements) < 3000
+    page.one(".open").send_keys(END)
+    for _ in range(3):
+        page.run(FAR_CORNER)
+    corner = f"prompt: prompt {rows - 1}" + (f", style: s{10_000 // rows - 1}" if rows < 10_000 else "")
+    assert page.all(f'.open[aria-label^="{corner}"]')
+    assert page.run(elements) < 3000
+    page.one("#search").send_keys("77")
+    assert 0 < int(page.one("#scroller").get_attribute("data-ready")) < 10_000
