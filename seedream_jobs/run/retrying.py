@@ -31,8 +31,9 @@ class Retrying:
     def accepted(self) -> None:
         """A request was accepted: the budget may have grown."""
         self.budget.accepted += 1
-        self._accepted.set()
-        self._accepted = anyio.Event()
+        if self._parked:
+            self._accepted.set()
+            self._accepted = anyio.Event()
 
     def worker_done(self) -> None:
         """A worker takes no more work."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import anyio
 
 from seedream_jobs.run.halting import Idle
@@ -40,7 +42,8 @@ class Turnstile:
 
     def still_open(self) -> bool:
         """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
-        return self._gate.closed_until <= anyio.current_time()
+        until = self._gate.closed_until
+        return until == -inf or until <= anyio.current_time()
 
     async def _wait_for_gate(self) -> None:
         while (ready_at := self._gate.ready_at()) > anyio.current_time():
