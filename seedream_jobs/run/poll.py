@@ -29,7 +29,7 @@ NO_IMAGES = Problem(status=None, code="no_images", message="the task completed w
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """One task to be asked for.
 
@@ -39,9 +39,20 @@ class Watch:
     key: str
     task_id: str
     accepted_at: float
-    deadline: float = inf  # on the poller's clock, as the rest is internal to it
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A task that is being polled; ``deadline`` is on the event loop's clock."""
+
+    watch: Watch
+    deadline: float
     estimated: float | None = None
     odd_answers: int = 0
+
+    @property
+    def key(self) -> str:
+        return self.watch.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +106,7 @@ class Poller:
         self._deadline = deadline
         self._observer: Observer = observer or Quiet()
         self._cadence = cadence or Cadence(random)
-        self._due: list[tuple[float, int, Watch]] = []
+        self._due: list[tuple[float, int, _Open]] = []
         self._order = 0
         self._open = 0
         self._closed = False
@@ -110,11 +121,11 @@ class Poller:
 
     def add(self, watch: Watch) -> None:
         """Take on a task; may be called while polling, such as by the observer of an acceptance."""
-        watch.deadline = anyio.current_time() + self._deadline
+        now = anyio.current_time()
         age = max(0.0, self._now() - watch.accepted_at)
         wait = max(0.0, self._cadence.first() - age)
         self._open += 1
-        self._push(anyio.current_time() + min(wait, self._deadline), watch)
+        self._push(now + min(wait, self._deadline), _Open(watch=watch, deadline=now + self._deadline))
 
     def close(self) -> None:
         """No more tasks will be added."""
@@ -145,14 +156,14 @@ class Poller:
 
     async def _work(self, turn: anyio.Lock) -> None:
         try:
-            while (watch := await self._next(turn)) is not None:
+            while (task := await self._next(turn)) is not None:
                 self._counts["gets"] += 1
-                await self._take(watch, await self._ask.task(watch.task_id))
+                await self._take(task, await self._ask.task(task.watch.task_id))
         except Exception as error:  # a bug: raised as it is, not inside a group
             self._crash = self._crash or error
             self._scope.cancel()
 
-    async def _next(self, turn: anyio.Lock) -> Watch | None:
+    async def _next(self, turn: anyio.Lock) -> _Open | None:
         """The next task that is due; None once all are done. Only the first of the workers looks at the clock."""
         async with turn:
             while self._open or not self._closed:
@@ -164,50 +175,50 @@ class Poller:
                     await self._changed.wait()
         return None
 
-    async def _take(self, watch: Watch, report: TaskReport) -> None:
+    async def _take(self, task: _Open, report: TaskReport) -> None:
         """What a report means for its task, and when to ask again."""
         if report.status != "unavailable":
             self._unanswered = 0
         match report.status:
             case "running":
-                watch.estimated = report.estimated_time or watch.estimated
+                task.estimated = report.estimated_time or task.estimated
                 self._hold_back(report)
-                self._ask_again(watch, self._cadence.next(self._age(watch), watch.estimated))
+                self._ask_again(task, self._cadence.next(self._age(task), task.estimated))
             case "completed" if any(image.url for image in report.images):
                 self._learn(report)
-                event = Completed(key=watch.key, at=self._at(), images=report.images, cost_usd=report.cost_usd)
+                event = Completed(key=task.key, at=self._at(), images=report.images, cost_usd=report.cost_usd)
                 await self._done("completed", event)
             case "completed":
-                await self._odd(watch, Failed(key=watch.key, at=self._at(), error=_no_images(report)))
+                await self._odd(task, Failed(key=task.key, at=self._at(), error=_no_images(report)))
             case "failed":
                 error = report.problem or Problem(status=None, code="failed", message="")
-                await self._done("failed", Failed(key=watch.key, at=self._at(), error=error))
+                await self._done("failed", Failed(key=task.key, at=self._at(), error=error))
             case "gone":
-                await self._odd(watch, Expired(key=watch.key, at=self._at()))
+                await self._odd(task, Expired(key=task.key, at=self._at()))
             case "unavailable":
-                self._back_off(watch, report)
+                self._back_off(task, report)
             case "refused":
-                self._ask_again(watch, 0.0)
+                self._ask_again(task, 0.0)
                 problem = report.problem
                 reason = f"{problem.code} {problem.message}".strip() if problem else "refused"
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 
-    async def _odd(self, watch: Watch, event: Failed | Expired) -> None:
+    async def _odd(self, task: _Open, event: Failed | Expired) -> None:
         """An answer that may not be the last word: believed once it was given several times."""
-        watch.odd_answers += 1
-        if watch.odd_answers <= ASK_AGAIN and anyio.current_time() < watch.deadline:
-            self._ask_again(watch, self._cadence.pause() * watch.odd_answers)
+        task.odd_answers += 1
+        if task.odd_answers <= ASK_AGAIN and anyio.current_time() < task.deadline:
+            self._ask_again(task, self._cadence.pause() * task.odd_answers)
             return
         await self._done("failed" if isinstance(event, Failed) else "expired", event)
 
-    def _back_off(self, watch: Watch, report: TaskReport) -> None:
+    def _back_off(self, task: _Open, report: TaskReport) -> None:
         """No usable answer: nobody asks for a while, and this task is not nearer to its end."""
         if report.retry_after is None:
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
         self._hold_back(report)
-        self._ask_again(watch, self._cadence.pause())
+        self._ask_again(task, self._cadence.pause())
         if report.stop is not None:
             self._stop(Halt(stop=report.stop, reason="the service asked for a long pause", hint=RESUME))
 
@@ -217,14 +228,14 @@ class Poller:
             wait = no_earlier(report.retry_after, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
 
-    def _ask_again(self, watch: Watch, wait: float) -> None:
+    def _ask_again(self, task: _Open, wait: float) -> None:
         """Put the task back, or give it up for this time if its deadline has passed."""
         now = anyio.current_time()
-        if now >= watch.deadline:
+        if now >= task.deadline:
             self._counts["late"] += 1
             self._end_one()
         else:
-            self._push(min(now + wait, watch.deadline), watch)
+            self._push(min(now + wait, task.deadline), task)
 
     async def _done(self, kind: str, event: Event) -> None:
         try:
@@ -238,9 +249,9 @@ class Poller:
         self._end_one()
         self._observer.on_event(event, None)
 
-    def _push(self, at: float, watch: Watch) -> None:
+    def _push(self, at: float, task: _Open) -> None:
         self._order += 1
-        heappush(self._due, (at, self._order, watch))
+        heappush(self._due, (at, self._order, task))
         self._wake()
 
     def _end_one(self) -> None:
@@ -253,8 +264,8 @@ class Poller:
     def _at(self) -> int:
         return int(self._now())
 
-    def _age(self, watch: Watch) -> float:
-        return max(0.0, self._now() - watch.accepted_at)
+    def _age(self, task: _Open) -> float:
+        return max(0.0, self._now() - task.watch.accepted_at)
 
     def _learn(self, report: TaskReport) -> None:
         if report.created is not None and report.completed is not None:
