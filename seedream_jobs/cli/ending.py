@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
     from seedream_jobs.ledger.state import Entry
-    from seedream_jobs.plan.jobs import Job
     from seedream_jobs.run.session import Done
 
 MAX_NAMED = 5
@@ -142,22 +141,3 @@ def _near(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def refresh_gallery(job: Job, ledger: Ledger) -> Path:
-    """Write the page of a job as it stands; its ``index.html``."""
-    from seedream_jobs.ledger.paths import STATE_FOLDER
-    from seedream_jobs.pipeline import gallery_folder
-    from seedream_jobs.results.collect import collect
-    from seedream_jobs.results.gallery import write_gallery
-
-    page = gallery_folder(job)
-    run = collect(
-        ledger,
-        expansion=job.expansion,
-        name=job.expansion.spec.name,
-        page=page,
-        folder=job.paths.manifest.parent,
-        cache=job.expansion.spec.root / STATE_FOLDER / "thumbnails",
-    )
-    return write_gallery(page, [run])

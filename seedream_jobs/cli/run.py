@@ -64,8 +64,10 @@ def run(
     the job file is the record. Needs APIMART_API_KEY, or --emulator.
     """
     from seedream_jobs import pipeline
-    from seedream_jobs.cli.ending import Ending, refresh_gallery
+    from seedream_jobs.cli.ending import Ending
     from seedream_jobs.cli.errand import Pacing, go, keeping, progress_mode
+    from seedream_jobs.cli.errands import build_page
+    from seedream_jobs.cli.known import known_job
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.report.progress import Progress
@@ -113,7 +115,7 @@ def run(
         ending = Ending.of([(part.job.shown, part.ledger, part.job.paths) for part in planned.jobs], done, emulator)
         if not detach and not no_gallery:
             for part in planned.jobs:
-                ending.pages.append(refresh_gallery(part.job, part.ledger))
+                ending.pages.append(build_page(known_job(part.job), part.ledger))
     return ending.tell()
 
 

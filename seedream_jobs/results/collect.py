@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,24 @@ class _Place:
         if image is None or image.sha256 is None:
             return None
         made = thumbnail_path(self.cache, image.sha256)
-        return self._relative(made) if made.is_file() else None
+        if not made.is_file():
+            return None
+        own = self.page / "thumbnails" / made.name  # the page is a folder that can be handed on, cache and all
+        if not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            _link(made, own)
+        return self._relative(own)
 
     def _relative(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.page)).as_posix()
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _in_file(ledger: Ledger, expansion: Expansion, place: _Place) -> Iterator[Cell]:

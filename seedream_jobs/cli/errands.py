@@ -1,0 +1,179 @@
+"""``fetch`` and ``status`` over records: poll what is open, download what is done, build the page anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedream_jobs.cli import known as records
+from seedream_jobs.cli.ending import Ending
+from seedream_jobs.cli.errand import Pacing, go, keeping, progress_mode
+from seedream_jobs.cli.service import open_access
+from seedream_jobs.errors import ExitCode, LedgerError
+from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.report.progress import Progress
+from seedream_jobs.results.thumbnails import Decoders
+from seedream_jobs.run.links import time_left
+from seedream_jobs.run.session import Duty
+from seedream_jobs.run.verify import verify as damaged
+
+if TYPE_CHECKING:
+    from seedream_jobs.cli.known import Known
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.pipeline import Target
+
+
+def fetch_jobs(
+    jobs: Sequence[Path],
+    *,
+    where: Target,
+    base_url: str | None,
+    concurrency: int,
+    rate: str | None,
+    deadline: float,
+    as_json: bool,
+    verify: bool,
+    expiring: float | None,
+    embed_metadata: bool,
+    gallery: bool,
+    now: Callable[[], float],
+    stack: ExitStack,
+) -> ExitCode:
+    """Carry out ``fetch`` for several jobs at once."""
+    with stack:
+        found = [records.find(job, where=where) for job in sorted(jobs)]
+        access = open_access(where, found[0].root, stack, base_url=base_url)
+        held = [_hold(one, where, "fetch", int(now()), stack) for one in found]
+        finishing = keeping(stack.enter_context(Decoders()), embed_metadata=embed_metadata)
+
+        async def duties(_: object) -> list[Duty]:
+            return [
+                Duty(
+                    ledger=ledger,
+                    submissions=iter(()),
+                    profile=one.profile,
+                    poll=True,
+                    fetch=True,
+                    folder=one.paths.manifest.parent,
+                    root=one.root,
+                    finishing=finishing(one.paths.manifest.parent, one.root, one.job),
+                    repairs=tuple(damaged(_stored(ledger), one.paths.manifest.parent, root=one.root)) if verify else (),
+                    wanted=_within(expiring, one, now),
+                )
+                for one, ledger in zip(found, held, strict=True)
+            ]
+
+        done = go(
+            duties,
+            access=access,
+            pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
+            progress=Progress(progress_mode(as_json), total=0, usd=None),
+            rehearsal=where.emulator,
+        )
+        parts = [(one.shown, ledger, one.paths) for one, ledger in zip(found, held, strict=True)]
+        ending = Ending.of(parts, done, where.emulator)
+        if gallery:
+            ending.pages = [build_page(one, ledger) for one, ledger in zip(found, held, strict=True)]
+    return ending.tell()
+
+
+def _hold(one: Known, where: Target, command: str, now: int, stack: ExitStack) -> Ledger:
+    return stack.enter_context(records.hold(one, origin=where.origin, command=command, now=now))
+
+
+def _stored(ledger: Ledger) -> Iterator[Entry]:
+    for key in ledger.entries:
+        brief = ledger.brief(key)
+        if brief is not None and brief[0] is State.STORED:
+            yield ledger.entries[key]
+
+
+def _within(seconds: float | None, one: Known, now: Callable[[], float]) -> Callable[[Entry], bool]:
+    """Whether an entry's links die within so many seconds; a task whose links are unknown may be among them."""
+
+    def wanted(entry: Entry) -> bool:
+        if seconds is None:
+            return True
+        left = time_left(entry, now(), one.profile)
+        return left is None or left <= seconds
+
+    return wanted
+
+
+def build_page(
+    one: Known,
+    ledger: Ledger,
+    *,
+    page: Path | None = None,
+    single_file: bool = False,
+    contact_sheet: Path | None = None,
+) -> Path:
+    """Write a job's gallery from its record, with its job file where that is at hand; its ``index.html``.
+
+    :param page: the page's folder; beside the images by default
+    :param contact_sheet: also write this image
+    """
+    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.results.collect import collect
+    from seedream_jobs.results.gallery import write_gallery
+
+    folder = page or one.page
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        run = collect(
+            ledger,
+            expansion=one.job.expansion if one.job else None,
+            name=one.name,
+            page=folder.resolve(),
+            folder=one.paths.manifest.parent,
+            cache=one.root / STATE_FOLDER / "thumbnails",
+        )
+        if contact_sheet is not None:
+            from seedream_jobs.results.contact_sheet import contact_sheet as draw
+
+            draw(run.cells, folder.resolve(), contact_sheet)
+        return write_gallery(folder, [run], single_file=single_file)
+    except OSError as error:
+        raise LedgerError(
+            f"{folder} can't be written: {error.strerror or error}", hint="make room, then: gallery"
+        ) from None
+
+
+def poll_once(
+    jobs: Sequence[Path], *, where: Target, base_url: str | None, concurrency: int, deadline: float, now: float
+) -> list[tuple[Known, Ledger, ExitCode]]:
+    """Ask for the open tasks of several jobs; their records as they are then (read only)."""
+    found = [records.find(job, where=where) for job in sorted(jobs)]
+    seen = [(one, records.peek(one)) for one in found]
+    if not any(
+        (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED for _, ledger in seen for key in ledger.entries
+    ):
+        return [(one, ledger, ExitCode.OK) for one, ledger in seen]
+    with ExitStack() as stack:
+        access = open_access(where, found[0].root, stack, base_url=base_url)
+        held = [_hold(one, where, "status", int(now), stack) for one in found]
+
+        async def duties(_: object) -> list[Duty]:
+            return [
+                Duty(
+                    ledger=ledger,
+                    submissions=iter(()),
+                    profile=one.profile,
+                    poll=True,
+                    fetch=False,
+                    folder=one.paths.manifest.parent,
+                    root=one.root,
+                )
+                for one, ledger in zip(found, held, strict=True)
+            ]
+
+        done = go(
+            duties,
+            access=access,
+            pacing=Pacing(concurrency=concurrency, rate=None, deadline=deadline),
+            progress=Progress("quiet", total=0, usd=None),
+            rehearsal=where.emulator,
+        )
+    return [(one, records.peek(one), what.exit_code) for one, what in zip(found, done, strict=True)]

@@ -1,0 +1,35 @@
+"""``seedream-jobs gallery``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seedream_jobs.cli.options import target, target_options
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to.  [default: beside the images]")
+@click.option("--single-file", is_flag=True, help="One file with the thumbnails inside, for a small run.")
+@click.option(
+    "--contact-sheet", type=click.Path(path_type=Path), metavar="FILE", help="Also one .webp or .png overview."
+)
+@target_options
+def gallery(
+    job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, emulator: bool, base_url: str | None
+) -> None:
+    """Build the page of a job's images: a folder that opens from disk.
+
+    JOB may be a job file or only its manifest. Needs no key and no network.
+    """
+    from seedream_jobs.cli import known as records
+    from seedream_jobs.cli.errands import build_page
+
+    where = target(emulator=emulator, base_url=base_url)
+    one = records.find(job, where=where)
+    page = build_page(one, records.peek(one), page=out, single_file=single_file, contact_sheet=contact_sheet)
+    click.echo(str(page))
+    if contact_sheet is not None:
+        click.echo(str(contact_sheet))

@@ -1,0 +1,123 @@
+"""Finds the record behind a JOB: a job file, or only its manifest, as another machine may have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedream_jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.ledger.paths import LedgerPaths
+    from seedream_jobs.pipeline import Target
+    from seedream_jobs.plan.jobs import Job
+    from seedream_jobs.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A job by what is on disk: its record, and the job itself where its file is at hand and sound."""
+
+    shown: str
+    paths: LedgerPaths
+    root: Path
+    job: Job | None
+
+    @property
+    def profile(self) -> Profile:
+        """The model's profile; the default one where only the manifest is at hand."""
+        from seedream_jobs.profile import DEFAULT_MODEL, profiles
+
+        return self.job.expansion.spec.profile if self.job else profiles()[DEFAULT_MODEL]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(".manifest.jsonl")
+
+    @property
+    def page(self) -> Path:
+        """The folder of the job's gallery."""
+        from seedream_jobs.pipeline import gallery_folder
+
+        return gallery_folder(self.job) if self.job else self.paths.manifest.parent / "out" / self.name / "gallery"
+
+
+def find(named: Path, *, where: Target) -> Known:
+    """What ``named`` (a job file or a manifest) leads to.
+
+    A job file with findings does not hide its record: what was paid can be fetched all the same.
+
+    :raises UsageError: neither is there
+    """
+    from seedream_jobs.errors import FindingsError
+    from seedream_jobs.job.files import campaign_root
+    from seedream_jobs.ledger.paths import paths_for
+
+    root = campaign_root(named)
+    paths = paths_for(named, emulator_root=root if where.emulator else None)
+    job: Job | None = None
+    is_manifest = named.name.endswith(".manifest.jsonl")
+    file = _job_file(named, paths) if is_manifest else named
+    if file is not None and file.is_file():
+        from seedream_jobs.pipeline import load
+
+        try:
+            job = load(file, shown=str(file), target=where, sets={})
+        except FindingsError:
+            job = None
+    if job is None and not paths.manifest.exists() and not paths.journal.exists():
+        if not named.exists():
+            raise UsageError(f"there is no {named}", hint="name a job file, or its .manifest.jsonl")
+        if named.is_dir():
+            raise UsageError(f"{named} is a folder", hint="name a job file in it")
+    return Known(shown=str(named), paths=paths, root=root, job=job)
+
+
+def known_job(job: Job) -> Known:
+    """A job that is loaded already."""
+    return Known(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
+
+
+def _job_file(manifest: Path, paths: LedgerPaths) -> Path | None:
+    stem = manifest.name.removesuffix(".manifest.jsonl")
+    for ending in (".yaml", ".yml"):
+        candidate = manifest.with_name(stem + ending)
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def peek(known: Known) -> Ledger:
+    """What is known, read only.
+
+    :raises UsageError: nothing was submitted for it yet
+    """
+    from seedream_jobs.ledger.ledger import Ledger
+
+    ledger = Ledger.peek(known.paths, root=known.root)
+    if ledger.header is None:
+        raise UsageError(f"{known.shown}: nothing was submitted yet", hint=f"seedream-jobs run {known.shown}")
+    return ledger
+
+
+def hold(known: Known, *, origin: str | None, command: str, now: int) -> Ledger:
+    """Take the record for writing.
+
+    :raises UsageError: nothing was submitted for it yet
+    :raises HeldError: another run holds it, or it belongs to another origin
+    """
+    from seedream_jobs.ledger.ledger import Ledger
+
+    peek(known)
+    return Ledger.open(
+        known.paths,
+        job=known.shown,
+        origin=origin,
+        new_id=lambda: "m-unused",
+        root=known.root,
+        command=command,
+        now=now,
+    )

@@ -1,0 +1,79 @@
+"""``seedream-jobs resolve``: a person settles what nobody else can know."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedream_jobs.cli.options import target, target_options
+
+if TYPE_CHECKING:
+    from seedream_jobs.ledger.state import Entry
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS…]")
+@click.option("--all", "everything", is_flag=True, help="All that are in doubt.")
+@click.option("--accepted", metavar="TASK_ID", help="It was accepted, with this task id (from the service's console).")
+@click.option("--not-charged", is_flag=True, help="It was not charged: the next run submits it.")
+@click.option("--abandon", is_flag=True, help="Leave it: counted as charged, never submitted again by itself.")
+@click.option(
+    "--import", "imported", nargs=2, metavar="TASK_ID ADDRESS", help="A task that was made by hand belongs to ADDRESS."
+)
+@click.option("--check", is_flag=True, help="Gather evidence: the balance, and each task id that was salvaged.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
+@target_options
+def resolve(
+    job: Path,
+    addresses: tuple[str, ...],
+    everything: bool,
+    accepted: str | None,
+    not_charged: bool,
+    abandon: bool,
+    imported: tuple[str, str] | None,
+    check: bool,
+    reason: str,
+    emulator: bool,
+    base_url: str | None,
+) -> int:
+    """Settle submissions whose outcome nobody knows.
+
+    Without an option: lists them, with time, request id and cost. Look each of them up in the service's console by
+    its time or request id, then say what you found. Exit code 6 while any is left.
+    """
+    from seedream_jobs.cli.resolving import Decision, check_evidence, import_task, listing, settle
+    from seedream_jobs.errors import UsageError
+
+    where = target(emulator=emulator, base_url=base_url)
+    chosen = [bool(accepted), not_charged, abandon, imported is not None, check]
+    if sum(chosen) > 1:
+        raise UsageError("--accepted, --not-charged, --abandon, --import and --check exclude each other")
+    if imported is not None:
+        return import_task(job, imported[0], imported[1], reason=reason, where=where, now=int(time.time()))
+    if check:
+        return check_evidence(job, where=where, base_url=base_url)
+    if not any(chosen):
+        if addresses or everything:
+            raise UsageError("what became of it?", hint="--accepted TASK_ID, --not-charged or --abandon")
+        return listing(job, where=where)
+    if bool(addresses) == everything:
+        raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {job} lists them")
+    if accepted and (everything or len(addresses) != 1):
+        raise UsageError("--accepted settles one address: a task id belongs to one request")
+    resolution = "accepted" if accepted else "not_charged" if not_charged else "abandoned"
+    decision = Decision(resolution=resolution, task_id=accepted, reason=reason)
+    return settle(job, None if everything else addresses, decision, where=where, now=int(time.time()))
+
+
+def since(entry: Entry) -> str:
+    """When it came to be in doubt, UTC."""
+    import datetime
+
+    at = entry.since if entry.since is not None else entry.submitted_at
+    if at is None:
+        return "unknown time"
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,211 @@
+"""What ``resolve`` does: list what is in doubt, gather evidence, record what a person decided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedream_jobs.cli import known as records
+from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
+
+if TYPE_CHECKING:
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.pipeline import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person found out, and why they are sure."""
+
+    resolution: Resolution
+    task_id: str | None
+    reason: str
+
+
+def in_doubt(ledger: Ledger) -> list[Entry]:
+    """What waits for a person, by address."""
+    found = [
+        ledger.entries[key]
+        for key in ledger.entries
+        if (brief := ledger.brief(key)) is not None and brief[0] in (State.IN_DOUBT, State.INTENT)
+    ]
+    return sorted(found, key=lambda entry: entry.address)
+
+
+def listing(job: Path, *, where: Target) -> ExitCode:
+    """Print what is in doubt."""
+    one = records.find(job, where=where)
+    doubtful = in_doubt(records.peek(one))
+    if not doubtful:
+        click.echo(f"{job}: nothing is in doubt.")
+        return ExitCode.OK
+    click.echo(f"{job}: {len(doubtful)} in doubt. Each counts as paid until it is settled, and is never sent again.")
+    for entry in doubtful:
+        for line in _lines(entry):
+            click.echo(f"  {line}")
+    option = " --emulator" if where.emulator else ""
+    click.echo("Look them up in the service's console by time or request id, then:", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
+    return ExitCode.IN_DOUBT
+
+
+def _lines(entry: Entry) -> Iterable[str]:
+    from seedream_jobs.cli.resolve import since
+    from seedream_jobs.plan.cost import money
+
+    yield entry.address
+    yield f"    {entry.doubt or 'open'} since {since(entry)}, at most {money(entry.max_cost_usd)}"
+    if entry.request_id:
+        yield f"    request id {entry.request_id}"
+    if entry.task_id:
+        yield f"    task id {entry.task_id}, found in a broken reply and not confirmed"
+
+
+def settle(job: Path, addresses: tuple[str, ...] | None, decision: Decision, *, where: Target, now: int) -> ExitCode:
+    """Record a decision about some, or all, that are in doubt."""
+    if decision.task_id is not None and not ID.fullmatch(decision.task_id):
+        raise UsageError(f"{decision.task_id!r} is no task id", hint="letters, digits, _ and -, at most 128")
+    one = records.find(job, where=where)
+    with records.hold(one, origin=None, command="resolve", now=now) as ledger:
+        doubtful = in_doubt(ledger)
+        wanted = doubtful if addresses is None else [_named(address, doubtful, job) for address in addresses]
+        for entry in wanted:
+            _record(ledger, entry, decision, now)
+        left = len(in_doubt(ledger))
+    said = {"accepted": "accepted", "not_charged": "not charged: the next run submits it", "abandoned": "abandoned"}
+    for entry in wanted:
+        click.echo(f"{entry.address}: {said[decision.resolution]}")
+    if decision.resolution == "accepted":
+        click.echo(f"  seedream-jobs fetch {job}{' --emulator' if where.emulator else ''}", err=True)
+    if left:
+        click.echo(f"{left} still in doubt.", err=True)
+    return ExitCode.IN_DOUBT if left else ExitCode.OK
+
+
+def _record(ledger: Ledger, entry: Entry, decision: Decision, now: int) -> None:
+    ledger.record_sync(
+        Resolved(
+            key=entry.key, at=now, resolution=decision.resolution, reason=decision.reason, task_id=decision.task_id
+        )
+    )
+
+
+def _named(address: str, doubtful: list[Entry], job: Path) -> Entry:
+    for entry in doubtful:
+        if address in (entry.address, entry.key):
+            return entry
+    from seedream_jobs.diagnostics import closest
+
+    near = closest(address, [entry.address for entry in doubtful])
+    hint = f"did you mean {near!r}?" if near else f"seedream-jobs resolve {job} lists them"
+    raise UsageError(f"{address} is not in doubt", hint=hint)
+
+
+def import_task(job: Path, task_id: str, address: str, *, reason: str, where: Target, now: int) -> ExitCode:
+    """A task that was made by hand becomes the result of a request of the job."""
+    from seedream_jobs.ledger.state import Intended
+    from seedream_jobs.run.offers import idempotency_key
+
+    if not ID.fullmatch(task_id):
+        raise UsageError(f"{task_id!r} is no task id", hint="letters, digits, _ and -, at most 128")
+    one = records.find(job, where=where)
+    if one.job is None:
+        raise UsageError(
+            f"{job} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"
+        )
+    expansion = one.job.expansion
+    place = next((p for p in expansion.places() if expansion.cells.address(p.cell, p.repeat) == address), None)
+    if place is None:
+        raise UsageError(f"{job} has no request {address}", hint=f"seedream-jobs expand {job} lists them")
+    import secrets
+
+    from seedream_jobs.ledger.ledger import Ledger
+
+    with Ledger.open(
+        one.paths,
+        job=one.job.file.name,
+        origin=where.origin,
+        new_id=lambda: f"m-{secrets.token_hex(8)}",
+        root=one.root,
+        command="resolve",
+        now=now,
+    ) as ledger:
+        known = ledger.entries.find(place.key)
+        if known is None or known.state is State.NEW:
+            request = expansion.request(place)
+            generation = 1 if known is None else known.generation
+            ledger.record_sync(
+                Intended(
+                    key=place.key,
+                    at=now,
+                    generation=generation,
+                    address=address,
+                    cell=request.cell,
+                    request=request.payload,
+                    repeat=request.repeat,
+                    output=request.output,
+                    max_images=request.max_images,
+                    max_cost_usd=None,
+                    idempotency_key=idempotency_key(ledger.id, request, generation, {}),
+                )
+            )
+            ledger.entries.settle("interrupted")
+        elif known.state is not State.IN_DOUBT:
+            raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
+        ledger.record_sync(
+            Resolved(key=place.key, at=now, resolution="accepted", reason=reason or "imported by hand", task_id=task_id)
+        )
+    click.echo(f"{address}: accepted as {task_id}")
+    click.echo(f"  seedream-jobs fetch {job}{' --emulator' if where.emulator else ''}", err=True)
+    return ExitCode.OK
+
+
+def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCode:
+    """Print what the service says that bears on what is in doubt: the balance, and salvaged task ids."""
+    import anyio
+
+    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.plan.cost import money
+    from seedream_jobs.run.connection import connect
+
+    one = records.find(job, where=where)
+    doubtful = in_doubt(records.peek(one))
+    with ExitStack() as stack:
+        access = open_access(where, one.root, stack, base_url=base_url)
+
+        async def ask() -> None:
+            async with connect(access, workers=1, environment=os.environ) as connection:
+                try:
+                    balance = await connection.client.balance()
+                    left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
+                    click.echo(f"balance: {left}, used {money(balance.used_usd)}")
+                except SeedreamError as error:
+                    click.echo(f"balance: {error.message}")
+                for entry in doubtful:
+                    click.echo(entry.address)
+                    if entry.task_id is None:
+                        click.echo("  no task id is known: look it up in the console by its time or request id")
+                        continue
+                    report = await connection.service.task(entry.task_id)
+                    said = report.problem.message if report.problem else ""
+                    click.echo(f"  task {entry.task_id}: {report.status} {said}".rstrip())
+                    if report.status in ("running", "completed", "failed"):
+                        click.echo(f"  so it was accepted: --accepted {entry.task_id}")
+
+        anyio.run(ask)
+    counted = sum((entry.max_cost_usd for entry in doubtful if entry.max_cost_usd is not None), start=_ZERO)
+    click.echo(f"{len(doubtful)} in doubt, counted with at most {money(counted)}")
+    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
+
+
+_ZERO = Decimal(0)

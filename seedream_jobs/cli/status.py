@@ -1,0 +1,60 @@
+"""``seedream-jobs status``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from seedream_jobs.cli.errand import Duration
+from seedream_jobs.cli.options import jobs_argument, target, target_options
+
+
+@click.command()
+@jobs_argument
+@target_options
+@click.option("--offline", is_flag=True, help="Only what the manifest says; asks nobody.")
+@click.option("--wait", is_flag=True, help="Ask until every task is done, or the deadline.")
+@click.option("--deadline", type=Duration(), default=1800.0, metavar="TIME", help="With --wait.  [default: 30m]")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Questions at once.  [default: 8]"
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
+def status(
+    jobs: tuple[Path, ...],
+    emulator: bool,
+    base_url: str | None,
+    offline: bool,
+    wait: bool,
+    deadline: float,
+    concurrency: int,
+    form: str,
+) -> int:
+    """Ask for open tasks once, and show where every request stands.
+
+    Downloads nothing. Shows how long the links of finished images live. Exit code 6 if a submission is in doubt, 8 if
+    tasks or downloads are open.
+    """
+    from seedream_jobs.cli import known as records
+    from seedream_jobs.cli.errands import poll_once
+    from seedream_jobs.errors import ExitCode, gravest
+    from seedream_jobs.report.status import status_json, status_of, status_text
+
+    where = target(emulator=emulator, base_url=base_url)
+    if offline:
+        found = [records.find(job, where=where) for job in sorted(jobs)]
+        parts = [(one, records.peek(one), ExitCode.OK) for one in found]
+    else:
+        parts = poll_once(
+            jobs,
+            where=where,
+            base_url=base_url,
+            concurrency=concurrency,
+            deadline=deadline if wait else 0.0,
+            now=time.time(),
+        )
+    standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
+    click.echo(status_json(standings) if form == "json" else status_text(standings, emulator=emulator), nl=False)
+    codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
+    return gravest([*codes, *(standing.exit_code for standing in standings)])

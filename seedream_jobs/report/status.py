@@ -1,0 +1,118 @@
+"""Where every request of a job stands, in numbers, with the time that unfetched links have left."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from seedream_jobs.errors import ExitCode, gravest
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.profile import Profile
+from seedream_jobs.run.links import time_left
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now)."""
+
+    job: str
+    origin: str
+    counts: Counter[State] = field(default_factory=Counter)
+    spent: Decimal = Decimal(0)
+    images: int = 0
+    first_death: float | None = None
+    doubtful: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """6 for doubt, 8 for what is not fetched, 1 for what failed."""
+        codes = [ExitCode.OK]
+        if self.counts[State.IN_DOUBT] + self.counts[State.INTENT]:
+            codes.append(ExitCode.IN_DOUBT)
+        if self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
+            codes.append(ExitCode.UNFINISHED)
+        if self.counts[State.FAILED] + self.counts[State.REJECTED] + self.counts[State.EXPIRED]:
+            codes.append(ExitCode.FINDINGS)
+        return gravest(codes)
+
+
+def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standing:
+    """Count a record. ``now`` is Unix seconds."""
+    standing = Standing(job=job, origin=ledger.header.origin if ledger.header else "")
+    for key in ledger.entries:
+        entry = ledger.entries[key]
+        standing.counts[entry.state] += 1
+        standing.spent += spent_usd(entry) or Decimal(0)
+        standing.images += sum(1 for image in entry.images if image.file)
+        if entry.state is State.COMPLETED:
+            left = time_left(entry, now, profile)
+            if left is not None:
+                standing.first_death = left if standing.first_death is None else min(left, standing.first_death)
+        if entry.state in (State.IN_DOUBT, State.INTENT):
+            standing.doubtful.append((entry.address, entry.doubt or "open"))
+        elif entry.state in (State.FAILED, State.REJECTED):
+            standing.failed.append((entry.address, entry.error.message if entry.error else ""))
+    return standing
+
+
+_ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
+    ("=", "stored", (State.STORED,), ""),
+    ("v", "to fetch", (State.COMPLETED,), "seedream-jobs fetch {job}{option}"),
+    (">", "running", (State.ACCEPTED,), "seedream-jobs fetch {job}{option} waits for them"),
+    ("?", "in doubt", (State.IN_DOUBT, State.INTENT), "seedream-jobs resolve {job}{option}"),
+    ("!", "failed", (State.FAILED, State.REJECTED), "--retry-failed submits them again"),
+    ("!", "expired", (State.EXPIRED,), "the links died before they were fetched"),
+    (".", "abandoned", (State.ABANDONED,), ""),
+    ("+", "not sent", (State.NEW,), "seedream-jobs run {job}{option}"),
+)
+
+
+def status_text(standings: list[Standing], *, emulator: bool) -> str:
+    """A block for each job."""
+    lines: list[str] = []
+    option = " --emulator" if emulator else ""
+    for one in standings:
+        total = sum(one.counts.values())
+        lines.append(
+            f"{one.job}: {total:,} submitted or tried, {one.images:,} images stored, {one.spent:.4f} USD counted"
+        )
+        for mark, word, states, hint in _ROWS:
+            count = sum(one.counts[state] for state in states)
+            if count:
+                said = hint.format(job=one.job, option=option)
+                if word == "to fetch" and one.first_death is not None:
+                    said = f"the first link dies in {duration(one.first_death)}: {said}"
+                lines.append(f"  {mark} {f'{count:,} {word}':<16}{said}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """``71 h 59 min``, ``12 min``, ``40 s``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def status_json(standings: list[Standing]) -> str:
+    """The same as JSON, names sorted."""
+    document = [
+        {
+            "counts": {str(state): one.counts[state] for state in State if one.counts[state]},
+            "failed": [{"address": address, "message": message} for address, message in one.failed],
+            "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
+            "images": one.images,
+            "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
+            "job": one.job,
+            "origin": one.origin,
+            "spent_usd": str(one.spent),
+        }
+        for one in standings
+    ]
+    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
