@@ -38,7 +38,7 @@
           ? [G.el('p', {}, 'Nothing matches.'), G.button('Clear all filters', 'close', () => app.clearFilters())]
           : [G.el('p', {}, 'No images yet.')];
         scroller.replaceChildren(G.el('div', { class: 'empty' }, ...empty));
-        app.current = { redraw() {}, move: () => null, focusCell() {}, close() {} };
+        app.current = { redraw() {}, fill() {}, move: () => null, focusCell() {}, close() {} };
       } else app.current = app.view.layout === 'grid' ? G.gridView(app, scroller) : G.wallView(app, scroller);
       scroller.dataset.ready = String(app.cells.length);
     }
@@ -211,7 +211,7 @@
     const extent = () => `${scroller.clientWidth} ${scroller.clientHeight}`;
     new ResizeObserver(() => {
       if (extent() === seen) return;
-      if (extent().split(' ')[0] === seen.split(' ')[0]) app.current.redraw();
+      if (extent().split(' ')[0] === seen.split(' ')[0]) app.current.fill();
       else drawView();
       seen = extent();
     }).observe(scroller);

@@ -215,7 +215,8 @@
 
     return {
       pivot,
-      redraw: () => draw(true),
+      redraw: () => draw(true), // after a change of marks
+      fill: () => draw(false), // after a change of height
       // For the lightbox: where a cell stands, and what stands in a direction from there.
       placeOf(cell) {
         for (let r = 0; r < pivot.rows.length; r++) {

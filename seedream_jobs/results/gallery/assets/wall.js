@@ -97,7 +97,8 @@
     draw(true);
 
     return {
-      redraw: () => draw(true),
+      redraw: () => draw(true), // after a change of marks
+      fill: () => draw(false), // after a change of height
       move(cell, key) {
         const found = moves[key]?.(cells.indexOf(cell));
         return found >= 0 ? (cells[found] ?? null) : null;
