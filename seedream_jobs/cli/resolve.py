@@ -64,8 +64,11 @@ def resolve(
         raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {job} lists them")
     if accepted and (everything or len(addresses) != 1):
         raise UsageError("--accepted settles one address: a task id belongs to one request")
-    resolution = "accepted" if accepted else "not_charged" if not_charged else "abandoned"
-    decision = Decision(resolution=resolution, task_id=accepted, reason=reason)
+    decision = Decision(
+        resolution="accepted" if accepted else "not_charged" if not_charged else "abandoned",
+        task_id=accepted,
+        reason=reason,
+    )
     return settle(job, None if everything else addresses, decision, where=where, now=int(time.time()))
 
 
