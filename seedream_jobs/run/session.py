@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Resolved, State
+from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Failed, Resolved, State
 from seedream_jobs.profile import Profile
 from seedream_jobs.run.cadence import Cadence
 from seedream_jobs.run.download import Downloads
@@ -30,6 +30,7 @@ from seedream_jobs.run.finishing import Finishing
 from seedream_jobs.run.memory import Weights
 from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.poll import Polled, Poller, Watch
+from seedream_jobs.run.refresh import refresher
 from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Budget, Spend
@@ -140,6 +141,7 @@ class Session:
         self._retries, self._memory = RetryBudget(), Weights()
         self._retry_server_errors = retry_server_errors
         self._turn = anyio.Lock()
+        self._stopped: Finished | None = None
 
     async def carry_out(self, duties: Iterable[Duty]) -> list[Done]:
         """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
@@ -156,7 +158,8 @@ class Session:
 
     async def _job(self, duty: Duty) -> Done:
         send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
-        poller = self._poller(duty, send)
+        spend = Spend((*self._budgets, *duty.budgets))
+        poller = self._poller(duty, _Completing(duty, send, self._watcher, spend))
         outcome: dict[str, object] = {}
         async with anyio.create_task_group() as parts:
             if duty.fetch:
@@ -164,7 +167,7 @@ class Session:
             parts.start_soon(self._poll, duty, poller, send, outcome)
             observer = _Feeding(duty, poller, self._watcher)
             async with self._turn:
-                outcome["submitted"] = await self._executor(duty, observer).run(duty.submissions)
+                outcome["submitted"] = await self._submit(duty, observer, spend)
             if poller is not None:
                 poller.close()
         receive.close()
@@ -177,13 +180,22 @@ class Session:
             refusal=refusal if isinstance(refusal, SeedreamError) else None,
         )
 
-    def _executor(self, duty: Duty, observer: _Feeding) -> Executor:
+    async def _submit(self, duty: Duty, observer: _Feeding, spend: Spend) -> Finished:
+        """Submit one job's requests, unless an earlier job met what stops them all (no money, no key, a signal)."""
+        if self._stopped is not None:
+            return Finished(stop=self._stopped.stop, reason=None)
+        finished = await self._executor(duty, observer, spend).run(duty.submissions)
+        if finished.stop is not None:
+            self._stopped = finished
+        return finished
+
+    def _executor(self, duty: Duty, observer: _Feeding, spend: Spend) -> Executor:
         return Executor(
             submit=self._service,
             record=duty.ledger,
             gate=self._gate,
             retries=self._retries,
-            spend=Spend((*self._budgets, *duty.budgets)),
+            spend=spend,
             stopper=self._stopper,
             random=self._random,
             now=self._now,
@@ -195,7 +207,7 @@ class Session:
             memory=self._memory,
         )
 
-    def _poller(self, duty: Duty, completed: MemoryObjectSendStream[Work]) -> Poller | None:
+    def _poller(self, duty: Duty, observer: _Completing) -> Poller | None:
         if not duty.poll:
             return None
         pace = self._pace
@@ -207,7 +219,7 @@ class Session:
             now=self._now,
             concurrency=min(8, pace.concurrency),
             deadline=pace.deadline,
-            observer=_Completing(duty, completed, self._watcher),
+            observer=observer,
             cadence=None if pace.cadence is None else pace.cadence(self._random),
         )
         for key in duty.ledger.entries:
@@ -238,7 +250,7 @@ class Session:
                     _each(work),
                     downloads=self._downloads,
                     record=duty.ledger,
-                    refresh=partial(self._refresh, duty.ledger),
+                    refresh=refresher(self._service.task),
                     folder=duty.folder,
                     root=duty.root,
                     profile=duty.profile,
@@ -256,14 +268,6 @@ class Session:
             group.start_soon(fetching)
             await self._stopper.stopped()
             scope.cancel()
-
-    async def _refresh(self, ledger: Ledger, entry: Entry) -> tuple[Image, ...] | None:
-        if entry.task_id is None:
-            return ()
-        report = await self._service.task(entry.task_id)
-        if report.status == "completed":
-            return report.images
-        return () if report.status in ("gone", "failed") else None
 
 
 async def _each(stream: MemoryObjectReceiveStream[Work]) -> AsyncIterator[Work]:
@@ -295,12 +299,16 @@ class _Feeding:
 
 
 class _Completing:
-    """Hands each completed task to the fetcher."""
+    """Hands each completed task to the fetcher, and puts what it really cost in place of what was reserved."""
 
-    def __init__(self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher) -> None:
-        self._duty, self._completed, self._watcher = duty, completed, watcher
+    def __init__(self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher, spend: Spend) -> None:
+        self._duty, self._completed, self._watcher, self._spend = duty, completed, watcher, spend
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
         self._watcher.on_event(event, outcome)
-        if isinstance(event, Completed) and self._duty.fetch:
-            self._completed.send_nowait(self._duty.ledger.entries[event.key])
+        if isinstance(event, Completed | Failed):
+            entry = self._duty.ledger.entries[event.key]
+            actual = Decimal(0) if isinstance(event, Failed) else event.cost_usd  # a failed task is refunded
+            self._spend.settle(entry.max_cost_usd, actual)
+            if isinstance(event, Completed) and self._duty.fetch:
+                self._completed.send_nowait(entry)
