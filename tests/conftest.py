@@ -1,0 +1,65 @@
+"""What the whole suite shares: the long lane's flag, and the guard that keeps it off the network and off real keys."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import Any
+
+import pytest
+
+_PRIVATE = ("APIMART_", "SEEDREAM_JOBS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+class NetworkUse(BaseException):
+    """The suite tried to leave this machine. A BaseException, so that no product code can swallow it."""
+
+
+def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: connections and look-ups beyond loopback end the test."""
+    if event == "socket.connect":
+        address = arguments[1]
+    elif event == "socket.getaddrinfo":
+        address = (arguments[0],)
+    else:
+        return
+    if not isinstance(address, tuple) or address[0] in (None, "", b"", "localhost", b"localhost"):
+        return  # a Unix socket, or this machine by name
+    host = address[0].decode() if isinstance(address[0], bytes) else str(address[0])
+    try:
+        local = ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        local = False
+    if event == "socket.getaddrinfo" and _is_address(host):
+        return  # nothing is looked up for a literal address
+    if not local:
+        raise NetworkUse(f"the test suite may not reach {host}")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+sys.addaudithook(_stay_here)
+for _name in [name for name in os.environ if name.upper().startswith(_PRIVATE)]:
+    del os.environ[_name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--slow`` runs the long lane, too."""
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long lane out unless it is asked for; run it by name with ``-m slow --slow``."""
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="the long lane: --slow")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(skip)
