@@ -170,7 +170,16 @@ def _review_text(job: str, opinions: Opinions, votes: Votes) -> str:
             }
             for (axis, reviewer, first, second), winner in sorted(votes.items())
         ]
-    body = yaml.safe_dump(review, sort_keys=False, allow_unicode=True, width=10**6)
+
+    class Dumper(yaml.SafeDumper):
+        """One line per note: PyYAML folds other breaks (U+0085, U+2028) into spaces when it reads them back."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = None if value.isprintable() else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    body = yaml.dump(review, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6)
     return f"# What the team thinks of {job}. Merged by: seedream-jobs ratings apply ratings.json\n{body}"
 
 

@@ -73,7 +73,7 @@ def test_a_vote_is_one_however_the_pair_was_shown(tmp_path: Path) -> None:
     assert read(apply_ratings(export(votes=[vote(B, A, "first")]), tmp_path))["votes"][0]["winner"] == "second"
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.state import State
 from seedream_jobs.results.gallery import Cell, Run, page, write_gallery
 from seedream_jobs.results.gallery.data import data_script, literal
-from seedream_jobs.results.gallery.table import PAGE_SIZE, html_text
+from seedream_jobs.results.gallery.table import PAGE_SIZE, STATE_WORDS, html_text
 from seedream_jobs.results.gallery.values import href
 
 ASSETS = Path(page.__file__).parent / "assets"
@@ -227,3 +228,11 @@ def test_every_cell_reaches_the_page_as_it_is(texts: list[tuple[str, str]]) -> N
 def test_an_unknown_state_is_shown_as_it_is(tmp_path: Path) -> None:
     cell = replace(Cell(key="k", address="x#1"), state="on_hold")
     assert "· on hold" in write_gallery(tmp_path, [Run(name="x", cells=[cell])]).read_text()
+
+
+def test_both_pages_have_a_word_for_every_state() -> None:
+    """The plain table and the script say the same of every state of the ledger."""
+    block = (ASSETS / "dom.js").read_text().split("const STATES")[1].split("}));")[0]
+    words = dict(re.findall(r"^ +(\w+): \['([^']+)'", block, re.MULTILINE))
+    assert words == {state: word for state, (_, word) in STATE_WORDS.items()}
+    assert {state.value for state in State} <= set(words)

@@ -5,6 +5,8 @@
   const CHIPS = 24; // an axis with more values is filtered by text
   const STRIP = 14; // an axis with more values has a list instead of tabs
 
+  const counted = (n, thing) => `${n.toLocaleString('en')} ${thing}${n === 1 ? '' : 's'}`;
+
   // What the head says: how many images, in which states, for how much.
   G.summary = (model) => {
     const counts = new Map();
@@ -12,7 +14,7 @@
       const { word } = G.stateOf(cell.state);
       counts.set(word, (counts.get(word) ?? 0) + 1);
     }
-    const parts = [`${model.cells.length.toLocaleString('en')} ${model.cells.length === 1 ? 'image' : 'images'}`];
+    const parts = [counted(model.cells.length, 'image')];
     if (counts.size > 1 || !counts.has('stored')) for (const [word, n] of counts) parts.push(`${n.toLocaleString('en')} ${word}`);
     for (const run of model.runs) {
       const name = model.runs.length > 1 ? `${run.title}: ` : '';
@@ -70,7 +72,7 @@
     const votes = app.marks.votes().length;
     const dialog = G.dialog('small', 'Export ratings', [
       G.el('h2', {}, 'Export ratings'),
-      G.el('p', {}, `${app.marks.count()} rated images, ${votes} votes. ` + (app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
+      G.el('p', {}, `${counted(app.marks.count(), 'rated image')}, ${counted(votes, 'vote')}. ` + (app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
       G.el('label', { class: 'field stacked' }, G.el('span', {}, 'Your name (optional)'), name),
       G.el('p', { class: 'hint' }, 'Then, in the campaign: ', G.el('code', {}, 'seedream-jobs ratings apply ratings.json')),
       G.el('div', { class: 'actions' }, save, G.button('Close', null, () => dialog.close())),
