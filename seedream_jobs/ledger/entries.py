@@ -25,6 +25,7 @@ class Entries(Mapping[str, Entry]):
         self._open: dict[str, Entry] = {}
         self._briefs: dict[str, Brief] = {}
         self._shared: dict[Brief, Brief] = {}
+        self._written: dict[tuple[bytes, bytes], Brief] = {}
 
     def __getitem__(self, key: str) -> Entry:
         found = self.find(key)
@@ -59,14 +60,17 @@ class Entries(Mapping[str, Entry]):
         self._briefs[key] = self._share((entry.state, entry.generation))
         if entry.state is State.INTENT:
             self._open[key] = entry
+            self._lines.pop(key, None)
         else:
             self._lines[key] = canonical(encode_entry(entry))
             self._open.pop(key, None)
 
-    def put_line(self, line: bytes, raw: Json) -> None:
-        """Keep a manifest's line that was found good (``raw`` is what it says)."""
-        key, brief = raw["key"], (raw["state"], raw["generation"])
-        self._briefs[key] = self._shared.get(brief) or self._share((State(brief[0]), brief[1]))
+    def put_line(self, line: bytes, key: str, state: bytes, generation: bytes) -> None:
+        """Keep a manifest's line that was found good; state and generation as they are written in it."""
+        brief = self._written.get((state, generation))
+        if brief is None:
+            brief = self._written[state, generation] = self._share((State(state.decode()), int(generation)))
+        self._briefs[key] = brief
         self._lines[key] = line
 
     def line(self, key: str) -> bytes | None:

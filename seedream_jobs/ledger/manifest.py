@@ -6,14 +6,15 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import OutsideRoot
-from seedream_jobs.ledger.check import EntryCheck
-from seedream_jobs.ledger.codec import Json, Malformed, canonical, decode_entry, parse
+from seedream_jobs.ledger.check import EntryCheck, quick_look
+from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.records import (
@@ -27,6 +28,7 @@ from seedream_jobs.ledger.records import (
     encode_plan,
     encode_resolution,
 )
+from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import paid_twice
 
 _MARKERS = (b"<<<<<<< ", b"||||||| ", b"=======", b">>>>>>> ")
@@ -71,8 +73,16 @@ def read_manifest(data: bytes, path: str, *, folder: PurePosixPath = _TOP) -> Ma
     :param folder: its folder, relative to the campaign's root: no path in it may lead out of that
     :raises FindingsError: each damaged line with its number; nothing is guessed
     """
-    reader = _Reader(path, folder)
+    reader = _Reader(data, path, folder)
+    entries, look = reader.manifest.entries, quick_look if _is_utf8(data) else _blind
     for number, line in enumerate(data.split(b"\n"), 1):
+        found = look(line)
+        if found is not None:
+            generation, written, state = found.groups()
+            key = written.decode()
+            if key not in entries:
+                entries.put_line(line, key, state, generation)
+                continue
         if line:
             reader.read(number, line)
         if len(reader.findings) >= _MOST_FINDINGS:
@@ -84,6 +94,18 @@ def read_manifest(data: bytes, path: str, *, folder: PurePosixPath = _TOP) -> Ma
     return reader.manifest
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _blind(line: bytes) -> re.Match[bytes] | None:
+    """The quick look at a manifest that is not UTF-8 throughout: every line is read in full."""
+    return None
+
+
 _RESTORE = (
     "restore it from git (`git checkout -- FILE`, or `git log -- FILE` for an older version); never retype a line"
 )
@@ -92,18 +114,18 @@ _RESTORE = (
 class _Reader:
     """Reads line after line; a finding does not keep the next line from being read."""
 
-    def __init__(self, path: str, folder: PurePosixPath) -> None:
+    def __init__(self, data: bytes, path: str, folder: PurePosixPath) -> None:
         self.manifest = Manifest()
         self.findings: list[Diagnostic] = []
         self._path = path
         self._check = EntryCheck(folder)
-        self._numbers: dict[str, int] = {}
+        self._data = data
 
     def read(self, number: int, line: bytes) -> None:
         try:
             raw = parse(line)
             if "state" in raw:
-                self._entry(number, line, raw)
+                self._entry(number, line, self._check.decode(raw))
             else:
                 self._other(number, raw)
         except Malformed as problem:
@@ -112,23 +134,13 @@ class _Reader:
             message = f"the path {str(problem)!r} leads out of the campaign's root"
             self.findings.append(_finding("manifest-path", message, self._path, number, _RESTORE))
 
-    def _entry(self, number: int, line: bytes, raw: Json) -> None:
-        self._check.check(raw)
-        entries, key = self.manifest.entries, raw["key"]
-        if key in entries:
-            if entries.line(key) != line:
-                self._joined(number, key, raw)
-            return
-        self._numbers[key] = number
-        if "earlier" in raw or raw["state"] == "intent":
-            entries.put(in_order(decode_entry(raw)))
-            self._note_double_payment(number, key)
-        else:
-            entries.put_line(line, raw)
-
-    def _joined(self, number: int, key: str, raw: Json) -> None:
-        self.manifest.merged = True
-        self.manifest.entries.put(join(self.manifest.entries[key], decode_entry(raw)))
+    def _entry(self, number: int, line: bytes, entry: Entry) -> None:
+        entries, key = self.manifest.entries, entry.key
+        if key not in entries:
+            entries.put(in_order(entry) if entry.earlier else entry)
+        elif entries.line(key) != line:
+            self.manifest.merged = True
+            entries.put(join(entries[key], entry))
         self._note_double_payment(number, key)
 
     def _note_double_payment(self, number: int, key: str) -> None:
@@ -137,7 +149,10 @@ class _Reader:
             return
         ids = [one for one in (entry.task_id, *entry.other_task_ids) if one is not None]
         message = f"{entry.address} was submitted twice ({', '.join(ids)}), probably on two branches; both are kept"
-        first = Related(message="first known from here", path=self._path, span=_span(self._numbers[key]))
+        before = self._data.find(b'"key":"%s"' % key.encode())
+        first = Related(
+            message="first known from here", path=self._path, span=_span(self._data.count(b"\n", 0, before) + 1)
+        )
         self.manifest.notes.append(
             Diagnostic(
                 code="manifest-paid-twice",
