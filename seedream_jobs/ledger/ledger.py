@@ -14,24 +14,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.commit import GroupCommit
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
+from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
 from seedream_jobs.ledger.lock import Lock, acquire, in_use
-from seedream_jobs.ledger.manifest import Manifest, read_manifest
+from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.state import Event
-
-_LOOKS = 20
 
 
 class Ledger:
@@ -57,15 +56,15 @@ class Ledger:
         :raises FindingsError: the manifest or the journal is damaged
         """
         disk = RealFileSystem() if fs is None else fs
-        data, hot = _read_together(paths, disk)
-        manifest, contents = _load(paths, data, hot, root)
+        data, hot = read_together(paths, disk)
+        manifest, contents = load(paths, data, hot, root)
         if contents is not None:
             apply(manifest, contents.records)
         if in_use(paths.lock):
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        return cls(paths, manifest, _digest(data), disk, None)
+        return cls(paths, manifest, digest_or_absent(data), disk, None)
 
     @classmethod
     def open(
@@ -122,9 +121,9 @@ class Ledger:
         new_id: Callable[[], str],
         root: Path,
     ) -> Ledger:
-        data, hot = _read(disk, paths.manifest), _read(disk, paths.journal)
-        manifest, contents = _load(paths, data, hot, root)
-        ledger = cls(paths, manifest, _digest(data), disk, lock)
+        data, hot = read_file(disk, paths.manifest), read_file(disk, paths.journal)
+        manifest, contents = load(paths, data, hot, root)
+        ledger = cls(paths, manifest, digest_or_absent(data), disk, lock)
         if manifest.header is None:
             if origin is None:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
@@ -340,52 +339,6 @@ class Ledger:
     def _dead(self, failure: LedgerError) -> LedgerError:
         self._failure = failure
         return failure
-
-
-def _load(
-    paths: LedgerPaths, data: bytes | None, hot: bytes | None, root: Path
-) -> tuple[Manifest, journal.Contents | None]:
-    """The manifest, and the journal where it is hot: it has something that the manifest does not hold."""
-    manifest = Manifest() if data is None else read_manifest(data, str(paths.manifest), folder=_folder(paths, root))
-    contents = None if hot is None else journal.read_journal(hot, str(paths.journal))
-    if contents is None:
-        return manifest, None
-    present = _digest(data)
-    if contents.folded and contents.folded[-1] == present:
-        return manifest, None
-    if contents.base != present or manifest.header is None or contents.manifest != manifest.header.id:
-        raise FindingsError([journal.foreign(str(paths.journal), paths.manifest.name, contents.base)])
-    if contents.torn:
-        manifest.notes.append(journal.torn(str(paths.journal), contents))
-    return manifest, contents
-
-
-def _read_together(paths: LedgerPaths, fs: FileSystem) -> tuple[bytes | None, bytes | None]:
-    """Manifest and journal of one moment, while a run may be folding the one into the other."""
-    for _ in range(_LOOKS):
-        data = _read(fs, paths.manifest)
-        hot = _read(fs, paths.journal)
-        if _read(fs, paths.manifest) == data:
-            return data, hot
-    raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
-
-
-def _read(fs: FileSystem, path: Path) -> bytes | None:
-    try:
-        return fs.read(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
-
-
-def _digest(data: bytes | None) -> str:
-    return journal.ABSENT if data is None else journal.digest(data)
-
-
-def _folder(paths: LedgerPaths, root: Path) -> PurePosixPath:
-    folder, top = paths.manifest.parent.resolve(), root.resolve()
-    return PurePosixPath(folder.relative_to(top).as_posix()) if folder.is_relative_to(top) else PurePosixPath()
 
 
 def _failed(path: Path, error: OSError) -> LedgerError:
