@@ -247,6 +247,18 @@ def test_marks_survive_a_reload_and_become_a_review(page: Any, campaign: Path, t
     ]
 
 
+def test_looking_leaves_no_opinion(page: Any, campaign: Path) -> None:
+    """An empty entry in an export takes back what was said elsewhere: it must come from a person."""
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.one(".side textarea").send_keys("first")
+    page.one('[data-move="ArrowRight"]').click()
+    page.one('[aria-label="subject"] button:last-child').click()
+    page.press(ESCAPE)
+    exported = page.run("return Gallery.app.marks.exported('garden').ratings.map((r) => r.note)")
+    assert exported == ["first"]
+
+
 def test_marks_work_where_storage_is_denied(page: Any, campaign: Path) -> None:
     denied = (
         "Object.defineProperty(globalThis, 'localStorage', {get() { throw new DOMException('', 'SecurityError') }})"

@@ -41,7 +41,11 @@
   G.reviewNote = (app, cell) => {
     const area = G.el('textarea', { rows: 2, placeholder: 'A note for the team', 'aria-label': 'Note', maxlength: 2000 });
     area.value = app.marks.get(cell.id)?.note ?? '';
-    area.addEventListener('change', () => app.marks.change(cell.id, { note: area.value.trim() }));
+    // Only a changed note is an opinion: looking at an image leaves no mark.
+    area.addEventListener('change', () => {
+      const note = area.value.trim();
+      if (note !== (app.marks.get(cell.id)?.note ?? '')) app.marks.change(cell.id, { note });
+    });
     return area;
   };
 

@@ -45,7 +45,7 @@
         'wheel',
         (event) => {
           event.preventDefault();
-          zoom(pane, Math.exp(-event.deltaY * 0.0022), ...point(pane, event));
+          zoom(pane, Math.exp(-event.deltaY * (event.deltaMode ? 0.07 : 0.0022)) /* lines or pixels */, ...point(pane, event));
         },
         { passive: false },
       );
