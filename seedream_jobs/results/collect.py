@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ def collect(
     :param cache: where thumbnails lie
     """
     place = _Place(page, folder, cache)
-    cells = list(_in_file(ledger, expansion, place) if expansion else _in_manifest(ledger, place))
+    found = list(_in_file(ledger, expansion, place) if expansion else _in_manifest(ledger, place))
+    paired = _paired(found)
+    cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
     costs = [cost for key in ledger.entries if (cost := spent_usd(ledger.entries[key])) is not None]
     return Run(
         name=name,
         title=title,
-        axes=_axes(expansion, cells),
+        axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
         cells=cells,
         cost_usd=sum(costs) if costs else None,  # type: ignore[arg-type]  # a sum of decimals
     )
@@ -126,6 +129,18 @@ def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterato
             warnings=image.warnings if image else (),
             submitted_at=entry.submitted_at,
         )
+
+
+def _paired(cells: list[Cell]) -> set[str]:
+    """Axes that always move together with an earlier one, as the names of a zip do: a grid over both is a diagonal."""
+    names = list(dict.fromkeys(name for cell in cells for name in cell.axes))
+    dropped: set[str] = set()
+    for index, name in enumerate(names):
+        for other in names[:index]:
+            pairs = {(cell.axes.get(other), cell.axes.get(name)) for cell in cells}
+            if other not in dropped and 1 < len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}):
+                dropped.add(name)
+    return dropped
 
 
 def _axes(expansion: Expansion | None, cells: list[Cell]) -> dict[str, tuple[str, ...]]:
