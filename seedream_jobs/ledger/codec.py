@@ -1,4 +1,4 @@
-"""Entries and events as JSON: the one place that says how each field is written and read.
+"""Entries as JSON: the one place that says how each field is written and read.
 
 Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as decimal strings. ``decode_*`` are strict:
 an unknown field, a wrong type or a malformed value raises ``Malformed``, never a guess.
@@ -9,30 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast, get_args
 
 from seedream_jobs.ledger.state import (
     ID,
-    Accepted,
-    Completed,
     Doubt,
     Earlier,
     Entry,
-    Event,
-    Expired,
-    Failed,
     Image,
-    InDoubt,
-    Intended,
-    NotSent,
     Problem,
-    Rejected,
-    Resolved,
     State,
-    Stored,
 )
 
 Json = dict[str, Any]
@@ -122,25 +111,6 @@ def encode_entry(entry: Entry) -> Json:
     return line
 
 
-def encode_event(event: Event) -> Json:
-    """An event as the journal's line holds it; times stay Unix seconds."""
-    line: Json = {"event": _EVENT_NAMES[type(event)]}
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if value is None or (field.default is not MISSING and value == field.default):
-            continue
-        if isinstance(value, Decimal):
-            value = money(value)
-        elif isinstance(value, Problem):
-            value = encode_problem(value)
-        elif field.name == "images":
-            value = [encode_image(image) for image in value]
-        elif isinstance(value, Mapping):
-            value = dict(value)
-        line[field.name] = value
-    return line
-
-
 def _present(line: Json) -> Json:
     return {name: value for name, value in line.items() if value is not None}
 
@@ -221,7 +191,8 @@ def moment(name: str, value: Any) -> int:
         raise Malformed(f"'{name}' is no time that exists: {value}") from None
 
 
-def _amount(name: str, value: Any) -> Decimal:
+def amount(name: str, value: Any) -> Decimal:
+    """USD as a decimal string."""
     if type(value) is not str or _MONEY.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be an amount in USD as a string, such as \"0.0228\"")
     return Decimal(value)
@@ -266,7 +237,8 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(text(name, one) for one in value)
 
 
-def _problem(name: str, value: Any) -> Problem:
+def problem(name: str, value: Any) -> Problem:
+    """What the service refused or failed a request with."""
     found = read_fields(mapping(name, value), {"code": text, "message": text, "status": _whole}, name)
     if "code" not in found or "message" not in found:
         raise Malformed(f"'{name}' must have 'code' and 'message'")
@@ -287,20 +259,21 @@ _IMAGE: Mapping[str, Reader] = {
 }
 
 
-def _images(name: str, value: Any) -> tuple[Image, ...]:
+def images(name: str, value: Any) -> tuple[Image, ...]:
+    """Delivered images."""
     if type(value) is not list:
         raise Malformed(f"'{name}' must be a list")
     return tuple(Image(**read_fields(mapping(name, one), _IMAGE, name)) for one in value)
 
 
 _ATTEMPT: Mapping[str, Reader] = {
-    "cost_usd": _amount,
+    "cost_usd": amount,
     "doubt": _doubt,
-    "error": _problem,
+    "error": problem,
     "generation": _positive,
     "idempotency_key": text,
-    "images": _images,
-    "max_cost_usd": _amount,
+    "images": images,
+    "max_cost_usd": amount,
     "request_id": text,
     "since": moment,
     "state": _state,
@@ -360,48 +333,3 @@ def decode_entry(line: Json) -> Entry:
     if missing:
         raise Malformed(f"missing {', '.join(repr(name) for name in sorted(missing))}")
     return Entry(**read_fields(line, ENTRY, "a request's line"))
-
-
-_EVENTS: Mapping[str, type[Event]] = {
-    "intended": Intended,
-    "accepted": Accepted,
-    "rejected": Rejected,
-    "not_sent": NotSent,
-    "in_doubt": InDoubt,
-    "completed": Completed,
-    "failed": Failed,
-    "stored": Stored,
-    "expired": Expired,
-    "resolved": Resolved,
-}
-_EVENT_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
-
-
-def decode_event(line: Json) -> Event:
-    """The event a journal's line holds (its checksum is good: this program wrote it).
-
-    :raises Malformed: for an event of another version
-    """
-    kind = _EVENTS.get(line.get("event", ""))
-    if kind is None:
-        raise Malformed(f"unknown event {line.get('event')!r}")
-    values = {name: value for name, value in line.items() if name != "event"}
-    for name in ("cost_usd", "max_cost_usd"):
-        if name in values:
-            values[name] = _amount(name, values[name])
-    if "error" in values:
-        values["error"] = _problem("error", values["error"])
-    if "images" in values:
-        values["images"] = _images("images", values["images"])
-    for field in fields(kind):
-        if field.name not in values and field.default is MISSING:
-            if field.name not in _NULLABLE:
-                raise Malformed(f"the event lacks '{field.name}'")
-            values[field.name] = None
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise Malformed(str(error)) from None
-
-
-_NULLABLE = frozenset({"max_cost_usd"})

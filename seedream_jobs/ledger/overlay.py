@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from seedream_jobs.ledger.codec import decode_event, encode_event
+from seedream_jobs.ledger.event_codec import decode_event, encode_event
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.merge import join_plans

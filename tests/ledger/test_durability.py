@@ -18,7 +18,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import decode_event
+from seedream_jobs.ledger.event_codec import decode_event
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.memory import MemoryLedger
 from seedream_jobs.ledger.paths import LedgerPaths
