@@ -16,12 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.commit import GroupCommit
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
 from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
@@ -31,6 +30,9 @@ from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.state import Event
+
+if TYPE_CHECKING:
+    from seedream_jobs.ledger.commit import GroupCommit
 
 
 class Ledger:
@@ -301,6 +303,8 @@ class Ledger:
             return self._commit
 
     def _begin(self) -> GroupCommit:
+        from seedream_jobs.ledger.commit import GroupCommit  # anyio: only for those who record
+
         descriptor = self._fs.create(self.paths.journal)
         try:
             write_all(self._fs, descriptor, journal.header(self.id, self._base))
