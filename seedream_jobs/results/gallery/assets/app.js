@@ -32,6 +32,7 @@
     };
 
     function drawView() {
+      const { scrollTop, scrollLeft } = scroller; // lost while the view is empty
       app.current?.close();
       if (!app.cells.length) {
         const empty = model.cells.length
@@ -40,6 +41,8 @@
         scroller.replaceChildren(G.el('div', { class: 'empty' }, ...empty));
         app.current = { redraw() {}, fill() {}, move: () => null, focusCell() {}, close() {} };
       } else app.current = app.view.layout === 'grid' ? G.gridView(app, scroller) : G.wallView(app, scroller);
+      scroller.scrollTo(scrollLeft, scrollTop);
+      app.current.fill();
       scroller.dataset.ready = String(app.cells.length);
     }
 
