@@ -47,6 +47,9 @@ class Ending:
         click.echo(f"{name}: {_sentence(ledger, done)}")
         if ledger.header is not None:
             click.echo(f"  manifest  {_near(paths.manifest)}")
+        images = _folder(ledger, paths)
+        if images is not None:
+            click.echo(f"  images    {_near(images)}")
         option = " --emulator" if self.emulator else ""
         submitted = done.submitted
         for event in submitted.lost:
@@ -62,6 +65,15 @@ class Ending:
         open_tasks = len(by_state.get("accepted", [])) + len(by_state.get("completed", []))
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
+
+
+def _folder(ledger: Ledger, paths: LedgerPaths) -> Path | None:
+    """Where a job's images lie: the folder of the first that is stored."""
+    for key in ledger.entries:
+        for image in ledger.entries[key].images:
+            if image.file is not None:
+                return (paths.manifest.parent / image.file).parent
+    return None
 
 
 def _doubts(ledger: Ledger) -> ExitCode:
@@ -85,12 +97,16 @@ def _sentence(ledger: Ledger, done: Done) -> str:
         parts.append(f"{submitted.not_sent} not sent")
     if done.polled is not None and done.polled.failed:
         parts.append(f"{done.polled.failed} failed")
-    if done.fetched is not None:
+    if done.fetched is not None and (done.fetched.images or parts):
         parts.append(f"{plural(done.fetched.images, 'image')} fetched")
-    cost = sum((entry.cost_usd or Decimal(0) for entry in _entries(ledger)), Decimal(0))
+    entries = _entries(ledger)
+    stored = sum(1 for entry in entries for image in entry.images if image.file)
+    if not parts:
+        parts.append(f"nothing to do, {plural(stored, 'image')} stored" if stored else "nothing to do")
+    cost = sum((entry.cost_usd or Decimal(0) for entry in entries), Decimal(0))
     if cost:
         parts.append(f"{cost:.4f} USD charged so far")
-    return ", ".join(parts) or "nothing to do"
+    return ", ".join(parts)
 
 
 def _entries(ledger: Ledger) -> list[Entry]:
