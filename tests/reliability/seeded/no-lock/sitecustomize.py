@@ -1,0 +1,5 @@
+"""Seeded fault: everybody gets the lock."""
+
+import fcntl
+
+fcntl.flock = lambda descriptor, operation: None
