@@ -115,7 +115,7 @@ def test_filters_by_text_state_and_value(page: Any, campaign: Path) -> None:
 
 def test_opening_the_filter_keeps_the_place(page: Any, campaign: Path) -> None:
     page.open(campaign)
-    page.run("Gallery.app.resize(420); document.getElementById('scroller').scrollTop = 600")
+    page.run("Gallery.app.resize(900); document.getElementById('scroller').scrollTop = 600")
     page.one("#filter").click()
     assert page.run("return document.getElementById('scroller').scrollTop") == 600
     assert len(page.all(".thumb")) > 0
