@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from seedream_jobs import __version__
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "Run the packaged quickstart on the emulator: no key, no network."),
@@ -28,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion:completion", "Print the completion script for a shell."),
 }
 """Command name to (module below ``cli`` and function, one line for the overview), in the order of the work."""
+
+
+COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
+"""Set by a shell that completes a command line; click's name for it."""
 
 
 class LazyGroup(click.Group):
@@ -55,6 +62,16 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table: a shell asks at every press of the key, and no command need be imported for it."""
+        from click.shell_completion import CompletionItem
+
+        if not incomplete or incomplete[:1].isalpha():
+            return [
+                CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)
+            ]
+        return super().shell_complete(ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -79,12 +96,20 @@ def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
 
 def main() -> NoReturn:
     """The entry point: run a command and leave with its exit code."""
-    code = run_command(sys.argv[1:])
+    asked = os.environ.get(COMPLETE_VARIABLE)
+    code = _complete(asked) if asked else run_command(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on its way out
     sys.exit(code)
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that completes a command line (the script of ``seedream-jobs completion`` asks)."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(group, {}, "seedream-jobs", COMPLETE_VARIABLE, instruction)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -124,6 +149,9 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _usage(error: click.UsageError) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return
     command = error.ctx.command_path if error.ctx else "seedream-jobs"
     click.echo(f"error: {error.format_message()}", err=True)
     click.echo(f"  {command} --help", err=True)

@@ -14,8 +14,8 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from seedream_jobs.cli import group
+    from seedream_jobs.cli import COMPLETE_VARIABLE, group
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(group, {}, "seedream-jobs", "_SEEDREAM_JOBS_COMPLETE").source())
+    click.echo(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from seedream_jobs.plan.jobs import Job
+    from seedream_jobs.plan.job import Job
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
     from seedream_jobs.run.connection import Access, Connection

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
     from seedream_jobs.pipeline import Target
-    from seedream_jobs.plan.jobs import Job
+    from seedream_jobs.plan.job import Job
     from seedream_jobs.profile import Profile
 
 

@@ -1,0 +1,90 @@
+"""What the command line says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+
+from seedream_jobs import __version__
+from seedream_jobs.cli import COMMANDS, group
+
+
+def test_every_command_helps(command: Callable[..., Any]) -> None:
+    """The overview names each command with a sentence, on stdout."""
+    ended = command("--help")
+    assert (ended.code, ended.err) == (0, "")
+    for name, (_, sentence) in COMMANDS.items():
+        assert name in ended.out
+        assert sentence.endswith((".", "…"))
+        assert sentence in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    """Each command has a first sentence, and each of its options a help text."""
+    with click.Context(group) as ctx:
+        found = group.get_command(ctx, name)
+        assert found is not None
+        with click.Context(found, parent=ctx, info_name=name) as inner:
+            assert found.get_short_help_str(200).endswith(".")
+            assert found.get_help(inner).startswith("Usage:")
+    commands = found.commands.values() if isinstance(found, click.Group) else [found]
+    for one in commands:
+        for option in one.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{name} {option.opts}"
+                assert option.help.endswith((".", "]")), option.help
+
+
+def test_the_overview_says_what_the_commands_say() -> None:
+    """The line in the overview is the first sentence of the command's own help, or the same in fewer words."""
+    with click.Context(group) as ctx:
+        for name, (_, sentence) in COMMANDS.items():
+            found = group.get_command(ctx, name)
+            assert found is not None
+            first_word = sentence.split()[0]
+            assert first_word in (found.help or ""), name
+
+
+def test_version(command: Callable[..., Any]) -> None:
+    ended = command("--version")
+    assert (ended.code, ended.out) == (0, f"seedream-jobs, version {__version__}\n")
+
+
+def test_no_command_shows_the_overview(command: Callable[..., Any]) -> None:
+    """A newcomer types the bare name: the help, as a usage error, without a second word about it."""
+    ended = command()
+    assert ended.code == 2
+    assert ended.err.startswith("Usage: seedream-jobs")
+    assert ended.err.count("--help") == 1
+
+
+def test_a_misspelt_command_is_recognised(command: Callable[..., Any]) -> None:
+    ended = command("valdate", "garden.yaml")
+    assert ended.code == 2
+    assert "did you mean 'validate'?" in ended.err
+
+
+def test_a_misspelt_option_is_recognised(command: Callable[..., Any]) -> None:
+    ended = command("plan", "garden.yaml", "--budgets", "5")
+    assert ended.code == 2
+    assert "--budget" in ended.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(command: Callable[..., Any], shell: str) -> None:
+    """Each shell's script calls back into the program."""
+    ended = command("completion", shell)
+    assert ended.code == 0
+    assert "_SEEDREAM_JOBS_COMPLETE" in ended.out
+
+
+def test_completion_completes(command: Callable[..., Any]) -> None:
+    """As bash asks for it: commands, then a command's options."""
+    names = command(COMP_WORDS="seedream-jobs va", COMP_CWORD="1", _SEEDREAM_JOBS_COMPLETE="bash_complete")
+    assert names.out == "plain,validate\n"
+    options = command(COMP_WORDS="seedream-jobs plan --bu", COMP_CWORD="2", _SEEDREAM_JOBS_COMPLETE="bash_complete")
+    assert options.out == "plain,--budget\n"

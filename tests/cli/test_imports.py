@@ -1,0 +1,83 @@
+"""Start-up is what is imported: each command takes only what it needs (the figures are in docs/performance.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+HEAVY = {
+    "PIL",
+    "anyio",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "jinja2",
+    "jsonschema",
+    "jsonschema_rs",
+    "multiprocessing",
+    "pyarrow",
+    "rich",
+    "ssl",
+    "starlette",
+    "uvicorn",
+    "yaml",
+}
+"""What costs more than ten milliseconds."""
+
+OF_VALIDATE = {"jinja2", "yaml"}
+OF_HELP = {
+    "seedream_jobs",
+    "seedream_jobs.cli",
+    "seedream_jobs.cli.talk",
+    "seedream_jobs.errors",
+}
+
+Modules = Callable[..., set[str]]
+
+
+def ours(modules: set[str]) -> set[str]:
+    """Those of this project."""
+    return {name for name in modules if name.split(".")[0] == "seedream_jobs"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
+def test_help_imports_click_and_nothing_else(modules_after: Modules, arguments: tuple[str, ...]) -> None:
+    """The whole list, so that an addition is a decision."""
+    modules = modules_after(*arguments)
+    assert ours(modules) <= OF_HELP
+    assert not HEAVY & modules
+
+
+def test_completion_imports_what_help_imports(modules_after: Modules) -> None:
+    """A shell asks at every press of the key. The options of a command need that command's own file, not its work."""
+    modules = modules_after("completion", "bash")
+    assert ours(modules) <= OF_HELP | {"seedream_jobs.cli.completion"}
+    assert not HEAVY & modules
+
+
+@pytest.mark.parametrize("name", ["validate", "plan", "run", "status", "fetch", "resolve", "gallery"])
+def test_help_of_a_command_imports_no_work(modules_after: Modules, name: str) -> None:
+    """Reading how a command is used loads its options only."""
+    modules = modules_after(name, "--help")
+    assert {module for module in ours(modules) if not module.startswith("seedream_jobs.cli")} <= OF_HELP
+    assert not HEAVY & modules
+
+
+def test_validate_of_a_valid_file(modules_after: Modules) -> None:
+    """The YAML parser and the templates; the schema's check is compiled ahead, the ledger is not asked."""
+    modules = modules_after("validate", "garden.yaml")
+    assert HEAVY & modules == OF_VALIDATE
+    stages = ("seedream_jobs.ledger.", "seedream_jobs.plan.", "seedream_jobs.api", "seedream_jobs.run")
+    later = {name for name in ours(modules) if name.startswith(stages)}
+    assert later == {"seedream_jobs.ledger.paths", "seedream_jobs.plan.job"}
+
+
+@pytest.mark.parametrize("arguments", [("plan", "--emulator"), ("expand",)])
+def test_plan_and_expand_open_nothing(modules_after: Modules, arguments: tuple[str, ...]) -> None:
+    """Reading and reckoning need no network, no image library and no terminal library."""
+    assert HEAVY & modules_after(arguments[0], "garden.yaml", *arguments[1:]) == OF_VALIDATE
+
+
+def test_schema_reads_a_file(modules_after: Modules) -> None:
+    assert not HEAVY & modules_after("schema", "job")
