@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from seedream_jobs.resources import resource
 
-ENTRIES = {"job": "job.schema.json", "payload": "request.schema.json"}
+ENTRIES = {"job": "job.schema.json", "payload": "request.schema.json", "policy": "policy.schema.json"}
 """Function in the generated module, and the schema it answers for."""
 
 TARGET = Path(__file__).with_name("_valid.py")
@@ -157,8 +157,10 @@ class _Compiler:
 
     def _const(self, schema: Mapping[str, Any], v: str) -> str:
         value = schema["const"]
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise NotImplementedError("a const that is a text or an integer is all the schema compiler knows")
+        if isinstance(value, bool):
+            return f"({v} is {value})"
+        if not isinstance(value, str | int):
+            raise NotImplementedError("a const that is a scalar is all the schema compiler knows")
         guard = "" if isinstance(value, str) else f" and {v} is not True and {v} is not False"
         return f"({v} == {value!r}{guard})"
 

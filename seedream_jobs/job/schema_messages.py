@@ -53,7 +53,7 @@ _SERVICE_HAS_NONE = {
     "max_images": "max_images stands below sequential_image_generation_options",
 }
 _MATRIX_WORDS = ("include", "exclude", "where", "sample", "zip")
-_HOMES = ("request", "matrix", "limits", "output")
+_HOMES = ("request", "matrix", "limits", "output", "lint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

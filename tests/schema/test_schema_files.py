@@ -16,7 +16,7 @@ from seedream_jobs.job.schema_explain import explain
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.resources import resource
 
-FILES = ["job.schema.json", "request.schema.json", "model.schema.json"]
+FILES = ["job.schema.json", "request.schema.json", "model.schema.json", "policy.schema.json"]
 CONDITIONS = {"if", "then", "else"}
 DOCS = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "20-schema.md"
 
