@@ -185,8 +185,7 @@ class Executor:
     def _finished(self) -> Finished:
         halt = self._halting.halt
         if halt is None and self._retrying.in_vain:
-            reason = f"requests that were retried in vain: {self._retrying.in_vain}"
-            halt = Halt(stop=ExitCode.UNFINISHED, reason=reason, hint=RESUME)
+            halt = Halt(stop=ExitCode.UNFINISHED, reason=self._retrying.in_vain_because(), hint=RESUME)
         counts = self._recording.counts
         return Finished(
             accepted=counts["accepted"],

@@ -8,7 +8,7 @@ import anyio
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.run.breakers import Halt
+from seedream_jobs.run.breakers import Halt, said
 from seedream_jobs.run.halting import RESUME, Halting
 from seedream_jobs.run.pacing import Reply, RetryBudget, full_jitter
 
@@ -22,6 +22,7 @@ class Retrying:
     def __init__(self, budget: RetryBudget, halting: Halting, random: Random, *, workers: int) -> None:
         self.budget = budget
         self.in_vain = 0
+        self._last = ""
         self._halting = halting
         self._random = random
         self._active = workers
@@ -42,6 +43,7 @@ class Retrying:
 
     async def granted(self, earlier: int, outcome: Outcome) -> bool:
         """Wait for the retry of a request that had ``earlier`` ones; False where it has to stay ``new``."""
+        self._last = said(outcome)
         if self.budget.exhausted_for(earlier):
             self.in_vain += 1
             return False
@@ -58,9 +60,14 @@ class Retrying:
         wait = full_jitter(earlier, self._random)
         return await self._halting.idle.until(lambda: anyio.sleep(wait))
 
+    def in_vain_because(self) -> str:
+        """For people: how many requests were retried to the end, and what stood in the way."""
+        return f"{self.in_vain} not sent after several attempts, the last time: {self._last}"
+
     def _check(self) -> None:
         if self._parked and self._parked >= self._active:
-            self._halting.stop(Halt(stop=ExitCode.UNFINISHED, reason="the retry budget is spent", hint=RESUME))
+            reason = f"the retry budget is spent, the last time: {self._last}"
+            self._halting.stop(Halt(stop=ExitCode.UNFINISHED, reason=reason, hint=RESUME))
 
 
 def reply_of(outcome: Outcome) -> Reply:
