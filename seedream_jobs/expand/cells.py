@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from seedream_jobs.expand.matrix import Cell, Matrix
+from seedream_jobs.expand.matrix import Cell, Matrix, canonical
+from seedream_jobs.expand.names import checked_name, shortened
 from seedream_jobs.expand.references import References, is_remote
 from seedream_jobs.expand.request import Reference, Request, key_of, max_images
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.job.filters import slug
+from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import PARAMETERS, JobSpec
-from seedream_jobs.job.template import TemplateProblem
-
-MAX_NAME_BYTES = 200
-"""The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""
+from seedream_jobs.profile import profiles
 
 _FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
 
@@ -31,7 +30,7 @@ class Cells:
         named = {name for axis in spec.axes for name in axis.names}
         named.update(name for item in spec.include for name in item.adds)
         self.set_by_cell = tuple(name for name in PARAMETERS if name in named)
-        self._slugs = [_axis_slugs([value.labels for value in axis.values]) for axis in spec.axes]
+        self._slugs = _slugs(spec)
 
     def parameters(self, context: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """The payload's fields other than the prompt, in the order of the contract; references as written.
@@ -69,12 +68,24 @@ class Cells:
         return {**parameters, "image_urls": urls}, local
 
     def prompt(self, context: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-        """The prompt of a cell: an axis' value as it is, or the rendered template."""
+        """The prompt of a cell: an axis' value as it is, or the rendered template.
+
+        :raises TemplateProblem: from the template, or for a blank prompt
+        """
         if "prompt" in given:
-            return str(given["prompt"])
-        if self.spec.prompt is None:
+            prompt = str(given["prompt"])
+        elif self.spec.prompt is None:
             raise TemplateProblem("this combination has no prompt", hint="give it one in its include")
-        return self.spec.prompt.render(context)
+        else:
+            prompt = self.spec.prompt.render(context)
+        if not prompt.strip():
+            raise TemplateProblem("the prompt is empty")
+        return prompt
+
+    def model_id(self, parameters: Mapping[str, Any]) -> str:
+        """The canonical id of the model that parameters name, by whichever alias."""
+        named = profiles().get(parameters["model"])
+        return self.spec.profile.id if named is None else named.id
 
     def given(self, cell: Cell) -> dict[str, Any]:
         """The bindings that the cell itself makes."""
@@ -96,7 +107,7 @@ class Cells:
             for name in (*_FIELD_ORDER, *self.spec.extra)
             if (value := prompt if name == "prompt" else parameters.get(name)) is not None
         }
-        key = key_of(payload, self.spec.profile.id, repeat)
+        key = key_of(payload, self.model_id(parameters), repeat)
         return Request(
             key=key,
             address=self.address(cell, repeat),
@@ -113,14 +124,8 @@ class Cells:
         return f"{self.spec.name}/{self._values(cell)}#{repeat}"
 
     def _values(self, cell: Cell) -> str:
-        parts: dict[str, str] = {}
-        if cell.choice is not None:
-            for axis, slugs, index in zip(self.spec.axes, self._slugs, cell.choice, strict=True):
-                parts.update(zip(axis.names, slugs[index], strict=True))
-        for number in cell.includes:
-            item = self.spec.include[number]
-            parts.update({name: _slug(label) for name, label in item.labels.items() if name not in parts})
-        return ",".join(f"{name}={value}" for name, value in parts.items())
+        bound, labels = self.matrix.bindings(cell), self.matrix.labels(cell)
+        return ",".join(f"{name}={self._slugs[name][canonical(bound[name])]}" for name in labels)
 
     def output(self, cell: Cell, context: Mapping[str, Any], repeat: int, key: str) -> str:
         """The images' path without extension, relative to the job file's folder.
@@ -128,7 +133,7 @@ class Cells:
         :raises TemplateProblem: for a name that no file system takes, or that leaves the output folder
         """
         if self.spec.output_name is None:
-            values = self._values(cell).replace("=", "-").replace(",", "_")[:120] or self.spec.name
+            values = shortened(self._values(cell).replace("=", "-").replace(",", "_"), 120) or self.spec.name
             name = f"{values}-{key.removeprefix('v1:')[:8]}"
         else:
             name = checked_name(self.spec.output_name.render(context))
@@ -137,41 +142,23 @@ class Cells:
         return str(PurePosixPath(self.spec.output_dir) / name)
 
 
-def checked_name(name: str) -> str:
-    """An output name that stays in its folder and that file systems take.
+def _slugs(spec: JobSpec) -> dict[str, dict[str, str]]:
+    """For each name the slug of each of its values; values of one slug are told apart by ``~2``, ``~3``."""
+    found: dict[str, dict[str, str]] = {}
+    times: dict[tuple[str, str], int] = {}
 
-    :raises TemplateProblem: if it does not
-    """
-    hint = "the filter 'slug' makes any text a file name"
-    if not name.strip():
-        raise TemplateProblem("the output name is empty", hint=hint)
-    for part in name.split("/"):
-        if part in ("", ".", "..") or part != part.strip() or part.startswith("."):
-            raise TemplateProblem(f"{name[:80]!r} can't be an output name: a part of it is {part!r}", hint=hint)
-        if len(part.encode()) > MAX_NAME_BYTES:
-            raise TemplateProblem(f"an output name has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint=hint)
-        if any(ord(character) < 32 or character in '\\:*?"<>|\x7f' for character in part):
-            raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=hint)
-    return name
+    def add(name: str, value: Any, label: Any) -> None:
+        known = found.setdefault(name, {})
+        if (key := canonical(value)) not in known:
+            short = slug(spoken(label), 40) or "-"
+            number = times[name, short] = times.get((name, short), 0) + 1
+            known[key] = short if number == 1 else f"{short}~{number}"
 
-
-def _slug(label: Any) -> str:
-    return slug(spoken(label), 40) or "-"
-
-
-def _axis_slugs(rows: list[tuple[Any, ...]]) -> list[tuple[str, ...]]:
-    """A slug per label; two labels of one slug are told apart by ``~2``, ``~3``."""
-    columns: list[list[str]] = []
-    for position in range(len(rows[0]) if rows else 0):
-        times: dict[str, int] = {}
-        seen: dict[str, str] = {}
-        column: list[str] = []
-        for row in rows:
-            text = spoken(row[position])
-            if text not in seen:
-                short = _slug(text)
-                times[short] = times.get(short, 0) + 1
-                seen[text] = short if times[short] == 1 else f"{short}~{times[short]}"
-            column.append(seen[text])
-        columns.append(column)
-    return list(zip(*columns, strict=True)) if columns else []
+    for axis in spec.axes:
+        for value in axis.values:
+            for name, bound, label in zip(axis.names, value.bindings, value.labels, strict=True):
+                add(name, bound, label)
+    for item in spec.include:
+        for name, bound in item.bindings.items():
+            add(name, bound, item.labels[name])
+    return found

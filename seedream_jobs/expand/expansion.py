@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -11,17 +12,22 @@ from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.cells import Cells
 from seedream_jobs.expand.fragments import Column, Fragments
 from seedream_jobs.expand.matrix import MAX_RAW, Cell, Choice, Matrix
+from seedream_jobs.expand.names import fingerprint
+from seedream_jobs.expand.output_names import OutputNames
 from seedream_jobs.expand.references import ReferenceProblem, References
 from seedream_jobs.expand.request import Request
 from seedream_jobs.expand.seen import Seen
 from seedream_jobs.job.axis import DocumentPath, spoken
-from seedream_jobs.job.load import template_finding
+from seedream_jobs.job.pinpoint import template_finding
+from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import TemplateProblem
 
 MAX_FINDINGS = 20
 """How many findings about single combinations are collected before the rest is left unsaid."""
+
+MAX_ALIKE = 3
+"""How many values or combinations are named for one and the same mistake."""
 
 
 class Place(NamedTuple):
@@ -37,13 +43,15 @@ class Expansion:
     """The requests of one job.
 
     ``check`` looks at what requests share: every axis value in every segment, every distinct set of parameters.
-    ``places`` streams the requests, equal ones merged; ``request`` builds one of them whole.
+    ``places`` streams the requests, equal ones merged, and leaves behind how many it ``made`` and ``merged``;
+    ``request`` builds one of them whole.
     """
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.matrix = Matrix(spec)
         self.cells = Cells(spec, self.matrix, References(spec.files, spec.folder, spec.profile.references))
+        self.made = 0
         self.merged = 0
         self._merged_keys: dict[str, str] = {}
         self._fragments: Fragments | None = None
@@ -75,60 +83,60 @@ class Expansion:
             raise FindingsError(
                 [self.spec.document.finding("too-many-combinations", message, path, key=True, hint=hint)]
             )
-        found = [*self._filters(), *self._columns(), *self._parameters()]
-        if any(finding.severity == "error" for finding in found):
+        found = list(self._filters())
+        if not _errors(found):
+            found += [*self._columns(), *islice(self._parameters(), MAX_FINDINGS)]
+        if _errors(found):
             raise FindingsError(in_order([*found, *self.spec.warnings]))
         return in_order([*found, *self.spec.warnings])
 
     def _filters(self) -> Iterator[Diagnostic]:
-        where, document = self.spec.where, self.spec.document
+        where, document, path = self.spec.where, self.spec.document, ("matrix", "where")
         try:
             left = self.matrix.surviving()
         except TemplateProblem as problem:
-            source = where.source if where else ""
-            yield template_finding(document, "where-type", problem, source, ("matrix", "where"))
-            raise FindingsError(
-                [template_finding(document, "where-type", problem, source, ("matrix", "where"))]
-            ) from None
+            yield template_finding(document, "where-type", problem, where.source if where else "", path)
+            return
         if where is None:
             return
-        unfiltered = Matrix(_without_where(self.spec)).surviving()
+        unfiltered = Matrix(replace(self.spec, where=None)).surviving()
         if left == unfiltered:
+            yield document.finding("where-drops-nothing", "'where' drops nothing", path, severity="warning")
+        elif left == 0:
             yield document.finding(
-                "where-drops-nothing", "'where' drops nothing", ("matrix", "where"), severity="warning"
-            )
-        elif left == 0 and unfiltered:
-            yield document.finding(
-                "where-drops-everything", "'where' drops every combination", ("matrix", "where"), severity="warning"
+                "where-drops-everything", "'where' drops every combination", path, severity="warning"
             )
 
     def _columns(self) -> Iterator[Diagnostic]:
-        """Each axis value in each segment that reads only its axis."""
-        for column in (part for part in self.fragments.parts if isinstance(part, Column)):
-            for index, value in enumerate(self.spec.axes[column.axis].values):
+        """Each segment that reads only one axis, for each of its values that some combination has."""
+        fragments, living = self.fragments, self.matrix.living()
+        for column in (part for part in fragments.parts if isinstance(part, Column)):
+            axis, told = self.spec.axes[column.axis], 0
+            for index in sorted(living[column.axis]):
                 try:
-                    self.fragments.text(column, index)
+                    fragments.text(column, index)
                 except TemplateProblem as problem:
-                    names = self.spec.axes[column.axis].names
-                    yield self._template(problem, f" ({names[0]}={_short(value.labels[0])})")
+                    yield self._template(problem, f" ({axis.names[0]}={_short(axis.values[index].labels[0])})")
+                    told += 1
+                    if told == MAX_ALIKE:
+                        break
 
     def _parameters(self) -> Iterator[Diagnostic]:
         """Each distinct set of parameters against the payload's schema, and each local reference image."""
-        fragments, known = self.fragments, set[Choice]()
-        choices = (
-            (choice for choice, _ in self.matrix.groups(fragments.parameter_axes))
-            if self.spec.sample is None
-            else self.matrix.chosen()
-        )
-        for choice in choices:
-            restricted = tuple(choice[axis] for axis in fragments.parameter_axes)
-            if restricted not in known:
-                known.add(restricted)
-                yield from self._payload(Cell(choice, ()))
-        if self.spec.include:
-            for cell in self.matrix.cells():
-                if cell.includes:
-                    yield from self._payload(cell)
+        axes, known = self.fragments.parameter_axes, set[tuple[Choice, tuple[int, ...]]]()
+        for cell in self._samples_of(axes):
+            restricted = () if cell.choice is None else tuple([cell.choice[axis] for axis in axes])
+            if (restricted, cell.includes) not in known:
+                known.add((restricted, cell.includes))
+                yield from self._payload(cell)
+
+    def _samples_of(self, axes: tuple[int, ...]) -> Iterator[Cell]:
+        """Cells that have every set of values of some axes; all cells where a sample or an include tells more apart."""
+        if self.spec.include or self.spec.sample is not None:
+            yield from self.matrix.cells()
+        else:
+            for choice, _ in self.matrix.groups(axes):
+                yield Cell(choice, ())
 
     def _payload(self, cell: Cell) -> Iterator[Diagnostic]:
         context, given = self.matrix.bindings(cell), self.cells.given(cell)
@@ -140,12 +148,8 @@ class Expansion:
                 "reference-image", problem.message, self._path_of("image_urls", cell), hint=problem.hint
             )
             return
-        except TemplateProblem as problem:
-            template = next(iter(self.spec.image_urls or ()), None)
-            path: DocumentPath = ("request", "image_urls", 0)
-            yield template_finding(
-                self.spec.document, "template-value", problem, template.source if template else "", path, note=at
-            )
+        except TemplateProblem:
+            yield from self._reference_templates(cell, at)
             return
         shown = {**parameters, "prompt": "…"}
         for mistake in check_payload(shown, extra=self.spec.extra):
@@ -154,6 +158,15 @@ class Expansion:
                 mistake.code, mistake.message + at, self._path_of(field, cell), hint=mistake.hint
             )
 
+    def _reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
+        context = self.matrix.bindings(cell)
+        for index, template in enumerate(self.spec.image_urls or ()):
+            try:
+                template.render(context)
+            except TemplateProblem as problem:
+                path: DocumentPath = ("request", "image_urls", index)
+                yield template_finding(self.spec.document, "template-value", problem, template.source, path, note=at)
+
     def _path_of(self, field: str, cell: Cell) -> DocumentPath:
         """Where a field's value of a cell stands in the job file."""
         for number in reversed(cell.includes):
@@ -161,7 +174,7 @@ class Expansion:
                 return (*self.spec.include[number].path, field)
         place = self.spec.axis_of(field)
         if place is not None and cell.choice is not None:
-            return self.spec.axes[place[0]].values[cell.choice[place[0]]].path
+            return self.spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
         return ("request", field)
 
     def _template(self, problem: TemplateProblem, note: str) -> Diagnostic:
@@ -175,29 +188,36 @@ class Expansion:
 
         :raises FindingsError: at the end, or after ``MAX_FINDINGS``, if a combination can't be made
         """
-        self.merged, self._merged_keys = 0, {}
-        seen = Seen(min(self.matrix.raw * self.spec.repeat, MAX_RAW))
+        self.merged, self.made, self._merged_keys = 0, 0, {}
+        seen = Seen(min(self.matrix.surviving() * self.spec.repeat, MAX_RAW))
         found: list[Diagnostic] = []
-        keys = self.fragments.keys
+        keys, known = self.fragments.keys, seen.add
         for cell in self.matrix.cells():
             try:
-                for repeat, (key, images) in enumerate(keys(cell), 1):
-                    if seen.add(key):
-                        self._merge(cell, repeat, key)
-                    else:
-                        yield Place(cell, repeat, key, images)
+                made = keys(cell)
             except (TemplateProblem, ReferenceProblem) as problem:
-                note = f" (at {self.cells.address(cell, 1)})"
-                if isinstance(problem, ReferenceProblem):
-                    path = self._path_of("image_urls", cell)
-                    finding = self.spec.document.finding("reference-image", problem.message, path, hint=problem.hint)
-                else:
-                    finding = self._template(problem, note)
-                found.append(finding)
+                found.append(self._unmade(problem, cell))
                 if len(found) >= MAX_FINDINGS:
                     break
+                continue
+            for repeat, (key, images) in enumerate(made, 1):
+                if known(key):
+                    self._merge(cell, repeat, key)
+                else:
+                    self.made += 1
+                    yield Place(cell, repeat, key, images)
         if found:
             raise FindingsError(in_order(found))
+
+    def _unmade(self, problem: TemplateProblem | ReferenceProblem, cell: Cell) -> Diagnostic:
+        if isinstance(problem, ReferenceProblem):
+            path = self._path_of("image_urls", cell)
+            return self.spec.document.finding("reference-image", problem.message, path, hint=problem.hint)
+        if self.spec.prompt is None:
+            path = self.spec.include[cell.includes[0]].path if cell.includes else self._path_of("prompt", cell)
+            message = f"{problem.message} (at {self.cells.address(cell, 1)})"
+            return self.spec.document.finding("template-value", message, path, hint=problem.hint)
+        return self._template(problem, f" (at {self.cells.address(cell, 1)})")
 
     def _merge(self, cell: Cell, repeat: int, key: str) -> None:
         self.merged += 1
@@ -235,42 +255,50 @@ class Expansion:
         ]
 
     def name_collisions(self) -> list[Diagnostic]:
-        """Output names that two requests share (case folded), where the job names them itself."""
+        """After ``places``: output names that no file system takes, or that two requests share.
+
+        The repeats of a cell differ by their suffix, so each cell is looked at once.
+        """
         if self.spec.output_name is None:
             return []
-        path: DocumentPath = ("output", "name")
-        names: dict[int, int] = {}
-        found: list[Diagnostic] = []
-        for place in self.places():
+        seen, found = Seen(self.matrix.surviving()), list[Diagnostic]()
+        name = OutputNames(self.cells)
+        for cell in self._submitted():
             try:
-                output = self.cells.output(
-                    place.cell, self.matrix.bindings(place.cell), place.repeat, place.key
-                ).casefold()
+                output = name(cell)
             except TemplateProblem as problem:
-                address = f" (at {self.cells.address(place.cell, place.repeat)})"
-                source = self.spec.output_name.source
-                found.append(template_finding(self.spec.document, "output-name", problem, source, path, note=address))
+                found.append(self._name_finding(problem, cell))
             else:
-                if hash(output) in names:
-                    found.append(self._collision(output, self.cells.address(place.cell, place.repeat), path))
-                names[hash(output)] = 1
-            if len(found) >= 3:
+                if seen.add_fingerprint(fingerprint(output)):
+                    found.append(self._collision(name, output, cell))
+            if len(found) >= MAX_ALIKE:
                 break
         return found
 
-    def _collision(self, output: str, address: str, path: DocumentPath) -> Diagnostic:
+    def _submitted(self) -> Iterator[Cell]:
+        """The cells whose requests are not equal to an earlier one."""
+        if self.merged == 0:
+            return self.matrix.cells()
+        return (place.cell for place in self.places() if place.repeat == 1)
+
+    def _name_finding(self, problem: TemplateProblem, cell: Cell) -> Diagnostic:
+        source = self.spec.output_name.source if self.spec.output_name else ""
+        note = f" (at {self.cells.address(cell, 1)})"
+        return template_finding(self.spec.document, "output-name", problem, source, ("output", "name"), note=note)
+
+    def _collision(self, name: OutputNames, output: str, cell: Cell) -> Diagnostic:
+        wanted = fingerprint(output)
+        first = next((other for other in self._submitted() if fingerprint(name(other)) == wanted), cell)
         return self.spec.document.finding(
             "output-collision",
-            f"two requests would write {output!r}: the second is {address}",
-            path,
+            f"two requests would write {output!r}: {self.cells.address(first, 1)} and {self.cells.address(cell, 1)}",
+            ("output", "name"),
             hint="name every axis in output.name, or leave it out",
         )
 
 
-def _without_where(spec: JobSpec) -> JobSpec:
-    from dataclasses import replace
-
-    return replace(spec, where=None)
+def _errors(found: list[Diagnostic]) -> bool:
+    return any(finding.severity == "error" for finding in found)
 
 
 def _where_at(matrix: Matrix, cell: Cell) -> str:

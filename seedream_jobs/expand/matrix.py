@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import combinations, product
 from math import prod
 from typing import Any, NamedTuple
 
-from seedream_jobs.job.spec import Include, JobSpec, Pattern, Sample
-from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.spec import JobSpec, Sample
 
 MAX_RAW = 10_000_000
 """The most raw combinations (before exclude, where and sample) that are expanded at all."""
@@ -41,6 +41,14 @@ class Matrix:
             place[0] for name in (spec.where.names if spec.where else ()) if (place := spec.axis_of(name))
         )
         self._filtered = self._where_axes | {axis for pattern in spec.exclude for axis, _ in pattern.fits}
+        self._where_sources = [
+            (name, place[0], [value.bindings[place[1]] for value in spec.axes[place[0]].values])
+            for name in sorted(spec.where.names if spec.where else ())
+            if (place := spec.axis_of(name))
+        ]
+        self._judged = bytearray()
+        self._sampled: list[Choice] | None = None
+        self._surviving: int | None = None
 
     # -- values --------------------------------------------------------------------------------------------------------
 
@@ -59,7 +67,8 @@ class Matrix:
             for axis, index in zip(self.spec.axes, cell.choice, strict=True):
                 context.update(zip(axis.names, axis.values[index].bindings, strict=True))
         for number in cell.includes:
-            context.update(self.spec.include[number].bindings)
+            item = self.spec.include[number]
+            context.update(item.bindings if cell.choice is None else {name: item.bindings[name] for name in item.adds})
         return context
 
     def labels(self, cell: Cell) -> dict[str, Any]:
@@ -69,7 +78,8 @@ class Matrix:
             for axis, index in zip(self.spec.axes, cell.choice, strict=True):
                 labels.update(zip(axis.names, axis.values[index].labels, strict=True))
         for number in cell.includes:
-            labels.update(self.spec.include[number].labels)
+            item = self.spec.include[number]
+            labels.update(item.labels if cell.choice is None else {name: item.labels[name] for name in item.adds})
         return labels
 
     # -- the stream ----------------------------------------------------------------------------------------------------
@@ -99,7 +109,9 @@ class Matrix:
             return iter(())  # as in GitHub Actions: without axes each include stands for itself
         if sample is None:
             return self.survivors()
-        return iter(_pairwise(self, sample) if sample.strategy == "pairwise" else _random(self, sample))
+        if self._sampled is None:
+            self._sampled = _pairwise(self, sample) if sample.strategy == "pairwise" else _random(self, sample)
+        return iter(self._sampled)
 
     def survivors(self, axes: Iterable[int] | None = None) -> Iterator[Choice]:
         """The choices that pass exclude and where.
@@ -108,6 +120,8 @@ class Matrix:
         """
         varied = set(range(len(self.sizes)) if axes is None else axes)
         ranges = [range(size) if index in varied else range(1) for index, size in enumerate(self.sizes)]
+        if self.spec.where is not None and not self._where_axes and not self._passes(()):
+            return iter(())  # it reads no axis, so it speaks about all combinations
         if not self._filtered:
             return product(*ranges)
         depth = max(self._filtered) + 1
@@ -139,21 +153,28 @@ class Matrix:
         return walk(0, (), [number for number in range(len(excluded)) if excluded[number]])
 
     def _passes(self, choice: Choice) -> bool:
-        context = dict(self.spec.vars)
-        for axis, index in zip(self.spec.axes, choice, strict=False):
-            context.update(zip(axis.names, axis.values[index].bindings, strict=True))
-        assert self.spec.where is not None
+        """Whether ``where`` holds; each combination of the axes it reads is judged once."""
+        if not self._judged:
+            self._judged = bytearray(prod(self.sizes[axis] for axis in self._where_axes))
+        number = 0
+        for axis in self._where_axes:
+            number = number * self.sizes[axis] + choice[axis]
+        if not self._judged[number]:
+            self._judged[number] = 2 if self._judge(choice) else 1
+        return self._judged[number] == 2
+
+    def _judge(self, choice: Choice) -> bool:
+        where = self.spec.where
+        assert where is not None
+        context = {name: value for name, value in self.spec.vars.items() if name in where.names}
+        context.update((name, values[choice[axis]]) for name, axis, values in self._where_sources)
         try:
-            return self.spec.where(context)
+            return where(context)
         except TemplateProblem as problem:
-            names = [f"{name}={label}" for name, label in self.labels_of(choice).items() if name in self._where_names]
+            names = [f"{name}={label}" for name, label in self.labels_of(choice).items() if name in where.names]
             raise TemplateProblem(
                 f"{problem.message} (at {', '.join(names)})", line=problem.line, word=problem.word, hint=problem.hint
             ) from None
-
-    @property
-    def _where_names(self) -> frozenset[str]:
-        return self.spec.where.names if self.spec.where else frozenset()
 
     def labels_of(self, choice: Choice) -> dict[str, Any]:
         """The labels of the first axes of a choice."""
@@ -173,22 +194,32 @@ class Matrix:
 
     def surviving(self) -> int:
         """How many combinations exclude and where leave: exact, without visiting those that no filter tells apart."""
-        return sum(share for _, share in self.groups(()))
+        if self._surviving is None:
+            self._surviving = sum(share for _, share in self.groups(()))
+        return self._surviving
 
-    def excluded_by(self, pattern: Pattern) -> int:
-        """How many raw combinations a pattern matches."""
-        fits = dict(pattern.fits)
-        return prod(len(fits[index]) if index in fits else size for index, size in enumerate(self.sizes))
+    def living(self) -> list[Collection[int]]:
+        """For each axis the indexes of the values that some combination has."""
+        if self.spec.sample is not None:
+            return [set(column) for column in zip(*self.chosen(), strict=True)] or [() for _ in self.sizes]
+        found: dict[int, set[int]] = {axis: set() for axis in self._filtered}
+        for choice in self.survivors(self._filtered):
+            for axis, indexes in found.items():
+                indexes.add(choice[axis])
+        if found and not all(found.values()):
+            return [() for _ in self.sizes]
+        return [found.get(axis, range(size)) for axis, size in enumerate(self.sizes)]
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """A value as JSON with sorted keys: equal for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
     """A combination's rank: sha256 over the seed and its values, so that it moves only when they change."""
     values = [
-        [_canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
+        [canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
         for axis in matrix.spec.axes
     ]
     prefix = str(seed)
@@ -210,35 +241,25 @@ def _pairwise(matrix: Matrix, sample: Sample) -> list[Choice]:
     """A greedy cover: every pair of values that some combination has is in one that is taken.
 
     Rounds take the combinations that cover at least so many new pairs, from the most that are possible down to one;
-    within a round the rank decides, so that the seed does.
+    within a round the rank decides, so that the seed does. What a combination covers only shrinks, so it waits for the
+    round of what it covered when it was last looked at.
     """
     rank = _ranker(matrix, sample.seed)
     ordered = sorted(matrix.survivors(), key=rank)
     columns = list(combinations(range(len(matrix.sizes)), 2))
+    if not columns:
+        return sorted(ordered)
+    waiting: list[list[int]] = [[] for _ in range(len(columns))] + [list(range(len(ordered)))]
     covered: set[tuple[int, int, int, int]] = set()
     taken: list[Choice] = []
     for wanted in range(len(columns), 0, -1):
-        rest: list[Choice] = []
-        for choice in ordered:
+        for number in sorted(waiting[wanted]):
+            choice = ordered[number]
             fresh = [pair for a, b in columns if (pair := (a, choice[a], b, choice[b])) not in covered]
             if len(fresh) >= wanted:
                 covered.update(fresh)
                 taken.append(choice)
-            elif fresh:
-                rest.append(choice)
-        ordered = rest
-    if not columns:
-        taken = ordered
-    return sorted(taken if sample.size is None else taken[: sample.size])
-
-
-def include_matches(item: Include, choice: Choice) -> bool:
-    """Whether an include decorates a choice."""
-    return item.fits is not None and all(choice[axis] in fit for axis, fit in item.fits)
-
-
-def select(pattern: Mapping[str, Any], labels: Mapping[str, Any], bindings: Mapping[str, Any]) -> bool:
-    """Whether a cell fits a partial match such as ``{style: ink}``."""
-    from seedream_jobs.job.axis import matches
-
-    return all(name in labels and matches(wanted, bindings[name], labels[name]) for name, wanted in pattern.items())
+            else:
+                waiting[len(fresh)].append(number)
+        waiting[wanted].clear()
+    return sorted(taken)

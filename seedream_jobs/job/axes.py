@@ -8,9 +8,17 @@ from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, label_of
-from seedream_jobs.job.data import DataProblem, expand_glob, expand_range, read_rows
+from seedream_jobs.job.data import MAX_VALUES, expand_glob, expand_range, read_rows
 from seedream_jobs.job.files import Files
+from seedream_jobs.job.formats import DataProblem
 from seedream_jobs.job.source import Document
+from seedream_jobs.job.spec import PARAMETERS
+
+
+def axis_names(name: str, value: Any) -> Sequence[str]:
+    """The names that what is written under ``name`` binds, whether or not its values can be read."""
+    columns = value if name == "zip" else value.get("zip") if isinstance(value, Mapping) else None
+    return (name,) if columns is None else tuple(columns)
 
 
 class AxisReader:
@@ -22,13 +30,13 @@ class AxisReader:
     def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
         """The axis written under ``name``; none where it has findings, so that they are reported once."""
         if name == "zip":
-            return self._zip(value, path, path)
+            return self._zip(value, path)
         if isinstance(value, Mapping) and "zip" in value:
-            return self._zip(value["zip"], path, (*path, "zip"))
+            return self._zip(value["zip"], (*path, "zip"))
         column = self._column(name, value, path)
         if column is None:
             return ()
-        values = tuple(AxisValue(bindings=(bound,), labels=(label,), path=place) for bound, label, place in column)
+        values = tuple(AxisValue(bindings=(bound,), labels=(label,), paths=(place,)) for bound, label, place in column)
         return (Axis(names=(name,), values=values, path=path),)
 
     def _column(self, name: str, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]] | None:
@@ -42,7 +50,13 @@ class AxisReader:
         if not found:
             self._finding("empty-axis", f"the axis {name!r} has no values", path, key=True)
             return None
-        return found if self._labels_differ(name, found) else None
+        if len(found) > MAX_VALUES:
+            message = f"the axis {name!r} has {len(found):,} values: at most {MAX_VALUES:,}"
+            self._finding("too-many-combinations", message, path, key=True, hint="write limit: or where: on the file")
+            return None
+        if name == "prompt":
+            return found if self._all_text(found) else None
+        return found if name in PARAMETERS or self._labels_differ(name, found) else None
 
     def _values(self, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]]:
         if isinstance(value, list):
@@ -54,24 +68,32 @@ class AxisReader:
             return [(item, item, path) for item in expand_glob(value["glob"], self._files, self._folder)]
         return [(item, item, path) for item in expand_range(value["range"])]
 
+    def _all_text(self, found: list[tuple[Any, Any, DocumentPath]]) -> bool:
+        """A prompt is text: a row of several columns written out would be paid for."""
+        for number, (value, _, path) in enumerate(found, 1):
+            if not isinstance(value, str):
+                self._finding(
+                    "prompt-value",
+                    f"value {number} of the axis 'prompt' is no text",
+                    path,
+                    hint="name the column that holds the prompt: column: Prompt",
+                )
+                return False
+        return True
+
     def _labels_differ(self, name: str, found: list[tuple[Any, Any, DocumentPath]]) -> bool:
         """Two mappings of one id could not be told apart by ``include``, ``exclude`` or an address."""
         seen: dict[Any, Any] = {}
         for value, label, path in found:
             if isinstance(value, Mapping):
-                if isinstance(path[-1], int) and "id" not in value:
-                    self._finding(
-                        "missing-id", f"a mapping in the axis {name!r} has no id", path, hint="add id: a-short-name"
-                    )
-                    return False
                 if label in seen and seen[label] != value:
                     self._finding("duplicate-id", f"the id {label!r} stands twice in the axis {name!r}", path)
                     return False
                 seen[label] = value
         return True
 
-    def _zip(self, columns: Mapping[str, Any], path: DocumentPath, inner: DocumentPath) -> Sequence[Axis]:
-        read = {name: self._column(name, value, (*inner, name)) for name, value in columns.items()}
+    def _zip(self, columns: Mapping[str, Any], path: DocumentPath) -> Sequence[Axis]:
+        read = {name: self._column(name, value, (*path, name)) for name, value in columns.items()}
         found = {name: column for name, column in read.items() if column is not None}
         if len(found) < len(read):
             return ()
@@ -81,17 +103,19 @@ class AxisReader:
                 self._finding(
                     "zip-lengths",
                     f"a zip's lists differ in length: {first!r} has {len(found[first])}, {name!r} has {len(column)}",
-                    (*inner, name),
+                    (*path, name),
                     key=True,
                 )
                 return ()
         values = tuple(
             AxisValue(
-                bindings=tuple(bound for bound, _, _ in row), labels=tuple(label for _, label, _ in row), path=row[0][2]
+                bindings=tuple(bound for bound, _, _ in row),
+                labels=tuple(label for _, label, _ in row),
+                paths=tuple(place for _, _, place in row),
             )
             for row in zip(*found.values(), strict=True)
         )
-        return (Axis(names=tuple(found), values=values, path=path),)
+        return (Axis(names=tuple(found), values=values, path=path, zipped=True),)
 
     def _finding(
         self, code: str, message: str, path: DocumentPath, *, key: bool = False, hint: str | None = None

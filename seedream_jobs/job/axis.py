@@ -12,27 +12,40 @@ DocumentPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisValue:
-    """One value of an axis: what templates see and what people call it, one of each per name of the axis."""
+    """One value of an axis: what templates see, what people call it, where it is written; one of each per name."""
 
     bindings: tuple[Any, ...]
     labels: tuple[Any, ...]
-    path: DocumentPath
+    paths: tuple[DocumentPath, ...]
+
+    @property
+    def path(self) -> DocumentPath:
+        """Where its first part is written."""
+        return self.paths[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """An axis of the matrix: one name, or the several names of a ``zip`` that move together."""
+    """An axis of the matrix: one name, or the several names of a ``zip`` that move together.
+
+    :param path: where the axis is written; for a zip, the place of the mapping that holds its names
+    """
 
     names: tuple[str, ...]
     values: tuple[AxisValue, ...]
     path: DocumentPath
+    zipped: bool = False
+
+    def name_path(self, name: str) -> DocumentPath:
+        """Where the values of one of its names are written."""
+        return (*self.path, name) if self.zipped else self.path
 
 
 def label_of(value: Any, fallback: Any) -> Any:
     """What a value is called: itself if it is a scalar, a mapping's ``id``, the file names of a list of paths."""
     if isinstance(value, Mapping):
         named = value.get("id")
-        return named if isinstance(named, str | int) and not isinstance(named, bool) else fallback
+        return named if isinstance(named, str | int | float) else fallback
     if isinstance(value, list):
         if value and all(isinstance(item, str) for item in value):
             return "+".join(item.rsplit("/", 1)[-1][:40] for item in value)

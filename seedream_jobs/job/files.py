@@ -6,7 +6,9 @@ without a checkout, and so that no path leaves the campaign's root.
 
 from __future__ import annotations
 
+import errno
 import os
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -31,7 +33,10 @@ class Files(Protocol):
         ...
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        """The files below ``folder`` that match ``pattern`` (``*``, ``?``, ``[…]`` and ``**``), sorted."""
+        """The files below ``folder`` that match ``pattern`` (``*``, ``?``, ``[…]`` and ``**``), sorted.
+
+        As in a shell, hidden files and folders match only a pattern that has a part with a leading dot.
+        """
         ...
 
 
@@ -65,13 +70,19 @@ class WorkTree:
 
         :raises OutsideRoot: if a link leads out of the root
         """
-        found = (self.root / path).resolve()
+        try:
+            found = (self.root / path).resolve()
+        except RuntimeError:  # Python before 3.13 says so of links that lead in a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
         if not found.is_relative_to(self.root):
             raise OutsideRoot(str(path))
         return found
 
     def read(self, path: PurePosixPath, *, limit: int) -> bytes:
-        with self.locate(path).open("rb") as file:
+        found = self.locate(path)
+        if found.exists() and not found.is_file() and not found.is_dir():
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a pipe would wait for ever
+        with found.open("rb") as file:
             return file.read(limit)
 
     def size(self, path: PurePosixPath) -> int:
@@ -81,13 +92,18 @@ class WorkTree:
         return found.stat().st_size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        base = within(folder, pattern)  # refuses a pattern that climbs out
-        found = (Path(match) for match in self.root.glob(str(base)))
+        literal = PurePosixPath(*(escape(part) for part in folder.parts))
+        base = within(literal, pattern)  # refuses a pattern that climbs out
+        hidden = any(part.startswith(".") for part in base.parts)
+        found = (match.relative_to(self.root) for match in self.root.glob(str(base)) if self._inside(match))
         return sorted(
-            PurePosixPath(match.relative_to(self.root).as_posix())
-            for match in found
-            if match.is_file() and match.resolve().is_relative_to(self.root)
+            PurePosixPath(path.as_posix())
+            for path in found
+            if hidden or not any(part.startswith(".") for part in path.parts)
         )
+
+    def _inside(self, match: Path) -> bool:
+        return match.is_file() and match.resolve().is_relative_to(self.root)
 
 
 def campaign_root(job: Path) -> Path:

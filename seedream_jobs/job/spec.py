@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.job.axis import Axis, DocumentPath
+from seedream_jobs.job.expression import Expression
 from seedream_jobs.job.files import Files
 from seedream_jobs.job.source import Document
-from seedream_jobs.job.template import Expression, Template
+from seedream_jobs.job.template import Template
 from seedream_jobs.profile import Profile
 
 PARAMETERS = (

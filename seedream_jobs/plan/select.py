@@ -10,7 +10,8 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.axis import matches
-from seedream_jobs.job.template import Expression, TemplateProblem, compile_expression
+from seedream_jobs.job.expression import Expression, compile_expression
+from seedream_jobs.job.sandbox import TemplateProblem
 
 
 def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:

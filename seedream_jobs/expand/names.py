@@ -1,0 +1,47 @@
+"""Output names: such as every file system takes, in their folder, and no two requests with the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from seedream_jobs.job.sandbox import TemplateProblem
+
+MAX_NAME_BYTES = 200
+"""The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""
+
+_PLAIN = re.compile(r"\w[\w,=~+-]{0,48}(?:/\w[\w,=~+-]{0,48})*")  # fine without a closer look: at most 4 bytes each
+_HINT = "the filter 'slug' makes any text a file name"
+
+
+def checked_name(name: str) -> str:
+    """An output name that stays in its folder and that file systems take.
+
+    :raises TemplateProblem: if it does not
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    if not name.strip():
+        raise TemplateProblem("the output name is empty", hint=_HINT)
+    for part in name.split("/"):
+        if part in ("", ".", "..") or part != part.strip() or part.startswith(".") or part.endswith("."):
+            raise TemplateProblem(f"{name[:80]!r} can't be an output name: a part of it is {part!r}", hint=_HINT)
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise TemplateProblem(
+                f"an output name has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint=_HINT
+            )
+        if any(ord(character) < 32 or character in '\\:*?"<>|\x7f' for character in part):
+            raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=_HINT)
+    return name
+
+
+def shortened(text: str, limit: int) -> str:
+    """The beginning of a text in at most ``limit`` bytes of UTF-8, no character cut in two."""
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode("utf-8", "ignore")
+
+
+def fingerprint(name: str) -> int:
+    """64 bits that two names share if a file system may take them for one: case and composition of letters ignored."""
+    folded = name.casefold() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+    return int.from_bytes(hashlib.sha256(folded.encode()).digest()[:8], "big")

@@ -1,0 +1,173 @@
+"""Conditions over a cell or a row (``where``, ``--select``): Jinja expressions that refuse to compare unlike things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import StrictUndefined, nodes
+from jinja2.exceptions import TemplateSyntaxError
+
+from seedream_jobs.job.sandbox import RENDER_ERRORS, TemplateProblem, environment, rendering_problem, syntax_problem
+from seedream_jobs.job.template import free_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expression:
+    """A compiled condition.
+
+    :param names: the names it reads
+    """
+
+    source: str
+    names: frozenset[str]
+    _evaluate: Callable[[Mapping[str, Any]], Any]
+
+    def __call__(self, context: Mapping[str, Any]) -> bool:
+        """Whether the condition holds.
+
+        :raises TemplateProblem: for an undefined name, or a comparison that can never be true
+        """
+        return bool(self._evaluate(context))
+
+
+_WITHOUT = "write it without {{ }}"
+
+
+def compile_expression(source: str) -> Expression:
+    """Compile a condition; every comparison in it is checked for types.
+
+    :raises TemplateProblem: for a syntax error
+    """
+    env = environment()
+    try:
+        tree = env.parse("{{ " + source + "\n }}")
+        outputs = tree.body
+        if len(outputs) != 1 or not isinstance(outputs[0], nodes.Output) or len(outputs[0].nodes) != 1:
+            raise TemplateProblem("this is not one expression", hint=_WITHOUT)
+        names = free_names(env, tree)
+        program = nodes.Template(
+            [nodes.Assign(nodes.Name("result", "store"), _checked(outputs[0].nodes[0]), lineno=1)], lineno=1
+        )
+        program.set_environment(env)
+        template = env.template_class.from_code(env, env.compile(program), dict(env.globals))
+    except TemplateSyntaxError as error:
+        raise _expression_problem(error, source) from error
+
+    scope = template.new_context({}, shared=True)
+    constants, bound = dict(template.globals), scope.parent
+
+    def evaluate(context: Mapping[str, Any]) -> Any:
+        scope.vars.clear()
+        scope.exported_vars.clear()
+        bound.clear()
+        bound.update(constants)
+        bound.update(context)
+        try:
+            for _ in template.root_render_func(scope):
+                pass
+            result = scope.vars["result"]
+            if isinstance(result, StrictUndefined):
+                result._fail_with_undefined_error()
+        except (TemplateProblem, *RENDER_ERRORS) as error:
+            raise rendering_problem(error, template, 1) from error
+        return result
+
+    return Expression(source=source, names=names, _evaluate=evaluate)
+
+
+def _expression_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
+    if "{{" in source or "{%" in source:
+        return TemplateProblem("this is not one expression", hint=_WITHOUT)
+    problem = syntax_problem(error)
+    message = problem.message.replace("'end of print statement'", "the end of the expression")
+    hint = problem.hint
+    if "got '='" in message:
+        hint = "equality is written =="
+    elif "unexpected '}'" in message:
+        message, hint = "a bracket is not closed", None
+    return TemplateProblem(message, line=1, word=problem.word, hint=hint)
+
+
+def _checked(node: nodes.Node) -> nodes.Expr:
+    """The expression with each ``a == b`` turned into a call that refuses to compare unlike things."""
+    for field, value in node.iter_fields():
+        if isinstance(value, list):
+            setattr(node, field, [_checked(item) if isinstance(item, nodes.Node) else item for item in value])
+        elif isinstance(value, nodes.Node):
+            setattr(node, field, _checked(value))
+    if not isinstance(node, nodes.Compare):
+        return node  # type: ignore[return-value]  # an Operand or a keyword keeps its own class
+    result: nodes.Expr | None = None
+    left = node.expr
+    for operand in node.ops:
+        call = nodes.Call(
+            nodes.ImportedName(f"{__name__}.compare"),
+            [nodes.Const(operand.op), left, operand.expr],
+            [],
+            None,
+            None,
+            lineno=node.lineno,
+        )
+        result = call if result is None else nodes.And(result, call, lineno=node.lineno)
+        left = operand.expr
+    assert result is not None
+    return result
+
+
+_OPERATORS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "eq": ("==", lambda a, b: bool(a == b)),
+    "ne": ("!=", lambda a, b: bool(a != b)),
+    "lt": ("<", lambda a, b: bool(a < b)),
+    "lteq": ("<=", lambda a, b: bool(a <= b)),
+    "gt": (">", lambda a, b: bool(a > b)),
+    "gteq": (">=", lambda a, b: bool(a >= b)),
+    "in": ("in", lambda a, b: bool(a in b)),
+    "notin": ("not in", lambda a, b: bool(a not in b)),
+}
+_QUOTE = "quote both, or neither"
+
+
+def compare(op: str, left: Any, right: Any) -> bool:
+    """``left op right``.
+
+    :raises TemplateProblem: where Python would quietly say "not equal" to a mistake
+    """
+    written, operator = _OPERATORS[op]
+    kinds = (_kind(left), _kind(right))
+    if op in ("in", "notin"):
+        _check_lookup(kinds, right)
+    elif kinds[0] != kinds[1] and "null" not in kinds:
+        if "mapping" in kinds:
+            raise TemplateProblem(
+                f"a mapping is compared with a {kinds[0] if kinds[1] == 'mapping' else kinds[1]} by {written}",
+                hint="compare one of its fields, such as its id",
+            )
+        raise TemplateProblem(f"a {kinds[0]} is compared with a {kinds[1]} by {written}", hint=_QUOTE)
+    return operator(left, right)
+
+
+def _check_lookup(kinds: tuple[str, str], right: Any) -> None:
+    if kinds[0] == "mapping":
+        raise TemplateProblem("a mapping is looked up by in", hint="look up one of its fields, such as its id")
+    if kinds[1] == "string" and kinds[0] != "string":
+        raise TemplateProblem(f"a {kinds[0]} is looked up in a string", hint=_QUOTE)
+    if kinds[1] == "list" and isinstance(right, list | tuple) and right and kinds[0] != "null":
+        found = {_kind(item) for item in right}
+        if kinds[0] not in found and "null" not in found:
+            raise TemplateProblem(f"a {kinds[0]} is looked up in a list that has only a {min(found)}", hint=_QUOTE)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, StrictUndefined):
+        value._fail_with_undefined_error()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "mapping" if isinstance(value, Mapping) else "list"
