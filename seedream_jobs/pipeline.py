@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ from seedream_jobs.plan.job import Job, hold_count, hold_names
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.plan.diff import Wish
-    from seedream_jobs.plan.jobs import JobsPlan
+    from seedream_jobs.plan.diff import Change, Wish
+    from seedream_jobs.plan.jobs import JobPlan, JobsPlan
     from seedream_jobs.run.finishing import Finishing
     from seedream_jobs.run.session import Done, Duty, Session
     from seedream_jobs.run.submission import Submission
@@ -218,20 +219,43 @@ def hold_ledgers(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitSt
 
 def submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
     """The requests of one job that are to be sent, built one at a time as workers come free."""
-    from seedream_jobs.run.offers import offer
+    part = planned.jobs[index]
+    for change in part.submissions(part.ledger.entries):
+        yield _offered(planned, part, change, urls)
+
+
+def doubts(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
+    """The requests of one job that are in doubt and would go out as the very same POST under the same key again.
+
+    Only where the service is proven to replay such a POST are they sent; their money is committed already.
+    """
+    from seedream_jobs.ledger.state import State
+    from seedream_jobs.plan.diff import Action
 
     part = planned.jobs[index]
-    expansion, manifest = part.job.expansion, part.ledger.id
-    for change in part.submissions(part.ledger.entries):
-        assert change.place is not None
-        yield offer(
-            expansion.request(change.place),
-            generation=change.generation,
-            manifest=manifest,
-            max_cost_usd=planned.tariff.cost(change.max_images),
-            files=expansion.spec.files,
-            urls=urls,
-        )
+    for change in part.stream(part.ledger.entries):
+        if change.action is not Action.IN_DOUBT or change.place is None:
+            continue
+        entry = part.ledger.entries[change.key]
+        if entry.state is not State.IN_DOUBT or entry.submitted_at is None:
+            continue
+        submission = _offered(planned, part, change, urls)
+        if submission.idempotency_key == entry.idempotency_key:
+            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
+
+
+def _offered(planned: JobsPlan, part: JobPlan, change: Change, urls: Mapping[str, str]) -> Submission:
+    from seedream_jobs.run.offers import offer
+
+    assert change.place is not None
+    return offer(
+        part.job.expansion.request(change.place),
+        generation=change.generation,
+        manifest=part.ledger.id,
+        max_cost_usd=planned.tariff.cost(change.max_images),
+        files=part.job.expansion.spec.files,
+        urls=urls,
+    )
 
 
 def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
@@ -247,6 +271,7 @@ def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishin
             Duty(
                 ledger=part.ledger,
                 submissions=submissions(planned, index, urls),
+                doubts=partial(doubts, planned, index, urls),
                 budgets=()
                 if limit is None
                 else (Budget(f"limits.budget_usd of {part.job.shown}", limit, part.spent or Decimal(0)),),

@@ -96,6 +96,7 @@ def go(
     from seedream_jobs.cli.service import rehearsal_cadence
     from seedream_jobs.run.connection import connect
     from seedream_jobs.run.pacing import Gate, parse_rate
+    from seedream_jobs.run.replaying import Capabilities
     from seedream_jobs.run.session import Pace, Session
     from seedream_jobs.run.signals import Stopper, listen
     from seedream_jobs.run.spend import Budget
@@ -122,6 +123,7 @@ def go(
                     now=time.time,
                     watcher=progress,
                     budgets=[Budget(name, limit) for name, limit in budgets],
+                    capabilities=Capabilities(connection.client),
                     retry_server_errors=retry_server_errors,
                 )
                 work: list[Duty] = await duties(connection)

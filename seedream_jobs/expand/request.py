@@ -110,7 +110,12 @@ def key_of(payload: Mapping[str, Any], model_id: str, repeat: int) -> str:
 
 
 def wire_body(payload: Mapping[str, Any], urls: Mapping[str, str]) -> bytes:
-    """The POST's body: the payload with each local reference replaced by what ``urls`` says it is sent as."""
+    """The POST's body: the payload with each local reference replaced by what ``urls`` says it is sent as.
+
+    Sorted, so that a job file whose keys were put in another order repeats a POST byte for byte.
+    """
     if "image_urls" in payload:
         payload = {**payload, "image_urls": [urls.get(url, url) for url in payload["image_urls"]]}
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
+        "utf-8"
+    )
