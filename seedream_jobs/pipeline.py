@@ -95,6 +95,14 @@ def load_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) 
             findings.extend(error.diagnostics)
     if findings:
         raise FindingsError(in_order(findings))
+    records: dict[Path, Job] = {}
+    for job in jobs:
+        if job.paths.manifest in records:
+            raise UsageError(
+                f"{job.shown} and {records[job.paths.manifest].shown} would share {job.paths.manifest.name}",
+                hint="a job's record is named after its file's stem: rename one of them, or name it once",
+            )
+        records[job.paths.manifest] = job
     return jobs
 
 

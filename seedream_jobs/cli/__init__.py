@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name to (module below ``cli`` and function, one line for the overview), in the order of the work."""
 
 
+NEVER_FROM_ENVIRONMENT = ("yes", "budget", "help", "base-url", "again", "not-charged", "abandon", "accepted", "import")
+"""Options that only a command line gives. A budget in the environment holds beside ``--budget`` (``cli.options`` reads
+it); the base URL's variable is ``APIMART_BASE_URL``."""
+
 COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 """Set by a shell that completes a command line; click's name for it."""
 
@@ -49,7 +53,7 @@ class LazyGroup(click.Group):
             return None
         module, name = found[0].split(":")
         command: click.Command = getattr(importlib.import_module(f"seedream_jobs.cli.{module}"), name)
-        return command
+        return _from_environment(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -77,9 +81,17 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"auto_envvar_prefix": "SEEDREAM_JOBS", "help_option_names": ["-h", "--help"]}
-)
+def _from_environment(command: click.Command) -> click.Command:
+    """Options also come from ``SEEDREAM_JOBS_<OPTION>``, but for consent, and for what holds *beside* the option."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.envvar:
+            flag = max(parameter.opts, key=len).lstrip("-")
+            if flag not in NEVER_FROM_ENVIRONMENT:
+                parameter.envvar = f"SEEDREAM_JOBS_{flag.upper().replace('-', '_')}"
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="seedream-jobs")
 @click.option("-v", "--verbose", count=True, help="Say more; twice also shows tracebacks of our own mistakes.")
 @click.option("--log-file", metavar="FILE", help="Append everything said, and more, to a file.")

@@ -66,9 +66,7 @@ def target_options(function: F) -> F:
     function = click.option("--emulator", is_flag=True, help="Use the built-in emulator: no key, nothing is paid.")(
         function
     )
-    return click.option("--base-url", metavar="URL", help="The service, instead of APIMART_BASE_URL.", envvar=None)(
-        function
-    )
+    return click.option("--base-url", metavar="URL", help="The service, instead of APIMART_BASE_URL.")(function)
 
 
 def request_options(function: F) -> F:
@@ -77,7 +75,7 @@ def request_options(function: F) -> F:
         click.option("--again", multiple=True, metavar="ADDRESS", help="One more generation of a request; repeatable."),
         click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
         click.option("--price", type=Usd(), help="USD per image, instead of the model profile's."),
-        click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together.", envvar=None),
+        click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together."),
         click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Submit only the first N now."),
         click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes."),
     ):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @request_options
 @target_options
 @pace_options
-@click.option("--yes", "-y", is_flag=True, envvar=None, allow_from_autoenv=False, help="Submit without asking.")
+@click.option("--yes", "-y", is_flag=True, help="Submit without asking.")
 @click.option("--detach", is_flag=True, help="End once the task ids are in the manifest; fetch goes on later.")
 @click.option("--upload-references", is_flag=True, help="Upload local reference images instead of sending them inline.")
 @click.option("--check-balance", is_flag=True, help="Compare the account's balance with the plan before starting.")
@@ -85,7 +85,7 @@ def run(
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
         held = pipeline.hold_ledgers(loaded, target=where, now=int(time.time()), stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=wanted, ledger_of=held)
-        _show(planned)
+        _show(planned, where.origin)
         planned.hold_budgets()
         if planned.submit and not (yes or emulator) and not _confirmed(planned):
             return ExitCode.OK
@@ -119,11 +119,12 @@ def run(
     return ending.tell()
 
 
-def _show(planned: JobsPlan) -> None:
+def _show(planned: JobsPlan, origin: str) -> None:
     from seedream_jobs.cli.talk import flush_stdout, show_findings
+    from seedream_jobs.plan.document import document_of
     from seedream_jobs.report.text import plan_text
 
-    click.echo(plan_text(planned), nl=False)
+    click.echo(plan_text(document_of(planned, origin=origin)), nl=False)
     flush_stdout()
     warnings = [warning for part in planned.jobs for warning in part.summary.warnings]
     if warnings:

@@ -1,0 +1,132 @@
+"""Documentation is checked like code: its YAML validates, its commands exist, its tables are drawn from the program."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import seedream_jobs
+from seedream_jobs.cli import COMMANDS, group
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+UPDATE = bool(os.environ.get("UPDATE_DOCS"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    text = page.read_text(encoding="utf-8")
+    return [match[1] for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+
+
+JOBS = [(page, block) for page in PAGES for block in blocks(page, "yaml") if re.search(r"^version: 1$", block, re.M)]
+
+
+@pytest.mark.parametrize(("page", "block"), JOBS, ids=[f"{page.name}-{index}" for index, (page, _) in enumerate(JOBS)])
+def test_every_job_in_the_documentation_validates(page: Path, block: str, tmp_path: Path) -> None:
+    """A whole job file in a page (it says ``version: 1``) is one that a reader can copy."""
+    for example in (ROOT / "examples").iterdir():
+        if example.suffix != ".yaml":
+            (tmp_path / example.name).symlink_to(example)  # the axis files and references that blocks name
+    job = tmp_path / "garden.yaml"
+    job.write_text(block, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "seedream_jobs", "validate", str(job)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_there_are_jobs_in_the_documentation() -> None:
+    """The test above is not vacuous."""
+    assert JOBS
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    """``seedream-jobs WORD`` in a page is a command."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found |= set(re.findall(r"(?:^\$ |`)seedream-jobs ([a-z]+)\b", text, re.MULTILINE))
+    assert found
+    assert found <= set(COMMANDS)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """A relative link names a file that is there."""
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_the_version_is_the_changelogs_top() -> None:
+    """One of them is never forgotten."""
+    top = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert top is not None
+    assert top[1] == seedream_jobs.__version__
+
+
+def reference() -> str:
+    """docs/commands.md, drawn from the commands themselves."""
+    lines = [
+        "# Commands",
+        "",
+        "Drawn from the program (`UPDATE_DOCS=1 python3 dev.py test tests/docs`). Options can also be given as",
+        "`SEEDREAM_JOBS_<OPTION>`, but never consent (`--yes`). stdout is data, stderr is progress and talk.",
+        "",
+    ]
+    context = click.Context(group, info_name="seedream-jobs")
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        lines += [f"## {name}", "", *_help(command), ""]
+        lines += [
+            "```",
+            " ".join(f"seedream-jobs {name} {' '.join(command.collect_usage_pieces(inner))}".split()),
+            "```",
+            "",
+        ]
+        lines += _options(command, inner)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _help(command: click.Command) -> list[str]:
+    import inspect
+
+    return inspect.cleandoc(command.help or "").splitlines()
+
+
+def _options(command: click.Command, context: click.Context) -> list[str]:
+    rows: list[tuple[str, str]] = []
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and "--help" not in record[0]:
+            rows.append((record[0], " ".join(record[1].split())))
+    if isinstance(command, click.Group):
+        rows += [(name, inner.get_short_help_str(200)) for name, inner in sorted(command.commands.items())]
+    if not rows:
+        return []
+    body = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in rows]
+    return ["| option | |", "| --- | --- |", *body, ""]
+
+
+def _cell(text: Any) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def test_the_command_reference_is_current() -> None:
+    """docs/commands.md says what ``--help`` says."""
+    page = ROOT / "docs" / "commands.md"
+    if UPDATE:
+        page.write_text(reference(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == reference()
