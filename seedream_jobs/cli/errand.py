@@ -144,11 +144,12 @@ def _listening(listen: Any, stopper: Any) -> Any:
 
 def keeping(decoders: Decoders, *, embed_metadata: bool) -> Callable[[Path, Path, Job | None], Finishing]:
     """What is done with each image: checked, described by a sidecar, made small for the gallery."""
-    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
     from seedream_jobs.results.keeping import Keeping
     from seedream_jobs.results.sidecar import Provenance
 
     def make(folder: Path, root: Path, job: Job | None) -> Keeping:
+        keep_private(root / STATE_FOLDER)  # thumbnails will lie there
         provenance = Provenance()
         if job is not None:
             spec = job.expansion.spec

@@ -54,6 +54,15 @@ def prepare(paths: LedgerPaths) -> None:
     """
     paths.manifest.parent.mkdir(parents=True, exist_ok=True)
     if paths.private is not None:
-        ignore = paths.private / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("# rehearsals and caches of seedream-jobs; safe to delete\n*\n", encoding="utf-8")
+        keep_private(paths.private)
+
+
+def keep_private(folder: Path) -> None:
+    """Make ``.seedream``, with a ``.gitignore`` of its own: what it holds never enters git.
+
+    :raises OSError: it can't be made
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# rehearsals and caches of seedream-jobs; safe to delete\n*\n", encoding="utf-8")
