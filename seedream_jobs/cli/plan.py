@@ -38,6 +38,7 @@ def plan(
     from seedream_jobs import pipeline
     from seedream_jobs.cli.talk import flush_stdout, show_findings
     from seedream_jobs.errors import ExitCode
+    from seedream_jobs.plan.document import document_of
     from seedream_jobs.report.json import plan_json
     from seedream_jobs.report.text import plan_text
 
@@ -46,7 +47,8 @@ def plan(
     )
     where = target(emulator=emulator, base_url=base_url)
     planned = pipeline.plan(pipeline.load_all(jobs, target=where, sets=wanted.sets), target=where, asked=wanted)
-    click.echo(plan_json(planned) if form == "json" else plan_text(planned), nl=False)
+    document = document_of(planned, origin=where.origin)
+    click.echo(plan_json(document) if form == "json" else plan_text(document), nl=False)
     flush_stdout()
     warnings = [warning for job in planned.jobs for warning in job.summary.warnings]
     if warnings:

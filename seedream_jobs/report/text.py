@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.jobs import JobPlan, JobsPlan
+from seedream_jobs.plan.document import Against, JobDocument, PlanDocument
+from seedream_jobs.plan.summary import Cause
 
 _WIDTH = 16
 """Columns of the count and its word, before the explanation."""
@@ -17,70 +18,89 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def plan_text(plan: JobsPlan) -> str:
+def plan_text(plan: PlanDocument) -> str:
     """What ``plan`` prints: each job, what would happen to its requests and why, then images and money."""
     lines: list[str] = []
+    if plan.base is not None:
+        lines.append(f"{_safe(plan.base.name)} → {_safe(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
         lines.extend(_job(job))
-    lines.append(_total(plan))
+    lines.append(total(plan))
     return "\n".join(lines) + "\n"
 
 
-def _job(plan: JobPlan) -> Iterator[str]:
-    summary = plan.summary
-    yield f"{plan.job.expansion.spec.name}: {plural(summary.requests, 'request')}, {plural(summary.images, 'image')}"
-    counts = summary.counts
-    causes = list(summary.causes)
-    new = counts[Action.NEW]
-    if new:
-        first = causes[0] if causes else None
-        if first is None:
-            yield _line("+", new, "new", "nothing submitted so far")
-        elif len(causes) == 1 and not summary.more_causes:
-            yield _line("+", new, "new", _cause(first.text, first.place))
+def _job(job: JobDocument) -> Iterator[str]:
+    yield f"{_safe(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
+    if job.against is not None:
+        yield from _against(job.against)
+    elif job.count(Action.NEW):
+        if job.causes:
+            yield from _because("+", job.count(Action.NEW), "new", job.causes, job.more_causes)
         else:
-            yield _line("+", new, "new", "")
-            for cause in causes:
-                yield f"      {cause.requests:,} × {_cause(cause.text, cause.place)}"
-            if summary.more_causes:
-                yield f"      and {plural(summary.more_causes, 'further cause')}"
-    yield from _submitted_again(plan)
-    yield from _standing(plan)
+            yield _line("+", job.count(Action.NEW), "new", "nothing submitted so far")
+    yield from _submitted_again(job)
+    yield from _standing(job)
 
 
-def _submitted_again(plan: JobPlan) -> Iterator[str]:
-    counts = plan.summary.counts
-    if counts[Action.RETRY]:
-        yield _line("+", counts[Action.RETRY], "again", "failed before; a new generation (--retry-failed)")
-    if counts[Action.AGAIN]:
-        yield _line("+", counts[Action.AGAIN], "again", "a new generation (--again); both results are kept")
-    if counts[Action.LATER]:
-        yield _line(" ", counts[Action.LATER], "later", "past --limit")
+def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int) -> Iterator[str]:
+    """A count with its one cause beside it, or its causes below it."""
+    if len(causes) == 1 and not more:
+        yield _line(mark, count, word, _cause(causes[0].text, causes[0].place))
+        return
+    yield _line(mark, count, word, "")
+    for cause in causes:
+        yield f"      {cause.requests:,} × {_cause(cause.text, cause.place)}"
+    if more:
+        yield f"      and {plural(more, 'further cause')}"
 
 
-def _standing(plan: JobPlan) -> Iterator[str]:
-    summary, counts, shown = plan.summary, plan.summary.counts, plan.job.shown
-    if counts[Action.DONE]:
-        yield _line("=", counts[Action.DONE], "done", _days(summary.submitted_days))
-    for other, count in sorted(summary.elsewhere.items()):
-        yield _line("=", count, "paid", f"in {other}")
-    if counts[Action.FETCH]:
-        yield _line("v", counts[Action.FETCH], "to fetch", f"seedream-jobs fetch {shown}")
-    if counts[Action.RESUME]:
-        yield _line(">", counts[Action.RESUME], "running", f"seedream-jobs fetch {shown}")
-    if counts[Action.IN_DOUBT]:
-        yield _line("?", counts[Action.IN_DOUBT], "in doubt", f"outcome never confirmed: seedream-jobs resolve {shown}")
-    if counts[Action.FAILED]:
-        why = ", ".join(_safe(text) for text, _ in summary.failures.most_common(2))
-        yield _line(
-            "!", counts[Action.FAILED], "failed", f"{why}; --retry-failed submits {_them(counts[Action.FAILED])}"
-        )
-    if counts[Action.ABANDONED]:
-        yield _line(
-            ".", counts[Action.ABANDONED], "abandoned", "given up by resolve; --again ADDRESS submits one again"
-        )
-    if counts[Action.ORPHANED]:
-        yield _line("-", counts[Action.ORPHANED], "orphaned", "in the manifest, no longer in the file (kept)")
+def _against(against: Against) -> Iterator[str]:
+    """What the change brings: new and changed requests with their causes, and what it takes away."""
+    for note in against.notes:
+        yield f"  {_safe(note)}"
+    parts = [("+", against.new, "new"), ("~", against.changed, "changed")]
+    brought = [part for part in parts if part[1]]
+    for mark, count, word in brought[:-1]:
+        yield _line(mark, count, word, "")
+    for mark, count, word in brought[-1:]:
+        yield from _because(mark, count, word, against.causes, against.more_causes)
+    if against.pending:
+        yield _line("+", against.pending, "pending", "in the base already, not submitted so far")
+    if against.removed:
+        paid = f"{against.removed_paid:,} of them in the manifest (kept)" if against.removed_paid else "never submitted"
+        yield _line("-", against.removed, "removed", paid)
+
+
+def _submitted_again(job: JobDocument) -> Iterator[str]:
+    if job.count(Action.RETRY):
+        yield _line("+", job.count(Action.RETRY), "again", "failed before; a new generation (--retry-failed)")
+    if job.count(Action.AGAIN):
+        yield _line("+", job.count(Action.AGAIN), "again", "a new generation (--again); both results are kept")
+    if job.count(Action.LATER):
+        yield _line(" ", job.count(Action.LATER), "later", "past --limit")
+
+
+def _standing(job: JobDocument) -> Iterator[str]:
+    shown = _safe(job.shown)
+    if job.count(Action.DONE):
+        yield _line("=", job.count(Action.DONE), "done", _days(job.days))
+    for other, count in job.elsewhere.items():
+        yield _line("=", count, "paid", f"in {_safe(other)}")
+    if job.count(Action.FETCH):
+        yield _line("v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}")
+    if job.count(Action.RESUME):
+        yield _line(">", job.count(Action.RESUME), "running", f"seedream-jobs fetch {shown}")
+    if job.count(Action.IN_DOUBT):
+        note = f"outcome never confirmed: seedream-jobs resolve {shown}"
+        yield _line("?", job.count(Action.IN_DOUBT), "in doubt", note)
+    if job.count(Action.FAILED):
+        why, failed = ", ".join(_safe(text) for text, _ in job.failures[:2]), job.count(Action.FAILED)
+        yield _line("!", failed, "failed", f"{why}; --retry-failed submits {_them(failed)}")
+    if job.count(Action.ABANDONED):
+        note = "given up by resolve; --again ADDRESS submits one again"
+        yield _line(".", job.count(Action.ABANDONED), "abandoned", note)
+    if job.count(Action.ORPHANED):
+        yield _line("-", job.count(Action.ORPHANED), "orphaned", "in the manifest, no longer in the file (kept)")
 
 
 def _them(count: int) -> str:
@@ -104,18 +124,18 @@ def _days(days: tuple[str, str] | None) -> str:
     return f"submitted {first} … {last[5:] if first[:5] == last[:5] else last}"
 
 
-def _total(plan: JobsPlan) -> str:
+def total(plan: PlanDocument) -> str:
+    """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
     usd = plan.tariff.usd
     each = "" if usd is None else f" ({usd.normalize():f} per image, {plan.tariff.source})"
     parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
     for job in plan.jobs:
-        limit = job.job.expansion.spec.budget_usd
-        if limit is not None:
-            whose = f" of {job.job.expansion.spec.name}" if len(plan.jobs) > 1 else ""
-            already = f", {money(job.spent)} spent" if job.spent else ""
-            parts.append(f"Budget{whose} {budget_text(limit)}{already}.")
+        if job.budget_usd is not None:
+            whose = f" of {_safe(job.name)}" if len(plan.jobs) > 1 else ""
+            already = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
+            parts.append(f"Budget{whose} {budget_text(job.budget_usd)}{already}.")
     parts.extend(f"{name} {budget_text(limit)}." for name, limit in plan.budgets)
     return " ".join(parts)
 

@@ -1,0 +1,297 @@
+"""The plan document: everything a reviewer may be shown of a plan, as values; every view is rendered from it alone.
+
+It is made from a plan just computed (``document_of``) or read back from a saved one (``document_json``). The requests
+are re-iterable and made when they are looked at, so that a plan of a million requests is summed up in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Generic, Literal, TypeVar
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.expand.request import Request
+from seedream_jobs.plan.comparison import Comparison, Removed
+from seedream_jobs.plan.cost import Tariff
+from seedream_jobs.plan.diff import SUBMITS, Action, Change
+from seedream_jobs.plan.jobs import JobPlan, JobsPlan
+from seedream_jobs.plan.summary import Cause
+
+T = TypeVar("T")
+
+Relation = Literal["new", "changed", "unchanged"]
+"""How a request stands to the base revision: not there, there with another payload at its address, or the same."""
+
+SHOWN_WHOLE = SUBMITS | {Action.LATER}
+"""The actions whose requests are shown with their payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One request of a plan.
+
+    :param known: its state in the manifest when the plan was made; None if the manifest did not know it
+    :param generation: the attempt that would be submitted, or the last one that was
+    :param request: None for a request that is neither submitted nor changed, and for an orphan
+    :param relation: to the base revision; None where the plan has none
+    :param before: the base's payload at the same address, for a changed request
+    """
+
+    action: Action
+    key: str
+    address: str
+    generation: int
+    max_images: int
+    known: str | None
+    note: str = ""
+    request: Request | None = None
+    relation: Relation | None = None
+    before: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """One job against its base revision, in numbers.
+
+    ``new`` and ``changed`` would be submitted because of the change, ``pending`` without it (they are in the base and
+    were never submitted); all three are among the requests with the action ``new``.
+
+    :param removed: requests of the base that the head no longer makes; ``removed_paid`` of them are in the manifest
+    :param causes: why requests are new or changed, by weight
+    :param notes: one line each: the file is new, was removed, or has errors in the base
+    """
+
+    new: int = 0
+    changed: int = 0
+    pending: int = 0
+    removed: int = 0
+    removed_paid: int = 0
+    causes: tuple[Cause, ...] = ()
+    more_causes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDocument:
+    """One job of a plan. Paths are POSIX; money is USD.
+
+    :param shown: the job file as the user named it, ``path`` relative to the campaign's root
+    :param record: the manifest's file, relative to the campaign's root
+    :param manifest: the manifest's id; None as long as there is none
+    :param requests: all that the job file asks for, ``images`` the most they can deliver
+    :param counts: requests per action
+    :param failures: what failed requests failed of, by weight
+    """
+
+    shown: str
+    path: str
+    name: str
+    record: str
+    manifest: str | None
+    requests: int = 0
+    images: int = 0
+    submit: int = 0
+    submit_images: int = 0
+    counts: Mapping[Action, int] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+    more_causes: int = 0
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+    days: tuple[str, str] | None = None
+    failures: tuple[tuple[str, int], ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    max_requests: int = 0
+    budget_usd: Decimal | None = None
+    spent_usd: Decimal | None = None
+    against: Against | None = None
+    items: Iterable[Item] = ()
+    removed: Iterable[Removed] = ()
+
+    def count(self, action: Action) -> int:
+        """How many requests have this action."""
+        return self.counts.get(action, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A git revision as it was named, and the commit it was then."""
+
+    name: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDocument:
+    """A plan over one or several jobs.
+
+    :param origin: the service that the manifests belong to
+    :param budgets: those of the whole invocation, as (name, USD)
+    :param options: what the operator said that changes requests, such as ``set`` values
+    :param head: None for the work tree
+    :param made_at: Unix seconds; None for a plan that is not saved
+    :param digest: the approval digest; None for a plan that is not saved
+    """
+
+    origin: str
+    tariff: Tariff
+    jobs: tuple[JobDocument, ...]
+    budgets: tuple[tuple[str, Decimal], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    base: Revision | None = None
+    head: Revision | None = None
+    made_at: int | None = None
+    digest: str | None = None
+
+    @property
+    def submit(self) -> int:
+        """How many requests would be submitted."""
+        return sum(job.submit for job in self.jobs)
+
+    @property
+    def images(self) -> int:
+        """The most images those can deliver."""
+        return sum(job.submit_images for job in self.jobs)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The most those can cost, USD; None where the price is unknown."""
+        return self.tariff.cost(self.images)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The warnings of all jobs."""
+        return tuple(warning for job in self.jobs for warning in job.warnings)
+
+
+class Stream(Generic[T]):
+    """Something that can be gone through again and again, each time made anew."""
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[T]:
+        return self._make()
+
+
+def document_of(
+    planned: JobsPlan,
+    *,
+    origin: str,
+    comparisons: Mapping[str, Comparison] | None = None,
+    options: Mapping[str, Any] | None = None,
+    base: Revision | None = None,
+    head: Revision | None = None,
+) -> PlanDocument:
+    """The document of a plan just computed.
+
+    :param comparisons: by the job's root-relative path, where the plan is one between two revisions
+    """
+    return PlanDocument(
+        origin=origin,
+        tariff=planned.tariff,
+        jobs=tuple(_job(part, (comparisons or {}).get(path_of(part))) for part in planned.jobs),
+        budgets=planned.budgets,
+        options=dict(options or {}),
+        base=base,
+        head=head,
+    )
+
+
+def path_of(part: JobPlan) -> str:
+    """The job file, POSIX, relative to the campaign's root."""
+    return (part.job.expansion.spec.folder / part.job.file.name).as_posix()
+
+
+def _job(part: JobPlan, comparison: Comparison | None) -> JobDocument:
+    summary, spec = part.summary, part.job.expansion.spec
+    manifest = part.job.paths.manifest
+    document = JobDocument(
+        shown=part.job.shown,
+        path=path_of(part),
+        name=spec.name,
+        record=manifest.relative_to(spec.root).as_posix() if manifest.is_relative_to(spec.root) else str(manifest),
+        manifest=None if part.ledger.header is None else part.ledger.id,
+        requests=summary.requests,
+        images=summary.images,
+        submit=summary.submit,
+        submit_images=summary.submit_images,
+        counts={action: summary.counts[action] for action in Action if summary.counts[action]},
+        causes=summary.causes,
+        more_causes=summary.more_causes,
+        elsewhere=dict(sorted(summary.elsewhere.items())),
+        days=summary.submitted_days,
+        failures=tuple(summary.failures.most_common()),
+        warnings=summary.warnings,
+        max_requests=spec.max_requests,
+        budget_usd=spec.budget_usd,
+        spent_usd=part.spent,
+        items=Stream(lambda: _items(part, comparison)),
+    )
+    if comparison is None:
+        return document
+    return replace(
+        document,
+        against=against_of(part, comparison),
+        removed=Stream(lambda: comparison.removed(part.ledger.entries)),
+    )
+
+
+def against_of(part: JobPlan, comparison: Comparison) -> Against:
+    """The numbers of a job against its base."""
+    counts: dict[str, int] = {"new": 0, "changed": 0, "unchanged": 0}
+    causes = comparison.causes()
+    for change in part.submissions(part.ledger.entries):
+        assert change.place is not None
+        if change.action is Action.NEW:
+            relation = comparison.relation(change.place)
+            counts[relation] += 1
+            causes.count(change.place, relation)
+    removed = list(comparison.removed(part.ledger.entries))
+    found, more = causes.result()
+    return Against(
+        new=counts["new"],
+        changed=counts["changed"],
+        pending=counts["unchanged"],
+        removed=len(removed),
+        removed_paid=sum(1 for one in removed if one.known is not None),
+        causes=found,
+        more_causes=more,
+        notes=comparison.notes,
+    )
+
+
+def _items(part: JobPlan, comparison: Comparison | None) -> Iterator[Item]:
+    """What would happen to each request but those that are done; nothing happens to them."""
+    for change in part.stream(part.ledger.entries):
+        if change.action is not Action.DONE:
+            yield _item(part, change, comparison)
+
+
+def _item(part: JobPlan, change: Change, comparison: Comparison | None) -> Item:
+    brief = part.ledger.brief(change.key)
+    place, expansion = change.place, part.job.expansion
+    request, address = None, ""
+    relation: Relation | None = None
+    before: Mapping[str, Any] | None = None
+    if place is None:
+        address = part.ledger.entries[change.key].address
+    else:
+        relation = None if comparison is None else comparison.relation(place)
+        if change.action in SHOWN_WHOLE or relation == "changed":
+            request = expansion.request(place)
+        address = expansion.cells.address(place.cell, place.repeat) if request is None else request.address
+        if comparison is not None and relation == "changed":
+            before = comparison.before(place).payload
+    return Item(
+        action=change.action,
+        key=change.key,
+        address=address,
+        generation=change.generation,
+        max_images=change.max_images,
+        known=None if brief is None else str(brief[0]),
+        note=change.note,
+        request=request,
+        relation=relation,
+        before=before,
+    )
