@@ -16,8 +16,6 @@ def demo(ctx: click.Context, folder: Path) -> int:
     Copies a job file to DIR (default seedream-demo), submits it, fetches the images, builds the gallery; then runs it
     again to show that nothing is left to submit.
     """
-    import shutil
-
     from seedream_jobs.cli.run import run
     from seedream_jobs.errors import UsageError
     from seedream_jobs.resources import resource
@@ -26,16 +24,17 @@ def demo(ctx: click.Context, folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not job.exists():
-            shutil.copyfile(resource("examples", "quickstart.yaml"), job)
+            text = resource("examples", "quickstart.yaml").read_text(encoding="utf-8")
+            schema = resource("schemas", "job.schema.json").as_uri()  # so that an editor helps in this folder, too
+            job.write_text(text.replace("../schemas/job.schema.json", schema), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder} can't be used: {error.strerror}", hint="name another folder") from None
-    shown = job if job.is_absolute() else Path(job)
-    _step(f"seedream-jobs run {shown} --emulator")
-    first = ctx.invoke(run, jobs=(shown,), emulator=True)
-    _step(f"seedream-jobs run {shown} --emulator   (again: what was submitted is not submitted twice)")
-    second = ctx.invoke(run, jobs=(shown,), emulator=True)
+    _step(f"seedream-jobs run {job} --emulator")
+    first = ctx.invoke(run, jobs=(job,), emulator=True)
+    _step(f"seedream-jobs run {job} --emulator   (again: what was submitted is not submitted twice)")
+    second = ctx.invoke(run, jobs=(job,), emulator=True)
     click.echo()
-    click.echo(f"Change {shown} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")
+    click.echo(f"Change {job} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")
     return max(int(first or 0), int(second or 0))
 
 
