@@ -1,0 +1,297 @@
+"""A campaign's tree at a git revision, read without a checkout, and which files two trees differ in.
+
+Objects come from ``git cat-file --batch`` as they are stored: no filter, no hook and no network is involved, so a
+large file kept elsewhere (Git LFS) is its pointer here, and an object that a partial clone lacks is missing.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Self
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.plan.document import Revision
+
+_LINKS = 40
+"""How many symbolic links are followed in one path, as the kernel has it."""
+
+# what comes from outside stands behind --end-of-options, or is an object id
+_QUIET = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+
+
+class Blob(NamedTuple):
+    """A file of a tree: its mode (``120000`` is a symbolic link), object id and size in bytes."""
+
+    mode: str
+    oid: str
+    size: int
+
+
+class Repository:
+    """The git repository around a campaign. One ``git cat-file`` serves all reads; ``close`` ends it.
+
+    :param root: a folder in the repository, its top level for the trees' paths to fit
+    :param environment: handed to git
+    :raises UsageError: there is no git, or no repository
+    """
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        self.root = root
+        self._environment = {**environment, **_QUIET}
+        self._batch: subprocess.Popen[bytes] | None = None
+        ended = self._run("rev-parse", "--show-toplevel")
+        if ended.returncode != 0:
+            said = _said(ended)
+            if "not a git repository" in said:
+                raise UsageError(
+                    f"{root} is not in a git repository, so there is no revision to compare with",
+                    hint="leave out --base, or git init",
+                )
+            raise UsageError(f"git can't read the repository of {root}: {said}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that reads objects."""
+        if self._batch is not None:
+            if self._batch.stdin is not None:
+                self._batch.stdin.close()
+            if self._batch.stdout is not None:
+                self._batch.stdout.close()
+            self._batch.wait()
+            self._batch = None
+
+    def revision(self, name: str) -> Revision:
+        """The commit that a revision is now.
+
+        :raises UsageError: there is no such revision here, or it is no commit
+        """
+        ended = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        if ended.returncode == 0:
+            commit = ended.stdout.decode().strip()
+            if self._run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0:
+                return Revision(name=name, commit=commit)
+        if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+            raise UsageError(
+                f"the revision {name!r} is not in this shallow clone",
+                hint="git fetch --unshallow, or fetch-depth: 0 where CI checks out",
+            )
+        raise UsageError(f"unknown revision {name!r}", hint="git fetch, then git log shows what there is")
+
+    def tree(self, revision: Revision) -> GitTree:
+        """The files of a commit."""
+        return GitTree(self, revision)
+
+    def entries(self, commit: str) -> dict[PurePosixPath, Blob]:
+        """Every file and symbolic link of a commit, by its path from the top; submodules are left out."""
+        ended = self._run("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
+        if ended.returncode != 0:
+            raise UsageError(f"git can't list the files of {commit[:12]}: {_said(ended)}")
+        found: dict[PurePosixPath, Blob] = {}
+        for line in ended.stdout.split(b"\0"):
+            if line:
+                fields, path = line.split(b"\t", 1)
+                mode, kind, oid, size = fields.decode().split()
+                if kind == "blob":
+                    name = path.decode("utf-8", "surrogateescape")
+                    # A partial clone does not know the size of what it lacks.
+                    found[PurePosixPath(name)] = Blob(mode, oid, int(size) if size.isdigit() else 0)
+        return found
+
+    def changed(self, base: Revision, head: Revision | None) -> frozenset[PurePosixPath]:
+        """The paths that differ between two commits, or between a commit and the work tree with its untracked files."""
+        if head is not None:
+            return self._paths("diff-tree", "-r", "-z", "--name-only", "--no-renames", base.commit, head.commit)
+        tracked = self._paths("diff", "-z", "--name-only", "--no-renames", "--no-ext-diff", base.commit, "--")
+        return tracked | self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name")
+
+    def blob(self, oid: str) -> bytes:
+        """The bytes of an object.
+
+        :raises OSError: it is missing (a partial clone), or git broke off
+        """
+        batch = self._reader()
+        assert batch.stdin is not None
+        assert batch.stdout is not None
+        try:
+            batch.stdin.write(oid.encode() + b"\n")
+            batch.stdin.flush()
+        except BrokenPipeError:
+            raise OSError(5, "git cat-file ended") from None
+        header = batch.stdout.readline().split()
+        if len(header) != 3:
+            raise OSError(2, f"the object {oid[:12]} is not in this clone (a partial one)")
+        data = batch.stdout.read(int(header[2]))
+        batch.stdout.read(1)
+        return data
+
+    def _reader(self) -> subprocess.Popen[bytes]:
+        if self._batch is None:
+            self._batch = subprocess.Popen(
+                [*_GIT, "cat-file", "--batch"],
+                cwd=self.root,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._batch
+
+    def _paths(self, *words: str) -> frozenset[PurePosixPath]:
+        ended = self._run(*words)
+        if ended.returncode != 0:
+            raise UsageError(f"git can't compare the two trees: {_said(ended)}")
+        names = (name.decode("utf-8", "surrogateescape") for name in ended.stdout.split(b"\0") if name)
+        return frozenset(map(PurePosixPath, names))
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                [*_GIT, *words], cwd=self.root, env=self._environment, capture_output=True, check=False
+            )
+        except FileNotFoundError:
+            raise UsageError(
+                "git is not installed, and --base needs it", hint="install git, or leave out --base"
+            ) from None
+
+
+def _said(ended: subprocess.CompletedProcess[bytes]) -> str:
+    lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[0].removeprefix("fatal: ") if lines else f"exit code {ended.returncode}"
+
+
+class GitTree:
+    """The files of one commit, read as ``Files`` reads those on disk. Paths are relative to the top level."""
+
+    def __init__(self, repository: Repository, revision: Revision) -> None:
+        self.revision = revision
+        self._repository = repository
+        self._blobs = repository.entries(revision.commit)
+        self._folders = {parent for path in self._blobs for parent in path.parents}
+
+    def paths(self) -> Iterable[PurePosixPath]:
+        """Every file, in git's order."""
+        return self._blobs.keys()
+
+    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
+        return self._repository.blob(self._find(path).oid)[:limit]
+
+    def size(self, path: PurePosixPath) -> int:
+        return self._find(path).size
+
+    def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
+        wanted = glob_pattern(within(folder, pattern))
+        return sorted(path for path in self._blobs if wanted.fullmatch(path.as_posix()) and self._is_file(path))
+
+    def _is_file(self, path: PurePosixPath) -> bool:
+        try:
+            self._find(path)
+        except (OSError, OutsideRoot):
+            return False
+        return True
+
+    def _find(self, path: PurePosixPath) -> Blob:
+        """The file at a path, symbolic links followed, as ``open`` would find it."""
+        rest, at, left = list(path.parts), PurePosixPath(), _LINKS
+        while rest:
+            part = rest.pop(0)
+            if part == "..":
+                if not at.parts:
+                    raise OutsideRoot(str(path))
+                at = at.parent
+                continue
+            step = at / part
+            blob = self._blobs.get(step)
+            if blob is None:
+                if step not in self._folders:
+                    raise FileNotFoundError(2, "No such file or directory", str(path))
+                at = step
+            elif blob.mode == "120000":
+                left -= 1
+                target = self._repository.blob(blob.oid).decode("utf-8", "surrogateescape")
+                if left < 0:
+                    raise OSError(40, "Too many levels of symbolic links", str(path))
+                if target.startswith("/"):
+                    raise OutsideRoot(str(path))
+                rest = [*(one for one in PurePosixPath(target).parts if one != "."), *rest]
+            elif rest:
+                raise NotADirectoryError(20, "Not a directory", str(path))
+            else:
+                return blob
+        raise IsADirectoryError(21, "Is a directory", str(path))
+
+
+def glob_pattern(pattern: PurePosixPath) -> re.Pattern[str]:
+    """A pattern of ``*``, ``?``, ``[…]`` and ``**`` over whole POSIX paths, matching as ``Path.glob`` does.
+
+    :raises ValueError: ``**`` is only a part of a component
+    """
+    parts: list[str] = []
+    for number, part in enumerate(pattern.parts):
+        last = number == len(pattern.parts) - 1
+        if part == "**":
+            parts.append(r"(?!)" if last else r"(?:[^/]+/)*")  # a last ** names folders only
+        elif "**" in part:
+            raise ValueError("Invalid pattern: '**' can only be an entire path component")
+        else:
+            parts.append(_component(part) + ("" if last else "/"))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _component(part: str) -> str:
+    """One component's regular expression; brackets as ``fnmatch`` reads them."""
+    out, at = "", 0
+    while at < len(part):
+        character = part[at]
+        at += 1
+        if character == "*":
+            out += "[^/]*"
+        elif character == "?":
+            out += "[^/]"
+        elif character == "[" and (end := part.find("]", at + 1 + (part[at : at + 1] == "!"))) >= 0:
+            inner = part[at:end]
+            negated = inner.startswith("!")
+            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[negated:])
+            out += f"(?!/)[{'^' if negated else ''}{inner}]"
+            at = end + 1
+        else:
+            out += re.escape(character)
+    return out
+
+
+class Recording:
+    """Files that note what was read of them, found or not."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.read_paths: set[PurePosixPath] = set()
+
+    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
+        self.read_paths.add(path)
+        return self._files.read(path, limit=limit)
+
+    def size(self, path: PurePosixPath) -> int:
+        self.read_paths.add(path)
+        return self._files.size(path)
+
+    def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
+        found = self._files.glob(folder, pattern)
+        self.read_paths.update(found)
+        return found
+
+
+_SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:", re.MULTILINE))
+
+
+def looks_like_job(text: bytes) -> bool:
+    """Whether a YAML file is a job by its shape: ``version:`` and ``request:`` at the top level."""
+    return all(key.search(text) for key in _SHAPE)
