@@ -97,7 +97,7 @@ class PatternReader:
                     key=True,
                     hint=f"did you mean {near!r}?" if near else "remove it, or use it in the prompt",
                 )
-        for number, item in enumerate(include):
+        for number, item in enumerate(include if self._axes else ()):  # without axes each stands for itself
             for later in include[number + 1 :]:
                 self._check_overwrite(item, later)
 

@@ -117,14 +117,16 @@ def _change(
 ) -> Change:
     wanted = bool(wish.again) and expansion.cells.address(place.cell, place.repeat) in wish.again
     key, images = place.key, place.max_images
+    other = None if wanted else elsewhere.get(key)
     if brief is None:
-        other = elsewhere.get(key)
-        if other is not None and not wanted:
+        if other is not None:
             return Change(Action.ELSEWHERE, key, place, False, 1, images, other)
         return Change(Action.NEW, key, place, False, 1, images)
     state, generation = brief
     policy = Policy(retry_failed=wish.retry_failed, again=frozenset({key}) if wanted else frozenset())
     if submits(state, policy, key):
+        if other is not None:  # refused or not sent from here, and paid there
+            return Change(Action.ELSEWHERE, key, place, True, generation, images, other)
         if state is State.NEW:
             return Change(Action.NEW, key, place, True, generation, images)
         action = Action.AGAIN if wanted else Action.RETRY

@@ -103,7 +103,7 @@ def plan_jobs(
 
         observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
         summary = summarise(job.expansion, observed, ledger.entries)
-        hold_count(job, summary.requests)
+        hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
         budgeted = job.expansion.spec.budget_usd is not None

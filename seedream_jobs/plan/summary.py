@@ -10,7 +10,8 @@ from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.job.axis import spoken
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import Tariff
@@ -122,13 +123,19 @@ class _Causes:
             self._learn()
         cell = change.place.cell
         gained = next(self._gained(self.expansion.matrix.labels(cell), cell), None)
-        if gained is None:
-            address = self.expansion.cells.address(cell, change.place.repeat)
-            text = "prompt or parameters changed" if address in self.addresses else "combination added"
-            gained = (text, "")
-        self.found[gained] += 1
+        self.found[gained or self._unlabelled(cell, change.place.repeat)] += 1
 
-    def _gained(self, labels: Mapping[str, Any], cell: Any) -> Iterator[tuple[str, str]]:
+    def _unlabelled(self, cell: Cell, repeat: int) -> tuple[str, str]:
+        """Why a request is new whose values are all known."""
+        address = self.expansion.cells.address
+        if address(cell, repeat) in self.addresses:
+            return "prompt or parameters changed", ""
+        spec = self.expansion.spec
+        if repeat > 1 and address(cell, 1) in self.addresses:
+            return f"repeat raised to {spec.repeat}", self._line(("repeat",))
+        return "combination added", ""
+
+    def _gained(self, labels: Mapping[str, Any], cell: Cell) -> Iterator[tuple[str, str]]:
         for name, label in labels.items():
             text = spoken(label)
             if name not in self.known:
@@ -137,16 +144,19 @@ class _Causes:
                 shown = text if len(text) <= 40 else text[:39] + "…"
                 yield f"axis {name} gained {shown!r}", self._place(name, cell, whole=False)
 
-    def _place(self, name: str, cell: Any, *, whole: bool) -> str:
+    def _place(self, name: str, cell: Cell, *, whole: bool) -> str:
         spec = self.expansion.spec
         at = spec.axis_of(name)
         if at is None or cell.choice is None:
-            path: tuple[str | int, ...] = spec.include[cell.includes[0]].path if cell.includes else ("matrix",)
+            path: DocumentPath = spec.include[cell.includes[0]].path if cell.includes else ("matrix",)
         else:
             axis = spec.axes[at[0]]
-            path = axis.path if whole else axis.values[cell.choice[at[0]]].path
-        line = spec.document.span(path, key=whole).start.line
-        return f"{spec.document.path}:{line}"
+            path = axis.name_path(name) if whole else axis.values[cell.choice[at[0]]].paths[at[1]]
+        return self._line(path, key=whole)
+
+    def _line(self, path: DocumentPath, *, key: bool = False) -> str:
+        document = self.expansion.spec.document
+        return f"{document.path}:{document.span(path, key=key).start.line}"
 
     def result(self) -> tuple[tuple[Cause, ...], int]:
         """The causes by weight, and how many more there were."""
