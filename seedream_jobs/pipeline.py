@@ -8,6 +8,7 @@ Reading this file top to bottom is reading what ``seedream-jobs run`` does. The 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,15 +21,18 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job import schema, source
-from seedream_jobs.job.files import Files, WorkTree, campaign_root
+from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.load import load_spec
+from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.ledger.paths import paths_for
-from seedream_jobs.plan.job import Job, hold_count, hold_names
+from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.diff import Change, Wish
     from seedream_jobs.plan.jobs import JobPlan, JobsPlan
+    from seedream_jobs.plan.policy import Policy
+    from seedream_jobs.plan.policy_file import PolicyOf
     from seedream_jobs.run.finishing import Finishing
     from seedream_jobs.run.session import Done, Duty, Session
     from seedream_jobs.run.submission import Submission
@@ -60,28 +64,93 @@ class Request:
     price: Decimal | None = None
     budgets: tuple[tuple[str, Decimal], ...] = ()
 
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What of it changes requests or money, for the plan and the record; nothing where nothing was asked."""
+        options: dict[str, object] = {
+            "again": list(self.again),
+            "limit": self.limit,
+            "retry_failed": self.retry_failed,
+            "select": self.select,
+            "set": dict(self.sets),
+        }
+        return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
-def load(path: Path, *, shown: str, target: Target, sets: Mapping[str, str], files: Files | None = None) -> Job:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What jobs are held against beside their schema.
+
+    :param policy_of: the policy of a campaign
+    :param ignore: codes of lint warnings that are silenced
+    """
+
+    policy_of: PolicyOf
+    ignore: frozenset[str] = frozenset()
+
+
+def load(
+    path: Path,
+    *,
+    shown: str,
+    target: Target,
+    sets: Mapping[str, str],
+    files: Files | None = None,
+    rules: Rules | None = None,
+) -> Job:
     """One job file: read, checked against the schema, its templates compiled, its axes read, its parts checked.
 
     :param shown: the file as the user named it
+    :param files: where the job file, too, is read; the disk by default
     :raises FindingsError: with every finding
     :raises UsageError: there is no such file
     """
-    document = source.read(path, shown)
+    root = campaign_root(path)
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
+    folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
+    document = source.read(path, shown) if files is None else _read(folder / path.name, shown, files)
     findings = schema.check(document)
     if findings:
         raise FindingsError(in_order([*findings, *document.warnings]))
-    root = campaign_root(path)
-    folder = PurePosixPath(path.absolute().parent.relative_to(root).as_posix())
     spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets)
+    policy = None if rules is None else rules.policy_of(root)
+    expansion, warnings = _held(spec, policy, rules)
+    paths = paths_for(path, emulator_root=root if target.emulator else None)
+    return Job(file=path, expansion=expansion, paths=paths, warnings=warnings, policy=policy)
+
+
+def _held(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Expansion, tuple[Diagnostic, ...]]:
+    """A job's requests and warnings, once its parts are checked and the rules hold.
+
+    :raises FindingsError: with every finding
+    """
+    if policy is not None:
+        from seedream_jobs.plan.enforce import hold_policy, lowered
+
+        spec = lowered(policy, spec)
     expansion = Expansion(spec)
     warnings = expansion.check()
-    paths = paths_for(path, emulator_root=root if target.emulator else None)
-    return Job(file=path, expansion=expansion, paths=paths, warnings=warnings)
+    if rules is not None:
+        from seedream_jobs.expand.lint import lint
+
+        warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
+    if policy is not None and (refused := hold_policy(policy, expansion)):
+        raise FindingsError(in_order([*refused, *warnings]))
+    return expansion, warnings
 
 
-def load_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) -> list[Job]:
+def _read(path: PurePosixPath, shown: str, files: Files) -> source.Document:
+    try:
+        raw = files.read(path, limit=source.MAX_BYTES + 1)
+    except (OSError, OutsideRoot) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
+        raise UsageError(f"{shown}: {reason}", hint="check the path") from None
+    return source.parse(raw, shown)
+
+
+def load_all(
+    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
+) -> list[Job]:
     """Several job files, in the order of their paths; the findings of all of them at once.
 
     :raises FindingsError: with every finding of every file
@@ -90,7 +159,7 @@ def load_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) 
     findings: list[Diagnostic] = []
     for path in sorted(paths):
         try:
-            jobs.append(load(path, shown=str(path), target=target, sets=sets))
+            jobs.append(load(path, shown=str(path), target=target, sets=sets, rules=rules))
         except FindingsError as error:
             findings.extend(error.diagnostics)
     if findings:
@@ -119,7 +188,9 @@ class Validation:
         return any(finding.severity == "error" for finding in self.findings)
 
 
-def validate_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, str]) -> Validation:
+def validate_all(
+    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
+) -> Validation:
     """Everything that can be found in job files without a ledger: each request is made once.
 
     :raises UsageError: there is no such file
@@ -128,7 +199,7 @@ def validate_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, st
     valid: list[tuple[str, int]] = []
     for path in sorted(paths):
         try:
-            job = load(path, shown=str(path), target=target, sets=sets)
+            job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
             findings.extend(job.warnings)
             requests = hold_count(job, sum(1 for _ in job.expansion.places()))
             findings.extend([*job.expansion.merge_warnings(), *hold_names(job)])
@@ -139,11 +210,17 @@ def validate_all(paths: Sequence[Path], *, target: Target, sets: Mapping[str, st
 
 
 def plan(
-    jobs: Sequence[Job], *, target: Target, asked: Request, ledger_of: Callable[[Job], Ledger] | None = None
+    jobs: Sequence[Job],
+    *,
+    target: Target,
+    asked: Request,
+    ledger_of: Callable[[Job], Ledger] | None = None,
+    elsewhere_of: Callable[[Job], Mapping[str, str]] | None = None,
 ) -> JobsPlan:
     """What would be submitted, why, and for how much. Writes nothing; held against the budgets by ``hold_budgets``.
 
     :param ledger_of: the jobs' ledgers where they are already held; else each is read
+    :param elsewhere_of: what other manifests have paid, where those are not the disk's
     """
     from seedream_jobs.ledger.campaign import paid_elsewhere
     from seedream_jobs.ledger.ledger import Ledger
@@ -175,10 +252,10 @@ def plan(
     planned = plan_jobs(
         jobs,
         origin=target.origin,
-        elsewhere=elsewhere,
+        elsewhere=elsewhere_of or elsewhere,
         wish=wish,
         tariff=tariff,
-        budgets=asked.budgets,
+        budgets=(*asked.budgets, *policy_budgets(jobs)),
         ledger_of=ledger_of or peek,
     )
     _again_found(planned, asked.again)
@@ -282,7 +359,7 @@ def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishin
                 doubts=partial(doubts, planned, index, urls),
                 budgets=()
                 if limit is None
-                else (Budget(f"limits.budget_usd of {part.job.shown}", limit, part.spent or Decimal(0)),),
+                else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),
                 profile=spec.profile,
                 poll=not detach,
                 fetch=not detach,

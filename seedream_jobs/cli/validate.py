@@ -7,25 +7,42 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.options import jobs_argument, set_option
+from seedream_jobs.cli.rules import rule_options
 
 
 @click.command()
 @jobs_argument
 @set_option
-def validate(jobs: tuple[Path, ...], sets: tuple[tuple[str, str], ...]) -> int:
+@rule_options
+@click.option("--only-jobs", is_flag=True, help="Leave out files that are neither a job file nor policy.yaml.")
+def validate(
+    jobs: tuple[Path, ...],
+    sets: tuple[tuple[str, str], ...],
+    policy: Path | None,
+    ignore: tuple[str, ...],
+    only_jobs: bool,
+) -> int:
     """Report every finding in job files, at once.
 
-    Each stands with file:line:col, an excerpt, a stable code (docs/diagnostics.md) and the next step. Needs no key
-    and no network. Exit code 1 if there are errors.
+    Each stands with file:line:col, an excerpt, a stable code (docs/diagnostics.md) and the next step. The campaign's
+    policy.yaml holds, and is checked itself where it is named. Needs no key and no network. Exit code 1 if there are
+    errors.
     """
+    from seedream_jobs.cli.rules import policies_among, rules
     from seedream_jobs.cli.talk import flush_stdout, show_findings
+    from seedream_jobs.diagnostics import in_order
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, validate_all
 
-    report = validate_all(jobs, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
-    if report.findings:
-        show_findings(report.findings, err=False)
+    files, found, valid = policies_among(jobs, only_jobs=only_jobs)
+    held = rules(policy, ignore)
+    report = validate_all(files, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets), rules=held)
+    findings = in_order([*found, *report.findings])
+    if findings:
+        show_findings(findings, err=False)
         flush_stdout()
+    for shown in valid:
+        click.echo(f"{shown}: valid policy", err=True)
     for job, requests in report.valid:
         click.echo(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}", err=True)
-    return ExitCode.FINDINGS if report.errors else ExitCode.OK
+    return ExitCode.FINDINGS if any(finding.severity == "error" for finding in findings) else ExitCode.OK

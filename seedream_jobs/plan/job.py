@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.paths import LedgerPaths
+
+if TYPE_CHECKING:
+    from seedream_jobs.plan.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +25,37 @@ class Job:
     expansion: Expansion
     paths: LedgerPaths
     warnings: tuple[Diagnostic, ...]
+    policy: Policy | None = None
 
     @property
     def shown(self) -> str:
         """The job file as the user named it."""
         return self.expansion.spec.document.path
 
+    @property
+    def budget_name(self) -> str:
+        """Whose limit the job's budget is: its own, or the policy's where that is less."""
+        from seedream_jobs.plan.enforce import budget_name
+
+        return budget_name(self.policy, self.expansion.spec)
+
+
+def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:
+    """What all jobs of one plan may cost together by their policies: (whose limit, USD)."""
+    found = {job.policy.shown: job.policy.budget_usd for job in jobs if job.policy is not None}
+    return tuple((f"budget_usd of {shown}", limit) for shown, limit in found.items() if limit is not None)
+
 
 def hold_count(job: Job, requests: int) -> int:
-    """The number of requests, if ``limits.max_requests`` allows it.
+    """The number of requests, if ``limits.max_requests`` and the policy allow it.
 
     :raises FindingsError: with the number and the ways out
     """
+    if job.policy is not None:
+        from seedream_jobs.plan.enforce import hold_number
+
+        if refused := hold_number(job.policy, job.expansion.spec, requests):
+            raise FindingsError(refused)
     limit = job.expansion.spec.max_requests
     if requests <= limit:
         return requests

@@ -62,9 +62,8 @@ class JobsPlan:
         for job in self.jobs:
             limit = job.job.expansion.spec.budget_usd
             if limit is not None:
-                name = f"limits.budget_usd of {job.job.shown}"
                 planned = self.tariff.cost(job.summary.submit_images)
-                hold(name, limit, job.spent or Decimal(0), planned, job.summary.submit_images)
+                hold(job.job.budget_name, limit, job.spent or Decimal(0), planned, job.summary.submit_images)
         for name, limit in self.budgets:
             hold(name, limit, Decimal(0), self.cost, self.images)
 

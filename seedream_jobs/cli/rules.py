@@ -1,0 +1,83 @@
+"""What job files are held against beside their schema: the campaign's policy and the lint rules, as options."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from seedream_jobs.job.lint import CODES
+
+if TYPE_CHECKING:
+    from seedream_jobs.diagnostics import Diagnostic
+    from seedream_jobs.pipeline import Rules
+    from seedream_jobs.plan.policy_file import PolicyOf
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def rule_options(function: F) -> F:
+    """``--policy`` and ``--ignore``."""
+    function = click.option(
+        "--ignore", multiple=True, type=click.Choice(CODES), metavar="CODE", help="Silence a lint warning; repeatable."
+    )(function)
+    return click.option(
+        "--policy",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The policy to hold, instead of the campaign's policy.yaml (with --base: the base revision's).",
+    )(function)
+
+
+def rules(
+    policy: Path | None, ignore: tuple[str, ...], *, base: Callable[[datetime.date], PolicyOf] | None = None
+) -> Rules:
+    """The options as one value.
+
+    :param base: makes the policy of the base revision, where there is one, for a day (UTC)
+    """
+    from seedream_jobs.pipeline import Rules
+    from seedream_jobs.plan.policy_file import named_policy, policy_of_work_tree
+
+    today = _today()
+    if policy is not None:
+        policy_of = named_policy(policy, today=today)
+    elif base is not None:
+        policy_of = base(today)
+    else:
+        policy_of = policy_of_work_tree(today=today)
+    return Rules(policy_of=policy_of, ignore=frozenset(ignore))
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Path], list[Diagnostic], list[str]]:
+    """Files that were named, sorted out: job files; the findings in policies; the policies without errors.
+
+    :param only_jobs: leave out files that are neither, as a hook is given every YAML file of a commit
+    """
+    from seedream_jobs.errors import FindingsError
+    from seedream_jobs.job.source import read_bytes
+    from seedream_jobs.plan.policy import POLICY_FILE
+    from seedream_jobs.plan.policy_file import read_policy
+    from seedream_jobs.plan.revisions import looks_like_job
+
+    jobs: list[Path] = []
+    found: list[Diagnostic] = []
+    valid: list[str] = []
+    for file in files:
+        if file.name != POLICY_FILE:
+            if not only_jobs or looks_like_job(read_bytes(file, str(file))):
+                jobs.append(file)
+            continue
+        try:
+            found.extend(read_policy(read_bytes(file, str(file)), str(file), today=_today()).warnings)
+            valid.append(str(file))
+        except FindingsError as error:
+            found.extend(error.diagnostics)
+    return jobs, found, valid

@@ -1,0 +1,153 @@
+"""Looks for what is probably not meant in a job's prompts and parameters, by the rules of ``job.lint``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.expand.prompts import Find, Prompt, origin, prompts, read_by_prompt
+from seedream_jobs.job.axis import Axis, AxisValue, spoken
+from seedream_jobs.job.lint import Fault, contradiction, faults, ignored, unused_axes
+from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.template import Segment
+
+MAX_PROMPTS = 20_000
+"""How many prompts are looked at: advice is no reason to render a million of them."""
+MAX_PER_CODE = 5
+"""How many findings of one code are reported for one job."""
+
+_MODE = ("n", "sequential_image_generation", "sequential_image_generation_options")
+
+
+def lint(expansion: Expansion, ignore: Collection[str] = ()) -> tuple[Diagnostic, ...]:
+    """The lint warnings of a job that passed ``Expansion.check``, in order.
+
+    :param ignore: codes that are silenced, beside those the job file silences itself
+    """
+    silent = {*ignore, *ignored(expansion.spec)}
+    found = [*unused_axes(expansion.spec), *_values(expansion), *_modes(expansion), *_prompts(expansion)]
+    return in_order(_few(finding for finding in found if finding.code not in silent))
+
+
+def _few(findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
+    """At most ``MAX_PER_CODE`` of each code; the same place once."""
+    seen: set[tuple[Any, ...]] = set()
+    counts: dict[str, int] = {}
+    for finding in findings:
+        place = (finding.code, finding.span)
+        if place in seen:
+            continue
+        seen.add(place)
+        counts[finding.code] = counts.get(finding.code, 0) + 1
+        if counts[finding.code] <= MAX_PER_CODE:
+            yield finding
+
+
+def _values(expansion: Expansion) -> Iterator[Diagnostic]:
+    """Axis values of which nothing is left in any prompt, though other values of the axis show."""
+    spec = expansion.spec
+    segments = [segment for segment in spec.prompt.segments if segment.evaluate] if spec.prompt else []
+    constants = set(spec.vars)
+    for axis in spec.axes:
+        names = set(axis.names)
+        mine = [segment for segment in segments if segment.names & names]
+        if not mine or any(segment.names - names - constants for segment in mine):
+            continue  # what reads several axes may show a value in some combinations only
+        blank = [value for value in axis.values if not _shows(mine, {**spec.vars, **_bound(axis, value)})]
+        if len(blank) == len(axis.values):
+            continue
+        for value in blank:
+            yield spec.document.finding(
+                "value-not-shown",
+                f"no prompt shows the value {spoken(value.labels[0])!r} of the axis {axis.names[0]!r}",
+                value.path,
+                severity="warning",
+                hint="the template gives nothing for it: a missing branch, or an empty text",
+            )
+
+
+def _bound(axis: Axis, value: AxisValue) -> dict[str, Any]:
+    return dict(zip(axis.names, value.bindings, strict=True))
+
+
+def _shows(segments: Iterable[Segment], context: Mapping[str, Any]) -> bool:
+    """Whether any of the segments has a text for these values."""
+    return any(segment.evaluate(context).strip() for segment in segments if segment.evaluate)
+
+
+def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
+    """``n`` against ``sequential_image_generation``, for each distinct pair of them."""
+    spec, matrix = expansion.spec, expansion.matrix
+    axes = {place[0] for name in _MODE if (place := spec.axis_of(name))}
+    cells = [Cell(choice, ()) for choice, _ in islice(matrix.groups(axes), MAX_PROMPTS)] if axes else []
+    for cell in [*cells, *(Cell(None, (number,)) for number in range(len(spec.include))), None]:
+        given = expansion.cells.given(cell) if cell is not None else {}
+        if cell is None and axes:
+            continue
+        parameters = {name: value for name, value in {**spec.parameters, **given}.items() if name in _MODE}
+        problem = contradiction(parameters)
+        if problem is None:
+            continue
+        written = next((name for name in reversed(_MODE) if name in spec.parameters), None)
+        place = next((spec.axis_of(name) for name in _MODE if spec.axis_of(name)), None)
+        path: tuple[str | int, ...] = ("request", written) if written else ("request",)
+        if place is not None and cell is not None and cell.choice is not None:
+            path = spec.axes[place[0]].values[cell.choice[place[0]]].path
+        elif cell is not None and cell.includes:
+            path = spec.include[cell.includes[0]].path
+        yield spec.document.finding("n-against-sequential", problem, path, severity="warning")
+
+
+def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
+    """What is odd in the rendered prompts, and prompts that several combinations share."""
+    first: dict[str, tuple[Any, Cell]] = {}
+    names = sorted(name for name in read_by_prompt(expansion) if expansion.spec.axis_of(name))
+    try:
+        for prompt in islice(prompts(expansion), MAX_PROMPTS):
+            for fault in faults(prompt.text):
+                yield _fault(expansion, prompt, fault)
+            bound = expansion.matrix.bindings(prompt.cell)
+            values = [bound.get(name) for name in names]
+            known, cell = first.setdefault(prompt.text, (values, prompt.cell))
+            if known != values:
+                yield _identical(expansion, cell, prompt.cell)
+    except TemplateProblem:
+        return  # the stream of requests reports it with its place
+
+
+def _fault(expansion: Expansion, prompt: Prompt, fault: Fault) -> Diagnostic:
+    path, span = origin(expansion, prompt.cell, _finder(fault.code))
+    finding = expansion.spec.document.finding(fault.code, fault.message, path, severity="warning", hint=fault.hint)
+    if span is not None:
+        return replace(finding, span=span)
+    address = expansion.cells.address(prompt.cell, 1)
+    return replace(finding, message=f"{fault.message} (at {address})")
+
+
+def _finder(code: str) -> Find:
+    def find(text: str) -> tuple[int, int] | None:
+        return next(((fault.start, fault.end) for fault in faults(text) if fault.code == code), None)
+
+    return find
+
+
+def _identical(expansion: Expansion, first: Cell, second: Cell) -> Diagnostic:
+    ours, theirs = expansion.matrix.labels(first), expansion.matrix.labels(second)
+    names = [name for name in theirs if ours.get(name) != theirs[name]]
+    spec = expansion.spec
+    path: tuple[str | int, ...] = ("request", "prompt") if spec.prompt else ("matrix",)
+    if names and (place := spec.axis_of(names[-1])) and second.choice is not None:
+        path = spec.axes[place[0]].values[second.choice[place[0]]].path
+    addresses = f"{expansion.cells.address(first, 1)} and {expansion.cells.address(second, 1)}"
+    return spec.document.finding(
+        "identical-prompts",
+        f"{addresses} have the same prompt",
+        path,
+        severity="warning",
+        hint="the template drops what tells them apart; for more copies of one request write repeat",
+    )
