@@ -1,0 +1,219 @@
+"""Bad input gets one clear line with its place and the next step, exit 1 or 2, and nothing is left half-written."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedream_jobs.api.emulator.books import read_charges
+
+Command = Callable[..., Any]
+
+SUBMITTING = ("run", "--yes")
+READING = (("validate",), ("plan",), ("expand",), SUBMITTING)
+
+CONTENT = {
+    "empty.yaml": (b"", "empty.yaml:1:1: error[empty-file]", "begin with 'version: 1'"),
+    "two.yaml": (b"version: 1\n---\nversion: 1\n", "two.yaml:2:1: error[second-document]", "a file of its own"),
+    "list.yaml": (b"- version: 1\n", "list.yaml:1:1: error[wrong-root]", "not a list"),
+    "tab.yaml": (b"version: 1\nrequest:\n\tprompt: hi\n", "tab.yaml:3:1: error[tab-indentation]", "two spaces"),
+    "latin.yaml": (
+        b'version: 1\nrequest: {prompt: "caf\xe9"}\n',
+        "latin.yaml:2:23: error[not-utf8]",
+        "save it as UTF-8",
+    ),
+    "broken.yaml": (
+        b"version: 1\nrequest: {prompt: [\n",
+        "broken.yaml:3:1: error[missing-value]",
+        "a value is missing",
+    ),
+    "unknown.yaml": (
+        b"version: 1\nrequest: {prompt: hi, sise: '1:1'}\n",
+        "unknown.yaml:2:23: error[unknown-field]",
+        "'size'",
+    ),
+    "binary.yaml": (b"\x89PNG\r\n\x1a\n\0\0", "binary.yaml:", "error["),
+    "void.yaml": (b"version: 1\nrequest: {}\n", "void.yaml:2:", "prompt"),
+}
+
+
+def written(folder: Path) -> set[str]:
+    """Every file below a folder, but locks, which are never deleted."""
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])
+def test_bad_content_is_a_finding(command: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+    """All bad files at once: each is named with line and column, exit 1, nothing written."""
+    for name, (content, _, _) in CONTENT.items():
+        (campaign / name).write_bytes(content)
+    names = sorted(CONTENT) if arguments != ("expand",) else ["tab.yaml"]
+    before = written(campaign)
+    ended = command(*arguments, *names)
+    assert ended.code == 1
+    said = ended.out + ended.err
+    for name in names:
+        assert CONTENT[name][1] in said
+        assert CONTENT[name][2] in said
+    assert (ended.out == "") == (arguments[0] != "validate"), "findings are validate's data, and everyone else's talk"
+    assert written(campaign) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [*READING, ("status",), ("fetch",), ("resolve",), ("gallery",), ("export", "--format", "csv", "-o", "x.csv")],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_no_file(command: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+    """A missing file and a folder: usage errors of two lines, in every command that takes a job."""
+    (campaign / "folder").mkdir()
+    before = written(campaign)
+    for name in ("gardn.yaml", "folder"):
+        ended = command(*arguments, name)
+        assert (ended.code, ended.out) == (2, "")
+        first, second = ended.err.splitlines()
+        assert first.startswith("error: ")
+        assert name in first
+        assert second.startswith("  ")
+    assert written(campaign) == before
+
+
+def test_a_name_that_is_nearly_right(command: Command) -> None:
+    assert "'garden.yaml'" in command("plan", "gardn.yaml").err
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+def test_an_unreadable_file(command: Command, campaign: Path) -> None:
+    (campaign / "garden.yaml").chmod(0)
+    ended = command("plan", "garden.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert "garden.yaml" in ended.err
+
+
+def test_a_missing_key_says_where_to_get_one(command: Command, campaign: Path) -> None:
+    """The page, the variable, and the way without; nothing is written, and the exit code is the credentials'."""
+    ended = command(*SUBMITTING, "garden.yaml")
+    assert (ended.code, ended.out) == (4, "")
+    for part in ("https://apimart.ai/keys", "APIMART_API_KEY", "--emulator"):
+        assert part in ended.err
+    assert written(campaign) == {"garden.yaml"}
+
+
+def test_a_refused_key(command: Command, service: str) -> None:
+    """The service's 401 stops the run, exit 4, and nothing counts as sent."""
+    ended = command(*SUBMITTING, "garden.yaml", "--base-url", service, APIMART_API_KEY="invalid-key")
+    assert ended.code == 4
+    assert "invalid-key" not in ended.out + ended.err
+    assert "4 new" in command("plan", "garden.yaml", "--base-url", service).out
+
+
+def test_no_terminal_and_no_yes(command: Command, campaign: Path, service: str) -> None:
+    """Money is never spent unasked: exit 2, and the two ways on."""
+    before = read_all(campaign)
+    ended = command("run", "garden.yaml", "--base-url", service, APIMART_API_KEY="x", SEEDREAM_JOBS_YES="1")
+    assert ended.code == 2
+    assert ended.err == (
+        "error: this would spend money, and there is no terminal to ask at\n"
+        "  run it with --yes, or rehearse it with --emulator\n"
+    )
+    assert read_all(campaign) == before
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    """Every file's content."""
+    return {name: (folder / name).read_bytes() for name in written(folder)}
+
+
+def unused() -> str:
+    """The URL of a port at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_an_unreachable_host(command: Command) -> None:
+    """Provably nothing was sent: it is tried for a while, then exit 8, the reason named, every request still new."""
+    url = unused()
+    ended = command("run", "garden.yaml", "--yes", "--base-url", url, "--limit", "1", APIMART_API_KEY="x", timeout=90)
+    assert ended.code == 8
+    assert "error: 1 not sent after several attempts, the last time: connect" in ended.err
+    assert url.rpartition(":")[2] in ended.err
+    assert "  run the same command later" in ended.err
+    assert "4 new" in command("plan", "garden.yaml", "--base-url", url).out
+
+
+def test_doctor_says_what_is_wrong(command: Command) -> None:
+    """Without a key, with nobody there, and with all well."""
+    assert command("doctor").code == 4
+    ended = command("doctor", "--base-url", unused(), APIMART_API_KEY="x")
+    assert ended.code == 8
+    assert "can't be reached" in ended.out or "cannot be reached" in ended.out
+    assert command("doctor", "--emulator").out.endswith("All is well.\n")
+
+
+def test_a_manifest_of_another_origin(command: Command, service: str) -> None:
+    """A rehearsal never makes a paid run believe that it is done, nor the other way round: exit 7."""
+    done = command(*SUBMITTING, "garden.yaml", "--detach", "--base-url", service, APIMART_API_KEY="x")
+    assert done.code == 0
+    for arguments in (("plan",), SUBMITTING, ("fetch",)):
+        ended = command(*arguments, "garden.yaml", APIMART_API_KEY="x")
+        assert ended.code == 7
+        assert service in ended.err
+        assert "https://api.apimart.ai" in ended.err
+
+
+OPTIONS = {
+    ("plan", "--budget", "much"): "'much' is no amount of USD",
+    ("plan", "--budget", "-1"): "no amount of USD",
+    ("plan", "--limit", "-1"): "-1",
+    ("plan", "--select", "nope == 1"): "nope",
+    ("plan", "--set", "novalue"): "is not VAR=VALUE",
+    ("plan", "--set", "nope=1"): "no such variable",
+    ("plan", "--again", "garden/nope#1"): "no request has this address",
+    ("plan", "--emulator", "--base-url", "http://127.0.0.1:1"): "exclude each other",
+    ("plan", "--base-url", "http://example.org"): "not https",
+    ("plan", "--base-url", "nonsense"): "the base URL is not an address",
+    ("plan", "--format", "xml"): "xml",
+    ("run", "--emulator", "--concurrency", "0"): "range",
+    ("run", "--emulator", "--rate", "fast"): "'fast' is not a rate",
+    ("run", "--emulator", "--deadline", "soon"): "'soon' is no time",
+    ("fetch", "--emulator", "--expiring", "soon"): "'soon' is no time",
+    ("schema", "nope"): "'nope' is not one of",
+    ("completion", "tcsh"): "'tcsh' is not one of",
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), OPTIONS.items(), ids=lambda value: " ".join(value)[:40])
+def test_a_bad_option(command: Command, campaign: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Two lines: what is wrong, and what to do; exit 2, nothing written."""
+    job = () if arguments[0] in ("schema", "completion") else ("garden.yaml",)
+    ended = command(*arguments, *job)
+    assert (ended.code, ended.out) == (2, ""), ended.err
+    assert said in ended.err
+    assert 2 <= len(ended.err.splitlines()) <= 3
+    assert written(campaign) == {"garden.yaml"}
+
+
+def test_a_budget_that_is_too_small(command: Command) -> None:
+    """Exit 5; by the option and by the environment, which can't be overridden by a larger option."""
+    ended = command("plan", "garden.yaml", "--budget", "0.05")
+    assert (ended.code, ended.err.startswith("error: ")) == (5, True)
+    assert command("plan", "garden.yaml", "--budget", "5", SEEDREAM_JOBS_BUDGET="0.05").code == 5
+    assert command("plan", "garden.yaml", SEEDREAM_JOBS_BUDGET="much").code == 2
+    assert command("plan", "garden.yaml", "--budget", "0.0912").code == 0
+
+
+def test_a_full_disk_stops_before_anything_is_sent(command: Command, campaign: Path, tmp_path: Path) -> None:
+    """The ledger can't be written (here: its place is taken by a folder): exit 74 or 2, and not one charge."""
+    state = campaign / ".seedream" / "emulator" / "service"
+    (campaign / ".seedream" / "emulator" / "garden.manifest.journal").mkdir(parents=True)
+    ended = command("run", "garden.yaml", "--emulator")
+    assert ended.code in (2, 74), ended.err
+    assert ended.err.startswith("error: ")
+    assert not state.exists() or not list(read_charges(state))

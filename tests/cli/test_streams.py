@@ -1,0 +1,132 @@
+"""stdout is data, stderr is talk; colours only where a person looks; JSON Lines for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+ESCAPE = "\x1b["
+BAD = "version: 1\nrequest: {prompt: hi, sise: '1:1'}\n"
+
+
+def on_a_terminal(arguments: list[str], folder: Path, **environment: str) -> str:
+    """What a command shows on a terminal (stdout and stderr alike)."""
+    leader, follower = pty.openpty()
+    plain = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm"}
+    if "PYTHONPATH" in os.environ:
+        plain["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "seedream_jobs", *arguments],
+        cwd=folder,
+        env=plain | environment,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                more = os.read(leader, 65536)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not more:
+                break
+            shown += more
+        process.wait()
+    os.close(leader)
+    return shown.decode()
+
+
+def test_json_on_stdout_is_only_json(command: Command, campaign: Path) -> None:
+    """A warning beside it goes to stderr: `plan --format json | jq` never breaks."""
+    job = (campaign / "garden.yaml").read_text(encoding="utf-8")
+    (campaign / "garden.yaml").write_text(job.replace("[16:9, 1:1]", "[16:9, 1:1]\n  where: 'true'"), encoding="utf-8")
+    ended = command("plan", "garden.yaml", "--format", "json")
+    assert json.loads(ended.out)
+    assert "warning" in ended.err
+
+
+def test_expand_prints_one_request_a_line(command: Command) -> None:
+    lines = command("expand", "garden.yaml", "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["address"].partition("/")[0] for line in lines] == ["garden"] * 4
+
+
+def test_valid_jobs_leave_stdout_empty(command: Command) -> None:
+    """Findings are the data; "valid" is talk."""
+    ended = command("validate", "garden.yaml")
+    assert (ended.code, ended.out, ended.err) == (0, "", "garden.yaml: valid, 4 requests\n")
+
+
+def test_colours_only_on_a_terminal_that_wants_them(command: Command, campaign: Path) -> None:
+    """Pipe: none. Terminal: some. NO_COLOR or a dumb terminal: none."""
+    (campaign / "bad.yaml").write_text(BAD, encoding="utf-8")
+    assert ESCAPE not in command("validate", "bad.yaml").out
+    assert ESCAPE in on_a_terminal(["validate", "bad.yaml"], campaign)
+    assert ESCAPE not in on_a_terminal(["validate", "bad.yaml"], campaign, NO_COLOR="1")
+    assert ESCAPE not in on_a_terminal(["validate", "bad.yaml"], campaign, TERM="dumb")
+
+
+def test_progress_as_json_lines(command: Command) -> None:
+    """Every line of stderr parses, counts only grow, and the last one has them all."""
+    ended = command("run", "garden.yaml", "--emulator", "--json")
+    assert ended.code == 0
+    events = [json.loads(line) for line in ended.err.splitlines()]
+    assert {event["event"] for event in events} >= {"accepted", "completed", "image_stored"}
+    for name in ("submitted", "done", "images"):
+        counts = [event[name] for event in events]
+        assert counts == sorted(counts)
+        assert counts[-1] == 4
+    assert not [line for line in ended.out.splitlines() if line.startswith("{")]
+
+
+def test_no_progress_bar_in_a_pipe(command: Command) -> None:
+    """CI logs stay readable: no control characters, no line for each event."""
+    ended = command("run", "garden.yaml", "--emulator", "--detach")
+    assert ESCAPE not in ended.out + ended.err
+    assert "\r" not in ended.out + ended.err
+
+
+def test_a_live_line_on_a_terminal(campaign: Path) -> None:
+    """A person sees numbers move, and NO_COLOR keeps its promise there, too."""
+    shown = on_a_terminal(["run", "garden.yaml", "--emulator"], campaign, NO_COLOR="1", COLUMNS="120")
+    assert "/4 submitted" in shown
+    assert "\x1b[3" not in shown
+    assert "\x1b[1m" not in shown
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_that_leaves(campaign: Path, lines: int) -> None:
+    """`seedream-jobs expand … | head -1`: the command ends quietly."""
+    (campaign / "many.yaml").write_text(
+        'version: 1\nrequest: {prompt: "{{ number }}"}\nmatrix: {number: {range: [1, 900]}}\n', encoding="utf-8"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "seedream_jobs", "expand", "many.yaml", "--format", "jsonl"],
+        cwd=campaign,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_log_file_keeps_what_was_said(command: Command, campaign: Path) -> None:
+    """`--log-file` is opened before anything happens; a bad one is a usage error."""
+    assert command("--log-file", "nowhere/x.log", "plan", "garden.yaml").code == 2
+    assert command("--log-file", "run.log", "plan", "garden.yaml").code == 0
+    assert (campaign / "run.log").is_file()
