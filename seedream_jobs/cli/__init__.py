@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from seedream_jobs import __version__
+from seedream_jobs.cli.listeners import unheard
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
 def main() -> NoReturn:
     """The entry point: run a command and leave with its exit code."""
     asked = os.environ.get(COMPLETE_VARIABLE)
-    code = _complete(asked) if asked else run_command(sys.argv[1:])
+    with unheard("stderr"):
+        code = _complete(asked) if asked else run_command(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -183,6 +185,8 @@ def _bug(error: Exception, arguments: list[str], talk: Any) -> ExitCode:
     if verbose or (talk is not None and talk.verbose > 1):
         click.echo(text, err=True)
     click.echo(f"error: a mistake in seedream-jobs {__version__}: {type(error).__name__}: {error}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
     click.echo(
         "  Please report it with what `seedream-jobs -vv …` prints. The record of what was sent is safe.", err=True
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.errors import ExitCode, gravest
+from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
-    from seedream_jobs.ledger.state import Entry
+    from seedream_jobs.ledger.state import Entry, Event
     from seedream_jobs.run.session import Done
 
+_AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
 MAX_NAMED = 5
 """How many addresses of one kind are named before the rest is counted."""
 
@@ -29,11 +30,21 @@ class Ending:
     parts: list[tuple[str, Ledger, LedgerPaths, Done]]
     emulator: bool
     pages: list[Path] = field(default_factory=list)
+    refusals: list[SeedreamError] = field(default_factory=list)
 
     @classmethod
     def of(cls, jobs: Sequence[tuple[str, Ledger, LedgerPaths]], done: Sequence[Done], emulator: bool) -> Ending:
         """The ending of several jobs, in one order."""
         return cls(parts=[(*job, what) for job, what in zip(jobs, done, strict=True)], emulator=emulator)
+
+    def add_page(self, build: Callable[[], Path]) -> None:
+        """Build a page; that it fails is told with the rest. Not after an interruption, and not on a failing disk."""
+        if any(done.exit_code in _AT_ONCE for *_, done in self.parts):
+            return
+        try:
+            self.pages.append(build())
+        except SeedreamError as error:
+            self.refusals.append(error)
 
     def tell(self) -> ExitCode:
         """Print it; the exit code of the process."""
@@ -41,7 +52,10 @@ class Ending:
             self._job(name, ledger, paths, done)
         for page in self.pages:
             click.echo(f"  gallery   {_near(page)}")
-        return gravest(code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger)))
+        for refusal in self.refusals:
+            _refused(refusal.message, refusal.hint)
+        codes = [code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger))]
+        return gravest([*codes, *(refusal.exit_code for refusal in self.refusals)])
 
     def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: Done) -> None:
         click.echo(f"{name}: {_sentence(ledger, done)}")
@@ -51,13 +65,10 @@ class Ending:
         if images is not None:
             click.echo(f"  images    {_near(images)}")
         option = " --emulator" if self.emulator else ""
-        submitted = done.submitted
-        for event in submitted.lost:
-            click.echo(f"error: this could not be recorded, write it down: {event}", err=True)
+        for event in (*done.submitted.lost, *(done.polled.lost if done.polled is not None else ())):
+            _lost(event, ledger, name, option)
         for reason, hint in _reasons(done):
-            click.echo(f"error: {reason}", err=True)
-            if hint:
-                click.echo(f"  {hint}", err=True)
+            _refused(reason, hint)
         by_state = _by_state(ledger)
         _named(by_state.get("in_doubt", []), "in doubt", f"seedream-jobs resolve {name}{option}")
         _named(by_state.get("rejected", []) + by_state.get("failed", []), "failed", "--retry-failed submits them again")
@@ -74,6 +85,26 @@ def _folder(ledger: Ledger, paths: LedgerPaths) -> Path | None:
             if image.file is not None:
                 return (paths.manifest.parent / image.file).parent
     return None
+
+
+def _refused(reason: str, hint: str | None) -> None:
+    click.echo(f"error: {reason}", err=True)
+    if hint:
+        click.echo(f"  {hint}", err=True)
+
+
+def _lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
+    """What is known and could not be written down: the person at the terminal is the last record there is."""
+    entry = ledger.entries.find(event.key)
+    address = event.key if entry is None else entry.address
+    task_id = getattr(event, "task_id", None)
+    if task_id is None:
+        click.echo(f"error: not recorded: {address} is {type(event).__name__.lower()}", err=True)
+    else:
+        click.echo(f"error: not recorded: {address} was accepted as {task_id}", err=True)
+        click.echo(
+            f"  once the disk is well: seedream-jobs resolve {name}{option} {address} --accepted {task_id}", err=True
+        )
 
 
 def _doubts(ledger: Ledger) -> ExitCode:
@@ -141,8 +172,10 @@ def _named(addresses: list[str], word: str, hint: str) -> None:
 def _reasons(done: Done) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     for part in (done.submitted, done.polled):
-        if part is not None and part.reason:
+        if part is not None and part.reason and part.reason not in (reason for reason, _ in found):
             found.append((part.reason, part.hint))
+    if done.cut is not None and not found:
+        found.append(("interrupted", "what is fetched is kept; the next fetch goes on"))
     if done.refusal is not None:
         found.append((done.refusal.message, done.refusal.hint))
     if done.fetched is not None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from seedream_jobs.errors import PRECEDENCE, SeedreamError
+
 if TYPE_CHECKING:
     from seedream_jobs.plan.job import Job
     from seedream_jobs.report.progress import Mode, Progress
@@ -132,7 +134,20 @@ def go(
             background.cancel_scope.cancel()
         return done
 
-    return anyio.run(main, backend="asyncio")
+    try:
+        return anyio.run(main, backend="asyncio")
+    except BaseExceptionGroup as group:
+        raise _gravest(group) from None
+
+
+def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a group of tasks failed of: a bug before a refusal, of refusals the gravest."""
+    failures: list[BaseException] = []
+    for error in group.exceptions:
+        failures.append(_gravest(error) if isinstance(error, BaseExceptionGroup) else error)
+    refusals = [error for error in failures if isinstance(error, SeedreamError)]
+    bugs = [error for error in failures if not isinstance(error, SeedreamError)]
+    return bugs[0] if bugs else min(refusals, key=lambda error: PRECEDENCE.index(error.exit_code))
 
 
 def _listening(listen: Any, stopper: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ def fetch_jobs(
         parts = [(one.shown, ledger, one.paths) for one, ledger in zip(found, held, strict=True)]
         ending = Ending.of(parts, done, where.emulator)
         if gallery:
-            ending.pages = [build_page(one, ledger) for one, ledger in zip(found, held, strict=True)]
+            for one, ledger in zip(found, held, strict=True):
+                ending.add_page(partial(build_page, one, ledger))
     return ending.tell()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.errand import Duration, pace_options
+from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 
 
@@ -20,6 +21,7 @@ from seedream_jobs.cli.options import jobs_argument, target, target_options
 @click.option("--expiring", type=Duration(), metavar="TIME", help="Only what is lost within this time, such as 6h.")
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
 @click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
+@goes_on_unheard
 def fetch(
     jobs: tuple[Path, ...],
     emulator: bool,

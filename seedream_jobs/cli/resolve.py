@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import target, target_options
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--check", is_flag=True, help="Gather evidence: the balance, and each task id that was salvaged.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 @target_options
+@goes_on_unheard
 def resolve(
     job: Path,
     addresses: tuple[str, ...],

@@ -6,12 +6,14 @@ import sys
 import time
 from contextlib import ExitStack
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from seedream_jobs.cli.errand import pace_options
+from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import asked, jobs_argument, request_options, set_option, target, target_options
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     help="Send again after HTTP 500 or 502, which may have charged: it may pay twice.",
 )
 @click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
+@goes_on_unheard
 def run(
     jobs: tuple[Path, ...],
     sets: tuple[tuple[str, str], ...],
@@ -115,7 +118,7 @@ def run(
         ending = Ending.of([(part.job.shown, part.ledger, part.job.paths) for part in planned.jobs], done, emulator)
         if not detach and not no_gallery:
             for part in planned.jobs:
-                ending.pages.append(build_page(known_job(part.job), part.ledger))
+                ending.add_page(partial(build_page, known_job(part.job), part.ledger))
     return ending.tell()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.errand import Duration
+from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 
 
@@ -21,6 +22,7 @@ from seedream_jobs.cli.options import jobs_argument, target, target_options
     "--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Questions at once.  [default: 8]"
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
+@goes_on_unheard
 def status(
     jobs: tuple[Path, ...],
     emulator: bool,

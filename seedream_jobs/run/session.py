@@ -92,12 +92,16 @@ class Duty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of one job: each part is None where it was not asked for."""
+    """What became of one job: each part is None where it was not asked for.
+
+    :param cut: the exit code of the signal that ended downloading before its end
+    """
 
     submitted: Finished
     polled: Polled | None
     fetched: Fetched | None
     refusal: SeedreamError | None = None
+    cut: ExitCode | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -116,6 +120,8 @@ class Done:
             codes.append(self.fetched.exit_code)
         if self.refusal is not None:
             codes.append(self.refusal.exit_code)
+        if self.cut is not None:
+            codes.append(self.cut)
         return gravest(codes)
 
 
@@ -181,6 +187,7 @@ class Session:
             polled=polled if isinstance(polled, Polled) else None,
             fetched=fetched if isinstance(fetched, Fetched) else None,
             refusal=refusal if isinstance(refusal, SeedreamError) else None,
+            cut=self._stopper.code if outcome.get("cut") else None,
         )
 
     async def _submit(self, duty: Duty, observer: _Feeding, spend: Spend) -> Finished:
@@ -288,6 +295,7 @@ class Session:
             scope = group.cancel_scope
             group.start_soon(fetching)
             await self._stopper.stopped()
+            outcome["cut"] = True
             scope.cancel()
 
 

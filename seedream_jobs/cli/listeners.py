@@ -1,0 +1,66 @@
+"""When nobody listens any more (``run … | head -1``): a command that spends money goes on, unheard.
+
+A pipe whose reader has left fails every write. For a listing that is the end; for a run, whose record must be
+completed whatever its audience does, it is none.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TextIO, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Stream:
+    """A text stream that turns to nowhere at the first write that nobody reads."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            return self._turn_away(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._turn_away("")
+
+    def _turn_away(self, text: str) -> int:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())  # what is buffered goes there too
+        os.close(nowhere)
+        return len(text)
+
+
+@contextmanager
+def unheard(name: Literal["stdout", "stderr"]) -> Iterator[None]:
+    """Within the block, ``sys.stdout`` or ``sys.stderr`` may lose its reader without ending anything."""
+    before = getattr(sys, name)
+    setattr(sys, name, cast(TextIO, _Stream(before)))
+    try:
+        yield
+    finally:
+        setattr(sys, name, before)
+
+
+def goes_on_unheard(function: F) -> F:
+    """For a command that must come to its own end, whoever reads what it prints."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        with unheard("stdout"):
+            return function(*arguments, **options)
+
+    return cast(F, command)
