@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from seedream_jobs.ledger.filesystem import FileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import STATE_FOLDER, paths_for
 from seedream_jobs.ledger.steps import HEAD
@@ -24,16 +25,25 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def paid_elsewhere(root: Path, own: Path, *, origin: str, emulator: bool) -> dict[str, str]:
+def paid_elsewhere(
+    root: Path,
+    own: Path,
+    *,
+    origin: str,
+    emulator: bool,
+    among: Iterable[Path] | None = None,
+    fs: FileSystem | None = None,
+) -> dict[str, str]:
     """Request key to the job in whose manifest, other than ``own``, it counts as spent with the same origin.
 
+    :param among: the campaign's manifests, sorted, where they are not those on disk; ``fs`` reads them
     :raises FindingsError: one of the manifests is damaged
     """
     found: dict[str, str] = {}
-    for manifest in manifests(root, emulator=emulator):
+    for manifest in manifests(root, emulator=emulator) if among is None else among:
         if manifest == own:
             continue
-        ledger = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root)
+        ledger = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root, fs=fs)
         if ledger.header is None or ledger.header.origin != origin:
             continue
         top = root / STATE_FOLDER / "emulator" if emulator else root

@@ -153,7 +153,9 @@ class Causes:
         if at is None or cell.choice is None:
             return self._line(spec.include[cell.includes[0]].path if cell.includes else ("matrix",))
         axis = spec.axes[at[0]]
-        return self._line(axis.path, key=True) if whole else self._line(axis.values[cell.choice[at[0]]].path)
+        if whole:
+            return self._line(axis.name_path(name), key=True)
+        return self._line(axis.values[cell.choice[at[0]]].paths[at[1]])
 
     def _line(self, path: DocumentPath, *, key: bool = False) -> str:
         document = self._comparison.head.spec.document
@@ -204,7 +206,7 @@ def _edits(base: Expansion, head: Expansion) -> Iterator[_Edit]:
             named = (name, spoken(label))
             if named in older and older[named] != bound:
                 text = f"axis {name}: {_short(label)} changed"
-                yield _Edit(text=text, path=value.path, label=named)
+                yield _Edit(text=text, path=value.paths[axis.names.index(name)], label=named)
 
 
 def _uses(expansion: Expansion, name: str) -> bool:

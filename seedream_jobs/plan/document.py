@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request import Request
 from seedream_jobs.plan.comparison import Comparison, Removed
-from seedream_jobs.plan.cost import Tariff
+from seedream_jobs.plan.cost import Tariff, hold
 from seedream_jobs.plan.diff import SUBMITS, Action, Change
 from seedream_jobs.plan.jobs import JobPlan, JobsPlan
 from seedream_jobs.plan.summary import Cause
@@ -157,6 +157,18 @@ class PlanDocument:
     def cost(self) -> Decimal | None:
         """The most those can cost, USD; None where the price is unknown."""
         return self.tariff.cost(self.images)
+
+    def hold_budgets(self, job: JobDocument | None = None) -> None:
+        """Refuse what a budget can't bear: every one, or only that of one job.
+
+        :raises MoneyError: with the numbers and the ways out
+        """
+        for one in self.jobs if job is None else (job,):
+            if one.budget_usd is not None:
+                name, already = f"limits.budget_usd of {one.shown}", one.spent_usd or Decimal(0)
+                hold(name, one.budget_usd, already, self.tariff.cost(one.submit_images), one.submit_images)
+        for name, limit in () if job is not None else self.budgets:
+            hold(name, limit, Decimal(0), self.cost, self.images)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

@@ -114,6 +114,11 @@ class Repository:
         tracked = self._paths("diff", "-z", "--name-only", "--no-renames", "--no-ext-diff", base.commit, "--")
         return tracked | self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name")
 
+    def present(self) -> frozenset[PurePosixPath]:
+        """The files of the work tree that are not ignored."""
+        words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name")
+        return frozenset(path for path in self._paths(*words) if (self.root / path).is_file())
+
     def blob(self, oid: str) -> bytes:
         """The bytes of an object.
 

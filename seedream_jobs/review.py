@@ -1,0 +1,263 @@
+"""The tour between two revisions, as code: what merging a change would submit, without a checkout.
+
+    choose jobs → load both trees → plan the head → compare with the base → one document
+
+Nothing is written, no socket is opened, no key is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from seedream_jobs import pipeline
+from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
+from seedream_jobs.job.source import MAX_BYTES
+from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.filesystem import RealFileSystem
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.plan.comparison import Comparison, Removed
+from seedream_jobs.plan.cost import tariff_of
+from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision, document_of, path_of
+from seedream_jobs.plan.job import Job
+from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
+from seedream_jobs.profile import DEFAULT_MODEL, profiles
+
+_MANIFEST = ".manifest.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A change held against the record: the head's plan, and the document that everybody is shown.
+
+    :param planned: None where no job is left to plan (none was changed, or only removed)
+    """
+
+    planned: JobsPlan | None
+    document: PlanDocument
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pair:
+    """A job file in both trees: loaded, in error, or absent; ``touched`` if the change concerns it."""
+
+    path: PurePosixPath
+    head: Job | FindingsError | None
+    base: Job | FindingsError | None
+    touched: bool
+
+
+class Revisions:
+    """Two trees of one campaign. ``head`` is None for the work tree.
+
+    :raises UsageError: not a git repository, or a revision it does not have
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        base: str,
+        head: str | None,
+        target: pipeline.Target,
+        sets: Mapping[str, str],
+        here: Path,
+    ) -> None:
+        self.repository, self.root = repository, repository.root
+        self.base = repository.revision(base)
+        self.head: Revision | None = None if head is None else repository.revision(head)
+        self.base_tree = repository.tree(self.base)
+        self.head_tree: GitTree | None = None if self.head is None else repository.tree(self.head)
+        self._changed = repository.changed(self.base, self.head)
+        self._target, self._sets, self._here = target, sets, here
+
+    def shown(self, path: PurePosixPath) -> str:
+        """A file as a person at ``here`` names it."""
+        return os.path.relpath(self.root / path, self._here)
+
+    def pairs(self, jobs: Sequence[Path]) -> list[_Pair]:
+        """The job files to be compared: those named, else all that the change concerns; in the order of their paths.
+
+        :raises FindingsError: with the findings of every one that has errors at the head
+        :raises UsageError: one that was named is in neither tree
+        """
+        if jobs:
+            pairs = [self._pair(self._relative(job)) for job in sorted(jobs)]
+            for pair in pairs:
+                if pair.head is None and pair.base is None:
+                    trees = f"{self.base.name!r} nor {'the work tree' if self.head is None else repr(self.head.name)}"
+                    raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
+        else:
+            pairs = [pair for path in self._candidates() if (pair := self._pair(path)).touched]
+        found = [
+            finding for pair in pairs if isinstance(pair.head, FindingsError) for finding in self._named(pair.head)
+        ]
+        if found:
+            raise FindingsError(in_order(found))
+        return pairs
+
+    def ledger_of(self, job: Job) -> Ledger:
+        """The job's record as it is at the head; rehearsals are never in git."""
+        if self.head_tree is None or self._target.emulator:
+            return Ledger.peek(job.paths, root=self.root)
+        return Ledger.peek(job.paths, root=self.root, fs=_TreeDisk(self.head_tree, self.root))
+
+    def elsewhere_of(self, job: Job) -> Mapping[str, str]:
+        """What other manifests of the head have paid."""
+        own, origin, emulator = job.paths.manifest, self._target.origin, self._target.emulator
+        if self.head_tree is None or emulator:
+            return paid_elsewhere(self.root, own, origin=origin, emulator=emulator)
+        among = [self.root / path for path in sorted(self.head_tree.paths()) if path.name.endswith(_MANIFEST)]
+        disk = _TreeDisk(self.head_tree, self.root)
+        return paid_elsewhere(self.root, own, origin=origin, emulator=False, among=among, fs=disk)
+
+    def _relative(self, job: Path) -> PurePosixPath:
+        absolute = Path(os.path.abspath(self._here / job))  # noqa: PTH100  (Path.absolute keeps "..")
+        if not absolute.is_relative_to(self.root):
+            raise UsageError(f"{job} is not in the repository {self.root}", hint="compare one repository at a time")
+        return PurePosixPath(absolute.relative_to(self.root).as_posix())
+
+    def _candidates(self) -> Iterable[PurePosixPath]:
+        """Every file of either tree that looks like a job."""
+        present = self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
+        head = WorkTree(self.root) if self.head_tree is None else self.head_tree
+        for path in sorted(present.union(self.base_tree.paths())):
+            if path.suffix in (".yaml", ".yml"):
+                trees = ([head] if path in present else []) + [self.base_tree]
+                if any(_is_job(tree, path) for tree in trees):
+                    yield path
+
+    def _pair(self, path: PurePosixPath) -> _Pair:
+        head_files = Recording(WorkTree(self.root) if self.head_tree is None else self.head_tree)
+        base_files = Recording(self.base_tree)
+        head = self._load(path, head_files, self.shown(path), self._sets)
+        base: Job | FindingsError | None
+        try:
+            base = self._load(path, base_files, f"{self.base.name}:{path}", self._sets)
+        except UsageError:  # a --set for a variable that the base does not have yet
+            base = self._load(path, base_files, f"{self.base.name}:{path}", {})
+        reads = {path, *head_files.read_paths, *base_files.read_paths}
+        return _Pair(path=path, head=head, base=base, touched=not reads.isdisjoint(self._changed))
+
+    def _load(
+        self, path: PurePosixPath, files: Recording, shown: str, sets: Mapping[str, str]
+    ) -> Job | FindingsError | None:
+        try:
+            files.read(path, limit=1)
+        except (OSError, OutsideRoot):
+            return None
+        try:
+            return pipeline.load(self.root / path, shown=shown, target=self._target, sets=sets, files=files)
+        except FindingsError as error:
+            return error
+
+    def _named(self, error: FindingsError) -> list[Diagnostic]:
+        """Findings of a revision that is not on disk say so, or the lines shown beside them would be others."""
+        if self.head is None:
+            return list(error.diagnostics)
+        return [replace(finding, path=f"{self.head.name}:{finding.path}") for finding in error.diagnostics]
+
+
+class _TreeDisk(RealFileSystem):
+    """Reads a record out of a tree; a ledger that is only peeked at writes nothing."""
+
+    def __init__(self, tree: GitTree, root: Path) -> None:
+        self._tree, self._root = tree, root
+
+    def read(self, path: Path) -> bytes:
+        return self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40)
+
+
+def _is_job(tree: GitTree | WorkTree, path: PurePosixPath) -> bool:
+    try:
+        return looks_like_job(tree.read(path, limit=MAX_BYTES))
+    except (OSError, OutsideRoot):
+        return False
+
+
+def repository_of(jobs: Sequence[Path], *, here: Path, environment: Mapping[str, str]) -> Repository:
+    """The repository around the jobs named, else around ``here``. It is to be closed.
+
+    :raises UsageError: there is none
+    """
+    return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"), environment)
+
+
+def review(revisions: Revisions, jobs: Sequence[Path], *, target: pipeline.Target, asked: pipeline.Request) -> Review:
+    """What merging the change would submit, and for how much.
+
+    :param jobs: the job files to compare; none for all that the change concerns
+    :raises FindingsError: a job has errors at the head
+    """
+    pairs = revisions.pairs(jobs)
+    loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
+    gone = tuple(_gone(pair, revisions) for pair in pairs if pair.head is None)
+    if not loaded:
+        tariff = tariff_of(profiles()[DEFAULT_MODEL], asked.price)
+        document = PlanDocument(
+            origin=target.origin, tariff=tariff, jobs=gone, base=revisions.base, head=revisions.head
+        )
+        return Review(planned=None, document=document)
+    planned = pipeline.plan(
+        loaded, target=target, asked=asked, ledger_of=revisions.ledger_of, elsewhere_of=revisions.elsewhere_of
+    )
+    by_path = {str(pair.path): pair for pair in pairs}
+    comparisons: dict[str, Comparison] = {}
+    for part in planned.jobs:
+        pair = by_path[path_of(part)]
+        base, notes = _base(pair, revisions)
+        comparisons[path_of(part)] = Comparison(part.job.expansion, base.expansion if base else None, notes)
+    document = document_of(
+        planned,
+        origin=target.origin,
+        comparisons=comparisons,
+        options=asked.recorded,
+        base=revisions.base,
+        head=revisions.head,
+    )
+    return Review(planned=planned, document=replace(document, jobs=(*document.jobs, *gone)))
+
+
+def _base(pair: _Pair, revisions: Revisions) -> tuple[Job | None, tuple[str, ...]]:
+    """The job at the base, or what to say in its place."""
+    shown, name = revisions.shown(pair.path), revisions.base.name
+    if pair.base is None:
+        return None, (f"{shown} is not in {name}: every request is new",)
+    if isinstance(pair.base, FindingsError):
+        first = next(one for one in pair.base.diagnostics if one.severity == "error")
+        return None, (f"{first.place} has errors ({first.message}): nothing to compare with, every request is new",)
+    try:
+        for _ in pair.base.expansion.places():
+            pass
+    except FindingsError as error:
+        first = error.diagnostics[0]
+        return None, (f"{first.place} has errors ({first.message}): nothing to compare with, every request is new",)
+    return pair.base, ()
+
+
+def _gone(pair: _Pair, revisions: Revisions) -> JobDocument:
+    """A job file that the head does not have any more: nothing to submit, its requests are no longer made."""
+    job, shown = pair.base, revisions.shown(pair.path)
+    removed: list[Removed] = []
+    note = f"{shown} was removed; its manifest and images are kept"
+    if isinstance(job, Job):
+        entries = revisions.ledger_of(job).entries
+        for place in job.expansion.places():
+            request, brief = job.expansion.request(place), entries.brief(place.key)
+            known = None if brief is None else str(brief[0])
+            removed.append(Removed(key=place.key, address=request.address, payload=request.payload, known=known))
+    paid = sum(1 for one in removed if one.known is not None)
+    return JobDocument(
+        shown=shown,
+        path=str(pair.path),
+        name=job.expansion.spec.name if isinstance(job, Job) else pair.path.stem,
+        record=str(pair.path.with_name(pair.path.stem + _MANIFEST)),
+        manifest=None,
+        against=Against(removed=len(removed), removed_paid=paid, notes=(note,)),
+        removed=tuple(removed),
+    )
