@@ -154,9 +154,17 @@ class Expansion:
         shown = {**parameters, "prompt": "…"}
         for mistake in check_payload(shown, extra=self.spec.extra):
             field = str(mistake.path[0]) if mistake.path else "request"
-            yield self.spec.document.finding(
-                mistake.code, mistake.message + at, self._path_of(field, cell), hint=mistake.hint
-            )
+            path = self._path_of(field, cell)
+            hint = mistake.hint
+            if mistake.code == "number-quoted" and self._from_file(field):
+                hint = f"give the column its type: types: {{{field}: integer}}"
+            yield self.spec.document.finding(mistake.code, mistake.message + at, path, hint=hint)
+
+    def _from_file(self, field: str) -> bool:
+        """Whether an axis' values are cells of a file, which are text."""
+        place = self.spec.axis_of(field)
+        path = () if place is None else self.spec.axes[place[0]].name_path(field)
+        return bool(path) and self.spec.document.exists((*path, "from"))
 
     def _reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
         context = self.matrix.bindings(cell)

@@ -14,6 +14,7 @@ from itertools import combinations, product
 from math import prod
 from typing import Any, NamedTuple
 
+from seedream_jobs.job.axis import spoken
 from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec, Sample
 
@@ -171,7 +172,7 @@ class Matrix:
         try:
             return where(context)
         except TemplateProblem as problem:
-            names = [f"{name}={label}" for name, label in self.labels_of(choice).items() if name in where.names]
+            names = [f"{name}={spoken(label)}" for name, label in self.labels_of(choice).items() if name in where.names]
             raise TemplateProblem(
                 f"{problem.message} (at {', '.join(names)})", line=problem.line, word=problem.word, hint=problem.hint
             ) from None

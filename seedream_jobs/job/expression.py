@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ def _expression_problem(error: TemplateSyntaxError, source: str) -> TemplateProb
     if "{{" in source or "{%" in source:
         return TemplateProblem("this is not one expression", hint=_WITHOUT)
     problem = syntax_problem(error)
-    message = problem.message.replace("'end of print statement'", "the end of the expression")
+    message = re.sub(r"(token )?'end of print statement'", "the end of the expression", problem.message)
     hint = problem.hint
     if "got '='" in message:
         hint = "equality is written =="
@@ -156,7 +157,7 @@ def _check_lookup(kinds: tuple[str, str], right: Any) -> None:
     if kinds[1] == "list" and isinstance(right, list | tuple) and right and kinds[0] != "null":
         found = {_kind(item) for item in right}
         if kinds[0] not in found and "null" not in found:
-            raise TemplateProblem(f"a {kinds[0]} is looked up in a list that has only a {min(found)}", hint=_QUOTE)
+            raise TemplateProblem(f"a {kinds[0]} is looked up in a list of {min(found)}s", hint=_QUOTE)
 
 
 def _kind(value: Any) -> str:

@@ -157,13 +157,22 @@ def _line_in(traceback: TracebackType | None, template: Template) -> int | None:
     return found
 
 
+_KINDS = {
+    "None": "null",
+    "dict": "the mapping",
+    "str": "the text",
+    "list": "the list",
+    "int": "the number",
+    "float": "the number",
+}
+
+
 def undefined_sentence(jinja: str) -> str:
     """Jinja says "'dict object' has no attribute 'txt'": say it without the Python."""
-    found = re.fullmatch(r"'(\w+) object' has no (?:attribute|element) '?(.*?)'?", jinja)
+    found = re.fullmatch(r"'(\w+)(?: object)?' has no (?:attribute|element) '?(.*?)'?", jinja)
     if found is None:
         return jinja
-    kind = {"dict": "the mapping", "str": "the text", "list": "the list", "int": "the number", "float": "the number"}
-    return f"{kind.get(found[1], 'the value')} has no field {found[2]!r}"
+    return f"{_KINDS.get(found[1], 'the value')} has no field {found[2]!r}"
 
 
 def _quoted(message: str) -> str | None:
@@ -173,7 +182,7 @@ def _quoted(message: str) -> str | None:
 
 def syntax_problem(error: TemplateSyntaxError) -> TemplateProblem:
     """A syntax error with the next step."""
-    message = (error.message or "syntax error").rstrip(".")
+    message = (error.message or "syntax error").partition(". Jinja")[0].rstrip(".")
     no_filter = re.match(r"No (filter|test) named '(\w+)'", message)
     if no_filter:
         env = environment()

@@ -28,7 +28,9 @@ def test_example(file: Path, snapshot: SnapshotAssertion) -> None:
     job = pipeline.load(file, shown=file.name, target=TARGET, sets={})
     requests = [job.expansion.request(place) for place in job.expansion.places()]
     assert job.expansion.name_collisions() == []
-    assert [w.code for w in (*job.warnings, *job.expansion.merge_warnings())] == (stated(text, "warnings") or "").split()
+    assert [w.code for w in (*job.warnings, *job.expansion.merge_warnings())] == (
+        stated(text, "warnings") or ""
+    ).split()
     assert len(requests) == int(stated(text, "requests") or 12)
     assert sum(request.max_images for request in requests) == int(stated(text, "images") or len(requests))
     assert "\n".join(f"{request.address}  {request.payload['prompt']}" for request in requests) == snapshot
