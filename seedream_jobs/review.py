@@ -7,6 +7,7 @@ Nothing is written, no socket is opened, no key is read.
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision, document_of, path_of
 from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.manifest_edits import manifest_edits
+from seedream_jobs.plan.policy_file import PolicyOf, policy_of_tree
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
@@ -55,6 +58,7 @@ class _Pair:
 class Revisions:
     """Two trees of one campaign. ``head`` is None for the work tree.
 
+    :param here: the folder that files are named from
     :raises UsageError: not a git repository, or a revision it does not have
     """
 
@@ -80,20 +84,20 @@ class Revisions:
         """A file as a person at ``here`` names it."""
         return os.path.relpath(self.root / path, self._here)
 
-    def pairs(self, jobs: Sequence[Path]) -> list[_Pair]:
+    def pairs(self, jobs: Sequence[Path], rules: pipeline.Rules | None) -> list[_Pair]:
         """The job files to be compared: those named, else all that the change concerns; in the order of their paths.
 
         :raises FindingsError: with the findings of every one that has errors at the head
         :raises UsageError: one that was named is in neither tree
         """
         if jobs:
-            pairs = [self._pair(self._relative(job)) for job in sorted(jobs)]
+            pairs = [self._pair(self._relative(job), rules) for job in sorted(jobs)]
             for pair in pairs:
                 if pair.head is None and pair.base is None:
                     trees = f"{self.base.name!r} nor {'the work tree' if self.head is None else repr(self.head.name)}"
                     raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
         else:
-            pairs = [pair for path in self._candidates() if (pair := self._pair(path)).touched]
+            pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules)).touched]
         found = [
             finding for pair in pairs if isinstance(pair.head, FindingsError) for finding in self._named(pair.head)
         ]
@@ -116,6 +120,17 @@ class Revisions:
         disk = _TreeDisk(self.head_tree, self.root)
         return paid_elsewhere(self.root, own, origin=origin, emulator=False, among=among, fs=disk)
 
+    def policy_of(self, today: datetime.date) -> PolicyOf:
+        """The base's policy: a change is never held against the one it brings along."""
+        return policy_of_tree(
+            lambda root: self.base_tree, shown=lambda root: f"{self.base.name}:policy.yaml", today=today
+        )
+
+    def manifest_edits(self, *, allow_additions: bool) -> tuple[Diagnostic, ...]:
+        """What the change does to manifests: lines removed, ids changed, payments claimed."""
+        head = WorkTree(self.root) if self.head_tree is None else self.head_tree
+        return manifest_edits(self.base_tree, head, self._changed, shown=self.shown, allow_additions=allow_additions)
+
     def _relative(self, job: Path) -> PurePosixPath:
         absolute = Path(os.path.abspath(self._here / job))  # noqa: PTH100  (Path.absolute keeps "..")
         if not absolute.is_relative_to(self.root):
@@ -132,10 +147,10 @@ class Revisions:
                 if any(_is_job(tree, path) for tree in trees):
                     yield path
 
-    def _pair(self, path: PurePosixPath) -> _Pair:
+    def _pair(self, path: PurePosixPath, rules: pipeline.Rules | None) -> _Pair:
         head_files = Recording(WorkTree(self.root) if self.head_tree is None else self.head_tree)
         base_files = Recording(self.base_tree)
-        head = self._load(path, head_files, self.shown(path), self._sets)
+        head = self._load(path, head_files, self.shown(path), self._sets, rules)
         base: Job | FindingsError | None
         try:
             base = self._load(path, base_files, f"{self.base.name}:{path}", self._sets)
@@ -145,14 +160,20 @@ class Revisions:
         return _Pair(path=path, head=head, base=base, touched=not reads.isdisjoint(self._changed))
 
     def _load(
-        self, path: PurePosixPath, files: Recording, shown: str, sets: Mapping[str, str]
+        self,
+        path: PurePosixPath,
+        files: Recording,
+        shown: str,
+        sets: Mapping[str, str],
+        rules: pipeline.Rules | None = None,
     ) -> Job | FindingsError | None:
         try:
             files.read(path, limit=1)
         except (OSError, OutsideRoot):
             return None
         try:
-            return pipeline.load(self.root / path, shown=shown, target=self._target, sets=sets, files=files)
+            file = self.root / path
+            return pipeline.load(file, shown=shown, target=self._target, sets=sets, files=files, rules=rules)
         except FindingsError as error:
             return error
 
@@ -188,13 +209,21 @@ def repository_of(jobs: Sequence[Path], *, here: Path, environment: Mapping[str,
     return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"), environment)
 
 
-def review(revisions: Revisions, jobs: Sequence[Path], *, target: pipeline.Target, asked: pipeline.Request) -> Review:
+def review(
+    revisions: Revisions,
+    jobs: Sequence[Path],
+    *,
+    target: pipeline.Target,
+    asked: pipeline.Request,
+    rules: pipeline.Rules | None = None,
+) -> Review:
     """What merging the change would submit, and for how much.
 
     :param jobs: the job files to compare; none for all that the change concerns
+    :param rules: what the head is held against
     :raises FindingsError: a job has errors at the head
     """
-    pairs = revisions.pairs(jobs)
+    pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
     gone = tuple(_gone(pair, revisions) for pair in pairs if pair.head is None)
     if not loaded:

@@ -82,6 +82,7 @@ class JobDocument:
     :param manifest: the manifest's id; None as long as there is none
     :param requests: all that the job file asks for, ``images`` the most they can deliver
     :param counts: requests per action
+    :param budget_name: whose limit ``budget_usd`` is: the job's own, or a policy's
     :param failures: what failed requests failed of, by weight
     """
 
@@ -103,6 +104,7 @@ class JobDocument:
     warnings: tuple[Diagnostic, ...] = ()
     max_requests: int = 0
     budget_usd: Decimal | None = None
+    budget_name: str = ""
     spent_usd: Decimal | None = None
     against: Against | None = None
     items: Iterable[Item] = ()
@@ -165,8 +167,8 @@ class PlanDocument:
         """
         for one in self.jobs if job is None else (job,):
             if one.budget_usd is not None:
-                name, already = f"limits.budget_usd of {one.shown}", one.spent_usd or Decimal(0)
-                hold(name, one.budget_usd, already, self.tariff.cost(one.submit_images), one.submit_images)
+                already = one.spent_usd or Decimal(0)
+                hold(one.budget_name, one.budget_usd, already, self.tariff.cost(one.submit_images), one.submit_images)
         for name, limit in () if job is not None else self.budgets:
             hold(name, limit, Decimal(0), self.cost, self.images)
 
@@ -237,6 +239,7 @@ def _job(part: JobPlan, comparison: Comparison | None) -> JobDocument:
         warnings=summary.warnings,
         max_requests=spec.max_requests,
         budget_usd=spec.budget_usd,
+        budget_name="" if spec.budget_usd is None else part.job.budget_name,
         spent_usd=part.spent,
         items=Stream(lambda: _items(part, comparison)),
     )

@@ -55,6 +55,7 @@ def changes(document: PlanDocument) -> Iterator[Json]:
 def _job(job: JobDocument) -> Json:
     return {
         "against": None if job.against is None else _against(job.against),
+        "budget_name": job.budget_name,
         "budget_usd": _usd(job.budget_usd),
         "causes": [_cause(one) for one in job.causes],
         "changes": [_item(item) for item in job.items],
@@ -212,6 +213,7 @@ def _decode_job(job: Mapping[str, Any]) -> JobDocument:
         warnings=tuple(_decode_warning(one) for one in job["warnings"]),
         max_requests=int(job["max_requests"]),
         budget_usd=_money(job["budget_usd"]),
+        budget_name=_text(job["budget_name"]),
         spent_usd=_money(job["spent_usd"]),
         against=None if job["against"] is None else _decode_against(job["against"]),
         items=tuple(_decode_item(item) for item in job["changes"]),

@@ -8,6 +8,7 @@ from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Against, JobDocument, PlanDocument
 from seedream_jobs.plan.summary import Cause
+from seedream_jobs.report.hostile import defused
 
 _WIDTH = 16
 """Columns of the count and its word, before the explanation."""
@@ -26,7 +27,7 @@ def plan_text(plan: PlanDocument) -> str:
     for job in plan.jobs:
         lines.extend(_job(job))
     lines.append(total(plan))
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(defused, lines)) + "\n"
 
 
 def _job(job: JobDocument) -> Iterator[str]:

@@ -1,0 +1,216 @@
+"""A plan as Markdown: a comment on a pull request that is read in half a minute.
+
+First what merging costs and whether it may; the rest is folded. The comment is found again by ``MARKER``. Everything
+that comes out of a job file stands in code, where there are no mentions, links or HTML.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import MoneyError
+from seedream_jobs.plan.comparison import Removed
+from seedream_jobs.plan.cost import money
+from seedream_jobs.plan.diff import SUBMITS, Action
+from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
+from seedream_jobs.report.hostile import code, fenced, html_code
+from seedream_jobs.report.text import plural
+from seedream_jobs.report.words import marked
+
+MARKER = "<!-- seedream-jobs: plan -->"
+"""The first line, which no reader sees."""
+MAX_CHARACTERS = 60_000
+"""GitHub takes 65,536."""
+SAMPLES = 8
+"""Requests of one kind that are shown of one job."""
+MAX_PROMPT = 700
+"""Characters of a prompt that are shown."""
+_CLOSING = 400
+
+T = TypeVar("T")
+Block = list[str]
+
+
+def plan_markdown(plan: PlanDocument) -> str:
+    """The comment, at most ``MAX_CHARACTERS`` long: blocks that do not fit are left out, and that is said."""
+    blocks = [[MARKER, f"### {headline(plan)}", "", verdict(plan), ""], *_jobs(plan), *_warnings(plan.warnings)]
+    lines: list[str] = []
+    size, left_out = 0, 0
+    for block in blocks:
+        length = sum(len(line) + 1 for line in block)
+        if size + length > MAX_CHARACTERS - _CLOSING:
+            left_out += 1
+            continue
+        lines.extend(block)
+        size += length
+    if left_out:
+        lines.append(f"_{plural(left_out, 'section')} left out for length: `seedream-jobs show plan.json` has them._")
+    lines.append(_closing(plan))
+    return "\n".join(lines) + "\n"
+
+
+def headline(plan: PlanDocument) -> str:
+    """``12 requests, 12 images, at most 0.2736 USD``."""
+    if plan.submit == 0:
+        return "Nothing to submit"
+    return f"{plural(plan.submit, 'request')}, {plural(plan.images, 'image')}, at most {money(plan.cost)}"
+
+
+def verdict(plan: PlanDocument) -> str:
+    """Whether it may be spent, in one line."""
+    try:
+        plan.hold_budgets()
+    except MoneyError as error:
+        return f"**Over budget.** {code(error.message)}"
+    doubts = sum(job.count(Action.IN_DOUBT) for job in plan.jobs)
+    if doubts:
+        return f"**Look first:** {plural(doubts, 'submission')} of unknown outcome; `seedream-jobs resolve` settles it."
+    if plan.submit == 0:
+        return "Merging spends nothing."
+    held = any(job.budget_usd is not None for job in plan.jobs) or bool(plan.budgets)
+    return "Within budget." if held else "No budget is set (`limits.budget_usd`)."
+
+
+def _jobs(plan: PlanDocument) -> Iterator[Block]:
+    for job in plan.jobs:
+        yield [f"- {code(job.path)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
+    yield [""]
+    for job in plan.jobs:
+        yield from _samples(job)
+
+
+def _counts(plan: PlanDocument, job: JobDocument) -> str:
+    parts: list[str] = []
+    against = job.against
+    if against is None:
+        parts += _part(job.count(Action.NEW), "new")
+    else:
+        parts += [*_part(against.new, "new"), *_part(against.changed, "changed"), *_part(against.pending, "pending")]
+        parts += _part(against.removed, "removed")
+    parts += _part(job.count(Action.RETRY) + job.count(Action.AGAIN), "again")
+    parts += _part(job.count(Action.DONE) + job.count(Action.ELSEWHERE), "done")
+    parts += _part(job.count(Action.RESUME) + job.count(Action.FETCH), "to fetch")
+    parts += [*_part(job.count(Action.IN_DOUBT), "in doubt"), *_part(job.count(Action.FAILED), "failed")]
+    parts += _part(job.count(Action.LATER), "later")
+    cost = f"; {plural(job.submit_images, 'image')}, {money(plan.tariff.cost(job.submit_images))}" if job.submit else ""
+    return f"{', '.join(parts) or 'nothing to submit'}{cost}"
+
+
+def _part(count: int, word: str) -> list[str]:
+    return [f"**{count:,}** {word}"] if count else []
+
+
+def _reasons(job: JobDocument) -> Iterator[str]:
+    against = job.against
+    for note in () if against is None else against.notes:
+        yield code(note, 300)
+    causes, more = (job.causes, job.more_causes) if against is None else (against.causes, against.more_causes)
+    for cause in causes:
+        place = f" ({code(cause.place, 200)})" if cause.place else ""
+        yield f"{cause.requests:,} × {code(cause.text, 200)}{place}"
+    if more:
+        yield f"and {plural(more, 'further cause')}"
+    if job.budget_usd is not None:
+        spent = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
+        yield f"{code(job.budget_name, 200)}: {money(job.budget_usd)}{spent}"
+
+
+def _samples(job: JobDocument) -> Iterator[Block]:
+    """Of each kind a few requests, folded."""
+    kinds: tuple[tuple[str, Callable[[Item], bool]], ...] = (
+        ("changed", lambda item: item.relation == "changed"),
+        ("to submit", lambda item: item.action in SUBMITS and item.relation != "changed"),
+    )
+    for word, wanted in kinds:
+        count, items = sample((item for item in job.items if wanted(item)), lambda item: item.key)
+        if items:
+            yield _folded(job, f"{count:,} {word}", count, [_request(item) for item in items])
+    count, gone = sample(job.removed, lambda one: one.key)
+    if gone:
+        yield _folded(job, f"{count:,} removed", count, [_removed(one) for one in gone])
+
+
+def sample(found: Iterable[T], key: Callable[[T], str], size: int = SAMPLES) -> tuple[int, list[T]]:
+    """How many there are, and the few with the smallest keys, in their order: a spread that never varies."""
+    count = 0
+
+    def counted() -> Iterator[tuple[str, int, T]]:
+        nonlocal count
+        for count, one in enumerate(found, 1):
+            yield key(one), count, one
+
+    taken = heapq.nsmallest(size, counted(), key=lambda entry: entry[:2])
+    return count, [one for _, _, one in sorted(taken, key=lambda entry: entry[1])]
+
+
+def _folded(job: JobDocument, title: str, count: int, shown: Sequence[Block]) -> Block:
+    lines = ["<details>", f"<summary>{html_code(job.path, 200)}: {title}</summary>", ""]
+    for block in shown:
+        lines.extend(block)
+    if count > len(shown):
+        lines.extend([f"and {count - len(shown):,} more", ""])
+    return [*lines, "</details>", ""]
+
+
+def _request(item: Item) -> Block:
+    payload = {} if item.request is None else dict(item.request.payload)
+    if item.before is None:
+        body = fenced([f"  {line}" for line in _short(str(payload.get("prompt", ""))).split("\n")])
+        return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *body, ""]
+    was, now = marked(_short(str(item.before.get("prompt", ""))), _short(str(payload.get("prompt", ""))))
+    lines = [*_signed("-", was), *_signed("+", now)] if was != now else [f"  {line}" for line in now.split("\n")]
+    for name in {**item.before, **payload}:
+        if name != "prompt" and item.before.get(name) != payload.get(name):
+            lines += [*_signed("-", f"{name}: {item.before.get(name)}"), *_signed("+", f"{name}: {payload.get(name)}")]
+    return [code(item.address, 200), "", *fenced(lines, "diff"), ""]
+
+
+def _signed(sign: str, text: str) -> list[str]:
+    return [f"{sign} {line}" for line in _short(text).split("\n")]
+
+
+def _removed(one: Removed) -> Block:
+    known = f" ({one.known}, kept)" if one.known else ""
+    body = fenced([f"  {line}" for line in _short(str(one.payload.get("prompt", ""))).split("\n")])
+    return [f"{code(one.address, 200)}{known}", "", *body, ""]
+
+
+def _parameters(payload: dict[str, object]) -> str:
+    shown = {name: value for name, value in payload.items() if name not in ("model", "prompt", "image_urls")}
+    return code(", ".join(f"{name} {value}" for name, value in shown.items()), 200) if shown else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_PROMPT else text[: MAX_PROMPT - 1] + "…"
+
+
+def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Block]:
+    if warnings:
+        lines = ["<details>", f"<summary>{plural(len(warnings), 'warning')}</summary>", ""]
+        lines += findings_markdown(warnings[:50])
+        more = [f"- and {len(warnings) - 50:,} more"] if len(warnings) > 50 else []
+        yield [*lines, *more, "", "</details>", ""]
+
+
+def findings_markdown(findings: Iterable[Diagnostic]) -> list[str]:
+    """A list item for each finding."""
+    return [
+        f"- {finding.severity} {code(finding.code)} {code(finding.place, 200)}: {code(finding.message, 500)}"
+        + (f" ({code(finding.hint, 300)})" if finding.hint else "")
+        for finding in findings
+    ]
+
+
+def _closing(plan: PlanDocument) -> str:
+    parts: list[str] = []
+    if plan.base is not None:
+        head = "the work tree" if plan.head is None else code(f"{plan.head.name} {plan.head.commit[:12]}", 120)
+        parts.append(f"{code(f'{plan.base.name} {plan.base.commit[:12]}', 120)} → {head}")
+    if plan.tariff.usd is not None:
+        parts.append(f"{plan.tariff.usd.normalize():f} USD per image ({code(plan.tariff.source, 60)})")
+    if plan.digest is not None:
+        parts.append(f"approval digest {code(plan.digest)}")
+    return f"<sub>{'; '.join(parts)}</sub>" if parts else ""

@@ -1,0 +1,53 @@
+"""Every view of a plan by its name: what ``--format`` chooses from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seedream_jobs import __version__
+from seedream_jobs.plan.document import PlanDocument
+from seedream_jobs.report.remarks import Remark, remarks_on_plan
+
+FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
+
+
+def render_plan(plan: PlanDocument, form: str, *, concise: bool = False) -> Iterator[str]:
+    """The plan in one of ``FORMATS``, in pieces that end their lines.
+
+    :param concise: a line for each job, where the form is text
+    """
+    from seedream_jobs.report import concise as short
+    from seedream_jobs.report import json, markdown, text
+
+    match form:
+        case "text":
+            yield short.plan_concise(plan) if concise else text.plan_text(plan)
+        case "json":
+            yield json.plan_json(plan)
+        case "jsonl":
+            yield from (line + "\n" for line in json.plan_jsonl(plan))
+        case "markdown":
+            yield markdown.plan_markdown(plan)
+        case _:
+            yield from render_remarks(remarks_on_plan(plan), [job.path for job in plan.jobs], form)
+
+
+def render_remarks(remarks: list[Remark], files: list[str], form: str) -> Iterator[str]:
+    """Remarks as ``github``, ``gitlab``, ``sarif`` or ``junit``.
+
+    :param files: all that were looked at, also those without a remark
+    """
+    from seedream_jobs.report import github, gitlab, junit, sarif
+
+    match form:
+        case "github":
+            yield from (line + "\n" for line in github.workflow_commands(remarks))
+        case "gitlab":
+            yield gitlab.code_quality(remarks)
+        case "sarif":
+            yield sarif.sarif(remarks, version=__version__)
+        case "junit":
+            paths = dict.fromkeys([*files, *(remark.path for remark in remarks)])
+            yield junit.junit({path: [one for one in remarks if one.path == path] for path in paths})
+        case _:
+            raise ValueError(form)

@@ -1,0 +1,30 @@
+"""Two texts compared word by word, the differing words marked as git's word diff does: ``[-old-]``, ``{+new+}``."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+
+MAX_WORDS = 1_500
+"""Longer texts are shown without marks: comparing takes time that grows with the square."""
+
+# A word; a single character of a script without spaces; a run of white space; or one other character.
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
+)
+
+
+def marked(before: str, after: str) -> tuple[str, str]:
+    """Both texts, with what only the first has as ``[-…-]`` and what only the second has as ``{+…+}``."""
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    if len(old) > MAX_WORDS or len(new) > MAX_WORDS:
+        return before, after
+    left, right = "", ""
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        was, now = "".join(old[a:b]), "".join(new[c:d])
+        if kind == "equal":
+            left, right = left + was, right + now
+        else:
+            left += f"[-{was}-]" if was else ""
+            right += f"{{+{now}+}}" if now else ""
+    return left, right
