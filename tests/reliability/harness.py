@@ -126,6 +126,14 @@ class Emulator:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def hold(self) -> None:
+        """Stop it in its tracks: connections are made, requests are sent, and nothing is read or answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def count(self) -> int:
         """How many charges are on its books; cheap."""
         try:

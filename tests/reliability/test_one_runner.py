@@ -1,0 +1,70 @@
+"""One runner at a time: of 50 simultaneous starts one works, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+REQUESTS = 20
+
+
+def fifty_starts(harness: ModuleType, mine: Any, service: Any, *, starts: int, fault: str | None = None) -> list[str]:
+    """Start so many runs at once against a service that answers only once all but one are gone; what goes wrong."""
+    service.hold()
+    commands = [mine.start("run", "--yes", "--detach", fault=fault) for _ in range(starts)]
+    if fault is None:
+        harness.until(lambda: sum(command.running for command in commands) == 1)
+    service.release()
+    ended = [command.wait(120) for command in commands]
+    found = []
+    holders = [index for index, one in enumerate(ended) if one.code == 0]
+    refused = [one for one in ended if one.code == 7]
+    if len(holders) != 1 or len(refused) != starts - 1:
+        found.append(f"{len(holders)} ran and {len(refused)} were refused, of {starts}")
+    else:
+        who = f"is held by process {commands[holders[0]].process.pid} on {os.uname().nodename}, 'run'"
+        found += [one.err for one in refused if who not in one.err]
+    if service.count() != REQUESTS:
+        found.append(f"{service.count()} charges for {REQUESTS} requests")
+    return found + harness.audit(mine, service, {}, set())
+
+
+def test_of_fifty_starts_one_runs(
+    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """One holder, 49 refused with exit 7 and the holder's name, charges as planned."""
+    service = emulator()
+    mine = campaign(service, REQUESTS)
+    assert fifty_starts(harness, mine, service, starts=50) == []
+    assert mine.states() == {"accepted": REQUESTS}
+
+
+def test_the_harness_catches_a_lock_that_locks_nothing(
+    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """With the lock removed a few starts are enough to be charged too much, or to trip over each other's files."""
+    service = emulator()
+    mine = campaign(service, REQUESTS)
+    assert fifty_starts(harness, mine, service, starts=4, fault="no-lock") != []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda value: str(value))
+def test_a_dead_holder_holds_nothing(
+    number: signal.Signals, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """The lock goes with the process, however it ends: no unlock command, no waiting."""
+    service = emulator("--latency", "300")
+    mine = campaign(service, REQUESTS)
+    command = mine.start("run", "--yes", "--detach")
+    harness.until(lambda: service.count() > 0, command)
+    assert mine.run("--detach").code == 7
+    command.signal(number)
+    command.wait(10)
+    again = mine.run("--detach")
+    assert again.code == (6 if mine.states()["in_doubt"] else 0)
+    assert harness.audit(mine, service, {}, set()) == []
