@@ -1,0 +1,139 @@
+"""A manifest that a change edits: what was paid can't be made to look unpaid, nor the other way round unseen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.plan.manifest_edits import MAX_NAMED, manifest_edits
+
+Line = dict[str, Any]
+HEADER: Line = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example"}
+NAME = "garden.manifest.jsonl"
+
+
+def line(number: int, **changes: Any) -> Line:
+    """An accepted request."""
+    plain: Line = {
+        "address": f"garden/subject=heron-{number}#1",
+        "cell": {"subject": f"heron {number}"},
+        "generation": 1,
+        "idempotency_key": f"{number:x}-1",
+        "key": f"v1:{number:064x}",
+        "max_cost_usd": "0.0228",
+        "max_images": 1,
+        "output": f"out/heron-{number}",
+        "repeat": 1,
+        "request": {"model": "doubao-seedream-5-0-lite", "prompt": f"heron {number}"},
+        "state": "accepted",
+        "submitted_at": "2027-01-15T08:00:00Z",
+        "task_id": f"task_{number}",
+    }
+    return {name: value for name, value in {**plain, **changes}.items() if value is not None}
+
+
+@pytest.fixture
+def edits(tmp_path: Path) -> Callable[..., list[tuple[str, str, int | None]]]:
+    """(severity and code, message, line) of each finding about a manifest in two trees; None for no manifest."""
+
+    def compare(base: list[Line] | None, head: list[Line] | None, **options: bool) -> list[tuple[str, str, int | None]]:
+        for name, lines in (("base", base), ("head", head)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            if lines is not None:
+                text = "".join(json.dumps(one, separators=(",", ":"), sort_keys=True) + "\n" for one in lines)
+                (tmp_path / name / NAME).write_text(text, encoding="utf-8")
+        trees = WorkTree(tmp_path / "base"), WorkTree(tmp_path / "head")
+        found: tuple[Diagnostic, ...] = manifest_edits(*trees, [PurePosixPath(NAME)], shown=str, **options)
+        return [(f"{one.severity} {one.code}", one.message, one.span and one.span.start.line) for one in found]
+
+    return compare
+
+
+def test_no_change_is_no_finding(edits: Callable[..., Any]) -> None:
+    """The same lines in another order say the same."""
+    assert edits([HEADER, line(1), line(2)], [HEADER, line(2), line(1)]) == []
+
+
+def test_progress_is_no_finding(edits: Callable[..., Any]) -> None:
+    """What fetch and status write: a state that moves on, and the service's own refusal."""
+    images = [{"url": "https://img/1", "file": "out/heron-1.jpeg", "sha256": "0" * 64, "bytes": 5}]
+    stored = line(1, state="stored", cost_usd="0.0228", images=images)
+    failed = line(2, state="failed", error={"status": 400, "code": "400", "message": "content policy"})
+    assert edits([HEADER, line(1), line(2)], [HEADER, stored, failed]) == []
+
+
+def test_a_removed_line_would_be_paid_again(edits: Callable[..., Any]) -> None:
+    """Each is an error by its address."""
+    assert edits([HEADER, line(1), line(2)], [HEADER, line(1)]) == [
+        (
+            "error manifest-removed",
+            "the line of garden/subject=heron-2#1 was removed: the next run would pay for it again",
+            None,
+        )
+    ]
+
+
+def test_a_removed_manifest_is_all_its_lines_removed(edits: Callable[..., Any]) -> None:
+    """Deleting the file is no way round."""
+    assert [code for code, _, _ in edits([HEADER, line(1), line(2)], None)] == ["error manifest-removed"] * 2
+
+
+def test_a_changed_task_id_is_an_image_lost(edits: Callable[..., Any]) -> None:
+    """At its line in the new file."""
+    assert edits([HEADER, line(1)], [HEADER, line(1, task_id="task_9")]) == [
+        ("error manifest-added", "a line claims a payment: garden/subject=heron-1#1: task_9", 2),
+        ("error manifest-changed-id", "garden/subject=heron-1#1 was accepted as task_1, now its task id is task_9", 2),
+    ]
+
+
+def test_a_changed_manifest_id_is_an_error(edits: Callable[..., Any]) -> None:
+    """It is part of every idempotency key; the origin says which service was paid."""
+    found = edits([HEADER], [{**HEADER, "id": "m-2", "origin": "https://other.example"}])
+    assert [code for code, _, _ in found] == ["error manifest-changed-id"] * 2
+
+
+def test_a_state_that_goes_back_is_an_error(edits: Callable[..., Any]) -> None:
+    """A submission that counted as spent must not count as failed without the service's word."""
+    failed = line(1, state="failed", error={"status": 400, "code": "", "message": "x"})
+    assert [code for code, _, _ in edits([HEADER, line(1, state="stored")], [HEADER, failed])] == [
+        "error manifest-unpaid"
+    ]
+
+
+def test_added_lines_are_claims(edits: Callable[..., Any]) -> None:
+    """Refused, each named with its task id and line; listed as warnings where they are allowed."""
+    claim = "a line claims a payment: garden/subject=heron-2#1: accepted, task_2"
+    assert edits([HEADER, line(1)], [HEADER, line(1), line(2)]) == [("error manifest-added", claim, 3)]
+    allowed = edits([HEADER, line(1)], [HEADER, line(1), line(2)], allow_additions=True)
+    assert allowed == [("warning manifest-added", claim, 3)]
+
+
+def test_a_new_manifest_is_all_claims(edits: Callable[..., Any]) -> None:
+    """A change can't bring along a record that nobody saw paid."""
+    assert [code for code, _, _ in edits(None, [HEADER, line(1)])] == ["error manifest-added"]
+
+
+def test_many_edits_are_counted(edits: Callable[..., Any]) -> None:
+    """A thousand removed lines are named twenty times, and counted."""
+    found = edits([HEADER, *(line(number) for number in range(1, 1001))], [HEADER])
+    assert len(found) == MAX_NAMED + 1
+    assert any(message == "980 more lines were removed" for _, message, _ in found)
+
+
+@pytest.mark.parametrize("task_id", ["task/../../etc", "task 1", "", "t" * 129, "task\n1"])
+def test_an_id_that_is_none_is_refused(task_id: str, edits: Callable[..., Any]) -> None:
+    """An id becomes part of a path and a URL: only ^[A-Za-z0-9_-]{1,128}$."""
+    found = edits([HEADER, line(1)], [HEADER, line(1), line(2, task_id=task_id)])
+    assert [(code, at) for code, _, at in found] == [("error manifest-damaged", 3)]
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    """Only manifests are records."""
+    tree = WorkTree(tmp_path)
+    assert manifest_edits(tree, tree, [PurePosixPath("garden.yaml"), PurePosixPath("a/notes.jsonl")], shown=str) == ()
