@@ -30,14 +30,14 @@ def install(extras: str) -> None:
     print("Installing into .venv …", file=sys.stderr, flush=True)
     if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
         venv.create(VENV, with_pip=True)
-    command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".{extras}"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    pip = [str(BIN / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "-e", f".{extras}"], cwd=ROOT, check=True)
     STAMP.write_text(f"{stamp} {extras}".strip())
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (whoever runs this may have an older one)
         print("seedream-jobs needs Python 3.11 or later", file=sys.stderr)
         return 2
     if not arguments or arguments[0] in ("-h", "--help"):
