@@ -39,9 +39,9 @@ PURE = (
     "run.pacing",
     "api.outcomes",
 )
-IMPURE = {
-    "socket", "ssl", "httpx", "httpcore", "click", "anyio", "asyncio", "random", "secrets", "time", "uvicorn", "starlette",
-}  # fmt: skip
+IMPURE = frozenset(
+    "anyio asyncio click httpcore httpx random secrets socket ssl starlette time uvicorn".split()  # noqa: SIM905
+)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
