@@ -1,0 +1,104 @@
+
+"""Prompt collections people use: PartiPrompts, GenEval and the SDXL styles, planned whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+DATA = CHECKOUT.parent / "shared" / "data"
+
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"needs the prompt collections in {DATA.name}/ beside the checkout"
+)
+
+
+@pytest.fixture
+def data(folder: Any) -> Any:
+    for file in DATA.iterdir():
+        shutil.copy(file, folder.path / file.name)
+    return folder
+
+
+def test_parti_prompts_by_category(data: Any) -> None:
+    """PartiPrompts × sizes, filtered by Category; its quotes are text."""
+    lines = (DATA / "PartiPrompts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    animals = [line.split("\t")[0] for line in lines if line.split("\t")[1] == "Animals"]
+    found = data.requests(
+        """
+        request: {prompt: "{{ p.Prompt }}"}
+        matrix:
+          p: {from: PartiPrompts.tsv, where: row.Category == 'Animals'}
+          size: [1:1, 16:9]
+        """
+    )
+    assert len(animals) > 300
+    assert [request.payload["prompt"] for request in found[::2]] == animals
+    assert len(found) == 2 * len(animals)
+    assert len(lines) == 1632
+
+
+def test_geneval_as_json_lines(data: Any) -> None:
+    """GenEval: a mapping a line, nested lists in it."""
+    rows = [json.loads(line) for line in (DATA / "geneval.jsonl").read_text(encoding="utf-8").splitlines()]
+    prompts = data.prompts(
+        "request: {prompt: \"{{ g.prompt }}\"}\nmatrix: {g: {from: geneval.jsonl, where: row.tag == 'counting'}}"
+    )
+    assert prompts == list(dict.fromkeys(row["prompt"] for row in rows if row["tag"] == "counting"))
+    counted = data.prompts(
+        'request: {prompt: "{{ g.include[0].count }} × {{ g.include[0].class }}"}\n'
+        "matrix: {g: {from: geneval.jsonl, where: row.tag == 'counting', limit: 3}}"
+    )
+    assert (
+        counted
+        == [f"{row['include'][0]['count']} × {row['include'][0]['class']}" for row in rows if row["tag"] == "counting"][
+            :3
+        ]
+    )
+
+
+def test_single_braces_survive(data: Any) -> None:
+    """A style's own {prompt} is text to us."""
+    styles = json.loads((DATA / "sdxl_styles.json").read_text(encoding="utf-8"))
+    prompts = data.prompts('request: {prompt: "{{ s.prompt }}"}\nmatrix: {s: {from: sdxl_styles.json}}')
+    assert prompts == list(dict.fromkeys(style["prompt"] for style in styles))
+    assert "{prompt}" in prompts[0]
+
+
+PLAN = """
+import resource, sys
+from pathlib import Path
+from seedream_jobs import pipeline
+target = pipeline.Target(origin="https://api.example", emulator=False)
+job = pipeline.load(Path("all.yaml"), shown="all.yaml", target=target, sets={})
+plan = pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(plan.submit, job.expansion.merged, peak // (1024 if sys.platform == "linux" else 1024 * 1024))
+"""
+
+
+def test_styles_times_prompts_planned_whole(data: Any) -> None:
+    """SDXL styles × PartiPrompts, 145,248 requests, planned whole within 100 MB (250 are allowed)."""
+    data.write(
+        "all.yaml",
+        """\
+        version: 1
+        request: {prompt: "{{ s.prompt | replace('{prompt}', p) }}"}
+        matrix: {s: {from: sdxl_styles.json}, p: {from: PartiPrompts.tsv, column: Prompt}}
+        limits: {max_requests: 200000}
+        """,
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", PLAN], cwd=data.path, capture_output=True, text=True, check=True, timeout=120,
+        env={"PYTHONPATH": str(CHECKOUT), "PATH": ""},
+    )  # fmt: skip
+    submit, merged, megabytes = map(int, run.stdout.split())
+    assert submit + merged == 145_248
+    assert megabytes < 100
