@@ -15,6 +15,7 @@ import click
 from seedream_jobs.cli.errand import pace_options
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import asked, jobs_argument, request_options, set_option, target, target_options
+from seedream_jobs.cli.rules import rule_options
 
 if TYPE_CHECKING:
     from seedream_jobs.plan.jobs import JobsPlan
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @jobs_argument
 @set_option
 @request_options
+@rule_options
 @target_options
 @pace_options
 @click.option("--yes", "-y", is_flag=True, help="Submit without asking.")
@@ -47,6 +49,8 @@ def run(
     price: Decimal | None,
     retry_failed: bool,
     again: tuple[str, ...],
+    policy: Path | None,
+    ignore: tuple[str, ...],
     emulator: bool,
     base_url: str | None,
     concurrency: int,
@@ -71,6 +75,7 @@ def run(
     from seedream_jobs.cli.errand import Pacing, go, keeping, progress_mode
     from seedream_jobs.cli.errands import build_page
     from seedream_jobs.cli.known import known_job
+    from seedream_jobs.cli.rules import rules
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.report.progress import Progress
@@ -84,7 +89,7 @@ def run(
     )
     where = target(emulator=emulator, base_url=base_url)
     with ExitStack() as stack:
-        loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets)
+        loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
         held = pipeline.hold_ledgers(loaded, target=where, now=int(time.time()), stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=wanted, ledger_of=held)
