@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+_numbers = itertools.count(1)
 
 
 def _module(name: str) -> ModuleType:
@@ -46,6 +48,13 @@ def emulator(tmp_path: Path, harness: ModuleType) -> Iterator[Callable[..., Any]
         yield lambda *options, state="state": stack.enter_context(harness.emulating(tmp_path / state, *options))
 
 
+@pytest.fixture(scope="session")
+def shared_emulator(tmp_path_factory: pytest.TempPathFactory, harness: ModuleType) -> Iterator[Any]:
+    """One well-behaved service for tests that look only at their own campaign's charges."""
+    with harness.emulating(tmp_path_factory.mktemp("shared")) as service:
+        yield service
+
+
 @pytest.fixture
 def campaign(tmp_path: Path, harness: ModuleType) -> Callable[..., Any]:
     """Makes a campaign that speaks to an emulator."""
@@ -53,7 +62,7 @@ def campaign(tmp_path: Path, harness: ModuleType) -> Callable[..., Any]:
     def make(emulator: Any, requests: int, *lines: str, name: str = "campaign") -> Any:
         folder = tmp_path / name
         folder.mkdir()
-        made = harness.Campaign(folder=folder, base_url=emulator.url)
+        made = harness.Campaign(folder=folder, base_url=emulator.url, subject=f"heron {next(_numbers)} ")
         made.write(requests, *lines)
         return made
 

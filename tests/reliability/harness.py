@@ -134,31 +134,38 @@ class Emulator:
         """Let it go on."""
         self.process.send_signal(signal.SIGCONT)
 
-    def count(self) -> int:
-        """How many charges are on its books; cheap."""
+    def count(self, subject: str = "") -> int:
+        """How many charges for prompts that begin so are on its books; cheap."""
         try:
-            return (self.state / "books.jsonl").read_bytes().count(b"\n")
+            return (self.state / "books.jsonl").read_bytes().count(b'"prompt":"%s' % subject.encode())
         except FileNotFoundError:
             return 0
 
-    def charges(self) -> list[dict[str, Any]]:
-        """Its books."""
+    def charges(self, subject: str = "") -> list[dict[str, Any]]:
+        """Its books, of prompts that begin so."""
         path = self.state / "books.jsonl"
-        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return [charge for charge in map(json.loads, lines) if charge["prompt"].startswith(subject)]
 
 
 @dataclass
 class Campaign:
-    """A folder with a job file, the commands run in it, and what they left."""
+    """A folder with a job file, the commands run in it, and what they left.
+
+    :param subject: how its prompts begin, by which the charges of several campaigns on one service are told apart
+    """
 
     folder: Path
     base_url: str
     job: str = "job.yaml"
+    subject: str = "heron "
     env: dict[str, str] = field(default_factory=dict)
 
     def write(self, requests: int, *lines: str) -> None:
         """A job of so many different requests; ``lines`` are added at its top level."""
-        text = f'version: 1\nrequest: {{prompt: "heron {{{{ i }}}}"}}\nmatrix: {{i: {{range: [1, {requests}]}}}}\n'
+        text = (
+            f'version: 1\nrequest: {{prompt: "{self.subject}{{{{ i }}}}"}}\nmatrix: {{i: {{range: [1, {requests}]}}}}\n'
+        )
         (self.folder / self.job).write_text(text + "".join(f"{line}\n" for line in lines))
 
     def environment(self, fault: str | None = None, **more: str) -> dict[str, str]:
@@ -282,7 +289,7 @@ def audit(campaign: Campaign, emulator: Emulator, acknowledged: dict[str, str], 
     found: list[str] = []
     entries = campaign.entries()
     by_idempotency = {line["idempotency_key"]: line for line in entries.values() if "idempotency_key" in line}
-    charges = emulator.charges()
+    charges = emulator.charges(campaign.subject)
     for body, times in Counter(charge["body_sha256"] for charge in charges).items():
         if times > 1:
             found.append(f"charged {times} times: request {body[:8]}")

@@ -1,0 +1,127 @@
+"""At every system call: killed there, nothing is paid twice or lost; and no POST leaves before its intent is durable.
+
+``strace`` injects the kill, and writes down the order. A missing fsync is invisible to kill -9 (the page cache outlives
+the process): only the log of system calls shows it.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+REQUESTS = 20
+ORDER = "openat,write,writev,fsync,fdatasync,rename,unlink,connect,sendto,sendmsg,recvfrom"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed: kills at system calls are not tried"
+)
+
+
+def traced(mine: Any, log: Path, *rest: str, fault: str | None = None) -> Any:
+    """A run whose system calls are written down."""
+    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(log), "-e", f"trace={ORDER}")
+    return mine.run("--detach", *rest, fault=fault, prefix=strace)
+
+
+@pytest.fixture(scope="module")
+def strace_works(tmp_path_factory: pytest.TempPathFactory, harness: ModuleType) -> None:
+    """Skip where the kernel does not allow tracing (some containers)."""
+    folder = tmp_path_factory.mktemp("strace")
+    command = ["strace", "-f", "-o", str(folder / "log"), "-e", "trace=openat", "true"]
+    if harness.Command(command, cwd=folder, env=harness.Campaign(folder=folder, base_url="").environment()).wait().code:
+        pytest.skip("strace may not trace here: kills at system calls are not tried")
+
+
+@pytest.fixture
+def log(strace_works: None, tmp_path: Path) -> Path:
+    return tmp_path / "strace.log"
+
+
+def test_each_post_leaves_after_its_intent_is_durable(
+    log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
+) -> None:
+    """Before the first send of each POST, an fsync of the journal that covers its intent has returned."""
+    mine = campaign(shared_emulator, REQUESTS)
+    ended = traced(mine, log)
+    assert ended.code == 0, ended.err
+    assert traces.posts(log) == REQUESTS
+    assert traces.unannounced(log, mine.journal.name) == []
+    assert traces.unsafe_replacements(log, mine.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("no-fsync", "before its intent was durable"), ("late-intent", "before its intent was durable")],
+)
+def test_the_log_shows(
+    fault: str, words: str, log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
+) -> None:
+    """A program that never syncs, or that announces too late, does not pass."""
+    mine = campaign(shared_emulator, REQUESTS)
+    traced(mine, log, fault=fault)
+    found = traces.unannounced(log, mine.journal.name)
+    assert len(found) == traces.posts(log) == REQUESTS
+    assert all(words in violation for violation in found)
+    assert bool(traces.unsafe_replacements(log, mine.folder)) == (fault == "no-fsync")
+
+
+def killed_at(harness: ModuleType, mine: Any, service: Any, call: str, number: int) -> list[str]:
+    """Kill a run as some thread enters its Nth such call, run again, and compare the books."""
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={call}")
+    prefix = (*strace, "-e", f"inject={call}:signal=KILL:when={number}")
+    first = mine.run("--detach", "--json", prefix=prefix)
+    left = harness.snapshot(mine)
+    again = mine.run("--detach")
+    states = mine.states()
+    found: list[str] = harness.audit(mine, service, left.acknowledged, harness.told(first.err))
+    if first.code not in (-signal.SIGKILL, 0):
+        found.append(f"the killed run ended with {first.code}: {first.err}")
+    if again.code != (6 if states["in_doubt"] else 0):
+        found.append(f"the next run ended with {again.code}: {again.err}")
+    if sum(states.values()) != REQUESTS or set(states) - {"accepted", "in_doubt"}:
+        found.append(f"not every request is on record: {states}")
+    if states["in_doubt"] > min(8, len(left.open_intents)):
+        found.append(f"{states['in_doubt']} in doubt, of {len(left.open_intents)} left open")
+    return [f"{call} {number}: {violation}" for violation in found]
+
+
+@pytest.fixture
+def every_point(log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]) -> list[Any]:
+    """Every (call, number) of an undisturbed run that concerns the record or the network."""
+    mine = campaign(shared_emulator, REQUESTS, name="reference")
+    assert traced(mine, log).code == 0
+    found: list[Any] = traces.points(log, mine.folder)
+    assert {call for call, _ in found} == set(traces.CALLS)
+    return found
+
+
+def test_killed_at_sampled_calls(
+    every_point: list[Any], traces: ModuleType, harness: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
+) -> None:
+    """One point of each call, chosen by a seed."""
+    chance = random.Random(3)
+    for call in traces.CALLS:
+        number = chance.choice([number for name, number in every_point if name == call])
+        mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
+        assert killed_at(harness, mine, shared_emulator, call, number) == []
+
+
+@pytest.mark.slow
+def test_killed_at_every_call(
+    every_point: list[Any], harness: ModuleType, shared_emulator: Any, campaign: Callable[..., Any],
+    record_property: Callable[..., None],
+) -> None:  # fmt: skip
+    """Every one of them; in doubt is only what was open, and nothing is lost or paid twice."""
+    record_property("points", len(every_point))
+    found = []
+    for call, number in every_point:
+        mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
+        found += killed_at(harness, mine, shared_emulator, call, number)
+    assert found == []
