@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_schema, parse_upload, upload_form
-from seedream_jobs.api.client_lane import TASK_LIMIT, Headers, Hook, Lane, Timeouts
+from seedream_jobs.api.client_lane import TASK_LIMIT, Headers, Hook, Lane, Timeouts, target_of
 from seedream_jobs.api.credentials import ApiKey, endpoint
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
@@ -56,9 +56,9 @@ class Client:
         self._lanes: list[Lane | None] = [None] * workers
         self._idle: list[Lane] = []
         self._reading = anyio.Semaphore(READERS)
-        self._submit_url = httpx.URL(self.endpoint.url("images/generations"))
+        self._submit_url = target_of(self.endpoint.url("images/generations"))
         self._headers = [
-            (b"Host", self._submit_url.netloc),
+            (b"Host", httpx.URL(self.endpoint.base).netloc),
             (b"Authorization", b"Bearer " + self._key.reveal().encode("ascii")),
             (b"User-Agent", re.sub(r"[^ -~]", "?", user_agent).encode("ascii")),
             (b"Accept", b"application/json"),
@@ -126,7 +126,7 @@ class Client:
         async with self._reading:
             lane = self._idle.pop() if self._idle else self._open()
             try:
-                url = httpx.URL(self.endpoint.url(path))
+                url = target_of(self.endpoint.url(path))
                 return self._masked(await lane.exchange(method, url, headers, body, Flight(), limit=TASK_LIMIT))
             finally:
                 self._idle.append(lane)

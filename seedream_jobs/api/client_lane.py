@@ -1,8 +1,9 @@
 """One connection to the service: one request at a time, seen through the transport's trace, bounded in size and time.
 
-A lane is an ``httpx.AsyncHTTPTransport`` with a pool of one: no ``AsyncClient`` around it, because its cookies,
-redirects and hooks cost a sixth of a request's time and must all be off. HTTP/1.1 only (HTTP/2 in httpcore re-sends a
-POST after GOAWAY), no redirects (307 and 308 re-send), no retries, keep-alive reuse only within two seconds.
+A lane is one connection of httpcore, replaced when it is closed or has been idle too long: no ``AsyncClient`` and no
+pool around it, because cookies, redirects and hooks must all be off and the bookkeeping of both costs half of a
+request's time. HTTP/1.1 only (HTTP/2 in httpcore re-sends a POST after GOAWAY), no redirects (307 and 308 re-send), no
+retries, keep-alive reuse only within two seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ import httpcore
 import httpx
 
 from seedream_jobs.api.client_network import Handshake
+from seedream_jobs.api.client_stream import Network
 from seedream_jobs.api.outcomes import Flight, Observation, Sent
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
 TASK_LIMIT = 128 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as data: links
 KEEPALIVE = 2.0  # seconds a connection is kept for reuse
 Headers = Sequence[tuple[bytes, bytes]]
-_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +76,50 @@ def announces_post(name: str, info: dict[str, Any]) -> bool:
     return getattr(request, "method", b"") != b"CONNECT"
 
 
+class OneConnection:
+    """Sends requests one after the other over one connection, a new one where the last is closed or idle too long."""
+
+    def __init__(self, verify: ssl.SSLContext, proxy: str | None) -> None:
+        through = None if proxy is None else httpx.Proxy(proxy)
+        self._opener = httpcore.AsyncConnectionPool(  # only makes connections: it never holds one
+            ssl_context=verify,
+            proxy=None if through is None else httpcore.Proxy(url=str(through.url), auth=through.raw_auth),
+            http1=True,
+            http2=False,
+            retries=0,
+            keepalive_expiry=KEEPALIVE,
+            network_backend=Network(),
+        )
+        self._connection: httpcore.AsyncConnectionInterface | None = None
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send it, once. :raises: whatever httpcore raises"""
+        connection = self._connection
+        if connection is not None and (not connection.is_available() or connection.has_expired()):
+            await self.aclose()
+            connection = None
+        if connection is None:
+            connection = self._connection = self._opener.create_connection(request.url.origin)
+        return await connection.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+
+def target_of(url: str) -> httpcore.URL:
+    """An address as httpcore wants it: encoded."""
+    parsed = httpx.URL(url)
+    return httpcore.URL(scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path)
+
+
 class Lane:
     """One connection, opened when needed. ``hook`` is shared by all lanes of a client."""
 
     def __init__(self, *, verify: ssl.SSLContext, proxy: str | None, timeouts: Timeouts, hook: Hook) -> None:
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=verify, trust_env=False, http1=True, http2=False, limits=_LIMITS, proxy=proxy, retries=0
-        )
+        self._transport = OneConnection(verify, proxy)
         self._timeouts = timeouts
         self._limits = {
             "connect": timeouts.connect,
@@ -92,7 +130,7 @@ class Lane:
         self._hook = hook
 
     async def exchange(
-        self, method: str, url: httpx.URL, headers: Headers, body: bytes, flight: Flight, *, limit: int = BODY_LIMIT
+        self, method: str, url: httpcore.URL, headers: Headers, body: bytes, flight: Flight, *, limit: int = BODY_LIMIT
     ) -> Observation:
         """Send one request and read its reply. Every failure becomes an observation; only a cancellation is raised,
         and ``flight`` then tells how far it came.
@@ -109,7 +147,7 @@ class Lane:
 
         seen = _Seen(limit)
         try:
-            request = httpx.Request(
+            request = httpcore.Request(
                 method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
             )
             with anyio.fail_after(self._timeouts.total):
@@ -127,7 +165,7 @@ class Lane:
         """Close the connection."""
         await self._transport.aclose()
 
-    async def _read(self, request: httpx.Request, seen: _Seen, flight: Flight, handshake: Handshake) -> None:
+    async def _read(self, request: httpcore.Request, seen: _Seen, flight: Flight, handshake: Handshake) -> None:
         try:
             response = await self._transport.handle_async_request(request)
         except BaseException:
@@ -137,10 +175,9 @@ class Lane:
             if flight.sent is not Sent.STARTED:
                 self._hook.refute()
                 flight.sent = Sent.UNKNOWN
-            seen.status = response.status_code
-            seen.headers = response.headers.raw
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            async for chunk in response.stream:
+            seen.status = response.status
+            seen.headers = response.headers
+            async for chunk in response.aiter_stream():
                 seen.chunks.append(chunk)
                 seen.size += len(chunk)
                 if seen.size > seen.limit:
@@ -192,22 +229,20 @@ def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
     words = next((str(link) for link in reversed(chain) if str(link)), type(error).__name__)
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return "certificate", words
-    if isinstance(error, httpx.PoolTimeout):
-        return "pool", words
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, httpcore.ProxyError):
         return "proxy", words
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         if any(isinstance(link, socket.gaierror) for link in chain):
             return "dns", words
         handshake = "start_tls" in stage or any(isinstance(link, ssl.SSLError) for link in chain)
         return ("tls" if handshake else "connect"), words
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.InvalidURL):
+    if isinstance(error, httpcore.UnsupportedProtocol | httpcore.LocalProtocolError):
         return "refused-before-sending", words
-    if isinstance(error, httpx.WriteError | httpx.WriteTimeout):
+    if isinstance(error, httpcore.WriteError | httpcore.WriteTimeout):
         return "write", words
-    if isinstance(error, httpx.ReadError | httpx.ReadTimeout | OSError):  # OSError: TLS trouble comes as it is
+    if isinstance(error, httpcore.ReadError | httpcore.ReadTimeout | OSError):  # OSError: TLS trouble comes as it is
         return "read", words
-    if isinstance(error, httpx.RemoteProtocolError):
+    if isinstance(error, httpcore.RemoteProtocolError):
         return "protocol", words
     return "other", f"{type(error).__name__}: {words}"
 

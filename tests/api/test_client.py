@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
-import httpx
+import httpcore
 import pytest
 
 from seedream_jobs.api.account import replays
@@ -128,14 +128,15 @@ async def test_a_transport_without_a_trace_leaves_everything_in_doubt(wire_serve
     """A ``ConnectTimeout`` without a trace is no evidence: one client library raises it after the POST."""
     server = wire_server(answering(ACCEPTED))
 
-    def timeout(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectTimeout("so it says")
+    class Silent:
+        async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+            raise httpcore.ConnectTimeout("so it says")
 
     async with client_of(server) as client:
         await client.submit(0, b"{}", idempotency_key="k")
         lane = client._lanes[0]
         assert lane is not None
-        real, lane._transport = lane._transport, httpx.MockTransport(timeout)  # type: ignore[assignment]
+        real, lane._transport = lane._transport, Silent()  # type: ignore[assignment]
         seen = await client.submit(0, b"{}", idempotency_key="k")
         lane._transport = real
     assert (seen.failure, seen.sent, judge(seen).verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
@@ -144,11 +145,16 @@ async def test_a_transport_without_a_trace_leaves_everything_in_doubt(wire_serve
 async def test_a_reply_that_was_never_announced_ends_all_trust_in_the_hook(wire_server: Callable[..., Any]) -> None:
     """If the trace misses one POST it may miss the next: a refused connection is then in doubt too."""
     server = wire_server(answering(ACCEPTED))
+
+    class Silent:
+        async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+            return httpcore.Response(200, content=json.dumps(ACCEPTED).encode())
+
     async with client_of(server) as client:
         await client.submit(0, b"{}", idempotency_key="k")
         lane = client._lanes[0]
         assert lane is not None
-        real, lane._transport = lane._transport, httpx.MockTransport(lambda request: httpx.Response(200, json=ACCEPTED))  # type: ignore[assignment]
+        real, lane._transport = lane._transport, Silent()  # type: ignore[assignment]
         seen = await client.submit(0, b"{}", idempotency_key="k")
         assert (seen.sent, judge(seen).verdict) == (Sent.UNKNOWN, "accepted")
         lane._transport = real
