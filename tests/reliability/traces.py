@@ -106,7 +106,7 @@ def posts(log: Path) -> int:
 
 
 def unsafe_replacements(log: Path, folder: Path) -> list[str]:
-    """Files of the folder that got their name before their bytes were durable, and journals removed before the fold was."""
+    """Files of the folder that got their name before their bytes were durable, and journals removed too soon."""
     synced: set[str] = set()
     violations = []
     pending: set[str] = set()

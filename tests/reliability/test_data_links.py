@@ -1,0 +1,30 @@
+"""A task may hand over its images as ``data:`` links: the images are kept, their bytes never enter the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def test_a_data_link_never_enters_the_record(
+    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """Neither status nor an interrupted or finished fetch writes one, and the images are stored all the same."""
+    service = emulator("--delay", "0", "--fault", "task-data-url")
+    mine = campaign(service, 3)
+    assert mine.run("--detach").code == 0
+    mine.age(60)
+    seen = mine.command("status")
+    assert (seen.code, mine.states()) == (8, {"completed": 3}), seen.err
+    assert "data:" not in mine.manifest.read_text()
+    blocked = mine.folder / "out"
+    blocked.write_text("in the way")
+    assert mine.command("fetch").code != 0
+    assert mine.states() == {"completed": 3}
+    assert "data:" not in mine.manifest.read_text()
+    blocked.unlink()
+    ended = mine.command("fetch")
+    assert (ended.code, mine.states()) == (0, {"stored": 3}), ended.err
+    assert "data:" not in mine.manifest.read_text()
+    assert all((mine.folder / image["file"]).is_file() for line in mine.entries().values() for image in line["images"])
