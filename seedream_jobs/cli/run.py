@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Send again after HTTP 500 or 502, which may have charged: it may pay twice.",
 )
 @click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
+@click.option("--expect", metavar="DIGEST", help="With a saved plan: the approval digest it must have.")
 @goes_on_unheard
 def run(
     jobs: tuple[Path, ...],
@@ -64,11 +65,14 @@ def run(
     embed_metadata: bool,
     retry_server_errors: bool,
     no_gallery: bool,
+    expect: str | None,
 ) -> int:
     """Submit, poll, download and build the gallery.
 
     Shows the plan and asks first. What was submitted before is never submitted again by itself: the manifest beside
     the job file is the record. Needs APIMART_API_KEY, or --emulator.
+
+    Instead of job files a saved plan (plan -o) may be named: it and nothing else is carried out, once.
     """
     from seedream_jobs import pipeline
     from seedream_jobs.cli.ending import Ending
@@ -88,6 +92,27 @@ def run(
         sets=sets, select=select, limit=limit, retry_failed=retry_failed, again=again, price=price, budget=budget
     )
     where = target(emulator=emulator, base_url=base_url)
+    if expect is not None or any(job.suffix == ".json" for job in jobs):
+        from seedream_jobs.cli.saved import How, run_saved
+
+        return run_saved(
+            jobs,
+            asked=wanted,
+            where=where,
+            base_url=base_url,
+            expect=expect,
+            how=How(
+                pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
+                as_json=as_json,
+                yes=yes,
+                detach=detach,
+                upload_references=upload_references,
+                check_balance=check_balance,
+                embed_metadata=embed_metadata,
+                retry_server_errors=retry_server_errors,
+                gallery=not no_gallery,
+            ),
+        )
     with ExitStack() as stack:
         loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
@@ -95,18 +120,18 @@ def run(
         planned = pipeline.plan(loaded, target=where, asked=wanted, ledger_of=held)
         _show(planned, where.origin)
         planned.hold_budgets()
-        if planned.submit and not (yes or emulator) and not _confirmed(planned):
+        if planned.submit and not (yes or emulator) and not confirmed(planned.submit, planned.cost):
             return ExitCode.OK
         decoders = stack.enter_context(Decoders())
         progress = Progress(progress_mode(as_json), total=planned.submit, usd=planned.cost)
 
         async def duties(connection: object) -> object:
-            from seedream_jobs.run.preparing import hold_balance, upload
+            from seedream_jobs.run.preparing import hold_balance, references_of, upload
 
             assert hasattr(connection, "client")
             if check_balance:
                 await hold_balance(connection.client, planned.cost)
-            urls = await upload(connection.client, planned, concurrency) if upload_references else {}
+            urls = await upload(connection.client, references_of(planned), concurrency) if upload_references else {}
             return pipeline.duties(
                 planned, detach=detach, urls=urls, finishing=keeping(decoders, embed_metadata=embed_metadata)
             )
@@ -139,7 +164,11 @@ def _show(planned: JobsPlan, origin: str) -> None:
         show_findings(warnings, err=True)
 
 
-def _confirmed(planned: JobsPlan) -> bool:
+def confirmed(requests: int, usd: Decimal | None) -> bool:
+    """Whether a person at the terminal wants it.
+
+    :raises UsageError: there is none to ask
+    """
     from seedream_jobs.errors import UsageError
     from seedream_jobs.plan.cost import money
     from seedream_jobs.report.text import plural
@@ -149,7 +178,7 @@ def _confirmed(planned: JobsPlan) -> bool:
             "this would spend money, and there is no terminal to ask at",
             hint="run it with --yes, or rehearse it with --emulator",
         )
-    question = f"Submit {plural(planned.submit, 'request')} for at most {money(planned.cost)}?"
+    question = f"Submit {plural(requests, 'request')} for at most {money(usd)}?"
     if click.confirm(question, err=True):
         return True
     click.echo("Nothing was submitted.", err=True)

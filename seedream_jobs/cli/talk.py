@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -53,13 +53,18 @@ def colored(*, err: bool) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def show_findings(diagnostics: Iterable[Diagnostic], *, err: bool) -> None:
-    """Findings with their excerpts and a line of summary."""
+def show_findings(diagnostics: Iterable[Diagnostic], *, err: bool, read: Mapping[str, str] | None = None) -> None:
+    """Findings with their excerpts and a line of summary.
+
+    :param read: the texts that were read, where they are not those on disk
+    """
     from seedream_jobs.report.findings import render_findings
 
     found = list(diagnostics)
-    texts: dict[str, str] = {}
+    texts: dict[str, str] = dict(read or {})
     for name in {diagnostic.path for diagnostic in found} | {one.path for d in found for one in d.related}:
+        if name in texts:
+            continue
         try:
             texts[name] = Path(name).read_text(encoding="utf-8-sig", errors="replace")
         except OSError:

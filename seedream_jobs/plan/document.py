@@ -59,7 +59,7 @@ class Against:
     were never submitted); all three are among the requests with the action ``new``.
 
     :param removed: requests of the base that the head no longer makes; ``removed_paid`` of them are in the manifest
-    :param causes: why requests are new or changed, by weight
+    :param causes: why requests are new, by weight; ``changed_causes`` why they are changed
     :param notes: one line each: the file is new, was removed, or has errors in the base
     """
 
@@ -69,6 +69,7 @@ class Against:
     removed: int = 0
     removed_paid: int = 0
     causes: tuple[Cause, ...] = ()
+    changed_causes: tuple[Cause, ...] = ()
     more_causes: int = 0
     notes: tuple[str, ...] = ()
 
@@ -255,23 +256,24 @@ def _job(part: JobPlan, comparison: Comparison | None) -> JobDocument:
 def against_of(part: JobPlan, comparison: Comparison) -> Against:
     """The numbers of a job against its base."""
     counts: dict[str, int] = {"new": 0, "changed": 0, "unchanged": 0}
-    causes = comparison.causes()
+    causes = {"new": comparison.causes(), "changed": comparison.causes(), "unchanged": comparison.causes()}
     for change in part.submissions(part.ledger.entries):
         assert change.place is not None
         if change.action is Action.NEW:
             relation = comparison.relation(change.place)
             counts[relation] += 1
-            causes.count(change.place, relation)
+            causes[relation].count(change.place, relation)
     removed = list(comparison.removed(part.ledger.entries))
-    found, more = causes.result()
+    (new, more_new), (changed, more_changed) = causes["new"].result(), causes["changed"].result()
     return Against(
         new=counts["new"],
         changed=counts["changed"],
         pending=counts["unchanged"],
         removed=len(removed),
         removed_paid=sum(1 for one in removed if one.known is not None),
-        causes=found,
-        more_causes=more,
+        causes=new,
+        changed_causes=changed,
+        more_causes=more_new + more_changed,
         notes=comparison.notes,
     )
 

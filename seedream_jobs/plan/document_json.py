@@ -125,6 +125,7 @@ def _against(against: Against) -> Json:
     return {
         "causes": [_cause(one) for one in against.causes],
         "changed": against.changed,
+        "changed_causes": [_cause(one) for one in against.changed_causes],
         "more_causes": against.more_causes,
         "new": against.new,
         "notes": list(against.notes),
@@ -263,6 +264,7 @@ def _decode_against(data: Mapping[str, Any]) -> Against:
         removed=int(data["removed"]),
         removed_paid=int(data["removed_paid"]),
         causes=_decode_causes(data["causes"]),
+        changed_causes=_decode_causes(data["changed_causes"]),
         more_causes=int(data["more_causes"]),
         notes=tuple(_text(note) for note in data["notes"]),
     )

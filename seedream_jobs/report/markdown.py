@@ -107,7 +107,14 @@ def _reasons(job: JobDocument) -> Iterator[str]:
     against = job.against
     for note in () if against is None else against.notes:
         yield code(note, 300)
-    causes, more = (job.causes, job.more_causes) if against is None else (against.causes, against.more_causes)
+    causes, more = (
+        (job.causes, job.more_causes)
+        if against is None
+        else (
+            (*against.causes, *against.changed_causes),
+            against.more_causes,
+        )
+    )
     for cause in causes:
         place = f" ({code(cause.place, 200)})" if cause.place else ""
         yield f"{cause.requests:,} × {code(cause.text, 200)}{place}"

@@ -78,7 +78,7 @@ def _job(plan: PlanDocument, job: JobDocument) -> Iterator[Remark]:
     against = job.against
     for note in () if against is None else against.notes:
         yield Remark(level="note", code="base", message=note, path=job.path)
-    for cause in job.causes if against is None else against.causes:
+    for cause in job.causes if against is None else (*against.causes, *against.changed_causes):
         message = f"{plural(cause.requests, 'request')} to submit: {cause.text}"
         yield Remark(level="note", code="plan", message=message, path=job.path, line=_line(cause.place))
     if job.submit:

@@ -43,7 +43,7 @@ def _job(job: JobDocument) -> Iterator[str]:
     yield from _standing(job)
 
 
-def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int) -> Iterator[str]:
+def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int = 0) -> Iterator[str]:
     """A count with its one cause beside it, or its causes below it."""
     if len(causes) == 1 and not more:
         yield _line(mark, count, word, _cause(causes[0].text, causes[0].place))
@@ -59,12 +59,12 @@ def _against(against: Against) -> Iterator[str]:
     """What the change brings: new and changed requests with their causes, and what it takes away."""
     for note in against.notes:
         yield f"  {_safe(note)}"
-    parts = [("+", against.new, "new"), ("~", against.changed, "changed")]
-    brought = [part for part in parts if part[1]]
-    for mark, count, word in brought[:-1]:
-        yield _line(mark, count, word, "")
-    for mark, count, word in brought[-1:]:
-        yield from _because(mark, count, word, against.causes, against.more_causes)
+    if against.new:
+        yield from _because("+", against.new, "new", against.causes)
+    if against.changed:
+        yield from _because("~", against.changed, "changed", against.changed_causes)
+    if against.more_causes:
+        yield f"      and {plural(against.more_causes, 'further cause')}"
     if against.pending:
         yield _line("+", against.pending, "pending", "in the base already, not submitted so far")
     if against.removed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import PurePosixPath
 
@@ -17,11 +18,8 @@ from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.jobs import JobsPlan
 
 
-async def upload(client: Client, planned: JobsPlan, concurrency: int) -> dict[str, str]:
-    """Upload every local reference that the plan submits, each once: ``sha256:…`` to the link it got.
-
-    :raises SeedreamError: an upload was refused; nothing was submitted
-    """
+def references_of(planned: JobsPlan) -> dict[str, tuple[Reference, Files]]:
+    """Every local reference that a plan submits, each once, by its ``sha256:…``."""
     wanted: dict[str, tuple[Reference, Files]] = {}
     for part in planned.jobs:
         for change in part.submissions(part.ledger.entries):
@@ -29,6 +27,14 @@ async def upload(client: Client, planned: JobsPlan, concurrency: int) -> dict[st
             request = part.job.expansion.request(change.place)
             for name, reference in request.references.items():
                 wanted.setdefault(name, (reference, part.job.expansion.spec.files))
+    return wanted
+
+
+async def upload(client: Client, wanted: Mapping[str, tuple[Reference, Files]], concurrency: int) -> dict[str, str]:
+    """Upload references: ``sha256:…`` to the link each got.
+
+    :raises SeedreamError: an upload was refused; nothing was submitted
+    """
     urls: dict[str, str] = {}
     refused: list[SeedreamError] = []
     limiter = anyio.CapacityLimiter(min(concurrency, 4))

@@ -1,0 +1,327 @@
+"""Carrying out a saved plan: it and nothing else. No job file is read; references are, by their digest.
+
+read → hold (fresh, expected) → take the ledgers → hold (unused, not overtaken, affordable) → record its use → send
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.expand.references import read_reference
+from seedream_jobs.expand.request import Reference
+from seedream_jobs.job.files import WorkTree, campaign_root
+from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import LedgerPaths, paths_for
+from seedream_jobs.ledger.records import PlanRecord
+from seedream_jobs.ledger.state import State
+from seedream_jobs.plan.cost import hold, spent
+from seedream_jobs.plan.diff import Action
+from seedream_jobs.plan.document import Item, JobDocument, PlanDocument, path_of
+from seedream_jobs.plan.saved import plan_id, sendable, submitted
+from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+
+if TYPE_CHECKING:
+    from seedream_jobs.pipeline import Finish, Target
+    from seedream_jobs.plan.jobs import JobsPlan
+    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.submission import Submission
+
+_NEW_PLAN = "make a new plan: seedream-jobs plan JOB… -o plan.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One job of a saved plan with its held record.
+
+    :param manifest: the id that idempotency keys are made of: the plan's, also where manifests were merged
+    :param left: what is still to be sent
+    :param spent: USD that count against the job's budget already
+    """
+
+    job: JobDocument
+    ledger: Ledger
+    paths: LedgerPaths
+    root: Path
+    manifest: str
+    left: tuple[Item, ...]
+    spent: Decimal
+
+    @property
+    def profile(self) -> Profile:
+        """The model's profile."""
+        for item in submitted(self.job):
+            if item.request is not None:
+                return profiles()[str(item.request.payload["model"])]
+        return profiles()[DEFAULT_MODEL]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A saved plan that may be carried out: its parts, and the budgets of this invocation."""
+
+    plan: PlanDocument
+    parts: tuple[Part, ...]
+    budgets: tuple[tuple[str, Decimal], ...]
+
+    @property
+    def left(self) -> int:
+        """How many requests are still to be sent."""
+        return sum(len(part.left) for part in self.parts)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The most those can cost, USD."""
+        return self.plan.tariff.cost(sum(item.max_images for part in self.parts for item in part.left))
+
+
+def find_root(plan: PlanDocument, file: Path, here: Path) -> Path:
+    """The campaign's root that a plan was made for: around the plan's file, else around ``here``.
+
+    :raises UsageError: neither holds the plan's jobs
+    """
+    for root in dict.fromkeys((campaign_root(file), campaign_root(here / "plan.json"))):
+        if all((root / job.path).exists() or (root / job.record).exists() for job in plan.jobs):
+            return root
+    missing = plan.jobs[0].path if plan.jobs else "job file"
+    raise UsageError(
+        f"the campaign of {file} is not here: there is no {missing}", hint="run it in the campaign's repository"
+    )
+
+
+def prepare(
+    plan: PlanDocument,
+    *,
+    root: Path,
+    target: Target,
+    now: int,
+    budgets: tuple[tuple[str, Decimal], ...],
+    stack: ExitStack,
+    shown: str,
+) -> Application:
+    """Take the plan's ledgers, and see that it may be carried out. Nothing is recorded yet.
+
+    :param now: Unix seconds
+    :param stack: folds and releases the ledgers
+    :raises HeldError: the plan is finished or overtaken, or belongs to another record or service
+    :raises MoneyError: a budget does not bear what is left of it
+    """
+    if plan.origin != target.origin:
+        hint = "add --emulator" if plan.origin == "emulator" else f"name that service: --base-url {plan.origin}"
+        raise HeldError(f"{shown} was made for {plan.origin}, not {target.origin}", hint=hint)
+    assert plan.digest is not None
+    named = plan_id(plan.digest)
+    wanted = sorted((job for job in plan.jobs if job.manifest is not None), key=lambda job: job.path)
+    opened = [(job, *_open(job, root, target, now, stack)) for job in wanted]
+    records = [ledger.plans.get(named) for _, _, ledger in opened]
+    if opened and all(record is not None and record.finished for record in records):
+        used = max(record.used_at for record in records if record is not None)
+        day = datetime.fromtimestamp(used, UTC).strftime("%Y-%m-%d")
+        jobs = " ".join(job.path for job in wanted)
+        raise HeldError(
+            f"{shown} was carried out on {day}, and a plan is carried out once",
+            hint=f"seedream-jobs fetch {jobs} goes on with its images; {_NEW_PLAN}",
+        )
+    parts: list[Part] = []
+    for (job, paths, ledger), record in zip(opened, records, strict=True):
+        left = tuple(item for item in submitted(job) if sendable(item, ledger.brief(item.key)))
+        if record is None:
+            _hold_not_overtaken(job, left, ledger, root, target, shown)
+        already = spent(ledger.entries.values(), plan.tariff) if job.budget_usd is not None else Decimal(0)
+        assert job.manifest is not None
+        parts.append(
+            Part(job=job, ledger=ledger, paths=paths, root=root, manifest=job.manifest, left=left, spent=already)
+        )
+    application = Application(plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets))
+    _hold_budgets(application)
+    hold_references(application, root)
+    return application
+
+
+def _open(job: JobDocument, root: Path, target: Target, now: int, stack: ExitStack) -> tuple[LedgerPaths, Ledger]:
+    assert job.manifest is not None
+    manifest = job.manifest
+    file = root / job.path
+    paths = paths_for(file, emulator_root=root if target.emulator else None)
+    ledger = stack.enter_context(
+        Ledger.open(
+            paths, job=file.name, origin=target.origin, new_id=lambda: manifest, root=root, command="run", now=now
+        )
+    )
+    others = () if ledger.header is None else ledger.header.other_ids
+    if manifest not in (ledger.id, *others):
+        raise HeldError(
+            f"{job.path} has another record here ({ledger.id}) than the plan was made for ({manifest})", hint=_NEW_PLAN
+        )
+    return paths, ledger
+
+
+def _hold_not_overtaken(
+    job: JobDocument, left: Sequence[Item], ledger: Ledger, root: Path, target: Target, shown: str
+) -> None:
+    """A plan not yet used stands only as a whole: none of its requests was submitted or paid for by another run."""
+    open_keys = {item.key for item in left}
+    for item in submitted(job):
+        if item.key not in open_keys:
+            raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
+    paid = paid_elsewhere(root, ledger.paths.manifest, origin=target.origin, emulator=target.emulator)
+    for item in left:
+        if item.key in paid and item.action is not Action.AGAIN:
+            raise HeldError(f"{shown} is overtaken: {item.address} is paid for in {paid[item.key]}", hint=_NEW_PLAN)
+
+
+def _hold_budgets(application: Application) -> None:
+    tariff = application.plan.tariff
+    for part in application.parts:
+        if part.job.budget_usd is not None:
+            images = sum(item.max_images for item in part.left)
+            hold(part.job.budget_name, part.job.budget_usd, part.spent, tariff.cost(images), images)
+    images = sum(item.max_images for part in application.parts for item in part.left)
+    for name, limit in application.budgets:
+        hold(name, limit, Decimal(0), application.cost, images)
+
+
+def hold_references(application: Application, root: Path) -> None:
+    """Refuse to begin where a reference image is gone or is another one than was planned.
+
+    :raises HeldError: naming it
+    """
+    files = WorkTree(root)
+    for reference in references(application).values():
+        try:
+            read_reference(reference, files)
+        except UsageError as error:
+            raise HeldError(error.message, hint=_NEW_PLAN) from None
+
+
+def references(application: Application) -> dict[str, Reference]:
+    """The local references of what is left to send, by their ``sha256:<hex>``."""
+    return {
+        name: reference
+        for part in application.parts
+        for item in part.left
+        if item.request is not None
+        for name, reference in item.request.references.items()
+    }
+
+
+def record_use(application: Application, *, now: int) -> None:
+    """Make durable that the plan is applied, before its first intent.
+
+    :param now: Unix seconds
+    """
+    plan = application.plan
+    assert plan.digest is not None
+    named = plan_id(plan.digest)
+    for part in application.parts:
+        if named not in part.ledger.plans:
+            part.ledger.use_plan(PlanRecord(plan=named, digest=plan.digest, used_at=now, options=dict(plan.options)))
+
+
+def record_finish(application: Application) -> None:
+    """Record that nothing of the plan is left to send, for the jobs where that is so."""
+    assert application.plan.digest is not None
+    named = plan_id(application.plan.digest)
+    for part in application.parts:
+        record = part.ledger.plans.get(named)
+        if record is None or record.finished:
+            continue
+        if not any(sendable(item, part.ledger.brief(item.key)) for item in submitted(part.job)):
+            with suppress(LedgerError):  # the next run of this plan finds nothing left and records it then
+                part.ledger.finish_plan(named)
+
+
+def duties(application: Application, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
+    """What is to be done for each job of the plan."""
+    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.spend import Budget
+
+    made: list[Duty] = []
+    for part in application.parts:
+        limit, folder = part.job.budget_usd, part.paths.manifest.parent
+        made.append(
+            Duty(
+                ledger=part.ledger,
+                submissions=_submissions(application, part, urls),
+                doubts=partial(_doubts, application, part, urls),
+                budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent),),
+                profile=part.profile,
+                poll=not detach,
+                fetch=not detach,
+                folder=folder,
+                root=part.root,
+                finishing=finishing(folder, part.root, None),
+            )
+        )
+    return made
+
+
+def _submissions(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
+    offered = _offering(application, part, urls)
+    return (offered(item) for item in part.left)
+
+
+def _doubts(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
+    """What an earlier run of this plan left in doubt; sent again only where replay is proven, under the same key."""
+    offered = _offering(application, part, urls)
+    for item in submitted(part.job):
+        if part.ledger.brief(item.key) != (State.IN_DOUBT, item.generation):
+            continue
+        entry, submission = part.ledger.entries[item.key], offered(item)
+        if entry.submitted_at is not None and submission.idempotency_key == entry.idempotency_key:
+            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
+
+
+def _offering(application: Application, part: Part, urls: Mapping[str, str]) -> Callable[[Item], Submission]:
+    from seedream_jobs.run.offers import offer
+
+    files, tariff = WorkTree(part.root), application.plan.tariff
+
+    def offered(item: Item) -> Submission:
+        assert item.request is not None
+        return offer(
+            item.request,
+            generation=item.generation,
+            manifest=part.manifest,
+            max_cost_usd=tariff.cost(item.max_images),
+            files=files,
+            urls=urls,
+        )
+
+    return offered
+
+
+def with_manifests(document: PlanDocument, planned: JobsPlan, *, target: Target, now: int) -> PlanDocument:
+    """The document of a plan to be saved: each job with something to submit has its manifest's id, made now if need be.
+
+    :param now: Unix seconds
+    :raises HeldError: a run holds a record that has to be made
+    """
+    parts = {path_of(part): part for part in planned.jobs}
+
+    def identified(job: JobDocument) -> JobDocument:
+        part = parts.get(job.path)
+        if part is None or job.manifest is not None or not job.submit:
+            return job
+        with Ledger.open(
+            part.job.paths,
+            job=part.job.file.name,
+            origin=target.origin,
+            new_id=lambda: f"m-{secrets.token_hex(8)}",
+            root=part.job.expansion.spec.root,
+            command="plan",
+            now=now,
+        ) as ledger:
+            ledger.ensure_created()
+            return replace(job, manifest=ledger.id)
+
+    return replace(document, jobs=tuple(identified(job) for job in document.jobs))

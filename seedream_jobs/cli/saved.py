@@ -1,0 +1,137 @@
+"""``seedream-jobs run plan.json``: a saved plan is carried out, it and nothing else."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.apply import Application
+    from seedream_jobs.cli.errand import Pacing
+    from seedream_jobs.errors import ExitCode
+    from seedream_jobs.pipeline import Request, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The options of ``run`` that say how, not what."""
+
+    pacing: Pacing
+    as_json: bool
+    yes: bool
+    detach: bool
+    upload_references: bool
+    check_balance: bool
+    embed_metadata: bool
+    retry_server_errors: bool
+    gallery: bool
+
+
+def run_saved(
+    files: tuple[Path, ...], *, asked: Request, where: Target, base_url: str | None, expect: str | None, how: How
+) -> ExitCode | int:
+    """Carry out the one plan that is named.
+
+    :raises UsageError: something beside it is named, or an option that would change it
+    :raises HeldError: the plan may not be carried out (any more)
+    """
+    from seedream_jobs import apply
+    from seedream_jobs.cli.run import confirmed
+    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.errors import ExitCode
+    from seedream_jobs.plan import saved
+
+    file = _one(files, asked)
+    plan = saved.read(file)
+    now = int(time.time())
+    saved.hold_fresh(plan, now=now, expect=expect, shown=str(file))
+    root = apply.find_root(plan, file, Path.cwd())
+    with ExitStack() as stack:
+        access = open_access(where, root, stack, base_url=base_url)
+        application = apply.prepare(
+            plan, root=root, target=where, now=now, budgets=asked.budgets, stack=stack, shown=str(file)
+        )
+        _show(application)
+        if application.left and not (how.yes or where.emulator) and not confirmed(application.left, application.cost):
+            return ExitCode.OK
+        apply.record_use(application, now=now)
+        return _carried_out(application, access=access, where=where, how=how, stack=stack)
+
+
+def _one(files: tuple[Path, ...], asked: Request) -> Path:
+    from seedream_jobs.errors import UsageError
+
+    if len(files) != 1 or files[0].suffix != ".json":
+        raise UsageError("a saved plan is run alone", hint="seedream-jobs run plan.json --expect DIGEST")
+    changing = [*asked.recorded, *(["price"] if asked.price is not None else [])]
+    if changing:
+        option = f"--{changing[0].replace('_', '-')}"
+        raise UsageError(
+            f"{option} can't change a saved plan", hint="make another one: seedream-jobs plan … -o plan.json"
+        )
+    return files[0]
+
+
+def _show(application: Application) -> None:
+    from seedream_jobs.cli.talk import flush_stdout
+    from seedream_jobs.report.text import plan_text, plural
+
+    click.echo(plan_text(application.plan), nl=False)
+    flush_stdout()
+    if application.left < application.plan.submit:
+        begun = application.plan.submit - application.left
+        said = f"{begun:,} of {plural(application.plan.submit, 'request')} went out before, {application.left:,} left"
+        click.echo(f"This plan was begun: {said}.", err=True)
+
+
+def _carried_out(application: Application, *, access: Any, where: Target, how: How, stack: ExitStack) -> ExitCode:
+    from seedream_jobs import apply
+    from seedream_jobs.cli.ending import Ending
+    from seedream_jobs.cli.errand import go, keeping, progress_mode
+    from seedream_jobs.cli.errands import build_page
+    from seedream_jobs.cli.known import Known
+    from seedream_jobs.job.files import WorkTree
+    from seedream_jobs.report.progress import Progress
+    from seedream_jobs.results.thumbnails import Decoders
+
+    decoders = stack.enter_context(Decoders())
+
+    async def duties(connection: Any) -> Any:
+        from seedream_jobs.run.preparing import hold_balance, upload
+
+        if how.check_balance:
+            await hold_balance(connection.client, application.cost)
+        urls: dict[str, str] = {}
+        if how.upload_references:
+            wanted = {
+                name: (reference, WorkTree(part.root))
+                for part in application.parts
+                for name, reference in apply.references(application).items()
+            }
+            urls = await upload(connection.client, wanted, how.pacing.concurrency)
+        finishing = keeping(decoders, embed_metadata=how.embed_metadata)
+        return apply.duties(application, detach=how.detach, urls=urls, finishing=finishing)
+
+    done = go(
+        duties,
+        access=access,
+        pacing=how.pacing,
+        progress=Progress(progress_mode(how.as_json), total=application.left, usd=application.cost),
+        budgets=application.budgets,
+        rehearsal=where.emulator,
+        retry_server_errors=how.retry_server_errors,
+    )
+    apply.record_finish(application)
+    parts = application.parts
+    ending = Ending.of([(part.job.shown, part.ledger, part.paths) for part in parts], done, where.emulator)
+    if how.gallery and not how.detach:
+        for part in parts:
+            known = Known(shown=part.job.shown, paths=part.paths, root=part.root, job=None)
+            ending.add_page(partial(build_page, known, part.ledger))
+    return ending.tell()

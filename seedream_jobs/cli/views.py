@@ -1,0 +1,62 @@
+"""``--format`` and ``--concise``: a plan in one of its views, in GitHub Actions also as the step's summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.plan.document import PlanDocument
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
+"""As ``report.views`` has them; importing that takes longer than showing the help."""
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+
+
+def view_options(function: F) -> F:
+    """``--format`` and ``--concise``."""
+    function = click.option("--concise", is_flag=True, help="A line for each job.")(function)
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="text",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)}.  [default: text]",
+    )(function)
+
+
+def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
+    """Print a plan; with ``github`` the Markdown view is added to the step's summary, where there is one."""
+    from seedream_jobs.cli.talk import flush_stdout
+    from seedream_jobs.report.markdown import plan_markdown
+    from seedream_jobs.report.views import render_plan
+
+    for piece in render_plan(document, form, concise=concise):
+        click.echo(piece, nl=False)
+    flush_stdout()
+    if form == "github":
+        add_summary(plan_markdown(document))
+
+
+def add_summary(markdown: str) -> None:
+    """Add to the page of the workflow's run.
+
+    :raises UsageError: the runner named a file that can't be written
+    """
+    from seedream_jobs.errors import UsageError
+
+    named = os.environ.get(SUMMARY_VARIABLE)
+    if not named:
+        return
+    try:
+        with Path(named).open("a", encoding="utf-8") as file:
+            file.write(markdown)
+    except OSError as error:
+        raise UsageError(f"{SUMMARY_VARIABLE} {named} can't be written: {error.strerror or error}") from None
