@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import sys
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: a law holds or it doesn't, however busy the machine is.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 _PRIVATE = ("APIMART_", "SEEDREAM_JOBS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -38,10 +44,14 @@ def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _is_address(host: str) -> bool:
+    """Whether no look-up is needed, also for odd spellings such as ``0x7f.1``."""
     try:
         ipaddress.ip_address(host.split("%")[0])
     except ValueError:
-        return False
+        try:
+            socket.inet_aton(host)
+        except OSError:
+            return False
     return True
 
 
