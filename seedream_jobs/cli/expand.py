@@ -21,11 +21,25 @@ from seedream_jobs.cli.options import set_option
     default="table",
     help="table, JSON Lines, or one curl command each.  [default: table]",
 )
-def expand(job: Path, sets: tuple[tuple[str, str], ...], select: str | None, limit: int | None, form: str) -> None:
+@click.option("--explain", "address", metavar="ADDRESS", help="Why this request is made, or is not.")
+def expand(
+    job: Path,
+    sets: tuple[tuple[str, str], ...],
+    select: str | None,
+    limit: int | None,
+    form: str,
+    address: str | None,
+) -> None:
     """List the requests a job file makes. Needs no key and no network."""
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
     from seedream_jobs.report.requests import render_requests
 
     loaded = load(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
+    if address is not None:
+        from seedream_jobs.expand.explain import explain
+        from seedream_jobs.report.explanation import explanation_text
+
+        click.echo(explanation_text(explain(loaded.expansion, address)), nl=False)
+        return
     for line in render_requests(loaded.expansion, select=select, limit=limit, form=form):
         click.echo(line)
