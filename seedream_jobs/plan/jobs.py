@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from seedream_jobs.errors import HeldError
@@ -88,6 +88,7 @@ def plan_jobs(
     """
     planned: list[JobPlan] = []
     claimed: dict[str, str] = {}
+    left: int | None = None
     for job in jobs:
         ledger = ledger_of(job)
         if ledger.header is not None and ledger.header.origin != origin:
@@ -96,12 +97,16 @@ def plan_jobs(
                 hint="name that origin by --base-url, or give the job file another name",
             )
         others = ChainMap(dict(claimed), dict(elsewhere(job))) if claimed else elsewhere(job)
+        asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
 
-        def stream(known: Entries, job: Job = job, others: Mapping[str, str] = others) -> Iterator[Change]:
-            return changes(job.expansion, known, others, wish(job))
+        def stream(
+            known: Entries, job: Job = job, others: Mapping[str, str] = others, asked: Wish = asked
+        ) -> Iterator[Change]:
+            return changes(job.expansion, known, others, asked)
 
         observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
         summary = summarise(job.expansion, observed, ledger.entries)
+        left = None if asked.limit is None else asked.limit - summary.submit
         hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)

@@ -1,0 +1,368 @@
+# ruff: noqa: E501  (jobs and what a plan says of them on one line)
+"""Plans against real ledgers: what would be submitted, why, and for how much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError, UsageError
+from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.plan.cost import budget_text, hold, money
+from seedream_jobs.plan.diff import SUBMITS, Action
+
+THREE = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z]}\n'
+
+WHAT_STANDS = [
+    (State.NEW, Action.NEW, Action.NEW, Action.NEW),
+    (State.INTENT, Action.IN_DOUBT, Action.IN_DOUBT, None),
+    (State.IN_DOUBT, Action.IN_DOUBT, Action.IN_DOUBT, None),
+    (State.ACCEPTED, Action.RESUME, Action.RESUME, None),
+    (State.COMPLETED, Action.FETCH, Action.FETCH, None),
+    (State.STORED, Action.DONE, Action.DONE, Action.AGAIN),
+    (State.REJECTED, Action.FAILED, Action.RETRY, Action.AGAIN),
+    (State.FAILED, Action.FAILED, Action.RETRY, Action.AGAIN),
+    (State.EXPIRED, Action.FAILED, Action.RETRY, Action.AGAIN),
+    (State.ABANDONED, Action.ABANDONED, Action.ABANDONED, Action.AGAIN),
+]
+
+
+def actions(plan: Any, index: int = 0) -> list[Action]:
+    job = plan.jobs[index]
+    return [change.action for change in job.stream(job.ledger.entries)]
+
+
+@pytest.mark.parametrize(("state", "plain", "retry", "again"), WHAT_STANDS, ids=lambda value: str(value))
+def test_every_state(folder: Any, state: State, plain: Action, retry: Action, again: Action | None) -> None:
+    """What a plan says of a request in each state: alone, with --retry-failed, and with --again."""
+    job = folder.load(THREE)
+    folder.record(job, lambda number, request: folder.history(request, state) if number == 1 else [])
+    assert actions(folder.plan(job)) == [Action.NEW, plain, Action.NEW]
+    assert actions(folder.plan(job, retry_failed=True)) == [Action.NEW, retry, Action.NEW]
+    if again is None:
+        with pytest.raises(UsageError, match="its last submission is not finished"):
+            folder.plan(job, again=("job/a=y#1",))
+    else:
+        assert actions(folder.plan(job, again=("job/a=y#1",))) == [Action.NEW, again, Action.NEW]
+
+
+def test_every_state_is_in_the_table() -> None:
+    """Each state has its row."""
+    assert {row[0] for row in WHAT_STANDS} == set(State)
+
+
+def test_generations(folder: Any) -> None:
+    """A request that was refused goes out as its next generation; one that was never sent keeps its own."""
+    job = folder.load(THREE)
+    states = [State.NEW, State.FAILED, State.STORED]
+    folder.record(job, lambda number, request: folder.history(request, states[number]))
+    plan = folder.plan(job, retry_failed=True, again=("job/a=z#1",)).jobs[0]
+    assert [(c.action, c.generation) for c in plan.submissions(plan.ledger.entries)] == [
+        (Action.NEW, 1),
+        (Action.RETRY, 2),
+        (Action.AGAIN, 2),
+    ]
+
+
+@pytest.mark.parametrize("job", [THREE, THREE + "repeat: 3\n", "version: 1\nrequest: {prompt: p}\n"])
+def test_after_a_full_run_all_is_kept(folder: Any, job: str) -> None:
+    """Planning after a full run is all "keep"."""
+    first = folder.load(job)
+    folder.record(first, lambda _, request: folder.history(request, State.STORED))
+    plan = folder.plan(folder.load(job))
+    assert set(actions(plan)) == {Action.DONE}
+    assert plan.submit == 0
+    assert "Plan: nothing to submit." in folder.text(plan)
+
+
+def test_renaming_plans_nothing(folder: Any) -> None:
+    """Reformatting, reordering or renaming plans 0 to submit."""
+    job = folder.load('version: 1\nrequest: {prompt: "{{ a }} {{ b }}"}\nmatrix: {a: [x, y], b: [1, 2]}\n')
+    folder.record(job, lambda _, request: folder.history(request, State.STORED))
+    changed = 'name: new\nmatrix:\n  number: [2, 1]\n  word:\n    - y\n    - x\nrequest:\n  prompt: "{{word}} {{number}}"\n  size: 1:1\nversion: 1\n'
+    plan = folder.plan(folder.load(changed))
+    assert (plan.submit, plan.jobs[0].summary.counts) == (0, {Action.DONE: 4})
+
+
+def test_orphans(folder: Any) -> None:
+    """What is in the manifest and no longer in the file is shown, and kept."""
+    folder.record(folder.load(THREE), lambda _, request: folder.history(request, State.STORED))
+    plan = folder.plan(folder.load(THREE.replace("[x, y, z]", "[y]")))
+    assert actions(plan) == [Action.DONE, Action.ORPHANED, Action.ORPHANED]
+    assert plan.jobs[0].summary.requests == 1
+    assert "- 2 orphaned" in folder.text(plan)
+
+
+@pytest.mark.parametrize("state", [None, State.NEW, State.REJECTED])
+def test_paid_elsewhere(folder: Any, state: State | None) -> None:
+    """A key paid in another manifest of the campaign is not paid again without --again, whatever failed here."""
+    other = folder.load(THREE, name="other.yaml")
+    folder.record(other, lambda number, request: folder.history(request, State.STORED) if number < 2 else [])
+    job = folder.load(THREE)
+    if state is not None:
+        folder.record(job, lambda number, request: folder.history(request, state) if number == 1 else [])
+    plan = folder.plan(job, retry_failed=True)
+    assert actions(plan) == [Action.ELSEWHERE, Action.ELSEWHERE, Action.NEW]
+    assert "= 2 paid  in other.yaml" in folder.text(plan)
+    assert actions(folder.plan(job, again=("job/a=x#1",)))[0] is Action.NEW
+
+
+def test_a_failure_elsewhere_is_no_payment(folder: Any) -> None:
+    """Only what counts as spent there stands in the way here."""
+    other = folder.load(THREE, name="other.yaml")
+    folder.record(other, lambda _, request: folder.history(request, State.REJECTED))
+    assert set(actions(folder.plan(folder.load(THREE)))) == {Action.NEW}
+
+
+def test_two_jobs_of_one_plan(folder: Any) -> None:
+    """A request that two jobs of one plan ask for is submitted once."""
+    one, two = folder.load(THREE, name="one.yaml"), folder.load(THREE.replace("z", "w"), name="two.yaml")
+    plan = folder.plan(one, two)
+    assert actions(plan, 1) == [Action.ELSEWHERE, Action.ELSEWHERE, Action.NEW]
+    assert (plan.submit, plan.images) == (4, 4)
+
+
+def test_limit(folder: Any) -> None:
+    """--limit N: the first N now, over all jobs; what is done already does not count."""
+    job = folder.load(THREE)
+    folder.record(job, lambda number, request: folder.history(request, State.STORED) if number == 0 else [])
+    assert actions(folder.plan(job, limit=1)) == [Action.DONE, Action.NEW, Action.LATER]
+    other = folder.load(THREE.replace("{{ a }}", "other {{ a }}"), name="other.yaml")
+    plan = folder.plan(job, other, limit=3)
+    assert [part.summary.submit for part in plan.jobs] == [2, 1]
+    assert "later" in folder.text(plan)
+    assert folder.plan(job, limit=0).submit == 0
+
+
+def test_select(folder: Any) -> None:
+    """--select takes a partial match or a condition; names that no axis has are refused with a suggestion."""
+    job = folder.load(
+        'version: 1\nrequest: {prompt: "{{ style.t }} {{ n_ }}"}\nmatrix: {style: [{id: ink, t: i}, {id: oil, t: o}], n_: [1, 2]}\n'
+    )
+    for select in ("{style: ink}", "style.id == 'ink'", "{style: {t: i}}"):
+        plan = folder.plan(job, select=select)
+        assert [c.place.cell.choice for c in plan.jobs[0].stream(plan.jobs[0].ledger.entries)] == [(0, 0), (0, 1)]
+    assert folder.plan(job, select="{n_: '1'}").submit == 0
+    for select, said in (
+        ("{stile: ink}", "'stile', which is no axis"),
+        ("stile == 1", "'stile', which is no axis"),
+        ("style == 'ink'", "a mapping is compared with a string"),
+        ("{style: ", "--select"),
+        ("n_ ==", "the end of the expression"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            folder.plan(job, select=select)
+
+
+def test_select_does_not_lift_max_requests(folder: Any) -> None:
+    """limits.max_requests is held against the whole job."""
+    job = folder.load(THREE + "limits: {max_requests: 2}\n")
+    with pytest.raises(FindingsError, match="1 error"):
+        folder.plan(job, select="{a: x}")
+
+
+def test_again_of_nothing(folder: Any) -> None:
+    """An address that no job has is a mistake, not nothing to do."""
+    with pytest.raises(UsageError, match="no request has this address"):
+        folder.plan(folder.load(THREE), again=("job/a=w#1",))
+
+
+def test_another_origin(folder: Any) -> None:
+    """A manifest names the origin it was written against; a plan for another one is refused."""
+    from seedream_jobs import pipeline
+
+    job = folder.load(THREE)
+    folder.record(job, lambda _, request: folder.history(request, State.STORED))
+    target = pipeline.Target(origin="https://other.example", emulator=False)
+    with pytest.raises(HeldError, match=r"written against https://api\.example") as caught:
+        pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+    assert caught.value.exit_code is ExitCode.HELD
+
+
+# -- money ---------------------------------------------------------------------------------------------------------
+
+
+def test_budget_of_the_job(folder: Any) -> None:
+    """limits.budget_usd is the job's lifetime, in doubt included: exit 5 with the numbers and the ways out."""
+    text = THREE + "limits: {budget_usd: 0.06}\n"
+    job = folder.load(text)
+    states = [State.STORED, State.IN_DOUBT]
+    folder.record(job, lambda number, request: folder.history(request, states[number]) if number < 2 else [])
+    with pytest.raises(MoneyError) as caught:
+        folder.plan(job).hold_budgets()
+    assert "0.0456 USD already spent and at most 0.0228 USD for 1 images" in caught.value.message
+    assert "limits.budget_usd of job.yaml is 0.06 USD" in caught.value.message
+    assert caught.value.exit_code is ExitCode.MONEY
+    folder.plan(folder.load(text.replace("0.06", "0.0684"))).hold_budgets()  # to the cent
+    assert "Budget 0.0684 USD, 0.0456 USD spent." in folder.text(
+        folder.plan(folder.load(text.replace("0.06", "0.0684")))
+    )
+
+
+def test_refunded_money_is_not_spent(folder: Any) -> None:
+    """What was refused or failed counts for nothing."""
+    job = folder.load(THREE + "limits: {budget_usd: 0.0684}\n")
+    states = [State.REJECTED, State.FAILED, State.NEW]
+    folder.record(job, lambda number, request: folder.history(request, states[number]))
+    folder.plan(job, retry_failed=True).hold_budgets()
+
+
+def test_budget_of_the_invocation(folder: Any) -> None:
+    """--budget holds for all jobs together; with --limit it is held against what goes out now."""
+    one, two = folder.load(THREE, name="one.yaml"), folder.load(THREE.replace("{{ a }}", "b {{ a }}"), name="two.yaml")
+    budgets = (("--budget", Decimal("0.10")),)
+    with pytest.raises(MoneyError, match=r"--budget is 0\.10 USD: at most 0\.1368 USD for 6 images"):
+        folder.plan(one, two, budgets=budgets).hold_budgets()
+    folder.plan(one, two, budgets=budgets, limit=4).hold_budgets()
+    folder.plan(one, budgets=budgets).hold_budgets()
+
+
+def test_unknown_price() -> None:
+    """An unknown price is refused under any budget, and is never 0; without images there is nothing to hold."""
+    with pytest.raises(MoneyError, match="the price of an image is unknown"):
+        hold("--budget", Decimal(100), Decimal(0), None, 1)
+    hold("--budget", Decimal(0), Decimal(0), None, 0)
+    assert money(None) == "unknown cost"
+
+
+def test_price_given(folder: Any) -> None:
+    """--price replaces the dated price."""
+    plan = folder.plan(folder.load(THREE), price=Decimal("0.5"))
+    assert plan.cost == Decimal("1.5")
+    assert "1.5000 USD (0.5 per image, --price)" in folder.text(plan)
+
+
+def test_money_is_rounded_up() -> None:
+    """A maximum stays one: four places, rounded up."""
+    assert (
+        money(Decimal("0.00001")),
+        money(Decimal("2.3")),
+        budget_text(Decimal("5")),
+        budget_text(Decimal("0.125")),
+    ) == (
+        "0.0001 USD",
+        "2.3000 USD",
+        "5.00 USD",
+        "0.125 USD",
+    )
+
+
+def test_images_count_at_their_most(folder: Any) -> None:
+    """Plans count with the most images that can be charged."""
+    plan = folder.plan(
+        folder.load(THREE.replace("{prompt", "{n: 2, sequential_image_generation_options: {max_images: 5}, prompt"))
+    )
+    assert (plan.submit, plan.images, plan.cost) == (3, 15, Decimal("0.0228") * 15)
+
+
+# -- reasons -------------------------------------------------------------------------------------------------------
+
+GARDEN = """\
+version: 1
+name: garden
+vars: {camera: 35mm}
+request:
+  prompt: "{{ subject }}, {{ style.text }}, {{ camera }}"
+matrix:
+  subject: [a heron, an owl]
+  style:
+    - {id: photo, text: photography}
+    - {id: oil, text: oil painting}
+"""
+
+
+def causes(plan: Any) -> list[tuple[str, str, int]]:
+    return [(cause.text, cause.place, cause.requests) for cause in plan.jobs[0].summary.causes]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (("    - {id: oil, text: oil painting}\n", "    - {id: oil, text: oil painting}\n    - {id: ink, text: ink}\n"), [("axis style gained 'ink'", "garden.yaml:11", 2)]),
+        (("[a heron, an owl]", "[a heron, an owl, a fox, a hare]"), [("axis subject gained 'a fox'", "garden.yaml:7", 2), ("axis subject gained 'a hare'", "garden.yaml:7", 2)]),
+        (("35mm", "8x10"), [("prompt or parameters changed", "", 4)]),
+        (("version: 1\n", "version: 1\nrepeat: 3\n"), [("repeat raised to 3", "garden.yaml:2", 8)]),
+        (("matrix:\n", "matrix:\n  size: [16:9, 3:2]\n"), [("axis size added", "garden.yaml:7", 8)]),
+        (("matrix:\n", "matrix:\n  include: [{subject: a fox, style: oil}]\n"), [("axis subject gained 'a fox'", "garden.yaml:7", 1)]),
+    ],
+)  # fmt: skip
+def test_causes(folder: Any, change: tuple[str, str], wanted: list[tuple[str, str, int]]) -> None:
+    """Why requests are new is said once, with the place in the job file."""
+    job = folder.load(GARDEN, name="garden.yaml")
+    folder.record(job, lambda _, request: folder.history(request, State.STORED))
+    assert causes(folder.plan(folder.load(GARDEN.replace(*change), name="garden.yaml"))) == wanted
+
+
+def test_nothing_submitted_so_far(folder: Any) -> None:
+    """A first plan needs no reasons."""
+    plan = folder.plan(folder.load(GARDEN, name="garden.yaml"))
+    assert causes(plan) == []
+    assert "+ 4 new  nothing submitted so far" in folder.text(plan)
+
+
+def test_not_sent_by_an_earlier_run(folder: Any) -> None:
+    """What an earlier run announced and provably did not send says so."""
+    job = folder.load(GARDEN, name="garden.yaml")
+    folder.record(job, lambda number, request: folder.history(request, State.NEW) if number else [])
+    assert ("not sent by an earlier run", "", 3) in causes(folder.plan(job))
+
+
+def test_the_sample_in_the_documentation(folder: Any) -> None:
+    """The plan of a garden that grew: new, done, in doubt, failed, orphaned, images, money, budget."""
+    old = """\
+        version: 1
+        name: garden
+        request:
+          prompt: "{{ subject }} in a garden, {{ season }}, {{ style.text }}"
+        matrix:
+          subject: [s1, s2, s3, s4, s5, s6, s7, s8]
+          season: [spring, autumn]
+          style:
+            - {id: photo, text: photography}
+            - {id: oil, text: oil painting}
+        """
+    new = (
+        "version: 1\nname: garden\nrequest:\n"
+        '  prompt: "{{ subject }} in a garden, {{ season }}, {{ style.text }}"\n'
+        "matrix:\n"
+        "  subject: [s1, s2, s3, s4, s5, s6, s7]\n"
+        "  season: [spring, autumn]\n"
+        "  style:\n"
+        "    - {id: photo, text: photography}\n"
+        "\n    # a third style\n\n"
+        "    - {id: ink, text: ink painting}\n"
+        "    - {id: oil, text: oil painting}\n"
+        "  exclude: [{style: ink, subject: s7}]\n"
+        "limits: {budget_usd: 5.00}\n"
+    )
+
+    def outcome(number: int, request: Any) -> Iterable[Event]:
+        state = {1: State.IN_DOUBT, 2: State.FAILED}.get(number, State.STORED)
+        day = 86_400 * (number % 3)
+        return folder.history(request, state, at=folder.now + day)
+
+    folder.record(folder.load(old, name="garden.yaml"), outcome)
+    assert folder.text(folder.plan(folder.load(new, name="garden.yaml"))) == (
+        "garden: 40 requests, 40 images\n"
+        "  + 12 new  axis style gained 'ink' (garden.yaml:13)\n"
+        "  = 26 done  submitted 2026-08-02 … 08-04\n"
+        "  ? 1 in doubt  outcome never confirmed: seedream-jobs resolve garden.yaml\n"
+        "  ! 1 failed  content policy; --retry-failed submits it again\n"
+        "  - 4 orphaned  in the manifest, no longer in the file (kept)\n"
+        "Plan: 12 to submit. At most 12 images, 0.2736 USD (0.0228 per image, 2026-08-22). "
+        "Budget 5.00 USD, 0.7068 USD spent.\n"
+    )
+
+
+def test_what_is_submitted_is_what_is_counted(folder: Any) -> None:
+    """The stream of submissions and the summary are one count."""
+    job = folder.load(GARDEN, name="garden.yaml")
+    states = list(State)
+    folder.record(job, lambda number, request: folder.history(request, states[number]))
+    part = folder.plan(job, retry_failed=True).jobs[0]
+    assert sum(1 for _ in part.submissions(part.ledger.entries)) == part.summary.submit
+    assert part.summary.submit == sum(count for action, count in part.summary.counts.items() if action in SUBMITS)
