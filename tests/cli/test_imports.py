@@ -56,7 +56,7 @@ def test_completion_imports_what_help_imports(modules_after: Modules) -> None:
     assert not HEAVY & modules
 
 
-@pytest.mark.parametrize("name", ["validate", "plan", "run", "status", "fetch", "resolve", "gallery"])
+@pytest.mark.parametrize("name", ["validate", "plan", "run", "status", "fetch", "resolve", "gallery", "export"])
 def test_help_of_a_command_imports_no_work(modules_after: Modules, name: str) -> None:
     """Reading how a command is used loads its options only."""
     modules = modules_after(name, "--help")

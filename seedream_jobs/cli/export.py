@@ -1,0 +1,148 @@
+"""``seedream-jobs export``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedream_jobs.cli.options import target, target_options
+
+if TYPE_CHECKING:
+    from seedream_jobs.results.export import Exported, Rows
+
+FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where nobody watches."""
+
+
+class Size(click.ParamType[int]):
+    """Bytes, such as ``500MB``, ``1GB`` or ``64MiB``."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", str(value).strip().lower())
+        if found is None or (size := _bytes(*found.groups())) < 1:
+            self.fail(f"{value!r} is no size, such as 500MB or 1GB", param, ctx)
+        return size
+
+
+def _bytes(number: str, prefix: str, binary: str) -> int:
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file, or the folder of imagefolder and webdataset.  [default: csv and jsonl go to stdout]",
+)
+@click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes.")
+@click.option(
+    "--shard-size",
+    type=Size(),
+    default="1GB",
+    metavar="SIZE",
+    help="Of webdataset: the most of one tar.  [default: 1GB]",
+)
+@click.option("--with-images", is_flag=True, help="Of parquet: the images themselves, too.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
+@target_options
+def export(
+    job: Path,
+    form: str,
+    output: Path | None,
+    select: str | None,
+    shard_size: int,
+    with_images: bool,
+    as_json: bool,
+    emulator: bool,
+    base_url: str | None,
+) -> int:
+    """Write a job's images as a table or a data set, one row per image.
+
+    JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
+    key and no network. Exit code 8 if images are on record but not on disk.
+    """
+    from seedream_jobs.cli import known as records
+    from seedream_jobs.errors import LedgerError, UsageError
+    from seedream_jobs.results.export import Rows
+    from seedream_jobs.results.export import export as write
+
+    one = records.find(job, where=target(emulator=emulator, base_url=base_url))
+    ledger = records.peek(one)
+    expansion = one.job.expansion if one.job else None
+    chosen = None
+    if select is not None:
+        from seedream_jobs.plan.select import selector
+
+        if expansion is None:
+            raise UsageError("--select needs the job file", hint=f"{one.shown} is only a manifest")
+        chosen = selector(select, expansion)
+    rows = Rows(
+        job=one.name, entries=ledger.entries, folder=one.paths.manifest.parent, expansion=expansion, select=chosen
+    )
+    try:
+        done = write(
+            rows,
+            form,
+            None if output is None or str(output) == "-" else output,
+            stdout=sys.stdout.buffer,
+            told=_Told(as_json=as_json),
+            shard_bytes=shard_size,
+            with_images=with_images,
+        )
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = error.filename or output
+        raise LedgerError(f"{place}: {error.strerror or error}", hint="then run the same command again") from None
+    return _tell(done, rows, one.shown, form, output, emulator=emulator)
+
+
+class _Told:
+    """Progress on stderr: JSON Lines, a line that is written over on a terminal, or a line now and then."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.live = sys.stderr.isatty() and not as_json
+        self.every = 0.2 if self.live or as_json else LINE_EVERY
+        self.last = time.monotonic()
+
+    def __call__(self, images: int) -> None:
+        now = time.monotonic()
+        if now - self.last < self.every:
+            return
+        self.last = now
+        if self.as_json:
+            sys.stderr.write(f'{{"event": "exporting", "images": {images}}}\n')
+        else:
+            sys.stderr.write(f"\r{images:,} images" if self.live else f"{images:,} images so far\n")
+        sys.stderr.flush()
+
+
+def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
+    from seedream_jobs.errors import ExitCode
+    from seedream_jobs.report.text import plural
+
+    where = "" if output is None else f" in {output}"
+    click.echo(f"{shown}: {plural(done.images, 'image')} as {form}{where}", err=True)
+    option = " --emulator" if emulator else ""
+    if rows.without_image:
+        click.echo(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
+    if not done.missing:
+        return ExitCode.OK
+    click.echo(f"error: {plural(done.missing, 'image')} on record but not on disk", err=True)
+    for name in done.missing_names:
+        click.echo(f"    {name}", err=True)
+    click.echo(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
+    return ExitCode.UNFINISHED

@@ -1,0 +1,70 @@
+"""``seedream-jobs ratings``: what people said in the gallery becomes a file under version control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+REVIEWS = "reviews"
+"""The folder of reviews, below the campaign's root."""
+
+
+@click.group()
+def ratings() -> None:
+    """Take ratings from the gallery into the campaign."""
+
+
+@ratings.command()
+@click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
+@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="[JOB…]")
+def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
+    """Merge exported ratings into reviews/<job>.yaml.
+
+    The folder lies in the campaign's root: of each JOB, or of the current folder. With JOBs, ratings of another job are
+    refused. Applying the same export twice changes nothing.
+    """
+    import json
+
+    from seedream_jobs.errors import LedgerError, UsageError
+    from seedream_jobs.job.files import campaign_root
+    from seedream_jobs.results.ratings import LIMIT, apply_ratings
+
+    try:
+        with exported.open("rb") as file:
+            data = file.read(LIMIT + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{exported}: {error.strerror or error}", hint="export ratings.json from the gallery"
+        ) from None
+    root = campaign_root(Path.cwd() / "job.yaml")
+    if jobs:
+        try:
+            wanted = json.loads(data)["job"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            wanted = None  # apply_ratings says what is wrong with it
+        found = {_name(job): campaign_root(job) for job in jobs}
+        if isinstance(wanted, str) and wanted not in found:
+            raise UsageError(
+                f"{exported} rates {wanted!r}, not {', '.join(sorted(map(repr, found)))}",
+                hint="name that job, or none",
+            )
+        root = found.get(wanted, root) if isinstance(wanted, str) else root
+    try:
+        written = apply_ratings(data, root / REVIEWS)
+    except OSError as error:
+        raise LedgerError(
+            f"{error.filename or root / REVIEWS}: {error.strerror or error}", hint="then apply them again"
+        ) from None
+    click.echo(str(written))
+
+
+def _name(job: Path) -> str:
+    """A job's name, without a service to ask about it.
+
+    :raises UsageError: there is neither a job file nor a manifest
+    """
+    from seedream_jobs.cli.known import find
+    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
+
+    return find(job, where=Target(origin=EMULATOR_ORIGIN, emulator=False)).name

@@ -1,0 +1,173 @@
+"""From a ledger to rows: one per stored image, axes flattened into columns of their own. A stream, never a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.job.axis import spoken
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.state import Entry, Image
+
+AXIS = "axis_"
+"""Before an axis' name in a column's: an axis may have the name of a field (``size``)."""
+
+PARAMETERS = ("model", "size", "resolution", "n", "output_format", "watermark", "sequential_image_generation")
+"""Payload fields with a column of their own; a field that was not sent is empty."""
+
+BEFORE_AXES = ("job", "address", "key", "repeat", "number")
+AFTER_AXES = (
+    "prompt",
+    *PARAMETERS,
+    "references",
+    "other_fields",
+    "width",
+    "height",
+    "format",
+    "bytes",
+    "sha256",
+    "cost_usd",
+    "task_id",
+    "submitted_at",
+    "warnings",
+)
+LISTS = frozenset({"references", "warnings"})
+"""Columns that hold lists of text."""
+INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes"})
+BOOLEANS = frozenset({"watermark"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One image.
+
+    :param source: the file, absolute
+    :param name: POSIX, relative to the manifest's folder, with nothing that leads out of it
+    :param values: column to value; None where it is not known. Axis labels are text
+    """
+
+    source: Path
+    name: PurePosixPath
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What an export did: rows written, and images on record whose file is not on disk (their names, the first few)."""
+
+    images: int
+    missing: int = 0
+    missing_names: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Rows:
+    """The stored images of a job, in the job's order where its file is at hand, else sorted by key.
+
+    Can be iterated again; each time reads the entries anew. What is on record but no longer in the job's file has no
+    row, and neither has a request without a stored image: ``without_image`` counts these during each iteration.
+
+    :param folder: the manifest's folder
+    :param select: which cells; only with an expansion
+    """
+
+    job: str
+    entries: Entries
+    folder: Path
+    expansion: Expansion | None
+    select: Callable[[Cell], bool] | None = None
+    without_image: int = 0
+    axes: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.axes = self._axes()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns, in order; the file's own name comes before them."""
+        return (*BEFORE_AXES, *(AXIS + name for name in self.axes), *AFTER_AXES)
+
+    def __iter__(self) -> Iterator[Row]:
+        self.without_image = 0
+        for entry, labels in self._known():
+            stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
+            if not stored:
+                self.without_image += 1
+            for number, image in stored:
+                yield self._row(entry, labels, number, image)
+
+    def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
+        if self.expansion is None:
+            for key in self.entries:
+                entry = self.entries[key]
+                yield entry, entry.cell
+            return
+        for place in self.expansion.places():
+            if self.select is not None and not self.select(place.cell):
+                continue
+            found = self.entries.find(place.key)
+            if found is None:
+                self.without_image += 1
+            else:
+                yield found, self.expansion.matrix.labels(place.cell)
+
+    def _axes(self) -> tuple[str, ...]:
+        """In the job's order, then those that only the record knows, in order of first appearance."""
+        names: dict[str, None] = {}
+        if self.expansion is not None:
+            spec = self.expansion.spec
+            names = dict.fromkeys(name for axis in spec.axes for name in axis.names)
+            names |= dict.fromkeys(name for item in spec.include for name in item.adds)
+        else:
+            for _, cell in self.entries.cells():
+                names |= dict.fromkeys(cell)
+        return tuple(names)
+
+    def _row(self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image) -> Row:
+        sent = entry.request
+        assert image.file is not None
+        known = {"prompt", "image_urls", *PARAMETERS}
+        other = {name: value for name, value in sent.items() if name not in known}
+        values: dict[str, Any] = {
+            "job": self.job,
+            "address": entry.address,
+            "key": entry.key,
+            "repeat": entry.repeat,
+            "number": number,
+            **{AXIS + name: spoken(labels[name]) if name in labels else None for name in self.axes},
+            "prompt": sent.get("prompt"),
+            **{name: sent.get(name) for name in PARAMETERS},
+            "references": list(sent.get("image_urls", ())),
+            "other_fields": json.dumps(other, ensure_ascii=False, sort_keys=True) if other else None,
+            "width": image.width,
+            "height": image.height,
+            "format": image.format,
+            "bytes": image.bytes,
+            "sha256": image.sha256,
+            "cost_usd": _share(entry.cost_usd, len(entry.images)),
+            "task_id": entry.task_id,
+            "submitted_at": _time(entry.submitted_at),
+            "warnings": list(image.warnings),
+        }
+        return Row(source=self.folder / image.file, name=_inside(image.file), values=values)
+
+
+def _share(cost: Decimal | None, images: int) -> str | None:
+    """What one of a request's images cost: USD as text, exact to the sixth place."""
+    return None if cost is None else f"{(cost / images).quantize(Decimal('0.000001')).normalize():f}"
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _inside(file: str) -> PurePosixPath:
+    """The recorded name without a way up: ``../shared/a.png`` becomes ``_/shared/a.png``."""
+    return PurePosixPath(*("_" if part == ".." else part for part in PurePosixPath(file).parts if part != "/"))

@@ -1,0 +1,177 @@
+"""The commands ``export`` and ``ratings apply`` on a rehearsed campaign."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seedream_jobs.results.export import export
+
+JOB = 'version: 1\nrequest: {prompt: "{{ s }} in a garden"}\nmatrix: {s: [a heron, a cat], size: [16:9, 1:1]}\n'
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three of four requests run on the emulator."""
+    folder = tmp_path_factory.mktemp("campaign")
+    (folder / "garden.yaml").write_text(JOB, encoding="utf-8")
+    ended = call(folder, "run", "garden.yaml", "--emulator", "--limit", "3", "--no-gallery")
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def call(folder: Path, *arguments: str) -> Ended:
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "seedream_jobs", *arguments],
+        cwd=folder,
+        env={**kept, "HOME": str(folder), "LANG": "C.UTF-8", "GIT_CEILING_DIRECTORIES": str(folder.parent)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_csv_to_standard_output(campaign: Path) -> None:
+    """Data on stdout, the count on stderr, in the job's order."""
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+    assert ended.returncode == 0
+    assert [(row["axis_s"], row["axis_size"]) for row in rows] == [
+        ("a heron", "16:9"),
+        ("a heron", "1:1"),
+        ("a cat", "16:9"),
+    ]
+    assert "3 images as csv" in ended.stderr
+    assert "1 request without a stored image left out" in ended.stderr
+    assert all((campaign / row["file"]).is_file() for row in rows)
+
+
+def test_only_what_is_selected(campaign: Path) -> None:
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "jsonl", "--select", "{s: a cat}")
+    assert [json.loads(line)["axis_s"] for line in ended.stdout.splitlines()] == ["a cat"]
+
+
+def test_from_the_manifest_alone(campaign: Path) -> None:
+    """As on another machine: the axes are those on record."""
+    manifest = ".seedream/emulator/garden.manifest.jsonl"
+    ended = call(campaign, "export", manifest, "--format", "jsonl")
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(rows) == 3
+    assert rows[0].keys() >= {"axis_s", "axis_size"}
+
+
+def test_a_missing_image_is_exit_8(campaign: Path) -> None:
+    """The name of the file and the command that brings it back."""
+    file = next((campaign / ".seedream/emulator/out").rglob("*.jpeg"))
+    aside = file.rename(file.with_suffix(".aside"))
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "imagefolder", "-o", "short")
+    aside.rename(file)
+    assert ended.returncode == 8
+    assert file.name in ended.stderr
+    assert "seedream-jobs fetch garden.yaml --verify --emulator" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "xml"), "xml"),
+        (("--format", "webdataset"), "name a place: -o PATH"),
+        (("--format", "webdataset", "-o", "w", "--shard-size", "big"), "'big' is no size"),
+        (("--format", "csv", "-o", "."), "is a folder"),
+        (("--format", "csv", "--select", "nope == 1"), "nope"),
+        ((), "--format"),
+    ],
+)
+def test_bad_options(campaign: Path, arguments: tuple[str, ...], said: str) -> None:
+    ended = call(campaign, "export", "garden.yaml", "--emulator", *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in ended.stderr
+
+
+def test_a_place_that_cannot_be_written(campaign: Path) -> None:
+    """One line and the next step, exit 74."""
+    (campaign / "plain").write_text("x", encoding="utf-8")
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "csv", "-o", "plain/x.csv")
+    assert ended.returncode == 74
+    assert ended.stderr.startswith("error: ")
+
+
+def test_memory_does_not_grow_with_the_images(record: Any, tmp_path: Path) -> None:
+    """Twenty times the rows (2 MB of prompts) take the same memory, in each of the formats that stream."""
+
+    def peak(form: str) -> int:
+        tracemalloc.start()
+        export(record.rows(), form, tmp_path / form, stdout=io.BytesIO())
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    record.add("x" * 1000)
+    entry = record.entries[next(iter(record.entries))]
+
+    def grow(count: int) -> None:
+        for number in range(len(record.entries), count):
+            values = {name: getattr(entry, name) for name in entry.__slots__}
+            record.entries.put(type(entry)(**{**values, "key": f"v1:{number:064x}"}))
+
+    grow(100)
+    few = {form: peak(form) for form in ("csv", "jsonl")}
+    grow(2000)
+    for form, before in few.items():
+        assert peak(form) < before + 500_000, form
+
+
+RATING = {"key": "v1:" + "0" * 64, "address": "garden/s=a-heron#1", "index": 1, "rating": 4, "note": "calm"}
+
+
+@pytest.fixture
+def ratings(campaign: Path) -> Callable[..., Path]:
+    """Writes an export of the gallery, as its schema describes it."""
+
+    def write(**changes: Any) -> Path:
+        content = {"format": 1, "job": "garden", "reviewer": "mei", "ratings": [RATING], **changes}
+        path = campaign / "ratings.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_ratings_become_a_review(campaign: Path, ratings: Callable[..., Path]) -> None:
+    """reviews/<job>.yaml in the campaign's root, whose path is the command's output; twice is the same as once."""
+    ratings(job="garden")
+    ended = call(campaign, "ratings", "apply", "ratings.json", "garden.yaml")
+    assert ended.returncode == 0, ended.stderr
+    review = Path(ended.stdout.strip())
+    assert review == campaign / "reviews" / "garden.yaml"
+    assert yaml.safe_load(review.read_bytes())["job"] == "garden"
+    before = review.read_bytes()
+    assert call(campaign, "ratings", "apply", "ratings.json").returncode == 0
+    assert review.read_bytes() == before
+
+
+def test_ratings_of_another_job_are_refused(campaign: Path, ratings: Callable[..., Path]) -> None:
+    """Where jobs are named, the export must be of one of them; and it must be an export."""
+    ratings(job="park")
+    ended = call(campaign, "ratings", "apply", "ratings.json", "garden.yaml")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "'park', not 'garden'" in ended.stderr
+    for name in ("nope.json", "garden.yaml"):
+        ended = call(campaign, "ratings", "apply", name, "garden.yaml")
+        assert (ended.returncode, ended.stdout) == (2, "")
+    assert not (campaign / "reviews" / "park.yaml").exists()
