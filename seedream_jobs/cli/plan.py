@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
@@ -16,12 +17,10 @@ from seedream_jobs.cli.rules import rule_options
 from seedream_jobs.cli.views import view_options
 
 if TYPE_CHECKING:
-    import datetime
-
+    from seedream_jobs.diagnostics import Diagnostic
     from seedream_jobs.pipeline import Request, Target
     from seedream_jobs.plan.document import PlanDocument
     from seedream_jobs.plan.jobs import JobsPlan
-    from seedream_jobs.plan.policy_file import PolicyOf
     from seedream_jobs.review import Revisions
 
 
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 @target_options
 @click.option("--base", metavar="REV", help="Compare with this git revision; without JOB, every job it concerns.")
 @click.option("--head", metavar="REV", help="With --base: plan this revision.  [default: the work tree]")
+@click.option(
+    "--allow-manifest-additions", is_flag=True, help="With --base: manifests may claim payments the base does not know."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Save the plan for run."
 )
@@ -53,6 +55,7 @@ def plan(
     base_url: str | None,
     base: str | None,
     head: str | None,
+    allow_manifest_additions: bool,
     output: Path | None,
     detailed_exitcode: bool,
     form: str,
@@ -78,7 +81,8 @@ def plan(
         if base is None:
             planned, document = _planned(jobs, where, wanted, policy, ignore)
         else:
-            planned, document = _between(jobs, where, wanted, policy, ignore, base=base, head=head, stack=stack)
+            revisions = _revisions(jobs, where, wanted, base=base, head=head, stack=stack)
+            planned, document = _between(revisions, jobs, where, wanted, policy, ignore, allow_manifest_additions)
         if output is not None:
             document = _saved(document, planned, output, where)
         show_plan(document, form, concise=concise)
@@ -101,34 +105,49 @@ def _planned(
     return planned, document_of(planned, origin=where.origin, options=wanted.recorded)
 
 
+def _revisions(
+    jobs: tuple[Path, ...], where: Target, wanted: Request, *, base: str, head: str | None, stack: ExitStack
+) -> Revisions:
+    from seedream_jobs.review import Revisions, repository_of
+
+    repository = stack.enter_context(repository_of(jobs, here=Path.cwd(), environment=os.environ))
+    return Revisions(repository, base=base, head=head, target=where, sets=wanted.sets, here=Path.cwd())
+
+
 def _between(
+    revisions: Revisions,
     jobs: tuple[Path, ...],
     where: Target,
     wanted: Request,
     policy: Path | None,
     ignore: tuple[str, ...],
-    *,
-    base: str,
-    head: str | None,
-    stack: ExitStack,
+    allow_manifest_additions: bool,
 ) -> tuple[JobsPlan | None, PlanDocument]:
     from seedream_jobs.cli.rules import rules
-    from seedream_jobs.review import Revisions, repository_of, review
+    from seedream_jobs.errors import FindingsError
+    from seedream_jobs.review import review
 
-    repository = stack.enter_context(repository_of(jobs, here=Path.cwd(), environment=os.environ))
-    revisions = Revisions(repository, base=base, head=head, target=where, sets=wanted.sets, here=Path.cwd())
-    held = rules(policy, ignore, base=lambda today: _base_policy(revisions, today))
+    edits = revisions.manifest_edits(allow_additions=allow_manifest_additions)
+    if any(finding.severity == "error" for finding in edits):
+        raise FindingsError(edits)
+    held = rules(policy, ignore, base=revisions.policy_of)
     found = review(revisions, jobs, target=where, asked=wanted, rules=held)
-    return found.planned, found.document
+    return found.planned, _with_edits(found.document, edits, revisions)
 
 
-def _base_policy(revisions: Revisions, today: datetime.date) -> PolicyOf:
-    """A change is held against the policy of the branch it goes to."""
-    from seedream_jobs.plan.policy import POLICY_FILE
-    from seedream_jobs.plan.policy_file import policy_of_tree
+def _with_edits(document: PlanDocument, edits: tuple[Diagnostic, ...], revisions: Revisions) -> PlanDocument:
+    """The claims of payment that were allowed, beside each job's other warnings; those of no job are told apart."""
+    from seedream_jobs.cli.talk import show_findings
 
-    shown = f"{revisions.base.name}:{POLICY_FILE}"
-    return policy_of_tree(lambda root: revisions.base_tree, shown=lambda root: shown, today=today)
+    of_job: dict[str, list[Diagnostic]] = {}
+    for finding in edits:
+        of_job.setdefault(finding.path, []).append(finding)
+    records = {job.path: revisions.shown(PurePosixPath(job.record)) for job in document.jobs}
+    jobs = tuple(replace(job, warnings=(*job.warnings, *of_job.pop(records[job.path], ()))) for job in document.jobs)
+    rest = [finding for findings in of_job.values() for finding in findings]
+    if rest:
+        show_findings(rest, err=True)
+    return replace(document, jobs=jobs)
 
 
 def _saved(document: PlanDocument, planned: JobsPlan | None, file: Path, where: Target) -> PlanDocument:
