@@ -162,9 +162,13 @@ def keeping(decoders: Decoders, *, embed_metadata: bool) -> Callable[[Path, Path
     from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
     from seedream_jobs.results.keeping import Keeping
     from seedream_jobs.results.sidecar import Provenance
+    from seedream_jobs.run.placing import refusal
 
     def make(folder: Path, root: Path, job: Job | None) -> Keeping:
-        keep_private(root / STATE_FOLDER)  # thumbnails will lie there
+        try:
+            keep_private(root / STATE_FOLDER)  # thumbnails will lie there
+        except OSError as error:
+            raise refusal(error, root / STATE_FOLDER) from error
         provenance = Provenance()
         if job is not None:
             spec = job.expansion.spec
