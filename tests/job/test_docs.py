@@ -1,0 +1,74 @@
+"""The pages about job files are true: their YAML loads, their lists are those of the program."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seedream_jobs import pipeline
+from seedream_jobs.job.filters import FILTERS
+from seedream_jobs.job.sandbox import SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
+from seedream_jobs.job.spec import PARAMETERS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+OWN = ("job/load", "job/axes", "job/patterns", "job/data", "expand/expansion", "plan/job")
+SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", [*blocks("job-file.md"), *blocks("templates.md")], ids=lambda block: block[-30:])
+def test_every_block_loads(block: str, tmp_path: Path) -> None:
+    """Each block is a job, or all of one but its version, that loads without a warning and makes requests."""
+    for folder in ("data", "refs"):
+        shutil.copytree(ROOT / "examples" / folder, tmp_path / folder)
+    file = tmp_path / "job.yaml"
+    file.write_text(block if "version:" in block else f"version: 1\n{block}", encoding="utf-8")
+    job = pipeline.load(file, shown="job.yaml", target=TARGET, sets={})
+    assert job.warnings == ()
+    assert list(job.expansion.places())
+    assert job.expansion.merged == 0
+
+
+def section(page: str, title: str) -> str:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(f"\n## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_filters_and_tests_are_listed() -> None:
+    """Every filter, test and function of the sandbox is on the page, and nothing else is."""
+    filters = section("templates.md", "Filters")
+    named = set(re.search(r"`(abs [^`]+)`", filters)[1].split()) | set(
+        re.findall(r"^\| `(\w+)` ", filters, re.MULTILINE)
+    )  # type: ignore[index]
+    assert named == set(environment().filters) == {*SAFE_FILTERS, "tojson", *FILTERS}
+    tests = set(re.sub(r"[`,.()]", " ", section("templates.md", "Tests")).split())
+    assert {name for name in SAFE_TESTS if name not in tests} == set()
+    assert all(f"`{name}`" in section("templates.md", "What is sandboxed") for name in SAFE_GLOBALS)
+
+
+def test_request_fields_are_listed() -> None:
+    """Every field of the request has its row."""
+    listed = set(re.findall(r"^\| `(\w+)` \|", section("job-file.md", "The request"), re.MULTILINE))
+    assert listed == {*PARAMETERS, "prompt", "extra"}
+
+
+def test_every_code_is_explained() -> None:
+    """One section for each code of these modules, and for nothing else."""
+    given: set[str] = set()
+    for name in OWN:
+        text = (ROOT / "seedream_jobs" / f"{name}.py").read_text(encoding="utf-8")
+        calls = r"(?:find|finding|problem|_no_such_value)\(\s*(?:[\w.]*document, )?\s*"
+        given |= set(re.findall(calls + r"\"([a-z]+(?:-[a-z]+)+)\"", text))
+    page = DOCS / "diagnostics.d" / "30-job.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else (DOCS / "diagnostics.md").read_text(encoding="utf-8")
+    part = re.search(r"^## Job$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert part is not None
+    assert given - SCHEMA == set(re.findall(r"^### (.+)$", part[1], re.MULTILINE))
