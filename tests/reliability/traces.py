@@ -14,6 +14,7 @@ CALLS = ("openat", "write", "fsync", "rename", "connect", "sendto", "recvfrom")
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$")
 _KEY = re.compile(r"idempotency_key\\*\":\\*\"(sj-[0-9a-f]+)")
+_WORKING_FOLDER = re.compile(r"AT_FDCWD<[^>]*>")
 _HEADER = re.compile(r"Idempotency-Key: (sj-[0-9a-f]+)", re.IGNORECASE)
 
 
@@ -70,7 +71,7 @@ def points(log: Path, folder: Path) -> list[tuple[str, int]]:
     found = {
         (call.name, call.number)
         for call in calls(log)
-        if call.name in CALLS and any(mark in call.text for mark in concerns)
+        if call.name in CALLS and any(mark in _WORKING_FOLDER.sub("", call.text) for mark in concerns)
     }
     return sorted(found)
 
