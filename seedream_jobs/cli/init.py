@@ -1,0 +1,52 @@
+"""``seedream-jobs init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+def init(folder: Path) -> None:
+    """Begin a campaign: a job that runs at once, a policy, a workflow, a hook.
+
+    Writes into DIR (default: here) what is not there yet; a file that exists stays as it is. Needs no key and no
+    network.
+    """
+    from seedream_jobs.errors import UsageError
+    from seedream_jobs.scaffold import pieces
+
+    kept: list[str] = []
+    try:
+        for piece in pieces():
+            file = folder / piece.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if _write_new(file, piece.text):
+                click.echo(f"  new   {file}")
+            else:
+                kept.append(str(file))
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or folder} can't be written: {error.strerror}", hint="name another folder"
+        ) from None
+    for name in kept:
+        click.echo(f"  kept  {name}")
+    job = folder / "garden.yaml"
+    click.echo()
+    click.echo("Next:")
+    if not any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents)):
+        click.echo(f"  git init {folder}")
+    click.echo(f"  seedream-jobs plan {job}")
+    click.echo(f"  seedream-jobs run {job} --emulator    # a rehearsal: no key, nothing is paid")
+
+
+def _write_new(file: Path, text: str) -> bool:
+    """Write a file that does not exist; False, and nothing, if it does (also as a link that leads nowhere)."""
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# What CI does with a campaign: plan a change, tell the reviewer, run what was approved. GitHub and GitLab call this file.
+#
+#   ci.sh plan      plan against SJ_BASE into SJ_PLAN, SJ_REPORT and the step summary; sets the outputs
+#   ci.sh comment   put SJ_REPORT into the pull request as one comment, found again by its marker
+#   ci.sh run       carry out SJ_PLAN if its digest is SJ_EXPECT; commits and pushes the record, whatever happens
+#
+# Everything comes in through the environment and is quoted: a prompt, a branch or a file name is never part of a command.
+#
+#   SJ_BASE     the revision to compare with
+#   SJ_JOBS     job files, one per line; without it every job that the change concerns
+#   SJ_POLICY   a policy file, instead of the base's policy.yaml
+#   SJ_PLAN     the saved plan                                (seedream-plan.json)
+#   SJ_REPORT   the plan as Markdown                          (seedream-plan.md)
+#   SJ_EXPECT   run: the digest that was approved
+#   SJ_BRANCH   run: the branch that keeps the record
+#   SJ_ARGS     run: further options, one per line            (such as --emulator)
+#   SJ_CODE_QUALITY, SJ_DOTENV  plan: files for GitLab's reports; without them none are written
+#   SJ_RESUME   run: "true" to go on with a run that died, once its journal lies beside the manifest again
+set -euo pipefail
+
+: "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}"
+mark=.seedream-started
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() { # EXIT-CODE LINE…
+  local code=$1
+  shift
+  say "error: $*"
+  exit "$code"
+}
+
+# Lines of a variable as words of the array named first.
+lines_of() {
+  local -n into=$1
+  local line
+  into=()
+  while IFS= read -r line; do
+    [[ -z ${line//[[:space:]]/} ]] || into+=("$line")
+  done <<<"${2:-}"
+}
+
+# NAME VALUE: an output of the step. Only what looks like a number or a digest is let through.
+output() {
+  [[ $2 =~ ^[A-Za-z0-9:._-]{0,100}$ ]] || die 70 "the plan's $1 is not what it should be"
+  if [[ -n ${GITHUB_OUTPUT:-} ]]; then printf '%s=%s\n' "$1" "$2" >>"$GITHUB_OUTPUT"; fi
+  if [[ -n ${SJ_DOTENV:-} ]]; then printf 'SEEDREAM_%s=%s\n' "${1^^}" "$2" >>"$SJ_DOTENV"; fi
+}
+
+outputs() {
+  local name value
+  while IFS=' ' read -r name value; do
+    output "$name" "$value"
+  done < <(python3 - "$SJ_PLAN" <<'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    plan = json.load(file)
+print("requests", plan["requests_to_submit"])
+print("images", plan["max_images"])
+print("max_usd", plan["max_usd"] if plan["max_usd"] is not None else "unknown")
+print("digest", plan["digest"])
+PYTHON
+  )
+}
+
+plan() {
+  local jobs args status=0
+  [[ -n ${SJ_BASE:-} ]] || die 2 "SJ_BASE names no revision to compare with"
+  lines_of jobs "${SJ_JOBS:-}"
+  args=(--base "$SJ_BASE" --output "$SJ_PLAN" --format markdown)
+  [[ -z ${SJ_POLICY:-} ]] || args+=(--policy "$SJ_POLICY")
+  rm -f -- "$SJ_PLAN"
+  seedream-jobs plan "${args[@]}" -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
+  if [[ -f $SJ_PLAN ]]; then
+    outputs
+    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream-jobs show "$SJ_PLAN" --format github; fi
+    if [[ -n ${SJ_CODE_QUALITY:-} ]]; then seedream-jobs show "$SJ_PLAN" --format gitlab >"$SJ_CODE_QUALITY"; fi
+  fi
+  if [[ ! -s $SJ_REPORT ]]; then
+    printf '%s\n### The plan has errors\n\nThe log of this job names each with its place.\n' \
+      '<!-- seedream-jobs: plan -->' >"$SJ_REPORT"
+  fi
+  if [[ -n ${GITHUB_STEP_SUMMARY:-} ]]; then cat -- "$SJ_REPORT" >>"$GITHUB_STEP_SUMMARY"; fi
+  return "$status"
+}
+
+comment() {
+  local repository=${GITHUB_REPOSITORY:?} number=${SJ_PULL_REQUEST:?} known
+  [[ $number =~ ^[0-9]+$ ]] || die 2 "SJ_PULL_REQUEST is no number"
+  known=$(gh api --paginate "repos/$repository/issues/$number/comments" \
+    --jq '.[] | select(.user.type == "Bot" and (.body | startswith("<!-- seedream-jobs: plan -->"))) | .id' | head -n 1)
+  if [[ $known =~ ^[0-9]+$ ]]; then
+    gh api --silent --method PATCH "repos/$repository/issues/comments/$known" -F "body=@$SJ_REPORT"
+  else
+    gh api --silent --method POST "repos/$repository/issues/$number/comments" -F "body=@$SJ_REPORT"
+  fi
+}
+
+# Push what is committed; fast-forward only, never forced.
+push() { git push --quiet origin "HEAD:refs/heads/$SJ_BRANCH"; }
+
+commit() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" commit --quiet "$@"; }
+
+# Before anything is spent: the next runner must see that this plan was started, even if this one dies.
+start() {
+  if [[ -e $mark ]]; then
+    say "$mark says: $(head -c 200 -- "$mark")"
+    if [[ ${SJ_RESUME:-} != true ]]; then
+      say "A run started and left no record of how it ended: what it submitted may be paid and is not in the manifest."
+      say "Put the journal from its artifact beside the manifest and run again with resume, or settle it: docs/ci.md"
+      die 6 "an earlier run is unsettled"
+    fi
+    [[ $(head -n 1 -- "$mark") == "plan $SJ_EXPECT started" ]] || die 7 "the run that died was of another plan"
+    return
+  fi
+  printf 'plan %s started\n%s\n' "$SJ_EXPECT" "${SJ_RUN_URL:-}" >"$mark"
+  git add -- "$mark"
+  commit --message "plan $SJ_EXPECT started"
+  push || die 7 "the branch has moved on, or may not be pushed to: plan again. Nothing was submitted"
+}
+
+# Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal is left behind.
+finish() {
+  local journals try
+  journals=$(git ls-files --others --cached -- '*.manifest.journal')
+  git add --all -- '*.manifest.jsonl' 2>/dev/null || true
+  if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
+  git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record"
+  for try in 1 2 3 4 5; do
+    if push; then return 0; fi
+    git fetch --quiet origin "refs/heads/$SJ_BRANCH" || true
+    git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" \
+      merge --quiet --no-edit FETCH_HEAD || git merge --abort || true
+    sleep "$try"
+  done
+  say "error: the record could not be pushed. It is in the artifact: commit it before anything else is run."
+  return 8
+}
+
+run() {
+  local args status=0 recorded=0 child
+  [[ ${SJ_EXPECT:-} =~ ^sha256:[0-9a-f]{64}$ ]] || die 2 "SJ_EXPECT is no approved digest"
+  [[ -n ${SJ_BRANCH:-} ]] || die 2 "SJ_BRANCH names no branch"
+  git check-ref-format "refs/heads/$SJ_BRANCH" || die 2 "SJ_BRANCH is no branch"
+  [[ -f $SJ_PLAN ]] || die 2 "there is no plan $SJ_PLAN"
+  lines_of args "${SJ_ARGS:-}"
+  start
+  # In the background with a trap: a cancelled job signals this shell only, and the process must get to write its record.
+  seedream-jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
+  child=$!
+  trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT HUP
+  while true; do
+    status=0
+    wait "$child" || status=$?
+    kill -0 "$child" 2>/dev/null || break
+  done
+  trap '' TERM INT HUP
+  finish || recorded=$?
+  [[ $status -ne 0 ]] || status=$recorded
+  output status "$status"
+  return "$status"
+}
+
+case ${1:-} in
+  plan | comment | run) "$1" ;;
+  *) die 2 "usage: ci.sh plan|comment|run" ;;
+esac
