@@ -25,11 +25,10 @@ _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 class Blob(NamedTuple):
-    """A file of a tree: its mode (``120000`` is a symbolic link), object id and size in bytes."""
+    """A file of a tree: its mode (``120000`` is a symbolic link) and object id."""
 
     mode: str
     oid: str
-    size: int
 
 
 class Repository:
@@ -93,18 +92,16 @@ class Repository:
 
     def entries(self, commit: str) -> dict[PurePosixPath, Blob]:
         """Every file and symbolic link of a commit, by its path from the top; submodules are left out."""
-        ended = self._run("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
+        ended = self._run("ls-tree", "-r", "-z", "--full-tree", commit)
         if ended.returncode != 0:
             raise UsageError(f"git can't list the files of {commit[:12]}: {_said(ended)}")
         found: dict[PurePosixPath, Blob] = {}
         for line in ended.stdout.split(b"\0"):
             if line:
                 fields, path = line.split(b"\t", 1)
-                mode, kind, oid, size = fields.decode().split()
+                mode, kind, oid = fields.decode().split()
                 if kind == "blob":
-                    name = path.decode("utf-8", "surrogateescape")
-                    # A partial clone does not know the size of what it lacks.
-                    found[PurePosixPath(name)] = Blob(mode, oid, int(size) if size.isdigit() else 0)
+                    found[PurePosixPath(path.decode("utf-8", "surrogateescape"))] = Blob(mode, oid)
         return found
 
     def changed(self, base: Revision, head: Revision | None) -> frozenset[PurePosixPath]:
@@ -122,7 +119,8 @@ class Repository:
     def blob(self, oid: str) -> bytes:
         """The bytes of an object.
 
-        :raises OSError: it is missing (a partial clone), or git broke off
+        :raises UsageError: it is not in this clone, a partial one
+        :raises OSError: git broke off
         """
         batch = self._reader()
         assert batch.stdin is not None
@@ -134,7 +132,10 @@ class Repository:
             raise OSError(5, "git cat-file ended") from None
         header = batch.stdout.readline().split()
         if len(header) != 3:
-            raise OSError(2, f"the object {oid[:12]} is not in this clone (a partial one)")
+            raise UsageError(
+                f"the object {oid[:12]} is not in this clone (a partial one), and planning fetches nothing",
+                hint="git fetch --refetch --no-filter, or clone without --filter",
+            )
         data = batch.stdout.read(int(header[2]))
         batch.stdout.read(1)
         return data
@@ -191,7 +192,7 @@ class GitTree:
         return self._repository.blob(self._find(path).oid)[:limit]
 
     def size(self, path: PurePosixPath) -> int:
-        return self._find(path).size
+        return len(self._repository.blob(self._find(path).oid))
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         wanted = glob_pattern(within(folder, pattern))
