@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seedream_jobs.job.lint import CODES
-
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from seedream_jobs.diagnostics import Diagnostic
     from seedream_jobs.pipeline import Rules
     from seedream_jobs.plan.policy_file import PolicyOf
@@ -19,10 +19,27 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class LintCode(click.ParamType[str]):
+    """The code of a lint warning; the list is looked at only where a code is given, or a shell asks for them."""
+
+    name = "CODE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return self._choice().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._choice().shell_complete(ctx, param, incomplete)
+
+    def _choice(self) -> click.Choice[str]:
+        from seedream_jobs.job.lint import CODES
+
+        return click.Choice(CODES)
+
+
 def rule_options(function: F) -> F:
     """``--policy`` and ``--ignore``."""
     function = click.option(
-        "--ignore", multiple=True, type=click.Choice(CODES), metavar="CODE", help="Silence a lint warning; repeatable."
+        "--ignore", multiple=True, type=LintCode(), metavar="CODE", help="Silence a lint warning; repeatable."
     )(function)
     return click.option(
         "--policy",
@@ -65,11 +82,12 @@ def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Pa
     from seedream_jobs.job.source import read_bytes
     from seedream_jobs.plan.policy import POLICY_FILE
     from seedream_jobs.plan.policy_file import read_policy
-    from seedream_jobs.plan.revisions import looks_like_job
 
     jobs: list[Path] = []
     found: list[Diagnostic] = []
     valid: list[str] = []
+    if only_jobs:
+        from seedream_jobs.plan.revisions import looks_like_job
     for file in files:
         if file.name != POLICY_FILE:
             if not only_jobs or looks_like_job(read_bytes(file, str(file))):

@@ -48,13 +48,13 @@ def written(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])
-def test_bad_content_is_a_finding(command: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+def test_bad_content_is_a_finding(quick: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
     """All bad files at once: each is named with line and column, exit 1, nothing written."""
     for name, (content, _, _) in CONTENT.items():
         (campaign / name).write_bytes(content)
     names = sorted(CONTENT) if arguments != ("expand",) else ["tab.yaml"]
     before = written(campaign)
-    ended = command(*arguments, *names)
+    ended = quick(*arguments, *names)
     assert ended.code == 1
     said = ended.out + ended.err
     for name in names:
@@ -69,12 +69,12 @@ def test_bad_content_is_a_finding(command: Command, campaign: Path, arguments: t
     [*READING, ("status",), ("fetch",), ("resolve",), ("gallery",), ("export", "--format", "csv", "-o", "x.csv")],
     ids=lambda arguments: arguments[0],
 )
-def test_what_is_no_file(command: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+def test_what_is_no_file(quick: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
     """A missing file and a folder: usage errors of two lines, in every command that takes a job."""
     (campaign / "folder").mkdir()
     before = written(campaign)
     for name in ("gardn.yaml", "folder"):
-        ended = command(*arguments, name)
+        ended = quick(*arguments, name)
         assert (ended.code, ended.out) == (2, "")
         first, second = ended.err.splitlines()
         assert first.startswith("error: ")
@@ -83,21 +83,21 @@ def test_what_is_no_file(command: Command, campaign: Path, arguments: tuple[str,
     assert written(campaign) == before
 
 
-def test_a_name_that_is_nearly_right(command: Command) -> None:
-    assert "'garden.yaml'" in command("plan", "gardn.yaml").err
+def test_a_name_that_is_nearly_right(quick: Command) -> None:
+    assert "'garden.yaml'" in quick("plan", "gardn.yaml").err
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
-def test_an_unreadable_file(command: Command, campaign: Path) -> None:
+def test_an_unreadable_file(quick: Command, campaign: Path) -> None:
     (campaign / "garden.yaml").chmod(0)
-    ended = command("plan", "garden.yaml")
+    ended = quick("plan", "garden.yaml")
     assert (ended.code, ended.out) == (2, "")
     assert "garden.yaml" in ended.err
 
 
-def test_a_missing_key_says_where_to_get_one(command: Command, campaign: Path) -> None:
+def test_a_missing_key_says_where_to_get_one(quick: Command, campaign: Path) -> None:
     """The page, the variable, and the way without; nothing is written, and the exit code is the credentials'."""
-    ended = command(*SUBMITTING, "garden.yaml")
+    ended = quick(*SUBMITTING, "garden.yaml")
     assert (ended.code, ended.out) == (4, "")
     for part in ("https://apimart.ai/keys", "APIMART_API_KEY", "--emulator"):
         assert part in ended.err
@@ -190,23 +190,23 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), OPTIONS.items(), ids=lambda value: " ".join(value)[:40])
-def test_a_bad_option(command: Command, campaign: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_bad_option(quick: Command, campaign: Path, arguments: tuple[str, ...], said: str) -> None:
     """Two lines: what is wrong, and what to do; exit 2, nothing written."""
     job = () if arguments[0] in ("schema", "completion") else ("garden.yaml",)
-    ended = command(*arguments, *job)
+    ended = quick(*arguments, *job)
     assert (ended.code, ended.out) == (2, ""), ended.err
     assert said in ended.err
     assert 2 <= len(ended.err.splitlines()) <= 3
     assert written(campaign) == {"garden.yaml"}
 
 
-def test_a_budget_that_is_too_small(command: Command) -> None:
+def test_a_budget_that_is_too_small(quick: Command) -> None:
     """Exit 5; by the option and by the environment, which can't be overridden by a larger option."""
-    ended = command("plan", "garden.yaml", "--budget", "0.05")
+    ended = quick("plan", "garden.yaml", "--budget", "0.05")
     assert (ended.code, ended.err.startswith("error: ")) == (5, True)
-    assert command("plan", "garden.yaml", "--budget", "5", SEEDREAM_JOBS_BUDGET="0.05").code == 5
-    assert command("plan", "garden.yaml", SEEDREAM_JOBS_BUDGET="much").code == 2
-    assert command("plan", "garden.yaml", "--budget", "0.0912").code == 0
+    assert quick("plan", "garden.yaml", "--budget", "5", SEEDREAM_JOBS_BUDGET="0.05").code == 5
+    assert quick("plan", "garden.yaml", SEEDREAM_JOBS_BUDGET="much").code == 2
+    assert quick("plan", "garden.yaml", "--budget", "0.0912").code == 0
 
 
 def test_a_full_disk_stops_before_anything_is_sent(command: Command, campaign: Path, tmp_path: Path) -> None:
@@ -217,3 +217,18 @@ def test_a_full_disk_stops_before_anything_is_sent(command: Command, campaign: P
     assert ended.code in (2, 74), ended.err
     assert ended.err.startswith("error: ")
     assert not state.exists() or not list(read_charges(state))
+
+
+def test_options_from_the_environment(quick: Command) -> None:
+    """``SEEDREAM_JOBS_<OPTION>``, in every command that has it; a bad value is a usage error like the option's."""
+    assert "Plan: 1 to submit" in quick("plan", "garden.yaml", SEEDREAM_JOBS_LIMIT="1").out
+    assert "Plan: 2 to submit" in quick("plan", "garden.yaml", "--limit", "2", SEEDREAM_JOBS_LIMIT="1").out
+    assert quick("plan", "garden.yaml", SEEDREAM_JOBS_FORMAT="json").out.startswith("{")
+    assert quick("plan", "garden.yaml", SEEDREAM_JOBS_LIMIT="few").code == 2
+
+
+def test_what_no_environment_decides(quick: Command) -> None:
+    """Neither the consent nor the service's address: a repository's CI settings can't redirect a key."""
+    assert quick("run", "garden.yaml", SEEDREAM_JOBS_YES="1", APIMART_API_KEY="x").code == 2
+    elsewhere = {"SEEDREAM_JOBS_BASE_URL": "http://127.0.0.1:1", "SEEDREAM_JOBS_PLAN_BASE_URL": "http://127.0.0.1:1"}
+    assert "https://api.apimart.ai" in quick("doctor", **elsewhere).out

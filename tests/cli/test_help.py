@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 
 from seedream_jobs import __version__
 from seedream_jobs.cli import COMMANDS, group
+from seedream_jobs.cli.schema import NAMES
 
 
-def test_every_command_helps(command: Callable[..., Any]) -> None:
+def test_every_command_helps(quick: Callable[..., Any]) -> None:
     """The overview names each command with a sentence, on stdout."""
-    ended = command("--help")
+    ended = quick("--help")
     assert (ended.code, ended.err) == (0, "")
     for name, (_, sentence) in COMMANDS.items():
         assert name in ended.out
@@ -49,35 +51,35 @@ def test_the_overview_says_what_the_commands_say() -> None:
             assert first_word in (found.help or ""), name
 
 
-def test_version(command: Callable[..., Any]) -> None:
-    ended = command("--version")
+def test_version(quick: Callable[..., Any]) -> None:
+    ended = quick("--version")
     assert (ended.code, ended.out) == (0, f"seedream-jobs, version {__version__}\n")
 
 
-def test_no_command_shows_the_overview(command: Callable[..., Any]) -> None:
+def test_no_command_shows_the_overview(quick: Callable[..., Any]) -> None:
     """A newcomer types the bare name: the help, as a usage error, without a second word about it."""
-    ended = command()
+    ended = quick()
     assert ended.code == 2
     assert ended.err.startswith("Usage: seedream-jobs")
     assert ended.err.count("--help") == 1
 
 
-def test_a_misspelt_command_is_recognised(command: Callable[..., Any]) -> None:
-    ended = command("valdate", "garden.yaml")
+def test_a_misspelt_command_is_recognised(quick: Callable[..., Any]) -> None:
+    ended = quick("valdate", "garden.yaml")
     assert ended.code == 2
     assert "did you mean 'validate'?" in ended.err
 
 
-def test_a_misspelt_option_is_recognised(command: Callable[..., Any]) -> None:
-    ended = command("plan", "garden.yaml", "--budgets", "5")
+def test_a_misspelt_option_is_recognised(quick: Callable[..., Any]) -> None:
+    ended = quick("plan", "garden.yaml", "--budgets", "5")
     assert ended.code == 2
     assert "--budget" in ended.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(command: Callable[..., Any], shell: str) -> None:
+def test_completion_scripts(quick: Callable[..., Any], shell: str) -> None:
     """Each shell's script calls back into the program."""
-    ended = command("completion", shell)
+    ended = quick("completion", shell)
     assert ended.code == 0
     assert "_SEEDREAM_JOBS_COMPLETE" in ended.out
 
@@ -88,3 +90,10 @@ def test_completion_completes(command: Callable[..., Any]) -> None:
     assert names.out == "plain,validate\n"
     options = command(COMP_WORDS="seedream-jobs plan --bu", COMP_CWORD="2", _SEEDREAM_JOBS_COMPLETE="bash_complete")
     assert options.out == "plain,--budget\n"
+
+
+def test_every_schema_is_printed(quick: Callable[..., Any]) -> None:
+    """By its name; each is draft-07 JSON."""
+    for name in NAMES:
+        ended = quick("schema", name)
+        assert (ended.code, json.loads(ended.out)["$schema"]) == (0, "http://json-schema.org/draft-07/schema#")

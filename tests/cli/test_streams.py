@@ -47,23 +47,23 @@ def on_a_terminal(arguments: list[str], folder: Path, **environment: str) -> str
     return shown.decode()
 
 
-def test_json_on_stdout_is_only_json(command: Command, campaign: Path) -> None:
+def test_json_on_stdout_is_only_json(quick: Command, campaign: Path) -> None:
     """A warning beside it goes to stderr: `plan --format json | jq` never breaks."""
     job = (campaign / "garden.yaml").read_text(encoding="utf-8")
     (campaign / "garden.yaml").write_text(job.replace("[16:9, 1:1]", "[16:9, 1:1]\n  where: 'true'"), encoding="utf-8")
-    ended = command("plan", "garden.yaml", "--format", "json")
+    ended = quick("plan", "garden.yaml", "--format", "json")
     assert json.loads(ended.out)
     assert "warning" in ended.err
 
 
-def test_expand_prints_one_request_a_line(command: Command) -> None:
-    lines = command("expand", "garden.yaml", "--format", "jsonl").out.splitlines()
+def test_expand_prints_one_request_a_line(quick: Command) -> None:
+    lines = quick("expand", "garden.yaml", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["address"].partition("/")[0] for line in lines] == ["garden"] * 4
 
 
-def test_valid_jobs_leave_stdout_empty(command: Command) -> None:
+def test_valid_jobs_leave_stdout_empty(quick: Command) -> None:
     """Findings are the data; "valid" is talk."""
-    ended = command("validate", "garden.yaml")
+    ended = quick("validate", "garden.yaml")
     assert (ended.code, ended.out, ended.err) == (0, "", "garden.yaml: valid, 4 requests\n")
 
 

@@ -60,10 +60,10 @@ def test_plan_tells_ci_that_there_is_work(command: Command) -> None:
     assert (ended.code, "Plan: nothing to submit" in ended.out) == (0, True)
 
 
-def test_planning_writes_nothing(command: Command, campaign: Path) -> None:
+def test_planning_writes_nothing(quick: Command, campaign: Path) -> None:
     """Looking is free: validate, expand, plan and status leave no file behind."""
     for arguments in (("validate",), ("expand",), ("plan",), ("plan", "--emulator"), ("status",)):
-        command(arguments[0], "garden.yaml", *arguments[1:])
+        quick(arguments[0], "garden.yaml", *arguments[1:])
     assert [file.name for file in campaign.rglob("*")] == ["garden.yaml"]
 
 
@@ -122,9 +122,9 @@ def test_a_changed_prompt_is_the_only_thing_paid(command: Command, campaign: Pat
     assert "Plan: 2 to submit" in planned
 
 
-def test_two_jobs_one_plan(command: Command, campaign: Path) -> None:
+def test_two_jobs_one_plan(quick: Command, campaign: Path) -> None:
     """The total is one line, and an equal request in a second file is not bought twice."""
     text = (campaign / "garden.yaml").read_text(encoding="utf-8")
     (campaign / "park.yaml").write_text(text.replace("a heron", "a fox"), encoding="utf-8")
-    ended = command("plan", "garden.yaml", "park.yaml")
+    ended = quick("plan", "garden.yaml", "park.yaml")
     assert "Plan: 6 to submit" in ended.out
