@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init:init", "Begin a campaign: a job that runs at once, a policy, a workflow, a hook."),
     "demo": ("demo:demo", "Run the packaged quickstart on the emulator: no key, no network."),
     "validate": ("validate:validate", "Report every finding in job files, at once, with file:line:col."),
     "expand": ("expand:expand", "List the requests a job file makes."),
