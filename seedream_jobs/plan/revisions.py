@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
@@ -195,8 +196,15 @@ class GitTree:
         return len(self._repository.blob(self._find(path).oid))
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        wanted = glob_pattern(within(folder, pattern))
-        return sorted(path for path in self._blobs if wanted.fullmatch(path.as_posix()) and self._is_file(path))
+        base = within(PurePosixPath(*(escape(part) for part in folder.parts)), pattern)
+        wanted, hidden = glob_pattern(base), any(part.startswith(".") for part in base.parts)
+        return sorted(
+            path
+            for path in self._blobs
+            if wanted.fullmatch(path.as_posix())
+            and (hidden or not any(part.startswith(".") for part in path.parts))
+            and self._is_file(path)
+        )
 
     def _is_file(self, path: PurePosixPath) -> bool:
         try:
