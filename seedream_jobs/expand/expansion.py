@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.cells import Cells
-from seedream_jobs.expand.fragments import Column, Fragments
-from seedream_jobs.expand.matrix import MAX_RAW, Cell, Choice, Matrix
+from seedream_jobs.expand.fragments import Fragments
+from seedream_jobs.expand.matrix import MAX_RAW, Cell, Matrix
 from seedream_jobs.expand.names import fingerprint
 from seedream_jobs.expand.output_names import OutputNames
 from seedream_jobs.expand.references import ReferenceProblem, References
 from seedream_jobs.expand.request import Request
 from seedream_jobs.expand.seen import Seen
-from seedream_jobs.job.axis import DocumentPath, spoken
+from seedream_jobs.expand.shared import MAX_ALIKE, MAX_FINDINGS, SharedParts, check_filters, path_of, prompt_finding
+from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.pinpoint import template_finding
 from seedream_jobs.job.sandbox import TemplateProblem
-from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
-
-MAX_FINDINGS = 20
-"""How many findings about single combinations are collected before the rest is left unsaid."""
-
-MAX_ALIKE = 3
-"""How many values or combinations are named for one and the same mistake."""
 
 
 class Place(NamedTuple):
@@ -68,7 +61,7 @@ class Expansion:
             try:
                 self._fragments = Fragments(self.cells)
             except TemplateProblem as problem:
-                raise FindingsError([self._template(problem, "")]) from None
+                raise FindingsError([prompt_finding(self.spec, problem, "")]) from None
         return self._fragments
 
     def check(self) -> tuple[Diagnostic, ...]:
@@ -83,111 +76,12 @@ class Expansion:
             raise FindingsError(
                 [self.spec.document.finding("too-many-combinations", message, path, key=True, hint=hint)]
             )
-        found = list(self._filters())
+        found = list(check_filters(self.matrix))
         if not _errors(found):
-            found += [*self._columns(), *islice(self._parameters(), MAX_FINDINGS)]
+            found += SharedParts(self.cells, self.fragments).findings()
         if _errors(found):
             raise FindingsError(in_order([*found, *self.spec.warnings]))
         return in_order([*found, *self.spec.warnings])
-
-    def _filters(self) -> Iterator[Diagnostic]:
-        where, document, path = self.spec.where, self.spec.document, ("matrix", "where")
-        try:
-            left = self.matrix.surviving()
-        except TemplateProblem as problem:
-            yield template_finding(document, "where-type", problem, where.source if where else "", path)
-            return
-        if where is None:
-            return
-        unfiltered = Matrix(replace(self.spec, where=None)).surviving()
-        if left == unfiltered:
-            yield document.finding("where-drops-nothing", "'where' drops nothing", path, severity="warning")
-        elif left == 0:
-            yield document.finding(
-                "where-drops-everything", "'where' drops every combination", path, severity="warning"
-            )
-
-    def _columns(self) -> Iterator[Diagnostic]:
-        """Each segment that reads only one axis, for each of its values that some combination has."""
-        fragments, living = self.fragments, self.matrix.living()
-        for column in (part for part in fragments.parts if isinstance(part, Column)):
-            axis, told = self.spec.axes[column.axis], 0
-            for index in sorted(living[column.axis]):
-                try:
-                    fragments.text(column, index)
-                except TemplateProblem as problem:
-                    yield self._template(problem, f" ({axis.names[0]}={_short(axis.values[index].labels[0])})")
-                    told += 1
-                    if told == MAX_ALIKE:
-                        break
-
-    def _parameters(self) -> Iterator[Diagnostic]:
-        """Each distinct set of parameters against the payload's schema, and each local reference image."""
-        axes, known = self.fragments.parameter_axes, set[tuple[Choice, tuple[int, ...]]]()
-        for cell in self._samples_of(axes):
-            restricted = () if cell.choice is None else tuple([cell.choice[axis] for axis in axes])
-            if (restricted, cell.includes) not in known:
-                known.add((restricted, cell.includes))
-                yield from self._payload(cell)
-
-    def _samples_of(self, axes: tuple[int, ...]) -> Iterator[Cell]:
-        """Cells that have every set of values of some axes; all cells where a sample or an include tells more apart."""
-        if self.spec.include or self.spec.sample is not None:
-            yield from self.matrix.cells()
-        else:
-            for choice, _ in self.matrix.groups(axes):
-                yield Cell(choice, ())
-
-    def _payload(self, cell: Cell) -> Iterator[Diagnostic]:
-        context, given = self.matrix.bindings(cell), self.cells.given(cell)
-        at = _where_at(self.matrix, cell)
-        try:
-            parameters, _ = self.cells.resolve(self.cells.parameters(context, given))
-        except ReferenceProblem as problem:
-            yield self.spec.document.finding(
-                "reference-image", problem.message, self._path_of("image_urls", cell), hint=problem.hint
-            )
-            return
-        except TemplateProblem:
-            yield from self._reference_templates(cell, at)
-            return
-        shown = {**parameters, "prompt": "…"}
-        for mistake in check_payload(shown, extra=self.spec.extra):
-            field = str(mistake.path[0]) if mistake.path else "request"
-            path = self._path_of(field, cell)
-            hint = mistake.hint
-            if mistake.code == "number-quoted" and self._from_file(field):
-                hint = f"give the column its type: types: {{{field}: integer}}"
-            yield self.spec.document.finding(mistake.code, mistake.message + at, path, hint=hint)
-
-    def _from_file(self, field: str) -> bool:
-        """Whether an axis' values are cells of a file, which are text."""
-        place = self.spec.axis_of(field)
-        path = () if place is None else self.spec.axes[place[0]].name_path(field)
-        return bool(path) and self.spec.document.exists((*path, "from"))
-
-    def _reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
-        context = self.matrix.bindings(cell)
-        for index, template in enumerate(self.spec.image_urls or ()):
-            try:
-                template.render(context)
-            except TemplateProblem as problem:
-                path: DocumentPath = ("request", "image_urls", index)
-                yield template_finding(self.spec.document, "template-value", problem, template.source, path, note=at)
-
-    def _path_of(self, field: str, cell: Cell) -> DocumentPath:
-        """Where a field's value of a cell stands in the job file."""
-        for number in reversed(cell.includes):
-            if field in self.spec.include[number].bindings:
-                return (*self.spec.include[number].path, field)
-        place = self.spec.axis_of(field)
-        if place is not None and cell.choice is not None:
-            return self.spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
-        return ("request", field)
-
-    def _template(self, problem: TemplateProblem, note: str) -> Diagnostic:
-        source = self.spec.prompt.source if self.spec.prompt else ""
-        return template_finding(self.spec.document, "template-value", problem, source, ("request", "prompt"), note=note)
 
     # -- the stream ----------------------------------------------------------------------------------------------------
 
@@ -219,13 +113,13 @@ class Expansion:
 
     def _unmade(self, problem: TemplateProblem | ReferenceProblem, cell: Cell) -> Diagnostic:
         if isinstance(problem, ReferenceProblem):
-            path = self._path_of("image_urls", cell)
+            path = path_of(self.spec, "image_urls", cell)
             return self.spec.document.finding("reference-image", problem.message, path, hint=problem.hint)
         if self.spec.prompt is None:
-            path = self.spec.include[cell.includes[0]].path if cell.includes else self._path_of("prompt", cell)
+            path = self.spec.include[cell.includes[0]].path if cell.includes else path_of(self.spec, "prompt", cell)
             message = f"{problem.message} (at {self.cells.address(cell, 1)})"
             return self.spec.document.finding("template-value", message, path, hint=problem.hint)
-        return self._template(problem, f" (at {self.cells.address(cell, 1)})")
+        return prompt_finding(self.spec, problem, f" (at {self.cells.address(cell, 1)})")
 
     def _merge(self, cell: Cell, repeat: int, key: str) -> None:
         self.merged += 1
@@ -307,15 +201,3 @@ class Expansion:
 
 def _errors(found: list[Diagnostic]) -> bool:
     return any(finding.severity == "error" for finding in found)
-
-
-def _where_at(matrix: Matrix, cell: Cell) -> str:
-    labels = matrix.labels(cell)
-    if not labels:
-        return ""
-    return f" (at {', '.join(f'{name}={_short(label)}' for name, label in list(labels.items())[:4])})"
-
-
-def _short(label: object) -> str:
-    text = spoken(label)
-    return text if len(text) <= 40 else text[:39] + "…"

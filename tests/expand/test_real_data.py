@@ -1,4 +1,3 @@
-
 """Prompt collections people use: PartiPrompts, GenEval and the SDXL styles, planned whole."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """Local reference images: confined to the campaign, checked by their content, each with a real file."""
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from seedream_jobs.job.spec import PARAMETERS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TARGET = pipeline.Target(origin="https://api.example", emulator=False)
-OWN = ("job/load", "job/axes", "job/patterns", "job/data", "expand/expansion", "plan/job")
+OWN = ("job/load", "job/axes", "job/patterns", "job/data", "expand/expansion", "expand/shared", "plan/job")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 
 

@@ -1,0 +1,152 @@
+"""What can be said of a job before its requests are streamed: of its filters, axis values and sets of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.expand.cells import Cells
+from seedream_jobs.expand.fragments import Column, Fragments
+from seedream_jobs.expand.matrix import Cell, Choice, Matrix
+from seedream_jobs.expand.references import ReferenceProblem
+from seedream_jobs.job.axis import DocumentPath, spoken
+from seedream_jobs.job.pinpoint import template_finding
+from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.schema import check_payload
+from seedream_jobs.job.spec import JobSpec
+
+MAX_FINDINGS = 20
+"""How many findings about single combinations are collected before the rest is left unsaid."""
+
+MAX_ALIKE = 3
+"""How many values or combinations are named for one and the same mistake."""
+
+
+def check_filters(matrix: Matrix) -> Iterator[Diagnostic]:
+    """Whether ``where`` can be evaluated, and does anything."""
+    where, document, path = matrix.spec.where, matrix.spec.document, ("matrix", "where")
+    try:
+        left = matrix.surviving()
+    except TemplateProblem as problem:
+        yield template_finding(document, "where-type", problem, where.source if where else "", path)
+        return
+    if where is None:
+        return
+    unfiltered = Matrix(replace(matrix.spec, where=None)).surviving()
+    if left == unfiltered:
+        yield document.finding("where-drops-nothing", "'where' drops nothing", path, severity="warning")
+    elif left == 0:
+        yield document.finding("where-drops-everything", "'where' drops every combination", path, severity="warning")
+
+
+class SharedParts:
+    """What many requests share, checked once: each axis value in the prompt, each distinct set of parameters."""
+
+    def __init__(self, cells: Cells, fragments: Fragments) -> None:
+        self.cells, self.spec, self.matrix, self.fragments = cells, cells.spec, cells.matrix, fragments
+
+    def findings(self) -> Iterator[Diagnostic]:
+        """Every finding, the same mistake a few times and single combinations up to ``MAX_FINDINGS``."""
+        yield from self._columns()
+        yield from islice(self._parameters(), MAX_FINDINGS)
+
+    def _columns(self) -> Iterator[Diagnostic]:
+        """Each segment that reads only one axis, for each of its values that some combination has."""
+        fragments, living = self.fragments, self.matrix.living()
+        for column in (part for part in fragments.parts if isinstance(part, Column)):
+            axis, told = self.spec.axes[column.axis], 0
+            for index in sorted(living[column.axis]):
+                try:
+                    fragments.text(column, index)
+                except TemplateProblem as problem:
+                    yield prompt_finding(
+                        self.spec, problem, f" ({axis.names[0]}={_short(axis.values[index].labels[0])})"
+                    )
+                    told += 1
+                    if told == MAX_ALIKE:
+                        break
+
+    def _parameters(self) -> Iterator[Diagnostic]:
+        """Each distinct set of parameters against the payload's schema, and each local reference image."""
+        axes, known = self.fragments.parameter_axes, set[tuple[Choice, tuple[int, ...]]]()
+        for cell in self._samples_of(axes):
+            restricted = () if cell.choice is None else tuple([cell.choice[axis] for axis in axes])
+            if (restricted, cell.includes) not in known:
+                known.add((restricted, cell.includes))
+                yield from self._payload(cell)
+
+    def _samples_of(self, axes: tuple[int, ...]) -> Iterator[Cell]:
+        """Cells that have every set of values of some axes; all cells where a sample or an include tells more apart."""
+        if self.spec.include or self.spec.sample is not None:
+            yield from self.matrix.cells()
+        else:
+            for choice, _ in self.matrix.groups(axes):
+                yield Cell(choice, ())
+
+    def _payload(self, cell: Cell) -> Iterator[Diagnostic]:
+        context, given = self.matrix.bindings(cell), self.cells.given(cell)
+        at = _said_of(self.matrix, cell)
+        try:
+            parameters, _ = self.cells.resolve(self.cells.parameters(context, given))
+        except ReferenceProblem as problem:
+            yield self.spec.document.finding(
+                "reference-image", problem.message, path_of(self.spec, "image_urls", cell), hint=problem.hint
+            )
+            return
+        except TemplateProblem:
+            yield from self._reference_templates(cell, at)
+            return
+        shown = {**parameters, "prompt": "…"}
+        for mistake in check_payload(shown, extra=self.spec.extra):
+            field = str(mistake.path[0]) if mistake.path else "request"
+            path = path_of(self.spec, field, cell)
+            hint = mistake.hint
+            if mistake.code == "number-quoted" and self._from_file(field):
+                hint = f"give the column its type: types: {{{field}: integer}}"
+            yield self.spec.document.finding(mistake.code, mistake.message + at, path, hint=hint)
+
+    def _from_file(self, field: str) -> bool:
+        """Whether an axis' values are cells of a file, which are text."""
+        place = self.spec.axis_of(field)
+        path = () if place is None else self.spec.axes[place[0]].name_path(field)
+        return bool(path) and self.spec.document.exists((*path, "from"))
+
+    def _reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
+        context = self.matrix.bindings(cell)
+        for index, template in enumerate(self.spec.image_urls or ()):
+            try:
+                template.render(context)
+            except TemplateProblem as problem:
+                path: DocumentPath = ("request", "image_urls", index)
+                yield template_finding(self.spec.document, "template-value", problem, template.source, path, note=at)
+
+
+def path_of(spec: JobSpec, field: str, cell: Cell) -> DocumentPath:
+    """Where a cell's value of a request field is written: in an include, in an axis, or in the request."""
+    for number in reversed(cell.includes):
+        if field in spec.include[number].bindings:
+            return (*spec.include[number].path, field)
+    place = spec.axis_of(field)
+    if place is not None and cell.choice is not None:
+        return spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
+    return ("request", field)
+
+
+def prompt_finding(spec: JobSpec, problem: TemplateProblem, note: str) -> Diagnostic:
+    """A problem of the prompt's template, at its place in the job file."""
+    source = spec.prompt.source if spec.prompt else ""
+    return template_finding(spec.document, "template-value", problem, source, ("request", "prompt"), note=note)
+
+
+def _said_of(matrix: Matrix, cell: Cell) -> str:
+    labels = matrix.labels(cell)
+    if not labels:
+        return ""
+    return f" (at {', '.join(f'{name}={_short(label)}' for name, label in list(labels.items())[:4])})"
+
+
+def _short(label: object) -> str:
+    text = spoken(label)
+    return text if len(text) <= 40 else text[:39] + "…"

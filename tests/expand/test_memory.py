@@ -1,0 +1,42 @@
+"""A million requests are planned in the memory of a thousand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLAN = """
+import resource, sys
+from pathlib import Path
+from seedream_jobs import pipeline
+target = pipeline.Target(origin="https://api.example", emulator=False)
+job = pipeline.load(Path("job.yaml"), shown="job.yaml", target=target, sets={})
+plan = pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+print(plan.submit, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_peak_is_flat(folder: Any) -> None:
+    """The peak at 1,000,000 requests is at most one and a half times that at 1,000."""
+    peaks = []
+    for size in (10, 100):
+        axes = ", ".join(f"{name}: {{range: [1, {size}]}}" for name in "abc")
+        folder.write(
+            "job.yaml",
+            'version: 1\nrequest: {prompt: "{{ a }}, {{ b }}, {{ c }}"}\n'
+            f"matrix: {{{axes}, where: a > 0}}\nlimits: {{max_requests: 1000000}}\n"
+            'output: {name: "{{ a }}-{{ b }}-{{ c }}"}\n',
+        )
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+        run = subprocess.run(
+            [sys.executable, "-c", PLAN], cwd=folder.path, env=environment, capture_output=True, text=True, check=True
+        )
+        submit, peak = map(int, run.stdout.split())
+        assert submit == size**3
+        peaks.append(peak)
+    assert peaks[1] <= 1.5 * peaks[0]
