@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +115,7 @@ def _doubts(ledger: Ledger) -> ExitCode:
 
 
 def _sentence(ledger: Ledger, done: Done) -> str:
+    from seedream_jobs.report.bill import charged
     from seedream_jobs.report.text import plural
 
     parts: list[str] = []
@@ -134,9 +134,9 @@ def _sentence(ledger: Ledger, done: Done) -> str:
     stored = sum(1 for entry in entries for image in entry.images if image.file)
     if not parts:
         parts.append(f"nothing to do, {plural(stored, 'image')} stored" if stored else "nothing to do")
-    cost = sum((entry.cost_usd or Decimal(0) for entry in entries), Decimal(0))
-    if cost:
-        parts.append(f"{cost:.4f} USD charged so far")
+    bill = charged(entries)
+    if bill.usd:
+        parts.append(str(bill))
     return ", ".join(parts)
 
 

@@ -42,12 +42,17 @@ def in_doubt(ledger: Ledger) -> list[Entry]:
 
 def listing(job: Path, *, where: Target) -> ExitCode:
     """Print what is in doubt."""
+    from seedream_jobs.plan.cost import money
+
     one = records.find(job, where=where)
     doubtful = in_doubt(records.peek(one))
     if not doubtful:
         click.echo(f"{job}: nothing is in doubt.")
         return ExitCode.OK
-    click.echo(f"{job}: {len(doubtful)} in doubt. Each counts as paid until it is settled, and is never sent again.")
+    click.echo(
+        f"{job}: {len(doubtful)} in doubt, counted with {money(_counted(doubtful))}. "
+        "Each counts as paid until it is settled, and is never sent again."
+    )
     for entry in doubtful:
         for line in _lines(entry):
             click.echo(f"  {line}")
@@ -113,7 +118,8 @@ def _named(address: str, doubtful: list[Entry], job: Path) -> Entry:
 
 def import_task(job: Path, task_id: str, address: str, *, reason: str, where: Target, now: int) -> ExitCode:
     """A task that was made by hand becomes the result of a request of the job."""
-    from seedream_jobs.ledger.state import Intended
+    from seedream_jobs.ledger.state import InDoubt, Intended
+    from seedream_jobs.plan.cost import tariff_of
     from seedream_jobs.run.offers import idempotency_key
 
     if not ID.fullmatch(task_id):
@@ -155,11 +161,11 @@ def import_task(job: Path, task_id: str, address: str, *, reason: str, where: Ta
                     repeat=request.repeat,
                     output=request.output,
                     max_images=request.max_images,
-                    max_cost_usd=None,
+                    max_cost_usd=tariff_of(expansion.spec.profile, None).cost(request.max_images),
                     idempotency_key=idempotency_key(ledger.id, request, generation, {}),
                 )
             )
-            ledger.entries.settle("interrupted")
+            ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail="made by hand"))
         elif known.state is not State.IN_DOUBT:
             raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
         ledger.record_sync(
@@ -203,9 +209,10 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
                         click.echo(f"  so it was accepted: --accepted {entry.task_id}")
 
         anyio.run(ask)
-    counted = sum((entry.max_cost_usd for entry in doubtful if entry.max_cost_usd is not None), start=_ZERO)
-    click.echo(f"{len(doubtful)} in doubt, counted with at most {money(counted)}")
+    click.echo(f"{len(doubtful)} in doubt, counted with {money(_counted(doubtful))}")
     return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
 
 
-_ZERO = Decimal(0)
+def _counted(doubtful: Iterable[Entry]) -> Decimal:
+    """USD that doubts hold in every budget."""
+    return sum((entry.max_cost_usd for entry in doubtful if entry.max_cost_usd is not None), start=Decimal(0))

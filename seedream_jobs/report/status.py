@@ -12,6 +12,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
+from seedream_jobs.report.bill import Bill, bill_of
 from seedream_jobs.run.links import time_left
 
 
@@ -23,6 +24,7 @@ class Standing:
     origin: str
     counts: Counter[State] = field(default_factory=Counter)
     spent: Decimal = Decimal(0)
+    bill: Bill = field(default_factory=Bill)
     images: int = 0
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
@@ -48,6 +50,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
         standing.spent += spent_usd(entry) or Decimal(0)
+        standing.bill += bill_of(entry)
         standing.images += sum(1 for image in entry.images if image.file)
         if entry.state is State.COMPLETED:
             left = time_left(entry, now, profile)
@@ -80,6 +83,7 @@ def status_text(standings: list[Standing], *, emulator: bool) -> str:
         total = sum(one.counts.values())
         lines.append(
             f"{one.job}: {total:,} submitted or tried, {one.images:,} images stored, {one.spent:.4f} USD counted"
+            + (f", {one.bill}" if one.bill.usd else "")
         )
         for mark, word, states, hint in _ROWS:
             count = sum(one.counts[state] for state in states)
@@ -104,6 +108,7 @@ def status_json(standings: list[Standing]) -> str:
     """The same as JSON, names sorted."""
     document = [
         {
+            "charged_usd": str(one.bill.usd),
             "counts": {str(state): one.counts[state] for state in State if one.counts[state]},
             "failed": [{"address": address, "message": message} for address, message in one.failed],
             "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),

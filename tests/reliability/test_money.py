@@ -1,0 +1,121 @@
+"""Budgets, the balance, and what things really cost: through the command, against the service's own books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PRICE = Decimal("0.0228")
+
+
+def cost(service: Any, subject: str = "") -> Decimal:
+    """USD on the service's books."""
+    return sum((Decimal(charge["cost"]) for charge in service.charges(subject)), start=Decimal(0))
+
+
+def test_the_files_budget_counts_what_is_in_doubt(emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
+    """``limits.budget_usd`` holds for the job's life: three requests, one of them in doubt, leave no room for two more."""
+    service = emulator("--fault", "drop-after-accept:first=1")
+    mine = campaign(service, 3, "limits: {budget_usd: 0.10}")
+    assert mine.run("--detach").code == 6
+    mine.write(5, "limits: {budget_usd: 0.10}")
+    over = mine.run("--detach")
+    assert over.code == 5, over.said
+    assert "0.0684 USD already spent and at most 0.0456 USD for 2 images are over it" in over.err
+    assert service.count() == 3
+    (doubtful,) = [line["address"] for line in mine.entries().values() if line["state"] == "in_doubt"]
+    assert mine.command("resolve", doubtful, "--not-charged", "--reason", "a mistake, for this test").code == 0
+    mine.write(4, "limits: {budget_usd: 0.10}")
+    assert mine.run("--detach").code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "environment", "file", "words"),
+    [
+        ("0.05", "9", "9", "--budget is 0.05 USD"),
+        ("9", "0.05", "9", "SEEDREAM_JOBS_BUDGET is 0.05 USD"),
+        ("9", "9", "0.05", "limits.budget_usd of job.yaml is 0.05 USD"),
+    ],
+)
+def test_every_budget_must_hold(
+    option: str, environment: str, file: str, words: str, shared_emulator: Any, campaign: Callable[..., Any]
+) -> None:
+    """The file's, the option's and the environment's: none of them is overruled by another."""
+    mine = campaign(shared_emulator, 3, f"limits: {{budget_usd: {file}}}")
+    ended = mine.run("--detach", "--budget", option, SEEDREAM_JOBS_BUDGET=environment)
+    assert ended.code == 5
+    assert words in ended.err
+    assert shared_emulator.count(mine.subject) == 0
+
+
+AUTO = (
+    'version: 1\nrequest: {{prompt: "{subject}{{{{ i }}}}", sequential_image_generation: auto{more}}}\n'
+    "matrix: {{i: [1, 2]}}\nlimits: {{budget_usd: {budget}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "images"),
+    [
+        (", n: 3", 3),
+        (", sequential_image_generation_options: {max_images: 4}", 4),
+        (", n: 2, sequential_image_generation_options: {max_images: 5}", 5),
+        ("", 15),
+    ],
+    ids=["n", "max_images", "both", "neither"],
+)
+def test_the_most_that_auto_can_deliver_is_what_budgets_count(
+    more: str, images: int, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """A service that delivers as much as it may never bills more than the plan said; a cent less is refused."""
+    service = emulator("--deliver", "max", "--delay", "0")
+    mine = campaign(service, 2)
+    job, most = mine.folder / mine.job, PRICE * images * 2
+    job.write_text(AUTO.format(subject=mine.subject, more=more, budget=most - Decimal("0.0001")))
+    assert mine.run("--detach").code == 5
+    assert service.count() == 0
+    job.write_text(AUTO.format(subject=mine.subject, more=more, budget=most))
+    assert mine.run("--detach").code == 0
+    assert cost(service) <= most
+    assert [charge["delivered"] for charge in service.charges()] == [images, images]
+    mine.age(60)
+    ended = mine.command("status")
+    assert f"{cost(service):.4f} USD charged of {most:.4f} estimated" in ended.out
+
+
+def test_what_it_really_cost_stands_beside_the_estimate(
+    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """A service that delivers fewer images charges less: the end, status and the next budget all know."""
+    service = emulator("--deliver", "fewer", "--delay", "0")
+    mine = campaign(service, 2)
+    job = mine.folder / mine.job
+    job.write_text(AUTO.format(subject=mine.subject, more=", n: 3", budget=PRICE * 6))
+    assert mine.run("--detach").code == 0
+    mine.age(60)
+    ended = mine.command("fetch")
+    assert ended.code == 0, ended.err
+    assert "0.0912 USD charged of 0.1368 estimated" in ended.out
+    assert "0.0912 USD counted, 0.0912 USD charged of 0.1368 estimated" in mine.command("status").out
+    one_more = job.read_text().replace("i: [1, 2]", "i: [1, 2, 3]")
+    job.write_text(one_more.replace("n: 3", "n: 2").replace(f"budget_usd: {PRICE * 6}", "budget_usd: 0.15"))
+    assert mine.run("--detach").code == 5, "three requests of two images each are 0.1368, and 0.0912 is spent"
+
+
+def test_the_balance_is_compared_before_anything_is_sent(
+    emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """``--check-balance``: enough goes on, too little or an unreadable balance refuses, nothing is charged."""
+    service = emulator("--balance", "0.07")
+    mine = campaign(service, 4)
+    poor = mine.run("--detach", "--check-balance")
+    assert (poor.code, service.count()) == (5, 0)
+    assert "the balance is 0.0700 USD: the plan costs at most 0.0912 USD" in poor.err
+    assert mine.run("--detach", "--check-balance", "--limit", "3").code == 0
+    service.restart("--fault", "balance-fails")
+    assert mine.run("--detach", "--check-balance").code == 8
+    assert service.count() == 3
