@@ -20,7 +20,6 @@ import httpcore
 import httpx
 
 from seedream_jobs.api.client_network import Handshake
-from seedream_jobs.api.client_stream import Network
 from seedream_jobs.api.outcomes import Flight, Observation, Sent
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
@@ -88,7 +87,6 @@ class OneConnection:
             http2=False,
             retries=0,
             keepalive_expiry=KEEPALIVE,
-            network_backend=Network(),
         )
         self._connection: httpcore.AsyncConnectionInterface | None = None
 
