@@ -91,7 +91,7 @@ class Expansion:
         :raises FindingsError: at the end, or after ``MAX_FINDINGS``, if a combination can't be made
         """
         self.merged, self.made, self._merged_keys = 0, 0, {}
-        seen = Seen(min(self.matrix.surviving() * self.spec.repeat, MAX_RAW))
+        seen = Seen(min(self.matrix.expected() * self.spec.repeat, MAX_RAW))
         found: list[Diagnostic] = []
         keys, known = self.fragments.keys, seen.add
         for cell in self.matrix.cells():
@@ -163,7 +163,7 @@ class Expansion:
         """
         if self.spec.output_name is None:
             return []
-        seen, found = Seen(self.matrix.surviving()), list[Diagnostic]()
+        seen, found = Seen(self.matrix.expected()), list[Diagnostic]()
         name = OutputNames(self.cells)
         for cell in self._submitted():
             try:

@@ -21,6 +21,9 @@ from seedream_jobs.job.spec import JobSpec, Sample
 MAX_RAW = 10_000_000
 """The most raw combinations (before exclude, where and sample) that are expanded at all."""
 
+MAX_PAIRWISE = 250_000
+"""The most combinations among which a cover of all pairs is looked for: it has to look at each of them."""
+
 Choice = tuple[int, ...]
 
 
@@ -198,6 +201,10 @@ class Matrix:
         if self._surviving is None:
             self._surviving = sum(share for _, share in self.groups(()))
         return self._surviving
+
+    def expected(self) -> int:
+        """How many choices there are, the sample taken; what includes add comes on top."""
+        return self.surviving() if self.spec.sample is None else sum(1 for _ in self.chosen())
 
     def living(self) -> list[Collection[int]]:
         """For each axis the indexes of the values that some combination has."""

@@ -9,7 +9,7 @@ from itertools import islice
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.cells import Cells
 from seedream_jobs.expand.fragments import Column, Fragments
-from seedream_jobs.expand.matrix import Cell, Choice, Matrix
+from seedream_jobs.expand.matrix import MAX_PAIRWISE, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.job.pinpoint import template_finding
@@ -32,6 +32,11 @@ def check_filters(matrix: Matrix) -> Iterator[Diagnostic]:
     except TemplateProblem as problem:
         yield template_finding(document, "where-type", problem, where.source if where else "", path)
         return
+    sample = matrix.spec.sample
+    if sample is not None and sample.strategy == "pairwise" and left > MAX_PAIRWISE:
+        message = f"pairwise would choose among {left:,} combinations: at most {MAX_PAIRWISE:,}"
+        hint = "write {size: 100} for a random sample, or exclude more"
+        yield document.finding("too-many-combinations", message, ("matrix", "sample"), hint=hint)
     if where is None:
         return
     unfiltered = Matrix(replace(matrix.spec, where=None)).surviving()

@@ -381,6 +381,24 @@ def test_raw_combinations_are_bounded(refused: Refused) -> None:
     assert "at most 1,000,000" in found[0]
 
 
+def test_pairwise_is_bounded(refused: Refused) -> None:
+    """A cover of all pairs looks at every combination, so their number is bounded, and refused at its place."""
+    axes = ", ".join(f"{name}: {{range: [1, 25]}}" for name in "abcd")
+    found = refused(
+        "version: 1\nrequest: {prompt: p}\nmatrix:\n  sample: {strategy: pairwise}\n  "
+        + axes.replace(", b", "\n  b").replace(", c", "\n  c").replace(", d", "\n  d")
+    )
+    assert found[0].startswith("[too-many-combinations] job.yaml:4:11 pairwise would choose among 390,625 combinations")
+
+
+def test_a_small_sample_of_many(folder: Any) -> None:
+    """A sample of a few among millions is held, and counted, as the few it is."""
+    expansion = folder.expand(P + "matrix: {a: {range: [1, 300]}, b: {range: [1, 300]}, sample: {size: 3}}")
+    assert expansion.matrix.expected() == 3
+    list(expansion.places())
+    assert expansion.made + expansion.merged == 3
+
+
 def test_count_is_exact(folder: Any) -> None:
     """limits.max_requests is held against the exact count and refused with the number and the ways out."""
     job = folder.load("version: 1\n" + P + "matrix: {a: [1, 1, 2, 3]}\nlimits: {max_requests: 2}")
