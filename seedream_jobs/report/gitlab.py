@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
 from seedream_jobs.report.hostile import one_line
 from seedream_jobs.report.json import json_text
-from seedream_jobs.report.remarks import Remark
+from seedream_jobs.report.remarks import Remark, fingerprint
 
 _SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}
 
@@ -24,7 +23,7 @@ def code_quality(remarks: Iterable[Remark]) -> str:
             {
                 "check_name": remark.code,
                 "description": one_line(remark.text, 1_000),
-                "fingerprint": hashlib.sha256(f"{identity}\n{seen[identity]}".encode()).hexdigest(),
+                "fingerprint": fingerprint(identity, seen[identity]),
                 "location": {"lines": {"begin": remark.at_line or 1}, "path": one_line(remark.path)},
                 "severity": _SEVERITIES[remark.level],
             }

@@ -57,4 +57,5 @@ def html_code(text: str, limit: int | None = None) -> str:
 
 def xml(text: str) -> str:
     """``text`` for XML, as content or attribute; what XML can't hold is shown as an escape."""
-    return html.escape("\n".join(visible(line) for line in text.split("\n")), quote=True)
+    escaped = html.escape("\n".join(visible(line) for line in text.split("\n")), quote=True)
+    return _COMMAND.sub(r"\1&#58;:", escaped).replace("##[", "&#35;#[")

@@ -21,9 +21,9 @@ def plan_jsonl(plan: PlanDocument) -> Iterator[str]:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON in which other scripts stay readable, and nothing stands that a terminal obeys or that hides in a line."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    """JSON in which other scripts stay readable, and nothing stands that a terminal or a CI runner obeys."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent).replace("##[", "\\u0023#[")
     if text.isascii() and "\x7f" not in text:
         return text
-    # Beyond ASCII there is nothing outside the strings, so an escape is the same value.
+    # Such characters, and ##[ above, only stand inside strings, where an escape is the same value.
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)

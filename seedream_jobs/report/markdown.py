@@ -35,21 +35,28 @@ Block = list[str]
 
 
 def plan_markdown(plan: PlanDocument) -> str:
-    """The comment, at most ``MAX_CHARACTERS`` long: blocks that do not fit are left out, and that is said."""
-    blocks = [[MARKER, f"### {headline(plan)}", "", verdict(plan), ""], *_jobs(plan), *_warnings(plan.warnings)]
+    """The comment, at most ``MAX_CHARACTERS`` long: from the first block that does not fit the rest is left out."""
     lines: list[str] = []
-    size, left_out = 0, 0
-    for block in blocks:
-        length = sum(len(line) + 1 for line in block)
-        if size + length > MAX_CHARACTERS - _CLOSING:
-            left_out += 1
-            continue
+    size = 0
+    for block in _blocks(plan):
+        size += sum(len(line) + 1 for line in block)
+        if size > MAX_CHARACTERS - _CLOSING:
+            lines.extend(["", "_The rest is left out for length: `seedream-jobs show plan.json` has it._", ""])
+            break
         lines.extend(block)
-        size += length
-    if left_out:
-        lines.append(f"_{plural(left_out, 'section')} left out for length: `seedream-jobs show plan.json` has them._")
     lines.append(_closing(plan))
     return "\n".join(lines) + "\n"
+
+
+def _blocks(plan: PlanDocument) -> Iterator[Block]:
+    """The comment in pieces, the weightiest first, each made when it is its turn."""
+    yield [MARKER, f"### {headline(plan)}", "", verdict(plan), ""]
+    for job in plan.jobs:
+        yield [f"- {code(job.path, 200)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
+    yield [""]
+    yield from _warnings(plan.warnings)
+    for job in plan.jobs:
+        yield from _samples(job)
 
 
 def headline(plan: PlanDocument) -> str:
@@ -64,7 +71,7 @@ def verdict(plan: PlanDocument) -> str:
     try:
         plan.hold_budgets()
     except MoneyError as error:
-        return f"**Over budget.** {code(error.message)}"
+        return f"**Over budget.** {code(error.message, 400)}"
     doubts = sum(job.count(Action.IN_DOUBT) for job in plan.jobs)
     if doubts:
         return f"**Look first:** {plural(doubts, 'submission')} of unknown outcome; `seedream-jobs resolve` settles it."
@@ -72,14 +79,6 @@ def verdict(plan: PlanDocument) -> str:
         return "Merging spends nothing."
     held = any(job.budget_usd is not None for job in plan.jobs) or bool(plan.budgets)
     return "Within budget." if held else "No budget is set (`limits.budget_usd`)."
-
-
-def _jobs(plan: PlanDocument) -> Iterator[Block]:
-    for job in plan.jobs:
-        yield [f"- {code(job.path)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
-    yield [""]
-    for job in plan.jobs:
-        yield from _samples(job)
 
 
 def _counts(plan: PlanDocument, job: JobDocument) -> str:

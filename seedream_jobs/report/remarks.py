@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -90,6 +91,14 @@ def _job(plan: PlanDocument, job: JobDocument) -> Iterator[Remark]:
     if against is not None and against.removed:
         message = f"{plural(against.removed, 'request')} removed, {against.removed_paid:,} of them in the manifest"
         yield Remark(level="note", code="plan", message=message, path=job.path)
+
+
+def fingerprint(identity: str, number: int) -> str:
+    """What a remark is known again by when its line has moved.
+
+    :param number: which of several remarks of one identity it is, from 1
+    """
+    return hashlib.sha256(f"{identity}\n{number}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _line(place: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from urllib.parse import quote
 
 from seedream_jobs.report.hostile import one_line
 from seedream_jobs.report.json import json_text
-from seedream_jobs.report.remarks import Remark
+from seedream_jobs.report.remarks import Remark, fingerprint
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LINK = re.compile(r"\[(?=[^\]]*\]\()")
@@ -57,7 +56,7 @@ def _result(remark: Remark, rules: list[str], seen: Counter[str]) -> dict[str, A
         "level": remark.level,
         "locations": [{"physicalLocation": location}],
         "message": {"text": _message(remark.text)},
-        "partialFingerprints": {"remark/v1": hashlib.sha256(f"{identity}\n{seen[identity]}".encode()).hexdigest()},
+        "partialFingerprints": {"remark/v1": fingerprint(identity, seen[identity])},
         "ruleId": remark.code,
         "ruleIndex": rules.index(remark.code),
     }
@@ -71,5 +70,5 @@ def _message(text: str) -> str:
 
 def _uri(path: str) -> str:
     """A relative reference; ``./`` keeps a colon in the first part from being read as a scheme."""
-    quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/-._~+,=@")
+    quoted = quote(path.encode("utf-8", "surrogatepass"), safe="/-._~+,=@")
     return f"./{quoted}" if path.startswith("//") else quoted

@@ -113,7 +113,7 @@ def _line(mark: str, count: int, word: str, note: str) -> str:
 
 
 def _cause(text: str, place: str) -> str:
-    return f"{_safe(text)} ({place})" if place else _safe(text)
+    return f"{_safe(text)} ({_safe(place)})" if place else _safe(text)
 
 
 def _days(days: tuple[str, str] | None) -> str:
@@ -130,14 +130,14 @@ def total(plan: PlanDocument) -> str:
     if plan.submit == 0:
         return "Plan: nothing to submit."
     usd = plan.tariff.usd
-    each = "" if usd is None else f" ({usd.normalize():f} per image, {plan.tariff.source})"
+    each = "" if usd is None else f" ({usd.normalize():f} per image, {_safe(plan.tariff.source)})"
     parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
     for job in plan.jobs:
         if job.budget_usd is not None:
             whose = f" of {_safe(job.name)}" if len(plan.jobs) > 1 else ""
             already = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
             parts.append(f"Budget{whose} {budget_text(job.budget_usd)}{already}.")
-    parts.extend(f"{name} {budget_text(limit)}." for name, limit in plan.budgets)
+    parts.extend(f"{_safe(name)} {budget_text(limit)}." for name, limit in plan.budgets)
     return " ".join(parts)
 
 

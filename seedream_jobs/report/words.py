@@ -19,7 +19,11 @@ def marked(before: str, after: str) -> tuple[str, str]:
     old, new = _WORD.findall(before), _WORD.findall(after)
     if len(old) > MAX_WORDS or len(new) > MAX_WORDS:
         return before, after
-    left, right = "", ""
+    start = _alike(old, new)
+    stop = _alike(old[start:][::-1], new[start:][::-1])
+    head, tail = "".join(old[:start]), "".join(old[len(old) - stop :])
+    old, new = old[start : len(old) - stop], new[start : len(new) - stop]
+    left, right = head, head
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         was, now = "".join(old[a:b]), "".join(new[c:d])
         if kind == "equal":
@@ -27,4 +31,9 @@ def marked(before: str, after: str) -> tuple[str, str]:
         else:
             left += f"[-{was}-]" if was else ""
             right += f"{{+{now}+}}" if now else ""
-    return left, right
+    return left + tail, right + tail
+
+
+def _alike(left: list[str], right: list[str]) -> int:
+    """How many words both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
