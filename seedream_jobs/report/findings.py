@@ -90,11 +90,10 @@ def _note(words: str, paint: _Paint) -> str:
 
 def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: _Paint) -> Iterator[str]:
     """The span's first line with its part of the span underlined, and the hint beside or below it."""
-    start, end = source.bounds(span.start.line)
-    text = source.text[start:end]
+    text = source.line(span.start.line)
     if text.strip():
-        first = span.start.offset - start
-        last = min(span.end.offset, end) - start
+        first = min(span.start.column - 1, len(text))  # the file may have changed since it was read
+        last = len(text) if span.end.line > span.start.line else min(span.end.column - 1, len(text))
         shown, indent, strokes = _window(text, first, last)
         yield f"{paint(_BLUE, f'{span.start.line:>{_GUTTER}} |')} {shown}".rstrip()
         under = f"{paint(_BLUE, f'{chr(32) * _GUTTER} |')} {' ' * indent}{paint(mark, stroke * strokes)}"

@@ -18,7 +18,7 @@ def cost(service: Any, subject: str = "") -> Decimal:
 
 
 def test_the_files_budget_counts_what_is_in_doubt(emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
-    """``limits.budget_usd`` holds for the job's life: three requests, one of them in doubt, leave no room for two more."""
+    """``limits.budget_usd`` holds for the job's life: with one of three in doubt there is no room for two more."""
     service = emulator("--fault", "drop-after-accept:first=1")
     mine = campaign(service, 3, "limits: {budget_usd: 0.10}")
     assert mine.run("--detach").code == 6

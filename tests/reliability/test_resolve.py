@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from types import ModuleType
@@ -150,4 +149,3 @@ def test_two_branches_that_paid_for_one_request_are_told(emulator: START, campai
     text = mine.manifest.read_text()
     assert all(one in text for one in ids)
     assert "0.0684 USD counted" in mine.command("status", "--offline").out
-    assert [json.loads(line) for line in text.splitlines()][0]["format"] == 1

@@ -191,7 +191,7 @@ async def _tell(service: Service, exchange: Exchange, charge: Charge) -> None:
         case "event-stream":
             await exchange.reply(replace(reply, content_type="text/event-stream"))
         case fault:
-            await exchange.reply(_unreadable(fault, charge.id))
+            await exchange.reply(_unreadable(fault, charge.id).marked(service.new_request_id()))
 
 
 def _unreadable(fault: str, task: str) -> Reply:
