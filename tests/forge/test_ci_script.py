@@ -1,0 +1,233 @@
+"""The script of CI, run as a runner runs it: outputs, the mark before spending, the record after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def submitted(runner: Any) -> int:
+    """How many tasks the service's books hold."""
+    with urllib.request.urlopen(f"{runner.environment['APIMART_BASE_URL']}/emulator/books", timeout=10) as reply:
+        return int(json.load(reply)["posts"]["accepted"])
+
+
+def test_plan_sets_the_outputs_and_the_summary(runner: Any) -> None:
+    """No key, and the numbers are those of the whole change."""
+    without = {name: value for name, value in runner.environment.items() if not name.startswith("APIMART")}
+    runner.environment = without
+    ended = runner.step("plan", SJ_BASE="base")
+    assert ended.code == 0, ended.err
+    assert ended.outputs["requests"] == "8"
+    assert ended.outputs["images"] == "8"
+    assert ended.outputs["max_usd"] == "0.1824"
+    assert re.fullmatch("sha256:[0-9a-f]{64}", ended.outputs["digest"])
+    assert ended.summary.startswith("<!-- seedream-jobs: plan -->\n")
+    assert (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8") == ended.summary
+
+
+def test_hostile_names_and_prompts_are_no_commands(runner: Any) -> None:
+    """A prompt, a file name and a job list full of shell and workflow commands do nothing."""
+    name = "a$(touch pwned)`touch pwned`;touch pwned.yaml"
+    prompt = "$(touch pwned) `touch pwned`\\n::set-output name=digest::evil\\n##[error]x"
+    job = f'version: 1\nname: x\nrequest: {{prompt: "{prompt}"}}\n'
+    (runner.checkout / name).write_text(job, encoding="utf-8")
+    ended = runner.step("plan", SJ_BASE="base", SJ_JOBS=f"{name}\n", GITHUB_ACTIONS="true")
+    assert ended.code == 0, ended.err
+    assert ended.outputs["requests"] == "1"
+    assert not list(runner.checkout.glob("pwned*"))
+    assert not re.search(r"^(::set-output|##\[)", ended.out, re.MULTILINE)
+
+
+def test_errors_end_the_step_and_leave_a_report(runner: Any) -> None:
+    """The exit code is the program's; there is no digest to approve, and a stale plan is gone."""
+    (runner.checkout / "seedream-plan.json").write_text("{}", encoding="utf-8")
+    (runner.checkout / "garden.yaml").write_text("version: 1\nrequest: {promt: x}\n", encoding="utf-8")
+    ended = runner.step("plan", SJ_BASE="base")
+    assert ended.code == 1
+    assert "unknown-field" in ended.err
+    assert ended.outputs == {}
+    assert "The plan has errors" in ended.summary
+    assert not (runner.checkout / "seedream-plan.json").exists()
+
+
+def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str]) -> None:
+    """First the mark, then the manifest; both pushed, both fast-forward; the mark is gone at the end."""
+    ended = runner.step("run", **variables)
+    assert ended.code == 0, ended.err
+    assert submitted(runner) == 8
+    remote = runner.git("ls-remote", "origin", "refs/heads/main").split()[0]
+    assert remote == runner.git("rev-parse", "HEAD")
+    digest = variables["SJ_EXPECT"]
+    assert runner.git("log", "--format=%s").splitlines() == [
+        f"plan {digest}: the record",
+        f"plan {digest} started",
+        "change",
+        "base",
+    ]
+    assert runner.git("ls-files", "*.manifest.jsonl", ".seedream-started") == "garden.manifest.jsonl"
+    assert runner.git("show", "HEAD~1:.seedream-started") == f"plan {digest} started\nhttps://ci.example/1"
+    manifest = runner.git("show", "HEAD:garden.manifest.jsonl").splitlines()
+    assert sum('"state":"accepted"' in line for line in manifest) == 8
+    assert ended.outputs == {"status": "0"}
+
+
+@pytest.mark.slow
+def test_run_waits_for_the_images(runner: Any, variables: Mapping[str, str]) -> None:
+    """Without --detach the record that is pushed says where each image is."""
+    ended = runner.step("run", **{**variables, "SJ_ARGS": ""})
+    assert ended.code == 0, ended.err
+    assert runner.git("show", "origin/main:garden.manifest.jsonl").count('"state":"stored"') == 8
+    assert len(list(runner.checkout.glob("out/garden/*.jpeg"))) == 8
+
+
+def test_the_same_plan_is_not_paid_twice(runner: Any, variables: Mapping[str, str]) -> None:
+    """A step that is run again on the recorded branch is refused by the used plan."""
+    assert runner.step("run", **variables).code == 0
+    ended = runner.step("run", **variables)
+    assert ended.code == 7, ended.err
+    assert submitted(runner) == 8
+
+
+def test_another_digest_than_the_approved_spends_nothing(runner: Any, variables: Mapping[str, str]) -> None:
+    """The file is not believed."""
+    ended = runner.step("run", **{**variables, "SJ_EXPECT": "sha256:" + "0" * 64})
+    assert ended.code == 7, ended.err
+    assert submitted(runner) == 0
+    assert runner.git("ls-files", ".seedream-started") == ""
+
+
+def test_run_refuses_what_it_was_not_told(runner: Any, variables: Mapping[str, str]) -> None:
+    """Nothing is marked, nothing is spent."""
+    before = runner.git("rev-parse", "HEAD")
+    for changes in (
+        {"SJ_EXPECT": ""},
+        {"SJ_EXPECT": "sha256:abc"},
+        {"SJ_BRANCH": ""},
+        {"SJ_BRANCH": "a b"},
+        {"SJ_PLAN": "none.json"},
+    ):
+        assert runner.step("run", **{**variables, **changes}).code == 2, changes
+    assert runner.git("rev-parse", "HEAD") == before
+    assert submitted(runner) == 0
+
+
+def test_a_branch_that_moved_on_is_not_run_over(runner: Any, variables: Mapping[str, str], tmp_path: Path) -> None:
+    """The mark is pushed fast-forward only: two runners can't both start."""
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "-q", str(tmp_path / "remote"), str(other)], check=True, env=runner.environment)
+    for words in (["commit", "-q", "--allow-empty", "-m", "meanwhile"], ["push", "-q", "origin", "main"]):
+        subprocess.run(["git", *words], cwd=other, check=True, env=runner.environment)
+    ended = runner.step("run", **variables)
+    assert ended.code == 7
+    assert "Nothing was submitted" in ended.err
+    assert submitted(runner) == 0
+
+
+def _until(condition: Any) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to that")
+
+
+def _clone(runner: Any, tmp_path: Path) -> Any:
+    """The next runner: a fresh checkout of the branch, with the plan's artifact."""
+    checkout = tmp_path / "next"
+    subprocess.run(["git", "clone", "-q", str(tmp_path / "remote"), str(checkout)], check=True, env=runner.environment)
+    (checkout / "seedream-plan.json").write_bytes((runner.checkout / "seedream-plan.json").read_bytes())
+    return type(runner)(checkout=checkout, environment=runner.environment, files=runner.files, children=runner.children)
+
+
+def test_a_runner_that_died_is_seen_by_the_next(runner: Any, variables: Mapping[str, str], tmp_path: Path) -> None:
+    """Killed while it spent: the next one refuses; with the journal it goes on, paying nothing twice."""
+    child = runner.start("run", **{**variables, "SJ_ARGS": "--detach\n--rate\n120/m\n--concurrency\n1"})
+    _until(lambda: submitted(runner) >= 2)
+    os.killpg(child.pid, signal.SIGKILL)
+    runner.end(child)
+    following = _clone(runner, tmp_path)
+    ended = following.step("run", **variables)
+    assert ended.code == 6, ended.err
+    assert "earlier run is unsettled" in ended.err
+    assert submitted(runner) < 8
+    for kept in runner.checkout.glob("garden.manifest.*"):
+        if not kept.name.endswith(".lock"):
+            (following.checkout / kept.name).write_bytes(kept.read_bytes())
+    ended = following.step("run", **variables, SJ_RESUME="true")
+    in_doubt = ended.code == 6
+    assert ended.code in (0, 6), ended.err
+    assert submitted(runner) <= 8
+    assert submitted(runner) == 8 or in_doubt
+    assert following.git("ls-files", "*.manifest.jsonl") == "garden.manifest.jsonl"
+
+
+def test_a_cancelled_job_gets_to_write_its_record(runner: Any, variables: Mapping[str, str]) -> None:
+    """The forge signals the shell alone; the process hears it, what was submitted is pushed, the code says so."""
+    child = runner.start("run", **{**variables, "SJ_ARGS": "--detach\n--rate\n60/m\n--concurrency\n1"})
+    _until(lambda: submitted(runner) >= 1)
+    os.kill(child.pid, signal.SIGTERM)
+    ended = runner.end(child)
+    assert ended.code == 143, ended.err
+    paid = submitted(runner)
+    assert 1 <= paid < 8
+    manifest = runner.git("show", "origin/main:garden.manifest.jsonl")
+    assert manifest.count('"task_id"') == paid
+    assert runner.git("log", "--format=%s", "-1", "origin/main").endswith(": the record")
+
+
+@pytest.mark.slow
+def test_the_record_survives_a_branch_that_moves_meanwhile(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Somebody merges while images are made: the record is merged with that, never forced over it."""
+    child = runner.start("run", **{**variables, "SJ_ARGS": "--detach\n--rate\n120/m\n--concurrency\n1"})
+    _until(lambda: submitted(runner) >= 1)
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "-q", str(tmp_path / "remote"), str(other)], check=True, env=runner.environment)
+    (other / "note.txt").write_text("meanwhile\n", encoding="utf-8")
+    for words in (["add", "."], ["commit", "-q", "-m", "meanwhile"], ["push", "-q", "origin", "main"]):
+        subprocess.run(["git", *words], cwd=other, check=True, env=runner.environment)
+    ended = runner.end(child)
+    assert ended.code == 0, ended.err
+    assert runner.git("show", "origin/main:note.txt") == "meanwhile"
+    assert runner.git("show", "origin/main:garden.manifest.jsonl").count('"state":"accepted"') == 8
+
+
+GH = """#!/usr/bin/env bash
+printf '%s\\n' "$*" >>"$GH_LOG"
+case "$*" in *--paginate*) [[ -z "$GH_KNOWN" ]] || printf '%s\\n' "$GH_KNOWN" ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "call"),
+    [
+        ("", "--method POST repos/o/r/issues/12/comments -F body=@seedream-plan.md"),
+        ("345\n678", "--method PATCH repos/o/r/issues/comments/345 -F body=@seedream-plan.md"),
+        ("evil$(x)", "--method POST repos/o/r/issues/12/comments -F body=@seedream-plan.md"),
+    ],
+)
+def test_one_comment_is_found_again(known: str, call: str, runner: Any, tmp_path: Path) -> None:
+    """Written once, then edited; the text comes from the file, never from the command line."""
+    tool = tmp_path / "bin" / "gh"
+    tool.parent.mkdir()
+    tool.write_text(GH, encoding="utf-8")
+    tool.chmod(0o755)
+    runner.environment["PATH"] = f"{tool.parent}{os.pathsep}{runner.environment['PATH']}"
+    settings = {"GH_LOG": str(tmp_path / "calls"), "GH_KNOWN": known, "GITHUB_REPOSITORY": "o/r"}
+    ended = runner.step("comment", SJ_PULL_REQUEST="12", **settings)
+    assert ended.code == 0, ended.err
+    calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    assert calls[-1] == f"api --silent {call}"
+    assert runner.step("comment", SJ_PULL_REQUEST="12; rm", **settings).code == 2
