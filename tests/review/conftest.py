@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,3 +102,21 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(code=code, out=out, err=err)
 
     return run
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """Draws a small PNG: width and height in pixels."""
+    return draw_png
+
+
+def draw_png(width: int = 64, height: int = 64) -> bytes:
+    """A small PNG."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + bytes(3 * width) for _ in range(height))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

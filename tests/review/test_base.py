@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,6 @@ from typing import Any
 import pytest
 
 Run = Callable[..., Any]
-
-
-def png(width: int = 64, height: int = 64) -> bytes:
-    """A small PNG."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    rows = b"".join(b"\0" + bytes(3 * width) for _ in range(height))
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def document(command: Run, *arguments: str) -> dict[str, Any]:
@@ -123,16 +109,16 @@ request:
 
 def test_what_was_paid_is_done_and_not_spent_again(campaign: Any, command: Run) -> None:
     """The manifest has its say: images and money are those of the rest."""
-    assert command("run", "garden.yaml", "--emulator", "--no-gallery").code == 0
+    assert command("run", "garden.yaml", "--emulator", "--detach").code == 0
     campaign.edit("garden.yaml", "[a heron, a tabby cat]", "[a heron, a fox]")
     ended = command("plan", "--base", "main", "--emulator")
     assert "  + 2 new           axis subject gained 'a fox' (garden.yaml:4)\n" in ended.out
-    assert "  = 2 done " in ended.out
+    assert "  > 2 running " in ended.out
     assert "  - 2 removed       2 of them in the manifest (kept)\n" in ended.out
     assert "Plan: 2 to submit. At most 2 images, 0.0456 USD" in ended.out
 
 
-def test_a_job_is_found_by_the_files_it_reads(campaign: Any, command: Run) -> None:
+def test_a_job_is_found_by_the_files_it_reads(campaign: Any, command: Run, png: Callable[..., bytes]) -> None:
     """An axis file or a reference image that changed concerns the jobs that read it, and no others."""
     campaign.write("prompts/a.txt", "a fox\n")
     campaign.write("refs/dog.png", png())
@@ -176,16 +162,16 @@ def test_both_revisions_are_read_from_git(campaign: Any, command: Run) -> None:
 
 def test_a_manifest_of_the_head_revision_counts(campaign: Any, command: Run) -> None:
     """What the head's manifest records as paid is not to be submitted, whatever lies on disk."""
-    assert command("run", "garden.yaml", "--emulator", "--no-gallery").code == 0
+    assert command("run", "garden.yaml", "--emulator", "--detach").code == 0
     made = (campaign.folder / ".seedream/emulator/garden.manifest.jsonl").read_text(encoding="utf-8")
     campaign.write("garden.manifest.jsonl", made.replace('"origin":"emulator"', '"origin":"https://api.apimart.ai"'))
     head = campaign.commit()
     (campaign.folder / "garden.manifest.jsonl").unlink()
     (job,) = document(command, "garden.yaml", "--base", head, "--head", head)["jobs"]
-    assert job["counts"] == {"done": 4}
+    assert job["counts"] == {"resume": 4}
 
 
-def test_a_pointer_in_place_of_an_image_is_a_finding(campaign: Any, command: Run) -> None:
+def test_a_pointer_in_place_of_an_image_is_a_finding(campaign: Any, command: Run, png: Callable[..., bytes]) -> None:
     """Git holds the pointer; at the head it is an error of its own, in the base a reason not to compare."""
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
     campaign.write("dog.png", pointer)
