@@ -17,7 +17,9 @@ from seedream_jobs.ledger.state import Earlier, Entry, State
 
 _TEXT = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-f]{4})[^"\\\x00-\x1f]*+)*+"'
 _SCALAR = rf"(?:{_TEXT}|-?(?:0|[1-9]\d{{0,14}})(?:\.\d{{1,15}})?|true|false|null)"
-_VALUE = rf"(?:{_SCALAR}|\[(?:{_SCALAR}(?:,{_SCALAR})*+)?\])"
+_LIST = rf"\[(?:{_SCALAR}(?:,{_SCALAR})*+)?\]"
+_OPTIONS = rf"\{{(?:{_TEXT}:{_SCALAR}(?:,{_TEXT}:{_SCALAR})*+)?\}}"
+_VALUE = rf"(?:{_SCALAR}|{_LIST}|{_OPTIONS})"
 _OBJECT = rf"\{{(?:{_TEXT}:{_VALUE}(?:,{_TEXT}:{_VALUE})*+)?\}}"
 _COUNT = r"[1-9]\d{0,14}"
 _WHOLE = r"(?:0|[1-9]\d{0,14})"
