@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from seedream_jobs import __version__
-from seedream_jobs.cli.listeners import unheard
-from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
+from seedream_jobs.cli.listeners import open_standard_streams, unheard
+from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -113,13 +114,16 @@ def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
 
 def main() -> NoReturn:
     """The entry point: run a command and leave with its exit code."""
+    open_standard_streams()
     asked = os.environ.get(COMPLETE_VARIABLE)
     with unheard("stderr"):
         code = _complete(asked) if asked else run_command(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on its way out
+        if not isinstance(error, BrokenPipeError):
+            code = gravest([ExitCode(code), _failed(error)])
     sys.exit(code)
 
 
@@ -162,6 +166,8 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         return ExitCode.SIGINT
+    except OSError as error:
+        return _failed(error) if error.errno in _DISK else _bug(error, arguments, talk)
     except Exception as error:  # a mistake of ours: one line, the traceback only where it is asked for
         return _bug(error, arguments, talk)
 
@@ -179,6 +185,16 @@ def _refusal(error: SeedreamError) -> None:
     click.echo(f"error: {error.message}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""What a disk says when it takes no more: nobody's mistake."""
+
+
+def _failed(error: OSError) -> ExitCode:
+    click.echo(f"error: {error.filename or 'the output'} could not be written: {error.strerror}", err=True)
+    click.echo("  make room, then run the same command again", err=True)
+    return ExitCode.LEDGER
 
 
 def _bug(error: Exception, arguments: list[str], talk: Any) -> ExitCode:

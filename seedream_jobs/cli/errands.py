@@ -139,7 +139,8 @@ def build_page(
         return write_gallery(folder, [run], single_file=single_file)
     except OSError as error:
         raise LedgerError(
-            f"{folder} can't be written: {error.strerror or error}", hint="make room, then: gallery"
+            f"{folder} can't be written: {error.strerror or error}",
+            hint="make room, or name another place, then: gallery",
         ) from None
 
 

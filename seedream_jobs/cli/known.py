@@ -56,7 +56,7 @@ def find(named: Path, *, where: Target) -> Known:
     from seedream_jobs.job.files import campaign_root
     from seedream_jobs.ledger.paths import paths_for
 
-    root = campaign_root(named)
+    root = _emulated_root(named) or campaign_root(named)
     paths = paths_for(named, emulator_root=root if where.emulator else None)
     job: Job | None = None
     is_manifest = named.name.endswith(".manifest.jsonl")
@@ -74,6 +74,14 @@ def find(named: Path, *, where: Target) -> Known:
         if named.is_dir():
             raise UsageError(f"{named} is a folder", hint="name a job file in it")
     return Known(shown=str(named), paths=paths, root=root, job=job)
+
+
+def _emulated_root(named: Path) -> Path | None:
+    """The campaign's root, where a record below its ``.seedream/emulator`` is named; None elsewhere."""
+    from seedream_jobs.ledger.paths import STATE_FOLDER
+
+    folders = list(named.absolute().parents)
+    return next((own.parent.parent for own in folders if own.parts[-2:] == (STATE_FOLDER, "emulator")), None)
 
 
 def known_job(job: Job) -> Known:

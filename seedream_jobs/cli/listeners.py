@@ -44,6 +44,20 @@ class _Stream:
         return len(text)
 
 
+def open_standard_streams() -> None:
+    """Give a standard stream that the caller has closed (``>&-``) to /dev/null.
+
+    Else the next file that is opened, such as the journal, gets its number, and what a child process prints with it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 @contextmanager
 def unheard(name: Literal["stdout", "stderr"]) -> Iterator[None]:
     """Within the block, ``sys.stdout`` or ``sys.stderr`` may lose its reader without ending anything."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from seedream_jobs.diagnostics import Diagnostic
 
 
+EXCERPT_FROM = 64 * 1024 * 1024
+"""Bytes: of a larger file, or of what is no file, no line is shown."""
+
+
 class Talk:
     """What ``-v`` and ``--log-file`` ask for."""
 
@@ -66,7 +70,9 @@ def show_findings(diagnostics: Iterable[Diagnostic], *, err: bool, read: Mapping
         if name in texts:
             continue
         try:
-            texts[name] = Path(name).read_text(encoding="utf-8-sig", errors="replace")
+            file = Path(name)
+            if file.is_file() and file.stat().st_size <= EXCERPT_FROM:
+                texts[name] = file.read_text(encoding="utf-8-sig", errors="replace")
         except OSError:
             continue
     click.echo(render_findings(found, texts, color=colored(err=err)), err=err, nl=False)

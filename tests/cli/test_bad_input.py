@@ -232,3 +232,23 @@ def test_what_no_environment_decides(quick: Command) -> None:
     assert quick("run", "garden.yaml", SEEDREAM_JOBS_YES="1", APIMART_API_KEY="x").code == 2
     elsewhere = {"SEEDREAM_JOBS_BASE_URL": "http://127.0.0.1:1", "SEEDREAM_JOBS_PLAN_BASE_URL": "http://127.0.0.1:1"}
     assert "https://api.apimart.ai" in quick("doctor", **elsewhere).out
+
+
+def test_endless_files(command: Command) -> None:
+    """Neither read whole nor shown: a device, or a gigabyte by mistake, costs no memory."""
+    ended = command("validate", "/dev/zero")
+    assert (ended.code, "error[file-too-large]" in ended.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"garbage\n", b'{"format":1\n', b"[]\n", b"null\n", b"\x00\xff\n", b'{"format":9}\n']
+)
+def test_a_damaged_manifest(quick: Command, campaign: Path, content: bytes) -> None:
+    """Each command that reads the record refuses it with its place, exit 1, and leaves it as it is."""
+    manifest = campaign / "garden.manifest.jsonl"
+    manifest.write_bytes(content)
+    for arguments in (("plan",), ("status",), ("resolve",), ("gallery",), ("export", "--format", "csv"), SUBMITTING):
+        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY="x")
+        assert (ended.code, ended.out) == (1, ""), arguments
+        assert "garden.manifest.jsonl:1:1: error[" in ended.err
+        assert manifest.read_bytes() == content

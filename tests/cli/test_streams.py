@@ -130,3 +130,29 @@ def test_a_log_file_keeps_what_was_said(command: Command, campaign: Path) -> Non
     assert command("--log-file", "nowhere/x.log", "plan", "garden.yaml").code == 2
     assert command("--log-file", "run.log", "plan", "garden.yaml").code == 0
     assert (campaign / "run.log").is_file()
+
+
+def test_a_full_disk_behind_standard_output(campaign: Path) -> None:
+    """`plan > report.txt` on a full disk: one line and exit 74, not a mistake of ours; /dev/full stays a device."""
+    for arguments in (("plan", "garden.yaml"), ("expand", "garden.yaml", "--format", "jsonl"), ("--help",)):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "seedream_jobs", *arguments],
+                cwd=campaign,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (ended.returncode, len(ended.stderr.splitlines())) == (74, 2), ended.stderr
+        assert "No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(campaign: Path, closed: str) -> None:
+    """A caller that closes a stream doesn't break the run, and no file of ours gets the stream's number."""
+    shell = f'"$0" -m seedream_jobs run garden.yaml --emulator --detach {closed}'
+    ended = subprocess.run(["sh", "-c", shell, sys.executable], cwd=campaign, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = (campaign / ".seedream/emulator/garden.manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line).get("state") for line in lines] == [None] + ["accepted"] * 4

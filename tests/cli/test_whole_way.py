@@ -128,3 +128,12 @@ def test_two_jobs_one_plan(quick: Command, campaign: Path) -> None:
     (campaign / "park.yaml").write_text(text.replace("a heron", "a fox"), encoding="utf-8")
     ended = quick("plan", "garden.yaml", "park.yaml")
     assert "Plan: 6 to submit" in ended.out
+
+
+def test_the_record_of_a_rehearsal_by_name(command: Command, campaign: Path) -> None:
+    """A manifest below .seedream/emulator leads to its own campaign, also outside git."""
+    command("run", "garden.yaml", "--emulator", "--detach")
+    manifest = ".seedream/emulator/garden.manifest.jsonl"
+    assert command("fetch", manifest, "--emulator").code == 0
+    assert "4 stored" in command("status", manifest, "--emulator").out
+    assert "4 done" in command("plan", "garden.yaml", "--emulator").out

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
@@ -83,7 +85,8 @@ def test_no_cell_is_a_formula(record: Any, tmp_path: Path, formula: str) -> None
     assert cells.count("'" + formula) == 2
 
 
-@given(st.text())
+@settings(max_examples=40)
+@given(st.one_of(st.text(max_size=20), st.sampled_from("=+-@\t\r'").flatmap(lambda first: st.just(first + "1"))))
 def test_safe_only_adds_an_apostrophe(text: str) -> None:
     """Nothing else is changed, and nothing dangerous is left."""
     found = safe(text)
@@ -127,3 +130,16 @@ def test_nothing_to_export(record: Any, tmp_path: Path) -> None:
     """A head and no rows."""
     assert export(record.rows(), "csv", tmp_path / "x.csv", stdout=io.BytesIO()).images == 0
     assert rows_of(tmp_path / "x.csv") == []
+
+
+def test_a_device_is_written_to(garden: Any, tmp_path: Path) -> None:
+    """Never replaced by a file: `-o /dev/stdout`, a named pipe."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    export(garden.rows(), "csv", pipe, stdout=io.BytesIO())
+    reader.join()
+    assert pipe.is_fifo()
+    assert read[0].count(b"\r\n") == 5

@@ -56,6 +56,9 @@ def export(
 def _to_file(rows: Rows, form: str, target: Path, told: Callable[[int], None], *, with_images: bool) -> Exported:
     if target.is_dir():
         raise UsageError(f"{target} is a folder", hint=f"{form} is one file, such as -o {target / f'images.{form}'}")
+    if target.exists() and not target.is_file():  # a device or a pipe: it is written to, never replaced
+        with target.open("wb") as out:
+            return _write(rows, form, out, target.parent, told, with_images=with_images)
     with whole_file(target) as out:
         return _write(rows, form, out, target.resolve().parent, told, with_images=with_images)
 
