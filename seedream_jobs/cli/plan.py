@@ -67,8 +67,8 @@ def plan(
     id stands in the plan. Exit code 5 if a budget does not allow it.
     """
     from seedream_jobs.cli.talk import show_findings
-    from seedream_jobs.cli.views import show_plan
-    from seedream_jobs.errors import ExitCode
+    from seedream_jobs.cli.views import show_found, show_plan
+    from seedream_jobs.errors import ExitCode, FindingsError
 
     wanted = asked(
         sets=sets, select=select, limit=limit, retry_failed=retry_failed, again=again, price=price, budget=budget
@@ -78,11 +78,17 @@ def plan(
         raise click.UsageError("--head needs --base")
     with ExitStack() as stack:
         planned: JobsPlan | None
-        if base is None:
-            planned, document = _planned(jobs, where, wanted, policy, ignore)
-        else:
-            revisions = _revisions(jobs, where, wanted, base=base, head=head, stack=stack)
-            planned, document = _between(revisions, jobs, where, wanted, policy, ignore, allow_manifest_additions)
+        try:
+            if base is None:
+                planned, document = _planned(jobs, where, wanted, policy, ignore)
+            else:
+                revisions = _revisions(jobs, where, wanted, base=base, head=head, stack=stack)
+                planned, document = _between(revisions, jobs, where, wanted, policy, ignore, allow_manifest_additions)
+        except FindingsError as error:
+            if form == "text":
+                raise
+            show_found(error.diagnostics, list(map(str, jobs)), form)  # a reviewer's tool is shown them, too
+            return ExitCode.FINDINGS
         if output is not None:
             document = _saved(document, planned, output, where)
         show_plan(document, form, concise=concise)

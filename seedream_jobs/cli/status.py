@@ -10,6 +10,7 @@ import click
 from seedream_jobs.cli.errand import Duration
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
+from seedream_jobs.cli.views import format_option
 
 
 @click.command()
@@ -21,7 +22,7 @@ from seedream_jobs.cli.options import jobs_argument, target, target_options
 @click.option(
     "--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Questions at once.  [default: 8]"
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
+@format_option
 @goes_on_unheard
 def status(
     jobs: tuple[Path, ...],
@@ -41,7 +42,7 @@ def status(
     from seedream_jobs.cli import known as records
     from seedream_jobs.cli.errands import poll_once
     from seedream_jobs.errors import ExitCode, gravest
-    from seedream_jobs.report.status import status_json, status_of, status_text
+    from seedream_jobs.report.status import status_of, status_text
 
     where = target(emulator=emulator, base_url=base_url)
     if offline:
@@ -57,6 +58,12 @@ def status(
             now=time.time(),
         )
     standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
-    click.echo(status_json(standings) if form == "json" else status_text(standings, emulator=emulator), nl=False)
+    if form == "text":
+        click.echo(status_text(standings, emulator=emulator), nl=False)
+    else:
+        from seedream_jobs.report.standings import render_standings
+
+        for piece in render_standings(standings, form):
+            click.echo(piece, nl=False)
     codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
     return gravest([*codes, *(standing.exit_code for standing in standings)])

@@ -8,6 +8,7 @@ import click
 
 from seedream_jobs.cli.options import jobs_argument, set_option
 from seedream_jobs.cli.rules import rule_options
+from seedream_jobs.cli.views import format_option
 
 
 @click.command()
@@ -15,12 +16,14 @@ from seedream_jobs.cli.rules import rule_options
 @set_option
 @rule_options
 @click.option("--only-jobs", is_flag=True, help="Leave out files that are neither a job file nor policy.yaml.")
+@format_option
 def validate(
     jobs: tuple[Path, ...],
     sets: tuple[tuple[str, str], ...],
     policy: Path | None,
     ignore: tuple[str, ...],
     only_jobs: bool,
+    form: str,
 ) -> int:
     """Report every finding in job files, at once.
 
@@ -30,6 +33,7 @@ def validate(
     """
     from seedream_jobs.cli.rules import policies_among, rules
     from seedream_jobs.cli.talk import flush_stdout, show_findings
+    from seedream_jobs.cli.views import show_found
     from seedream_jobs.diagnostics import in_order
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, validate_all
@@ -38,7 +42,9 @@ def validate(
     held = rules(policy, ignore)
     report = validate_all(files, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets), rules=held)
     findings = in_order([*found, *report.findings])
-    if findings:
+    if form != "text":
+        show_found(findings, [*map(str, files), *valid], form)
+    elif findings:
         show_findings(findings, err=False)
         flush_stdout()
     for shown in valid:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from seedream_jobs.diagnostics import Diagnostic
     from seedream_jobs.plan.document import PlanDocument
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,9 +20,8 @@ FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "ju
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
-def view_options(function: F) -> F:
-    """``--format`` and ``--concise``."""
-    function = click.option("--concise", is_flag=True, help="A line for each job.")(function)
+def format_option(function: F) -> F:
+    """``--format``."""
     return click.option(
         "--format",
         "form",
@@ -30,6 +30,11 @@ def view_options(function: F) -> F:
         metavar="FORMAT",
         help=f"{', '.join(FORMATS)}.  [default: text]",
     )(function)
+
+
+def view_options(function: F) -> F:
+    """``--format`` and ``--concise``."""
+    return format_option(click.option("--concise", is_flag=True, help="A line for each job.")(function))
 
 
 def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
@@ -43,6 +48,21 @@ def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
     flush_stdout()
     if form == "github":
         add_summary(plan_markdown(document))
+
+
+def show_found(findings: Sequence[Diagnostic], files: list[str], form: str) -> None:
+    """Print findings in a format other than text; with ``github`` also into the step's summary.
+
+    :param files: all that were looked at, also those without findings
+    """
+    from seedream_jobs.cli.talk import flush_stdout
+    from seedream_jobs.report.found import found_markdown, render_found
+
+    for piece in render_found(findings, files, form):
+        click.echo(piece, nl=False)
+    flush_stdout()
+    if form == "github" and findings:
+        add_summary(found_markdown(findings))
 
 
 def add_summary(markdown: str) -> None:
