@@ -73,6 +73,12 @@ def _today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
+def _looks_like_job(text: bytes) -> bool:
+    from seedream_jobs.plan.revisions import looks_like_job
+
+    return looks_like_job(text)
+
+
 def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Path], list[Diagnostic], list[str]]:
     """Files that were named, sorted out: job files; the findings in policies; the policies without errors.
 
@@ -80,19 +86,18 @@ def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Pa
     """
     from seedream_jobs.errors import FindingsError
     from seedream_jobs.job.source import read_bytes
-    from seedream_jobs.plan.policy import POLICY_FILE
-    from seedream_jobs.plan.policy_file import read_policy
+    from seedream_jobs.plan.policy_file import POLICY_FILE
 
     jobs: list[Path] = []
     found: list[Diagnostic] = []
     valid: list[str] = []
-    if only_jobs:
-        from seedream_jobs.plan.revisions import looks_like_job
     for file in files:
         if file.name != POLICY_FILE:
-            if not only_jobs or looks_like_job(read_bytes(file, str(file))):
+            if not only_jobs or _looks_like_job(read_bytes(file, str(file))):
                 jobs.append(file)
             continue
+        from seedream_jobs.plan.policy_reader import read_policy
+
         try:
             found.extend(read_policy(read_bytes(file, str(file)), str(file), today=_today()).warnings)
             valid.append(str(file))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.job.axis import Axis, DocumentPath
-from seedream_jobs.job.spec import PARAMETERS, JobSpec
+if TYPE_CHECKING:  # the command line reads CODES for its help, and must not load the rest of the program for it
+    from seedream_jobs.diagnostics import Diagnostic
+    from seedream_jobs.job.axis import Axis, DocumentPath
+    from seedream_jobs.job.spec import JobSpec
 
 CODES = (
     "doubled-spaces",
@@ -30,7 +31,7 @@ MAX_WORDS = 600
 MAX_HAN = 300
 """The longest prompt that the model's maker advises: English words, Chinese characters (docs/diagnostics.md)."""
 
-_HAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+_HAN = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 _BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
 _DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
 
@@ -76,8 +77,8 @@ def faults(text: str) -> Iterator[Fault]:
 
 
 def _too_long(text: str) -> Iterator[Fault]:
-    han = len(_HAN.findall(text))
-    words = len(_HAN.sub(" ", text).split())
+    han = len(re.findall(_HAN, text))  # compiled when the first long prompt turns up, not at every start
+    words = len(re.sub(_HAN, " ", text).split())
     if han > MAX_HAN or words > MAX_WORDS:
         size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
         yield Fault(
@@ -91,6 +92,8 @@ def _too_long(text: str) -> Iterator[Fault]:
 
 def unused_axes(spec: JobSpec) -> Iterator[Diagnostic]:
     """Axes that change no request: nothing that is sent reads them."""
+    from seedream_jobs.job.spec import PARAMETERS
+
     sent = {name for template in (spec.prompt, *(spec.image_urls or ())) if template for name in template.names}
     sent |= {*PARAMETERS, "prompt"}
     named = set(spec.output_name.names) if spec.output_name else set()

@@ -1,6 +1,6 @@
 """What a campaign's jobs may ask for, held against payloads.
 
-``plan.policy_file`` reads it, ``plan.enforce`` finds the place in a job file of what is refused.
+``plan.policy_reader`` reads it, ``plan.enforce`` finds the place in a job file of what is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from seedream_jobs.expand.references import is_remote
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.source import Document
 from seedream_jobs.profile import Profile
-
-POLICY_FILE = "policy.yaml"
-"""Where a campaign's policy lies, below its root."""
 
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
@@ -141,7 +138,7 @@ class Policy:
                     message=f"{word.word!r} may not stand in a prompt{reason}",
                     field="prompt",
                     rule=word.path,
-                    hint=f"write it otherwise, or ask for a waiver in {POLICY_FILE}",
+                    hint="write it otherwise, or ask for a waiver in policy.yaml",
                     word=word,
                 )
 

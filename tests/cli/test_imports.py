@@ -73,8 +73,7 @@ def test_validate_of_a_valid_file(modules_after: Modules) -> None:
     assert HEAVY & modules == OF_VALIDATE
     stages = ("seedream_jobs.ledger.", "seedream_jobs.plan.", "seedream_jobs.api", "seedream_jobs.run")
     later = {name for name in ours(modules) if name.startswith(stages)}
-    policy = {"seedream_jobs.plan.policy", "seedream_jobs.plan.policy_file"}
-    assert later == {"seedream_jobs.ledger.paths", "seedream_jobs.plan.job"} | policy
+    assert later == {"seedream_jobs.ledger.paths", "seedream_jobs.plan.job", "seedream_jobs.plan.policy_file"}
 
 
 @pytest.mark.parametrize("arguments", [("plan", "--emulator"), ("expand",)])

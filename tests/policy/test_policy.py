@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.plan.policy import Policy, find_word
-from seedream_jobs.plan.policy_file import read_policy
+from seedream_jobs.plan.policy_reader import read_policy
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 Check = Callable[..., list[tuple[str, str]]]
@@ -272,7 +272,7 @@ def test_every_code_is_explained() -> None:
     """Each code of the policy has its section in the documentation, and no section is left over."""
     package = Path(read_policy.__code__.co_filename).parent
     said: set[str] = set()
-    for name in ("policy.py", "policy_file.py", "enforce.py", "manifest_edits.py"):
+    for name in ("policy.py", "policy_reader.py", "enforce.py", "manifest_edits.py"):
         text = (package / name).read_text(encoding="utf-8")
         said |= set(re.findall(r'"((?:policy|manifest)-[a-z-]+)"', text))
     docs = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "70-policy.md"
