@@ -24,7 +24,7 @@ from seedream_jobs.run.download import Downloads, Missed, discarding, receive, t
 from seedream_jobs.run.fetch_queue import Fetched, Order, Progress, Queue, Trouble
 from seedream_jobs.run.finishing import Finishing, Plain, Prepared
 from seedream_jobs.run.images import EXTENSIONS, departures, sniff
-from seedream_jobs.run.links import dies_at, wanted
+from seedream_jobs.run.links import dies_at, recordable, wanted
 from seedream_jobs.run.placing import Sink, confined, place
 from seedream_jobs.run.refresh import Refresh
 from seedream_jobs.run.verify import Repair
@@ -212,8 +212,8 @@ class _Fetch:
             if images != entry.images:
                 await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
         elif order.failed:  # it stays completed; what is whole is found by the next call
-            if any(order.links[index].url != entry.images[index].url for index in order.failed):
-                fresh = tuple(order.links.get(index, old) for index, old in enumerate(entry.images))
+            fresh = recordable(order.links.get(index, old) for index, old in enumerate(entry.images))
+            if any(fresh[index].url != entry.images[index].url for index in order.failed):
                 await self.record.record(Completed(key=entry.key, at=int(self.now()), images=fresh))
             return
         elif not order.links and not any(image.file for image in entry.images):

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.profile import Profile
+
+
+def recordable(images: Iterable[Image]) -> tuple[Image, ...]:
+    """Images as they go on record. A ``data:`` link is the image itself, megabytes of it: fetching asks again."""
+    return tuple(replace(image, url=None) if _is_data(image) else image for image in images)
+
+
+def _is_data(image: Image) -> bool:
+    return image.url is not None and image.url[:5].lower() == "data:"
 
 
 def wanted(image: Image) -> bool:

@@ -19,6 +19,7 @@ from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
 from seedream_jobs.run.breakers import Halt
 from seedream_jobs.run.cadence import Cadence
+from seedream_jobs.run.links import recordable
 from seedream_jobs.run.pacing import full_jitter, no_earlier
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.submission import Ask, Observer, Quiet, Record
@@ -186,7 +187,8 @@ class Poller:
                 self._ask_again(task, self._cadence.next(self._age(task), task.estimated))
             case "completed" if any(image.url for image in report.images):
                 self._learn(report)
-                event = Completed(key=task.key, at=self._at(), images=report.images, cost_usd=report.cost_usd)
+                images = recordable(report.images)
+                event = Completed(key=task.key, at=self._at(), images=images, cost_usd=report.cost_usd)
                 await self._done("completed", event)
             case "completed":
                 await self._odd(task, Failed(key=task.key, at=self._at(), error=_no_images(report)))
