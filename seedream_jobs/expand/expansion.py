@@ -127,8 +127,14 @@ class Expansion:
             self._merged_keys.setdefault(key, self.cells.address(cell, repeat))
 
     def request(self, place: Place) -> Request:
-        """The whole request of a place."""
-        return self.cells.build(place.cell, place.repeat)
+        """The whole request of a place.
+
+        :raises FindingsError: its output name is none that every file system takes
+        """
+        try:
+            return self.cells.build(place.cell, place.repeat)
+        except TemplateProblem as problem:  # the rest of it was made once already, by ``places``
+            raise FindingsError([self._name_finding(problem, place.cell)]) from None
 
     def merge_warnings(self) -> list[Diagnostic]:
         """After ``places``: the equal requests, with the cells of the first few."""

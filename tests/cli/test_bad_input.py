@@ -252,3 +252,15 @@ def test_a_damaged_manifest(quick: Command, campaign: Path, content: bytes) -> N
         assert (ended.code, ended.out) == (1, ""), arguments
         assert "garden.manifest.jsonl:1:1: error[" in ended.err
         assert manifest.read_bytes() == content
+
+
+@pytest.mark.parametrize("arguments", [("expand",), ("validate",), ("plan",)], ids=lambda arguments: arguments[0])
+def test_an_output_name_that_no_disk_takes(quick: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+    """A finding at the template, wherever it is first made."""
+    job = (campaign / "garden.yaml").read_text(encoding="utf-8")
+    name = 'output: {dir: out/garden, name: "{ subject }:{{ size }}"}'
+    (campaign / "garden.yaml").write_text(job.replace("output: {dir: out/garden}", name), encoding="utf-8")
+    ended = quick(*arguments, "garden.yaml")
+    assert ended.code == 1
+    assert "garden.yaml:6:" in ended.out + ended.err
+    assert "error[output-name]" in ended.out + ended.err
