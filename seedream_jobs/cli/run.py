@@ -101,6 +101,7 @@ def run(
             where=where,
             base_url=base_url,
             expect=expect,
+            rules=rules(policy, ignore),
             how=How(
                 pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
                 as_json=as_json,

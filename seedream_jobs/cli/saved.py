@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seedream_jobs.apply import Application
     from seedream_jobs.cli.errand import Pacing
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.pipeline import Request, Target
+    from seedream_jobs.pipeline import Request, Rules, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,19 @@ class How:
 
 
 def run_saved(
-    files: tuple[Path, ...], *, asked: Request, where: Target, base_url: str | None, expect: str | None, how: How
+    files: tuple[Path, ...],
+    *,
+    asked: Request,
+    where: Target,
+    base_url: str | None,
+    expect: str | None,
+    rules: Rules,
+    how: How,
 ) -> ExitCode | int:
     """Carry out the one plan that is named.
 
     :raises UsageError: something beside it is named, or an option that would change it
+    :raises FindingsError: the policy refuses one of its requests
     :raises HeldError: the plan may not be carried out (any more)
     """
     from seedream_jobs import apply
@@ -52,10 +60,18 @@ def run_saved(
     now = int(time.time())
     saved.hold_fresh(plan, now=now, expect=expect, shown=str(file))
     root = apply.find_root(plan, file, Path.cwd())
+    budgets = asked.budgets
+    policy = rules.policy_of(root)
+    if policy is not None:
+        from seedream_jobs.plan.enforce_saved import hold_saved
+
+        plan = hold_saved(policy, plan, str(file))
+        if policy.budget_usd is not None:
+            budgets = (*budgets, (f"budget_usd of {policy.shown}", policy.budget_usd))
     with ExitStack() as stack:
         access = open_access(where, root, stack, base_url=base_url)
         application = apply.prepare(
-            plan, root=root, target=where, now=now, budgets=asked.budgets, stack=stack, shown=str(file)
+            plan, root=root, target=where, now=now, budgets=budgets, stack=stack, shown=str(file)
         )
         _show(application)
         if application.left and not (how.yes or where.emulator) and not confirmed(application.left, application.cost):

@@ -35,7 +35,7 @@ def test_every_job_in_the_documentation_validates(page: Path, block: str, tmp_pa
     for example in (ROOT / "examples").iterdir():
         if example.suffix != ".yaml":
             (tmp_path / example.name).symlink_to(example)  # the axis files and references that blocks name
-    job = tmp_path / "garden.yaml"
+    job = tmp_path / ("policy.yaml" if "policy.schema.json" in block else "garden.yaml")
     job.write_text(block, encoding="utf-8")
     ended = subprocess.run(
         [sys.executable, "-m", "seedream_jobs", "validate", str(job)], capture_output=True, text=True, check=False

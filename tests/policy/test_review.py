@@ -79,3 +79,23 @@ def test_a_manifest_in_a_change_is_held(
     (tmp_path / "garden.manifest.jsonl").unlink()
     assert run_command(["plan", "--base", "main~0", "--allow-manifest-additions"]) == ExitCode.FINDINGS
     assert "error[manifest-removed]" in capfd.readouterr().err
+
+
+def test_a_saved_plan_is_held_against_today_s_policy(
+    git: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A plan that was approved before a word was forbidden, or the budget lowered, is not carried out."""
+    assert run_command(["plan", "garden.yaml", "--emulator", "-o", "plan.json"]) == ExitCode.OK
+    run = ["run", "plan.json", "--emulator", "--no-gallery"]
+    for rule, code, said in (
+        ("forbidden_words: [heron]", ExitCode.FINDINGS, "'heron' may not stand in a prompt (at garden/a=a-heron#1)"),
+        ("max_requests: 1", ExitCode.FINDINGS, "garden.yaml makes 2 requests: the policy allows 1"),
+        ("watermark: true", ExitCode.FINDINGS, "the watermark is required"),
+        ("budget_usd: 0.03", ExitCode.MONEY, "budget_usd of policy.yaml"),
+    ):
+        (tmp_path / "policy.yaml").write_text(f"version: 1\n{rule}\n", encoding="utf-8")
+        capfd.readouterr()
+        assert run_command(run) == code, rule
+        assert said in capfd.readouterr().err
+    (tmp_path / "policy.yaml").write_text("version: 1\nbudget_usd: 1\n", encoding="utf-8")
+    assert run_command(run) == ExitCode.OK
