@@ -21,11 +21,13 @@ BROKEN = "version: 1\nrequest: {promt: heron}\n"
 class Stage:
     """What a scenario may use: an emulator, a campaign of three requests, the harness."""
 
-    def __init__(self, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
-        self.harness, self._emulator, self._campaign = harness, emulator, campaign
+    def __init__(
+        self, harness: ModuleType, emulator: Callable[..., Any], shared: Any, campaign: Callable[..., Any]
+    ) -> None:
+        self.harness, self._emulator, self._shared, self._campaign = harness, emulator, shared, campaign
 
     def campaign(self, *options: str, requests: int = 3, lines: tuple[str, ...] = ()) -> Any:
-        self.service = self._emulator(*options)
+        self.service = self._emulator(*options) if options else self._shared
         self.mine = self._campaign(self.service, requests, *lines)
         return self.mine
 
@@ -172,10 +174,11 @@ def test_a_command_ends_with(
     words: str,
     harness: ModuleType,
     emulator: Callable[..., Any],
+    shared_emulator: Any,
     campaign: Callable[..., Any],
 ) -> None:
     """The code, and the words that tell a person why; never a traceback."""
-    ended = scenario(Stage(harness, emulator, campaign))
+    ended = scenario(Stage(harness, emulator, shared_emulator, campaign))
     assert ended.code == code, ended.said
     assert words in ended.said
     assert "Traceback" not in ended.said
@@ -198,10 +201,10 @@ def test_the_page_tells_the_order_of_precedence() -> None:
 
 
 def test_the_gravest_of_several_is_the_process_code(
-    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+    harness: ModuleType, emulator: Callable[..., Any], shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
     """One request in doubt, one rejected, the balance used up: 6, and every reason is told."""
-    stage = Stage(harness, emulator, campaign)
+    stage = Stage(harness, emulator, shared_emulator, campaign)
     options = ("--fault", "moderation:first=1", "--fault", "drop-after-accept:first=1", "--balance", "0.05")
     ended = stage.campaign(*options, requests=6).run("--detach", "--concurrency", "1")
     assert ended.code == ExitCode.IN_DOUBT, ended.said

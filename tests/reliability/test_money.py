@@ -61,9 +61,9 @@ AUTO = (
 @pytest.mark.parametrize(
     ("more", "images"),
     [
-        (", n: 3", 3),
+        pytest.param(", n: 3", 3, marks=pytest.mark.slow),
         (", sequential_image_generation_options: {max_images: 4}", 4),
-        (", n: 2, sequential_image_generation_options: {max_images: 5}", 5),
+        pytest.param(", n: 2, sequential_image_generation_options: {max_images: 5}", 5, marks=pytest.mark.slow),
         ("", 15),
     ],
     ids=["n", "max_images", "both", "neither"],

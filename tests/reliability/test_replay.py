@@ -94,7 +94,7 @@ def test_a_job_file_in_another_order_repeats_the_post_byte_for_byte(
     assert (ended.code, mine.states(), service.count()) == (0, {"accepted": 2}, 2), ended.err
 
 
-@pytest.mark.parametrize("mode", ["ignores", "half"])
+@pytest.mark.parametrize("mode", ["ignores", pytest.param("half", marks=pytest.mark.slow)])
 def test_the_audit_catches_a_replay_without_proof(
     mode: str, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:

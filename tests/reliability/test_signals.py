@@ -37,18 +37,18 @@ def test_the_first_signal_drains(
 ) -> None:
     """Nothing new is sent, the replies under way are waited for, nothing is in doubt; one line says how to go on."""
     service = emulator("--latency", "300")
-    mine = campaign(service, 60)
+    mine = campaign(service, 30)
     command = mine.start("run", "--yes", "--detach", "--json")
-    harness.until(lambda: service.count() >= 12, command)
+    harness.until(lambda: service.count() >= 9, command)
     command.signal(number)
     ended = command.wait(10)
     assert ended.code == code, ended.err
     assert set(mine.states()) <= {"accepted", "new"}
-    assert mine.states()["accepted"] == service.count() < 60
+    assert mine.states()["accepted"] == service.count() < 30
     assert ended.err.count(HOW_TO_GO_ON) == 1
     assert checked(harness, mine, service, ended) == []
     again = mine.run("--detach")
-    assert (again.code, service.count(), mine.states()) == (0, 60, {"accepted": 60})
+    assert (again.code, service.count(), mine.states()) == (0, 30, {"accepted": 30})
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def every_point(log: Path, traces: ModuleType, shared_emulator: Any, campaign: C
 def test_killed_at_sampled_calls(
     every_point: list[Any], traces: ModuleType, harness: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
-    """One point of each call, chosen by a seed."""
+    """One point of each of five calls, chosen by a seed."""
     chance = random.Random(3)
-    for call in traces.CALLS:
+    for call in chance.sample(traces.CALLS, 5):
         number = chance.choice([number for name, number in every_point if name == call])
         mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
         assert killed_at(harness, mine, shared_emulator, call, number) == []

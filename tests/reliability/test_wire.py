@@ -45,12 +45,9 @@ GOLDEN = {
 }
 FAST = (
     "accept-and-close",
-    "reset-inside-the-head",
     "refuse-413-after-the-head",
     "no-reply-then-rst",
     "half-the-body-then-fin",
-    "bad-status-line",
-    "accepted-in-one-byte-chunks",
     "html-200",
     "moved-307",
     "bad-gateway-502-html",
