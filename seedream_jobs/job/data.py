@@ -37,6 +37,8 @@ def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from
         raise DataProblem(f"{path!r} is a folder", at=at, hint="for the files in it write {glob: …}") from None
     except OSError as error:
         raise DataProblem(f"{path!r} can't be read: {error.strerror}", at=at) from None
+    if raw.startswith(LFS_POINTER):  # its three lines would become prompts, and be paid for
+        raise DataProblem(f"{path!r} is a Git LFS pointer, not the file itself", at=at, hint="git lfs pull")
     if len(raw) > limit:
         raise DataProblem(f"{path!r} is larger than {limit // 1024 // 1024} MiB", at=at, hint="split it")
     try:
