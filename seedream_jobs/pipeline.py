@@ -164,6 +164,15 @@ def load_all(
             findings.extend(error.diagnostics)
     if findings:
         raise FindingsError(in_order(findings))
+    hold_apart(jobs)
+    return jobs
+
+
+def hold_apart(jobs: Sequence[Job]) -> None:
+    """Refuse two jobs of one record.
+
+    :raises UsageError: naming them
+    """
     records: dict[Path, Job] = {}
     for job in jobs:
         if job.paths.manifest in records:
@@ -172,7 +181,6 @@ def load_all(
                 hint="a job's record is named after its file's stem: rename one of them, or name it once",
             )
         records[job.paths.manifest] = job
-    return jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

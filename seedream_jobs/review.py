@@ -169,7 +169,7 @@ class Revisions:
     ) -> Job | FindingsError | None:
         try:
             files.read(path, limit=1)
-        except (OSError, OutsideRoot):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, OutsideRoot):
             return None
         try:
             file = self.root / path
@@ -225,6 +225,7 @@ def review(
     """
     pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
+    pipeline.hold_apart(loaded)
     gone = tuple(_gone(pair, revisions) for pair in pairs if pair.head is None)
     if not loaded:
         tariff = tariff_of(profiles()[DEFAULT_MODEL], asked.price)

@@ -161,6 +161,24 @@ class PlanDocument:
         """The most those can cost, USD; None where the price is unknown."""
         return self.tariff.cost(self.images)
 
+    @property
+    def against(self) -> Against | None:
+        """All jobs against their bases, in numbers; None for a plan of one tree."""
+        found = [job.against for job in self.jobs if job.against is not None]
+        if not found:
+            return None
+        return Against(
+            new=sum(one.new for one in found),
+            changed=sum(one.changed for one in found),
+            pending=sum(one.pending for one in found),
+            removed=sum(one.removed for one in found),
+            removed_paid=sum(one.removed_paid for one in found),
+        )
+
+    def count(self, *actions: Action) -> int:
+        """How many requests of all jobs have one of these actions."""
+        return sum(job.count(action) for job in self.jobs for action in actions)
+
     def hold_budgets(self, job: JobDocument | None = None) -> None:
         """Refuse what a budget can't bear: every one, or only that of one job.
 

@@ -17,7 +17,7 @@ from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
 from seedream_jobs.report.hostile import code, fenced, html_code
-from seedream_jobs.report.text import plural
+from seedream_jobs.report.text import in_all, plural
 from seedream_jobs.report.words import marked
 
 MARKER = "<!-- seedream-jobs: plan -->"
@@ -53,6 +53,8 @@ def _blocks(plan: PlanDocument) -> Iterator[Block]:
     yield [MARKER, f"### {headline(plan)}", "", verdict(plan), ""]
     for job in plan.jobs:
         yield [f"- {code(job.path, 200)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
+    if plan.against is not None and len(plan.jobs) > 1:
+        yield ["", f"In all: {in_all(plan, plan.against)}."]
     yield [""]
     yield from _warnings(plan.warnings)
     for job in plan.jobs:

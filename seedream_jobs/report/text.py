@@ -26,6 +26,9 @@ def plan_text(plan: PlanDocument) -> str:
         lines.append(f"{_safe(plan.base.name)} → {_safe(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
         lines.extend(_job(job))
+    against = plan.against
+    if against is not None and len(plan.jobs) > 1:
+        lines.append(f"In all: {in_all(plan, against)}.")
     lines.append(total(plan))
     return "\n".join(map(defused, lines)) + "\n"
 
@@ -123,6 +126,21 @@ def _days(days: tuple[str, str] | None) -> str:
     if first == last:
         return f"submitted {first}"
     return f"submitted {first} … {last[5:] if first[:5] == last[:5] else last}"
+
+
+def in_all(plan: PlanDocument, against: Against) -> str:
+    """``12 new, 3 changed, 4 removed, 26 done, 1 in doubt``, over all jobs."""
+    counts = (
+        (against.new, "new"),
+        (against.changed, "changed"),
+        (against.pending, "pending"),
+        (against.removed, "removed"),
+        (plan.count(Action.DONE, Action.ELSEWHERE), "done"),
+        (plan.count(Action.RESUME, Action.FETCH), "to fetch"),
+        (plan.count(Action.IN_DOUBT), "in doubt"),
+        (plan.count(Action.FAILED), "failed"),
+    )
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "no requests"
 
 
 def total(plan: PlanDocument) -> str:

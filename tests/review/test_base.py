@@ -314,3 +314,46 @@ def test_planning_works_without_a_network(campaign: Any) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "axis subject gained 'a fox'" in ended.stdout
+
+
+def test_a_pointer_in_place_of_an_axis_file_is_a_finding(campaign: Any, command: Run) -> None:
+    """Its lines would else be prompts, and be paid for."""
+    campaign.write("animals.txt", f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n")
+    campaign.edit("garden.yaml", "[a heron, a tabby cat]", "{from: animals.txt}")
+    ended = command("plan", "garden.yaml")
+    assert ended.code == 1
+    assert "'animals.txt' is a Git LFS pointer, not the file itself" in ended.err
+
+
+def test_several_jobs_are_summed_up(campaign: Any, command: Run) -> None:
+    """Per job, and in all."""
+    campaign.write("park.yaml", (campaign.folder / "garden.yaml").read_text(encoding="utf-8").replace("garden", "park"))
+    campaign.edit("garden.yaml", "[a heron, a tabby cat]", "[a heron, a fox]")
+    ended = command("plan", "--base", "main")
+    assert "\nIn all: 6 new, 2 pending, 2 removed.\nPlan: 8 to submit." in ended.out
+    assert "\nIn all: 6 new, 2 pending, 2 removed.\n" in command("plan", "--base", "main", "--format", "markdown").out
+
+
+def test_two_files_of_one_record_are_refused(campaign: Any, command: Run) -> None:
+    """As without --base."""
+    campaign.write("garden.yml", (campaign.folder / "garden.yaml").read_text(encoding="utf-8"))
+    ended = command("plan", "garden.yaml", "garden.yml", "--base", "main")
+    assert (ended.code, "would share garden.manifest.jsonl" in ended.err) == (2, True)
+
+
+def test_from_a_folder_below_files_are_named_from_there(
+    campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person reads paths from where they are; annotations name them from the top."""
+    campaign.edit("garden.yaml", "a heron", "a fox")
+    (campaign.folder / "sub").mkdir()
+    monkeypatch.chdir(campaign.folder / "sub")
+    assert "axis subject gained 'a fox' (../garden.yaml:4)" in command("plan", "--base", "main").out
+    ended = command("plan", "../garden.yaml", "--base", "main", "--format", "github")
+    assert ended.out.startswith("::notice file=garden.yaml,line=4,")
+
+
+def test_an_empty_plan_can_be_saved_and_run(campaign: Any, command: Run) -> None:
+    """So that CI needs no exception for a change that submits nothing."""
+    assert command("plan", "--base", "main", "--emulator", "-o", "plan.json").code == 0
+    assert command("run", "plan.json", "--emulator").code == 0
