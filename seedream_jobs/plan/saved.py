@@ -52,7 +52,10 @@ def digest_of(plan: PlanDocument) -> str:
         "jobs": sorted(jobs, key=lambda job: str(job["manifest"])),
         "price": _plain(plan.tariff.usd),
     }
-    return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
+    try:
+        return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
+    except (ValueError, RecursionError):  # NaN, Infinity, or nesting that no plan has
+        raise Malformed("it holds a value that no plan has") from None
 
 
 def plan_id(digest: str) -> str:
@@ -134,7 +137,10 @@ def _checked(data: dict[str, Any], shown: str) -> PlanDocument:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
+    try:
+        return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
+    except (ValueError, RecursionError):  # NaN, Infinity, or nesting that no plan has
+        raise Malformed("it holds a value that no plan has") from None
 
 
 def _check_job(job: JobDocument) -> None:
