@@ -20,6 +20,9 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_VALUES = 1_000_000
 """The most values of one axis."""
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
+
 
 def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from", limit: int = MAX_BYTES) -> str:
     """A file of the campaign as UTF-8 text.
