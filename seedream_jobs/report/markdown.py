@@ -168,12 +168,20 @@ def _request(item: Item) -> Block:
     if item.before is None:
         body = fenced([f"  {line}" for line in _short(str(payload.get("prompt", ""))).split("\n")])
         return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *body, ""]
-    was, now = marked(_short(str(item.before.get("prompt", ""))), _short(str(payload.get("prompt", ""))))
+    was, now = marked(str(item.before.get("prompt", "")), str(payload.get("prompt", "")))
+    was, now = _window(was, "[-"), _window(now, "{+")
     lines = [*_signed("-", was), *_signed("+", now)] if was != now else [f"  {line}" for line in now.split("\n")]
     for name in {**item.before, **payload}:
         if name != "prompt" and item.before.get(name) != payload.get(name):
-            lines += [*_signed("-", f"{name}: {item.before.get(name)}"), *_signed("+", f"{name}: {payload.get(name)}")]
+            for sign, side in (("-", item.before), ("+", payload)):
+                lines += _signed(sign, f"{name}: {side[name]}") if name in side else []
     return [code(item.address, 200), "", *fenced(lines, "diff"), ""]
+
+
+def _window(text: str, mark: str) -> str:
+    """A long text from a little before its first mark on."""
+    at = max(0, text.find(mark) - MAX_PROMPT // 4) if len(text) > MAX_PROMPT else 0
+    return f"…{text[at:]}" if at else text
 
 
 def _signed(sign: str, text: str) -> list[str]:

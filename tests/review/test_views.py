@@ -362,6 +362,14 @@ def test_marked_words_leave_both_texts_whole(before: str, after: str) -> None:
     assert kept == re.sub(r"\{\+.*?\+\}", "", right, flags=re.DOTALL)
 
 
+def test_a_change_at_the_end_of_a_long_prompt_is_shown() -> None:
+    """The sample shows the words that differ, wherever they stand."""
+    shown = plan_markdown(document("a heron in a garden, " * 60, path="garden.yaml"))
+    assert re.search(r"^- ….*\[-[^\n]*before-\]$", shown, re.MULTILINE)
+    assert "\n- n: 2\n" in shown  # a parameter that only the base has
+    assert "None" not in shown
+
+
 def test_html_entities_are_not_undone() -> None:
     """A summary holds a path as text: what looks like an entity in it is shown as it is written."""
     shown = plan_markdown(document("a heron", path="&lt;b&gt;.yaml"))
