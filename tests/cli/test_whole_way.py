@@ -79,8 +79,9 @@ def test_detach_here_fetch_elsewhere(command: Command, campaign: Path, service: 
     elsewhere.mkdir()
     shutil.copy(campaign / "garden.manifest.jsonl", elsewhere)
     a_minute_later(elsewhere / "garden.manifest.jsonl")
-    fetched = command("fetch", "garden.manifest.jsonl", *there, cwd=elsewhere, APIMART_API_KEY="x")
+    fetched = command("fetch", "garden.manifest.jsonl", "--json", *there, cwd=elsewhere, APIMART_API_KEY="x")
     assert fetched.code == 0, fetched.err
+    assert [json.loads(line)["images"] for line in fetched.err.splitlines()][-1] == 4
     images = sorted(file for file in elsewhere.rglob("*.jpeg") if "gallery" not in file.parts)
     assert len(images) == 4
     entries = [json.loads(line) for line in (elsewhere / "garden.manifest.jsonl").read_text().splitlines()[1:]]

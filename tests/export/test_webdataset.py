@@ -12,6 +12,7 @@ import pytest
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export import export
+from seedream_jobs.results.export import webdataset as module
 
 
 def write(record: Any, folder: Path, *, shard_bytes: int = 10**9, **options: Any) -> Any:
@@ -100,6 +101,24 @@ def test_an_interrupted_export_goes_on(record: Any, tmp_path: Path) -> None:
     assert len(samples(folder)) == 30
     assert len(after) > len(before)
     assert {name: after[name] for name in before} == before
+
+
+def test_killed_between_a_shard_and_its_index(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shard that no index names yet is made again, and nobody's folder is in the way."""
+    kept = module._write_index
+    calls: list[int] = []
+
+    def killed(folder: Path, known: list[dict[str, Any]]) -> None:
+        calls.append(len(known))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        kept(folder, known)
+
+    monkeypatch.setattr(module, "_write_index", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(garden, tmp_path / "w")
+    assert len(shards(tmp_path / "w")) == 1
+    assert write(garden, tmp_path / "w").images == len(samples(tmp_path / "w")) == 4
 
 
 def test_a_changed_image_renews_its_shard_only(record: Any, tmp_path: Path) -> None:

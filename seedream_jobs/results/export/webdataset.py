@@ -67,6 +67,7 @@ def write_webdataset(rows: Rows, folder: Path, told: Callable[[int], None], *, s
     """
     before = _index(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    _write_index(folder, list(before.values()))  # from here on the folder is known as ours, whenever we are killed
     missing: list[str] = []
     done: list[dict[str, Any]] = []
     count = 0
