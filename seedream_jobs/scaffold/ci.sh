@@ -21,6 +21,7 @@ set -euo pipefail
 
 : "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}"
 mark=.seedream-started
+quiet='[skip ci]' # what run itself commits is no change to be planned
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -70,17 +71,28 @@ plan() {
   local jobs args status=0
   [[ -n ${SJ_BASE:-} ]] || die 2 "SJ_BASE names no revision to compare with"
   lines_of jobs "${SJ_JOBS:-}"
-  args=(--base "$SJ_BASE" --output "$SJ_PLAN" --format markdown)
+  args=()
+  if [[ $SJ_BASE =~ ^0+$ ]]; then # the first push of a branch: there is nothing before it, so every job is new
+    [[ ${#jobs[@]} -gt 0 ]] || mapfile -d '' -t jobs < <(git grep -lz -E --all-match -e '^version *:' -e '^request *:' -- '*.yaml' '*.yml')
+  else
+    args+=(--base "$SJ_BASE")
+  fi
   [[ -z ${SJ_POLICY:-} ]] || args+=(--policy "$SJ_POLICY")
   rm -f -- "$SJ_PLAN"
-  seedream-jobs plan "${args[@]}" -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
+  seedream-jobs plan "${args[@]}" --output "$SJ_PLAN" --format markdown -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
   if [[ -f $SJ_PLAN ]]; then
     outputs
     if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream-jobs show "$SJ_PLAN" --format github; fi
     if [[ -n ${SJ_CODE_QUALITY:-} ]]; then seedream-jobs show "$SJ_PLAN" --format gitlab >"$SJ_CODE_QUALITY"; fi
+  elif [[ -s $SJ_REPORT ]]; then # findings: at their lines where the forge can show them there, and in the log
+    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream-jobs plan "${args[@]}" --format github -- "${jobs[@]}" || true; fi
+    if [[ -n ${SJ_CODE_QUALITY:-} ]]; then
+      seedream-jobs plan "${args[@]}" --format gitlab -- "${jobs[@]}" >"$SJ_CODE_QUALITY" || true
+    fi
+    seedream-jobs plan "${args[@]}" -- "${jobs[@]}" >/dev/null || true
   fi
   if [[ ! -s $SJ_REPORT ]]; then
-    printf '%s\n### The plan has errors\n\nThe log of this job names each with its place.\n' \
+    printf '%s\n### There is no plan\n\nThe log of this job says why.\n' \
       '<!-- seedream-jobs: plan -->' >"$SJ_REPORT"
   fi
   if [[ -n ${GITHUB_STEP_SUMMARY:-} ]]; then cat -- "$SJ_REPORT" >>"$GITHUB_STEP_SUMMARY"; fi
@@ -118,7 +130,7 @@ start() {
   fi
   printf 'plan %s started\n%s\n' "$SJ_EXPECT" "${SJ_RUN_URL:-}" >"$mark"
   git add -- "$mark"
-  commit --message "plan $SJ_EXPECT started"
+  commit --message "plan $SJ_EXPECT started" --message "$quiet"
   push || die 7 "the branch has moved on, or may not be pushed to: plan again. Nothing was submitted"
 }
 
@@ -128,7 +140,7 @@ finish() {
   journals=$(git ls-files --others --cached -- '*.manifest.journal')
   git add --all -- '*.manifest.jsonl' 2>/dev/null || true
   if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
-  git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record"
+  git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record" --message "$quiet"
   for try in 1 2 3 4 5; do
     if push; then return 0; fi
     git fetch --quiet origin "refs/heads/$SJ_BRANCH" || true

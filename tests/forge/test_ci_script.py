@@ -36,6 +36,20 @@ def test_plan_sets_the_outputs_and_the_summary(runner: Any) -> None:
     assert (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8") == ended.summary
 
 
+def test_the_first_push_of_a_branch_plans_every_job(runner: Any) -> None:
+    """The forge says that there was nothing before it: no revision to compare with, and still a plan."""
+    ended = runner.step("plan", SJ_BASE="0" * 40)
+    assert ended.code == 0, ended.err
+    assert ended.outputs["requests"] == "8"
+
+
+def test_a_change_of_no_job_costs_nothing(runner: Any) -> None:
+    """The step succeeds and says so; the run step is not for it."""
+    ended = runner.step("plan", SJ_BASE="HEAD")
+    assert ended.code == 0, ended.err
+    assert (ended.outputs["requests"], ended.outputs["images"]) == ("0", "0")
+
+
 def test_hostile_names_and_prompts_are_no_commands(runner: Any) -> None:
     """A prompt, a file name and a job list full of shell and workflow commands do nothing."""
     name = "a$(touch pwned)`touch pwned`;touch pwned.yaml"
@@ -53,12 +67,18 @@ def test_errors_end_the_step_and_leave_a_report(runner: Any) -> None:
     """The exit code is the program's; there is no digest to approve, and a stale plan is gone."""
     (runner.checkout / "seedream-plan.json").write_text("{}", encoding="utf-8")
     (runner.checkout / "garden.yaml").write_text("version: 1\nrequest: {promt: x}\n", encoding="utf-8")
-    ended = runner.step("plan", SJ_BASE="base")
+    ended = runner.step("plan", SJ_BASE="base", GITHUB_ACTIONS="true", SJ_CODE_QUALITY="quality.json")
     assert ended.code == 1
-    assert "unknown-field" in ended.err
+    assert "garden.yaml:2:11: error[unknown-field]" in ended.err
+    assert "::error file=garden.yaml,line=2," in ended.out
     assert ended.outputs == {}
-    assert "The plan has errors" in ended.summary
+    assert "unknown-field" in ended.summary
+    assert (
+        json.loads((runner.checkout / "quality.json").read_text(encoding="utf-8"))[0]["check_name"] == "unknown-field"
+    )
     assert not (runner.checkout / "seedream-plan.json").exists()
+    ended = runner.step("plan", SJ_BASE="no-such-revision")
+    assert (ended.code, "There is no plan" in ended.summary) == (2, True)
 
 
 def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str]) -> None:
@@ -76,6 +96,7 @@ def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str])
         "base",
     ]
     assert runner.git("ls-files", "*.manifest.jsonl", ".seedream-started") == "garden.manifest.jsonl"
+    assert runner.git("log", "--format=%b", "-2").split("\n") == ["[skip ci]", "", "[skip ci]"]
     assert runner.git("show", "HEAD~1:.seedream-started") == f"plan {digest} started\nhttps://ci.example/1"
     manifest = runner.git("show", "HEAD:garden.manifest.jsonl").splitlines()
     assert sum('"state":"accepted"' in line for line in manifest) == 8
