@@ -27,9 +27,10 @@ from seedream_jobs.profile import profiles
 
 LIFE = 7 * 24 * 3600
 """Seconds that a saved plan may be carried out."""
+_CLOCKS = 24 * 3600
+"""Seconds that two machines' clocks may differ."""
 MAX_SAVED = 200_000
 """Requests of one saved plan: it is held in memory."""
-MAX_BYTES = 2 * 1024**3
 
 _AGAIN = "make it again: seedream-jobs plan JOB… -o plan.json"
 
@@ -133,6 +134,8 @@ def _checked(data: dict[str, Any], shown: str) -> PlanDocument:
             raise Malformed("its digest is another")
     except (Malformed, OutsideRoot) as problem:
         raise HeldError(f"{shown} was edited after it was saved: {problem}", hint=_AGAIN) from None
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError):  # a payload whose fields are of no kind
+        raise HeldError(f"{shown} was edited after it was saved: a value is of another kind", hint=_AGAIN) from None
     return plan
 
 
@@ -150,6 +153,8 @@ def _check_job(job: JobDocument) -> None:
     found = list(submitted(job))
     if (len(found), sum(item.max_images for item in found)) != (job.submit, job.submit_images):
         raise Malformed(f"the numbers of {job.path}")
+    if len({item.key for item in found}) != len(found):
+        raise Malformed(f"a request of {job.path} stands twice")
     for item in found:
         if item.request is None or item.generation < 1 or not _is_itself(item, item.request):
             raise Malformed(f"the request {item.address}")
@@ -181,7 +186,9 @@ def hold_fresh(plan: PlanDocument, *, now: int, expect: str | None, shown: str) 
             f"{shown} is not the plan that was approved: its digest is {plan.digest}, expected {expect.strip()}",
             hint="have this one approved, or run the one that was",
         )
-    if plan.made_at is None or now - plan.made_at > LIFE:
+    if plan.made_at is None or plan.made_at - now > _CLOCKS:
+        raise HeldError(f"{shown} was made in the future, by this machine's clock", hint=f"set the clock, or {_AGAIN}")
+    if now - plan.made_at > LIFE:
         raise HeldError(f"{shown} is more than 7 days old", hint=_AGAIN)
 
 

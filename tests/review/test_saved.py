@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs import apply
@@ -182,6 +183,8 @@ def test_a_plan_is_good_for_seven_days(plan: Path) -> None:
     made = saved.read(plan)
     assert made.made_at is not None
     saved.hold_fresh(made, now=made.made_at + saved.LIFE, expect=None, shown="plan.json")
+    with pytest.raises(HeldError, match="made in the future"):
+        saved.hold_fresh(made, now=made.made_at - 2 * 24 * 3600, expect=None, shown="plan.json")
     with pytest.raises(HeldError, match="more than 7 days old"):
         saved.hold_fresh(made, now=made.made_at + saved.LIFE + 1, expect=None, shown="plan.json")
 
@@ -289,6 +292,26 @@ def test_an_edit_with_a_mended_checksum_is_refused(plan: Path, path: tuple[str |
     plan.write_text(json.dumps(data | {"checksum": saved._checksum(data)}), encoding="utf-8")
     with pytest.raises(HeldError, match="was edited"):
         saved.read(plan)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_edit_is_more_than_a_refusal(plan: Path, data: st.DataObject) -> None:
+    """Values of any kind, the checksum mended: what is read is a plan, or is refused; never a mistake of ours."""
+    whole = json.loads((plan.with_name("plan.json")).read_text(encoding="utf-8"))
+    path = data.draw(st.sampled_from([path for path in places(whole) if path != ("checksum",)]))
+    weird = st.sampled_from(
+        [None, True, -1, 0, 1.5, 10**30, "", "x", "v1:0", [], ["x"], {}, {"a": 1}, "../..", "\ud800"]
+    )
+    inner = whole
+    for name in path[: data.draw(st.integers(1, len(path))) - 1]:
+        inner, path = inner[name], path[1:]
+    inner[path[0]] = data.draw(weird)
+    whole.pop("checksum", None)
+    other = plan.with_name("other.json")
+    other.write_text(json.dumps(whole | {"checksum": saved._checksum(whole)}), encoding="utf-8")
+    with contextlib.suppress(SeedreamError):
+        saved.read(other)
 
 
 @pytest.mark.parametrize("output", ["../../../etc/x", "/etc/x", "a/../../../x"])
