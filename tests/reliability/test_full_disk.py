@@ -45,7 +45,7 @@ def told_ids(stderr: str) -> dict[str, str]:
     return dict(re.findall(r"^error: not recorded: (\S+) was accepted as (\S+)$", stderr, re.MULTILINE))
 
 
-@pytest.mark.parametrize("kib", [8, 16, 24])
+@pytest.mark.parametrize("kib", [16, *(pytest.param(kib, marks=pytest.mark.slow) for kib in (8, 12, 20, 24, 28))])
 def test_a_full_disk_stops_the_run(
     kib: int, harness: ModuleType, tiny_disk: Callable[[int], Path], shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_full_disk_stops_the_run(
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: the failing disk is not tried")
-@pytest.mark.parametrize("first", [1, 2, 3, 5])
+@pytest.mark.parametrize("first", [2, 5, *(pytest.param(nth, marks=pytest.mark.slow) for nth in (1, 3, 4, 6, 7, 8))])
 def test_a_failing_disk_stops_the_run(
     first: int,
     tmp_path: Path,

@@ -54,7 +54,9 @@ def test_the_harness_catches_a_lock_that_locks_nothing(
     assert many_starts(harness, mine, service, starts=4, fault="no-lock") != []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda value: str(value)
+)
 def test_a_dead_holder_holds_nothing(
     number: signal.Signals, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:

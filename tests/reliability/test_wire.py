@@ -45,13 +45,11 @@ GOLDEN = {
 }
 FAST = (
     "accept-and-close",
-    "refuse-413-after-the-head",
     "no-reply-then-rst",
     "half-the-body-then-fin",
     "html-200",
     "moved-307",
     "bad-gateway-502-html",
-    "unauthorized-401",
 )
 
 
