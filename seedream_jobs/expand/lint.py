@@ -11,9 +11,10 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.prompts import Find, Prompt, escaped_prompts, origin, read_by_prompt, unescaped
-from seedream_jobs.job.axis import Axis, AxisValue, spoken
+from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
 from seedream_jobs.job.lint import MAX_HAN, Fault, contradiction, faults, ignored, unused_axes
 from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import Segment
 
 MAX_PROMPTS = 10_000
@@ -81,26 +82,29 @@ def _shows(segments: Iterable[Segment], context: Mapping[str, Any]) -> bool:
 
 
 def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
-    """``n`` against ``sequential_image_generation``, for each distinct pair of them."""
+    """``n`` against ``sequential_image_generation``, for each distinct set of them."""
     spec, matrix = expansion.spec, expansion.matrix
     axes = {place[0] for name in _MODE if (place := spec.axis_of(name))}
-    cells = [Cell(choice, ()) for choice, _ in islice(matrix.groups(axes), MAX_PROMPTS)] if axes else []
-    for cell in [*cells, *(Cell(None, (number,)) for number in range(len(spec.include))), None]:
-        given = expansion.cells.given(cell) if cell is not None else {}
-        if cell is None and axes:
-            continue
-        parameters = {name: value for name, value in {**spec.parameters, **given}.items() if name in _MODE}
-        problem = contradiction(parameters)
-        if problem is None:
-            continue
-        written = next((name for name in reversed(_MODE) if name in spec.parameters), None)
-        place = next((spec.axis_of(name) for name in _MODE if spec.axis_of(name)), None)
-        path: tuple[str | int, ...] = ("request", written) if written else ("request",)
-        if place is not None and cell is not None and cell.choice is not None:
-            path = spec.axes[place[0]].values[cell.choice[place[0]]].path
-        elif cell is not None and cell.includes:
-            path = spec.include[cell.includes[0]].path
-        yield spec.document.finding("n-against-sequential", problem, path, severity="warning")
+    chosen = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
+    included = (Cell(None, (number,)) for number in range(len(spec.include)))
+    for cell in (*islice(chosen, MAX_PROMPTS if axes else 1), *included):
+        fields = {**spec.parameters, **expansion.cells.given(cell)}
+        problem = contradiction(fields)
+        if problem is not None:
+            path = _mode_path(spec, cell)
+            yield spec.document.finding("n-against-sequential", problem, path, severity="warning")
+
+
+def _mode_path(spec: JobSpec, cell: Cell) -> DocumentPath:
+    """Where the mode of a cell was set: by its include, by an axis, else in the request."""
+    for number in cell.includes:
+        if any(name in _MODE for name in spec.include[number].bindings):
+            return spec.include[number].path
+    place = next((place for name in _MODE if (place := spec.axis_of(name))), None)
+    if place is not None and cell.choice is not None:
+        return spec.axes[place[0]].values[cell.choice[place[0]]].path
+    written = next((name for name in reversed(_MODE) if name in spec.parameters), None)
+    return ("request",) if written is None else ("request", written)
 
 
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:

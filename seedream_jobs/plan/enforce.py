@@ -17,6 +17,7 @@ from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.plan.policy import Policy, Violation, find_word
+from seedream_jobs.profile import profiles
 
 MAX_FINDINGS = 20
 """How many refusals are reported for one job."""
@@ -88,7 +89,7 @@ def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
         cells: Iterator[Cell] = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
     else:
         cells = matrix.cells()
-    seen: set[tuple[int, ...]] = set()
+    known, seen = profiles(), set[tuple[int, ...]]()
     for cell in cells:
         if cell.choice is not None and not cell.includes:
             restricted = tuple(cell.choice[axis] for axis in axes)
@@ -96,7 +97,7 @@ def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
                 continue
             seen.add(restricted)
         payload = expansion.cells.parameters(matrix.bindings(cell), expansion.cells.given(cell))
-        for violation in policy.parameters(payload, spec.profile):
+        for violation in policy.parameters(payload, known.get(payload["model"], spec.profile)):
             path, key = _place(spec, cell, violation.field)
             yield _finding(policy, spec, violation, path, key=key)
 

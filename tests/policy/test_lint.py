@@ -168,3 +168,10 @@ def test_codes_stand_in_the_schema_and_the_documentation() -> None:
 def test_nothing_odd_is_overlooked_by_the_quick_look(text: str) -> None:
     """Whatever a rule finds in a prompt, the look at its escaped bytes has let through."""
     assert suspicious(escaped(text)) or not list(faults(text))
+
+
+def test_a_mode_in_an_include_is_looked_at(lint: Lint) -> None:
+    """At the include, which is what a person wrote last."""
+    job = 'version: 1\nrequest: {prompt: "{{ a }}", sequential_image_generation: disabled}\n'
+    job += "matrix:\n  a: [x, y]\n  include: [{a: x, n: 4}]\n"
+    assert lint(job) == [("n-against-sequential", "{a: x, n: 4}")]
