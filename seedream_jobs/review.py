@@ -91,13 +91,13 @@ class Revisions:
         :raises UsageError: one that was named is in neither tree
         """
         if jobs:
-            pairs = [self._pair(self._relative(job), rules) for job in sorted(jobs)]
+            pairs = [self._pair(self._relative(job), rules, named=True) for job in sorted(jobs)]
             for pair in pairs:
                 if pair.head is None and pair.base is None:
                     trees = f"{self.base.name!r} nor {'the work tree' if self.head is None else repr(self.head.name)}"
                     raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
         else:
-            pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules)).touched]
+            pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules, named=False)).touched]
         found = [
             finding for pair in pairs if isinstance(pair.head, FindingsError) for finding in self._named(pair.head)
         ]
@@ -139,6 +139,8 @@ class Revisions:
 
     def _candidates(self) -> Iterable[PurePosixPath]:
         """Every file of either tree that looks like a job."""
+        if not self._changed:
+            return
         present = self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
         head = WorkTree(self.root) if self.head_tree is None else self.head_tree
         for path in sorted(present.union(self.base_tree.paths())):
@@ -147,17 +149,29 @@ class Revisions:
                 if any(_is_job(tree, path) for tree in trees):
                     yield path
 
-    def _pair(self, path: PurePosixPath, rules: pipeline.Rules | None) -> _Pair:
+    def _pair(self, path: PurePosixPath, rules: pipeline.Rules | None, *, named: bool) -> _Pair:
         head_files = Recording(WorkTree(self.root) if self.head_tree is None else self.head_tree)
         base_files = Recording(self.base_tree)
-        head = self._load(path, head_files, self.shown(path), self._sets, rules)
+        head, refusal = self._load_head(path, head_files, rules)
         base: Job | FindingsError | None
         try:
             base = self._load(path, base_files, f"{self.base.name}:{path}", self._sets)
         except UsageError:  # a --set for a variable that the base does not have yet
             base = self._load(path, base_files, f"{self.base.name}:{path}", {})
         reads = {path, *head_files.read_paths, *base_files.read_paths}
-        return _Pair(path=path, head=head, base=base, touched=not reads.isdisjoint(self._changed))
+        touched = not reads.isdisjoint(self._changed)
+        if refusal is not None and (touched or named):
+            raise refusal
+        return _Pair(path=path, head=head, base=base, touched=touched)
+
+    def _load_head(
+        self, path: PurePosixPath, files: Recording, rules: pipeline.Rules | None
+    ) -> tuple[Job | FindingsError | None, UsageError | None]:
+        """The job at the head; a ``--set`` that it has no variable for only matters if the job does."""
+        try:
+            return self._load(path, files, self.shown(path), self._sets, rules), None
+        except UsageError as error:
+            return self._load(path, files, self.shown(path), {}, rules), error
 
     def _load(
         self,

@@ -357,3 +357,13 @@ def test_an_empty_plan_can_be_saved_and_run(campaign: Any, command: Run) -> None
     """So that CI needs no exception for a change that submits nothing."""
     assert command("plan", "--base", "main", "--emulator", "-o", "plan.json").code == 0
     assert command("run", "plan.json", "--emulator").code == 0
+
+
+def test_a_set_value_only_matters_to_the_jobs_of_the_change(campaign: Any, command: Run) -> None:
+    """An untouched job without the variable does not stand in the way; one that is concerned does."""
+    campaign.write("camera.yaml", 'version: 1\nvars: {camera: 35mm}\nrequest: {prompt: "a fox, {{ camera }}"}\n')
+    ended = command("plan", "--base", "main", "--set", "camera=50mm")
+    assert (ended.code, "camera: 1 request" in ended.out) == (0, True), ended.err
+    campaign.edit("garden.yaml", "a heron", "a fox")
+    ended = command("plan", "--base", "main", "--set", "camera=50mm")
+    assert (ended.code, "camera" in ended.err) == (2, True)
