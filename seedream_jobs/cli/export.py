@@ -91,21 +91,26 @@ def export(
     rows = Rows(
         job=one.name, entries=ledger.entries, folder=one.paths.manifest.parent, expansion=expansion, select=chosen
     )
+    told = _Told(as_json=as_json)
     try:
         done = write(
             rows,
             form,
             None if output is None or str(output) == "-" else output,
             stdout=sys.stdout.buffer,
-            told=_Told(as_json=as_json),
+            told=told,
             shard_bytes=shard_size,
             with_images=with_images,
         )
     except BrokenPipeError:
         raise
     except OSError as error:
+        told.end()
         place = error.filename or output
         raise LedgerError(f"{place}: {error.strerror or error}", hint="then run the same command again") from None
+    told.end()
+    if as_json:
+        return _tell_machines(done, rows)
     return _tell(done, rows, one.shown, form, output, emulator=emulator)
 
 
@@ -128,6 +133,21 @@ class _Told:
         else:
             sys.stderr.write(f"\r{images:,} images" if self.live else f"{images:,} images so far\n")
         sys.stderr.flush()
+
+    def end(self) -> None:
+        """Wipe the line that was written over."""
+        if self.live:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _tell_machines(done: Exported, rows: Rows) -> int:
+    import json
+
+    from seedream_jobs.errors import ExitCode
+
+    said = {"event": "exported", "images": done.images, "missing": done.missing, "without_image": rows.without_image}
+    click.echo(json.dumps(said), err=True)
+    return ExitCode.UNFINISHED if done.missing else ExitCode.OK
 
 
 def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:

@@ -13,6 +13,7 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
 from seedream_jobs.report.bill import Bill, bill_of
+from seedream_jobs.report.text import plural
 from seedream_jobs.run.links import time_left
 
 
@@ -81,8 +82,9 @@ def status_text(standings: list[Standing], *, emulator: bool) -> str:
     option = " --emulator" if emulator else ""
     for one in standings:
         total = sum(one.counts.values())
+        images = plural(one.images, "image")
         lines.append(
-            f"{one.job}: {total:,} submitted or tried, {one.images:,} images stored, {one.spent:.4f} USD counted"
+            f"{one.job}: {total:,} submitted or tried, {images} stored, {one.spent:.4f} USD counted"
             + (f", {one.bill}" if one.bill.usd else "")
         )
         for mark, word, states, hint in _ROWS:

@@ -61,6 +61,13 @@ def test_csv_to_standard_output(campaign: Path) -> None:
     assert all((campaign / row["file"]).is_file() for row in rows)
 
 
+def test_progress_for_machines(campaign: Path) -> None:
+    """With --json every line of stderr is JSON, and the last one has the counts."""
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "csv", "--json")
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert events[-1] == {"event": "exported", "images": 3, "missing": 0, "without_image": 1}
+
+
 def test_only_what_is_selected(campaign: Path) -> None:
     ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "jsonl", "--select", "{s: a cat}")
     assert [json.loads(line)["axis_s"] for line in ended.stdout.splitlines()] == ["a cat"]
