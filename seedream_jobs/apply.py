@@ -26,7 +26,8 @@ from seedream_jobs.ledger.records import PlanRecord
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import hold, spent
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.document import Item, JobDocument, PlanDocument, path_of
+from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
+from seedream_jobs.plan.drafting import path_of
 from seedream_jobs.plan.saved import plan_id, sendable, submitted
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 

@@ -23,7 +23,8 @@ from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.comparison import Comparison, Removed
 from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision, document_of, path_of
+from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision
+from seedream_jobs.plan.drafting import document_of, path_of
 from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.jobs import JobsPlan
 from seedream_jobs.plan.manifest_edits import manifest_edits

@@ -104,7 +104,7 @@ def _planned(
 ) -> tuple[JobsPlan, PlanDocument]:
     from seedream_jobs import pipeline
     from seedream_jobs.cli.rules import rules
-    from seedream_jobs.plan.document import document_of
+    from seedream_jobs.plan.drafting import document_of
 
     loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
     planned = pipeline.plan(loaded, target=where, asked=wanted)

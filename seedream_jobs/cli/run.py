@@ -155,7 +155,7 @@ def run(
 
 def _show(planned: JobsPlan, origin: str) -> None:
     from seedream_jobs.cli.talk import flush_stdout, show_findings
-    from seedream_jobs.plan.document import document_of
+    from seedream_jobs.plan.drafting import document_of
     from seedream_jobs.report.text import plan_text
 
     click.echo(plan_text(document_of(planned, origin=origin)), nl=False)

@@ -31,7 +31,7 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.document import document_of
+from seedream_jobs.plan.drafting import document_of
 from seedream_jobs.plan.jobs import JobsPlan
 from seedream_jobs.report.text import plan_text
 
