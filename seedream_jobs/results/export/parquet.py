@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, Exported, Rows
-from seedream_jobs.results.export.tables import FILE, relative
+from seedream_jobs.results.export.tables import FILE, relative, way_from
 
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64 * 1024 * 1024
@@ -42,9 +42,10 @@ def write_parquet(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], N
     schema = _schema(arrow, rows, with_images=with_images)
     group: list[dict[str, Any]] = []
     held, count, missing = 0, 0, []
+    way = way_from(base, rows.folder)
     with arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
         for row in rows:
-            values = {FILE: relative(row, base)} | dict(row.values)
+            values = {FILE: relative(row, way)} | dict(row.values)
             if with_images:
                 try:
                     data = row.source.read_bytes()

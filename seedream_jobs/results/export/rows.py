@@ -48,14 +48,25 @@ BOOLEANS = frozenset({"watermark"})
 class Row:
     """One image.
 
-    :param source: the file, absolute
-    :param name: POSIX, relative to the manifest's folder, with nothing that leads out of it
+    :param folder: the manifest's
+    :param file: as recorded: POSIX, relative to the manifest's folder
     :param values: column to value; None where it is not known. Axis labels are text
     """
 
-    source: Path
-    name: PurePosixPath
+    folder: Path
+    file: str
     values: Mapping[str, Any]
+
+    @property
+    def source(self) -> Path:
+        """The image."""
+        return self.folder / self.file
+
+    @property
+    def name(self) -> PurePosixPath:
+        """The recorded name without a way up: ``../shared/a.png`` becomes ``_/shared/a.png``."""
+        parts = PurePosixPath(self.file).parts
+        return PurePosixPath(*("_" if part == ".." else part for part in parts if part != "/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +167,7 @@ class Rows:
             "submitted_at": _time(entry.submitted_at),
             "warnings": list(image.warnings),
         }
-        return Row(source=self.folder / image.file, name=_inside(image.file), values=values)
+        return Row(folder=self.folder, file=image.file, values=values)
 
 
 def _share(cost: Decimal | None, images: int) -> str | None:
@@ -166,8 +177,3 @@ def _share(cost: Decimal | None, images: int) -> str | None:
 
 def _time(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _inside(file: str) -> PurePosixPath:
-    """The recorded name without a way up: ``../shared/a.png`` becomes ``_/shared/a.png``."""
-    return PurePosixPath(*("_" if part == ".." else part for part in PurePosixPath(file).parts if part != "/"))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import posixpath
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,9 +43,9 @@ def write_csv(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]
         line.truncate()
 
     put([safe(name) for name in (FILE, *columns)])
-    count = 0
+    count, way = 0, way_from(base, rows.folder)
     for count, row in enumerate(rows, 1):
-        put([_field(value) for value in (relative(row, base), *(row.values[name] for name in columns))])
+        put([_field(value) for value in (relative(row, way), *(row.values[name] for name in columns))])
         told(count)
     return Exported(images=count)
 
@@ -65,9 +66,9 @@ def _field(value: Any) -> Any:
 
 def write_jsonl(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
     """One object per line, UTF-8, the columns in order; what is not known is null."""
-    count = 0
+    count, way = 0, way_from(base, rows.folder)
     for count, row in enumerate(rows, 1):
-        out.write(json_line({FILE: relative(row, base)} | dict(row.values)))
+        out.write(json_line({FILE: relative(row, way)} | dict(row.values)))
         told(count)
     return Exported(images=count)
 
@@ -77,6 +78,11 @@ def json_line(values: dict[str, Any]) -> bytes:
     return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def relative(row: Row, base: Path) -> str:
-    """The image's path from ``base``, POSIX."""
-    return Path(os.path.relpath(row.source, base)).as_posix()
+def way_from(base: Path, folder: Path) -> str:
+    """How ``folder`` is reached from ``base``, POSIX."""
+    return Path(os.path.relpath(folder, base)).as_posix()
+
+
+def relative(row: Row, way: str) -> str:
+    """The image's path, where ``way`` leads to its manifest's folder."""
+    return posixpath.normpath(posixpath.join(way, row.file))
