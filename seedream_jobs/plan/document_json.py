@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
@@ -171,7 +171,7 @@ def decode(data: Any) -> PlanDocument:
     """
     try:
         return _decode(data)
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Malformed(f"{type(error).__name__}: {error}") from None
 
 

@@ -134,7 +134,13 @@ def _checked(data: dict[str, Any], shown: str) -> PlanDocument:
             raise Malformed("its digest is another")
     except (Malformed, OutsideRoot) as problem:
         raise HeldError(f"{shown} was edited after it was saved: {problem}", hint=_AGAIN) from None
-    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError):  # a payload whose fields are of no kind
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ):  # fields of other kinds
         raise HeldError(f"{shown} was edited after it was saved: a value is of another kind", hint=_AGAIN) from None
     return plan
 

@@ -294,7 +294,7 @@ def test_an_edit_with_a_mended_checksum_is_refused(plan: Path, path: tuple[str |
         saved.read(plan)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_edit_is_more_than_a_refusal(plan: Path, data: st.DataObject) -> None:
     """Values of any kind, the checksum mended: what is read is a plan, or is refused; never a mistake of ours."""
