@@ -119,7 +119,7 @@ commit() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAI
 # Before anything is spent: the next runner must see that this plan was started, even if this one dies.
 start() {
   if [[ -e $mark ]]; then
-    say "$mark says: $(head -c 200 -- "$mark")"
+    say "$mark says: $(head -c 200 -- "$mark" | tr -cd 'A-Za-z0-9:/._ -')"
     if [[ ${SJ_RESUME:-} != true ]]; then
       say "A run started and left no record of how it ended: what it submitted may be paid and is not in the manifest."
       say "Put the journal from its artifact beside the manifest and run again with resume, or settle it: docs/ci.md"
@@ -176,6 +176,7 @@ run() {
   return "$status"
 }
 
+((BASH_VERSINFO[0] >= 5)) || die 2 "this script needs bash 5 or later"
 case ${1:-} in
   plan | comment | run) "$1" ;;
   *) die 2 "usage: ci.sh plan|comment|run" ;;

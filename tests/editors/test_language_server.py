@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from seedream_jobs.resources import resource
 
 pytestmark = pytest.mark.slow  # the server is fetched from npm
 
@@ -103,3 +106,9 @@ def test_the_policy_has_its_schema_too(editor: Any) -> None:
     assert "budget" in [where for where, _ in found]
     assert {"forbidden_words", "max_requests"} <= set(editor.complete(uri, 3, 0))
     assert "every request must ask for the watermark" in editor.hover(uri, 2, 3)
+
+
+@pytest.mark.parametrize("file", sorted(resource("examples").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_editor_is_content_with_every_example(file: Path, editor: Any) -> None:
+    """What the command line takes, an editor does not underline."""
+    assert editor.open(file.read_text(encoding="utf-8"))[1] == []

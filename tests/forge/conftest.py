@@ -114,6 +114,8 @@ def emulator(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def runner(tmp_path: Path, emulator: str, capfd: pytest.CaptureFixture[str]) -> Iterator[Runner]:
     """A checkout of a campaign's main branch, with a change on top of ``base`` that is merged already."""
+    if subprocess.run(["bash", "-c", "((BASH_VERSINFO[0] >= 5))"]).returncode:
+        pytest.skip("bash is older than 5: runners of the forges have a newer one")
     home = tmp_path / "home"
     home.mkdir()
     environment = {**_environment(home), "APIMART_BASE_URL": emulator, "APIMART_API_KEY": "sk-test"}

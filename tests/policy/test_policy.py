@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
+from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+from seedream_jobs.plan.enforce import hold_policy
 from seedream_jobs.plan.policy import Policy, find_word
 from seedream_jobs.plan.policy_reader import read_policy
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
+EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
 Check = Callable[..., list[tuple[str, str]]]
 JOB = 'version: 1\nrequest: {prompt: "{{ a }} in a garden", resolution: 2K}\nmatrix: {a: [a cat, a heron]}\n'
 
@@ -130,8 +134,6 @@ def test_how_words_are_found(word: str, text: str, found: bool, policy: Callable
 @given(st.text(min_size=1, max_size=12).filter(lambda text: text.replace("*", "").strip().isprintable()))
 def test_a_word_is_found_in_itself(word: str) -> None:
     """Whatever is forbidden is found where it stands alone."""
-    import json
-
     if not word.replace("*", "").strip():
         return
     try:
@@ -277,3 +279,32 @@ def test_every_code_is_explained() -> None:
         said |= set(re.findall(r'"((?:policy|manifest)-[a-z-]+)"', text))
     docs = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "70-policy.md"
     assert set(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M)) == said
+
+
+WORDS = st.sampled_from(["cat", "a cat", "concatenate", "CAT", "heron", "ca", "t", ""])
+
+
+@given(template=st.lists(st.sampled_from(["{{ a }}", "{{ b }}", "{{ v }}", " ", "cat", "x"]), min_size=1, max_size=6),
+       a=st.lists(WORDS, min_size=1, max_size=3, unique=True), b=st.lists(WORDS, min_size=1, max_size=3, unique=True),
+       v=WORDS, drop=st.booleans())  # fmt: skip
+def test_a_word_is_refused_wherever_it_comes_from(
+    template: list[str], a: list[str], b: list[str], v: str, drop: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """There is a finding if and only if some prompt that is made holds the word; of each finding the place is known."""
+    source = {
+        "version": 1,
+        "vars": {"v": v},
+        "request": {"prompt": "p " + "".join(template)},
+        "matrix": {"a": a, "b": b} | ({"exclude": [{"a": a[0], "b": b[0]}]} if drop and len(a) * len(b) > 1 else {}),
+    }
+    file = tmp_path_factory.getbasetemp() / "law.yaml"
+    file.write_text(json.dumps(source), encoding="utf-8")
+    expansion = load(file, shown="law.yaml", target=EMULATOR, sets={}).expansion
+    policy = read_policy(b"version: 1\nforbidden_words: [cat]", "policy.yaml", today=_today())
+    held = any(
+        re.search(r"(?<!\w)cat(?!\w)", expansion.request(place).payload["prompt"], re.IGNORECASE)
+        for place in expansion.places()
+    )
+    found = hold_policy(policy, expansion)
+    assert bool(found) is held
+    assert all(finding.span is not None and finding.related for finding in found)
