@@ -130,3 +130,36 @@ def test_the_command_reference_is_current() -> None:
     if UPDATE:
         page.write_text(reference(), encoding="utf-8")
     assert page.read_text(encoding="utf-8") == reference()
+
+
+def codes() -> dict[str, str]:
+    """Code to the page below docs/diagnostics that explains it."""
+    found: dict[str, str] = {}
+    for page in sorted((ROOT / "docs" / "diagnostics").glob("*.md")):
+        for code in re.findall(r"^### ([a-z0-9-]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            found.setdefault(code, page.stem)
+    return found
+
+
+def test_the_index_of_findings_is_current() -> None:
+    """docs/diagnostics.md lists every code, with a link to its section."""
+    page = ROOT / "docs" / "diagnostics.md"
+    head = page.read_text(encoding="utf-8").partition("| --- | --- |\n")[0]
+    rows = [f"| [{code}](diagnostics/{name}.md#{code}) | {name} |\n" for code, name in sorted(codes().items())]
+    drawn = head + "| --- | --- |\n" + "".join(rows)
+    if UPDATE:
+        page.write_text(drawn, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == drawn
+
+
+def test_every_code_of_the_program_has_a_section() -> None:
+    """Whatever is passed as a finding's code is explained somewhere."""
+    used: set[str] = set()
+    for file in (ROOT / "seedream_jobs").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        used |= set(
+            re.findall(r"(?:finding|find|problem|template_finding|_finding)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", text)
+        )
+        used |= set(re.findall(r"\bcode=\"([a-z]+(?:-[a-z]+)+)\"", text))
+    assert len(used) > 40
+    assert used <= set(codes())

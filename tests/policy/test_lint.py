@@ -160,7 +160,7 @@ def test_codes_stand_in_the_schema_and_the_documentation() -> None:
     listed = re.search(r'"enum": \[([^]]*)\],\s*"examples": \["doubled-spaces"\]', schema)
     assert listed is not None
     assert tuple(re.findall(r'"([a-z-]+)"', listed[1])) == CODES
-    docs = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "60-lint.md"
+    docs = Path(__file__).parents[2] / "docs" / "diagnostics" / "lint.md"
     assert tuple(sorted(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M))) == CODES
 
 

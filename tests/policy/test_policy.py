@@ -277,7 +277,7 @@ def test_every_code_is_explained() -> None:
     for name in ("policy.py", "policy_reader.py", "enforce.py", "manifest_edits.py"):
         text = (package / name).read_text(encoding="utf-8")
         said |= set(re.findall(r'"((?:policy|manifest)-[a-z-]+)"', text))
-    docs = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "70-policy.md"
+    docs = Path(__file__).parents[2] / "docs" / "diagnostics" / "policy.md"
     assert set(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M)) == said
 
 

@@ -18,7 +18,7 @@ from seedream_jobs.resources import resource
 
 FILES = ["job.schema.json", "request.schema.json", "model.schema.json", "policy.schema.json"]
 CONDITIONS = {"if", "then", "else"}
-DOCS = Path(__file__).parents[2] / "docs" / "diagnostics.d" / "20-schema.md"
+DOCS = Path(__file__).parents[2] / "docs" / "diagnostics" / "fields.md"
 
 
 @pytest.fixture(params=FILES)
