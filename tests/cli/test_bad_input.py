@@ -104,12 +104,12 @@ def test_a_missing_key_says_where_to_get_one(quick: Command, campaign: Path) -> 
     assert written(campaign) == {"garden.yaml"}
 
 
-def test_a_refused_key(command: Command, service: str) -> None:
+def test_a_refused_key(command: Command, quick: Command, service: str) -> None:
     """The service's 401 stops the run, exit 4, and nothing counts as sent."""
     ended = command(*SUBMITTING, "garden.yaml", "--base-url", service, APIMART_API_KEY="invalid-key")
     assert ended.code == 4
     assert "invalid-key" not in ended.out + ended.err
-    assert "4 new" in command("plan", "garden.yaml", "--base-url", service).out
+    assert "4 new" in quick("plan", "garden.yaml", "--base-url", service).out
 
 
 def test_no_terminal_and_no_yes(command: Command, campaign: Path, service: str) -> None:
@@ -148,21 +148,21 @@ def test_an_unreachable_host(command: Command) -> None:
     assert "4 new" in command("plan", "garden.yaml", "--base-url", url).out
 
 
-def test_doctor_says_what_is_wrong(command: Command) -> None:
+def test_doctor_says_what_is_wrong(command: Command, quick: Command) -> None:
     """Without a key, with nobody there, and with all well."""
-    assert command("doctor").code == 4
+    assert quick("doctor").code == 4
     ended = command("doctor", "--base-url", unused(), APIMART_API_KEY="x")
     assert ended.code == 8
     assert "can't be reached" in ended.out or "cannot be reached" in ended.out
     assert command("doctor", "--emulator").out.endswith("All is well.\n")
 
 
-def test_a_manifest_of_another_origin(command: Command, service: str) -> None:
+def test_a_manifest_of_another_origin(command: Command, quick: Command, service: str) -> None:
     """A rehearsal never makes a paid run believe that it is done, nor the other way round: exit 7."""
     done = command(*SUBMITTING, "garden.yaml", "--detach", "--base-url", service, APIMART_API_KEY="x")
     assert done.code == 0
     for arguments in (("plan",), SUBMITTING, ("fetch",)):
-        ended = command(*arguments, "garden.yaml", APIMART_API_KEY="x")
+        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY="x")
         assert ended.code == 7
         assert service in ended.err
         assert "https://api.apimart.ai" in ended.err

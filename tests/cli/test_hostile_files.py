@@ -79,7 +79,7 @@ VALUES: tuple[Any, ...] = (
 )
 FINE = {0, 1, 2, 3, 5, 6, 7, 8}
 bounded = settings(
-    max_examples=60, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -51,12 +51,12 @@ def test_the_demo_twice(command: Command, campaign: Path) -> None:
     assert git(campaign, "status", "--porcelain") == ""
 
 
-def test_plan_tells_ci_that_there_is_work(command: Command) -> None:
+def test_plan_tells_ci_that_there_is_work(command: Command, quick: Command) -> None:
     """`--detailed-exitcode`: 3 while something is to be submitted, 0 when nothing is; without it always 0."""
-    assert command("plan", "garden.yaml", "--detailed-exitcode", "--emulator").code == 3
-    assert command("plan", "garden.yaml", "--emulator").code == 0
+    assert quick("plan", "garden.yaml", "--detailed-exitcode", "--emulator").code == 3
+    assert quick("plan", "garden.yaml", "--emulator").code == 0
     assert command("run", "garden.yaml", "--emulator", "--detach").code == 0
-    ended = command("plan", "garden.yaml", "--detailed-exitcode", "--emulator")
+    ended = quick("plan", "garden.yaml", "--detailed-exitcode", "--emulator")
     assert (ended.code, "Plan: nothing to submit" in ended.out) == (0, True)
 
 
@@ -94,31 +94,33 @@ def test_detach_here_fetch_elsewhere(command: Command, campaign: Path, service: 
     assert json.loads(status.out)[0]["counts"] == {"stored": 4}
 
 
-def test_status_tells_what_is_open(command: Command, campaign: Path, service: str) -> None:
+def test_status_tells_what_is_open(command: Command, quick: Command, campaign: Path, service: str) -> None:
     """Exit 8 while images are to be fetched, with the command that fetches them; 0 once they are here."""
     there = ("--base-url", service)
-    assert command("status", "garden.yaml").code == 2
+    assert quick("status", "garden.yaml").code == 2
     command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
     a_minute_later(campaign / "garden.manifest.jsonl")
-    before = command("status", "garden.yaml", "--offline")
+    before = quick("status", "garden.yaml", "--offline")
     assert (before.code, "4 running" in before.out) == (8, True)
     waited = command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY="x")
     assert (waited.code, "4 to fetch" in waited.out) == (8, True)
     command("fetch", "garden.yaml", *there, APIMART_API_KEY="x")
-    after = command("status", "garden.yaml", *there)
+    after = quick("status", "garden.yaml", *there)
     assert (after.code, "4 stored" in after.out) == (0, True)
 
 
-def test_a_changed_prompt_is_the_only_thing_paid(command: Command, campaign: Path, service: str) -> None:
+def test_a_changed_prompt_is_the_only_thing_paid(
+    command: Command, quick: Command, campaign: Path, service: str
+) -> None:
     """One more value on an axis: two new requests, four done; reordering and renaming: nothing."""
     there = ("--base-url", service)
     command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
     job = campaign / "garden.yaml"
     text = job.read_text(encoding="utf-8")
     job.write_text(text.replace("a heron, a tabby cat", "a tabby cat, a heron"), encoding="utf-8")
-    assert "Plan: nothing to submit" in command("plan", "garden.yaml", *there).out
+    assert "Plan: nothing to submit" in quick("plan", "garden.yaml", *there).out
     job.write_text(text.replace("a tabby cat", "a tabby cat, a fox"), encoding="utf-8")
-    planned = command("plan", "garden.yaml", *there).out
+    planned = quick("plan", "garden.yaml", *there).out
     assert "2 new" in planned
     assert "Plan: 2 to submit" in planned
 
@@ -131,10 +133,10 @@ def test_two_jobs_one_plan(quick: Command, campaign: Path) -> None:
     assert "Plan: 6 to submit" in ended.out
 
 
-def test_the_record_of_a_rehearsal_by_name(command: Command, campaign: Path) -> None:
+def test_the_record_of_a_rehearsal_by_name(command: Command, quick: Command, campaign: Path) -> None:
     """A manifest below .seedream/emulator leads to its own campaign, also outside git."""
     command("run", "garden.yaml", "--emulator", "--detach")
     manifest = ".seedream/emulator/garden.manifest.jsonl"
     assert command("fetch", manifest, "--emulator").code == 0
-    assert "4 stored" in command("status", manifest, "--emulator").out
-    assert "4 done" in command("plan", "garden.yaml", "--emulator").out
+    assert "4 stored" in quick("status", manifest, "--emulator").out
+    assert "4 done" in quick("plan", "garden.yaml", "--emulator").out
