@@ -326,10 +326,13 @@ def doubts(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[S
     from seedream_jobs.plan.diff import Action
 
     part = planned.jobs[index]
-    for change in part.stream(part.ledger.entries):
+    known = part.ledger.entries
+    if not any((brief := known.brief(key)) and brief[0] is State.IN_DOUBT for key in known):
+        return  # or the whole matrix would be expanded once more to find none
+    for change in part.stream(known):
         if change.action is not Action.IN_DOUBT or change.place is None:
             continue
-        entry = part.ledger.entries[change.key]
+        entry = known[change.key]
         if entry.state is not State.IN_DOUBT or entry.submitted_at is None:
             continue
         submission = _offered(planned, part, change, urls)

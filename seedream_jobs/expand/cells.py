@@ -99,7 +99,8 @@ class Cells:
         :raises TemplateProblem: from a template
         :raises ReferenceProblem: from a reference image
         """
-        context, given = self.matrix.bindings(cell), self.given(cell)
+        context, labels = self.matrix.bindings(cell), self.matrix.labels(cell)
+        given = {name: context[name] for name in labels}
         parameters, local = self.resolve(self.parameters(context, given))
         prompt = self.prompt(context, given)
         payload = {
@@ -108,33 +109,35 @@ class Cells:
             if (value := prompt if name == "prompt" else parameters.get(name)) is not None
         }
         key = key_of(payload, self.model_id(parameters), repeat)
+        values = self._spelled(given)
         return Request(
             key=key,
-            address=self.address(cell, repeat),
+            address=f"{self.spec.name}/{values}#{repeat}",
             payload=payload,
             references=local,
-            cell=self.matrix.labels(cell),
+            cell=labels,
             repeat=repeat,
             max_images=max_images(payload),
-            output=self.output(cell, context, repeat, key),
+            output=self.output(values, context, repeat, key),
         )
 
     def address(self, cell: Cell, repeat: int) -> str:
         """``garden/subject=a-heron,size=16-9#1``."""
-        return f"{self.spec.name}/{self._values(cell)}#{repeat}"
+        return f"{self.spec.name}/{self._spelled(self.given(cell))}#{repeat}"
 
-    def _values(self, cell: Cell) -> str:
-        bound, labels = self.matrix.bindings(cell), self.matrix.labels(cell)
-        return ",".join(f"{name}={self._slugs[name][canonical(bound[name])]}" for name in labels)
+    def _spelled(self, given: Mapping[str, Any]) -> str:
+        """``subject=a-heron,size=16-9``, of the bindings that a cell makes."""
+        return ",".join([f"{name}={self._slugs[name][canonical(value)]}" for name, value in given.items()])
 
-    def output(self, cell: Cell, context: Mapping[str, Any], repeat: int, key: str) -> str:
+    def output(self, values: str, context: Mapping[str, Any], repeat: int, key: str) -> str:
         """The images' path without extension, relative to the job file's folder.
 
+        :param values: the cell's, as its address has them
         :raises TemplateProblem: for a name that no file system takes, or that leaves the output folder
         """
         if self.spec.output_name is None:
-            values = shortened(self._values(cell).replace("=", "-").replace(",", "_"), 120) or self.spec.name
-            name = f"{values}-{key.removeprefix('v1:')[:8]}"
+            said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
+            name = f"{said}-{key.removeprefix('v1:')[:8]}"
         else:
             name = checked_name(self.spec.output_name.render(context))
         if self.spec.repeat > 1:
