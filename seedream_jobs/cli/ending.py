@@ -14,7 +14,7 @@ from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
-    from seedream_jobs.ledger.state import Entry, Event
+    from seedream_jobs.ledger.state import Event
     from seedream_jobs.run.session import Done
 
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
@@ -68,19 +68,19 @@ class Ending:
             _lost(event, ledger, name, option)
         for reason, hint in _reasons(done):
             _refused(reason, hint)
-        by_state = _by_state(ledger)
-        _named(by_state.get("in_doubt", []), "in doubt", f"seedream-jobs resolve {name}{option}")
-        _named(by_state.get("rejected", []) + by_state.get("failed", []), "failed", "--retry-failed submits them again")
-        _named(by_state.get("expired", []), "expired", "--retry-failed submits them again, and pays again")
-        open_tasks = len(by_state.get("accepted", [])) + len(by_state.get("completed", []))
+        keys = _by_state(ledger)
+        _named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
+        _named(ledger, keys["rejected"] + keys["failed"], "failed", "--retry-failed submits them again")
+        _named(ledger, keys["expired"], "expired", "--retry-failed submits them again, and pays again")
+        open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
 
 
 def _folder(ledger: Ledger, paths: LedgerPaths) -> Path | None:
     """Where a job's images lie: the folder of the first that is stored."""
-    for key in ledger.entries:
-        for image in ledger.entries[key].images:
+    for entry in ledger.entries.with_field("images"):
+        for image in entry.images:
             if image.file is not None:
                 return (paths.manifest.parent / image.file).parent
     return None
@@ -130,43 +130,38 @@ def _sentence(ledger: Ledger, done: Done) -> str:
         parts.append(f"{done.polled.failed} failed")
     if done.fetched is not None and (done.fetched.images or parts):
         parts.append(f"{plural(done.fetched.images, 'image')} fetched")
-    entries = _entries(ledger)
-    stored = sum(1 for entry in entries for image in entry.images if image.file)
+    stored = sum(1 for entry in ledger.entries.with_field("images") for image in entry.images if image.file)
     if not parts:
         parts.append(f"nothing to do, {plural(stored, 'image')} stored" if stored else "nothing to do")
-    bill = charged(entries)
+    bill = charged(ledger.entries.with_field("cost_usd"))
     if bill.usd:
         parts.append(str(bill))
     return ", ".join(parts)
 
 
-def _entries(ledger: Ledger) -> list[Entry]:
-    return [ledger.entries[key] for key in ledger.entries]
-
-
 def _by_state(ledger: Ledger) -> dict[str, list[str]]:
-    """Addresses by state, of those that want a word."""
+    """The keys in each state."""
     from seedream_jobs.ledger.state import State
 
-    wanted = (State.IN_DOUBT, State.REJECTED, State.FAILED, State.EXPIRED, State.ACCEPTED, State.COMPLETED)
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {state.value: [] for state in State}
     for key in ledger.entries:
         brief = ledger.brief(key)
-        if brief is not None and brief[0] in wanted:
-            entry = ledger.entries[key]
-            why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
-            found.setdefault(str(brief[0]), []).append(f"{entry.address}  {why}".rstrip())
+        if brief is not None:
+            found[brief[0].value].append(key)
     return found
 
 
-def _named(addresses: list[str], word: str, hint: str) -> None:
-    if not addresses:
+def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
+    if not keys:
         return
-    click.echo(f"  {len(addresses)} {word}: {hint}", err=True)
-    for address in addresses[:MAX_NAMED]:
-        click.echo(f"    {''.join(c if c.isprintable() else ' ' for c in address)}", err=True)
-    if len(addresses) > MAX_NAMED:
-        click.echo(f"    and {len(addresses) - MAX_NAMED} more", err=True)
+    click.echo(f"  {len(keys)} {word}: {hint}", err=True)
+    for key in keys[:MAX_NAMED]:
+        entry = ledger.entries[key]
+        why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
+        said = f"{entry.address}  {why}".rstrip()
+        click.echo(f"    {''.join(c if c.isprintable() else ' ' for c in said)}", err=True)
+    if len(keys) > MAX_NAMED:
+        click.echo(f"    and {len(keys) - MAX_NAMED} more", err=True)
 
 
 def _reasons(done: Done) -> list[tuple[str, str | None]]:

@@ -1,0 +1,31 @@
+"""Entries that are kept as lines: what can be told without taking them apart."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.state import Earlier, Entry, Image, State
+
+
+def entry(name: str, **fields: object) -> Entry:
+    plain = {"key": f"v1:{name}", "address": name, "cell": {}, "request": {"prompt": '{"images": 1}'}}
+    known = {"repeat": 1, "output": name, "max_images": 1, "generation": 1, "state": State.ACCEPTED}
+    return Entry(**{**plain, **known, **fields})  # type: ignore[arg-type]
+
+
+def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
+    """In the entry or in an earlier attempt; an open intent is always looked at, a prompt's own words never decide."""
+    entries = Entries()
+    image = Image(file="a.jpeg", sha256="0" * 64, width=1, height=1, bytes=1)
+    earlier = Earlier(generation=1, state=State.STORED, cost_usd=Decimal("0.0228"))
+    for one in (
+        entry("a"),
+        entry("b", state=State.STORED, images=(image,)),
+        entry("c", generation=2, earlier=(earlier,)),
+        entry("d", state=State.INTENT),
+    ):
+        entries.put(one)
+    assert {one.address for one in entries.with_field("images")} == {"b", "d"}
+    assert {one.address for one in entries.with_field("cost_usd")} == {"c", "d"}
+    assert {one.address for one in entries.with_field("images", "cost_usd")} == {"b", "c", "d"}
