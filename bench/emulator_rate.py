@@ -10,7 +10,6 @@ import contextlib
 import json
 import select
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,9 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from bench.result import Result, Row
+
+TITLE = "The emulator: requests a second"
 CONNECTIONS = 16
 REQUESTS = 3000
 ROUNDS = 5
@@ -95,23 +97,27 @@ def post(prompt: str) -> bytes:
     return head.encode() + body
 
 
-def main() -> None:
-    """Print the table."""
+def run(quick: bool) -> Result:
+    """Interleaved rounds against both servers."""
     emulator = ("-m", "seedream_jobs.api.emulator", "--balance", "1000000000", "--state")
     rows: dict[str, list[float]] = {"an app that does nothing": [], "POST": [], "GET of a task": []}
     with contextlib.ExitStack() as stack:
         one, two = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))
-        bare, twin = stack.enter_context(process("-c", BARE, one)), stack.enter_context(process(*emulator, two))
+        nothing, twin = stack.enter_context(process("-c", BARE, one)), stack.enter_context(process(*emulator, two))
         get = b"GET /v1/tasks/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key\r\n\r\n" % _task(twin)
-        for _ in range(ROUNDS):
-            rows["an app that does nothing"].append(rate(bare, post("a heron")))
+        for _ in range(1 if quick else ROUNDS):
+            rows["an app that does nothing"].append(rate(nothing, post("a heron")))
             rows["POST"].append(rate(twin, post("a heron")))
             rows["GET of a task"].append(rate(twin, get))
-    ideal = statistics.median(rows["an app that does nothing"])
-    for name, figures in rows.items():
-        median = statistics.median(figures)
-        spread = f"{min(figures):,.0f}-{max(figures):,.0f}"
-        print(f"{name:26} {median:8,.0f}/s  {median / ideal:5.2f}  ({spread})")
+    return Result(
+        stage="emulator_rate",
+        title=TITLE,
+        rows=tuple(
+            Row(what=what, values=tuple(figures), unit="/s", base=what.startswith("an "))
+            for what, figures in rows.items()
+        ),
+        notes=(f"{REQUESTS:,} requests over {CONNECTIONS} keep-alive sockets, client and server on one machine.",),
+    )
 
 
 def _task(url: str) -> bytes:
@@ -122,7 +128,3 @@ def _task(url: str) -> bytes:
         while not _whole(reply):
             reply += client.recv(65536)
     return bytes(json.loads(reply.partition(b"\r\n\r\n")[2])["data"][0]["task_id"], "ascii")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,9 @@
-"""What fetching costs beside a bare loop: CPU seconds for 10 MB bodies, without decoding and thumbnails.
-
-Both sides use the same client against the same server (a process of its own), hash and write; ours adds the temporary
-name, the checks, fsync, the final name and the record. Goal: at most 1.3 times the bare loop's CPU. Run with
-``python bench/fetch.py [FOLDER]``; the folder should be on the disk that matters.
-"""
+"""What fetching costs beside a bare loop with the same client: CPU seconds for 10 MB bodies, hashed and written."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +12,8 @@ from pathlib import Path
 
 import anyio
 
+from bench.result import Goal, Result, Row, ratios
+from bench.timing import file_system, real_folder
 from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
@@ -26,6 +21,7 @@ from seedream_jobs.run.fetch import fetch
 from seedream_jobs.run.finishing import Plain
 from seedream_jobs.run.images import Examined, measure
 
+TITLE = "Fetching: 10 MB bodies, hashed and written"
 BYTES = 10 * 1000 * 1000
 SERVER = """
 import asyncio, sys
@@ -137,35 +133,41 @@ def timed(which: object, base: str, parent: Path, count: int, workers: int) -> t
         return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path.cwd())
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
+def run(quick: bool) -> Result:
+    """Interleaved; both sides download what one server, a process of its own, sends."""
+    count, workers, rounds = (4, 4, 1) if quick else (20, 4, 5)
+    parent = real_folder()
     with tempfile.TemporaryDirectory() as scratch:
         body = Path(scratch) / "body"
         ten_megabytes(body)
-        server = subprocess.Popen([sys.executable, "-c", SERVER, str(body)], stdout=subprocess.PIPE, text=True)
-        try:
+        with subprocess.Popen([sys.executable, "-c", SERVER, str(body)], stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
-            base = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            runs = [
-                [timed(which, base, options.folder, options.count, options.workers) for which in (bare, ours)]
-                for _ in range(options.runs + 1)
-            ][1:]  # the first warms the imports up
-        finally:
-            server.kill()
-            server.wait()
-    for name, index in (("CPU", 0), ("wall", 1)):
-        ratios = [mine[index] / plain[index] for plain, mine in runs]
-        plain, mine = (statistics.median(pair[side][index] for pair in runs) for side in (0, 1))
-        print(
-            f"{name}: bare {plain:.2f} s, fetch {mine:.2f} s for {options.count} bodies of {BYTES // 10**6} MB; "
-            f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
-        )
-
-
-if __name__ == "__main__":
-    main()
+            try:
+                base = f"http://127.0.0.1:{int(server.stdout.readline())}"
+                runs = [
+                    [timed(which, base, parent, count, workers) for which in (bare, ours)] for _ in range(rounds + 1)
+                ]
+            finally:
+                server.kill()
+    theirs, mine = ([pair[side] for pair in runs[1:]] for side in (0, 1))  # the first round warms the imports up
+    return Result(
+        stage="fetch",
+        title=TITLE,
+        rows=(
+            Row(what="bare loop, CPU", values=tuple(one[0] for one in theirs), unit="s", base=True),
+            Row(what="fetch, CPU", values=tuple(one[0] for one in mine), unit="s"),
+            Row(what="bare loop, wall", values=tuple(one[1] for one in theirs), unit="s"),
+            Row(what="fetch, wall", values=tuple(one[1] for one in mine), unit="s"),
+        ),
+        goals=(
+            Goal(
+                what="fetch / bare loop, CPU",
+                ratios=ratios([one[0] for one in mine], [one[0] for one in theirs]),
+                goal=1.3,
+            ),
+        ),
+        notes=(
+            f"{count} bodies of {BYTES // 10**6} MB, {workers} at a time, onto {file_system(parent)}; ours adds the "
+            "temporary name, the checks, fsync, the final name and the record. Decoding is the next stage's.",
+        ),
+    )

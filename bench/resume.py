@@ -1,25 +1,18 @@
-"""Reads a manifest of 100,000 requests strictly, beside a bare ``json.loads`` of each line.
-
-    python bench/resume.py [--entries 100000] [--runs 5]
-
-Prints the median CPU seconds of the interleaved runs of each and their ratio; the goal is 1.5. Exit 1 if it is missed.
-"""
+"""Reading a manifest of 100,000 requests strictly, beside a bare ``json.loads`` of each line."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import statistics
-import sys
-import time
-from collections.abc import Callable
 from decimal import Decimal
 
+from bench.result import Goal, Result, Row, Series, ratios
+from bench.timing import here
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.records import Header
 from seedream_jobs.ledger.state import Entry, Image, State
 
+TITLE = "Resuming: CPU seconds of reading a manifest"
 GOAL = 1.5
 
 
@@ -65,28 +58,24 @@ def strict(data: bytes) -> None:
     read_manifest(data, "garden.manifest.jsonl")
 
 
-def seconds(work: Callable[[bytes], None], data: bytes) -> float:
-    """CPU seconds of one run."""
-    start = time.process_time()
-    work(data)
-    return time.process_time() - start
-
-
-def main() -> int:
-    """Run both in turn and print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--entries", type=int, default=100_000)
-    options.add_argument("--runs", type=int, default=5)
-    given = options.parse_args()
-    data = manifest(given.entries)
-    pairs = [(seconds(bare, data), seconds(strict, data)) for _ in range(given.runs)]
-    ratios = sorted(ours / theirs for theirs, ours in pairs)
-    print(f"{given.entries} entries, {len(data) / 1e6:.0f} MB, median of {given.runs} interleaved runs, CPU seconds")
-    print(f"  json.loads per line   {statistics.median(theirs for theirs, _ in pairs):.3f}")
-    print(f"  read_manifest         {statistics.median(ours for _, ours in pairs):.3f}")
-    print(f"  ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), goal {GOAL}")
-    return 0 if statistics.median(ratios) <= GOAL else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(quick: bool) -> Result:
+    """Interleaved, at several sizes."""
+    sizes = (1000,) if quick else (1000, 10_000, 100_000)
+    points, largest = [], b""
+    for size in sizes:
+        largest = manifest(size)
+        costs = sorted(here(lambda data=largest: strict(data)).cpu / size for _ in range(3 if size > 50_000 else 9))
+        points.append((size, costs[len(costs) // 2]))
+    pairs = [(here(lambda: bare(largest)).cpu, here(lambda: strict(largest)).cpu) for _ in range(2 if quick else 5)]
+    theirs, ours = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+    return Result(
+        stage="resume",
+        title=TITLE,
+        rows=(
+            Row(what="json.loads per line", values=theirs, unit="s", base=True),
+            Row(what="read_manifest, every line vouched for", values=ours, unit="s"),
+        ),
+        goals=(Goal(what="read_manifest / json.loads per line", ratios=ratios(ours, theirs), goal=GOAL),),
+        series=(Series(what="resume: per entry", unit="s", points=tuple(points)),),
+        notes=(f"{sizes[-1]:,} entries, {len(largest) / 1e6:.0f} MB.",),
+    )

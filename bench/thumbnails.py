@@ -1,11 +1,7 @@
-"""Thumbnails of 100 4K JPEGs: the pool beside a bare Pillow loop, in CPU seconds, and the cores it keeps busy.
-
-Goals: CPU at most 1.3 times the bare loop's, both cores used. Run with ``python bench/thumbnails.py``.
-"""
+"""Thumbnails of 4K JPEGs: the pool of processes beside a bare Pillow loop."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import random
@@ -16,7 +12,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from bench.result import Goal, Result, Row
 from seedream_jobs.results.thumbnails import Source, make_thumbnails
+
+TITLE = "Thumbnails: seconds per image"
 
 
 def photograph(seed: int) -> bytes:
@@ -49,15 +48,14 @@ def cpu() -> float:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=100)
-    options = parser.parse_args()
+def run(quick: bool) -> Result:
+    """One round: it is long."""
+    count = 4 if quick else 60
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bodies = [photograph(seed) for seed in range(4)]
         sources = []
-        for number in range(options.count):
+        for number in range(count):
             file = folder / f"{number}.jpeg"
             file.write_bytes(bodies[number % len(bodies)])
             sources.append(Source(file=file, sha256=f"{number:064x}"))
@@ -70,11 +68,18 @@ def main() -> None:
         made = list(make_thumbnails(sources, folder / "cache"))
         wall, used = time.perf_counter() - started, cpu() - spent
     assert all(one.thumbnail for one in made), made
-    print(f"{options.count} JPEGs of 4096×4096, {len(bodies[0]) / 1e6:.1f} MB each, {os.cpu_count()} CPUs")
-    print(f"bare loop: {plain_wall:.2f} s wall, {plain_cpu:.2f} s CPU")
-    print(f"pool: {wall:.2f} s wall ({plain_wall / wall:.2f} times as fast), {used:.2f} s CPU, {used / wall:.2f} cores")
-    print(f"CPU ratio {used / plain_cpu:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    return Result(
+        stage="thumbnails",
+        title=TITLE,
+        rows=(
+            Row(what="bare loop, CPU", values=(plain_cpu / count,), unit="s", base=True),
+            Row(what="pool of processes, CPU", values=(used / count,), unit="s"),
+            Row(what="bare loop, wall", values=(plain_wall / count,), unit="s"),
+            Row(what="pool of processes, wall", values=(wall / count,), unit="s"),
+        ),
+        goals=(Goal(what="pool / bare loop, CPU", ratios=(used / plain_cpu,), goal=1.3),),
+        notes=(
+            f"{count} JPEGs of 4096×4096, {len(bodies[0]) / 1e6:.1f} MB each; the pool kept {used / wall:.2f} of "
+            f"{os.cpu_count()} cores busy.",
+        ),
+    )

@@ -1,22 +1,14 @@
-"""Reads a YAML file of 10,000 lines with every position, beside PyYAML's C loader, which keeps none.
-
-    python bench/yaml_load.py [--runs 7]
-
-Prints the median of the interleaved runs of each and their ratio; the goal is 0.6. Exit 1 if it is missed.
-"""
+"""Reading YAML: 10,000 lines with every position, beside PyYAML's loaders, which keep none."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
-import time
-from collections.abc import Callable
-
 import yaml
 
+from bench.result import Goal, Result, Row, ratios
+from bench.timing import here
 from seedream_jobs.job.source import parse
 
+TITLE = "Reading YAML: CPU seconds of one file"
 GOAL = 0.6
 
 
@@ -40,31 +32,29 @@ def job(lines: int = 10_000) -> bytes:
     return "\n".join(rows).encode() + b"\n"
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=7)
-    runs = options.parse_args().runs
-    raw = job()
+def run(quick: bool) -> Result:
+    """Interleaved, in this process."""
+    raw = job(1000 if quick else 10_000)
     text = raw.decode()
-    ours: list[float] = []
-    theirs: list[float] = []
-    for _ in range(runs):
-        theirs.append(seconds(lambda: yaml.load(text, Loader=yaml.CSafeLoader)))
-        ours.append(seconds(lambda: parse(raw, "job.yaml")))
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    print(f"{raw.count(10):,} lines, {len(raw):,} bytes, median of {runs} interleaved runs")
-    print(f"CSafeLoader, no positions   {statistics.median(theirs) * 1000:7.1f} ms")
-    print(f"parse, every position       {statistics.median(ours) * 1000:7.1f} ms")
-    print(f"ratio {ratio:.2f} (goal {GOAL})")
-    return 0 if ratio <= GOAL else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    work = {
+        "CSafeLoader, no positions": lambda: yaml.load(text, Loader=yaml.CSafeLoader),
+        "safe_load, no positions": lambda: yaml.safe_load(text),
+        "parse, every position": lambda: parse(raw, "job.yaml"),
+    }
+    slow = "safe_load, no positions"
+    found = {what: [] for what in work}  # type: dict[str, list[float]]
+    for number in range(3 if quick else 8):
+        for what, one in work.items():
+            if number and (what != slow or number < 4):
+                found[what].append(here(one).cpu)
+    ours, theirs = found["parse, every position"], found["CSafeLoader, no positions"]
+    return Result(
+        stage="yaml_load",
+        title=TITLE,
+        rows=tuple(
+            Row(what=what, values=tuple(figures), unit="s", base=what.startswith("C"))
+            for what, figures in found.items()
+        ),
+        goals=(Goal(what="parse with positions / CSafeLoader", ratios=ratios(ours, theirs), goal=GOAL),),
+        notes=(f"{raw.count(10):,} lines, {len(raw):,} bytes.",),
+    )
