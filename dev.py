@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 STAMP = VENV / "installed"
+PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
 DEV = ("test", "bench", "check")
 
 
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         return 1
     python = str(BIN / "python")
     commands = {
-        "test": [[python, "-m", "pytest", *rest]],
+        "test": [[python, "-m", "pytest", *PARALLEL, *rest]],
         "bench": [[python, "-m", "bench", *rest]],
         "check": [
             [python, "-m", "ruff", "format", "--check", "."],

@@ -24,6 +24,8 @@ ORDER = (
     "results",
     "report",
     "pipeline",
+    "review",
+    "apply",
     "cli",
 )
 """From the first that knows nothing of the others to the face."""
