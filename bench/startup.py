@@ -48,7 +48,7 @@ def check_jsonschema() -> Path | None:
 
 
 def run(quick: bool) -> Result:
-    """Twenty interleaved rounds."""
+    """Ten interleaved rounds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hello, job = folder / "hello.py", folder / "job.yaml"
@@ -80,7 +80,7 @@ def run(quick: bool) -> Result:
             what: lambda arguments=arguments: command(arguments, cwd=folder) for what, arguments in commands.items()
         }
         work["a press of the tab key"] = complete
-        found = {what: [cost.cpu for cost in costs] for what, costs in interleaved(work, 3 if quick else 20).items()}
+        found = {what: [cost.cpu for cost in costs] for what, costs in interleaved(work, 3 if quick else 10).items()}
     hello_costs = found["a click hello"]
     validate = found["seedream-jobs validate (8 requests)"]
     goals = [
@@ -100,7 +100,9 @@ def run(quick: bool) -> Result:
     ]
     if "check-jsonschema, the same file" in found:
         theirs = found["check-jsonschema, the same file"]
-        goals.append(Goal(what="validate / check-jsonschema", ratios=ratios(validate, theirs), goal=0.5))
+        goals.append(
+            Goal(what="validate / check-jsonschema", ratios=ratios(validate, theirs), goal=0.5, why=WHY_VALIDATE)
+        )
     return Result(
         stage="startup",
         title=TITLE,

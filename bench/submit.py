@@ -161,7 +161,11 @@ def run(quick: bool) -> Result:
     )
 
 
-WHY = ""
+WHY = (
+    "both sides are bound by Python's CPU time, 0.45 ms a POST in the client; around it stand 0.4 ms for building the "
+    "request, two checksummed records with the entry they lead to, and the cancel scopes that keep a POST and its "
+    "record together. Without any fsync it is no quicker, so the journal's disk is not what costs"
+)
 
 if __name__ == "__main__":
     {"clients": bare_clients, "httpx": bare_httpx}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
