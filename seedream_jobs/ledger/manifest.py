@@ -7,7 +7,9 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
@@ -54,12 +56,19 @@ class Manifest:
 
     def chunks(self) -> list[bytes]:
         """Its canonical bytes, in pieces of about a mebibyte."""
+        lines, chunks = self._lines(), list[bytes]()
+        while chunk := b"".join(islice(lines, 1500)):
+            chunks.append(chunk)
+        return chunks
+
+    def _lines(self) -> Iterator[bytes]:
         assert self.header is not None  # a manifest without an id is never written
-        lines = [canonical(encode_header(self.header)) + b"\n", *self.entries.lines()]
-        plans = sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan))
-        lines.extend(canonical(encode_plan(plan)) + b"\n" for plan in plans)
-        lines.extend(line + b"\n" for _, line in sorted((one.at, _line(one)) for one in self.resolutions))
-        return [b"".join(lines[start : start + 1500]) for start in range(0, len(lines), 1500)]
+        yield canonical(encode_header(self.header)) + b"\n"
+        yield from self.entries.lines()
+        for plan in sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)):
+            yield canonical(encode_plan(plan)) + b"\n"
+        for _, line in sorted((one.at, _line(one)) for one in self.resolutions):
+            yield line + b"\n"
 
 
 def _line(record: ResolutionRecord) -> bytes:
