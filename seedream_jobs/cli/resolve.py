@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import target, target_options
-
-if TYPE_CHECKING:
-    from seedream_jobs.ledger.state import Entry
 
 
 @click.command()
@@ -47,7 +43,8 @@ def resolve(
     Without an option: lists them, with time, request id and cost. Look each of them up in the service's console by
     its time or request id, then say what you found. Exit code 6 while any is left.
     """
-    from seedream_jobs.cli.resolving import Decision, check_evidence, import_task, listing, settle
+    from seedream_jobs.cli.importing import import_task
+    from seedream_jobs.cli.resolving import Decision, check_evidence, listing, settle
     from seedream_jobs.errors import UsageError
 
     where = target(emulator=emulator, base_url=base_url)
@@ -72,13 +69,3 @@ def resolve(
         reason=reason,
     )
     return settle(job, None if everything else addresses, decision, where=where, now=int(time.time()))
-
-
-def since(entry: Entry) -> str:
-    """When it came to be in doubt, UTC."""
-    import datetime
-
-    at = entry.since if entry.since is not None else entry.submitted_at
-    if at is None:
-        return "unknown time"
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

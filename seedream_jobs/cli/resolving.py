@@ -65,7 +65,6 @@ def listing(job: Path, *, where: Target) -> ExitCode:
 
 
 def _lines(entry: Entry) -> Iterable[str]:
-    from seedream_jobs.cli.resolve import since
     from seedream_jobs.plan.cost import money
 
     yield entry.address
@@ -76,15 +75,44 @@ def _lines(entry: Entry) -> Iterable[str]:
         yield f"    task id {entry.task_id}, found in a broken reply and not confirmed"
 
 
+def since(entry: Entry) -> str:
+    """When it came to be in doubt, UTC."""
+    import datetime
+
+    at = entry.since if entry.since is not None else entry.submitted_at
+    if at is None:
+        return "unknown time"
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def hold_task_id(ledger: Ledger, task_id: str, key: str) -> None:
+    """Refuse what can't be the task of the request ``key``: a task belongs to one request.
+
+    :raises UsageError: it is no task id, or another request's
+    """
+    if not ID.fullmatch(task_id):
+        raise UsageError(f"{task_id!r} is no task id", hint="letters, digits, _ and -, at most 128")
+    written = f'"{task_id}"'.encode("ascii")
+    for other in ledger.entries:
+        if other != key and written in (ledger.entries.line(other) or b""):
+            entry = ledger.entries[other]
+            if task_id in (entry.task_id, *(earlier.task_id for earlier in entry.earlier)):
+                raise UsageError(
+                    f"{task_id} is the task of {entry.address} already",
+                    hint="look the request up again in the service's console: by its time, or its prompt",
+                )
+
+
 def settle(job: Path, addresses: tuple[str, ...] | None, decision: Decision, *, where: Target, now: int) -> ExitCode:
     """Record a decision about some, or all, that are in doubt."""
-    if decision.task_id is not None and not ID.fullmatch(decision.task_id):
-        raise UsageError(f"{decision.task_id!r} is no task id", hint="letters, digits, _ and -, at most 128")
     one = records.find(job, where=where)
     with records.hold(one, origin=None, command="resolve", now=now) as ledger:
         doubtful = in_doubt(ledger)
-        wanted = doubtful if addresses is None else [_named(address, doubtful, job) for address in addresses]
+        named = doubtful if addresses is None else [_named(address, doubtful, job) for address in addresses]
+        wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
         for entry in wanted:
+            if decision.task_id is not None:
+                hold_task_id(ledger, decision.task_id, entry.key)
             _record(ledger, entry, decision, now)
         left = len(in_doubt(ledger))
     said = {"accepted": "accepted", "not_charged": "not charged: the next run submits it", "abandoned": "abandoned"}
@@ -114,66 +142,6 @@ def _named(address: str, doubtful: list[Entry], job: Path) -> Entry:
     near = closest(address, [entry.address for entry in doubtful])
     hint = f"did you mean {near!r}?" if near else f"seedream-jobs resolve {job} lists them"
     raise UsageError(f"{address} is not in doubt", hint=hint)
-
-
-def import_task(job: Path, task_id: str, address: str, *, reason: str, where: Target, now: int) -> ExitCode:
-    """A task that was made by hand becomes the result of a request of the job."""
-    from seedream_jobs.ledger.state import InDoubt, Intended
-    from seedream_jobs.plan.cost import tariff_of
-    from seedream_jobs.run.offers import idempotency_key
-
-    if not ID.fullmatch(task_id):
-        raise UsageError(f"{task_id!r} is no task id", hint="letters, digits, _ and -, at most 128")
-    one = records.find(job, where=where)
-    if one.job is None:
-        raise UsageError(
-            f"{job} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"
-        )
-    expansion = one.job.expansion
-    place = next((p for p in expansion.places() if expansion.cells.address(p.cell, p.repeat) == address), None)
-    if place is None:
-        raise UsageError(f"{job} has no request {address}", hint=f"seedream-jobs expand {job} lists them")
-    import secrets
-
-    from seedream_jobs.ledger.ledger import Ledger
-
-    with Ledger.open(
-        one.paths,
-        job=one.job.file.name,
-        origin=where.origin,
-        new_id=lambda: f"m-{secrets.token_hex(8)}",
-        root=one.root,
-        command="resolve",
-        now=now,
-    ) as ledger:
-        known = ledger.entries.find(place.key)
-        if known is None or known.state is State.NEW:
-            request = expansion.request(place)
-            generation = 1 if known is None else known.generation
-            ledger.record_sync(
-                Intended(
-                    key=place.key,
-                    at=now,
-                    generation=generation,
-                    address=address,
-                    cell=request.cell,
-                    request=request.payload,
-                    repeat=request.repeat,
-                    output=request.output,
-                    max_images=request.max_images,
-                    max_cost_usd=tariff_of(expansion.spec.profile, None).cost(request.max_images),
-                    idempotency_key=idempotency_key(ledger.id, request, generation, {}),
-                )
-            )
-            ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail="made by hand"))
-        elif known.state is not State.IN_DOUBT:
-            raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
-        ledger.record_sync(
-            Resolved(key=place.key, at=now, resolution="accepted", reason=reason or "imported by hand", task_id=task_id)
-        )
-    click.echo(f"{address}: accepted as {task_id}")
-    click.echo(f"  seedream-jobs fetch {job}{' --emulator' if where.emulator else ''}", err=True)
-    return ExitCode.OK
 
 
 def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCode:

@@ -149,3 +149,29 @@ def test_two_branches_that_paid_for_one_request_are_told(emulator: START, campai
     text = mine.manifest.read_text()
     assert all(one in text for one in ids)
     assert "0.0684 USD counted" in mine.command("status", "--offline").out
+
+
+def test_a_task_belongs_to_one_request(emulator: START, campaign: START) -> None:
+    """The task of another request is refused, settled or imported: its images would be stored, and counted, twice."""
+    service = emulator("--fault", "drop-after-accept:first=1")
+    mine = campaign(service, 3)
+    assert mine.run("--detach").code == 6
+    (one,) = doubtful(mine)
+    taken = next(line for line in mine.entries().values() if line["state"] == "accepted")
+    refused = mine.command("resolve", one["address"], "--accepted", taken["task_id"])
+    assert refused.code == 2
+    assert f"is the task of {taken['address']} already" in refused.err
+    imported = mine.command("resolve", "--import", taken["task_id"], one["address"])
+    assert imported.code == 2
+    assert mine.states() == {"accepted": 2, "in_doubt": 1}
+
+
+def test_naming_one_twice_settles_it_once(emulator: START, campaign: START) -> None:
+    """An address and its key may be the same request."""
+    service = emulator("--fault", "drop-after-accept:first=1")
+    mine = campaign(service, 2)
+    assert mine.run("--detach").code == 6
+    (one,) = doubtful(mine)
+    settled = mine.command("resolve", one["address"], one["key"], one["address"], "--abandon")
+    assert settled.code == 0
+    assert len(resolutions(mine)) == 1
