@@ -19,6 +19,7 @@ import httpx
 from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_schema, parse_upload, upload_form
 from seedream_jobs.api.client_lane import TASK_LIMIT, Headers, Hook, Lane, Timeouts, target_of
 from seedream_jobs.api.credentials import ApiKey, endpoint
+from seedream_jobs.api.masking import Mask
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
@@ -49,6 +50,7 @@ class Client:
     ) -> None:
         self.endpoint = endpoint(base_url)
         self._key = key if isinstance(key, ApiKey) else ApiKey(key)
+        self.mask = Mask(self._key.reveal())
         self._timeouts = timeouts or Timeouts()
         self._proxy = proxy
         self._tls = tls
@@ -85,6 +87,8 @@ class Client:
     ) -> Observation:
         """POST one request body (JSON, UTF-8), once. Never raises for anything the network does.
 
+        What comes back is as it was on the wire: its words may quote the key until ``Judged`` has read them.
+
         :param worker: which connection; one submission at a time on each
         :param idempotency_key: 1–191 visible ASCII characters
         :param flight: what a canceller looks at: it is up to date whenever this coroutine is suspended
@@ -101,7 +105,7 @@ class Client:
             (b"Content-Length", b"%d" % len(body)),
             (b"Idempotency-Key", idempotency_key.encode("ascii")),
         ]
-        return self._masked(await lane.exchange("POST", self._submit_url, headers, body, flight))
+        return await lane.exchange("POST", self._submit_url, headers, body, flight)
 
     async def task(self, task_id: str) -> TaskReport:
         """Ask for one task. Never raises for anything the network does: that is ``unavailable``."""
@@ -109,8 +113,8 @@ class Client:
             return unreachable("refused-before-sending", f"{task_id!r} is not a task id")
         seen = await self.request("GET", f"tasks/{task_id}")
         if seen.failure is not None or seen.status is None:
-            return unreachable(seen.failure or "other", seen.detail)
-        return parse_task(seen.status, seen.headers, seen.body)
+            return self.mask.report(unreachable(seen.failure or "other", seen.detail))
+        return self.mask.report(parse_task(seen.status, seen.headers, seen.body))
 
     async def request(
         self, method: str, path: str, *, body: bytes = b"", content_type: str | None = None
@@ -127,7 +131,7 @@ class Client:
             lane = self._idle.pop() if self._idle else self._open()
             try:
                 url = target_of(self.endpoint.url(path))
-                return self._masked(await lane.exchange(method, url, headers, body, Flight(), limit=TASK_LIMIT))
+                return await lane.exchange(method, url, headers, body, Flight(), limit=TASK_LIMIT)
             finally:
                 self._idle.append(lane)
 
@@ -136,16 +140,19 @@ class Client:
 
         :raises SeedreamError: refused, unreachable or unreadable
         """
-        return parse_balance(await self.request("GET", "user/balance" if account else "balance"))
+        with self.mask.refusals():
+            return parse_balance(await self.request("GET", "user/balance" if account else "balance"))
 
     async def models(self) -> tuple[str, ...]:
         """The ids of the models the key may use. :raises SeedreamError: as ``balance``"""
-        return parse_models(await self.request("GET", "models"))
+        with self.mask.refusals():
+            return parse_models(await self.request("GET", "models"))
 
     async def model_schema(self, model: str) -> Mapping[str, Any]:
         """The service's own description of a model's input, as it stands. :raises SeedreamError: as ``balance``"""
         query = f"model={quote(model, safe='')}&operation=image_generation"
-        return parse_schema(await self.request("GET", f"model-schema?{query}"))
+        with self.mask.refusals():
+            return parse_schema(await self.request("GET", f"model-schema?{query}"))
 
     async def upload(self, image: bytes, filename: str, content_type: str) -> str:
         """Upload a reference image (JPEG or PNG, at most 20 MB); the link that comes back lives 72 hours.
@@ -154,36 +161,24 @@ class Client:
         :raises SeedreamError: as ``balance``
         """
         form, form_type = upload_form(image, filename, content_type)
-        return parse_upload(await self.request("POST", "uploads/images", body=form, content_type=form_type))
+        with self.mask.refusals():
+            return parse_upload(await self.request("POST", "uploads/images", body=form, content_type=form_type))
 
     def _open(self) -> Lane:
         assert self._tls is not None, "the client is used outside its context"
         return Lane(verify=self._tls, proxy=self._proxy, timeouts=self._timeouts, hook=self._hook)
 
-    def _masked(self, seen: Observation) -> Observation:
-        """A reply may quote the key; it goes no further than here."""
-        secret = self._key.reveal()
-        if secret.encode("ascii") not in seen.body and secret not in seen.detail:
-            return seen
-        return Observation(
-            sent=seen.sent,
-            status=seen.status,
-            headers=seen.headers,
-            body=seen.body.replace(secret.encode("ascii"), b"***"),
-            failure=seen.failure,
-            detail=seen.detail.replace(secret, "***"),
-        )
-
 
 class Judged:
-    """The client as the executor sees it: ``submit`` already judged by table 1."""
+    """The client as the executor sees it: ``submit`` already judged by table 1, its words without the key."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
         """One POST and what it means; see ``Client.submit`` and ``outcomes.judge``."""
-        return judge(await self._client.submit(worker, body, idempotency_key=idempotency_key, flight=flight))
+        seen = await self._client.submit(worker, body, idempotency_key=idempotency_key, flight=flight)
+        return self._client.mask.outcome(judge(seen))
 
     async def task(self, task_id: str) -> TaskReport:
         """See ``Client.task``."""

@@ -14,7 +14,9 @@ import pytest
 from seedream_jobs.api.account import replays
 from seedream_jobs.api.client import Client, Judged
 from seedream_jobs.api.client_lane import Hook, Timeouts
+from seedream_jobs.api.masking import Mask
 from seedream_jobs.api.outcomes import Flight, Sent, judge
+from seedream_jobs.api.replies import one_line
 from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
 
 pytestmark = pytest.mark.anyio
@@ -183,12 +185,41 @@ async def test_a_key_that_is_quoted_back_goes_no_further(wire_server: Callable[.
     body = {"error": {"code": 401, "message": "无效的令牌 sk-secret", "type": "authentication_error"}}
     server = wire_server(answering(body, "401 Unauthorized"))
     async with client_of(server) as client:
-        seen = await client.submit(0, b"{}", idempotency_key="k")
+        outcome = await Judged(client).submit(0, b"{}", idempotency_key="k", flight=Flight())
         report = await client.task("task_1")
         with pytest.raises(CredentialsError) as caught:
             await client.balance()
-    assert "sk-secret" not in f"{seen}{judge(seen)}{report}{caught.value}"
-    assert judge(seen).problem.message == "无效的令牌 ***"  # type: ignore[union-attr]
+    assert "sk-secret" not in f"{outcome}{report}{caught.value}{caught.value.message}{client.mask}"
+    assert outcome.problem is not None
+    assert outcome.problem.message == "无效的令牌 ***"
+
+
+@pytest.mark.parametrize("key", ["task", "x", "1", "data", "e", "https"])
+async def test_a_key_that_is_a_common_word_spoils_no_reply(wire_server: Callable[..., Any], key: str) -> None:
+    """A key may be any text; what it happens to occur in is read as it was sent."""
+    link = "https://x.example/task/1.png"
+    task = {"status": "completed", "cost": 0.11, "result": {"images": [{"url": [link], "expires_at": 1_800_000_001}]}}
+
+    def script(wire: Any) -> None:
+        while request := wire.read_request():
+            raw = json.dumps(ACCEPTED if request.startswith(b"POST") else {"code": 200, "data": task}).encode()
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw)
+
+    server = wire_server(script)
+    async with Client(f"http://127.0.0.1:{server.port}", key, workers=1, user_agent="t") as client:
+        outcome = await Judged(client).submit(0, b"{}", idempotency_key="k", flight=Flight())
+        report = await client.task("task_1")
+    assert (outcome.verdict, outcome.task_id) == ("accepted", "task_1")
+    assert (report.status, report.cost_usd) == ("completed", Decimal("0.11"))
+    assert [(image.url, image.expires_at) for image in report.images] == [(link, 1_800_000_001)]
+
+
+@pytest.mark.parametrize("before", range(975, 1001, 5))
+def test_a_message_that_is_cut_inside_the_key_shows_no_part_of_it(before: int) -> None:
+    """Messages are bounded; the beginning of a key is most of a key."""
+    key = "sk-0123456789abcdef"
+    said = one_line("m" * before + key)
+    assert key[:8] not in Mask(key).text(said)
 
 
 async def test_a_task_is_asked_for_by_its_id(wire_server: Callable[..., Any]) -> None:
