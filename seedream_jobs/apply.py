@@ -1,6 +1,6 @@
 """Carrying out a saved plan: it and nothing else. No job file is read; references are, by their digest.
 
-read → hold (fresh, expected) → take the ledgers → hold (unused, not overtaken, affordable) → record its use → send
+read → hold (fresh, expected) → take the ledgers and the campaign → hold (unused, not overtaken, affordable) → record its use → send
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
 from seedream_jobs.expand.request import Reference
 from seedream_jobs.job.files import WorkTree, campaign_root
-from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.campaign import hold_campaign, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import PlanRecord
@@ -112,8 +112,8 @@ def prepare(
     """Take the plan's ledgers, and see that it may be carried out. Nothing is recorded yet.
 
     :param now: Unix seconds
-    :param stack: folds and releases the ledgers
-    :raises HeldError: the plan is finished or overtaken, or belongs to another record or service
+    :param stack: folds and releases the ledgers, releases the campaign
+    :raises HeldError: another run is under way; or the plan is finished or overtaken, or belongs to another record or service
     :raises MoneyError: a budget does not bear what is left of it
     """
     if plan.origin != target.origin:
@@ -123,6 +123,8 @@ def prepare(
     named = plan_id(plan.digest)
     wanted = sorted((job for job in plan.jobs if job.manifest is not None), key=lambda job: job.path)
     opened = [(job, *_open(job, root, target, now, stack)) for job in wanted]
+    campaign = hold_campaign(root, emulator=target.emulator, command=f"run {shown}", now=now)
+    stack.callback(campaign.release)
     records = [ledger.plans.get(named) for _, _, ledger in opened]
     if opened and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)

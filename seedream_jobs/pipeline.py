@@ -310,6 +310,22 @@ def hold_ledgers(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitSt
     return lambda job: held[job.file]
 
 
+def hold_campaigns(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitStack) -> Callable[[], None]:
+    """Be the only ``run`` in the jobs' campaigns, from before the plan until ``stack`` ends or the result is called.
+
+    A job's ledger keeps two runs of one job apart; this keeps apart runs of two jobs that share requests.
+
+    :raises HeldError: another run is under way in one of them
+    """
+    from seedream_jobs.ledger.campaign import hold_campaign
+
+    own = stack.enter_context(ExitStack())
+    command = " ".join(["run", *(job.shown for job in jobs)])
+    for root in sorted({job.expansion.spec.root for job in jobs}):
+        own.callback(hold_campaign(root, emulator=target.emulator, command=command, now=now).release)
+    return own.close
+
+
 def submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
     """The requests of one job that are to be sent, built one at a time as workers come free."""
     part = planned.jobs[index]
@@ -368,9 +384,7 @@ def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishin
                 ledger=part.ledger,
                 submissions=submissions(planned, index, urls),
                 doubts=partial(doubts, planned, index, urls),
-                budgets=()
-                if limit is None
-                else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),
+                budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),
                 profile=spec.profile,
                 poll=not detach,
                 fetch=not detach,

@@ -118,9 +118,12 @@ def run(
         loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
         held = pipeline.hold_ledgers(loaded, target=where, now=int(time.time()), stack=stack)
+        release = pipeline.hold_campaigns(loaded, target=where, now=int(time.time()), stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=wanted, ledger_of=held)
         _show(planned, where.origin)
         planned.hold_budgets()
+        if not planned.submit:
+            release()  # what is left is polling and fetching, which no other run needs to wait for
         if planned.submit and not (yes or emulator) and not confirmed(planned.submit, planned.cost):
             return ExitCode.OK
         decoders = stack.enter_context(Decoders())

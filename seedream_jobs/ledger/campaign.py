@@ -1,4 +1,4 @@
-"""The manifests of a whole campaign: which requests are paid in another one than the job's own."""
+"""A whole campaign: who may submit for it, and which requests are paid in another manifest than the job's own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from seedream_jobs.errors import LedgerError
 from seedream_jobs.ledger.filesystem import FileSystem
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.paths import STATE_FOLDER, paths_for
+from seedream_jobs.ledger.lock import Lock, acquire
+from seedream_jobs.ledger.paths import STATE_FOLDER, campaign_lock, keep_private, paths_for
 from seedream_jobs.ledger.steps import HEAD
 
 _SUFFIX = ".manifest.jsonl"
@@ -23,6 +25,29 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
         for name in sorted(files):
             if name.endswith(_SUFFIX):
                 yield Path(folder, name)
+
+
+def hold_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock:
+    """Be the only one who submits for this campaign: jobs may share requests, and each must see what another paid.
+
+    Taken before ``paid_elsewhere`` is read, and held until nothing more is submitted. What only asks for tasks, fetches
+    them or settles doubts does not take it.
+
+    :param command: what to tell the one who comes second
+    :param now: Unix seconds
+    :raises HeldError: another process holds it; says which
+    :raises LedgerError: the lock can't be written
+    """
+    path = campaign_lock(root, emulator=emulator)
+    try:
+        keep_private(root / STATE_FOLDER)
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LedgerError(
+            f"{path.parent} could not be made: {error.strerror or error}",
+            hint="make room, or check who may write there",
+        ) from error
+    return acquire(path, command=command, now=now, refusal="another run in this campaign is submitting:")
 
 
 def paid_elsewhere(

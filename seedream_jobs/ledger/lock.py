@@ -35,11 +35,12 @@ class Lock:
         self._descriptor = -1
 
 
-def acquire(path: Path, *, command: str, now: int) -> Lock:
+def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -> Lock:
     """Take the lock, or refuse at once.
 
     :param command: what to tell the one who comes second, such as ``run garden.yaml``
     :param now: Unix seconds
+    :param refusal: how a refusal begins, before the holder is named; by default with the file
     :raises HeldError: another process holds it; says which
     :raises LedgerError: the lock file can't be written
     :raises UsageError: this platform has no ``flock``
@@ -59,7 +60,7 @@ def acquire(path: Path, *, command: str, now: int) -> Lock:
         if descriptor >= 0:
             os.close(descriptor)
         if isinstance(error, BlockingIOError):
-            raise _held(path) from None
+            raise _held(path, refusal or f"{path.name} is held by") from None
         raise LedgerError(
             f"{path.name} could not be locked: {error.strerror}", hint=f"check that {path.parent} can be written to"
         ) from error
@@ -115,7 +116,7 @@ def _sign(descriptor: int, command: str, now: int) -> None:
         os.pwrite(descriptor, canonical(who) + b"\n", 0)
 
 
-def _held(path: Path) -> HeldError:
+def _held(path: Path, refusal: str) -> HeldError:
     found = holder(path)
     if found is None:
         who = "another process"
@@ -123,4 +124,4 @@ def _held(path: Path) -> HeldError:
         who = "process {pid} on {host}, '{command}', since {since}".format_map(
             {name: found.get(name, "?") for name in ("pid", "host", "command", "since")}
         )
-    return HeldError(f"{path.name} is held by {who}", hint="wait until it has ended, or stop it there")
+    return HeldError(f"{refusal} {who}", hint="wait until it has ended, or stop it there")

@@ -47,6 +47,12 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     )
 
 
+def campaign_lock(root: Path, *, emulator: bool) -> Path:
+    """The lock that one ``run`` holds for a whole campaign; the emulator's campaign is one of its own."""
+    state = Path(os.path.abspath(root)) / STATE_FOLDER  # noqa: PTH100
+    return (state / "emulator" if emulator else state) / "campaign.lock"
+
+
 def prepare(paths: LedgerPaths) -> None:
     """Make the folders of a record that is about to be written.
 
