@@ -14,14 +14,17 @@ from seedream_jobs.ledger.paths import STATE_FOLDER, campaign_lock, keep_private
 from seedream_jobs.ledger.steps import HEAD
 
 _SUFFIX = ".manifest.jsonl"
-_SKIPPED = frozenset({"node_modules", "__pycache__", "venv"})
+_SKIPPED = frozenset({".git", STATE_FOLDER})
 
 
 def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
-    """Every manifest below the campaign's root, sorted; only the emulator's, or all but those."""
+    """Every manifest below the campaign's root, sorted; only the emulator's, or all but those.
+
+    Hidden folders, too: a record that is not seen is paid again.
+    """
     top = root / STATE_FOLDER / "emulator" if emulator else root
     for folder, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         for name in sorted(files):
             if name.endswith(_SUFFIX):
                 yield Path(folder, name)
