@@ -1,6 +1,7 @@
 """Carrying out a saved plan: it and nothing else. No job file is read; references are, by their digest.
 
-read → hold (fresh, expected) → take the ledgers and the campaign → hold (unused, not overtaken, affordable) → record its use → send
+read → hold (fresh, expected) → take the ledgers and the campaign → hold (unused, not overtaken, affordable) →
+record its use → send
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def prepare(
 
     :param now: Unix seconds
     :param stack: folds and releases the ledgers, releases the campaign
-    :raises HeldError: another run is under way; or the plan is finished or overtaken, or belongs to another record or service
+    :raises HeldError: another run is under way; the plan is finished or overtaken, or of another record or service
     :raises MoneyError: a budget does not bear what is left of it
     """
     if plan.origin != target.origin:
