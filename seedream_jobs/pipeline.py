@@ -24,7 +24,7 @@ from seedream_jobs.job import schema, source
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.load import load_spec
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.ledger.paths import paths_for
+from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
 from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
@@ -148,16 +148,33 @@ def _read(path: PurePosixPath, shown: str, files: Files) -> source.Document:
     return source.parse(raw, shown)
 
 
+def job_file(named: Path) -> Path:
+    """The job file that a JOB means: a manifest stands for the one beside it.
+
+    :raises UsageError: there is none beside it
+    """
+    if not is_manifest(named):
+        return named
+    found = job_beside(named)
+    if found is None:
+        raise UsageError(
+            f"{named} is a record; its job file is not beside it",
+            hint="name the job file; fetch, status, gallery and export need only the record",
+        )
+    return found
+
+
 def load_all(
     paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
 ) -> list[Job]:
     """Several job files, in the order of their paths; the findings of all of them at once.
 
+    :param paths: job files, or manifests for those beside them
     :raises FindingsError: with every finding of every file
     """
     jobs: list[Job] = []
     findings: list[Diagnostic] = []
-    for path in sorted(paths):
+    for path in sorted(map(job_file, paths)):
         try:
             jobs.append(load(path, shown=str(path), target=target, sets=sets, rules=rules))
         except FindingsError as error:
@@ -205,7 +222,7 @@ def validate_all(
     """
     findings: list[Diagnostic] = []
     valid: list[tuple[str, int]] = []
-    for path in sorted(paths):
+    for path in sorted(map(job_file, paths)):
         try:
             job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
             findings.extend(job.warnings)

@@ -31,10 +31,11 @@ def expand(
     address: str | None,
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, job_file, load
     from seedream_jobs.report.requests import render_requests
 
-    loaded = load(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
+    file = job_file(job)
+    loaded = load(file, shown=str(file), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
     if address is not None:
         from seedream_jobs.expand.explain import explain
         from seedream_jobs.report.explanation import explanation_text

@@ -54,13 +54,12 @@ def find(named: Path, *, where: Target) -> Known:
     """
     from seedream_jobs.errors import FindingsError
     from seedream_jobs.job.files import campaign_root
-    from seedream_jobs.ledger.paths import paths_for
+    from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
 
     root = _emulated_root(named) or campaign_root(named)
     paths = paths_for(named, emulator_root=root if where.emulator else None)
     job: Job | None = None
-    is_manifest = named.name.endswith(".manifest.jsonl")
-    file = _job_file(named, paths) if is_manifest else named
+    file = job_beside(named) if is_manifest(named) else named
     if file is not None and file.is_file():
         from seedream_jobs.pipeline import load
 
@@ -87,15 +86,6 @@ def _emulated_root(named: Path) -> Path | None:
 def known_job(job: Job) -> Known:
     """A job that is loaded already."""
     return Known(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
-
-
-def _job_file(manifest: Path, paths: LedgerPaths) -> Path | None:
-    stem = manifest.name.removesuffix(".manifest.jsonl")
-    for ending in (".yaml", ".yml"):
-        candidate = manifest.with_name(stem + ending)
-        if candidate.is_file():
-            return candidate
-    return None
 
 
 def peek(known: Known) -> Ledger:

@@ -47,6 +47,18 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     )
 
 
+def is_manifest(named: Path) -> bool:
+    """Whether a JOB is a record rather than a job file."""
+    return named.name.endswith(_MANIFEST)
+
+
+def job_beside(manifest: Path) -> Path | None:
+    """The job file that a manifest is the record of, where it is at hand."""
+    stem = manifest.name.removesuffix(_MANIFEST)
+    candidates = (manifest.with_name(stem + ending) for ending in (".yaml", ".yml"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
 def campaign_lock(root: Path, *, emulator: bool) -> Path:
     """The lock that one ``run`` holds for a whole campaign; the emulator's campaign is one of its own."""
     state = Path(os.path.abspath(root)) / STATE_FOLDER  # noqa: PTH100
