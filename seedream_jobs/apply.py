@@ -35,7 +35,7 @@ from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 if TYPE_CHECKING:
     from seedream_jobs.pipeline import Finish, Target
     from seedream_jobs.plan.jobs import JobsPlan
-    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.submission import Submission
 
 _NEW_PLAN = "make a new plan: seedream-jobs plan JOB… -o plan.json"
@@ -246,7 +246,7 @@ def record_finish(application: Application) -> None:
 
 def duties(application: Application, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
     """What is to be done for each job of the plan."""
-    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.spend import Budget
 
     made: list[Duty] = []

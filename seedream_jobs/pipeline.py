@@ -33,8 +33,9 @@ if TYPE_CHECKING:  # what only plan and run need is imported there: validate sta
     from seedream_jobs.plan.jobs import JobPlan, JobsPlan
     from seedream_jobs.plan.policy import Policy
     from seedream_jobs.plan.policy_file import PolicyOf
+    from seedream_jobs.run.duty import Done, Duty
     from seedream_jobs.run.finishing import Finishing
-    from seedream_jobs.run.session import Done, Duty, Session
+    from seedream_jobs.run.session import Session
     from seedream_jobs.run.submission import Submission
 
 Finish = Callable[[Path, Path, "Job | None"], "Finishing"]
@@ -389,7 +390,7 @@ def _offered(planned: JobsPlan, part: JobPlan, change: Change, urls: Mapping[str
 
 def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
     """What is to be done for each job of a plan."""
-    from seedream_jobs.run.session import Duty
+    from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.spend import Budget
 
     made: list[Duty] = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
     from seedream_jobs.ledger.state import Event
-    from seedream_jobs.run.session import Done
+    from seedream_jobs.run.duty import Done
 
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
 MAX_NAMED = 5

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
     from seedream_jobs.run.connection import Access, Connection
+    from seedream_jobs.run.duty import Done, Duty
     from seedream_jobs.run.finishing import Finishing
-    from seedream_jobs.run.session import Done, Duty
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,9 +97,10 @@ def go(
 
     from seedream_jobs.cli.service import rehearsal_cadence
     from seedream_jobs.run.connection import connect
+    from seedream_jobs.run.duty import Pace
     from seedream_jobs.run.pacing import Gate, parse_rate
     from seedream_jobs.run.replaying import Capabilities
-    from seedream_jobs.run.session import Pace, Session
+    from seedream_jobs.run.session import Session
     from seedream_jobs.run.signals import Stopper, listen
     from seedream_jobs.run.spend import Budget
 

@@ -16,8 +16,8 @@ from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.report.progress import Progress
 from seedream_jobs.results.thumbnails import Decoders
+from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.links import time_left
-from seedream_jobs.run.session import Duty
 from seedream_jobs.run.verify import verify as damaged
 
 if TYPE_CHECKING:

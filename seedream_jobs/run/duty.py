@@ -1,0 +1,109 @@
+"""What a session is asked to do for each job, at what pace, who watches, and what became of it: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import Entry, Event
+from seedream_jobs.profile import Profile
+from seedream_jobs.run.cadence import Cadence
+from seedream_jobs.run.fetch import Work
+from seedream_jobs.run.fetch_queue import Fetched, Progress
+from seedream_jobs.run.finishing import Finishing
+from seedream_jobs.run.poll import Polled
+from seedream_jobs.run.spend import Budget
+from seedream_jobs.run.submission import Ask, Finished, Submission, Submit
+
+
+class Service(Submit, Ask, Protocol):
+    """The client as this module needs it."""
+
+
+class Watcher(Protocol):
+    """Whoever draws the progress; both calls are synchronous and quick."""
+
+    def on_event(self, event: Event, outcome: Outcome | None) -> None: ...
+
+    def on_fetch(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast, and how long.
+
+    :param concurrency: POSTs, and downloads, under way at once
+    :param deadline: seconds that each task is asked for
+    :param cadence: when to ask for a task; None for the service's usual one
+    """
+
+    concurrency: int
+    deadline: float
+    cadence: Callable[[Random], Cadence] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """What is to be done for one job.
+
+    :param submissions: pulled one at a time; empty where nothing is to be sent
+    :param doubts: what is in doubt and could be repeated as the very same POST; sent only where replay is proven
+    :param budgets: that hold for this job alone
+    :param poll: ask for tasks that are not done
+    :param fetch: download what is done; None leaves it
+    :param repairs: stored images that are missing or damaged
+    """
+
+    ledger: Ledger
+    submissions: Iterator[Submission]
+    doubts: Callable[[], Iterator[Submission]] = field(default=lambda: iter(()))
+    budgets: tuple[Budget, ...] = ()
+    profile: Profile
+    poll: bool
+    fetch: bool
+    folder: Path
+    root: Path
+    finishing: Finishing | None = None
+    repairs: tuple[Work, ...] = ()
+    wanted: Callable[[Entry], bool] = field(default=lambda _: True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of one job: each part is None where it was not asked for.
+
+    :param cut: the exit code of the signal that ended downloading before its end
+    """
+
+    submitted: Finished
+    polled: Polled | None
+    fetched: Fetched | None
+    refusal: SeedreamError | None = None
+    cut: ExitCode | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of what happened in this session."""
+        codes = [ExitCode.OK]
+        for part in (self.submitted, self.polled):
+            if part is not None and part.stop is not None:
+                codes.append(part.stop)
+        if self.submitted.in_doubt:
+            codes.append(ExitCode.IN_DOUBT)
+        if self.submitted.rejected or (self.polled and (self.polled.failed or self.polled.expired)):
+            codes.append(ExitCode.FINDINGS)
+        if self.polled and self.polled.unfinished:
+            codes.append(ExitCode.UNFINISHED)
+        if self.fetched is not None:
+            codes.append(self.fetched.exit_code)
+        if self.refusal is not None:
+            codes.append(self.refusal.exit_code)
+        if self.cut is not None:
+            codes.append(self.cut)
+        return gravest(codes)
