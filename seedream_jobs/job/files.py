@@ -35,7 +35,8 @@ class Files(Protocol):
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         """The files below ``folder`` that match ``pattern`` (``*``, ``?``, ``[…]`` and ``**``), sorted.
 
-        As in a shell, hidden files and folders match only a pattern that has a part with a leading dot.
+        As in a shell, hidden files and folders match only a pattern that has a part with a leading dot. What is
+        in git's own folder matches none: it is no part of the campaign.
         """
         ...
 
@@ -99,7 +100,7 @@ class WorkTree:
         return sorted(
             PurePosixPath(path.as_posix())
             for path in found
-            if hidden or not any(part.startswith(".") for part in path.parts)
+            if ".git" not in path.parts and (hidden or not any(part.startswith(".") for part in path.parts))
         )
 
     def _inside(self, match: Path) -> bool:

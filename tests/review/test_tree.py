@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
@@ -40,6 +40,7 @@ PARTS = st.sampled_from(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PARTS, min_size=1, max_size=4), folder=st.sampled_from(["", "x", "x/y"]))
+@example(parts=[".*", "*"], folder="")
 def test_a_pattern_finds_the_same_files(trees: tuple[WorkTree, GitTree], parts: list[str], folder: str) -> None:
     """Every pattern means in git what it means on disk; links to folders aside, which a job's glob need not enter."""
     disk, tree = trees
