@@ -44,7 +44,7 @@ def fetch_jobs(
 ) -> ExitCode:
     """Carry out ``fetch`` for several jobs at once."""
     with stack:
-        found = [records.find(job, where=where) for job in sorted(jobs)]
+        found = records.find_started(jobs, where=where)
         access = open_access(where, found[0].root, stack, base_url=base_url)
         held = [_hold(one, where, "fetch", int(now()), stack) for one in found]
         finishing = keeping(stack.enter_context(Decoders()), embed_metadata=embed_metadata)
@@ -148,7 +148,7 @@ def poll_once(
     jobs: Sequence[Path], *, where: Target, base_url: str | None, concurrency: int, deadline: float, now: float
 ) -> list[tuple[Known, Ledger, ExitCode]]:
     """Ask for the open tasks of several jobs; their records as they are then (read only)."""
-    found = [records.find(job, where=where) for job in sorted(jobs)]
+    found = records.find_started(jobs, where=where)
     seen = [(one, records.peek(one)) for one in found]
     if not any(
         (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED for _, ledger in seen for key in ledger.entries

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from seedream_jobs.errors import UsageError
 
@@ -86,6 +89,21 @@ def _emulated_root(named: Path) -> Path | None:
 def known_job(job: Job) -> Known:
     """A job that is loaded already."""
     return Known(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
+
+
+def find_started(named: Sequence[Path], *, where: Target) -> list[Known]:
+    """What several JOBs lead to, in path order; one that was never run is told of and left out, unless all are.
+
+    :raises UsageError: one of them is not there
+    """
+    found = [find(job, where=where) for job in sorted(named)]
+    started = [one for one in found if one.paths.manifest.exists()]
+    if not started:
+        return found
+    for one in found:
+        if one not in started:
+            click.echo(f"{one.shown}: nothing was submitted yet", err=True)
+    return started
 
 
 def peek(known: Known) -> Ledger:

@@ -46,7 +46,7 @@ def status(
 
     where = target(emulator=emulator, base_url=base_url)
     if offline:
-        found = [records.find(job, where=where) for job in sorted(jobs)]
+        found = records.find_started(jobs, where=where)
         parts = [(one, records.peek(one), ExitCode.OK) for one in found]
     else:
         parts = poll_once(

@@ -43,3 +43,34 @@ def test_a_job_and_its_record_are_one(record: Path, quick: Command) -> None:
     ended = quick("plan", "garden.yaml", record.name)
     assert ended.code == 2
     assert "or name it once" in ended.err
+
+
+@pytest.mark.parametrize("line", ["status --offline", "status", "fetch --no-gallery"])
+def test_one_job_without_a_record_stops_no_other(line: str, campaign: Path, command: Command) -> None:
+    """What was never run is told of on stderr; the others are looked after."""
+    (campaign / "fresh.yaml").write_text((campaign / "garden.yaml").read_text())
+    assert command("run", "garden.yaml", "--emulator", "--detach", "--limit", "1").code == 0
+    name, *options = line.split()
+    ended = command(name, "fresh.yaml", "garden.yaml", "--emulator", *options)
+    assert ended.code in (0, 8), ended.err
+    assert "fresh.yaml: nothing was submitted yet" in ended.err
+    assert "garden" in ended.out
+    assert "fresh" not in ended.out
+
+
+@pytest.mark.parametrize("line", ["status --offline", "status", "fetch"])
+def test_jobs_without_any_record_are_refused(line: str, campaign: Path, quick: Command) -> None:
+    """There is nothing to look after."""
+    (campaign / "fresh.yaml").write_text((campaign / "garden.yaml").read_text())
+    name, *options = line.split()
+    ended = quick(name, "fresh.yaml", "garden.yaml", "--emulator", *options)
+    assert ended.code == 2
+    assert "nothing was submitted yet" in ended.err
+
+
+@pytest.mark.parametrize("name", ["status", "fetch"])
+def test_a_name_that_leads_nowhere_is_still_a_mistake(name: str, record: Path, quick: Command) -> None:
+    """A typing error is not a job that was never run."""
+    ended = quick(name, "garden.yaml", "gardn.yaml", "--emulator")
+    assert ended.code == 2
+    assert "there is no gardn.yaml" in ended.err
