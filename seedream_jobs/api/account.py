@@ -16,6 +16,7 @@ from seedream_jobs.api.outcomes import Observation
 from seedream_jobs.api.replies import Reply, read_reply
 from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
 
+_MOST_USD = Decimal(10**15)  # nobody has it; beyond it decimal arithmetic is no longer exact
 UPLOAD_LIMIT = 20 * 1000 * 1000  # bytes
 UPLOAD_TYPES = frozenset({"image/jpeg", "image/png"})  # the service takes more, a generation does not
 
@@ -131,4 +132,4 @@ def _money(value: object) -> Decimal | None:
         amount = Decimal(value)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and abs(amount) < _MOST_USD else None

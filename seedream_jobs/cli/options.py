@@ -24,13 +24,15 @@ class Usd(click.ParamType[Decimal]):
     name = "USD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        from seedream_jobs.plan.cost import is_amount
+
         if isinstance(value, Decimal):
             return value
         try:
             amount = Decimal(str(value).strip().removeprefix("$"))
         except InvalidOperation:
             amount = Decimal(-1)
-        if not amount.is_finite() or amount < 0:
+        if not is_amount(amount):
             self.fail(f"{value!r} is no amount of USD, such as 5.00", param, ctx)
         return amount
 

@@ -176,6 +176,9 @@ class _Compiler:
     def _bound(self, schema: Mapping[str, Any], v: str) -> str:
         return f"not {v} < {schema['minimum']!r}"  # true of NaN, as in jsonschema
 
+    def _upper_bound(self, schema: Mapping[str, Any], v: str) -> str:
+        return f"not {v} > {schema['maximum']!r}"
+
     def _least_items(self, schema: Mapping[str, Any], v: str) -> str:
         return f"len({v}) >= {schema['minItems']}"
 
@@ -247,6 +250,7 @@ class _Compiler:
         "const": (None, _const),
         "pattern": ("string", _pattern),
         "minimum": ("number", _bound),
+        "maximum": ("number", _upper_bound),
         "minItems": ("array", _least_items),
         "maxItems": ("array", _most_items),
         "items": ("array", _items),

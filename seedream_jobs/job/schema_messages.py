@@ -25,6 +25,7 @@ _CODES = {
     "required": "missing-field",
     "additionalProperties": "unknown-field",
     "minimum": "out-of-range",
+    "maximum": "out-of-range",
     "minItems": "wrong-length",
     "maxItems": "wrong-length",
     "minProperties": "empty-value",

@@ -12,6 +12,9 @@ from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
 
 _PLACES = Decimal("0.0001")
+MOST_USD = Decimal(1_000_000_000)
+"""An amount that a person gives is below it; together with ``MOST_DECIMALS`` it keeps every sum exact."""
+MOST_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +45,20 @@ def money(usd: Decimal | None) -> str:
     return f"{usd.quantize(_PLACES, rounding=ROUND_UP)} USD"
 
 
+def is_amount(usd: Decimal) -> bool:
+    """Whether a number may be a price or a budget: 0 or more, below ``MOST_USD``, at most ``MOST_DECIMALS`` places."""
+    if not usd.is_finite() or not 0 <= usd < MOST_USD:
+        return False
+    exponent = usd.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -MOST_DECIMALS
+
+
 def budget_text(usd: Decimal) -> str:
     """A budget with two places, or as many as it was written with."""
     exponent = usd.as_tuple().exponent
     places = max(2, -exponent if isinstance(exponent, int) else 2)
+    if places > MOST_DECIMALS:  # a job file may hold 1e-300
+        return f"{usd:.3E} USD"
     return f"{usd.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)} USD"
 
 

@@ -183,7 +183,7 @@ def _decode(data: Mapping[str, Any]) -> PlanDocument:
         origin=_text(data["origin"]),
         tariff=Tariff(usd=_money(data["price"]["usd_per_image"]), source=_text(data["price"]["source"])),
         jobs=tuple(_decode_job(job) for job in data["jobs"]),
-        budgets=tuple((_text(one["name"]), Decimal(one["usd"])) for one in data["budgets"]),
+        budgets=tuple((_text(one["name"]), _amount(one["usd"])) for one in data["budgets"]),
         options=dict(data["options"]),
         base=_decode_revision(data["base"]),
         head=_decode_revision(data["head"]),
@@ -295,10 +295,12 @@ def _decode_revision(data: Mapping[str, Any] | None) -> Revision | None:
 
 
 def _money(text: Any) -> Decimal | None:
-    if text is None:
-        return None
+    return None if text is None else _amount(text)
+
+
+def _amount(text: Any) -> Decimal:
     usd = Decimal(_text(text))
-    if not usd.is_finite() or usd < 0:
+    if not usd.is_finite() or not 0 <= usd < 10**15:
         raise Malformed(f"{text!r} is no amount of USD")
     return usd
 

@@ -168,9 +168,35 @@ def test_a_manifest_of_another_origin(command: Command, quick: Command, service:
         assert "https://api.apimart.ai" in ended.err
 
 
+def test_a_budget_in_the_environment_is_an_amount(quick: Command) -> None:
+    """The same reading as of the option, and the variable is named."""
+    ended = quick("plan", "garden.yaml", SEEDREAM_JOBS_BUDGET="1e400")
+    assert (ended.code, ended.out) == (2, "")
+    assert "SEEDREAM_JOBS_BUDGET: '1e400' is no amount of USD" in ended.err
+
+
+@pytest.mark.parametrize(("amount", "code"), [("1e300", 1), ("1e10", 1), ("1e9", 0), ("1e-300", 5), ("0.07", 5)])
+@pytest.mark.parametrize("file", ["garden.yaml", "policy.yaml"])
+def test_a_budget_in_a_file_is_an_amount(quick: Command, campaign: Path, file: str, amount: str, code: int) -> None:
+    """One beyond counting is a finding at its place; a tiny one holds."""
+    with (campaign / file).open("a", encoding="utf-8") as job:
+        job.write(
+            f"limits: {{budget_usd: {amount}}}\n" if file == "garden.yaml" else f"version: 1\nbudget_usd: {amount}\n"
+        )
+    for command in ("plan", "run"):
+        ended = quick(command, "garden.yaml", *(("--yes", "--emulator", "--limit", "0") if command == "run" else ()))
+        assert ended.code == (0 if command == "run" and code == 5 else code), ended.err
+        assert code != 1 or "error[out-of-range]: budget_usd is an amount of US dollars" in ended.err
+
+
 OPTIONS = {
     ("plan", "--budget", "much"): "'much' is no amount of USD",
     ("plan", "--budget", "-1"): "no amount of USD",
+    ("plan", "--budget", "1e400"): "'1e400' is no amount of USD",
+    ("plan", "--budget", "1e-400"): "'1e-400' is no amount of USD",
+    ("plan", "--budget", "1000000000"): "no amount of USD",
+    ("plan", "--price", "1e28"): "'1e28' is no amount of USD",
+    ("run", "--emulator", "--price=1e400"): "'1e400' is no amount of USD",
     ("plan", "--limit", "-1"): "-1",
     ("plan", "--select", "nope == 1"): "nope",
     ("plan", "--set", "novalue"): "is not VAR=VALUE",
