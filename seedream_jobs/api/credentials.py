@@ -109,8 +109,12 @@ def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
 def find_endpoint(argument: str | None, environment: Mapping[str, str]) -> Endpoint:
     """The service's address from ``--base-url``, else ``APIMART_BASE_URL``, else the vendor's own.
 
-    :raises UsageError: not https (http is for loopback only), or with user info, query or fragment
+    An empty variable is unset; an empty argument is a script's mistake, and must not lead to the vendor's own.
+
+    :raises UsageError: empty, not https (http is for loopback only), or with user info, query or fragment
     """
+    if argument is not None and not argument.strip():
+        raise UsageError("--base-url is empty", hint=f"name the service, such as {DEFAULT_BASE_URL}, or leave it out")
     return endpoint(argument or environment.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL)
 
 

@@ -124,7 +124,7 @@ def target(*, emulator: bool, base_url: str | None) -> Target:
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
 
     if emulator:
-        if base_url:
+        if base_url is not None:
             raise click.UsageError("--emulator and --base-url exclude each other")
         return Target(origin=EMULATOR_ORIGIN, emulator=True)
     return Target(origin=find_endpoint(base_url, os.environ).origin, emulator=False)
