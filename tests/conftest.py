@@ -1,4 +1,4 @@
-"""What the whole suite shares: the long lane's flag, and the guard that keeps it off the network and off real keys."""
+"""What the suite shares: the long lane's flag, a campaign's folder, the guard against the network and real keys."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from seedream_jobs import pipeline
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.request import Request
 
 # No deadlines: a law holds or it doesn't, however busy the machine is.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -73,3 +80,56 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
+
+
+TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+
+
+class Folder:
+    """A campaign's folder: writes files, loads jobs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
+        return file
+
+    def load(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> pipeline.Job:
+        file = self.write(name, dedent(text))
+        return pipeline.load(file, shown=name, target=TARGET, sets=sets or {})
+
+    def expand(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> Expansion:
+        """``text`` is a job without its version."""
+        return self.load("version: 1\n" + dedent(text).lstrip("\n"), name=name, sets=sets).expansion
+
+    def requests(self, text: str, **options: str) -> list[Request]:
+        expansion = self.expand(text, **options)
+        return [expansion.request(place) for place in expansion.places()]
+
+    def prompts(self, text: str) -> list[str]:
+        return [request.payload["prompt"] for request in self.requests(text)]
+
+    def keys(self, text: str, **options: str) -> list[str]:
+        return [place.key for place in self.expand(text, **options).places()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def refused(folder: Folder) -> Callable[[str], list[str]]:
+    """``[code] file:line:col message | hint`` for each finding of a job that has errors."""
+
+    def found(text: str) -> list[str]:
+        from seedream_jobs.errors import FindingsError
+
+        with pytest.raises(FindingsError) as caught:
+            list(folder.load(text).expansion.places())
+        return [f"[{d.code}] {d.place} {d.message} | {d.hint or ''}" for d in caught.value.diagnostics]
+
+    return found
