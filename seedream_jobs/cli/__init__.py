@@ -167,6 +167,10 @@ def run_command(arguments: list[str]) -> int:
         click.echo("Interrupted.", err=True)
         return ExitCode.SIGINT
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            click.echo(f"error: {_cut(str(error.filename or 'a name'))}: the name is too long", err=True)
+            click.echo("  check the path", err=True)
+            return ExitCode.USAGE
         return _failed(error) if error.errno in _DISK else _bug(error, arguments, talk)
     except Exception as error:  # a mistake of ours: one line, the traceback only where it is asked for
         return _bug(error, arguments, talk)
@@ -177,14 +181,26 @@ def _usage(error: click.UsageError) -> None:
         click.echo(error.format_message(), err=True)
         return
     command = error.ctx.command_path if error.ctx else "seedream-jobs"
-    click.echo(f"error: {error.format_message()}", err=True)
+    click.echo(f"error: {_cut(error.format_message())}", err=True)
     click.echo(f"  {command} --help", err=True)
 
 
 def _refusal(error: SeedreamError) -> None:
-    click.echo(f"error: {error.message}", err=True)
+    click.echo(f"error: {_cut(error.message)}", err=True)
     if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+        click.echo(f"  {_cut(error.hint)}", err=True)
+
+
+def _cut(text: str) -> str:
+    """A message with a word in it that no path can be is somebody's slip: its beginning and end say which."""
+    if len(text) <= _LONGEST_PATH:
+        return text
+    import re
+
+    return re.sub(rf"\S{{{_LONGEST_PATH},}}", lambda word: f"{word[0][:80]}…{word[0][-20:]}", text)
+
+
+_LONGEST_PATH = 4096
 
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)

@@ -83,6 +83,29 @@ def test_what_is_no_file(quick: Command, campaign: Path, arguments: tuple[str, .
     assert written(campaign) == before
 
 
+@pytest.mark.parametrize("length", [300, 70_000])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *READING,
+        *(("status",), ("fetch",), ("resolve",), ("gallery",), ("export", "--format", "csv", "-o", "x.csv"), ("show",)),
+        *(("init",), ("demo",), ("schema",), ("ratings", "import")),
+        *(
+            ("gallery", "garden.yaml", "--output"),
+            ("plan", "garden.yaml", "-o"),
+            ("export", "garden.yaml", "--format", "csv", "-o"),
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_too_long(quick: Command, arguments: tuple[str, ...], length: int) -> None:
+    """A usage error that a terminal can hold, whatever was pasted there."""
+    ended = quick(*arguments, "a" * length)
+    assert (ended.code, ended.out) == (2, ""), ended.err[:500]
+    assert 1 <= len(ended.err.splitlines()) <= 2
+    assert len(ended.err) < 1000
+
+
 def test_a_name_that_is_nearly_right(quick: Command) -> None:
     assert "'garden.yaml'" in quick("plan", "gardn.yaml").err
 
