@@ -6,6 +6,7 @@ What is accepted, and why, is in docs/yaml.md: one document, UTF-8, at most 1 Mi
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -179,9 +180,14 @@ def read(file: Path, shown: str | None = None, *, root: Root = "mapping") -> Doc
 def read_bytes(file: Path, shown: str) -> bytes:
     """A YAML file's bytes, at most one more than ``MAX_BYTES``.
 
-    :raises UsageError: if it is missing, a folder, or unreadable
+    :raises UsageError: if it is missing, a folder, a pipe or a device, or unreadable
     """
     try:
+        mode = file.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UsageError(
+                f"{shown}: it is no regular file", hint="a pipe or a device can't be read twice: save it as a file"
+            )
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +15,7 @@ class FileSystem(Protocol):
     """What the ledger asks of a disk. Every call raises ``OSError`` as the kernel reports it."""
 
     def read(self, path: Path) -> bytes:
-        """The whole file; ``FileNotFoundError`` where there is none."""
+        """The whole of a regular file; ``FileNotFoundError`` where there is none."""
         ...
 
     def create(self, path: Path) -> int:
@@ -57,6 +59,8 @@ class RealFileSystem:
     """The disk."""
 
     def read(self, path: Path) -> bytes:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would wait for ever
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         return path.read_bytes()
 
     def create(self, path: Path) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.codec import canonical, iso
+from seedream_jobs.ledger.filesystem import RealFileSystem
 
 
 class Lock:
@@ -86,7 +87,7 @@ def acquire_all(paths: Iterable[Path], *, command: str, now: int) -> Iterator[tu
 def holder(path: Path) -> dict[str, Any] | None:
     """Who wrote their name into the lock file last and did not leave in order; None where nobody did."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(RealFileSystem().read(path))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -101,7 +101,7 @@ def read(file: Path) -> PlanDocument:
     :raises HeldError: it was edited
     """
     try:
-        raw = file.read_bytes()
+        raw = RealFileSystem().read(file)
     except FileNotFoundError:
         raise UsageError(f"there is no {file}", hint="seedream-jobs plan JOB… -o plan.json makes one") from None
     except OSError as error:
