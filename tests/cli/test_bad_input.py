@@ -291,9 +291,13 @@ def test_what_no_environment_decides(quick: Command) -> None:
     assert "https://api.apimart.ai" in quick("doctor", **elsewhere).out
 
 
-def test_endless_files(command: Command) -> None:
+def test_endless_files(command: Command, campaign: Path) -> None:
     """Neither read whole nor shown: a device, or a gigabyte by mistake, costs no memory."""
     ended = command("validate", "/dev/zero")
+    assert (ended.code, "it is no regular file" in ended.err) == (2, True)
+    with (campaign / "film.yaml").open("wb") as film:
+        film.truncate(1 << 30)
+    ended = command("validate", "film.yaml")
     assert (ended.code, "error[file-too-large]" in ended.out) == (1, True)
 
 
