@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
@@ -19,6 +18,9 @@ from seedream_jobs.plan.diff import SUBMITS, Action, Change
 
 MAX_CAUSES = 12
 """How many causes are named before the rest is counted."""
+MAX_GAINED = 3
+"""How many new values of one axis are named. Many more are as likely what ``--limit`` or ``--select`` left for later
+as what somebody wrote: the record does not know, so the plan says only what is certain, that they are not submitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class _Causes:
         self.known: dict[str, set[str]] = {}
         self.addresses: set[str] = set()
         self.found: Counter[tuple[str, str]] = Counter()
+        self.gained: dict[tuple[str, str], Counter[tuple[str, str]]] = {}  # (axis, its place): (value, its place)
 
     def _learn(self) -> None:
         """What the known requests have; looked up only once a new one turns up."""
@@ -122,8 +125,17 @@ class _Causes:
         if not self.addresses:
             self._learn()
         cell = change.place.cell
-        gained = next(self._gained(self.expansion.matrix.labels(cell), cell), None)
-        self.found[gained or self._unlabelled(cell, change.place.repeat)] += 1
+        for name, label in self.expansion.matrix.labels(cell).items():
+            text = spoken(label)
+            if name not in self.known:
+                self.found[f"axis {name} added", self._place(name, cell, whole=True)] += 1
+                return
+            if text not in self.known[name]:
+                axis = name, self._place(name, cell, whole=True)
+                value = text, self._place(name, cell, whole=False)
+                self.gained.setdefault(axis, Counter())[value] += 1
+                return
+        self.found[self._unlabelled(cell, change.place.repeat)] += 1
 
     def _unlabelled(self, cell: Cell, repeat: int) -> tuple[str, str]:
         """Why a request is new whose values are all known."""
@@ -134,15 +146,6 @@ class _Causes:
         if repeat > 1 and address(cell, 1) in self.addresses:
             return f"repeat raised to {spec.repeat}", self._line(("repeat",))
         return "combination added", ""
-
-    def _gained(self, labels: Mapping[str, Any], cell: Cell) -> Iterator[tuple[str, str]]:
-        for name, label in labels.items():
-            text = spoken(label)
-            if name not in self.known:
-                yield f"axis {name} added", self._place(name, cell, whole=True)
-            elif text not in self.known[name]:
-                shown = text if len(text) <= 40 else text[:39] + "…"
-                yield f"axis {name} gained {shown!r}", self._place(name, cell, whole=False)
 
     def _place(self, name: str, cell: Cell, *, whole: bool) -> str:
         spec = self.expansion.spec
@@ -160,6 +163,13 @@ class _Causes:
 
     def result(self) -> tuple[tuple[Cause, ...], int]:
         """The causes by weight, and how many more there were."""
+        for (name, place), values in self.gained.items():
+            if len(values) > MAX_GAINED:
+                self.found[f"axis {name}: {len(values):,} values not submitted yet", place] = values.total()
+                continue
+            for (label, where), requests in values.items():
+                short = label if len(label) <= 40 else label[:39] + "…"
+                self.found[f"axis {name} gained {short!r}", where] += requests
         ranked = sorted(self.found.items(), key=lambda item: (-item[1], item[0]))
         shown = tuple(Cause(text=text, place=place, requests=count) for (text, place), count in ranked[:MAX_CAUSES])
         return shown, max(0, len(ranked) - MAX_CAUSES)

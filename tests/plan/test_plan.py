@@ -297,6 +297,17 @@ def test_causes(folder: Any, change: tuple[str, str], wanted: list[tuple[str, st
     assert causes(folder.plan(folder.load(GARDEN.replace(*change), name="garden.yaml"))) == wanted
 
 
+def test_many_new_values_of_an_axis_are_said_once(folder: Any) -> None:
+    """After ``--limit 3`` of 60 nothing was gained: the record can't tell, so the plan says what is certain, once."""
+    text = 'version: 1\nrequest: {prompt: "{{ x }} {{ y }}"}\nmatrix:\n  x: [%s]\n  y: [%s]\n'
+    job = folder.load(text % (", ".join(map(str, range(10))), "a, b, c, d, e, f"))
+    folder.record(job, lambda number, request: folder.history(request, State.STORED) if number < 2 else [])
+    assert causes(folder.plan(job)) == [
+        ("axis x: 9 values not submitted yet", "job.yaml:4", 54),
+        ("axis y: 4 values not submitted yet", "job.yaml:5", 4),
+    ]
+
+
 def test_nothing_submitted_so_far(folder: Any) -> None:
     """A first plan needs no reasons."""
     plan = folder.plan(folder.load(GARDEN, name="garden.yaml"))
