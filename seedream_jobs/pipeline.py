@@ -193,12 +193,13 @@ def hold_apart(jobs: Sequence[Job]) -> None:
     """
     records: dict[Path, Job] = {}
     for job in jobs:
-        if job.paths.manifest in records:
+        record = job.paths.manifest.resolve()  # two paths may lead to one folder
+        if record in records:
             raise UsageError(
-                f"{job.shown} and {records[job.paths.manifest].shown} would share {job.paths.manifest.name}",
+                f"{job.shown} and {records[record].shown} would share {job.paths.manifest.name}",
                 hint="a job's record is named after its file's stem: rename one of them, or name it once",
             )
-        records[job.paths.manifest] = job
+        records[record] = job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +255,7 @@ def plan(
     from seedream_jobs.plan.diff import Wish
     from seedream_jobs.plan.jobs import plan_jobs
     from seedream_jobs.plan.select import selector
+    from seedream_jobs.plan.sets import other_sets
 
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
@@ -285,6 +287,10 @@ def plan(
         ledger_of=ledger_of or peek,
     )
     _again_found(planned, asked.again)
+    for part in planned.jobs:
+        if part.summary.submit:
+            found = other_sets(part.job.shown, part.ledger.plans.values(), asked.sets)
+            part.summary.warnings = (*part.summary.warnings, *found)
     return planned
 
 
@@ -342,6 +348,23 @@ def hold_campaigns(jobs: Sequence[Job], *, target: Target, now: int, stack: Exit
     for root in sorted({job.expansion.spec.root for job in jobs}):
         own.callback(hold_campaign(root, emulator=target.emulator, command=command, now=now).release)
     return own.close
+
+
+def record_sets(planned: JobsPlan, sets: Mapping[str, str], *, now: int) -> None:
+    """Make durable which ``--set`` values a direct run uses, before its first intent.
+
+    :param now: Unix seconds
+    :raises LedgerError: it can't be written
+    """
+    import secrets
+
+    from seedream_jobs.plan.sets import run_record
+
+    for part in planned.jobs:
+        if part.summary.submit:
+            record = run_record(part.ledger.plans, sets, now=now, token=secrets.token_hex(4))
+            if record is not None:
+                part.ledger.use_plan(record)
 
 
 def submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
 MAX_NAMED = 5
 """How many addresses of one kind are named before the rest is counted."""
+MAX_SORTED = 1000
+"""How many are put in order for that: of 100,000 failures, five need not be the first by name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,8 +72,9 @@ class Ending:
             _refused(reason, hint)
         keys = _by_state(ledger)
         _named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
-        _named(ledger, keys["rejected"] + keys["failed"], "failed", "--retry-failed submits them again")
-        _named(ledger, keys["expired"], "expired", "--retry-failed submits them again, and pays again")
+        again = _retrying(ledger) if keys["rejected"] or keys["failed"] or keys["expired"] else ""
+        _named(ledger, keys["rejected"] + keys["failed"], "failed", f"{again} submits them again")
+        _named(ledger, keys["expired"], "expired", f"{again} submits them again, and pays again")
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
@@ -155,13 +158,20 @@ def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
     if not keys:
         return
     click.echo(f"  {len(keys)} {word}: {hint}", err=True)
-    for key in keys[:MAX_NAMED]:
-        entry = ledger.entries[key]
+    entries = [ledger.entries[key] for key in keys[:MAX_SORTED]]
+    for entry in sorted(entries, key=lambda entry: entry.address)[:MAX_NAMED]:
         why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
         said = f"{entry.address}  {why}".rstrip()
         click.echo(f"    {''.join(c if c.isprintable() else ' ' for c in said)}", err=True)
     if len(keys) > MAX_NAMED:
         click.echo(f"    and {len(keys) - MAX_NAMED} more", err=True)
+
+
+def _retrying(ledger: Ledger) -> str:
+    """The options that submit again what failed: with other ``--set`` values it would be other requests."""
+    from seedream_jobs.plan.sets import last_sets, said
+
+    return " ".join(filter(None, ["--retry-failed", said(last_sets(ledger.plans.values()))]))
 
 
 def _reasons(done: Done) -> list[tuple[str, str | None]]:

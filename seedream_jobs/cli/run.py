@@ -126,6 +126,7 @@ def run(
             release()  # what is left is polling and fetching, which no other run needs to wait for
         if planned.submit and not (yes or emulator) and not confirmed(planned.submit, planned.cost):
             return ExitCode.OK
+        pipeline.record_sets(planned, wanted.sets, now=int(time.time()))
         decoders = stack.enter_context(Decoders())
         progress = Progress(progress_mode(as_json), total=planned.submit, usd=planned.cost)
 

@@ -33,8 +33,10 @@ class Header:
 class PlanRecord:
     """A plan that was applied: recorded before its first intent, ``finished`` once none of it is left to send.
 
-    :param plan: the plan's id
-    :param digest: the approval digest
+    Also a direct run whose ``--set`` values are other ones than the last run's; it is never ``finished``.
+
+    :param plan: the plan's id; ``r-…`` for a direct run
+    :param digest: the approval digest; for a direct run that of its options
     :param used_at: Unix seconds
     :param options: what the operator said that changes money or requests, such as ``--set`` values
     """

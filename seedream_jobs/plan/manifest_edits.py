@@ -17,6 +17,7 @@ from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.plan.sets import is_direct
 
 MANIFEST_SUFFIX = ".manifest.jsonl"
 MAX_BYTES = 1 << 30
@@ -96,6 +97,8 @@ def _removed(edit: _Edit) -> Iterator[Diagnostic]:
     if len(gone) > MAX_NAMED:
         yield _finding("manifest-removed", f"{len(gone) - MAX_NAMED} more lines were removed", edit.shown, None)
     for plan in edit.base.plans.keys() - edit.head.plans.keys():
+        if is_direct(plan):
+            continue  # no saved plan stands behind it that could be applied again
         message = f"the record that plan {plan} was used is gone: it could be applied a second time"
         yield _finding("manifest-removed", message, edit.shown, None)
     lost = len(edit.base.resolutions - edit.head.resolutions)
