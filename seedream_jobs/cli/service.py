@@ -25,6 +25,7 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
 
     :param root: the campaign's root
     :raises CredentialsError: there is no key
+    :raises UsageError: a file is where the emulator keeps its books
     """
     from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
     from seedream_jobs.run.connection import Access
@@ -33,9 +34,11 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
         return Access(endpoint=find_endpoint(base_url, os.environ), key=find_key(os.environ, root))
     from seedream_jobs.api.emulator.server import EmulatorServer
     from seedream_jobs.api.emulator.settings import Settings
-    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
 
     state = root / STATE_FOLDER / "emulator" / "service"
+    if (refusal := in_the_way(state)) is not None:
+        raise refusal
     settings = Settings(state=state, delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
     server = stack.enter_context(EmulatorServer(settings))
     return Access(endpoint=endpoint(server.url), key=ApiKey(EMULATOR_KEY))

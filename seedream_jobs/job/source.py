@@ -5,6 +5,7 @@ What is accepted, and why, is in docs/yaml.md: one document, UTF-8, at most 1 Mi
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 from collections.abc import Sequence
@@ -202,6 +203,9 @@ def read_bytes(file: Path, shown: str) -> bytes:
     except PermissionError:
         raise UsageError(f"{shown}: no permission to read it", hint="check the file's owner and mode") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            hint = "name the file that it should lead to"
+            raise UsageError(f"{shown}: it is a symbolic link that leads back to itself", hint=hint) from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"{shown}: can't be read: {reason}", hint="check the path") from None
 

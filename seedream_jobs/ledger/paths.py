@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedream_jobs.errors import UsageError
+
 _MANIFEST = ".manifest.jsonl"
 STATE_FOLDER = ".seedream"
 
@@ -75,12 +77,29 @@ def prepare(paths: LedgerPaths) -> None:
         keep_private(paths.private)
 
 
+def in_the_way(folder: Path) -> UsageError | None:
+    """The refusal that a file means which stands where ``folder`` or one above it should be; None where none does."""
+    for candidate in (folder, *folder.parents):
+        if os.path.lexists(candidate):
+            if candidate.is_dir():
+                return None
+            what = "a link that leads to no folder" if candidate.is_symlink() else "a file"
+            return UsageError(f"{candidate} is {what} where a folder is needed", hint="move it out of the way")
+    return None
+
+
 def keep_private(folder: Path) -> None:
     """Make ``.seedream``, with a ``.gitignore`` of its own: what it holds never enters git.
 
+    :raises UsageError: a file has its name, or that of a folder above it
     :raises OSError: it can't be made
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        if (refusal := in_the_way(folder)) is not None:
+            raise refusal from None
+        raise
     ignore = folder / ".gitignore"
     if not ignore.exists():
         ignore.write_text("# rehearsals and caches of seedream-jobs; safe to delete\n*\n", encoding="utf-8")

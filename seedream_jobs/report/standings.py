@@ -9,7 +9,7 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.report.hostile import code
 from seedream_jobs.report.json import json_text
 from seedream_jobs.report.remarks import Remark
-from seedream_jobs.report.status import Standing, duration, status_json
+from seedream_jobs.report.status import Standing, deadline, status_json
 from seedream_jobs.report.text import plural
 from seedream_jobs.report.views import render_remarks
 
@@ -51,7 +51,7 @@ def _remarks(one: Standing) -> Iterator[Remark]:
         yield Remark(level="error", code="failed", message=f"{address}: {message}", path=one.job)
     waiting = one.counts[State.COMPLETED]
     if waiting and one.first_death is not None:
-        message = f"{plural(waiting, 'request')} not fetched, the first link dies in {duration(one.first_death)}"
+        message = f"{plural(waiting, 'request')} not fetched, {deadline(one.first_death)}"
         yield Remark(
             level="warning", code="links-dying", message=message, path=one.job, hint=f"seedream-jobs fetch {one.job}"
         )

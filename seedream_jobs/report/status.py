@@ -92,9 +92,16 @@ def status_text(standings: list[Standing], *, emulator: bool) -> str:
             if count:
                 said = hint.format(job=one.job, option=option)
                 if word == "to fetch" and one.first_death is not None:
-                    said = f"the first link dies in {duration(one.first_death)}: {said}"
+                    said = f"{deadline(one.first_death)}: {said}"
                 lines.append(f"  {mark} {f'{count:,} {word}':<16}{said}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+def deadline(first_death: float) -> str:
+    """When the first link dies; ``fetch`` asks the service once for fresh ones where that has passed."""
+    if first_death > 0:
+        return f"the first link dies in {duration(first_death)}"
+    return "the first link is dead, the service is asked once for a fresh one"
 
 
 def duration(seconds: float) -> str:

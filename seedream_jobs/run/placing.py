@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
+from seedream_jobs.ledger.paths import in_the_way
 from seedream_jobs.run.images import HEAD_BYTES
 
 BUFFER = 1024 * 1024
@@ -33,6 +34,8 @@ def refusal(error: OSError, path: Path) -> SeedreamError:
             f"no room for {path}: {words}",
             hint="free some space and run the same command again; what was stored stays, and links live on",
         )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and (blocked := in_the_way(path.parent)) is not None:
+        return blocked
     if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return UsageError(f"{path} can not be written: {words}", hint="check output.dir, output.name and the folder")
     return LedgerError(f"{path} can not be written: {words}", hint="check the disk, then run the same command again")

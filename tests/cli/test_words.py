@@ -1,0 +1,80 @@
+"""What is said where something is in the way, dead or twice: the thing itself, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedream_jobs.api.emulator.books import read_charges
+from seedream_jobs.ledger.state import State
+from seedream_jobs.report.status import Standing, status_text
+
+Command = Callable[..., Any]
+
+
+@pytest.mark.parametrize(("left", "said"), [(90.0, "the first link dies in 1 min"), (-5.0, "the first link is dead")])
+def test_dead_links_are_said_to_be_dead(left: float, said: str) -> None:
+    """Not "dies in 0 s"; ``fetch`` may still be given fresh ones."""
+    one = Standing(job="a.yaml", origin="o", counts=Counter({State.COMPLETED: 2}), first_death=left)
+    assert said in status_text([one], emulator=False)
+    assert "dies in 0 s" not in status_text([one], emulator=False)
+
+
+@pytest.mark.parametrize("arguments", [("validate",), ("plan",), ("run", "--yes", "--emulator")], ids=" ".join)
+def test_a_loop_of_links(quick: Command, campaign: Path, arguments: tuple[str, ...]) -> None:
+    """It is there, and it leads nowhere: no guess at its own name."""
+    (campaign / "loop.yaml").symlink_to("loop.yaml")
+    ended = quick(*arguments, "loop.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert "loop.yaml: it is a symbolic link that leads back to itself" in ended.err
+    assert "did you mean" not in ended.err
+
+
+@pytest.mark.parametrize("name", [".seedream", ".seedream/emulator/out"])
+def test_a_file_where_a_folder_is_needed(command: Command, campaign: Path, name: str) -> None:
+    """The file is named; no disk is blamed, and once it is gone nothing is paid twice."""
+    (campaign / name).parent.mkdir(parents=True, exist_ok=True)
+    (campaign / name).write_text("mine", encoding="utf-8")
+    ended = command("run", "garden.yaml", "--yes", "--emulator")
+    assert ended.code in (2, 74), ended.err  # 74: the page beside the images can't be written, either
+    assert f"{campaign / name} is a file where a folder is needed" in ended.err
+    assert "disk" not in ended.err
+    (campaign / name).unlink()
+    assert command("run", "garden.yaml", "--yes", "--emulator").code == 0
+    charges = read_charges(campaign / ".seedream" / "emulator" / "service")
+    assert len(charges) == 4
+
+
+def test_one_job_by_two_paths(quick: Command, campaign: Path) -> None:
+    """A linked folder is the same folder: the record would be shared."""
+    (campaign / "sub").mkdir()
+    (campaign / "garden.yaml").rename(campaign / "sub" / "garden.yaml")
+    (campaign / "linked").symlink_to("sub")
+    ended = quick("plan", "sub/garden.yaml", "linked/garden.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert "would share garden.manifest.jsonl" in ended.err
+
+
+def test_what_is_in_doubt_is_listed_in_order(command: Command, campaign: Path, tmp_path: Path) -> None:
+    """By address, as ``resolve`` lists it, whatever the workers finished first."""
+    (campaign / "many.yaml").write_text('version: 1\nrequest: {prompt: "{{ x }}"}\nmatrix: {x: [e, b, d, a, c]}\n')
+    import subprocess
+    import sys
+
+    options = ("--state", str(tmp_path / "books"), "--fault", "drop-after-accept")
+    with subprocess.Popen(
+        [sys.executable, "-m", "seedream_jobs.api.emulator", *options], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        ended = command("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY="x")
+        server.kill()
+    assert ended.code == 6, ended.err
+    found = re.findall(r"^    many/x=(\w)#1", ended.err, re.MULTILINE)
+    assert len(found) > 1
+    assert found == sorted(found)
