@@ -97,6 +97,7 @@ class JobDocument:
     causes: tuple[Cause, ...] = ()
     more_causes: int = 0
     elsewhere: Mapping[str, int] = field(default_factory=dict)
+    claimed: Mapping[str, int] = field(default_factory=dict)
     days: tuple[str, str] | None = None
     failures: tuple[tuple[str, int], ...] = ()
     warnings: tuple[Diagnostic, ...] = ()

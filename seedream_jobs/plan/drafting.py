@@ -70,6 +70,7 @@ def _job(part: JobPlan, comparison: Comparison | None) -> JobDocument:
         causes=summary.causes,
         more_causes=summary.more_causes,
         elsewhere=dict(sorted(summary.elsewhere.items())),
+        claimed=dict(sorted(summary.claimed.items())),
         days=summary.submitted_days,
         failures=tuple(summary.failures.most_common()),
         warnings=summary.warnings,

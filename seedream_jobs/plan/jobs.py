@@ -105,7 +105,7 @@ def plan_jobs(
             return changes(job.expansion, known, others, asked)
 
         observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
-        summary = summarise(job.expansion, observed, ledger.entries)
+        summary = summarise(job.expansion, observed, ledger.entries, claimed)
         left = None if asked.limit is None else asked.limit - summary.submit
         hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -39,6 +39,8 @@ class Summary:
     :param requests: all that the job file asks for; orphans are not among them
     :param images: the most images all of them can deliver
     :param submit_images: the most images of those to be submitted
+    :param elsewhere: how many are paid in other manifests, by their job
+    :param claimed: how many another job of the same plan is about to submit, by that job
     :param submitted_days: first and last day on which a finished request was submitted, ``YYYY-MM-DD``
     """
 
@@ -51,6 +53,7 @@ class Summary:
     causes: tuple[Cause, ...] = ()
     more_causes: int = 0
     elsewhere: Counter[str] = field(default_factory=Counter)
+    claimed: Counter[str] = field(default_factory=Counter)
     submitted_days: tuple[str, str] | None = None
     failures: Counter[str] = field(default_factory=Counter)
     warnings: tuple[Diagnostic, ...] = ()
@@ -60,8 +63,13 @@ class Summary:
         return tariff.cost(self.submit_images)
 
 
-def summarise(expansion: Expansion, changes: Iterable[Change], entries: Entries) -> Summary:
-    """Count a stream of changes, which is used up."""
+def summarise(
+    expansion: Expansion, changes: Iterable[Change], entries: Entries, claimed: Mapping[str, str] | None = None
+) -> Summary:
+    """Count a stream of changes, which is used up.
+
+    :param claimed: the keys that earlier jobs of the same plan submit
+    """
     summary = Summary(job=expansion.spec.document.path)
     causes = _Causes(expansion, entries)
     days: set[str] = set()
@@ -77,7 +85,7 @@ def summarise(expansion: Expansion, changes: Iterable[Change], entries: Entries)
             if action is Action.NEW:
                 causes.count(change)
         elif action is Action.ELSEWHERE:
-            summary.elsewhere[change.note] += 1
+            (summary.claimed if claimed and change.key in claimed else summary.elsewhere)[change.note] += 1
         elif action is Action.DONE:
             days.add(entries.submitted_day(change.key))
         elif action is Action.FAILED:

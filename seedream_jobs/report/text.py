@@ -90,6 +90,8 @@ def _standing(job: JobDocument) -> Iterator[str]:
         yield _line("=", job.count(Action.DONE), "done", _days(job.days))
     for other, count in job.elsewhere.items():
         yield _line("=", count, "paid", f"in {_safe(other)}")
+    for other, count in job.claimed.items():
+        yield _line("=", count, "shared", f"submitted by {_safe(other)}")
     if job.count(Action.FETCH):
         yield _line("v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}")
     if job.count(Action.RESUME):

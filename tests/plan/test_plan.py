@@ -124,6 +124,8 @@ def test_two_jobs_of_one_plan(folder: Any) -> None:
     plan = folder.plan(one, two)
     assert actions(plan, 1) == [Action.ELSEWHERE, Action.ELSEWHERE, Action.NEW]
     assert (plan.submit, plan.images) == (4, 4)
+    assert "= 2 shared  submitted by one.yaml" in folder.text(plan)
+    assert "paid" not in folder.text(plan)
 
 
 def test_limit(folder: Any) -> None:
