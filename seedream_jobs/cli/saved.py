@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from seedream_jobs.apply import Application
-    from seedream_jobs.cli.errand import Pacing
+    from seedream_jobs.cli.running import How
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import Request, Rules, Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """The options of ``run`` that say how, not what."""
-
-    pacing: Pacing
-    as_json: bool
-    yes: bool
-    detach: bool
-    upload_references: bool
-    check_balance: bool
-    embed_metadata: bool
-    retry_server_errors: bool
-    gallery: bool
 
 
 def run_saved(
@@ -50,7 +34,7 @@ def run_saved(
     :raises HeldError: the plan may not be carried out (any more)
     """
     from seedream_jobs import apply
-    from seedream_jobs.cli.run import confirmed
+    from seedream_jobs.cli.running import confirmed
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan import saved
