@@ -30,9 +30,8 @@ WHERE = """## Where the speed comes from
 - **Plan.** What axes share is made once: a distinct set of parameters is validated once and is the fixed part of a key;
   a template is cut into the parts that read one axis, each evaluated once per value. A combination is a tuple of
   indexes. The plain way to the same key and prompt stands beside each fast one, and a test holds them together.
-- **Run.** A fixed set of workers, one connection each, without a pool: httpx's and httpcore's pools and AnyIO's streams
-  cost more than the request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the
-  next.
+- **Run.** A fixed set of workers, one connection each, without a pool: a pool's bookkeeping costs as much as the
+  request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the next.
 - **Resume.** A manifest's line is vouched for by one pattern and taken apart only when somebody asks for that entry.
 """
 

@@ -117,7 +117,7 @@ def build_page(
     :param page: the page's folder; beside the images by default
     :param contact_sheet: also write this image
     """
-    from seedream_jobs.ledger.paths import STATE_FOLDER
+    from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
     from seedream_jobs.results.collect import collect
     from seedream_jobs.results.gallery import write_gallery
 
@@ -138,6 +138,8 @@ def build_page(
             draw(run.cells, folder.resolve(), contact_sheet)
         return write_gallery(folder, [run], single_file=single_file)
     except OSError as error:
+        if (refused := in_the_way(folder)) is not None:
+            raise refused from None
         raise LedgerError(
             f"{folder} can't be written: {error.strerror or error}",
             hint="make room, or name another place, then: gallery",

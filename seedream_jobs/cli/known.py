@@ -71,6 +71,8 @@ def find(named: Path, *, where: Target) -> Known:
         except FindingsError:
             job = None
     if job is None and not paths.manifest.exists() and not paths.journal.exists():
+        if named.is_symlink() and not named.exists():
+            raise UsageError(f"{named} is a symbolic link that leads nowhere", hint="name the job file itself")
         if not named.exists():
             raise UsageError(f"there is no {named}", hint="name a job file, or its .manifest.jsonl")
         if named.is_dir():
