@@ -69,11 +69,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """A saved plan that may be carried out: its parts, and the budgets of this invocation."""
+    """A saved plan that may be carried out: its parts, and the budgets of this invocation.
+
+    ``release`` lets another run of the campaign begin; to be called once nothing more will be submitted.
+    """
 
     plan: PlanDocument
     parts: tuple[Part, ...]
     budgets: tuple[tuple[str, Decimal], ...]
+    release: Callable[[], None]
 
     @property
     def left(self) -> int:
@@ -145,7 +149,9 @@ def prepare(
         parts.append(
             Part(job=job, ledger=ledger, paths=paths, root=root, manifest=job.manifest, left=left, spent=already)
         )
-    application = Application(plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets))
+    application = Application(
+        plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets), release=campaign.release
+    )
     _hold_budgets(application)
     hold_references(application, root)
     return application

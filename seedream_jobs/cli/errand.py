@@ -88,10 +88,12 @@ def go(
     budgets: tuple[tuple[str, Decimal], ...] = (),
     rehearsal: bool,
     retry_server_errors: bool = False,
+    on_submitted: Callable[[], None] = lambda: None,
 ) -> list[Done]:
     """Open the connection, listen to signals, carry out the duties.
 
     :param duties: an async function from the open connection to the list of duties
+    :param on_submitted: called once nothing more will be submitted; polling and fetching may go on
     """
     import anyio
 
@@ -128,6 +130,7 @@ def go(
                     budgets=[Budget(name, limit) for name, limit in budgets],
                     capabilities=Capabilities(connection.client),
                     retry_server_errors=retry_server_errors,
+                    on_submitted=on_submitted,
                 )
                 work: list[Duty] = await duties(connection)
                 with progress:

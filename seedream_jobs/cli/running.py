@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -61,12 +62,14 @@ def run_jobs(
         elif not (how.yes or where.emulator) and not confirmed(planned.submit, planned.cost):
             return ExitCode.OK
         pipeline.record_sets(planned, asked.sets, now=int(time.time()))
-        ending = _carried_out(planned, access=access, where=where, how=how, stack=stack)
+        ending = _carried_out(planned, access=access, where=where, how=how, stack=stack, release=release)
     return ending.tell()
 
 
-def _carried_out(planned: JobsPlan, *, access: Any, where: Target, how: How, stack: ExitStack) -> Ending:
-    """Spend the money; what is to be told of it."""
+def _carried_out(
+    planned: JobsPlan, *, access: Any, where: Target, how: How, stack: ExitStack, release: Callable[[], None]
+) -> Ending:
+    """Spend the money; what is to be told of it. ``release`` lets the campaign's next run begin."""
     from seedream_jobs import pipeline
     from seedream_jobs.cli.ending import Ending
     from seedream_jobs.cli.errand import go, keeping, progress_mode
@@ -95,6 +98,7 @@ def _carried_out(planned: JobsPlan, *, access: Any, where: Target, how: How, sta
         budgets=planned.budgets,
         rehearsal=where.emulator,
         retry_server_errors=how.retry_server_errors,
+        on_submitted=release,
     )
     parts = [(part.job.shown, part.ledger, part.job.paths) for part in planned.jobs]
     ending = Ending.of(parts, done, where.emulator)

@@ -126,6 +126,7 @@ def _carried_out(application: Application, *, access: Any, where: Target, how: H
         budgets=application.budgets,
         rehearsal=where.emulator,
         retry_server_errors=how.retry_server_errors,
+        on_submitted=application.release,
     )
     apply.record_finish(application)
     parts = application.parts

@@ -34,7 +34,10 @@ from seedream_jobs.run.submission import Finished
 
 
 class Session:
-    """What all jobs of one invocation share: the connection, the pace, the budgets, the way to stop."""
+    """What all jobs of one invocation share: the connection, the pace, the budgets, the way to stop.
+
+    :param on_submitted: called once nothing more will be submitted; polling and fetching may go on
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Session:
         budgets: Iterable[Budget] = (),
         capabilities: Capabilities | None = None,
         retry_server_errors: bool = False,
+        on_submitted: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._downloads, self._gate = service, downloads, gate
         self._stopper, self._pace, self._random, self._now = stopper, pace, random, now
@@ -57,12 +61,15 @@ class Session:
         self._capabilities = capabilities or Capabilities()
         self._retries, self._memory = RetryBudget(), Weights()
         self._retry_server_errors = retry_server_errors
+        self._on_submitted = on_submitted
         self._turn = anyio.Lock()
+        self._still_to_submit = 0
         self._stopped: Finished | None = None
 
     async def carry_out(self, duties: Iterable[Duty]) -> list[Done]:
         """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
         work = list(duties)
+        self._still_to_submit = len(work)
         results: dict[int, Done] = {}
 
         async def one(index: int, duty: Duty) -> None:
@@ -85,6 +92,9 @@ class Session:
             observer = _Feeding(duty, poller, self._watcher)
             async with self._turn:
                 outcome["submitted"] = await self._submit(duty, observer, spend)
+                self._still_to_submit -= 1
+                if not self._still_to_submit:
+                    self._on_submitted()
             if poller is not None:
                 poller.close()
         receive.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,3 +90,19 @@ def test_the_campaigns_lock_stays_out_of_git_and_in_nobodys_way(
     assert fetching.wait().code == 0
     assert command.wait().code == 0
     assert "*" in (Path(lock.parent) / ".gitignore").read_text().split()
+
+
+def test_another_may_run_while_the_first_only_polls(
+    harness: ModuleType, emulator: Callable[..., Any], twins: Callable[..., tuple[Any, Any]]
+) -> None:
+    """Once everything is submitted the campaign is free, and what the first has under way is not paid again."""
+    service = emulator("--delay", "60")
+    first, second = twins(service)
+    polling = first.start("run", "--yes")
+    lock = first.folder / ".seedream" / "campaign.lock"
+    harness.until(lambda: service.count() == REQUESTS and lock.stat().st_size == 0)
+    assert second.run("--detach").code == 0
+    assert polling.running
+    assert service.count() == REQUESTS
+    polling.process.send_signal(signal.SIGINT)
+    assert polling.wait().code == 130
