@@ -98,6 +98,7 @@ def go(
     import anyio
 
     from seedream_jobs.cli.service import rehearsal_cadence
+    from seedream_jobs.pipeline import execute
     from seedream_jobs.run.connection import connect
     from seedream_jobs.run.duty import Pace
     from seedream_jobs.run.pacing import Gate, parse_rate
@@ -112,7 +113,7 @@ def go(
     async def main() -> list[Done]:
         stopper = Stopper()
         async with anyio.create_task_group() as background:
-            await background.start(_listening(listen, stopper))
+            await background.start(listen, stopper)
             async with connect(access, workers=pacing.concurrency, environment=os.environ) as connection:
                 session = Session(
                     service=connection.service,
@@ -134,7 +135,7 @@ def go(
                 )
                 work: list[Duty] = await duties(connection)
                 with progress:
-                    done = await session.carry_out(work)
+                    done = await execute(session, work)
             background.cancel_scope.cancel()
         return done
 
@@ -152,13 +153,6 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
     refusals = [error for error in failures if isinstance(error, SeedreamError)]
     bugs = [error for error in failures if not isinstance(error, SeedreamError)]
     return bugs[0] if bugs else min(refusals, key=lambda error: PRECEDENCE.index(error.exit_code))
-
-
-def _listening(listen: Any, stopper: Any) -> Any:
-    async def task(*, task_status: Any) -> None:
-        await listen(stopper, task_status=task_status)
-
-    return task
 
 
 def keeping(decoders: Decoders, *, embed_metadata: bool) -> Callable[[Path, Path, Job | None], Finishing]:
