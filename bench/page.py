@@ -30,6 +30,8 @@ WHERE = """## Where the speed comes from
 - **Plan.** What axes share is made once: a distinct set of parameters is validated once and is the fixed part of a key;
   a template is cut into the parts that read one axis, each evaluated once per value. A combination is a tuple of
   indexes. The plain way to the same key and prompt stands beside each fast one, and a test holds them together.
+- **First POST.** A prompt is read back from its ends as a code word is: where its parts tell every axis' value, no two
+  requests are equal, and their number and the maximum spend need no expansion.
 - **Run.** A fixed set of workers, one connection each, without a pool: a pool's bookkeeping costs as much as the
   request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the next.
 - **Resume.** A manifest's line is vouched for by one pattern and taken apart only when somebody asks for that entry.

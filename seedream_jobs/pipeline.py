@@ -228,7 +228,7 @@ def validate_all(
         try:
             job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
             findings.extend(job.warnings)
-            requests = hold_count(job, sum(1 for _ in job.expansion.places()))
+            requests = hold_count(job, job.expansion.total())
             findings.extend([*job.expansion.merge_warnings(), *hold_names(job)])
             valid.append((str(path), requests))
         except FindingsError as error:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.cells import Cells
+from seedream_jobs.expand.counting import Count, count, names_differ
 from seedream_jobs.expand.fragments import Fragments
 from seedream_jobs.expand.matrix import MAX_RAW, Cell, Matrix
 from seedream_jobs.expand.names import fingerprint
@@ -36,8 +37,8 @@ class Expansion:
     """The requests of one job.
 
     ``check`` looks at what requests share: every axis value in every segment, every distinct set of parameters.
-    ``places`` streams the requests, equal ones merged, and leaves behind how many it ``made`` and ``merged``;
-    ``request`` builds one of them whole.
+    ``places`` streams the requests, equal ones merged, and leaves behind how many it ``made`` and ``merged``; so does
+    ``counted``, without making one, where the shared parts tell. ``request`` builds one of them whole.
     """
 
     def __init__(self, spec: JobSpec) -> None:
@@ -111,6 +112,20 @@ class Expansion:
         if found:
             raise FindingsError(in_order(found))
 
+    def counted(self) -> Count | None:
+        """After ``check``: what ``places`` would count, without making a request; None where only streaming tells."""
+        found = count(self.fragments)
+        if found is not None:
+            self.made, self.merged, self._merged_keys = found.requests, 0, {}
+        return found
+
+    def total(self) -> int:
+        """After ``check``: the exact number of requests.
+
+        :raises FindingsError: as ``places``
+        """
+        return self.made if self.counted() else sum(1 for _ in self.places())
+
     def _unmade(self, problem: TemplateProblem | ReferenceProblem, cell: Cell) -> Diagnostic:
         if isinstance(problem, ReferenceProblem):
             path = path_of(self.spec, "image_urls", cell)
@@ -163,11 +178,11 @@ class Expansion:
         ]
 
     def name_collisions(self) -> list[Diagnostic]:
-        """After ``places``: output names that no file system takes, or that two requests share.
+        """After ``places`` or ``counted``: output names that no file system takes, or that two requests share.
 
         The repeats of a cell differ by their suffix, so each cell is looked at once.
         """
-        if self.spec.output_name is None:
+        if self.spec.output_name is None or names_differ(self.spec, self.matrix):
             return []
         seen, found = Seen(self.matrix.expected()), list[Diagnostic]()
         name = OutputNames(self.cells)

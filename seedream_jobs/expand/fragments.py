@@ -44,7 +44,7 @@ class Fragments:
         self._frames: dict[Choice, Frame] = {}
         self.parameter_axes = self._parameter_axes()
         self.prompt_pieces = self._prompt_pieces()
-        self._never_blank = any(isinstance(part, bytes) and _visible(part) for part in self.parts)
+        self._never_blank = any(isinstance(part, bytes) and is_visible(part) for part in self.parts)
 
     def _parameter_axes(self) -> tuple[int, ...]:
         names = set(self.cells.set_by_cell)
@@ -112,7 +112,7 @@ class Fragments:
         if self.prompt_pieces is None:
             raise TemplateProblem("this combination has no prompt", hint="give it one in its include")
         text = self.prompt_pieces.text(choice)
-        if not self._never_blank and not _visible(text):
+        if not self._never_blank and not is_visible(text):
             raise TemplateProblem("the prompt is empty")
         return text
 
@@ -137,6 +137,6 @@ class Fragments:
         return [(key_of(payload, model, repeat), images) for repeat in range(1, self.spec.repeat + 1)]
 
 
-def _visible(text: bytes) -> bool:
+def is_visible(text: bytes) -> bool:
     """Whether escaped text holds anything but white space."""
     return text[:1].isalnum() or bool(json.loads(b'"' + text + b'"').strip())

@@ -13,7 +13,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.cost import Tariff, hold, spent
 from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes
 from seedream_jobs.plan.job import Job, hold_count, hold_names
-from seedream_jobs.plan.summary import Summary, summarise
+from seedream_jobs.plan.summary import Summary, all_new, summarise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +104,12 @@ def plan_jobs(
         ) -> Iterator[Change]:
             return changes(job.expansion, known, others, asked)
 
-        observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
-        summary = summarise(job.expansion, observed, ledger.entries, claimed)
+        summary = None
+        if len(jobs) == 1 and not (ledger.entries or others):
+            summary = all_new(job.expansion, asked)
+        if summary is None:
+            observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
+            summary = summarise(job.expansion, observed, ledger.entries, claimed)
         left = None if asked.limit is None else asked.limit - summary.submit
         hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)

@@ -26,12 +26,13 @@ def test_peak_is_flat(folder: Any) -> None:
     """The peak at 1,000,000 requests is at most one and a half times that at 1,000."""
     peaks = []
     for size in (10, 100):
+        # an expression that reads two axes: counted request by request, not from the axes
         axes = ", ".join(f"{name}: {{range: [1, {size}]}}" for name in "abc")
         folder.write(
             "job.yaml",
-            'version: 1\nrequest: {prompt: "{{ a }}, {{ b }}, {{ c }}"}\n'
+            "version: 1\nrequest: {prompt: \"{{ a ~ ', ' ~ b }}, {{ c }}\"}\n"
             f"matrix: {{{axes}, where: a > 0}}\nlimits: {{max_requests: 1000000}}\n"
-            'output: {name: "{{ a }}-{{ b }}-{{ c }}"}\n',
+            "output: {name: \"{{ a ~ '-' ~ b }}-{{ c }}\"}\n",
         )
         environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
         run = subprocess.run(
