@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
 from seedream_jobs.expand.request import Reference
-from seedream_jobs.job.files import WorkTree, campaign_root
+from seedream_jobs.job.files import Files, WorkTree, campaign_root
 from seedream_jobs.ledger.campaign import hold_campaign, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
@@ -153,7 +153,7 @@ def prepare(
         plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets), release=campaign.release
     )
     _hold_budgets(application)
-    hold_references(application, root)
+    hold_references(application)
     return application
 
 
@@ -200,24 +200,24 @@ def _hold_budgets(application: Application) -> None:
         hold(name, limit, Decimal(0), application.cost, images)
 
 
-def hold_references(application: Application, root: Path) -> None:
+def hold_references(application: Application) -> None:
     """Refuse to begin where a reference image is gone or is another one than was planned.
 
     :raises HeldError: naming it
     """
-    files = WorkTree(root)
-    for reference in references(application).values():
+    for reference, files in references(application).values():
         try:
             read_reference(reference, files)
         except UsageError as error:
             raise HeldError(error.message, hint=_NEW_PLAN) from None
 
 
-def references(application: Application) -> dict[str, Reference]:
-    """The local references of what is left to send, by their ``sha256:<hex>``."""
+def references(application: Application) -> dict[str, tuple[Reference, Files]]:
+    """The local references of what is left to send, each once, by their ``sha256:…``."""
     return {
-        name: reference
+        name: (reference, files)
         for part in application.parts
+        for files in (WorkTree(part.root),)
         for item in part.left
         if item.request is not None
         for name, reference in item.request.references.items()
@@ -250,7 +250,7 @@ def record_finish(application: Application) -> None:
                 part.ledger.finish_plan(named)
 
 
-def duties(application: Application, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
+def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
     """What is to be done for each job of the plan."""
     from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.spend import Budget

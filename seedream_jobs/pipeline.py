@@ -411,7 +411,7 @@ def _offered(planned: JobsPlan, part: JobPlan, change: Change, urls: Mapping[str
     )
 
 
-def duties(planned: JobsPlan, *, detach: bool, urls: Mapping[str, str], finishing: Finish) -> list[Duty]:
+def duties(planned: JobsPlan, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
     """What is to be done for each job of a plan."""
     from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.spend import Budget

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -37,7 +38,19 @@ class Pacing:
 
 
 def pace_options(function: F) -> F:
-    """How fast, and how long."""
+    """How fast, and how long; handed on as one value, ``pacing``.
+
+    :raises UsageError: ``--rate`` is no rate
+    """
+
+    @wraps(function)
+    def read(*, concurrency: int, rate: str | None, deadline: float, **others: Any) -> Any:
+        if rate:
+            from seedream_jobs.run.pacing import parse_rate
+
+            parse_rate(rate)  # before anything is begun
+        return function(pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline), **others)
+
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
         click.option(
@@ -52,8 +65,8 @@ def pace_options(function: F) -> F:
             help="POSTs, and downloads, at once.  [default: 8]",
         ),
     ):
-        function = decorate(function)
-    return function
+        read = decorate(read)
+    return cast("F", read)
 
 
 class Duration(click.ParamType[float]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +32,7 @@ def fetch_jobs(
     *,
     where: Target,
     base_url: str | None,
-    concurrency: int,
-    rate: str | None,
-    deadline: float,
+    pacing: Pacing,
     as_json: bool,
     verify: bool,
     expiring: float | None,
@@ -51,14 +50,9 @@ def fetch_jobs(
 
         async def duties(_: object) -> list[Duty]:
             return [
-                Duty(
-                    ledger=ledger,
-                    submissions=iter(()),
-                    profile=one.profile,
-                    poll=True,
+                replace(
+                    _polling(one, ledger),
                     fetch=True,
-                    folder=one.paths.manifest.parent,
-                    root=one.root,
                     finishing=finishing(one.paths.manifest.parent, one.root, one.job),
                     repairs=tuple(damaged(_stored(ledger), one.paths.manifest.parent, root=one.root)) if verify else (),
                     wanted=_within(expiring, one, now),
@@ -69,7 +63,7 @@ def fetch_jobs(
         done = go(
             duties,
             access=access,
-            pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
+            pacing=pacing,
             progress=Progress(progress_mode(as_json), total=0, usd=None),
             rehearsal=where.emulator,
         )
@@ -83,6 +77,19 @@ def fetch_jobs(
 
 def _hold(one: Known, where: Target, command: str, now: int, stack: ExitStack) -> Ledger:
     return stack.enter_context(records.hold(one, origin=where.origin, command=command, now=now))
+
+
+def _polling(one: Known, ledger: Ledger) -> Duty:
+    """Asking for the open tasks of a job."""
+    return Duty(
+        ledger=ledger,
+        submissions=iter(()),
+        profile=one.profile,
+        poll=True,
+        fetch=False,
+        folder=one.paths.manifest.parent,
+        root=one.root,
+    )
 
 
 def _stored(ledger: Ledger) -> Iterator[Entry]:
@@ -147,7 +154,7 @@ def build_page(
 
 
 def poll_once(
-    jobs: Sequence[Path], *, where: Target, base_url: str | None, concurrency: int, deadline: float, now: float
+    jobs: Sequence[Path], *, where: Target, base_url: str | None, pacing: Pacing, now: float
 ) -> list[tuple[Known, Ledger, ExitCode]]:
     """Ask for the open tasks of several jobs; their records as they are then (read only)."""
     found = records.find_started(jobs, where=where)
@@ -161,23 +168,12 @@ def poll_once(
         held = [_hold(one, where, "status", int(now), stack) for one in found]
 
         async def duties(_: object) -> list[Duty]:
-            return [
-                Duty(
-                    ledger=ledger,
-                    submissions=iter(()),
-                    profile=one.profile,
-                    poll=True,
-                    fetch=False,
-                    folder=one.paths.manifest.parent,
-                    root=one.root,
-                )
-                for one, ledger in zip(found, held, strict=True)
-            ]
+            return [_polling(one, ledger) for one, ledger in zip(found, held, strict=True)]
 
         done = go(
             duties,
             access=access,
-            pacing=Pacing(concurrency=concurrency, rate=None, deadline=deadline),
+            pacing=pacing,
             progress=Progress("quiet", total=0, usd=None),
             rehearsal=where.emulator,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.errand import Duration, pace_options
+from seedream_jobs.cli.errand import Duration, Pacing, pace_options
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 
@@ -26,9 +26,7 @@ def fetch(
     jobs: tuple[Path, ...],
     emulator: bool,
     base_url: str | None,
-    concurrency: int,
-    rate: str | None,
-    deadline: float,
+    pacing: Pacing,
     as_json: bool,
     verify: bool,
     expiring: float | None,
@@ -46,9 +44,7 @@ def fetch(
         jobs,
         where=target(emulator=emulator, base_url=base_url),
         base_url=base_url,
-        concurrency=concurrency,
-        rate=rate,
-        deadline=deadline,
+        pacing=pacing,
         as_json=as_json,
         verify=verify,
         expiring=expiring,

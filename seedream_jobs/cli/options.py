@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
-    from seedream_jobs.pipeline import Request, Target
+    from seedream_jobs.pipeline import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +73,33 @@ def target_options(function: F) -> F:
 
 
 def request_options(function: F) -> F:
-    """What is to be submitted, and for how much at most."""
+    """What is to be submitted, and for how much at most; handed on as one value, ``wanted``."""
+
+    @wraps(function)
+    def read(
+        *,
+        sets: tuple[tuple[str, str], ...],
+        select: str | None,
+        limit: int | None,
+        retry_failed: bool,
+        again: tuple[str, ...],
+        price: Decimal | None,
+        budget: Decimal | None,
+        **others: Any,
+    ) -> Any:
+        from seedream_jobs.pipeline import Request
+
+        wanted = Request(
+            sets=dict(sets),
+            select=select,
+            limit=limit,
+            retry_failed=retry_failed,
+            again=again,
+            price=price,
+            budgets=tuple(_budgets(budget)),
+        )
+        return function(wanted=wanted, **others)
+
     for decorate in (
         click.option("--again", multiple=True, metavar="ADDRESS", help="One more generation of a request; repeatable."),
         click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
@@ -80,42 +107,22 @@ def request_options(function: F) -> F:
         click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together."),
         click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Submit only the first N now."),
         click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes."),
+        set_option,
     ):
-        function = decorate(function)
-    return function
+        read = decorate(read)
+    return cast("F", read)
 
 
-def asked(
-    *,
-    sets: tuple[tuple[str, str], ...],
-    select: str | None,
-    limit: int | None,
-    retry_failed: bool,
-    again: tuple[str, ...],
-    price: Decimal | None,
-    budget: Decimal | None,
-) -> Request:
-    """The options of ``plan`` and ``run`` as one value; a budget in the environment holds beside the option's."""
-    from seedream_jobs.pipeline import Request
-
-    budgets: list[tuple[str, Decimal]] = []
-    if budget is not None:
-        budgets.append(("--budget", budget))
+def _budgets(given: Decimal | None) -> Iterator[tuple[str, Decimal]]:
+    """Whose limit, and USD: a budget in the environment holds beside the option's."""
+    if given is not None:
+        yield "--budget", given
     inherited = os.environ.get(BUDGET_VARIABLE, "").strip()
     if inherited:
         try:
-            budgets.append((BUDGET_VARIABLE, Usd().convert(inherited, None, None)))
+            yield BUDGET_VARIABLE, Usd().convert(inherited, None, None)
         except click.BadParameter as error:
             raise click.UsageError(f"{BUDGET_VARIABLE}: {error.message}") from None
-    return Request(
-        sets=dict(sets),
-        select=select,
-        limit=limit,
-        retry_failed=retry_failed,
-        again=again,
-        price=price,
-        budgets=tuple(budgets),
-    )
 
 
 def target(*, emulator: bool, base_url: str | None) -> Target:

@@ -6,13 +6,12 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.options import asked, request_options, set_option, target, target_options
+from seedream_jobs.cli.options import request_options, target, target_options
 from seedream_jobs.cli.rules import rule_options
 from seedream_jobs.cli.views import view_options
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="JOB…")
-@set_option
 @request_options
 @rule_options
 @target_options
@@ -42,13 +40,7 @@ if TYPE_CHECKING:
 @view_options
 def plan(
     jobs: tuple[Path, ...],
-    sets: tuple[tuple[str, str], ...],
-    select: str | None,
-    limit: int | None,
-    budget: Decimal | None,
-    price: Decimal | None,
-    retry_failed: bool,
-    again: tuple[str, ...],
+    wanted: Request,
     policy: Path | None,
     ignore: tuple[str, ...],
     emulator: bool,
@@ -70,9 +62,6 @@ def plan(
     from seedream_jobs.cli.views import show_found, show_plan
     from seedream_jobs.errors import ExitCode, FindingsError
 
-    wanted = asked(
-        sets=sets, select=select, limit=limit, retry_failed=retry_failed, again=again, price=price, budget=budget
-    )
     where = target(emulator=emulator, base_url=base_url)
     if head is not None and base is None:
         raise click.UsageError("--head needs --base")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from seedream_jobs.cli.errand import pace_options
 from seedream_jobs.cli.listeners import goes_on_unheard
-from seedream_jobs.cli.options import asked, jobs_argument, request_options, set_option, target, target_options
+from seedream_jobs.cli.options import jobs_argument, request_options, target, target_options
 from seedream_jobs.cli.rules import rule_options
+
+if TYPE_CHECKING:
+    from seedream_jobs.cli.errand import Pacing
+    from seedream_jobs.pipeline import Request
 
 
 @click.command()
 @jobs_argument
-@set_option
 @request_options
 @rule_options
 @target_options
@@ -35,20 +38,12 @@ from seedream_jobs.cli.rules import rule_options
 @goes_on_unheard
 def run(
     jobs: tuple[Path, ...],
-    sets: tuple[tuple[str, str], ...],
-    select: str | None,
-    limit: int | None,
-    budget: Decimal | None,
-    price: Decimal | None,
-    retry_failed: bool,
-    again: tuple[str, ...],
+    wanted: Request,
     policy: Path | None,
     ignore: tuple[str, ...],
     emulator: bool,
     base_url: str | None,
-    concurrency: int,
-    rate: str | None,
-    deadline: float,
+    pacing: Pacing,
     as_json: bool,
     yes: bool,
     detach: bool,
@@ -66,19 +61,13 @@ def run(
 
     Instead of job files a saved plan (plan -o) may be named: it and nothing else is carried out, once.
     """
-    from seedream_jobs.cli.errand import Pacing
     from seedream_jobs.cli.rules import rules
-    from seedream_jobs.cli.running import How, run_jobs
-    from seedream_jobs.run.pacing import parse_rate
+    from seedream_jobs.cli.running import run_jobs
+    from seedream_jobs.cli.spending import How
 
-    if rate:
-        parse_rate(rate)
-    wanted = asked(
-        sets=sets, select=select, limit=limit, retry_failed=retry_failed, again=again, price=price, budget=budget
-    )
     where = target(emulator=emulator, base_url=base_url)
     how = How(
-        pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline),
+        pacing=pacing,
         as_json=as_json,
         yes=yes,
         detach=detach,

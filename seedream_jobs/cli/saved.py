@@ -6,13 +6,13 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from seedream_jobs.apply import Application
-    from seedream_jobs.cli.running import How
+    from seedream_jobs.cli.spending import How
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import Request, Rules, Target
 
@@ -34,8 +34,9 @@ def run_saved(
     :raises HeldError: the plan may not be carried out (any more)
     """
     from seedream_jobs import apply
-    from seedream_jobs.cli.running import confirmed
+    from seedream_jobs.cli.known import Known
     from seedream_jobs.cli.service import open_access
+    from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan import saved
 
@@ -61,7 +62,21 @@ def run_saved(
         if application.left and not (how.yes or where.emulator) and not confirmed(application.left, application.cost):
             return ExitCode.OK
         apply.record_use(application, now=now)
-        return _carried_out(application, access=access, where=where, how=how, stack=stack)
+        agreed = Agreed(
+            requests=application.left,
+            usd=application.cost,
+            budgets=application.budgets,
+            jobs=tuple(
+                (Known(shown=part.job.shown, paths=part.paths, root=part.root, job=None), part.ledger)
+                for part in application.parts
+            ),
+            references=partial(apply.references, application),
+            duties=partial(apply.duties, application, detach=how.detach),
+            release=application.release,
+        )
+        ending = carry_out(agreed, access=access, where=where, how=how, stack=stack)
+        apply.record_finish(application)
+    return ending.tell()
 
 
 def _one(files: tuple[Path, ...], asked: Request) -> Path:
@@ -88,51 +103,3 @@ def _show(application: Application) -> None:
         begun = application.plan.submit - application.left
         said = f"{begun:,} of {plural(application.plan.submit, 'request')} went out before, {application.left:,} left"
         click.echo(f"This plan was begun: {said}.", err=True)
-
-
-def _carried_out(application: Application, *, access: Any, where: Target, how: How, stack: ExitStack) -> ExitCode:
-    from seedream_jobs import apply
-    from seedream_jobs.cli.ending import Ending
-    from seedream_jobs.cli.errand import go, keeping, progress_mode
-    from seedream_jobs.cli.errands import build_page
-    from seedream_jobs.cli.known import Known
-    from seedream_jobs.job.files import WorkTree
-    from seedream_jobs.report.progress import Progress
-    from seedream_jobs.results.thumbnails import Decoders
-
-    decoders = stack.enter_context(Decoders())
-
-    async def duties(connection: Any) -> Any:
-        from seedream_jobs.run.preparing import hold_balance, upload
-
-        if how.check_balance:
-            await hold_balance(connection.client, application.cost)
-        urls: dict[str, str] = {}
-        if how.upload_references:
-            wanted = {
-                name: (reference, WorkTree(part.root))
-                for part in application.parts
-                for name, reference in apply.references(application).items()
-            }
-            urls = await upload(connection.client, wanted, how.pacing.concurrency)
-        finishing = keeping(decoders, embed_metadata=how.embed_metadata)
-        return apply.duties(application, detach=how.detach, urls=urls, finishing=finishing)
-
-    done = go(
-        duties,
-        access=access,
-        pacing=how.pacing,
-        progress=Progress(progress_mode(how.as_json), total=application.left, usd=application.cost),
-        budgets=application.budgets,
-        rehearsal=where.emulator,
-        retry_server_errors=how.retry_server_errors,
-        on_submitted=application.release,
-    )
-    apply.record_finish(application)
-    parts = application.parts
-    ending = Ending.of([(part.job.shown, part.ledger, part.paths) for part in parts], done, where.emulator)
-    if how.gallery and not how.detach:
-        for part in parts:
-            known = Known(shown=part.job.shown, paths=part.paths, root=part.root, job=None)
-            ending.add_page(partial(build_page, known, part.ledger))
-    return ending.tell()

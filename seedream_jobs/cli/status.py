@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.errand import Duration
+from seedream_jobs.cli.errand import Duration, Pacing
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 from seedream_jobs.cli.views import format_option
@@ -53,8 +53,7 @@ def status(
             jobs,
             where=where,
             base_url=base_url,
-            concurrency=concurrency,
-            deadline=deadline if wait else 0.0,
+            pacing=Pacing(concurrency=concurrency, rate=None, deadline=deadline if wait else 0.0),
             now=time.time(),
         )
     standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from seedream_jobs.errors import HeldError
+from seedream_jobs.expand.request import Reference
+from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.cost import Tariff, hold, spent
@@ -53,6 +55,17 @@ class JobsPlan:
     def cost(self) -> Decimal | None:
         """The most those can cost, USD; None where the price is unknown."""
         return self.tariff.cost(self.images)
+
+    def references(self) -> dict[str, tuple[Reference, Files]]:
+        """The local references of what would be submitted, each once, by their ``sha256:…``."""
+        found: dict[str, tuple[Reference, Files]] = {}
+        for part in self.jobs:
+            for change in part.submissions(part.ledger.entries):
+                assert change.place is not None
+                request = part.job.expansion.request(change.place)
+                for name, reference in request.references.items():
+                    found.setdefault(name, (reference, part.job.expansion.spec.files))
+        return found
 
     def hold_budgets(self) -> None:
         """Refuse a plan that any budget can't bear.

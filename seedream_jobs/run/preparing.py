@@ -15,19 +15,6 @@ from seedream_jobs.expand.references import read_reference
 from seedream_jobs.expand.request import Reference
 from seedream_jobs.job.files import Files
 from seedream_jobs.plan.cost import money
-from seedream_jobs.plan.jobs import JobsPlan
-
-
-def references_of(planned: JobsPlan) -> dict[str, tuple[Reference, Files]]:
-    """Every local reference that a plan submits, each once, by its ``sha256:…``."""
-    wanted: dict[str, tuple[Reference, Files]] = {}
-    for part in planned.jobs:
-        for change in part.submissions(part.ledger.entries):
-            assert change.place is not None
-            request = part.job.expansion.request(change.place)
-            for name, reference in request.references.items():
-                wanted.setdefault(name, (reference, part.job.expansion.spec.files))
-    return wanted
 
 
 async def upload(client: Client, wanted: Mapping[str, tuple[Reference, Files]], concurrency: int) -> dict[str, str]:

@@ -364,7 +364,7 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
                 stack=stack,
                 shown="plan.json",
             )
-            work = apply.duties(application, detach=True, urls={}, finishing=lambda *_: None)  # type: ignore[arg-type,return-value]
+            work = apply.duties(application, {}, lambda *_: None, detach=True)  # type: ignore[arg-type,return-value]
             return [submission.idempotency_key for duty in work for submission in duty.submissions]
 
     fresh = tmp_path / "fresh"

@@ -1,0 +1,119 @@
+"""What ``run`` shares between job files and a saved plan: ask, spend, build the pages, say how it ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.cli.ending import Ending
+    from seedream_jobs.cli.errand import Pacing
+    from seedream_jobs.cli.known import Known
+    from seedream_jobs.expand.request import Reference
+    from seedream_jobs.job.files import Files
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.pipeline import Finish, Target
+    from seedream_jobs.run.connection import Access, Connection
+    from seedream_jobs.run.duty import Duty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The options of ``run`` that say how, not what."""
+
+    pacing: Pacing
+    as_json: bool
+    yes: bool
+    detach: bool
+    upload_references: bool
+    check_balance: bool
+    embed_metadata: bool
+    retry_server_errors: bool
+    gallery: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """What was shown and agreed to.
+
+    :param requests: how many are to be submitted
+    :param usd: the most they may cost; None where the price is unknown
+    :param budgets: of this invocation, (whose limit, USD)
+    :param jobs: each job and its held ledger
+    :param references: the local references of what is to be submitted, by their ``sha256:…``
+    :param duties: what is to be done, from the links of uploaded references and what is done with each image
+    :param release: lets the campaign's next run begin; called once nothing more will be submitted
+    """
+
+    requests: int
+    usd: Decimal | None
+    budgets: tuple[tuple[str, Decimal], ...]
+    jobs: tuple[tuple[Known, Ledger], ...]
+    references: Callable[[], Mapping[str, tuple[Reference, Files]]]
+    duties: Callable[[Mapping[str, str], Finish], list[Duty]]
+    release: Callable[[], None]
+
+
+def carry_out(agreed: Agreed, *, access: Access, where: Target, how: How, stack: ExitStack) -> Ending:
+    """Spend the money; what is to be told of it, once ``stack`` has folded the ledgers."""
+    from seedream_jobs.cli.ending import Ending
+    from seedream_jobs.cli.errand import go, keeping, progress_mode
+    from seedream_jobs.cli.errands import build_page
+    from seedream_jobs.report.progress import Progress
+    from seedream_jobs.results.thumbnails import Decoders
+
+    finishing = keeping(stack.enter_context(Decoders()), embed_metadata=how.embed_metadata)
+
+    async def duties(connection: Connection) -> list[Duty]:
+        from seedream_jobs.run.preparing import hold_balance, upload
+
+        if how.check_balance:
+            await hold_balance(connection.client, agreed.usd)
+        urls: dict[str, str] = {}
+        if how.upload_references:
+            urls = await upload(connection.client, agreed.references(), how.pacing.concurrency)
+        return agreed.duties(urls, finishing)
+
+    done = go(
+        duties,
+        access=access,
+        pacing=how.pacing,
+        progress=Progress(progress_mode(how.as_json), total=agreed.requests, usd=agreed.usd),
+        budgets=agreed.budgets,
+        rehearsal=where.emulator,
+        retry_server_errors=how.retry_server_errors,
+        on_submitted=agreed.release,
+    )
+    ending = Ending.of([(one.shown, ledger, one.paths) for one, ledger in agreed.jobs], done, where.emulator)
+    if how.gallery and not how.detach:
+        for one, ledger in agreed.jobs:
+            ending.add_page(partial(build_page, one, ledger))
+    return ending
+
+
+def confirmed(requests: int, usd: Decimal | None) -> bool:
+    """Whether a person at the terminal wants it.
+
+    :raises UsageError: there is none to ask
+    """
+    from seedream_jobs.errors import UsageError
+    from seedream_jobs.plan.cost import money
+    from seedream_jobs.report.text import plural
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "this would spend money, and there is no terminal to ask at",
+            hint="run it with --yes, or rehearse it with --emulator",
+        )
+    question = f"Submit {plural(requests, 'request')} for at most {money(usd)}?"
+    if click.confirm(question, err=True):
+        return True
+    click.echo("Nothing was submitted.", err=True)
+    return False
