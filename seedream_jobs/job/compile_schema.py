@@ -10,6 +10,7 @@ follows draft-07 with one exception, on purpose: ``1.0`` is no integer, because 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,6 +71,18 @@ def generate() -> str:
         for name, file in ENTRIES.items()
     ]
     return "\n".join([head, *parts])
+
+
+_LETTERS = re.compile(r"\[(?!\^)[^\]\\]*\]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f](?:-[^\x00-\x7f])?")
+
+
+def ascii_pattern(pattern: str) -> str:
+    """The pattern as ASCII text needs it: Python takes milliseconds to compile a class of letters of every script."""
+    plain = _LETTERS.sub(lambda found: _BEYOND_ASCII.sub("", found[0]), pattern)
+    if not plain.isascii() or "[]" in plain:
+        raise NotImplementedError("letters beyond ASCII in classes of characters are all the schema compiler knows")
+    return plain
 
 
 def _frozen(values: Iterable[Any]) -> str:
@@ -171,7 +184,10 @@ class _Compiler:
 
     def _found(self, pattern: str, v: str) -> str:
         """Compiled by the first use, not by the import: some files need none of the patterns."""
-        return f"search({self._constant(repr(pattern))}, {v}) is not None"
+        wanted, plain = self._constant(repr(pattern)), ascii_pattern(pattern)
+        if plain != pattern:
+            wanted = f"{self._constant(repr(plain))} if {v}.isascii() else {wanted}"
+        return f"search({wanted}, {v}) is not None"
 
     def _bound(self, schema: Mapping[str, Any], v: str) -> str:
         return f"not {v} < {schema['minimum']!r}"  # true of NaN, as in jsonschema

@@ -29,9 +29,9 @@ MAX_BYTES = 1024 * 1024
 
 Root = Literal["mapping", "list", "any"]
 
-# YAML 1.1's printable characters, without the breaks that editors and YAML count differently, and without a byte
-# order mark inside the text.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# All but YAML 1.1's printable characters, and the breaks that editors and YAML count differently, and a byte order mark
+# inside the text. It is not written as a negation: that takes Python 4 ms to compile.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -232,7 +232,7 @@ def _check_bytes(raw: bytes, findings: Findings) -> None:
     except UnicodeDecodeError as error:
         _not_utf8(raw, error, findings)
         raise Stop from None
-    for match in _UNPRINTABLE.finditer(findings.lines.text):
+    for match in UNPRINTABLE.finditer(findings.lines.text):
         code = f"U+{ord(match.group()):04X}"
         hint = "remove it; in a quoted text it can be written as an escape"
         findings.add("control-character", f"the character {code} is not allowed", match.start(), match.end(), hint=hint)

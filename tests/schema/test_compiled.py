@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -157,6 +158,37 @@ def _has_integral_float(value: Any) -> bool:
 def test_the_generated_module_is_up_to_date() -> None:
     """_valid.py is what the compiler makes of the schemas; run the compiler after changing one."""
     assert compile_schema.TARGET.read_text(encoding="utf-8") == compile_schema.generate()
+
+
+def test_a_pattern_for_ascii_says_what_the_pattern_says() -> None:
+    """Every short text of ASCII, alone and behind or before a letter, and the words a name may not be."""
+    patterns = {text for text in vars(_valid).values() if isinstance(text, str) and not text.isascii()}
+    assert patterns
+    characters = [chr(code) for code in range(128)]
+    texts = [
+        "",
+        *characters,
+        *map("".join, product(characters, repeat=2)),
+        "a-b",
+        "row",
+        "rows",
+        "range",
+        "None\n",
+        "a1_",
+    ]
+    for pattern in patterns:
+        plain = compile_schema.ascii_pattern(pattern)
+        assert plain.isascii()
+        assert [text for text in texts if re.search(plain, text)] == [
+            text for text in texts if re.search(pattern, text)
+        ]
+
+
+@pytest.mark.parametrize("pattern", ["é", "[^é]", "[あ-ん]"])
+def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
+    """Rather than narrowed wrongly."""
+    with pytest.raises(NotImplementedError):
+        compile_schema.ascii_pattern(pattern)
 
 
 def _agree(schema: dict[str, Any], file: str, verdict: Callable[[Any], bool], data: Any, strictly: Any) -> None:

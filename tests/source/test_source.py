@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job import builder
-from seedream_jobs.job.source import MAX_BYTES, Document, decode, parse, parse_list, read
+from seedream_jobs.job.source import MAX_BYTES, UNPRINTABLE, Document, decode, parse, parse_list, read
 
 pytestmark = pytest.mark.usefixtures("libyaml")
 
@@ -325,6 +326,13 @@ def test_depth_is_bounded_without_recursion() -> None:
     assert codes("- " * 50_000) == ["too-deep"]
     found = load("a: " + "[" * deep + "]" * deep)
     assert json.dumps(found).count("[") == deep
+
+
+def test_exactly_what_yaml_calls_printable_is_allowed() -> None:
+    """Every code point, by YAML 1.1's own list, but for the breaks that editors and YAML count differently."""
+    printable = re.compile("[\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert UNPRINTABLE.sub("", every) == "".join(printable.findall(every))
 
 
 def test_size_is_bounded() -> None:
