@@ -15,8 +15,8 @@ from seedream_jobs.expand.references import References, is_remote
 from seedream_jobs.expand.request import Reference, Request, key_of, max_images
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.job.filters import slug
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import PARAMETERS, JobSpec
+from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.profile import profiles
 
 _FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))

@@ -20,8 +20,8 @@ from seedream_jobs.expand.fragments import Fragments, Frame, is_visible
 from seedream_jobs.expand.matrix import Matrix
 from seedream_jobs.expand.names import MAX_NAME_BYTES
 from seedream_jobs.expand.pieces import Column, Mixed, Piece, Pieces
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import TemplateProblem
 
 _NAME_PART = re.compile(rb"[0-9A-Za-z_,=~+-]+")
 

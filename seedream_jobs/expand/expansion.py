@@ -20,8 +20,8 @@ from seedream_jobs.expand.seen import Seen
 from seedream_jobs.expand.shared import MAX_ALIKE, MAX_FINDINGS, SharedParts, check_filters, path_of, prompt_finding
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.pinpoint import template_finding
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import TemplateProblem
 
 
 class Place(NamedTuple):

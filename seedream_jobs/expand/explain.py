@@ -12,9 +12,8 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.request import Request
 from seedream_jobs.job.axis import DocumentPath, spoken
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import PARAMETERS
-from seedream_jobs.job.template import Template
+from seedream_jobs.job.template import Template, TemplateProblem
 
 Verdict = Literal["made", "dropped", "merged"]
 

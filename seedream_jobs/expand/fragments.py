@@ -16,8 +16,7 @@ from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.pieces import Column as Column
 from seedream_jobs.expand.pieces import Piece, Pieces
 from seedream_jobs.expand.request import FORM, canonical_json, canonical_payload, key_of, max_images
-from seedream_jobs.job.sandbox import TemplateProblem
-from seedream_jobs.job.template import Segment, Template
+from seedream_jobs.job.template import Segment, Template, TemplateProblem
 
 MAX_FRAMES = 65_536
 """How many frames are kept; a job with more distinct sets of parameters makes some of them anew."""

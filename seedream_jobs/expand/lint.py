@@ -13,9 +13,8 @@ from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.prompts import Find, Prompt, escaped_prompts, origin, read_by_prompt, unescaped
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
 from seedream_jobs.job.lint import MAX_HAN, Fault, contradiction, faults, ignored, unused_axes
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import Segment
+from seedream_jobs.job.template import Segment, TemplateProblem
 
 MAX_PROMPTS = 10_000
 """How many prompts are looked at: advice is no reason to look at a million of them."""

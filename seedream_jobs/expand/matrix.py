@@ -15,8 +15,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from seedream_jobs.job.axis import spoken
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec, Sample
+from seedream_jobs.job.template import TemplateProblem
 
 MAX_RAW = 10_000_000
 """The most raw combinations (before exclude, where and sample) that are expanded at all."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.template import TemplateProblem
 
 MAX_NAME_BYTES = 200
 """The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""

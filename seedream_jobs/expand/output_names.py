@@ -6,7 +6,7 @@ from seedream_jobs.expand.cells import Cells
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.names import checked_name
 from seedream_jobs.expand.pieces import Pieces
-from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.template import TemplateProblem
 
 
 class OutputNames:

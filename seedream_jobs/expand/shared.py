@@ -13,9 +13,9 @@ from seedream_jobs.expand.matrix import MAX_PAIRWISE, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.job.pinpoint import template_finding
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import TemplateProblem
 
 MAX_FINDINGS = 20
 """How many findings about single combinations are collected before the rest is left unsaid."""

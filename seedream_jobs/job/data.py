@@ -7,12 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from seedream_jobs.diagnostics import closest
-from seedream_jobs.job.expression import compile_expression
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.job.formats import FORMATS, DataProblem, Row, parse_rows
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.scalars import OutOfRange, number
-from seedream_jobs.job.template import undeclared
+from seedream_jobs.job.template import TemplateProblem, undeclared
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest axis file, in bytes."""
@@ -126,6 +124,8 @@ def _where(rows: Iterator[Row], where: str | None, path: str) -> Iterator[Row]:
     if where is None:
         yield from rows
         return
+    from seedream_jobs.job.expression import compile_expression  # Jinja: most job files do without it
+
     try:
         condition = compile_expression(where)
         unknown = undeclared(condition.names, ("row",))

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.diagnostics import Diagnostic, closest, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.axes import AxisReader, axis_names
 from seedream_jobs.job.axis import Axis, DocumentPath
-from seedream_jobs.job.expression import Expression, compile_expression
+from seedream_jobs.job.compile_template import compile_template
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.job.patterns import PatternReader
 from seedream_jobs.job.pinpoint import template_finding
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.source import Document
 from seedream_jobs.job.spec import DEFAULT_MAX_REQUESTS, Include, JobSpec, Sample
-from seedream_jobs.job.template import Template, compile_template, undeclared
+from seedream_jobs.job.template import Template, TemplateProblem, undeclared
 from seedream_jobs.job.variables import variables
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.expression import Expression
 
 MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""
@@ -167,8 +169,10 @@ class _Loader:
             self.problem("template-syntax", problem, source, path)
             return None
         for name in undeclared(template.names, self.known):
+            from seedream_jobs.job.jinja_template import lines_of
+
             hint = _suggestion(name, self.known, "known here")
-            line = next(iter(template.lines_of(name)), None)
+            line = next(iter(lines_of(source, name)), None)
             self.problem(
                 "undefined-name",
                 TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint),
@@ -180,6 +184,8 @@ class _Loader:
     def _where(self, source: str | None) -> Expression | None:
         if source is None:
             return None
+        from seedream_jobs.job.expression import compile_expression  # Jinja: most job files do without it
+
         path = ("matrix", "where")
         bound = {*self.vars, *self.declared}
         try:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from seedream_jobs.diagnostics import Diagnostic, Span
 from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.source import Document
+from seedream_jobs.job.template import TemplateProblem
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 

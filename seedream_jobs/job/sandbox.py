@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.filters import FILTERS
+from seedream_jobs.job.template import TemplateProblem
 
 MAX_REPEATED = 100_000
 """The longest text or list that ``*`` or a padding may make inside a template, in items."""
@@ -48,22 +49,6 @@ RENDER_ERRORS = (
     MemoryError,
 )
 """What a template may raise while it runs; anything else is a bug of this program."""
-
-
-class TemplateProblem(Exception):
-    """A template that can't be compiled or rendered.
-
-    :param message: one sentence for people
-    :param line: line within the template, counted from 1, or None where it is not known
-    :param word: the text to point at within that line
-    """
-
-    def __init__(self, message: str, *, line: int | None = None, word: str | None = None, hint: str | None = None):
-        super().__init__(message)
-        self.message = message
-        self.line = line
-        self.word = word
-        self.hint = hint
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.job.axis import Axis, DocumentPath
-from seedream_jobs.job.expression import Expression
 from seedream_jobs.job.files import Files
 from seedream_jobs.job.source import Document
 from seedream_jobs.job.template import Template
 from seedream_jobs.profile import Profile
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.expression import Expression
 
 PARAMETERS = (
     "model",

@@ -14,8 +14,8 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.prompts import origin, prompts
 from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.sandbox import TemplateProblem
 from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.plan.policy import Policy, Violation, find_word
 from seedream_jobs.profile import profiles
 

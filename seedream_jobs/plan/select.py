@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.axis import matches
-from seedream_jobs.job.expression import Expression, compile_expression
-from seedream_jobs.job.sandbox import TemplateProblem
+from seedream_jobs.job.template import TemplateProblem
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.expression import Expression
 
 
 def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
@@ -23,6 +25,8 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
     names |= {name for item in expansion.spec.include for name in item.adds}
     if text.lstrip().startswith("{"):
         return _matching(_mapping(text), names, expansion)
+    from seedream_jobs.job.expression import compile_expression  # a plan without --select does without Jinja
+
     try:
         condition = compile_expression(text)
     except TemplateProblem as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ HEAVY = {
 }
 """What costs more than ten milliseconds."""
 
-OF_VALIDATE = {"jinja2", "yaml"}
+OF_VALIDATE = {"yaml"}
 OF_HELP = {
     "seedream_jobs",
     "seedream_jobs.cli",
@@ -68,7 +69,7 @@ def test_help_of_a_command_imports_no_work(modules_after: Modules) -> None:
 
 
 def test_validate_of_a_valid_file(modules_after: Modules) -> None:
-    """The YAML parser and the templates; the schema's check is compiled ahead, the ledger is not asked."""
+    """The YAML parser; plain templates need no Jinja, the schema's check is compiled ahead, no ledger is asked."""
     modules = modules_after("validate", "garden.yaml")
     assert HEAVY & modules == OF_VALIDATE
     stages = ("seedream_jobs.ledger.", "seedream_jobs.plan.", "seedream_jobs.api", "seedream_jobs.run")
@@ -80,6 +81,21 @@ def test_validate_of_a_valid_file(modules_after: Modules) -> None:
 def test_plan_and_expand_open_nothing(modules_after: Modules, arguments: tuple[str, ...]) -> None:
     """Reading and reckoning need no network, no image library and no terminal library."""
     assert HEAVY & modules_after(arguments[0], "garden.yaml", *arguments[1:]) == OF_VALIDATE
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "matrix: {a: [x, y], where: \"a == 'x'\"}",
+        "matrix: {a: {from: a.txt, where: \"row == 'x'\"}}",
+        'vars: {a: x}\noutput: {name: "{% if a %}x{% endif %}"}',
+    ],
+)
+def test_a_condition_or_a_statement_takes_jinja(modules_after: Modules, campaign: Path, line: str) -> None:
+    """And nothing else does: the guards above would be empty if Jinja were never imported under this name."""
+    (campaign / "a.txt").write_text("x\ny\n", encoding="utf-8")
+    (campaign / "asks.yaml").write_text(f'version: 1\nrequest: {{prompt: "{{{{ a }}}}"}}\n{line}\n', encoding="utf-8")
+    assert HEAVY & modules_after("validate", "asks.yaml") == {*OF_VALIDATE, "jinja2"}
 
 
 def test_schema_reads_a_file(modules_after: Modules) -> None:

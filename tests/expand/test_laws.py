@@ -22,10 +22,11 @@ from seedream_jobs.expand.output_names import OutputNames
 from seedream_jobs.expand.request import canonical_payload, key_of
 from seedream_jobs.expand.seen import Seen
 from seedream_jobs.job import schema, source
+from seedream_jobs.job.compile_template import compile_template
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.load import load_spec
-from seedream_jobs.job.sandbox import TemplateProblem, environment
-from seedream_jobs.job.template import compile_template
+from seedream_jobs.job.sandbox import environment
+from seedream_jobs.job.template import TemplateProblem
 
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(SOME, max_examples=80)
