@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from seedream_jobs.frozen import frozen
 
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen
 class Pos:
     """A place between characters: ``offset`` counts characters from 0, ``line`` and ``column`` count from 1."""
 
@@ -18,7 +19,7 @@ class Pos:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen
 class Span:
     """A stretch of text, ``end`` exclusive."""
 
@@ -26,7 +27,7 @@ class Span:
     end: Pos
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Related:
     """A second place that belongs to a finding, such as the first of two equal keys."""
 
@@ -35,7 +36,7 @@ class Related:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Diagnostic:
     """One finding.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job import schema, source
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.load import load_spec
@@ -45,7 +46,7 @@ EMULATOR_ORIGIN = "emulator"
 """What a manifest of the emulator is tied to: its port changes, its books stay."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Target:
     """Which service a command speaks to, or would: a manifest is tied to its origin."""
 
@@ -53,7 +54,7 @@ class Target:
     emulator: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """What an operator asked of ``plan`` or ``run``, by the options' names."""
 
@@ -78,7 +79,7 @@ class Request:
         return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rules:
     """What jobs are held against beside their schema.
 
@@ -202,7 +203,7 @@ def hold_apart(jobs: Sequence[Job]) -> None:
         records[record] = job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Validation:
     """All findings of several job files, and (file, number of requests) of those without errors."""
 

@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "seedream_jobs"
 
 ORDER = (
+    "frozen",
     "diagnostics",
     "errors",
     "resources",
@@ -112,7 +113,7 @@ def test_the_emulator_knows_nothing_of_the_client() -> None:
             for imported in imports(tree):
                 if imported.startswith("seedream_jobs."):
                     assert imported.startswith(
-                        ("seedream_jobs.api.emulator", *(f"seedream_jobs.{name}" for name in ORDER[:4]))
+                        ("seedream_jobs.api.emulator", *(f"seedream_jobs.{name}" for name in ORDER[:5]))
                     ), f"{name} imports {imported}"
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from seedream_jobs.errors import CredentialsError, UsageError
+from seedream_jobs.frozen import frozen
 
 DEFAULT_BASE_URL = "https://api.apimart.ai"
 KEY_VARIABLE = "APIMART_API_KEY"
@@ -63,7 +63,7 @@ class ApiKey:
         raise TypeError("an ApiKey is not pickled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Endpoint:
     """The service's address.
 

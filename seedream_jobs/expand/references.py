@@ -6,11 +6,11 @@ import base64
 import hashlib
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.request import Reference
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
 
@@ -26,7 +26,7 @@ class ReferenceProblem(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Header:
     """What an image's first bytes say: format, and width and height in pixels."""
 

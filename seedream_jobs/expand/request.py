@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from seedream_jobs.frozen import frozen
 
 FORM = "v1"
 
@@ -22,7 +23,7 @@ FORM_V1_DEFAULTS: Mapping[str, Any] = {
 a key and so buy anything again. Golden keys in the tests hold it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reference:
     """A reference image from the campaign's own files.
 
@@ -39,7 +40,7 @@ class Reference:
     height: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """One submission to be made.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from seedream_jobs.frozen import frozen
 
 DocumentPath = tuple[str | int, ...]
 """A place in the job file: the keys and indexes that lead to it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AxisValue:
     """One value of an axis: what templates see, what people call it, where it is written; one of each per name."""
 
@@ -24,7 +25,7 @@ class AxisValue:
         return self.paths[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Axis:
     """An axis of the matrix: one name, or the several names of a ``zip`` that move together.
 

@@ -8,8 +8,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from seedream_jobs.frozen import frozen
 
 FORMATS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
 
@@ -27,7 +28,7 @@ class DataProblem(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """One entry of an axis file; ``line`` counts from 1, or is the entry's number where lines have no meaning."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:  # the command line reads CODES for its help, and must not load the rest of the program for it
     from seedream_jobs.diagnostics import Diagnostic
@@ -36,7 +37,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
 _DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fault:
     """What is odd in a prompt's text: the characters ``start`` to ``end``, and a sentence."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, DocumentPath
 from seedream_jobs.job.files import Files
 from seedream_jobs.job.source import Document
@@ -34,7 +34,7 @@ PARAMETERS = (
 DEFAULT_MAX_REQUESTS = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pattern:
     """A partial match over axes: for each axis it names, the indexes of the values that fit."""
 
@@ -42,7 +42,7 @@ class Pattern:
     path: DocumentPath
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Include:
     """One ``include`` item: what it must match, and what it adds.
 
@@ -58,7 +58,7 @@ class Include:
     path: DocumentPath
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sample:
     """A stable choice among the combinations: ``size`` of them by rank, or enough to cover every pair of values."""
 
@@ -67,7 +67,7 @@ class Sample:
     seed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JobSpec:
     """A job file, checked.
 

@@ -8,8 +8,9 @@ reads. A segment that reads a single axis is evaluated once per axis value inste
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from seedream_jobs.frozen import frozen
 
 
 class TemplateProblem(Exception):
@@ -28,7 +29,7 @@ class TemplateProblem(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Segment:
     """A part of a template: constant ``text``, or ``evaluate`` over the ``names`` it reads.
 
@@ -41,7 +42,7 @@ class Segment:
     evaluate: Callable[[Mapping[str, Any]], str] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Template:
     """A compiled template.
 

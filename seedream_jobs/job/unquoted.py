@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.positions import Lines
 
 _COMMENT = re.compile(r"[ \t]#")
@@ -14,7 +14,7 @@ _LINE_WITH_TEMPLATE = re.compile(r"[ \t]*+(?:- ++)*+(?:[^\s#'\"{}\[\]][^#'\"{}\[
 _LONGEST_FIX = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Template:
     """A template without quotes: its offsets, and its line with them (None where that is too long to show)."""
 

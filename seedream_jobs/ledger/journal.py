@@ -14,11 +14,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.codec import canonical
 
 VERSION = 1
@@ -29,7 +29,7 @@ ABSENT = "none"
 """The digest of a manifest that does not exist yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contents:
     """What a journal's bytes say.
 

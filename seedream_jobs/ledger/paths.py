@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.frozen import frozen
 
 _MANIFEST = ".manifest.jsonl"
 STATE_FOLDER = ".seedream"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LedgerPaths:
     """The manifest (committed), the journal (while a run is under way) and the lock (never deleted), absolute.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, cast, get_args
 
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.codec import Json, Malformed, identifier, iso, mapping, moment, read_fields, request_key, text
 from seedream_jobs.ledger.state import Resolution
 
@@ -13,7 +14,7 @@ FORMAT = 1
 _RESOLUTIONS = frozenset(get_args(Resolution))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Header:
     """Whose record it is.
 
@@ -29,7 +30,7 @@ class Header:
     other_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PlanRecord:
     """A plan that was applied: recorded before its first intent, ``finished`` once none of it is left to send.
 
@@ -48,7 +49,7 @@ class PlanRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResolutionRecord:
     """What a person decided about an in-doubt submission. ``at`` is Unix seconds."""
 

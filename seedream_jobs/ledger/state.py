@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
+
+from seedream_jobs.frozen import frozen
 
 
 class State(StrEnum):
@@ -36,7 +37,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """What a task id or a manifest id may be (``fullmatch``); anything else is refused wherever it comes from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Problem:
     """Why the service refused or failed a request: its words as they are, and where it said them."""
 
@@ -45,7 +46,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Image:
     """One delivered image. ``url`` until it is stored; ``file`` (POSIX, relative to the manifest's folder) once it is.
 
@@ -64,7 +65,7 @@ class Image:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Earlier:
     """Another submission of the same request: a finished generation, or one that another branch paid for as well.
 
@@ -86,7 +87,7 @@ class Earlier:
     since: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """All that is known of one request.
 
@@ -132,7 +133,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Event:
     """Something that happened to one request. ``at`` is Unix seconds."""
 
@@ -140,7 +141,7 @@ class Event:
     at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Intended(Event):
     """About to be sent: durable before the first byte of the POST. Holds all a later machine needs to go on."""
 
@@ -155,7 +156,7 @@ class Intended(Event):
     idempotency_key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Accepted(Event):
     """The service took it; ``salvaged`` if the id was read out of a broken reply and confirmed by a GET."""
 
@@ -164,7 +165,7 @@ class Accepted(Event):
     salvaged: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rejected(Event):
     """The service refused it; nothing was charged."""
 
@@ -172,14 +173,14 @@ class Rejected(Event):
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NotSent(Event):
     """Provably not charged: not a byte left, or the service said "not now"; the request is new again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InDoubt(Event):
     """Sent, and the outcome is unknown. Never sent again without a person or a proven idempotency key."""
 
@@ -189,7 +190,7 @@ class InDoubt(Event):
     task_id: str | None = None  # a token found in an unreadable reply, not yet confirmed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Completed(Event):
     """The task is done; its links are known."""
 
@@ -197,26 +198,26 @@ class Completed(Event):
     cost_usd: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Failed(Event):
     """The task failed; the service refunds it."""
 
     error: Problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Stored(Event):
     """The images are whole on disk."""
 
     images: tuple[Image, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Expired(Event):
     """The links died before they were fetched."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resolved(Event):
     """A person settled an in-doubt submission, and said why."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
 
 from seedream_jobs.errors import MoneyError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
@@ -17,7 +17,7 @@ MOST_USD = Decimal(1_000_000_000)
 MOST_DECIMALS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Tariff:
     """USD per image, and what to say about where the number comes from; ``usd`` is None where nobody knows it."""
 

@@ -7,12 +7,13 @@ are re-iterable and made when they are looked at, so that a plan of a million re
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request import Request
+from seedream_jobs.frozen import frozen
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import Tariff, hold
 from seedream_jobs.plan.diff import SUBMITS, Action
@@ -25,7 +26,7 @@ SHOWN_WHOLE = SUBMITS | {Action.LATER}
 """The actions whose requests are shown with their payload."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Item:
     """One request of a plan.
 
@@ -48,7 +49,7 @@ class Item:
     before: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Against:
     """One job against its base revision, in numbers.
 
@@ -71,7 +72,7 @@ class Against:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JobDocument:
     """One job of a plan. Paths are POSIX; money is USD.
 
@@ -114,7 +115,7 @@ class JobDocument:
         return self.counts.get(action, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Revision:
     """A git revision as it was named, and the commit it was then."""
 
@@ -122,7 +123,7 @@ class Revision:
     commit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PlanDocument:
     """A plan over one or several jobs.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.paths import LedgerPaths
 
 if TYPE_CHECKING:
     from seedream_jobs.plan.policy import Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Job:
     """A job file, expanded, and where its record lies."""
 

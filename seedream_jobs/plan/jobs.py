@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 
 from seedream_jobs.errors import HeldError
 from seedream_jobs.expand.request import Reference
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
@@ -18,7 +19,7 @@ from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JobPlan:
     """One job's part of a plan; ``changes`` streams it anew each time."""
 
@@ -33,7 +34,7 @@ class JobPlan:
         return (change for change in self.stream(known) if change.action in SUBMITS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JobsPlan:
     """All jobs of one invocation."""
 

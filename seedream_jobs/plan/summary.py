@@ -11,6 +11,7 @@ from itertools import islice
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
@@ -24,7 +25,7 @@ MAX_GAINED = 3
 as what somebody wrote: the record does not know, so the plan says only what is certain, that they are not submitted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cause:
     """Why requests are new, said once: ``axis style gained 'ink'``, and where in the job file."""
 
