@@ -7,7 +7,6 @@ more than the axes: filters prune the tree of choices as early as their axes are
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import combinations, product
@@ -240,9 +239,11 @@ def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
 
 
 def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
+    from heapq import nsmallest  # few jobs have a sample
+
     rank = _ranker(matrix, sample.seed)
     size = sample.size if sample.size is not None else matrix.raw
-    return sorted(heapq.nsmallest(size, matrix.survivors(), key=rank))
+    return sorted(nsmallest(size, matrix.survivors(), key=rank))
 
 
 def _pairwise(matrix: Matrix, sample: Sample) -> list[Choice]:

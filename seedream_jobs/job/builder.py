@@ -10,8 +10,8 @@ Events are ``Any`` here: PyYAML's types call the marks optional, and the two par
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from yaml.events import (
     AliasEvent,
@@ -49,8 +49,7 @@ _MERGE: Final = _Marker()  # where the value of "<<" waits for the end of its ma
 _NO_KEY: Final = _Marker()  # where the value of a refused key goes
 
 
-@dataclass(slots=True)
-class _Anchored:
+class _Anchored(NamedTuple):
     """An anchored value: ``nodes`` and ``characters`` are what it comes to written out."""
 
     value: Any
@@ -59,7 +58,7 @@ class _Anchored:
     characters: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Frame:
     """A mapping or list that is being filled, and what was counted before it began."""
 
@@ -74,22 +73,18 @@ class _Frame:
     key: Any = None
 
 
-@dataclass(slots=True)
 class Builder:
     """Reads the events of one document; afterwards ``root`` is its data and ``layout`` its places."""
 
-    text: str
-    lines: Lines
-    findings: Findings
-    layout: Layout = field(default_factory=Layout)
-    root: Any = None
-    documents: int = 0
-    last_end: int = 0
-    _anchors: dict[str, _Anchored] = field(default_factory=dict)
-    _open: set[str] = field(default_factory=set)
-    _stack: list[_Frame] = field(default_factory=list)
-    _extra_nodes: int = 0
-    _extra_characters: int = 0
+    def __init__(self, text: str, lines: Lines, findings: Findings) -> None:
+        self.text, self.lines, self.findings = text, lines, findings
+        self.layout = Layout()
+        self.root: Any = None
+        self.documents = self.last_end = 0
+        self._anchors: dict[str, _Anchored] = {}
+        self._open: set[str] = set()
+        self._stack: list[_Frame] = []
+        self._extra_nodes = self._extra_characters = 0
 
     def run(self, next_event: Callable[[], Any]) -> None:
         """Reads to the end of the stream.

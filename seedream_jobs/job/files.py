@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -93,6 +92,8 @@ class WorkTree:
         return found.stat().st_size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
+        from glob import escape  # few jobs have a glob
+
         literal = PurePosixPath(*(escape(part) for part in folder.parts))
         base = within(literal, pattern)  # refuses a pattern that climbs out
         hidden = any(part.startswith(".") for part in base.parts)

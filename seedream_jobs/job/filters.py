@@ -23,7 +23,7 @@ def oneline(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-_AN = re.compile(
+_AN = (  # compiled by the first use, not at every start
     r"(?i)(?!(?:one|once|u(?:ni|se|su|ti|k)|eu|ewe)\b|(?:uni(?!n|m)|use|usu|uti|uk|eu|one-|once-))[aeiou]|hon|hour|heir"
 )
 
@@ -31,7 +31,7 @@ _AN = re.compile(
 def article(value: Any) -> str:
     """English text with its indefinite article: ``heron`` becomes ``a heron``, ``owl`` becomes ``an owl``."""
     text = str(value).strip()
-    return f"{'an' if _AN.match(text) else 'a'} {text}" if text else text
+    return f"{'an' if re.match(_AN, text) else 'a'} {text}" if text else text
 
 
 def join_and(values: Iterable[Any], word: str = "and") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -64,6 +63,8 @@ Cells = Iterator[tuple[int, list[str]]]
 
 
 def _csv(path: str, text: str) -> Cells:
+    import csv
+
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         while True:

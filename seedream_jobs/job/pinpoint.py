@@ -10,7 +10,7 @@ from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.source import Document
 from seedream_jobs.job.template import TemplateProblem
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LINE = r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"  # compiled when something is wrong, not at every start
 
 
 def template_finding(
@@ -28,7 +28,7 @@ def template_finding(
 
 def _locate(source: str, problem: TemplateProblem) -> tuple[int, str]:
     """Offset and text in a template of what a problem points at: the word inside an expression, else the line."""
-    lines = _LINE.findall(source) or [""]
+    lines = re.findall(_LINE, source) or [""]
     index = min((problem.line or 1) - 1, len(lines) - 1)
     start = sum(map(len, lines[:index]))
     if problem.word:

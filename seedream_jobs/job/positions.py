@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from seedream_jobs.diagnostics import Pos, Span
@@ -55,7 +54,6 @@ class Lines:
         return self.bounds(self.pos(offset).line)
 
 
-@dataclass(slots=True)
 class Layout:
     """Where every key and value of a document stands, filled while it is read.
 
@@ -64,10 +62,13 @@ class Layout:
     ``targets`` leads from an alias to the node it stands for.
     """
 
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    kids: dict[int, dict[str, int] | list[int]] = field(default_factory=dict)
-    targets: dict[int, int] = field(default_factory=dict)
+    __slots__ = ("ends", "kids", "starts", "targets")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.kids: dict[int, dict[str, int] | list[int]] = {}
+        self.targets: dict[int, int] = {}
 
     def find(self, path: Sequence[PathPart]) -> tuple[int, int | None, bool]:
         """The node of the value at ``path``, its key's node (None for an item or the root), and whether it exists.

@@ -22,8 +22,9 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
 # What YAML 1.1 (https://yaml.org/type/) reads as something other than text. Two groups of digits with one colon,
 # which YAML 1.1 takes for base 60, are left out: they are ratios here, and never meant otherwise.
-_BOOLEAN = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|True|TRUE|False|FALSE")
-_NULL = re.compile(r"Null|NULL")
+_SPELLINGS = (str.lower, str.capitalize, str.upper)
+_BOOLEANS = frozenset(spell(word) for word in ("yes", "no", "on", "off", "true", "false") for spell in _SPELLINGS)
+_NULLS = frozenset({"Null", "NULL"})
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t]+[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?")
 _TIME = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){2,}(?:\.[0-9_]*)?")
 _BASE = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F_]+|[bB][01_]+|[oO]?[0-7_]+)")
@@ -60,9 +61,9 @@ def ambiguity(text: str) -> str | None:
     """What YAML 1.1 would have read where we read text, as a noun; None where it would have been text, too."""
     if text[:1] not in _AMBIGUOUS_START:
         return None
-    if _BOOLEAN.fullmatch(text):
+    if text in _BOOLEANS and text not in WORDS:
         return "a boolean"
-    if _NULL.fullmatch(text):
+    if text in _NULLS:
         return "null"
     if _DATE.fullmatch(text):
         return "a date"

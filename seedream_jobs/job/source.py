@@ -10,7 +10,6 @@ import re
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +17,11 @@ from yaml.error import MarkedYAMLError
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Severity, Span, closest, in_order
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.builder import Builder
 from seedream_jobs.job.positions import Layout, Lines, PathPart, Style, literal_rows, style_at
 from seedream_jobs.job.yaml_events import HAVE_LIBYAML, open_events
 from seedream_jobs.job.yaml_findings import Findings, Stop
-from seedream_jobs.job.yaml_syntax import explain
 
 MAX_BYTES = 1024 * 1024
 """The size of a YAML file, in bytes."""
@@ -35,7 +34,7 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """A YAML document: its data, and where everything in it stands.
 
@@ -149,13 +148,22 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
         try:
             builder.run(open_events(builder.text, libyaml=libyaml))
         except MarkedYAMLError as error:
+            from seedream_jobs.job.yaml_syntax import explain  # most files need no explanation
+
             explain(error, findings.lines, findings)
         else:
             _check_root(builder, findings, root)
     ordered = in_order(findings.items)
     if any(item.severity == "error" for item in ordered):
         raise FindingsError(ordered)
-    return Document(path, builder.text, builder.root, ordered, findings.lines, builder.layout)
+    return Document(
+        path=path,
+        text=builder.text,
+        data=builder.root,
+        warnings=ordered,
+        lines=findings.lines,
+        layout=builder.layout,
+    )
 
 
 def parse_list(raw: bytes, path: str) -> list[Any]:

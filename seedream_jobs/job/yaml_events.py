@@ -19,7 +19,7 @@ except ImportError:  # PyYAML without libyaml
 else:
     HAVE_LIBYAML = True
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"  # compiled by the parser in Python alone
 BAD_CODE_POINT = "found invalid Unicode character escape code"
 
 
@@ -52,7 +52,7 @@ class _PythonParser(_PyYaml):
         except (ValueError, OverflowError) as error:  # chr() of "\UFFFFFFFF"
             here = self.get_mark()
             raise MarkedYAMLError(None, here, BAD_CODE_POINT, here) from error
-        if type(event) is ScalarEvent and event.style == '"' and _SURROGATE.search(event.value):
+        if type(event) is ScalarEvent and event.style == '"' and re.search(_SURROGATE, event.value):
             start: Any = event.start_mark
             raise MarkedYAMLError(None, start, BAD_CODE_POINT, start)
         return event

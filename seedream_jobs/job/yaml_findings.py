@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from seedream_jobs.diagnostics import Diagnostic, Related, Severity
 from seedream_jobs.job.positions import Lines
-from seedream_jobs.job.unquoted import Template, template_in_block, template_in_flow
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.unquoted import Template
 
 SHOWN = 60
 """Characters of the file's own words that a message repeats."""
@@ -27,15 +29,15 @@ def shorten(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-@dataclass(slots=True)
 class Findings:
     """The findings of one document, each with its place."""
 
-    path: str
-    lines: Lines
-    items: list[Diagnostic] = field(default_factory=list)
-    errors: int = 0
-    warnings: int = 0
+    __slots__ = ("errors", "items", "lines", "path", "warnings")
+
+    def __init__(self, path: str, lines: Lines) -> None:
+        self.path, self.lines = path, lines
+        self.items: list[Diagnostic] = []
+        self.errors = self.warnings = 0
 
     def add(
         self,
@@ -144,6 +146,8 @@ class Findings:
         """Reports a mapping that begins with ``{{``: a template whose quotes are missing. Says whether it is one."""
         if not self.lines.text.startswith("{{", start):
             return False
+        from seedream_jobs.job.unquoted import template_in_block, template_in_flow  # most files quote theirs
+
         self.report_template((template_in_flow if in_flow else template_in_block)(self.lines, start))
         return True
 
