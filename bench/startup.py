@@ -100,9 +100,7 @@ def run(quick: bool) -> Result:
     ]
     if "check-jsonschema, the same file" in found:
         theirs = found["check-jsonschema, the same file"]
-        goals.append(
-            Goal(what="validate / check-jsonschema", ratios=ratios(validate, theirs), goal=0.5, why=WHY_VALIDATE)
-        )
+        goals.append(Goal(what="validate / check-jsonschema", ratios=ratios(validate, theirs), goal=0.5))
     return Result(
         stage="startup",
         title=TITLE,
@@ -115,6 +113,6 @@ def run(quick: bool) -> Result:
 
 
 WHY_VALIDATE = (
-    "Jinja's lexer, parser and compiler (40 ms of imports) and PyYAML (18 ms) are needed to compile a job's templates "
-    "and to read it with positions; jsonschema is not imported any more"
+    "click, PyYAML, and of the standard library pathlib, hashlib, json and decimal come to 1.6 of a click hello by "
+    "themselves; a job that only puts values into its prompt imports neither Jinja nor jsonschema any more"
 )

@@ -8,7 +8,6 @@ repository, so that a pull request cannot send the operator's key elsewhere. The
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -235,6 +234,8 @@ def _from_dotenv(path: Path) -> str | None:
 
 def _is_tracked(path: Path) -> bool:
     """Whether git has the file in its index; without git or a repository nothing is tracked."""
+    import subprocess  # only where there is an .env
+
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0

@@ -40,13 +40,14 @@ def view_options(function: F) -> F:
 def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
     """Print a plan; with ``github`` the Markdown view is added to the step's summary, where there is one."""
     from seedream_jobs.cli.talk import flush_stdout
-    from seedream_jobs.report.markdown import plan_markdown
     from seedream_jobs.report.views import render_plan
 
     for piece in render_plan(document, form, concise=concise):
         click.echo(piece, nl=False)
     flush_stdout()
     if form == "github":
+        from seedream_jobs.report.markdown import plan_markdown
+
         add_summary(plan_markdown(document))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ def in_use(path: Path) -> bool:
     For views only: a process of this number may be another program's, on another host it can't be seen.
     """
     found = holder(path)
-    if found is None or found.get("host") != socket.gethostname() or not isinstance(found.get("pid"), int):
+    if found is None or found.get("host") != _host() or not isinstance(found.get("pid"), int):
         return False
     try:
         os.kill(found["pid"], 0)
@@ -110,8 +109,14 @@ def in_use(path: Path) -> bool:
     return True
 
 
+def _host() -> str:
+    import socket  # a plan of a job that nobody runs does without
+
+    return socket.gethostname()
+
+
 def _sign(descriptor: int, command: str, now: int) -> None:
-    who = {"command": command, "host": socket.gethostname(), "pid": os.getpid(), "since": iso(now)}
+    who = {"command": command, "host": _host(), "pid": os.getpid(), "since": iso(now)}
     with contextlib.suppress(OSError):  # only for the message: a full disk must not look like a held lock
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, canonical(who) + b"\n", 0)

@@ -83,7 +83,7 @@ def read_manifest(data: bytes, path: str, *, folder: PurePosixPath = _TOP) -> Ma
     :raises FindingsError: each damaged line with its number; nothing is guessed
     """
     reader = _Reader(data, path, folder)
-    entries, look = reader.manifest.entries, quick_look if _is_utf8(data) else _blind
+    entries, look = reader.manifest.entries, quick_look() if _is_utf8(data) else _blind
     for number, line in enumerate(data.split(b"\n"), 1):
         found = look(line)
         if found is not None:

@@ -16,18 +16,27 @@ def render_plan(plan: PlanDocument, form: str, *, concise: bool = False) -> Iter
 
     :param concise: a line for each job, where the form is text
     """
-    from seedream_jobs.report import concise as short
-    from seedream_jobs.report import json, markdown, text
-
     match form:
+        case "text" if concise:
+            from seedream_jobs.report.concise import plan_concise
+
+            yield plan_concise(plan)
         case "text":
-            yield short.plan_concise(plan) if concise else text.plan_text(plan)
+            from seedream_jobs.report.text import plan_text
+
+            yield plan_text(plan)
         case "json":
-            yield json.plan_json(plan)
+            from seedream_jobs.report.json import plan_json
+
+            yield plan_json(plan)
         case "jsonl":
-            yield from (line + "\n" for line in json.plan_jsonl(plan))
+            from seedream_jobs.report.json import plan_jsonl
+
+            yield from (line + "\n" for line in plan_jsonl(plan))
         case "markdown":
-            yield markdown.plan_markdown(plan)
+            from seedream_jobs.report.markdown import plan_markdown
+
+            yield plan_markdown(plan)
         case _:
             yield from render_remarks(remarks_on_plan(plan), [job.path for job in plan.jobs], form)
 

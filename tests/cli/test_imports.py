@@ -72,6 +72,8 @@ def test_validate_of_a_valid_file(modules_after: Modules) -> None:
     """The YAML parser; plain templates need no Jinja, the schema's check is compiled ahead, no ledger is asked."""
     modules = modules_after("validate", "garden.yaml")
     assert HEAVY & modules == OF_VALIDATE
+    explaining = ("jinja_template", "sandbox", "expression", "unquoted", "yaml_syntax", "yaml_texts", "schema_explain")
+    assert not {f"seedream_jobs.job.{name}" for name in explaining} & modules
     stages = ("seedream_jobs.ledger.", "seedream_jobs.plan.", "seedream_jobs.api", "seedream_jobs.run")
     later = {name for name in ours(modules) if name.startswith(stages)}
     assert later == {"seedream_jobs.ledger.paths", "seedream_jobs.plan.job", "seedream_jobs.plan.policy_file"}
@@ -79,8 +81,10 @@ def test_validate_of_a_valid_file(modules_after: Modules) -> None:
 
 @pytest.mark.parametrize("arguments", [("plan", "--emulator"), ("expand",)])
 def test_plan_and_expand_open_nothing(modules_after: Modules, arguments: tuple[str, ...]) -> None:
-    """Reading and reckoning need no network, no image library and no terminal library."""
-    assert HEAVY & modules_after(arguments[0], "garden.yaml", *arguments[1:]) == OF_VALIDATE
+    """Reading and reckoning need no network, no git, no image library and no terminal library."""
+    modules = modules_after(arguments[0], "garden.yaml", *arguments[1:])
+    assert HEAVY & modules == OF_VALIDATE
+    assert not {"_socket", "subprocess", "seedream_jobs.report.markdown"} & modules
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any
             target, path = images[0], path.rsplit(".", 1)[1]
         target[path] = value
     written = canonical(line)
-    found = quick_look(written)
+    found = quick_look()(written)
     if found is None:
         return
     entry = EntryCheck(PurePosixPath("jobs")).decode(parse(written))
@@ -198,7 +198,7 @@ def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any
 @settings(max_examples=300, deadline=None)
 def test_the_quick_look_at_changed_bytes_says_what_the_full_one_says(data: st.DataObject) -> None:
     written = bytearray(canonical(LINE | {"request": {"prompt": 'say "é\\n\u2028"', "n": 2, "image_urls": ["a", "b"]}}))
-    assert quick_look(bytes(written))
+    assert quick_look()(bytes(written))
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.integers(0, len(written) - 1))
         written[place : place + data.draw(st.integers(0, 2))] = data.draw(
@@ -208,19 +208,19 @@ def test_the_quick_look_at_changed_bytes_says_what_the_full_one_says(data: st.Da
         bytes(written).decode()
     except UnicodeDecodeError:
         return
-    if quick_look(bytes(written)):
+    if quick_look()(bytes(written)):
         EntryCheck(PurePosixPath("jobs")).decode(parse(bytes(written)))
 
 
 @pytest.mark.parametrize("day", ["02-29", "02-30", "04-31", "00-10", "13-01", "06-00", "01-32"])
 def test_the_quick_look_knows_the_calendar(day: str) -> None:
-    assert not quick_look(canonical(LINE | {"submitted_at": f"2026-{day}T10:11:12Z"}))
+    assert not quick_look()(canonical(LINE | {"submitted_at": f"2026-{day}T10:11:12Z"}))
 
 
 @pytest.mark.parametrize("day", ["01-31", "02-28", "04-30", "12-31", "10-10"])
 def test_the_quick_look_knows_every_line_a_ledger_writes(day: str) -> None:
     for line in (LINE, changed("images", ...), changed("task_id", ...), changed("images.0.file", ...)):
-        assert quick_look(canonical(line | {"submitted_at": f"2026-{day}T10:11:12Z"}))
+        assert quick_look()(canonical(line | {"submitted_at": f"2026-{day}T10:11:12Z"}))
 
 
 def test_the_same_history_gives_the_same_bytes_in_any_order(
