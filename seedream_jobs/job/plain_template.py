@@ -46,7 +46,7 @@ _SUBSTITUTION = re.compile(
         [ \t]*\}\}""",
     re.ASCII | re.VERBOSE,
 )
-_FIELD = re.compile(r"""\.(\w+)|\[['"](.*?)['"]\]""")
+_FIELD = re.compile(r"""\.(\w+) | \[(['"]) (.*?) \2\]""", re.VERBOSE)  # a key ends with the quote it began with
 _PLAIN = (str, int, float, bool)
 
 
@@ -78,7 +78,7 @@ def plain_template(source: str) -> Template | None:
                 line=source.count("\n", 0, start) + 1,
                 evaluate=_evaluator(
                     found[1],
-                    tuple(field or subscript for field, subscript in _FIELD.findall(found[2])),
+                    tuple(field or subscript for field, _, subscript in _FIELD.findall(found[2])),
                     tuple(FILTERS[word] for word in filters),
                     by_jinja(len(segments)),
                 ),

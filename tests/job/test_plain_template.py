@@ -23,6 +23,8 @@ PLAIN = (
     "{{a}}{{b}}",
     "  {{\ta\t}} in {{ b.c.d }}\n\n{{ a|lower | slug }} \n",
     "{{ p['Prompt text'] }} { {{ p[\"}}\"].x | oneline }}}",
+    "{{ p['a\"]b'] }}{{ p[\"a']b\"].x }}{{ p['x\"].c[\"d'] }}",
+    "{{ p[''] }}{{ p['é'] }}{{ p[' c '].c }}",
     "{{ b.items }}{{ b.__class__ }}",
     "{{ class }}{{ _x1 }}",
 )
@@ -61,7 +63,9 @@ VALUES: tuple[Any, ...] = (
 def contexts() -> st.SearchStrategy[dict[str, Any]]:
     """Bindings of a few names, nested a few levels, some of them missing."""
     value = st.sampled_from(VALUES)
-    field = st.sampled_from(["c", "d", "x", "items", "__class__", "Prompt text", "}}"])
+    field = st.sampled_from(
+        ["a", "c", "d", "x", "items", "__class__", "Prompt text", "}}", 'a"]b', "a']b", 'x"].c["d', "", "é", " c "]
+    )
     nested = st.recursive(value, lambda inner: st.dictionaries(field, inner, max_size=4), max_leaves=8)
     return st.dictionaries(st.sampled_from(["a", "b", "p", "_x1", "class"]), nested, max_size=5)
 
@@ -71,7 +75,7 @@ def templates() -> st.SearchStrategy[str]:
     name = st.sampled_from(["a", "b", "p", "_x1", "class", "é", "none", "self", "range", "1", "'a'", ""])
     field = st.sampled_from(
         [".c", ".d", ".items", ".__class__", "['Prompt text']", '["}}"]', "['c']", "['\\n']", ".0", "[0]", "()", " .c"]
-    )
+    ) | st.sampled_from(["['a\"]b']", '["a\']b"]', "['']", "['é']"])
     word = st.sampled_from([*FILTERS, *SAFE_FILTERS, "nothing", "join('-')", ""])
     blank = st.sampled_from(["", " ", "\t", "  ", "\n", "\xa0"])
     expression = st.builds(
@@ -126,6 +130,7 @@ def agree(source: str, *values: dict[str, Any]) -> bool:
 @example(source="{{ a }}", context={"a": True})
 @example(source="{{ a | slug }}", context={"a": None})
 @example(source="\n{{ a }}\n{{ b.c | upper }}", context={"a": 1, "b": {"d": 1}})
+@example(source="""{{ p['a"]b'] }}""", context={"p": {"a": "another field", 'a"]b': "x"}})
 def test_either_left_to_jinja_or_the_same(source: str, context: dict[str, Any]) -> None:
     """For any template in and around the grammar, and any values."""
     agree(source, context)
