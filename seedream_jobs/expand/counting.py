@@ -67,11 +67,16 @@ def names_differ(spec: JobSpec, matrix: Matrix) -> bool:
         return False
     living = matrix.living()
     try:
-        pieces = Pieces(spec.output_name, spec, lambda text: text.lower().encode())
+        pieces = Pieces(spec.output_name, spec, _name_bytes)
     except TemplateProblem:
         return False
     columns = _columns(pieces, living)
     return columns is not None and _good_names(columns) and _covers(_told(pieces.pieces, columns, known=()), living)
+
+
+def _name_bytes(text: str) -> bytes:
+    """A part of a name, its case ignored. ASCII alone is lowered: the sign of kelvin would become a plain ``k``."""
+    return (text.lower() if text.isascii() else text).encode()
 
 
 def _columns(pieces: Pieces, living: Sequence[Collection[int]]) -> list[list[bytes]] | None:

@@ -154,6 +154,15 @@ def test_case_is_ignored() -> None:
     assert [finding.code for finding in expansion.name_collisions()] == ["output-collision"]
 
 
+@pytest.mark.parametrize("times", [1, 70])
+def test_what_case_makes_plain_is_not_plain(times: int) -> None:
+    """The sign of kelvin, which is ASCII once its case is ignored, and three bytes where it stands in a name."""
+    expansion = job({"a": ["\u212a" * times, "b"]}, "{{ a }}", "{{ a }}")
+    hold(expansion)
+    assert not counting.names_differ(expansion.spec, expansion.matrix)
+    assert [finding.code for finding in expansion.name_collisions()] == ["output-name"] * (times > 66)
+
+
 def test_images_and_repeats() -> None:
     """Each set of parameters has its own most images."""
     expansion = expansion_of(
