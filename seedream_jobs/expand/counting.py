@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from seedream_jobs.expand.fragments import Fragments, Frame, is_visible
+from seedream_jobs.expand.fragments import MAX_FRAMES, Fragments, Frame, is_visible
 from seedream_jobs.expand.matrix import Matrix
 from seedream_jobs.expand.names import MAX_NAME_BYTES
 from seedream_jobs.expand.pieces import Column, Mixed, Piece, Pieces
@@ -52,6 +52,8 @@ def count(fragments: Fragments) -> Count | None:
         restricted = tuple([choice[axis] for axis in axes])
         frame = frames.get(restricted)
         if frame is None:
+            if len(frames) >= MAX_FRAMES:
+                return None  # more than may be kept at once: the stream lets go of them
             frame = frames[restricted] = fragments.frame(choice)
         requests += share * spec.repeat
         images += share * spec.repeat * frame.max_images

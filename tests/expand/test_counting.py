@@ -12,6 +12,7 @@ from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand import counting
 from seedream_jobs.expand.counting import Count
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.fragments import Fragments
 from tests.expand.test_laws import MANY, expansion_of, jobs, loaded
 
 CONFUSABLE = st.sampled_from(["", "a", "b", "ab", "ba", "aa", "aba", " ", "-", "a-", "A", "é", "e\u0301", "a/b"])
@@ -174,6 +175,21 @@ def test_images_and_repeats() -> None:
         }
     )
     assert hold(expansion) == Count(15, 3 * (3 * 1 + 2 * 4))
+
+
+def test_no_more_frames_than_may_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job with more distinct sets of parameters is streamed, in bounded memory; each was made once until then."""
+    axes = {"a": ["p", "q"], "n": [1, 2, 3], "size": ["1:1", "16:9"]}
+    monkeypatch.setattr(counting, "MAX_FRAMES", 6)
+    assert hold(job(axes, "{{ a }}")) == Count(12, 24)
+    monkeypatch.setattr(counting, "MAX_FRAMES", 5)
+    expansion = job(axes, "{{ a }}")
+    made: list[Any] = []
+    frame = Fragments.frame
+    monkeypatch.setattr(Fragments, "frame", lambda self, choice: made.append(choice) or frame(self, choice))
+    assert hold(expansion) is None
+    assert len(made) == 5
+    assert expansion.total() == 12
 
 
 def test_a_seeded_fault_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
