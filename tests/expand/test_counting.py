@@ -117,6 +117,11 @@ AB = {"a": ["x", "xy"], "b": ["yz", "z"]}
         ({"a": ["p", "q"]}, "{{ a }}", {"sample": {"size": 1}}, None),
         ({"a": ["p", "q"]}, "{{ a }}", {"include": [{"a": "r"}]}, None),
         ({"a": ["p", "P"]}, "{{ a }}", {}, 2),
+        ({"a": ["x", "xx"], "c": ["x", "y"], "b": ["y", "zy"]}, "{{ a }}{{ c }}-{{ b }}", {}, 8),  # -y or -zy
+        ({"a": ["x", "xx"], "b": ["y", "yy"]}, "{{ a }}{{ b }}", {"exclude": [{"a": "xx"}]}, 2),  # xx: no combination
+        ({"a": ["x", " "]}, "{{ a }}", {}, None),  # one prompt is blank
+        ({"a": ["x", " "], "b": ["\n", "y"]}, "{{ a }}, {{ b }}", {}, 4),
+        ({"a": ["x", " "], "b": ["\n", "y"]}, "{{ a }} {{ b }}", {}, None),
         ({"a": ['"', "\\"], "b": ["n", "\n"]}, "x{{ a }}{{ b }}", {}, 4),
     ],
 )  # fmt: skip
@@ -148,10 +153,27 @@ def test_names(name: str, wanted: bool) -> None:
     assert counting.names_differ(expansion.spec, expansion.matrix) is wanted
 
 
+@pytest.mark.parametrize("value", ["", ".", "..", "y/..", "y/z", "/y", "y:z", "y ", "-y", "é", "y" * 201])
+def test_each_value_makes_a_good_name(value: str) -> None:
+    """One value that makes none, or that might, leaves the names to the stream."""
+    for values in (["x", value], [value, "x"]):
+        expansion = job({"a": values, "b": ["1", "2"]}, "{{ a }}, {{ b }}", "{{ a }}/{{ b }}")
+        hold(expansion)
+        assert not counting.names_differ(expansion.spec, expansion.matrix)
+
+
 def test_case_is_ignored() -> None:
     """Two names that a file system may take for one."""
     expansion = job({"a": ["p", "P"]}, "{{ a }}", "n-{{ a }}")
     assert not counting.names_differ(expansion.spec, expansion.matrix)
+    assert [finding.code for finding in expansion.name_collisions()] == ["output-collision"]
+
+
+def test_an_include_is_looked_at() -> None:
+    """A combination that only an include brings may take the name of another."""
+    expansion = job({"a": ["p", "q"]}, "{{ a }}", "n-{{ a }}", include=[{"a": "P"}])
+    assert not counting.names_differ(expansion.spec, expansion.matrix)
+    assert expansion.total() == 3
     assert [finding.code for finding in expansion.name_collisions()] == ["output-collision"]
 
 
