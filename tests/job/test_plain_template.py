@@ -41,11 +41,17 @@ OTHER = (
     "{{ a ~ b }}",
     "{{ 'a' }}",
     "{{ é }}",
+    "{{ aé }}",
+    "{{ a.bé }}",
+    "{{ 1 }}",
+    "{{ 1a }}",
+    "{{ p['a\nb'] }}",
     "{{ p['\\x41'] }}",
     "{{ a }",
     "{{ }}",
     "{{{ a }}",
     "{{ a }}\r\nb",
+    "{{ a }}\rb",
     "{# a #}",
     "{% if a %}b{% endif %}",
     "{{ a.b c }}",
@@ -90,7 +96,9 @@ def templates() -> st.SearchStrategy[str]:
         blank,
         st.sampled_from(["}}", "}}", "}}", " }}", "-}}", "}", "}}}", "%}", "#}", ""]),
     )
-    text = st.sampled_from(["", " ", "\n", "\r\n", "a dog, ", "}}", "{", "%}", "#", "é\u2028", "\\", "'", "{{ a }}"])
+    text = st.sampled_from(
+        ["", " ", "\n", "\r\n", "\r", "a dog, ", "}}", "{", "%}", "#", "é\u2028", "\\", "'", "{{ a }}"]
+    )
     return st.lists(st.one_of(text, expression, expression), max_size=6).map("".join)
 
 
@@ -130,6 +138,7 @@ def agree(source: str, *values: dict[str, Any]) -> bool:
 @example(source="{{ a }}", context={"a": True})
 @example(source="{{ a | slug }}", context={"a": None})
 @example(source="\n{{ a }}\n{{ b.c | upper }}", context={"a": 1, "b": {"d": 1}})
+@example(source="{{ b.items }}", context={"b": OrderedDict(items="found after the method")})
 @example(source="""{{ p['a"]b'] }}""", context={"p": {"a": "another field", 'a"]b': "x"}})
 def test_either_left_to_jinja_or_the_same(source: str, context: dict[str, Any]) -> None:
     """For any template in and around the grammar, and any values."""
