@@ -36,6 +36,8 @@ OTHER = (
     "{{ a.0 }}",
     "{{ a[0] }}",
     "{{ a\n}}",
+    "{{ a\n| lower }}",
+    "{{ a |\nlower }}",
     "{{- a }}",
     "{{ a -}}",
     "{{ a ~ b }}",
@@ -59,6 +61,9 @@ OTHER = (
     "{{ range }}",
 )
 """Templates that are left to it."""
+
+BOUND_BY_JINJA = ("caller", "joiner", "kwargs", "loop", "namespace", "range", "self", "super", "varargs")
+"""Names that need not be what a context says: Jinja binds them, here or within some statement."""
 
 VALUES: tuple[Any, ...] = (
     *("a Dog", "", " two  words\n", "{{ a }}", "<b>&", "Ǆé ß", 0, -7, 10**18, 0.1, 1e22, -0.0, True, False),
@@ -137,6 +142,8 @@ def agree(source: str, *values: dict[str, Any]) -> bool:
 @settings(max_examples=500, deadline=None)
 @example(source="{{ a }}", context={"a": True})
 @example(source="{{ a | slug }}", context={"a": None})
+@example(source="{{ a | slug | upper }}{{ a | upper | slug }}", context={"a": "a Dog"})
+@example(source="{{ p[' c '] }}", context={"p": {"c": "another field", " c ": "x"}})
 @example(source="\n{{ a }}\n{{ b.c | upper }}", context={"a": 1, "b": {"d": 1}})
 @example(source="{{ b.items }}", context={"b": OrderedDict(items="found after the method")})
 @example(source="""{{ p['a"]b'] }}""", context={"p": {"a": "another field", 'a"]b': "x"}})
@@ -160,7 +167,7 @@ def test_what_needs_it(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*keyword.kwlist, *keyword.softkwlist, *JINJA_WORDS, *SAFE_GLOBALS, "_", "l_0_a"})
+    "name", sorted({*keyword.kwlist, *keyword.softkwlist, *JINJA_WORDS, *BOUND_BY_JINJA, *SAFE_GLOBALS, "_", "l_0_a"})
 )
 def test_words_of_the_languages(name: str) -> None:
     """A word of Python's is a name like any other; one of Jinja's is left to it."""
