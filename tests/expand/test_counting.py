@@ -13,6 +13,7 @@ from seedream_jobs.expand import counting
 from seedream_jobs.expand.counting import Count
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.fragments import Fragments
+from seedream_jobs.expand.output_names import OutputNames
 from tests.expand.test_laws import MANY, expansion_of, jobs, loaded
 
 CONFUSABLE = st.sampled_from(["", "a", "b", "ab", "ba", "aa", "aba", " ", "-", "a-", "A", "é", "e\u0301", "a/b"])
@@ -151,6 +152,16 @@ def test_names(name: str, wanted: bool) -> None:
     expansion = job(AB, "{{ a }}, {{ b }}", name)
     hold(expansion)
     assert counting.names_differ(expansion.spec, expansion.matrix) is wanted
+
+
+def test_names_that_differ_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the parts tell, no cell is looked at; where they don't, each is."""
+    looked: list[Any] = []
+    monkeypatch.setattr(OutputNames, "__call__", lambda _, cell: looked.append(cell) or str(len(looked)))
+    assert job(AB, "{{ a }}, {{ b }}", "{{ a }}-{{ b }}").name_collisions() == []
+    assert not looked
+    assert job(AB, "{{ a }}, {{ b }}", "{{ a }}.{{ b }}").name_collisions() == []
+    assert len(looked) == 4
 
 
 @pytest.mark.parametrize("value", ["", ".", "..", "y/..", "y/z", "/y", "y:z", "y ", "-y", "é", "y" * 201])

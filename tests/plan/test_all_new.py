@@ -11,7 +11,9 @@ from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan import jobs
+from seedream_jobs.plan.diff import Wish
 from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.summary import all_new
 
 SPEC = 'version: 1\nrequest: {prompt: "{{ a }}, {{ b }}"}\n'
 MATRIX = "matrix: {a: [x, y, z], b: [p, q], n: [1, 4], exclude: [{a: x, n: 4}]}\nrepeat: 2\n"
@@ -77,8 +79,11 @@ def test_the_first_few(folder: Any, made: list[Place], monkeypatch: pytest.Monke
 @pytest.mark.parametrize("asked", [{"select": "a == 'x'"}, {"again": ("job/a=x,b=p,n=1#1",)}])
 def test_a_part_of_it_is_streamed(folder: Any, made: list[Place], asked: dict[str, Any]) -> None:
     """What the operator leaves out is known once the requests are made."""
-    folder.plan(folder.load(SPEC + MATRIX), **asked)
+    job = folder.load(SPEC + MATRIX)
+    folder.plan(job, **asked)
     assert made
+    select = (lambda _: True) if "select" in asked else None
+    assert all_new(job.expansion, Wish(select=select, again=asked.get("again", ()))) is None
 
 
 def test_what_is_known_is_streamed(folder: Any, made: list[Place]) -> None:
