@@ -35,6 +35,7 @@ class Progress:
         self.mode, self.total, self.usd, self._wall = mode, total, usd, wall
         self.sent = self.running = self.done = self.failed = self.in_doubt = self.images = 0
         self.cost = Decimal(0)
+        self.trouble = ""
         self.dies: dict[str, int] = {}
         self._live: Live | None = None
         self._last_line = time.monotonic()
@@ -63,10 +64,14 @@ class Progress:
             case InDoubt():
                 self.sent += 1
                 self.in_doubt += 1
+            case NotSent() if outcome is not None and outcome.verdict == "not_sent" and outcome.stop is None:
+                self.on_trouble(event.reason)
+                return
             case Intended() | NotSent():
                 return
             case _:
                 pass
+        self.trouble = ""
         self._show(type(event).__name__.lower(), event.key)
 
     def on_fetch(self, progress: FetchProgress) -> None:
@@ -77,6 +82,14 @@ class Progress:
         elif progress.kind in ("queued", "again"):
             return
         self._show(f"image_{progress.kind}", progress.entry.key)
+
+    def on_trouble(self, reason: str) -> None:
+        """Why the service is asked again, at once the first time: a line that only stands still says nothing."""
+        begun, self.trouble = bool(reason) and not self.trouble, reason
+        if begun and self.mode == "json":
+            sys.stderr.write(json.dumps({"event": "trouble", "reason": reason, **self._numbers()}) + "\n")
+        elif reason and self.mode == "lines":
+            self._line(at_once=begun)
 
     # -- how it is shown -----------------------------------------------------------------------------------------------
 
@@ -112,6 +125,8 @@ class Progress:
         if self.dies:
             left = max(0, min(self.dies.values()) - int(self._wall()))
             parts.append(f"links live {left // 3600} h {left % 3600 // 60:02} min")
+        if self.trouble:
+            parts.append(f"trying again after: {self.trouble}")
         return " · ".join(parts)
 
     def _text(self) -> Text:
@@ -122,7 +137,11 @@ class Progress:
     def _show(self, what: str, key: str) -> None:
         if self.mode == "json":
             sys.stderr.write(json.dumps({"event": what, "key": key, **self._numbers()}) + "\n")
-        elif self.mode == "lines" and time.monotonic() - self._last_line >= LINE_EVERY:
+        elif self.mode == "lines":
+            self._line()
+
+    def _line(self, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
             sys.stderr.write(self.line() + "\n")
 

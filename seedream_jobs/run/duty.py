@@ -27,9 +27,11 @@ class Service(Submit, Ask, Protocol):
 
 
 class Watcher(Protocol):
-    """Whoever draws the progress; both calls are synchronous and quick."""
+    """Whoever draws the progress; its calls are synchronous and quick."""
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None: ...
+
+    def on_trouble(self, reason: str) -> None: ...
 
     def on_fetch(self, progress: Progress) -> None: ...
 

@@ -178,8 +178,9 @@ class Poller:
 
     async def _take(self, task: _Open, report: TaskReport) -> None:
         """What a report means for its task, and when to ask again."""
-        if report.status != "unavailable":
+        if report.status != "unavailable" and self._unanswered:
             self._unanswered = 0
+            self._observer.on_trouble("")
         match report.status:
             case "running":
                 task.estimated = report.estimated_time or task.estimated
@@ -201,8 +202,7 @@ class Poller:
                 self._back_off(task, report)
             case "refused":
                 self._ask_again(task, 0.0)
-                problem = report.problem
-                reason = f"{problem.code} {problem.message}".strip() if problem else "refused"
+                reason = _words(report.problem) or "refused"
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 
     async def _odd(self, task: _Open, event: Failed | Expired) -> None:
@@ -219,6 +219,7 @@ class Poller:
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
+        self._observer.on_trouble(_words(report.problem) or "no usable answer")
         self._hold_back(report)
         self._ask_again(task, self._cadence.pause())
         if report.stop is not None:
@@ -290,6 +291,10 @@ class Poller:
             hint=halt.hint if halt else None,
             lost=tuple(self._lost),
         )
+
+
+def _words(problem: Problem | None) -> str:
+    return f"{problem.code} {problem.message}".strip() if problem else ""
 
 
 def _no_images(report: TaskReport) -> Problem:

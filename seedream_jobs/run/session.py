@@ -250,6 +250,7 @@ class _Feeding:
 
     def __init__(self, duty: Duty, poller: Poller | None, watcher: Watcher) -> None:
         self._duty, self._poller, self._watcher = duty, poller, watcher
+        self.on_trouble = watcher.on_trouble
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
         if isinstance(event, Accepted | Resolved) and self._poller is not None and event.task_id is not None:
@@ -262,6 +263,7 @@ class _Completing:
 
     def __init__(self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher, spend: Spend) -> None:
         self._duty, self._completed, self._watcher, self._spend = duty, completed, watcher, spend
+        self.on_trouble = watcher.on_trouble
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
         self._watcher.on_event(event, outcome)

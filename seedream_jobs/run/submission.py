@@ -80,15 +80,23 @@ class Ask(Protocol):
 
 
 class Observer(Protocol):
-    """Told of each event once it is durable, with the outcome it came from; synchronous, must be quick."""
+    """Told of each event once it is durable, with the outcome it came from; synchronous, must be quick.
+
+    ``on_trouble``: why a task is asked for again, in the service's words or the transport's; empty once it answers.
+    """
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None: ...
+
+    def on_trouble(self, reason: str) -> None: ...
 
 
 class Quiet:
     """The observer that does nothing."""
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
+        """Let it pass."""
+
+    def on_trouble(self, reason: str) -> None:
         """Let it pass."""
 
 

@@ -20,6 +20,7 @@ from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image,
 from seedream_jobs.run.cadence import Cadence
 from seedream_jobs.run.poll import Polled, Poller, Watch
 from seedream_jobs.run.signals import Stopper
+from seedream_jobs.run.submission import Quiet
 
 EPOCH = 1_780_000_000.0
 IMAGE = Image(url="https://img.example/a.jpeg")
@@ -208,6 +209,22 @@ def test_without_an_answer_everyone_backs_off(poll: Callable[..., Polled]) -> No
     polled = poll(tasks, Ledger(), number=50)
     assert polled.completed == 50
     assert polled.gets < 50 + 8 * 20
+
+
+def test_an_outage_is_told_once_it_begins_and_once_it_is_over(poll: Callable[..., Polled]) -> None:
+    """Whoever draws the progress can say why nothing moves."""
+
+    class Watching(Quiet):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def on_trouble(self, reason: str) -> None:
+            self.told.append(reason)
+
+    gone = TaskReport(status="unavailable", problem=Problem(status=None, code="connect", message="refused"))
+    watching = Watching()
+    poll(Tasks(lambda task_id, age, asked: gone if asked < 4 else DONE), Ledger(), observer=watching)
+    assert watching.told == ["connect refused"] * 3 + [""]
 
 
 def test_a_pause_that_one_was_told_holds_for_all(poll: Callable[..., Polled]) -> None:

@@ -17,6 +17,7 @@ from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.poll import Poller, Watch
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Spend
+from seedream_jobs.run.submission import Quiet
 
 
 class Service:
@@ -65,7 +66,7 @@ def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
 
         poller = Poller(ask=service, now=now, **shared)
 
-        class Feed:
+        class Feed(Quiet):
             def on_event(self, event: Event, outcome: Outcome | None) -> None:
                 if isinstance(event, Accepted):
                     poller.add(Watch(key=event.key, task_id=event.task_id, accepted_at=event.at))
