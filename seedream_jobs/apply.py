@@ -7,87 +7,33 @@ record its use → send
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
-from seedream_jobs.expand.request import Reference
-from seedream_jobs.job.files import Files, WorkTree, campaign_root
+from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.campaign import hold_campaign, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import PlanRecord
-from seedream_jobs.ledger.state import State
+from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.cost import hold, spent
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
 from seedream_jobs.plan.drafting import path_of
 from seedream_jobs.plan.saved import plan_id, sendable, submitted
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
 if TYPE_CHECKING:
-    from seedream_jobs.pipeline import Finish, Target
+    from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.jobs import JobsPlan
-    from seedream_jobs.run.duty import Duty
-    from seedream_jobs.run.submission import Submission
 
 _NEW_PLAN = "make a new plan: seedream-jobs plan JOB… -o plan.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One job of a saved plan with its held record.
-
-    :param manifest: the id that idempotency keys are made of: the plan's, also where manifests were merged
-    :param left: what is still to be sent
-    :param spent: USD that count against the job's budget already
-    """
-
-    job: JobDocument
-    ledger: Ledger
-    paths: LedgerPaths
-    root: Path
-    manifest: str
-    left: tuple[Item, ...]
-    spent: Decimal
-
-    @property
-    def profile(self) -> Profile:
-        """The model's profile."""
-        for item in submitted(self.job):
-            if item.request is not None:
-                return profiles()[str(item.request.payload["model"])]
-        return profiles()[DEFAULT_MODEL]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
-    """A saved plan that may be carried out: its parts, and the budgets of this invocation.
-
-    ``release`` lets another run of the campaign begin; to be called once nothing more will be submitted.
-    """
-
-    plan: PlanDocument
-    parts: tuple[Part, ...]
-    budgets: tuple[tuple[str, Decimal], ...]
-    release: Callable[[], None]
-
-    @property
-    def left(self) -> int:
-        """How many requests are still to be sent."""
-        return sum(len(part.left) for part in self.parts)
-
-    @property
-    def cost(self) -> Decimal | None:
-        """The most those can cost, USD."""
-        return self.plan.tariff.cost(sum(item.max_images for part in self.parts for item in part.left))
 
 
 def find_root(plan: PlanDocument, file: Path, here: Path) -> Path:
@@ -205,23 +151,11 @@ def hold_references(application: Application) -> None:
 
     :raises HeldError: naming it
     """
-    for reference, files in references(application).values():
+    for reference, files in application.references().values():
         try:
             read_reference(reference, files)
         except UsageError as error:
             raise HeldError(error.message, hint=_NEW_PLAN) from None
-
-
-def references(application: Application) -> dict[str, tuple[Reference, Files]]:
-    """The local references of what is left to send, each once, by their ``sha256:…``."""
-    return {
-        name: (reference, files)
-        for part in application.parts
-        for files in (WorkTree(part.root),)
-        for item in part.left
-        if item.request is not None
-        for name, reference in item.request.references.items()
-    }
 
 
 def record_use(application: Application, *, now: int) -> None:
@@ -248,66 +182,6 @@ def record_finish(application: Application) -> None:
         if not any(sendable(item, part.ledger.brief(item.key)) for item in submitted(part.job)):
             with suppress(LedgerError):  # the next run of this plan finds nothing left and records it then
                 part.ledger.finish_plan(named)
-
-
-def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
-    """What is to be done for each job of the plan."""
-    from seedream_jobs.run.duty import Duty
-    from seedream_jobs.run.spend import Budget
-
-    made: list[Duty] = []
-    for part in application.parts:
-        limit, folder = part.job.budget_usd, part.paths.manifest.parent
-        made.append(
-            Duty(
-                ledger=part.ledger,
-                submissions=_submissions(application, part, urls),
-                doubts=partial(_doubts, application, part, urls),
-                budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent),),
-                profile=part.profile,
-                poll=not detach,
-                fetch=not detach,
-                folder=folder,
-                root=part.root,
-                finishing=finishing(folder, part.root, None),
-            )
-        )
-    return made
-
-
-def _submissions(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
-    offered = _offering(application, part, urls)
-    return (offered(item) for item in part.left)
-
-
-def _doubts(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
-    """What an earlier run of this plan left in doubt; sent again only where replay is proven, under the same key."""
-    offered = _offering(application, part, urls)
-    for item in submitted(part.job):
-        if part.ledger.brief(item.key) != (State.IN_DOUBT, item.generation):
-            continue
-        entry, submission = part.ledger.entries[item.key], offered(item)
-        if entry.submitted_at is not None and submission.idempotency_key == entry.idempotency_key:
-            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
-
-
-def _offering(application: Application, part: Part, urls: Mapping[str, str]) -> Callable[[Item], Submission]:
-    from seedream_jobs.run.offers import offer
-
-    files, tariff = WorkTree(part.root), application.plan.tariff
-
-    def offered(item: Item) -> Submission:
-        assert item.request is not None
-        return offer(
-            item.request,
-            generation=item.generation,
-            manifest=part.manifest,
-            max_cost_usd=tariff.cost(item.max_images),
-            files=files,
-            urls=urls,
-        )
-
-    return offered
 
 
 def with_manifests(document: PlanDocument, planned: JobsPlan, *, target: Target, now: int) -> PlanDocument:

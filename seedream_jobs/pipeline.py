@@ -3,17 +3,15 @@
     load → check → expand → plan → (confirm) → execute → report
 
 Reading this file top to bottom is reading what ``seedream-jobs run`` does. The function that spends money is
-``execute``; everything before it writes nothing and opens no socket.
+``execute``; everything before it writes nothing and opens no socket. Between the two stand ``run.holding``, which
+takes the ledgers, and ``run.planned``, which makes of a plan what is to be done.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -30,17 +28,12 @@ from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.plan.diff import Change, Wish
-    from seedream_jobs.plan.jobs import JobPlan, JobsPlan
+    from seedream_jobs.plan.diff import Wish
+    from seedream_jobs.plan.jobs import JobsPlan
     from seedream_jobs.plan.policy import Policy
     from seedream_jobs.plan.policy_file import PolicyOf
     from seedream_jobs.run.duty import Done, Duty
-    from seedream_jobs.run.finishing import Finishing
     from seedream_jobs.run.session import Session
-    from seedream_jobs.run.submission import Submission
-
-Finish = Callable[[Path, Path, "Job | None"], "Finishing"]
-"""Makes what is done with each image, for a manifest's folder, its campaign's root and its job if that is at hand."""
 
 EMULATOR_ORIGIN = "emulator"
 """What a manifest of the emulator is tied to: its port changes, its books stay."""
@@ -308,134 +301,6 @@ def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
     for address in again:
         if address not in known:
             raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
-
-
-def hold_ledgers(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitStack) -> Callable[[Job], Ledger]:
-    """Take the ledgers of all jobs, in path order, all or none; ``stack`` folds and releases them.
-
-    :raises HeldError: another run holds one of them
-    """
-    import secrets
-
-    from seedream_jobs.ledger.ledger import Ledger
-
-    held: dict[Path, Ledger] = {}
-    for job in sorted(jobs, key=lambda job: job.paths.manifest):
-        held[job.file] = stack.enter_context(
-            Ledger.open(
-                job.paths,
-                job=job.file.name,
-                origin=target.origin,
-                new_id=lambda: f"m-{secrets.token_hex(8)}",
-                root=job.expansion.spec.root,
-                command="run",
-                now=now,
-            )
-        )
-    return lambda job: held[job.file]
-
-
-def hold_campaigns(jobs: Sequence[Job], *, target: Target, now: int, stack: ExitStack) -> Callable[[], None]:
-    """Be the only ``run`` in the jobs' campaigns, from before the plan until ``stack`` ends or the result is called.
-
-    A job's ledger keeps two runs of one job apart; this keeps apart runs of two jobs that share requests.
-
-    :raises HeldError: another run is under way in one of them
-    """
-    from seedream_jobs.ledger.campaign import hold_campaign
-
-    own = stack.enter_context(ExitStack())
-    command = " ".join(["run", *(job.shown for job in jobs)])
-    for root in sorted({job.expansion.spec.root for job in jobs}):
-        own.callback(hold_campaign(root, emulator=target.emulator, command=command, now=now).release)
-    return own.close
-
-
-def record_sets(planned: JobsPlan, sets: Mapping[str, str], *, now: int) -> None:
-    """Make durable which ``--set`` values a direct run uses, before its first intent.
-
-    :param now: Unix seconds
-    :raises LedgerError: it can't be written
-    """
-    import secrets
-
-    from seedream_jobs.plan.sets import run_record
-
-    for part in planned.jobs:
-        if part.summary.submit:
-            record = run_record(part.ledger.plans, sets, now=now, token=secrets.token_hex(4))
-            if record is not None:
-                part.ledger.use_plan(record)
-
-
-def submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
-    """The requests of one job that are to be sent, built one at a time as workers come free."""
-    part = planned.jobs[index]
-    for change in part.submissions(part.ledger.entries):
-        yield _offered(planned, part, change, urls)
-
-
-def doubts(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
-    """The requests of one job that are in doubt and would go out as the very same POST under the same key again.
-
-    Only where the service is proven to replay such a POST are they sent; their money is committed already.
-    """
-    from seedream_jobs.ledger.state import State
-    from seedream_jobs.plan.diff import Action
-
-    part = planned.jobs[index]
-    known = part.ledger.entries
-    if not any((brief := known.brief(key)) and brief[0] is State.IN_DOUBT for key in known):
-        return  # or the whole matrix would be expanded once more to find none
-    for change in part.stream(known):
-        if change.action is not Action.IN_DOUBT or change.place is None:
-            continue
-        entry = known[change.key]
-        if entry.state is not State.IN_DOUBT or entry.submitted_at is None:
-            continue
-        submission = _offered(planned, part, change, urls)
-        if submission.idempotency_key == entry.idempotency_key:
-            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
-
-
-def _offered(planned: JobsPlan, part: JobPlan, change: Change, urls: Mapping[str, str]) -> Submission:
-    from seedream_jobs.run.offers import offer
-
-    assert change.place is not None
-    return offer(
-        part.job.expansion.request(change.place),
-        generation=change.generation,
-        manifest=part.ledger.id,
-        max_cost_usd=planned.tariff.cost(change.max_images),
-        files=part.job.expansion.spec.files,
-        urls=urls,
-    )
-
-
-def duties(planned: JobsPlan, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
-    """What is to be done for each job of a plan."""
-    from seedream_jobs.run.duty import Duty
-    from seedream_jobs.run.spend import Budget
-
-    made: list[Duty] = []
-    for index, part in enumerate(planned.jobs):
-        spec = part.job.expansion.spec
-        limit = spec.budget_usd
-        made.append(
-            Duty(
-                ledger=part.ledger,
-                submissions=submissions(planned, index, urls),
-                doubts=partial(doubts, planned, index, urls),
-                budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),
-                profile=spec.profile,
-                poll=not detach,
-                fetch=not detach,
-                folder=part.job.paths.manifest.parent,
-                root=spec.root,
-                finishing=finishing(part.job.paths.manifest.parent, spec.root, part.job),
-            )
-        )
-    return made
 
 
 async def execute(session: Session, work: list[Duty]) -> list[Done]:

@@ -29,13 +29,15 @@ def run_jobs(
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
+    from seedream_jobs.run.holding import hold_campaigns, hold_ledgers, record_sets
+    from seedream_jobs.run.planned import duties
 
     now = int(time.time())
     with ExitStack() as stack:
         loaded = pipeline.load_all(files, target=where, sets=asked.sets, rules=rules)
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
-        held = pipeline.hold_ledgers(loaded, target=where, now=now, stack=stack)
-        release = pipeline.hold_campaigns(loaded, target=where, now=now, stack=stack)
+        held = hold_ledgers(loaded, origin=where.origin, now=now, stack=stack)
+        release = hold_campaigns(loaded, emulator=where.emulator, now=now, stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=asked, ledger_of=held)
         _show(planned, where.origin)
         planned.hold_budgets()
@@ -43,14 +45,14 @@ def run_jobs(
             release()  # what is left is polling and fetching, which no other run needs to wait for
         elif not (how.yes or where.emulator) and not confirmed(planned.submit, planned.cost):
             return ExitCode.OK
-        pipeline.record_sets(planned, asked.sets, now=int(time.time()))
+        record_sets(planned, asked.sets, now=int(time.time()))
         agreed = Agreed(
             requests=planned.submit,
             usd=planned.cost,
             budgets=planned.budgets,
             jobs=tuple((known_job(part.job), part.ledger) for part in planned.jobs),
             references=planned.references,
-            duties=partial(pipeline.duties, planned, detach=how.detach),
+            duties=partial(duties, planned, detach=how.detach),
             release=release,
         )
         ending = carry_out(agreed, access=access, where=where, how=how, stack=stack)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from seedream_jobs.apply import Application
     from seedream_jobs.cli.spending import How
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import Request, Rules, Target
+    from seedream_jobs.plan.application import Application
 
 
 def run_saved(
@@ -39,6 +39,7 @@ def run_saved(
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan import saved
+    from seedream_jobs.run.applied import duties
 
     file = _one(files, asked)
     plan = saved.read(file)
@@ -70,8 +71,8 @@ def run_saved(
                 (Known(shown=part.job.shown, paths=part.paths, root=part.root, job=None), part.ledger)
                 for part in application.parts
             ),
-            references=partial(apply.references, application),
-            duties=partial(apply.duties, application, detach=how.detach),
+            references=application.references,
+            duties=partial(duties, application, detach=how.detach),
             release=application.release,
         )
         ending = carry_out(agreed, access=access, where=where, how=how, stack=stack)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from seedream_jobs.expand.request import Reference
     from seedream_jobs.job.files import Files
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.pipeline import Finish, Target
+    from seedream_jobs.pipeline import Target
     from seedream_jobs.run.connection import Access, Connection
     from seedream_jobs.run.duty import Duty
+    from seedream_jobs.run.finishing import Finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.plan.job import Job
 from seedream_jobs.run.images import Examined, examine
 
 
@@ -37,6 +39,10 @@ class Finishing(Protocol):
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         """Write down beside the named file what it is; the warnings that come of it."""
         ...
+
+
+Finish = Callable[[Path, Path, Job | None], Finishing]
+"""Makes what is done with each image, for a manifest's folder, its campaign's root and its job if that is at hand."""
 
 
 class Plain:

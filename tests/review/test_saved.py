@@ -33,6 +33,7 @@ from seedream_jobs.plan import saved
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Item
 from seedream_jobs.plan.document_json import decode
+from seedream_jobs.run.applied import duties
 
 Run = Callable[..., Any]
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
@@ -364,7 +365,7 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
                 stack=stack,
                 shown="plan.json",
             )
-            work = apply.duties(application, {}, lambda *_: None, detach=True)  # type: ignore[arg-type,return-value]
+            work = duties(application, {}, lambda *_: None, detach=True)  # type: ignore[arg-type,return-value]
             return [submission.idempotency_key for duty in work for submission in duty.submissions]
 
     fresh = tmp_path / "fresh"

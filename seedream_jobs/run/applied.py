@@ -1,0 +1,73 @@
+"""From a saved plan to what is to be done: what is left of its requests as submissions, as they were approved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.ledger.state import State
+from seedream_jobs.plan.application import Application, Part
+from seedream_jobs.plan.document import Item
+from seedream_jobs.plan.saved import submitted
+from seedream_jobs.run.duty import Duty
+from seedream_jobs.run.finishing import Finish
+from seedream_jobs.run.offers import offer
+from seedream_jobs.run.spend import Budget
+from seedream_jobs.run.submission import Submission
+
+
+def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
+    """What is to be done for each job of the plan."""
+    made: list[Duty] = []
+    for part in application.parts:
+        limit, folder = part.job.budget_usd, part.paths.manifest.parent
+        made.append(
+            Duty(
+                ledger=part.ledger,
+                submissions=_submissions(application, part, urls),
+                doubts=partial(_doubts, application, part, urls),
+                budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent),),
+                profile=part.profile,
+                poll=not detach,
+                fetch=not detach,
+                folder=folder,
+                root=part.root,
+                finishing=finishing(folder, part.root, None),
+            )
+        )
+    return made
+
+
+def _submissions(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
+    offered = _offering(application, part, urls)
+    return (offered(item) for item in part.left)
+
+
+def _doubts(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
+    """What an earlier run of this plan left in doubt; sent again only where replay is proven, under the same key."""
+    offered = _offering(application, part, urls)
+    for item in submitted(part.job):
+        if part.ledger.brief(item.key) != (State.IN_DOUBT, item.generation):
+            continue
+        entry, submission = part.ledger.entries[item.key], offered(item)
+        if entry.submitted_at is not None and submission.idempotency_key == entry.idempotency_key:
+            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
+
+
+def _offering(application: Application, part: Part, urls: Mapping[str, str]) -> Callable[[Item], Submission]:
+    files, tariff = WorkTree(part.root), application.plan.tariff
+
+    def offered(item: Item) -> Submission:
+        assert item.request is not None
+        return offer(
+            item.request,
+            generation=item.generation,
+            manifest=part.manifest,
+            max_cost_usd=tariff.cost(item.max_images),
+            files=files,
+            urls=urls,
+        )
+
+    return offered
