@@ -21,6 +21,7 @@ from seedream_jobs.job.source import MAX_BYTES
 from seedream_jobs.ledger.campaign import paid_elsewhere
 from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.plan.comparison import Comparison, Removed
 from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision
@@ -207,6 +208,9 @@ class _TreeDisk(RealFileSystem):
 
     def read(self, path: Path) -> bytes:
         return self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40)
+
+    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+        return Snapshot(self.read(path))
 
 
 def _is_job(tree: GitTree | WorkTree, path: PurePosixPath) -> bool:

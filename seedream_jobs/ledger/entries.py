@@ -1,31 +1,40 @@
-"""A hundred thousand entries in modest memory: lines as they stand in the manifest, taken apart when asked for."""
+"""A hundred thousand entries in modest memory: of each the place of its line, which is taken apart when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from seedream_jobs.ledger.codec import Json, canonical, decode_entry, encode_entry, parse
+from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.machine import settle_open_intent
+from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Doubt, Entry, State
 
 _SUBMITTED = b'"submitted_at":"'
+_BRIEF, _PLACE = 24, 44  # bits
+_BRIEFS, _PLACES = (1 << _BRIEF) - 1, (1 << _PLACE) - 1
 
 Brief = tuple[State, int]
 """State and generation."""
 
 
 class Entries(Mapping[str, Entry]):
-    """Entries by request key. An entry in flight is kept as it is, every other one as its line.
+    """Entries by request key. An entry in flight is kept as it is, of every other one the place of its line.
 
-    Each look at an entry takes its line apart anew (about 10 µs); ``brief`` does not.
+    Each look at an entry reads its line and takes it apart anew (about 10 µs); ``brief`` does not.
+
+    :param record: the manifest they were read from
+    :param folder: where the lines of further ones are kept once they are many; None for the system's temporary folder
     """
 
-    def __init__(self) -> None:
-        self._lines: dict[str, bytes] = {}
+    def __init__(self, record: Snapshot | None = None, folder: Path | None = None) -> None:
+        self._lines = Lines(Snapshot() if record is None else record, folder)
+        self._index: dict[str, int] = {}  # checksum, place, number of the brief: one integer is the smallest object
         self._open: dict[str, Entry] = {}
-        self._briefs: dict[str, Brief] = {}
-        self._shared: dict[Brief, Brief] = {}
-        self._written: dict[tuple[bytes, bytes], Brief] = {}
+        self._briefs: list[Brief] = []
+        self._numbers: dict[Brief, int] = {}
+        self._written: dict[tuple[bytes, bytes], int] = {}
 
     def __getitem__(self, key: str) -> Entry:
         found = self.find(key)
@@ -34,58 +43,70 @@ class Entries(Mapping[str, Entry]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._briefs)
+        return iter(self._index)
 
     def __len__(self) -> int:
-        return len(self._briefs)
+        return len(self._index)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._briefs
+        return key in self._index
 
     def find(self, key: str) -> Entry | None:
         """The entry, or None for a request the ledger does not know."""
         entry = self._open.get(key)
         if entry is not None:
             return entry
-        line = self._lines.get(key)
+        line = self.line(key)
         return None if line is None else decode_entry(parse(line))
 
     def brief(self, key: str) -> Brief | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
-        return self._briefs.get(key)
+        known = self._index.get(key)
+        return None if known is None else self._briefs[known & _BRIEFS]
 
     def put(self, entry: Entry) -> None:
         """Keep what is known now."""
-        key = entry.key
-        self._briefs[key] = self._share((entry.state, entry.generation))
+        key, number = entry.key, self._number((entry.state, entry.generation))
         if entry.state is State.INTENT:
             self._open[key] = entry
-            self._lines.pop(key, None)
+            self._index[key] = number
         else:
-            self._lines[key] = canonical(encode_entry(entry))
+            place, checksum = self._lines.add(canonical(encode_entry(entry)))
+            self._index[key] = (checksum << _PLACE | place) << _BRIEF | number
             self._open.pop(key, None)
 
-    def put_line(self, line: bytes, key: str, state: bytes, generation: bytes) -> None:
-        """Keep a manifest's line that was found good; state and generation as they are written in it."""
-        brief = self._written.get((state, generation))
-        if brief is None:
-            brief = self._written[state, generation] = self._share((State(state.decode()), int(generation)))
-        self._briefs[key] = brief
-        self._lines[key] = line
+    def put_line(self, key: str, state: bytes, generation: bytes, place: int, checksum: int) -> bool:
+        """Keep a line of the manifest that was found good; False where the key has one already.
+
+        :param state: as it is written, like ``generation``
+        :param checksum: crc32 of the line with its newline
+        """
+        number = self._written.get((state, generation))
+        if number is None:
+            number = self._number((State(state.decode()), int(generation)))
+            self._written[state, generation] = number
+        value = (checksum << _PLACE | place) << _BRIEF | number
+        return self._index.setdefault(key, value) is value
 
     def line(self, key: str) -> bytes | None:
-        """The line as it stands, None for an unknown request."""
-        return self._lines.get(key)
+        """The line as it stands, None for an unknown request, and for one in flight.
+
+        :raises LedgerError: it can't be read back
+        """
+        known = self._index.get(key)
+        if known is None or key in self._open:
+            return None
+        return self._lines.read(known >> _BRIEF & _PLACES, known >> _BRIEF + _PLACE)
 
     def submitted_day(self, key: str) -> str:
-        """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown; cheap, as ``brief`` is."""
-        line = self._lines.get(key, b"")
+        """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown; cheaper than the entry."""
+        line = self.line(key) or b""
         at = line.rfind(_SUBMITTED)  # names are sorted: the entry's own comes after those of its "earlier"
         return "" if at < 0 else line[at + len(_SUBMITTED) : at + len(_SUBMITTED) + 10].decode("ascii", "replace")
 
     def cells(self) -> Iterator[tuple[str, Json]]:
         """(address, cell) of every request, without making entries of them."""
-        for line in self._lines.values():
+        for line in self._settled():
             raw = parse(line)
             yield raw["address"], raw.get("cell", {})
         for entry in self._open.values():
@@ -97,7 +118,7 @@ class Entries(Mapping[str, Entry]):
         The lines of the others are not taken apart: of 100,000 requests that wait for their images, none is.
         """
         written = [b'"%s":' % name.encode() for name in names]
-        for line in self._lines.values():
+        for line in self._settled():
             if any(one in line for one in written):
                 yield decode_entry(parse(line))
         yield from self._open.values()
@@ -110,8 +131,21 @@ class Entries(Mapping[str, Entry]):
     def lines(self) -> Iterator[bytes]:
         """The manifest's lines, sorted by key, each with its newline. No intent may be open."""
         assert not self._open  # settled before anything is written
-        for key in sorted(self._lines):
-            yield self._lines[key] + b"\n"
+        for key in sorted(self._index):
+            line = self.line(key)
+            assert line is not None
+            yield line + b"\n"
 
-    def _share(self, brief: Brief) -> Brief:
-        return self._shared.setdefault(brief, brief)
+    def _settled(self) -> Iterator[bytes]:
+        """The lines of all that are not in flight."""
+        for key in self._index:
+            line = self.line(key)
+            if line is not None:
+                yield line
+
+    def _number(self, brief: Brief) -> int:
+        number = self._numbers.get(brief)
+        if number is None:
+            number = self._numbers[brief] = len(self._briefs)
+            self._briefs.append(brief)
+        return number

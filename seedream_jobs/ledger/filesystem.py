@@ -7,8 +7,11 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
+
+from seedream_jobs.ledger.snapshot import Snapshot, take
 
 
 class FileSystem(Protocol):
@@ -16,6 +19,10 @@ class FileSystem(Protocol):
 
     def read(self, path: Path) -> bytes:
         """The whole of a regular file; ``FileNotFoundError`` where there is none."""
+        ...
+
+    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+        """The same, read a piece at a time; ``apart`` makes a copy that nobody else can change."""
         ...
 
     def create(self, path: Path) -> int:
@@ -59,9 +66,12 @@ class RealFileSystem:
     """The disk."""
 
     def read(self, path: Path) -> bytes:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would wait for ever
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        _hold_regular(path)
         return path.read_bytes()
+
+    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+        _hold_regular(path)
+        return take(path, apart=apart)
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
@@ -100,6 +110,11 @@ class RealFileSystem:
             os.close(descriptor)
 
 
+def _hold_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def write_all(fs: FileSystem, descriptor: int, data: bytes) -> None:
     """Write every byte, however many calls it takes.
 
@@ -113,10 +128,14 @@ def write_all(fs: FileSystem, descriptor: int, data: bytes) -> None:
         rest = rest[taken:]
 
 
-def write_whole(fs: FileSystem, path: Path, chunks: list[bytes]) -> None:
+def write_whole(
+    fs: FileSystem, path: Path, chunks: Iterable[bytes], announce: Callable[[], object] = lambda: None
+) -> None:
     """A file that appears whole or not at all: temp in the same folder, fsync, rename, fsync of the folder.
 
     The temp name is fixed (its writer holds the lock), so that a crash leaves at most one behind.
+
+    :param announce: called once the bytes are durable, before they get their name; if it raises, they never do
     """
     temporary = path.with_name(f".{path.name}.tmp")
     descriptor = fs.create(temporary)
@@ -127,8 +146,9 @@ def write_whole(fs: FileSystem, path: Path, chunks: list[bytes]) -> None:
             fs.sync(descriptor)
         finally:
             fs.close(descriptor)
+        announce()
         fs.rename(temporary, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             fs.remove(temporary)
         raise

@@ -10,16 +10,18 @@ told. A newline and a bad crc: damage, refused with its byte offset, never guess
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.codec import canonical
+from seedream_jobs.ledger.snapshot import Snapshot
 
 VERSION = 1
 _PREFIX = b'{"crc":"'
@@ -29,13 +31,37 @@ ABSENT = "none"
 """The digest of a manifest that does not exist yet."""
 
 
+class Records:
+    """The events and plans in a journal that was found good: a run's can be larger than memory.
+
+    :param size: how many bytes are whole records
+    :param count: how many records those are, the header and ``fold`` records left out
+    """
+
+    def __init__(self, journal: Snapshot, size: int, count: int) -> None:
+        self._journal, self._size, self._count = journal, size, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for offset, line in _lines(self._journal):
+            if offset and offset < self._size:
+                body = _checked(line.removesuffix(b"\n"))
+                if body is None:
+                    raise OSError(errno.EIO, "the journal was changed while it was being read")
+                if "fold" not in body:
+                    del body["seq"]
+                    yield body
+
+
 @frozen
 class Contents:
     """What a journal's bytes say.
 
     :param manifest: the id of the manifest it belongs to
     :param base: digest of the manifest's bytes it builds on
-    :param records: every record after the header, in order, without ``crc`` and ``seq``
+    :param records: every record after the header, in order, without ``crc`` and ``seq``; read again each time
     :param folded: digests of manifests that hold what came before, the last one last
     :param size: how many bytes are whole records
     :param torn: how many bytes after them are a torn record
@@ -44,24 +70,11 @@ class Contents:
 
     manifest: str
     base: str
-    records: tuple[dict[str, Any], ...]
+    records: Records
     folded: tuple[str, ...]
     size: int
     torn: int
     complete: bool
-
-
-def digest(data: bytes) -> str:
-    """``sha256:`` and hex digits: how a journal names a manifest's bytes."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def digest_of(chunks: Iterable[bytes]) -> str:
-    """The same of bytes in pieces."""
-    summed = hashlib.sha256()
-    for chunk in chunks:
-        summed.update(chunk)
-    return f"sha256:{summed.hexdigest()}"
 
 
 def record(seq: int, body: dict[str, Any]) -> bytes:
@@ -75,41 +88,53 @@ def header(manifest: str, base: str) -> bytes:
     return record(0, {"journal": VERSION, "manifest": manifest, "base": base})
 
 
-def read_journal(data: bytes, path: str) -> Contents | None:
+def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     """What the journal says; None where a crash left less than its header, so that nothing was ever announced in it.
 
     :param path: the file's name, for findings
     :raises FindingsError: damage, with its byte offset, or a journal of another version
+    :raises OSError: it can't be read
     """
-    found: list[dict[str, Any]] = []
-    offset, complete, size = 0, True, len(data)
-    while offset < size:
-        end = data.find(b"\n", offset)
-        line = data[offset:] if end < 0 else data[offset:end]
-        body = _checked(line)
+    snapshot = Snapshot(journal) if isinstance(journal, bytes) else journal
+    first: dict[str, Any] = {}
+    folded: list[str] = []
+    count, size, complete = 0, 0, True
+    for offset, line in _lines(snapshot):
+        complete = line.endswith(b"\n")
+        body = _checked(line[:-1] if complete else line)
         if body is None:
-            if end < 0 and _checked(line[:-1]) is None:
+            if not complete and _checked(line[:-1]) is None:
+                complete = True
                 break  # torn: the beginning of a record, and nothing after it
-            raise _damage(path, len(found) + 1, offset, "its checksum does not match")
-        if body.pop("seq", None) != len(found):
-            raise _damage(path, len(found) + 1, offset, "a record is missing before it")
-        found.append(body)
-        complete = end >= 0
-        offset = size if end < 0 else end + 1
-    if not found:
+            raise _damage(path, count + 1, offset, "its checksum does not match")
+        if body.pop("seq", None) != count:
+            raise _damage(path, count + 1, offset, "a record is missing before it")
+        first = first or body
+        if "fold" in body:
+            folded.append(body["fold"])
+        count, size = count + 1, offset + len(line)
+    if not count:
         return None
-    first = found[0]
     if first.get("journal") != VERSION:
         raise _unreadable_version(path, first.get("journal"))
     return Contents(
         manifest=first["manifest"],
         base=first["base"],
-        records=tuple(body for body in found[1:] if "fold" not in body),
-        folded=tuple(body["fold"] for body in found if "fold" in body),
-        size=offset,
-        torn=size - offset,
+        records=Records(snapshot, size, count - 1 - len(folded)),
+        folded=tuple(folded),
+        size=size,
+        torn=snapshot.size - size,
         complete=complete,
     )
+
+
+def _lines(journal: Snapshot) -> Iterator[tuple[int, bytes]]:
+    """(offset, line) of each, with its newline; only the last one may lack that."""
+    offset = 0
+    for piece in journal.pieces():
+        for line in BytesIO(piece):  # splits at newlines only
+            yield offset, line
+            offset += len(line)
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:

@@ -3,17 +3,19 @@
 A reader (``Ledger.peek``) overlays a hot journal in memory and writes nothing. A writer (``Ledger.open``) holds the
 lock, folds a hot journal first, appends events to a new one, and folds that when it ends.
 
-Folding: a ``fold`` record with the digest of the new manifest is made durable in the journal; the manifest is written
-whole; the journal is removed. A crash before the rename leaves a journal that builds on the manifest there is: it is
-folded once more. A crash after it leaves a journal whose last ``fold`` record names the manifest there is: it is only
-removed. A journal that is neither is another manifest's, and is never applied.
+Folding: the new manifest is written beside the old one; a ``fold`` record with its digest is made durable in the
+journal; the new manifest takes the old one's name; the journal is removed. A crash before the rename leaves a journal
+that builds on the manifest there is: it is folded once more. A crash after it leaves a journal whose last ``fold``
+record names the manifest there is: it is only removed. A journal that is neither is another manifest's, and is never
+applied.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,12 +25,13 @@ from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
-from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
+from seedream_jobs.ledger.loading import load, read_file, read_together
 from seedream_jobs.ledger.lock import Lock, acquire, in_use
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Event
 
 if TYPE_CHECKING:
@@ -38,10 +41,9 @@ if TYPE_CHECKING:
 class Ledger:
     """What is known of a job's requests. Made by ``peek`` or ``open``."""
 
-    def __init__(self, paths: LedgerPaths, manifest: Manifest, base: str, fs: FileSystem, lock: Lock | None) -> None:
+    def __init__(self, paths: LedgerPaths, manifest: Manifest, fs: FileSystem, lock: Lock | None) -> None:
         self.paths = paths
         self._manifest = manifest
-        self._base = base
         self._fs = fs
         self._lock = lock
         self._owns_lock = True
@@ -58,15 +60,15 @@ class Ledger:
         :raises FindingsError: the manifest or the journal is damaged
         """
         disk = RealFileSystem() if fs is None else fs
-        data, hot = read_together(paths, disk)
-        manifest, contents = load(paths, data, hot, root)
+        record, hot = read_together(paths, disk)
+        manifest, contents = load(paths, record, hot, root)
         if contents is not None:
-            apply(manifest, contents.records)
+            _overlay(manifest, contents.records, paths.journal)
         if in_use(paths.lock):
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        return cls(paths, manifest, digest_or_absent(data), disk, None)
+        return cls(paths, manifest, disk, None)
 
     @classmethod
     def open(
@@ -123,9 +125,9 @@ class Ledger:
         new_id: Callable[[], str],
         root: Path,
     ) -> Ledger:
-        data, hot = read_file(disk, paths.manifest), read_file(disk, paths.journal)
-        manifest, contents = load(paths, data, hot, root)
-        ledger = cls(paths, manifest, digest_or_absent(data), disk, lock)
+        record, hot = read_file(disk, paths.manifest, apart=True), read_file(disk, paths.journal)
+        manifest, contents = load(paths, record, hot, root, scratch=paths.manifest.parent)
+        ledger = cls(paths, manifest, disk, lock)
         if manifest.header is None:
             if origin is None:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
@@ -135,7 +137,7 @@ class Ledger:
         ledger._honour(hot, contents)
         return ledger
 
-    def _honour(self, hot: bytes | None, contents: journal.Contents | None) -> None:
+    def _honour(self, hot: Snapshot | None, contents: journal.Contents | None) -> None:
         """Fold what a crash left in the journal, or remove a journal that is folded or never began."""
         try:
             if contents is not None:
@@ -232,9 +234,9 @@ class Ledger:
         :raises LedgerError: it could not be written
         """
         self._alive()
-        if self._base == journal.ABSENT:
+        if self._manifest.digest == journal.ABSENT:
             try:
-                self._write_manifest(self._manifest_chunks())
+                self._write_manifest()
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
 
@@ -249,8 +251,8 @@ class Ledger:
         try:
             if commit is not None:
                 self._fold(lambda record: commit.append_sync(lambda: record))
-            elif self._manifest.merged and self._base != journal.ABSENT:
-                self._write_manifest(self._manifest_chunks())
+            elif self._manifest.merged and self._manifest.digest != journal.ABSENT:
+                self._write_manifest()
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
         except LedgerError as error:
@@ -307,7 +309,7 @@ class Ledger:
 
         descriptor = self._fs.create(self.paths.journal)
         try:
-            write_all(self._fs, descriptor, journal.header(self.id, self._base))
+            write_all(self._fs, descriptor, journal.header(self.id, self._manifest.digest))
             self._fs.sync(descriptor)
             self._fs.sync_folder(self.paths.journal.parent)
         except OSError:
@@ -317,17 +319,23 @@ class Ledger:
         return GroupCommit(self._fs, descriptor, self.paths.journal.name)
 
     def _fold(self, append: Callable[[bytes], None]) -> None:
-        chunks = self._manifest_chunks()
-        append(journal.record(self._seq, {"fold": journal.digest_of(chunks)}))
-        self._write_manifest(chunks)
+        self._write_manifest(lambda digest: append(journal.record(self._seq, {"fold": digest})))
         self._remove_journal()
 
-    def _manifest_chunks(self) -> list[bytes]:
-        return self._manifest.chunks()
+    def _write_manifest(self, announce: Callable[[str], None] = lambda digest: None) -> None:
+        """Write everything known; ``announce`` gets the new manifest's digest before that takes the old one's name."""
+        summed = sha256()
 
-    def _write_manifest(self, chunks: list[bytes]) -> None:
-        write_whole(self._fs, self.paths.manifest, chunks)
-        self._base = journal.digest_of(chunks)
+        def summing() -> Iterator[bytes]:
+            for chunk in self._manifest.chunks():
+                summed.update(chunk)
+                yield chunk
+
+        def digest() -> str:
+            return f"sha256:{summed.hexdigest()}"
+
+        write_whole(self._fs, self.paths.manifest, summing(), lambda: announce(digest()))
+        self._manifest.digest = digest()
         self._manifest.merged = False
 
     def _remove_journal(self) -> None:
@@ -343,6 +351,13 @@ class Ledger:
     def _dead(self, failure: LedgerError) -> LedgerError:
         self._failure = failure
         return failure
+
+
+def _overlay(manifest: Manifest, records: journal.Records, path: Path) -> None:
+    try:
+        apply(manifest, records)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
 
 
 def _failed(path: Path, error: OSError) -> LedgerError:

@@ -6,18 +6,20 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from zlib import crc32
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import OutsideRoot
-from seedream_jobs.ledger.check import EntryCheck, quick_look
+from seedream_jobs.ledger.check import EntryCheck, look
 from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse
 from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.journal import ABSENT
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.records import (
     Header,
@@ -30,6 +32,7 @@ from seedream_jobs.ledger.records import (
     encode_plan,
     encode_resolution,
 )
+from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import paid_twice
 
@@ -43,23 +46,24 @@ class Manifest:
     """What a manifest says.
 
     :param header: None only for one that does not exist yet
+    :param digest: of the bytes it was read from, as a journal names them
     :param merged: whether it held a key or a header twice, so that its canonical form differs from its bytes
     :param notes: warnings, such as a request paid for on two branches
     """
 
     header: Header | None = None
+    digest: str = ABSENT
     entries: Entries = field(default_factory=Entries)
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     resolutions: set[ResolutionRecord] = field(default_factory=set)
     merged: bool = False
     notes: list[Diagnostic] = field(default_factory=list)
 
-    def chunks(self) -> list[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Its canonical bytes, in pieces of about a mebibyte."""
-        lines, chunks = self._lines(), list[bytes]()
+        lines = self._lines()
         while chunk := b"".join(islice(lines, 1500)):
-            chunks.append(chunk)
-        return chunks
+            yield chunk
 
     def _lines(self) -> Iterator[bytes]:
         assert self.header is not None  # a manifest without an id is never written
@@ -75,44 +79,36 @@ def _line(record: ResolutionRecord) -> bytes:
     return canonical(encode_resolution(record))
 
 
-def read_manifest(data: bytes, path: str, *, folder: PurePosixPath = _TOP) -> Manifest:
-    """What the bytes of a manifest say.
+def read_manifest(
+    record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP, scratch: Path | None = None
+) -> Manifest:
+    """What a manifest says.
 
+    :param record: its bytes; a snapshot of them is read again where somebody asks for an entry
     :param path: its name, for findings
     :param folder: its folder, relative to the campaign's root: no path in it may lead out of that
+    :param scratch: where lines that come to it later are kept, once they are many
     :raises FindingsError: each damaged line with its number; nothing is guessed
+    :raises OSError: it can't be read
     """
-    reader = _Reader(data, path, folder)
-    entries, look = reader.manifest.entries, quick_look() if _is_utf8(data) else _blind
-    for number, line in enumerate(data.split(b"\n"), 1):
-        found = look(line)
-        if found is not None:
-            generation, written, state = found.groups()
-            key = written.decode()
-            if key not in entries:
-                entries.put_line(line, key, state, generation)
-                continue
-        if line:
-            reader.read(number, line)
-        if len(reader.findings) >= _MOST_FINDINGS:
-            break
-    if reader.manifest.header is None and not reader.findings:
-        reader.findings.append(_finding("manifest-damaged", "the manifest has no header", path, 1, _RESTORE))
-    if reader.findings:
-        raise FindingsError(reader.findings)
-    return reader.manifest
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False
-
-
-def _blind(line: bytes) -> re.Match[bytes] | None:
-    """The quick look at a manifest that is not UTF-8 throughout: every line is read in full."""
-    return None
+    snapshot = Snapshot(record) if isinstance(record, bytes) else record
+    reader = _Reader(snapshot, path, folder, scratch)
+    put_line, place, number = reader.manifest.entries.put_line, 0, 0
+    for piece in snapshot.pieces():
+        reader.summed.update(piece)
+        for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
+            number += 1
+            generation, key, state, other = found.groups()
+            if other is None:
+                line = found[0]
+                if not put_line(key.decode(), state, generation, place + found.start(), crc32(line)):
+                    reader.read(number, line[:-1])
+            elif other:
+                reader.read(number, other)
+                if len(reader.findings) >= _MOST_FINDINGS:
+                    raise FindingsError(reader.findings)
+        place += len(piece)
+    return reader.finished()
 
 
 _RESTORE = (
@@ -123,12 +119,13 @@ _RESTORE = (
 class _Reader:
     """Reads line after line; a finding does not keep the next line from being read."""
 
-    def __init__(self, data: bytes, path: str, folder: PurePosixPath) -> None:
-        self.manifest = Manifest()
+    def __init__(self, record: Snapshot, path: str, folder: PurePosixPath, scratch: Path | None) -> None:
+        self.manifest = Manifest(entries=Entries(record, scratch))
         self.findings: list[Diagnostic] = []
+        self.summed = sha256()
         self._path = path
         self._check = EntryCheck(folder)
-        self._data = data
+        self._record = record
 
     def read(self, number: int, line: bytes) -> None:
         try:
@@ -142,6 +139,15 @@ class _Reader:
         except OutsideRoot as problem:
             message = f"the path {str(problem)!r} leads out of the campaign's root"
             self.findings.append(_finding("manifest-path", message, self._path, number, _RESTORE))
+
+    def finished(self) -> Manifest:
+        """:raises FindingsError: there are findings, or no header"""
+        if self.manifest.header is None and not self.findings:
+            self.findings.append(_finding("manifest-damaged", "the manifest has no header", self._path, 1, _RESTORE))
+        if self.findings:
+            raise FindingsError(self.findings)
+        self.manifest.digest = f"sha256:{self.summed.hexdigest()}"
+        return self.manifest
 
     def _entry(self, number: int, line: bytes, entry: Entry) -> None:
         entries, key = self.manifest.entries, entry.key
@@ -158,10 +164,7 @@ class _Reader:
             return
         ids = [one for one in (entry.task_id, *entry.other_task_ids) if one is not None]
         message = f"{entry.address} was submitted twice ({', '.join(ids)}), probably on two branches; both are kept"
-        before = self._data.find(b'"key":"%s"' % key.encode())
-        first = Related(
-            message="first known from here", path=self._path, span=_span(self._data.count(b"\n", 0, before) + 1)
-        )
+        first = Related(message="first known from here", path=self._path, span=_span(self._first_line_of(key)))
         self.manifest.notes.append(
             Diagnostic(
                 code="manifest-paid-twice",
@@ -173,6 +176,16 @@ class _Reader:
                 related=(first,),
             )
         )
+
+    def _first_line_of(self, key: str) -> int:
+        """The number of the first line that names a key."""
+        named, lines = b'"key":"%s"' % key.encode(), 1
+        for piece in self._record.pieces():
+            at = piece.find(named)
+            if at >= 0:
+                return lines + piece.count(b"\n", 0, at)
+            lines += piece.count(b"\n")
+        return 1
 
     def _other(self, number: int, raw: Json) -> None:
         manifest = self.manifest

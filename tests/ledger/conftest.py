@@ -13,7 +13,8 @@ import pytest
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.state import Accepted, Completed, Event, Image, Intended
+from seedream_jobs.ledger.snapshot import Snapshot
+from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Intended, State
 
 NOW = 1_800_000_000
 
@@ -40,6 +41,19 @@ class Make:
             max_images=1,
             max_cost_usd=Decimal("0.0228"),
             idempotency_key=f"{number:x}-{generation}",
+        )
+
+    def entry(self, number: int, prompt: str = "") -> Entry:
+        return Entry(
+            key=self.key(number),
+            address=f"garden/subject=heron-{number}#1",
+            cell={"subject": f"heron {number}"},
+            request={"prompt": prompt},
+            repeat=1,
+            output=f"out/{number}",
+            max_images=1,
+            generation=1,
+            state=State.ACCEPTED,
         )
 
     def accepted(self, number: int, task_id: str | None = None) -> Accepted:
@@ -126,6 +140,9 @@ class Disk:
         if path not in self.names:
             raise FileNotFoundError(path)
         return bytes(self.names[path].data)
+
+    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+        return Snapshot(self.read(path))
 
     def create(self, path: Path) -> int:
         self._step("create")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
-from seedream_jobs.ledger.check import EntryCheck, quick_look
+from seedream_jobs.ledger.check import EntryCheck, look, quick_look
 from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, parse
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
@@ -184,7 +185,7 @@ def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any
             if not (isinstance(images, list) and images and isinstance(images[0], dict)):
                 continue
             target, path = images[0], path.rsplit(".", 1)[1]
-        target[path] = value
+        target[path] = deepcopy(value)  # or a later change would change the value that is sampled
     written = canonical(line)
     found = quick_look()(written)
     if found is None:
@@ -210,6 +211,58 @@ def test_the_quick_look_at_changed_bytes_says_what_the_full_one_says(data: st.Da
         return
     if quick_look()(bytes(written)):
         EntryCheck(PurePosixPath("jobs")).decode(parse(bytes(written)))
+
+
+_BITS = st.sampled_from(
+    [
+        b"",
+        b'"',
+        b"\\",
+        b",",
+        b"{",
+        b"}",
+        b"..",
+        b"/",
+        b"0",
+        b"-",
+        b"\n",
+        b"\xc3\xa9",
+        b"[",
+        b"\x0b",
+        b"\r",
+        b"\xff",
+        b"\0",
+    ]
+)
+
+
+@given(st.data())
+@settings(max_examples=600, deadline=None)
+def test_a_look_at_many_lines_says_what_the_quick_look_at_each_says(data: st.DataObject) -> None:
+    """Also where a newline stands in a text, so that two broken lines could be taken for a whole one."""
+    plain = canonical(LINE | {"request": {"prompt": "say é", "n": 2, "image_urls": ["a", "b"]}})
+    written = bytearray(b"\n".join([plain, canonical(LINE), HEADER.strip().encode(), plain, b""]))
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(written) - 1))
+        written[place : place + data.draw(st.integers(0, 2))] = data.draw(_BITS)
+    lines = bytes(written) if written.endswith(b"\n") else bytes(written) + b"\n"
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        expected = [None for _ in lines.split(b"\n")[:-1]]
+    else:
+        expected = [found and found.groups() for found in map(quick_look(), lines.split(b"\n")[:-1])]
+    seen = [found.groups() for found in look(lines)]
+    assert [None if groups[3] is not None else groups[:3] for groups in seen] == expected
+    rest = [line for line, known in zip(lines.split(b"\n")[:-1], expected, strict=True) if known is None]
+    assert [groups[3] for groups in seen if groups[3] is not None] == rest
+
+
+def test_a_text_that_goes_on_in_the_next_line_is_damage() -> None:
+    """Two lines that would be a good one if texts could hold a newline."""
+    with pytest.raises(FindingsError) as caught:
+        read_manifest((HEADER + canonical(LINE).decode().replace("a#1", "a\n#1") + "\n").encode(), "m")
+    assert [finding.span.start.line for finding in caught.value.diagnostics if finding.span] == [2, 3]
 
 
 @pytest.mark.parametrize("day", ["02-29", "02-30", "04-31", "00-10", "13-01", "06-00", "01-32"])
