@@ -25,7 +25,7 @@ from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
-from seedream_jobs.ledger.loading import load, read_file, read_together
+from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
 from seedream_jobs.ledger.lock import Lock, acquire, in_use
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
@@ -41,9 +41,13 @@ if TYPE_CHECKING:
 class Ledger:
     """What is known of a job's requests. Made by ``peek`` or ``open``."""
 
-    def __init__(self, paths: LedgerPaths, manifest: Manifest, fs: FileSystem, lock: Lock | None) -> None:
+    def __init__(
+        self, paths: LedgerPaths, manifest: Manifest, record: Snapshot | None, fs: FileSystem, lock: Lock | None
+    ) -> None:
         self.paths = paths
         self._manifest = manifest
+        self._record = record
+        self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
         self._fs = fs
         self._lock = lock
         self._owns_lock = True
@@ -68,7 +72,7 @@ class Ledger:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        return cls(paths, manifest, disk, None)
+        return cls(paths, manifest, record, disk, None)
 
     @classmethod
     def open(
@@ -127,7 +131,7 @@ class Ledger:
     ) -> Ledger:
         record, hot = read_file(disk, paths.manifest, apart=True), read_file(disk, paths.journal)
         manifest, contents = load(paths, record, hot, root, scratch=paths.manifest.parent)
-        ledger = cls(paths, manifest, disk, lock)
+        ledger = cls(paths, manifest, record, disk, lock)
         if manifest.header is None:
             if origin is None:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
@@ -234,7 +238,7 @@ class Ledger:
         :raises LedgerError: it could not be written
         """
         self._alive()
-        if self._manifest.digest == journal.ABSENT:
+        if self._base == journal.ABSENT:
             try:
                 self._write_manifest()
             except OSError as error:
@@ -251,7 +255,7 @@ class Ledger:
         try:
             if commit is not None:
                 self._fold(lambda record: commit.append_sync(lambda: record))
-            elif self._manifest.merged and self._manifest.digest != journal.ABSENT:
+            elif self._manifest.merged and self._base != journal.ABSENT:
                 self._write_manifest()
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
@@ -307,9 +311,11 @@ class Ledger:
     def _begin(self) -> GroupCommit:
         from seedream_jobs.ledger.commit import GroupCommit  # anyio: only for those who record
 
+        if self._base is None:
+            self._base = digest_or_absent(self._record)
         descriptor = self._fs.create(self.paths.journal)
         try:
-            write_all(self._fs, descriptor, journal.header(self.id, self._manifest.digest))
+            write_all(self._fs, descriptor, journal.header(self.id, self._base))
             self._fs.sync(descriptor)
             self._fs.sync_folder(self.paths.journal.parent)
         except OSError:
@@ -335,7 +341,7 @@ class Ledger:
             return f"sha256:{summed.hexdigest()}"
 
         write_whole(self._fs, self.paths.manifest, summing(), lambda: announce(digest()))
-        self._manifest.digest = digest()
+        self._base = digest()
         self._manifest.merged = False
 
     def _remove_journal(self) -> None:

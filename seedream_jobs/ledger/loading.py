@@ -33,9 +33,10 @@ def load(
         raise UsageError(f"{paths.manifest} can't be read: {error.strerror or error}") from error
     if contents is None:
         return manifest, None
-    if contents.folded and contents.folded[-1] == manifest.digest:
+    present = digest_or_absent(record)
+    if contents.folded and contents.folded[-1] == present:
         return manifest, None
-    if contents.base != manifest.digest or manifest.header is None or contents.manifest != manifest.header.id:
+    if contents.base != present or manifest.header is None or contents.manifest != manifest.header.id:
         raise FindingsError([journal.foreign(str(paths.journal), paths.manifest.name, contents.base)])
     if contents.torn:
         manifest.notes.append(journal.torn(str(paths.journal), contents))
@@ -65,6 +66,17 @@ def read_file(fs: FileSystem, path: Path, *, apart: bool = False) -> Snapshot | 
         return None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def digest_or_absent(record: Snapshot | None) -> str:
+    """How a journal names what it builds on.
+
+    :raises UsageError: it can't be read
+    """
+    try:
+        return journal.ABSENT if record is None else record.digest()
+    except OSError as error:
+        raise UsageError(f"the manifest can't be read: {error.strerror or error}") from error
 
 
 def _folder(paths: LedgerPaths, root: Path) -> PurePosixPath:

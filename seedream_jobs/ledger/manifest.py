@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from zlib import crc32
@@ -19,7 +18,6 @@ from seedream_jobs.job.files import OutsideRoot
 from seedream_jobs.ledger.check import EntryCheck, look
 from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse
 from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.journal import ABSENT
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.records import (
     Header,
@@ -46,13 +44,11 @@ class Manifest:
     """What a manifest says.
 
     :param header: None only for one that does not exist yet
-    :param digest: of the bytes it was read from, as a journal names them
     :param merged: whether it held a key or a header twice, so that its canonical form differs from its bytes
     :param notes: warnings, such as a request paid for on two branches
     """
 
     header: Header | None = None
-    digest: str = ABSENT
     entries: Entries = field(default_factory=Entries)
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     resolutions: set[ResolutionRecord] = field(default_factory=set)
@@ -95,7 +91,6 @@ def read_manifest(
     reader = _Reader(snapshot, path, folder, scratch)
     put_line, place, number = reader.manifest.entries.put_line, 0, 0
     for piece in snapshot.pieces():
-        reader.summed.update(piece)
         for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
             number += 1
             generation, key, state, other = found.groups()
@@ -122,7 +117,6 @@ class _Reader:
     def __init__(self, record: Snapshot, path: str, folder: PurePosixPath, scratch: Path | None) -> None:
         self.manifest = Manifest(entries=Entries(record, scratch))
         self.findings: list[Diagnostic] = []
-        self.summed = sha256()
         self._path = path
         self._check = EntryCheck(folder)
         self._record = record
@@ -146,7 +140,6 @@ class _Reader:
             self.findings.append(_finding("manifest-damaged", "the manifest has no header", self._path, 1, _RESTORE))
         if self.findings:
             raise FindingsError(self.findings)
-        self.manifest.digest = f"sha256:{self.summed.hexdigest()}"
         return self.manifest
 
     def _entry(self, number: int, line: bytes, entry: Entry) -> None:

@@ -135,6 +135,7 @@ def test_a_copy_is_kept_in_memory_where_the_disk_has_no_room(
 @pytest.mark.parametrize("piece", [1, 7, 100, PIECE])
 def test_pieces_are_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     monkeypatch.setattr("seedream_jobs.ledger.snapshot.PIECE", piece)
+    monkeypatch.setattr("seedream_jobs.ledger.snapshot._AT_ONCE", piece)
     path = tmp_path / "lines"
     for data in (b"", b"\n", b"a", b"a\n\nbc\n", b"a\r\x0b" * 50 + b"\n" + b"b" * 120, b"x\n" * 200):
         path.write_bytes(data)
