@@ -18,6 +18,8 @@ from seedream_jobs.frozen import frozen
 class State(StrEnum):
     """Where a request stands. What each costs and what the next run does is ``steps.HEAD``."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and plans look hundreds of thousands up
+
     NEW = "new"  # known, and provably not charged: the next run submits it
     INTENT = "intent"  # announced, outcome still open; found by a later command it is IN_DOUBT
     ACCEPTED = "accepted"  # the task id is known

@@ -17,6 +17,8 @@ from seedream_jobs.ledger.steps import Policy, submits
 class Action(StrEnum):
     """What a plan says of a request. ``NEW``, ``RETRY`` and ``AGAIN`` are submitted; nothing else is."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and plans look hundreds of thousands up
+
     NEW = "new"
     RETRY = "retry"
     AGAIN = "again"
@@ -97,11 +99,12 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
     """
     left = wish.limit
     orphans = set(known)
+    judge = _Judge(expansion, elsewhere, wish)
     for place in expansion.places():
         orphans.discard(place.key)
         if wish.select is not None and not wish.select(place.cell):
             continue
-        change = _change(expansion, place, known.brief(place.key), elsewhere, wish)
+        change = judge.change(place, known.brief(place.key))
         if left is not None and change.action in SUBMITS:
             if left <= 0:
                 change = change._replace(action=Action.LATER)
@@ -112,28 +115,51 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
         yield Change(Action.ORPHANED, key, None, True, generation, 0)
 
 
-def _change(
-    expansion: Expansion, place: Place, brief: tuple[State, int] | None, elsewhere: Mapping[str, str], wish: Wish
-) -> Change:
-    wanted = bool(wish.again) and expansion.cells.address(place.cell, place.repeat) in wish.again
-    key, images = place.key, place.max_images
-    other = None if wanted else elsewhere.get(key)
-    if brief is None:
-        if other is not None:
-            return Change(Action.ELSEWHERE, key, place, False, 1, images, other)
-        return Change(Action.NEW, key, place, False, 1, images)
-    state, generation = brief
-    policy = Policy(retry_failed=wish.retry_failed, again=frozenset({key}) if wanted else frozenset())
-    if submits(state, policy, key):
-        if other is not None:  # refused or not sent from here, and paid there
-            return Change(Action.ELSEWHERE, key, place, True, generation, images, other)
+class _Judge:
+    """What becomes of one request after the other. Of a hundred thousand, many stand the same: that is said once."""
+
+    def __init__(self, expansion: Expansion, elsewhere: Mapping[str, str], wish: Wish) -> None:
+        self._expansion, self._elsewhere = expansion, elsewhere
+        self._again = frozenset(wish.again)
+        self._policy = Policy(retry_failed=wish.retry_failed)
+        self._usual: dict[tuple[State, int], tuple[Action, int]] = {}
+
+    def change(self, place: Place, brief: tuple[State, int] | None) -> Change:
+        """:raises UsageError: ``--again`` names it, and its last submission is not finished"""
+        if self._again and self._expansion.cells.address(place.cell, place.repeat) in self._again:
+            return self._wanted(place, brief)
+        _, _, key, images = place
+        other = self._elsewhere.get(key)
+        if brief is None:
+            if other is not None:
+                return Change(Action.ELSEWHERE, key, place, False, 1, images, other)
+            return Change(Action.NEW, key, place, False, 1, images)
+        usual = self._usual.get(brief)
+        if usual is None:
+            usual = self._usual[brief] = _usual(*brief, self._policy)
+        action, generation = usual
+        if other is not None and action in SUBMITS:  # refused or not sent from here, and paid there
+            return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
+        return Change(action, key, place, True, generation, images)
+
+    def _wanted(self, place: Place, brief: tuple[State, int] | None) -> Change:
+        """A request of which ``--again`` asks for a further generation, wherever else it is paid."""
+        if brief is None:
+            return Change(Action.NEW, place.key, place, False, 1, place.max_images)
+        state, generation = brief
+        if not submits(state, Policy(again=frozenset({place.key})), place.key):
+            address = self._expansion.cells.address(place.cell, place.repeat)
+            raise UsageError(
+                f"--again {address}: its last submission is not finished",
+                hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",
+            )
         if state is State.NEW:
-            return Change(Action.NEW, key, place, True, generation, images)
-        action = Action.AGAIN if wanted else Action.RETRY
-        return Change(action, key, place, True, generation + 1, images)
-    if wanted:
-        raise UsageError(
-            f"--again {expansion.cells.address(place.cell, place.repeat)}: its last submission is not finished",
-            hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",
-        )
-    return Change(_STANDS[state], key, place, True, generation, images)
+            return Change(Action.NEW, place.key, place, True, generation, place.max_images)
+        return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
+
+
+def _usual(state: State, generation: int, policy: Policy) -> tuple[Action, int]:
+    """What becomes of a known request that nothing else is said of, and the generation that is meant."""
+    if not submits(state, policy):
+        return _STANDS[state], generation
+    return (Action.NEW, generation) if state is State.NEW else (Action.RETRY, generation + 1)
