@@ -86,7 +86,8 @@ def gains(job: Path, count: int) -> None:
             )
         )
     loaded.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
-    loaded.paths.manifest.write_bytes(b"".join(made.chunks()))
+    with loaded.paths.manifest.open("wb") as file:
+        file.writelines(made.chunks())
 
 
 def real_data(folder: Path) -> Path:

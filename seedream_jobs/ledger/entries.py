@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from zlib import crc32
 
+from seedream_jobs.ledger.check import look
 from seedream_jobs.ledger.codec import Json, canonical, decode_entry, encode_entry, parse
 from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.machine import settle_open_intent
@@ -75,18 +77,30 @@ class Entries(Mapping[str, Entry]):
             self._index[key] = (checksum << _PLACE | place) << _BRIEF | number
             self._open.pop(key, None)
 
-    def put_line(self, key: str, state: bytes, generation: bytes, place: int, checksum: int) -> bool:
-        """Keep a line of the manifest that was found good; False where the key has one already.
+    def read(self, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Keep the lines of the manifest that are surely entries; the others, with their numbers, are the caller's.
 
-        :param state: as it is written, like ``generation``
-        :param checksum: crc32 of the line with its newline
+        Those are also the further lines of a request that has one already. Empty ones are left out.
         """
-        number = self._written.get((state, generation))
-        if number is None:
-            number = self._number((State(state.decode()), int(generation)))
-            self._written[state, generation] = number
-        value = (checksum << _PLACE | place) << _BRIEF | number
-        return self._index.setdefault(key, value) is value
+        index, numbers = self._index, self._written
+        number, place = 0, 0
+        for piece in pieces:
+            for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
+                number += 1
+                generation, key, state, other = found.groups()
+                if other is None:
+                    brief = numbers.get((state, generation))
+                    if brief is None:
+                        brief = self._number((State(state.decode()), int(generation)))
+                        numbers[state, generation] = brief
+                    line = found[0]
+                    value = (crc32(line) << _PLACE | place + found.start()) << _BRIEF | brief
+                    if index.setdefault(key.decode(), value) is value:
+                        continue
+                    other = line[:-1]
+                if other:
+                    yield number, other
+            place += len(piece)
 
     def line(self, key: str) -> bytes | None:
         """The line as it stands, None for an unknown request, and for one in flight.

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from zlib import crc32
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import OutsideRoot
-from seedream_jobs.ledger.check import EntryCheck, look
+from seedream_jobs.ledger.check import EntryCheck
 from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
@@ -89,20 +88,10 @@ def read_manifest(
     """
     snapshot = Snapshot(record) if isinstance(record, bytes) else record
     reader = _Reader(snapshot, path, folder, scratch)
-    put_line, place, number = reader.manifest.entries.put_line, 0, 0
-    for piece in snapshot.pieces():
-        for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
-            number += 1
-            generation, key, state, other = found.groups()
-            if other is None:
-                line = found[0]
-                if not put_line(key.decode(), state, generation, place + found.start(), crc32(line)):
-                    reader.read(number, line[:-1])
-            elif other:
-                reader.read(number, other)
-                if len(reader.findings) >= _MOST_FINDINGS:
-                    raise FindingsError(reader.findings)
-        place += len(piece)
+    for number, line in reader.manifest.entries.read(snapshot.pieces()):
+        reader.read(number, line)
+        if len(reader.findings) >= _MOST_FINDINGS:
+            break
     return reader.finished()
 
 
