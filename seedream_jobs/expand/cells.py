@@ -1,6 +1,7 @@
 """The plain way from a cell to a request: bindings, parameters, prompt, address, output name, key.
 
-``expand.fragments`` computes the same keys faster; a differential test holds the two together.
+``expand.fragments`` computes the same keys faster, ``expand.assembly`` the same requests; differential tests hold them
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from seedream_jobs.job.spec import PARAMETERS, JobSpec
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.profile import profiles
 
-_FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
+FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
+"""The order of a payload's fields, before those of ``extra``."""
 
 
 class Cells:
@@ -105,11 +107,11 @@ class Cells:
         prompt = self.prompt(context, given)
         payload = {
             name: value
-            for name in (*_FIELD_ORDER, *self.spec.extra)
+            for name in (*FIELD_ORDER, *self.spec.extra)
             if (value := prompt if name == "prompt" else parameters.get(name)) is not None
         }
         key = key_of(payload, self.model_id(parameters), repeat)
-        values = self._spelled(given)
+        values = self.spelled(given)
         return Request(
             key=key,
             address=f"{self.spec.name}/{values}#{repeat}",
@@ -123,9 +125,9 @@ class Cells:
 
     def address(self, cell: Cell, repeat: int) -> str:
         """``garden/subject=a-heron,size=16-9#1``."""
-        return f"{self.spec.name}/{self._spelled(self.given(cell))}#{repeat}"
+        return f"{self.spec.name}/{self.spelled(self.given(cell))}#{repeat}"
 
-    def _spelled(self, given: Mapping[str, Any]) -> str:
+    def spelled(self, given: Mapping[str, Any]) -> str:
         """``subject=a-heron,size=16-9``, of the bindings that a cell makes."""
         return ",".join([f"{name}={self._slugs[name][canonical(value)]}" for name, value in given.items()])
 
@@ -136,13 +138,17 @@ class Cells:
         :raises TemplateProblem: for a name that no file system takes, or that leaves the output folder
         """
         if self.spec.output_name is None:
-            said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
-            name = f"{said}-{key.removeprefix('v1:')[:8]}"
+            name = self.default_name(values, key)
         else:
             name = checked_name(self.spec.output_name.render(context))
         if self.spec.repeat > 1:
             name += f"-r{repeat}"
         return str(PurePosixPath(self.spec.output_dir) / name)
+
+    def default_name(self, values: str, key: str) -> str:
+        """What images are called where the job does not say: the cell's values, and the beginning of the key."""
+        said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
+        return f"{said}-{key.removeprefix('v1:')[:8]}"
 
 
 def _slugs(spec: JobSpec) -> dict[str, dict[str, str]]:

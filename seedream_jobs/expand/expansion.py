@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError
@@ -22,6 +22,9 @@ from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.pinpoint import template_finding
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
+
+if TYPE_CHECKING:
+    from seedream_jobs.expand.assembly import Assembly
 
 
 class Place(NamedTuple):
@@ -49,6 +52,7 @@ class Expansion:
         self.merged = 0
         self._merged_keys: dict[str, str] = {}
         self._fragments: Fragments | None = None
+        self._assembly: Assembly | None = None
 
     # -- findings ------------------------------------------------------------------------------------------------------
 
@@ -146,8 +150,15 @@ class Expansion:
 
         :raises FindingsError: its output name is none that every file system takes
         """
+        cell = place.cell
         try:
-            return self.cells.build(place.cell, place.repeat)
+            if cell.choice is None or cell.includes:
+                return self.cells.build(cell, place.repeat)
+            if self._assembly is None:
+                from seedream_jobs.expand.assembly import Assembly  # only for those who need requests whole
+
+                self._assembly = Assembly(self.cells, self.fragments)
+            return self._assembly.request(cell, place.repeat, place.key)
         except TemplateProblem as problem:  # the rest of it was made once already, by ``places``
             raise FindingsError([self._name_finding(problem, place.cell)]) from None
 

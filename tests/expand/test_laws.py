@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.expand.assembly import Assembly
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.output_names import OutputNames
@@ -205,6 +206,28 @@ def test_fast_keys_equal_plain_keys(job: dict[str, Any]) -> None:
 
     for cell in itertools.islice(expansion.matrix.cells(), 30):
         assert outcome(quickly, cell) == outcome(plainly, cell)
+
+
+@MANY
+@given(jobs())
+def test_assembled_requests_equal_plain_ones(job: dict[str, Any]) -> None:
+    """Requests put together from parts are those that are built whole: every field, and the order of the payload's."""
+    expansion = loaded(job)
+
+    def plainly(cell: Cell) -> list[tuple[Any, list[str]]]:
+        built = [expansion.cells.build(cell, repeat) for repeat in range(1, expansion.spec.repeat + 1)]
+        return [(request, list(request.payload)) for request in built]
+
+    def assembled(cell: Cell) -> list[tuple[Any, list[str]]]:
+        keys = expansion.fragments.keys(cell)
+        made = [assembly.request(cell, repeat, key) for repeat, (key, _) in enumerate(keys, 1)]
+        return [(request, list(request.payload)) for request in made]
+
+    assembly = Assembly(expansion.cells, expansion.fragments)
+    for cell in itertools.islice(expansion.matrix.cells(), 30):
+        if cell.choice is not None and not cell.includes:
+            assert outcome(assembled, cell) == outcome(plainly, cell)
+            assert outcome(assembled, cell) == outcome(plainly, cell)  # now from parts that are there
 
 
 def outcome(make: Callable[[Cell], Any], cell: Cell) -> Any:
