@@ -91,9 +91,13 @@ def canonical_payload(payload: Mapping[str, Any], model_id: str) -> dict[str, An
     return form
 
 
+_ascii = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+_utf8 = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys, no white space, everything beyond ASCII escaped: the same bytes everywhere."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+    return _ascii.encode(value).encode("ascii")
 
 
 def identity(payload: Mapping[str, Any], model_id: str, repeat: int) -> bytes:
@@ -117,6 +121,4 @@ def wire_body(payload: Mapping[str, Any], urls: Mapping[str, str]) -> bytes:
     """
     if "image_urls" in payload:
         payload = {**payload, "image_urls": [urls.get(url, url) for url in payload["image_urls"]]}
-    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
-        "utf-8"
-    )
+    return _utf8.encode(payload).encode("utf-8")

@@ -27,21 +27,31 @@ def offer(
     :param urls: where a local reference (``sha256:<hex>``) was uploaded; what is not in it is sent as a data URI
     """
 
+    canonical = canonical_json(request.payload)
+
     def body() -> bytes:
+        if not request.references and b"\\u" not in canonical:
+            return canonical  # nothing in it is escaped that the wire would not escape: the same bytes
         sent = {name: urls.get(name) or data_uri(reference, files) for name, reference in request.references.items()}
         return wire_body(request.payload, sent)
 
     return Submission(
         request=request,
         generation=generation,
-        idempotency_key=idempotency_key(manifest, request, generation, urls),
+        idempotency_key=idempotency_key(manifest, request, generation, urls, canonical),
         max_cost_usd=max_cost_usd,
         body=body,
     )
 
 
-def idempotency_key(manifest: str, request: Request, generation: int, urls: Mapping[str, str]) -> str:
-    """Digest of manifest id, request key, generation and body (which the payload and the uploads' links determine)."""
+def idempotency_key(
+    manifest: str, request: Request, generation: int, urls: Mapping[str, str], canonical: bytes | None = None
+) -> str:
+    """Digest of manifest id, request key, generation and body (which the payload and the uploads' links determine).
+
+    :param canonical: the payload's canonical JSON, where the caller has it
+    """
     used = {name: urls[name] for name in request.references if name in urls}
-    body = hashlib.sha256(canonical_json([request.payload, used])).hexdigest()
+    canonical = canonical_json(request.payload) if canonical is None else canonical
+    body = hashlib.sha256(b"[%s,%s]" % (canonical, canonical_json(used) if used else b"{}")).hexdigest()
     return "sj-" + hashlib.sha256(f"{manifest}\n{request.key}\n{generation}\n{body}".encode()).hexdigest()
