@@ -45,8 +45,7 @@ class Recording:
     async def record(self, event: Event, outcome: Outcome | None = None) -> bool:
         """Make an event durable, also while the run is being cancelled. False, and the run ends, where that fails."""
         try:
-            with anyio.CancelScope(shield=True):
-                await self._ledger.record(event)
+            await self._ledger.record(event)
         except LedgerError as error:
             if not isinstance(event, Intended):
                 self.lost.append(event)

@@ -67,6 +67,8 @@ class Submit(Protocol):
 class Record(Protocol):
     """The ledger: returns once the event is durable. Events of one caller become durable in order.
 
+    Not cancelled half-way: once called it comes to its end, and a cancellation is raised by whatever is awaited next.
+
     :raises LedgerError: when it can't be made durable; fatal for the run
     """
 

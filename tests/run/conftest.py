@@ -129,7 +129,8 @@ class SimulatedLedger:
             self.dead = self._left <= 0
         if self.dead:
             raise LedgerError("no space left on device")
-        await anyio.sleep(self._random.choice(self._waits))
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(self._random.choice(self._waits))
         if self.dead:
             raise LedgerError("no space left on device")
         self.entries[event.key] = evolve(self.entries.get(event.key), event)

@@ -44,7 +44,8 @@ class Ledger:
         self.dead = self.dead or type(event) is self.fail_on
         if self.dead:
             raise LedgerError("no space left on device")
-        await anyio.lowlevel.checkpoint()
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
         self.entries[event.key] = evolve(self.entries.get(event.key), event)
         self.events.append(event)
 
