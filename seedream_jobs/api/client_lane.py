@@ -139,8 +139,10 @@ class Lane:
 
         async def trace(name: str, info: dict[str, Any]) -> None:
             flight.stage = name
+            if flight.sent is Sent.STARTED:
+                return  # whatever comes now belongs to the request itself
             handshake.note(name, info)
-            if flight.sent is not Sent.STARTED and announces_post(name, info):
+            if announces_post(name, info):
                 flight.sent = Sent.STARTED
 
         seen = _Seen(limit)

@@ -20,6 +20,7 @@ MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's sta
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _TOKEN = re.compile(rb'"(task_[A-Za-z0-9]{20,40})"')  # they have 26; "task_id" and "task_not_found" are words
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -149,7 +150,7 @@ def _id_of(item: Mapping[str, Any]) -> str | None:
 
 def _loads(text: bytes) -> Any:
     try:
-        return json.loads(text.strip().decode("utf-8-sig"), parse_float=Decimal, parse_constant=lambda _: None)
+        return _decoder.decode(text.strip().decode("utf-8-sig"))
     except (ValueError, RecursionError, ArithmeticError):
         return None
 

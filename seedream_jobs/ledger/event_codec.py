@@ -34,25 +34,29 @@ _EVENTS: Mapping[str, type[Event]] = {
     "expired": Expired,
     "resolved": Resolved,
 }
-_EVENT_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
+_WRITTEN: Mapping[type[Event], tuple[str, tuple[tuple[str, object], ...]]] = {
+    kind: (name, tuple((field.name, field.default) for field in fields(kind))) for name, kind in _EVENTS.items()
+}
+"""For each kind its name and its fields with their defaults: every POST is written down twice."""
 
 
 def encode_event(event: Event) -> Json:
     """An event as the journal's line holds it; times stay Unix seconds."""
-    line: Json = {"event": _EVENT_NAMES[type(event)]}
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if value is None or (field.default is not MISSING and value == field.default):
+    kind, written = _WRITTEN[type(event)]
+    line: Json = {"event": kind}
+    for name, default in written:
+        value = getattr(event, name)
+        if value is None or (default is not MISSING and value == default):
             continue
         if isinstance(value, Decimal):
             value = money(value)
         elif isinstance(value, Problem):
             value = encode_problem(value)
-        elif field.name == "images":
+        elif name == "images":
             value = [encode_image(image) for image in value]
         elif isinstance(value, Mapping):
             value = dict(value)
-        line[field.name] = value
+        line[name] = value
     return line
 
 
