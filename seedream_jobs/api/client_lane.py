@@ -150,8 +150,10 @@ class Lane:
             request = httpcore.Request(
                 method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
             )
-            with anyio.fail_after(self._timeouts.total):
+            with anyio.move_on_after(self._timeouts.total) as limited:  # half the cost of ``fail_after``
                 await self._read(request, seen, flight, handshake)
+            if limited.cancelled_caught:
+                raise TimeoutError
         except Exception as error:  # whatever it is: where the bytes were decides, not its class
             if not flight.stage:  # not one event of the trace: this transport has none, or it says nothing here
                 flight.sent = Sent.UNKNOWN

@@ -23,7 +23,8 @@ class Turnstile:
         """Wait until one more POST may leave; None if that was called off."""
         if self._idle.ended:
             return None
-        if self._queue.locked() or self._gate.ready_at() > anyio.current_time():
+        now = anyio.current_time()
+        if self._queue.locked() or self._gate.ready_at() > now:
             admitted: list[Ticket] = []
 
             async def in_turn() -> None:
@@ -33,7 +34,7 @@ class Turnstile:
 
             await self._idle.until(in_turn)
             return admitted[0] if admitted else None
-        return self._gate.enter(anyio.current_time())
+        return self._gate.enter(now)
 
     def leave(self, ticket: Ticket, reply: Reply, retry_after: float | None = None) -> None:
         """One POST is over; ``retry_after`` in seconds."""
