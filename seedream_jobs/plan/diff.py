@@ -89,19 +89,19 @@ class Known(Protocol):
 
     def __iter__(self) -> Iterator[str]: ...
 
+    def __len__(self) -> int: ...
+
 
 def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wish: Wish) -> Iterator[Change]:
-    """Every request of a job, then the orphans of its manifest.
+    """Every request of a job.
 
     :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
     :raises FindingsError: as ``Expansion.places``
     :raises UsageError: for an ``--again`` whose last submission is not finished
     """
     left = wish.limit
-    orphans = set(known)
     judge = _Judge(expansion, elsewhere, wish)
     for place in expansion.places():
-        orphans.discard(place.key)
         if wish.select is not None and not wish.select(place.cell):
             continue
         change = judge.change(place, known.brief(place.key))
@@ -110,9 +110,19 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
                 change = change._replace(action=Action.LATER)
             left -= 1
         yield change
-    for key in sorted(orphans):
-        _, generation = known.brief(key) or (State.NEW, 1)
-        yield Change(Action.ORPHANED, key, None, True, generation, 0)
+
+
+def with_orphans(requests: Iterator[Change], expansion: Expansion, known: Known) -> Iterator[Change]:
+    """Every request, then the orphans of the manifest: looked for only where it knows more than was asked for."""
+    others = len(known)
+    for change in requests:
+        others -= change.known
+        yield change
+    if others:
+        orphans = set(known).difference(place.key for place in expansion.places())
+        for key in sorted(orphans):
+            _, generation = known.brief(key) or (State.NEW, 1)
+            yield Change(Action.ORPHANED, key, None, True, generation, 0)
 
 
 class _Judge:

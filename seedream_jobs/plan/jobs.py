@@ -14,24 +14,28 @@ from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.cost import Tariff, hold, spent
-from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes
+from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
 
 
 @frozen
 class JobPlan:
-    """One job's part of a plan; ``changes`` streams it anew each time."""
+    """One job's part of a plan; ``requests`` streams them anew each time."""
 
     job: Job
     ledger: Ledger
     summary: Summary
     spent: Decimal | None
-    stream: Callable[[Entries], Iterator[Change]]
+    requests: Callable[[Entries], Iterator[Change]]
+
+    def stream(self, known: Entries) -> Iterator[Change]:
+        """Every request, then the orphans of the manifest, by what is known now."""
+        return with_orphans(self.requests(known), self.job.expansion, known)
 
     def submissions(self, known: Entries) -> Iterator[Change]:
         """The requests that would be submitted, by what is known now."""
-        return (change for change in self.stream(known) if change.action in SUBMITS)
+        return (change for change in self.requests(known) if change.action in SUBMITS)
 
 
 @frozen
@@ -113,7 +117,7 @@ def plan_jobs(
         others = ChainMap(dict(claimed), dict(elsewhere(job))) if claimed else elsewhere(job)
         asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
 
-        def stream(
+        def requests(
             known: Entries, job: Job = job, others: Mapping[str, str] = others, asked: Wish = asked
         ) -> Iterator[Change]:
             return changes(job.expansion, known, others, asked)
@@ -122,7 +126,8 @@ def plan_jobs(
         if len(jobs) == 1 and not (ledger.entries or others):
             summary = all_new(job.expansion, asked)
         if summary is None:
-            observed = _claiming(stream(ledger.entries), job, claimed) if len(jobs) > 1 else stream(ledger.entries)
+            stream = with_orphans(requests(ledger.entries), job.expansion, ledger.entries)
+            observed = _claiming(stream, job, claimed) if len(jobs) > 1 else stream
             summary = summarise(job.expansion, observed, ledger.entries, claimed)
         left = None if asked.limit is None else asked.limit - summary.submit
         hold_count(job, job.expansion.made)  # also those that --select leaves out
@@ -130,7 +135,7 @@ def plan_jobs(
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
         budgeted = job.expansion.spec.budget_usd is not None
         already = spent(ledger.entries.values(), tariff) if budgeted else None
-        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, stream=stream))
+        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, requests=requests))
     return JobsPlan(jobs=tuple(planned), tariff=tariff, budgets=tuple(budgets))
 
 
