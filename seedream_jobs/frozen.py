@@ -22,19 +22,21 @@ def frozen(cls: type[T]) -> type[T]:
     """As ``@dataclass(frozen=True, slots=True, kw_only=True)``; a method that the class itself has is kept."""
     made = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
     parts = fields(made)  # type: ignore[arg-type]  # it is a dataclass now
-    own = {"__init__": _init(cls.__qualname__, parts), "__compared__": staticmethod(_compared(parts))}
+    own = {"__init__": _init(made, parts), "__compared__": staticmethod(_compared(parts))}
     for name, method in (_METHODS | own).items():
         if name not in cls.__dict__:
             setattr(made, name, method)
     return made
 
 
-def _init(owner: str, parts: tuple[Field[Any], ...]) -> Callable[..., None]:
+def _init(owner: type, parts: tuple[Field[Any], ...]) -> Callable[..., None]:
     """``__init__(self, *, name, other=default)``, compiled."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
     parameters, lines = ["self", *(["*"] if parts else [])], []
     for part in parts:
         name, given = part.name, part.name
+        if not part.init:
+            raise TypeError(f"{owner.__qualname__}.{name}: a value is made of what it is given")
         if part.default_factory is not MISSING:
             known[f"_make_{name}"] = part.default_factory
             given = f"_make_{name}() if {name} is _missing else {name}"
@@ -44,11 +46,13 @@ def _init(owner: str, parts: tuple[Field[Any], ...]) -> Callable[..., None]:
         else:
             parameters.append(name if given == name else f"{name}=_missing")
         lines.append(f" _set(self, {name!r}, {given})")
+    if hasattr(owner, "__post_init__"):
+        lines.append(" self.__post_init__()")
     exec(  # noqa: S102  (as dataclasses do it: the names are those of a class body)
         f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), known
     )
     init: Callable[..., None] = known["__init__"]
-    init.__qualname__ = f"{owner}.__init__"
+    init.__qualname__ = f"{owner.__qualname__}.__init__"
     return init
 
 

@@ -47,6 +47,17 @@ class Pair:
 
 
 @frozen
+class Positive:
+    """A class that looks at what it is given."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError(f"{self.number} is not positive")
+
+
+@frozen
 class Spoken:
     """A class with a text of its own."""
 
@@ -147,6 +158,21 @@ def test_a_value_is_pickled_and_copied() -> None:
 
 def test_a_method_of_the_class_is_kept() -> None:
     assert repr(Spoken(word="hello")) == "hello"
+
+
+def test_a_value_looks_at_what_it_is_given() -> None:
+    """Also where another one is made of it."""
+    assert Positive(number=1).number == 1
+    with pytest.raises(ValueError, match="0 is not positive"):
+        Positive(number=0)
+    with pytest.raises(ValueError, match="-1 is not positive"):
+        replace(Positive(number=1), number=-1)
+
+
+def test_what_it_does_not_know_is_refused() -> None:
+    """Rather than ignored."""
+    with pytest.raises(TypeError, match="later"):
+        frozen(type("Odd", (), {"__annotations__": {"later": int}, "later": field(init=False)}))
 
 
 def test_nothing_is_set_on_a_value() -> None:

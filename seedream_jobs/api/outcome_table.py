@@ -7,10 +7,11 @@ The tests run through these rows, and docs/outcomes.md is drawn from them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from seedream_jobs.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """One row of table 1.
 

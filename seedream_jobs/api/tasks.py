@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from seedream_jobs.api.replies import Reply, one_line, read_reply
 from seedream_jobs.api.retry_after import LONGEST, retry_after
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Image, Problem
 
 TaskStatus = Literal["running", "completed", "failed", "gone", "unavailable", "refused"]
@@ -21,7 +21,7 @@ _STOPS = {401: ExitCode.CREDENTIALS, 403: ExitCode.CREDENTIALS, 402: ExitCode.MO
 _MOST_USD = Decimal(1_000_000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskReport:
     """What a GET of one task said.
 

@@ -7,7 +7,6 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from seedream_jobs.errors import PRECEDENCE, SeedreamError
+from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
     from seedream_jobs.plan.job import Job
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pacing:
     """``--concurrency``, ``--rate`` and ``--deadline`` as given."""
 

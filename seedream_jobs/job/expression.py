@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.jinja_template import free_names
 from seedream_jobs.job.sandbox import RENDER_ERRORS, environment, rendering_problem, syntax_problem
 from seedream_jobs.job.template import TemplateProblem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Expression:
     """A compiled condition.
 

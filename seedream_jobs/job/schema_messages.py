@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from seedream_jobs.diagnostics import closest
+from seedream_jobs.frozen import frozen
 
 Path = tuple[str | int, ...]
 
@@ -57,7 +58,7 @@ _MATRIX_WORDS = ("include", "exclude", "where", "sample", "zip")
 _HOMES = ("request", "matrix", "limits", "output", "lint")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """A finding whose place is still a path: of a value, or with ``key`` of a mapping's key."""
 
@@ -68,7 +69,7 @@ class Finding:
     hint: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Broken:
     """A rule that does not hold, and for what.
 

@@ -8,11 +8,11 @@ whoever reads only the two revisions, so new lines need ``--allow-manifest-addit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.state import Entry, State
@@ -26,7 +26,7 @@ MAX_NAMED = 20
 """How many lines of one kind are named in one manifest before the rest is counted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Edit:
     """One manifest in both trees."""
 

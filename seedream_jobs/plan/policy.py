@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import translate
 from functools import cache
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from seedream_jobs.diagnostics import Diagnostic, Related
 from seedream_jobs.expand.references import is_remote
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.source import Document
 from seedream_jobs.profile import Profile
@@ -25,7 +25,7 @@ from seedream_jobs.profile import Profile
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Word:
     """A forbidden word, and the job files (patterns below the root) that may use it all the same.
 
@@ -39,7 +39,7 @@ class Word:
     path: DocumentPath
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Violation:
     """What a payload asks for and may not.
 
@@ -56,7 +56,7 @@ class Violation:
     word: Word | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Policy:
     """A policy, checked. None, and for words an empty tuple, stands for "anything goes".
 

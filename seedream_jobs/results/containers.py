@@ -7,8 +7,9 @@ specification (third edition) §5, RFC 9649.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from mmap import mmap
+
+from seedream_jobs.frozen import frozen
 
 Data = bytes | mmap
 
@@ -22,7 +23,7 @@ class Malformed(ValueError):
     """The file's structure ends early or contradicts itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Part:
     """A segment or chunk: ``start`` to ``end`` is all of it, ``body`` to ``body_end`` its payload. Byte offsets.
 

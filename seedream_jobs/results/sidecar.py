@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.results.labels import Labels
 from seedream_jobs.run.images import EXTENSIONS
@@ -23,7 +24,7 @@ FORMAT = "seedream-jobs/sidecar/1"
 MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Provenance:
     """Where a request comes from, as far as it is known.
 

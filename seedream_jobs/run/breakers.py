@@ -6,10 +6,9 @@ has to stop (table 1, rows 2, 4, 11, 12, 14–16, 18, 20). The first halt stands
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.frozen import frozen
 
 SERVER_ERRORS_IN_A_ROW = 3
 EQUAL_REFUSALS_IN_A_ROW = 10
@@ -22,7 +21,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Halt:
     """Why submitting stops, and the exit code that says so."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Event
 from seedream_jobs.profile import Profile
@@ -36,7 +37,7 @@ class Watcher(Protocol):
     def on_fetch(self, progress: Progress) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pace:
     """How fast, and how long.
 
@@ -50,7 +51,7 @@ class Pace:
     cadence: Callable[[Random], Cadence] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Duty:
     """What is to be done for one job.
 
@@ -76,7 +77,7 @@ class Duty:
     wanted: Callable[[Entry], bool] = field(default=lambda _: True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Done:
     """What became of one job: each part is None where it was not asked for.
 

@@ -16,6 +16,7 @@ import anyio
 
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
+from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
 from seedream_jobs.run.breakers import Halt
 from seedream_jobs.run.cadence import Cadence
@@ -30,7 +31,7 @@ NO_IMAGES = Problem(status=None, code="no_images", message="the task completed w
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Watch:
     """One task to be asked for.
 
@@ -56,7 +57,7 @@ class _Open:
         return self.watch.key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Polled:
     """How polling ended.
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import Literal
 
 from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.frozen import frozen
 from seedream_jobs.run.pacing import full_jitter, no_earlier
 
 PENDING_SECONDS = 600.0
@@ -34,7 +35,7 @@ class Replay:
             self.proven = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Again:
     """Send it again, ``wait`` seconds from now at the earliest."""
 

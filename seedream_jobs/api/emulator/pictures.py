@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -16,6 +15,7 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont
 
 from seedream_jobs.api.emulator.scenery import MOODS, scenery
+from seedream_jobs.frozen import frozen
 
 _BACKGROUND_BYTES = 192 << 20
 _LONGEST_TEXT = 2000
@@ -25,7 +25,7 @@ _PLAINER = str.maketrans({"–": "-", "—": "-", "×": "x"})
 """The typographer's signs that the font lacks, as the typewriter writes them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Picture:
     """What is to be seen on an image.
 

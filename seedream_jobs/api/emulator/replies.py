@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from email.utils import formatdate
 from typing import Any
+
+from seedream_jobs.frozen import frozen
 
 RESPONSE_VERSION = "2026-07-27"
 """The value of X-APIMart-Response-Version that selects the other shape of the reply to a submit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reply:
     """A reply to be sent; ``content_type`` None sends no such header."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
@@ -44,7 +45,7 @@ INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes"})
 BOOLEANS = frozenset({"watermark"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """One image.
 
@@ -69,7 +70,7 @@ class Row:
         return PurePosixPath(*("_" if part == ".." else part for part in parts if part != "/"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Exported:
     """What an export did: rows written, and images on record whose file is not on disk (their names, the first few)."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from seedream_jobs.frozen import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class Cell:
     """One image slot of one request, or its placeholder while there is no image.
 
@@ -49,7 +51,7 @@ class Cell:
     submitted_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Run:
     """One column of the story: a job at one moment. Two of them on one page can be held against each other.
 
