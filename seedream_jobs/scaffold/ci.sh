@@ -102,8 +102,9 @@ plan() {
 comment() {
   local repository=${GITHUB_REPOSITORY:?} number=${SJ_PULL_REQUEST:?} known
   [[ $number =~ ^[0-9]+$ ]] || die 2 "SJ_PULL_REQUEST is no number"
+  # sed reads to the end: head would leave gh writing to nobody, and pipefail would end the step
   known=$(gh api --paginate "repos/$repository/issues/$number/comments" \
-    --jq '.[] | select(.user.type == "Bot" and (.body | startswith("<!-- seedream-jobs: plan -->"))) | .id' | head -n 1)
+    --jq '.[] | select(.user.type == "Bot" and (.body | startswith("<!-- seedream-jobs: plan -->"))) | .id' | sed -n 1p)
   if [[ $known =~ ^[0-9]+$ ]]; then
     gh api --silent --method PATCH "repos/$repository/issues/comments/$known" -F "body=@$SJ_REPORT"
   else

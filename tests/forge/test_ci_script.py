@@ -236,6 +236,7 @@ case "$*" in *--paginate*) [[ -z "$GH_KNOWN" ]] || printf '%s\\n' "$GH_KNOWN" ;;
     [
         ("", "--method POST repos/o/r/issues/12/comments -F body=@seedream-plan.md"),
         ("345\n678", "--method PATCH repos/o/r/issues/comments/345 -F body=@seedream-plan.md"),
+        ("345" + "\n678" * 20_000, "--method PATCH repos/o/r/issues/comments/345 -F body=@seedream-plan.md"),
         ("evil$(x)", "--method POST repos/o/r/issues/12/comments -F body=@seedream-plan.md"),
     ],
 )
