@@ -14,7 +14,7 @@ class Seen:
 
     def __init__(self, expected: int) -> None:
         self._count = 0
-        self._resize(expected * 3 // 2 + 64)
+        self._resize(expected * 4 // 3 + 64)
 
     def _resize(self, size: int) -> None:
         self._size = size
