@@ -6,17 +6,14 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from seedream_jobs import pipeline
-from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.request import Request
+from tests.campaign import Folder
 
 # No deadlines: a law holds or it doesn't, however busy the machine is.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -80,40 +77,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
-
-
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
-
-
-class Folder:
-    """A campaign's folder: writes files, loads jobs."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
-        return file
-
-    def load(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> pipeline.Job:
-        file = self.write(name, dedent(text))
-        return pipeline.load(file, shown=name, target=TARGET, sets=sets or {})
-
-    def expand(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> Expansion:
-        """``text`` is a job without its version."""
-        return self.load("version: 1\n" + dedent(text).lstrip("\n"), name=name, sets=sets).expansion
-
-    def requests(self, text: str, **options: str) -> list[Request]:
-        expansion = self.expand(text, **options)
-        return [expansion.request(place) for place in expansion.places()]
-
-    def prompts(self, text: str) -> list[str]:
-        return [request.payload["prompt"] for request in self.requests(text)]
-
-    def keys(self, text: str, **options: str) -> list[str]:
-        return [place.key for place in self.expand(text, **options).places()]
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, label_of
 from seedream_jobs.job.data import MAX_VALUES, expand_glob, expand_range, read_rows
 from seedream_jobs.job.files import Files
+from seedream_jobs.job.findings import Findings
 from seedream_jobs.job.formats import DataProblem
-from seedream_jobs.job.source import Document
 from seedream_jobs.job.spec import PARAMETERS
 
 
@@ -22,10 +21,10 @@ def axis_names(name: str, value: Any) -> Sequence[str]:
 
 
 class AxisReader:
-    """Turns what stands under an axis' name into its values; findings go to the list it was given."""
+    """Turns what stands under an axis' name into its values."""
 
-    def __init__(self, document: Document, files: Files, folder: PurePosixPath, found: list[Diagnostic]) -> None:
-        self._document, self._files, self._folder, self._found = document, files, folder, found
+    def __init__(self, files: Files, folder: PurePosixPath, findings: Findings) -> None:
+        self._files, self._folder, self._findings = files, folder, findings
 
     def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
         """The axis written under ``name``; none where it has findings, so that they are reported once."""
@@ -45,14 +44,16 @@ class AxisReader:
             found = self._values(value, path)
         except DataProblem as problem:
             at = (*path, problem.at) if isinstance(value, Mapping) and problem.at in value else path
-            self._finding("axis-data", problem.message, at, hint=problem.hint)
+            self._findings.add("axis-data", problem.message, at, hint=problem.hint)
             return None
         if not found:
-            self._finding("empty-axis", f"the axis {name!r} has no values", path, key=True)
+            self._findings.add("empty-axis", f"the axis {name!r} has no values", path, key=True)
             return None
         if len(found) > MAX_VALUES:
             message = f"the axis {name!r} has {len(found):,} values: at most {MAX_VALUES:,}"
-            self._finding("too-many-combinations", message, path, key=True, hint="write limit: or where: on the file")
+            self._findings.add(
+                "too-many-combinations", message, path, key=True, hint="write limit: or where: on the file"
+            )
             return None
         if name == "prompt":
             return found if self._all_text(found) else None
@@ -72,7 +73,7 @@ class AxisReader:
         """A prompt is text: a row of several columns written out would be paid for."""
         for number, (value, _, path) in enumerate(found, 1):
             if not isinstance(value, str):
-                self._finding(
+                self._findings.add(
                     "prompt-value",
                     f"value {number} of the axis 'prompt' is no text",
                     path,
@@ -87,7 +88,7 @@ class AxisReader:
         for value, label, path in found:
             if isinstance(value, Mapping):
                 if label in seen and seen[label] != value:
-                    self._finding("duplicate-id", f"the id {label!r} stands twice in the axis {name!r}", path)
+                    self._findings.add("duplicate-id", f"the id {label!r} stands twice in the axis {name!r}", path)
                     return False
                 seen[label] = value
         return True
@@ -100,7 +101,7 @@ class AxisReader:
         first = next(iter(found))
         for name, column in found.items():
             if len(column) != len(found[first]):
-                self._finding(
+                self._findings.add(
                     "zip-lengths",
                     f"a zip's lists differ in length: {first!r} has {len(found[first])}, {name!r} has {len(column)}",
                     (*path, name),
@@ -116,8 +117,3 @@ class AxisReader:
             for row in zip(*found.values(), strict=True)
         )
         return (Axis(names=tuple(found), values=values, path=path, zipped=True),)
-
-    def _finding(
-        self, code: str, message: str, path: DocumentPath, *, key: bool = False, hint: str | None = None
-    ) -> None:
-        self._found.append(self._document.finding(code, message, path, key=key, hint=hint))

@@ -7,12 +7,12 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.diagnostics import Diagnostic, closest, in_order
-from seedream_jobs.errors import FindingsError
+from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axes import AxisReader, axis_names
 from seedream_jobs.job.axis import Axis, DocumentPath
 from seedream_jobs.job.compile_template import compile_template
 from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.findings import Findings
 from seedream_jobs.job.patterns import PatternReader
 from seedream_jobs.job.pinpoint import template_finding
 from seedream_jobs.job.source import Document
@@ -53,14 +53,14 @@ class _Loader:
         self.document = document
         self.data: dict[str, Any] = document.data
         self.files, self.root, self.folder, self.sets = files, root, folder, sets
-        self.found: list[Diagnostic] = list(document.warnings)
+        self.findings = Findings(document)
 
     def load(self) -> JobSpec:
         data, request, matrix = self.data, self.data["request"], self.data.get("matrix", {})
         self.vars = variables(data.get("vars", {}), self.sets, self.document.path)
         self.axes = self._axes({name: value for name, value in matrix.items() if name not in MATRIX_WORDS})
         self._names_once()
-        patterns = PatternReader(self.document, self.axes, self.declared - self.bound, self.found)
+        patterns = PatternReader(self.axes, self.declared - self.bound, self.findings)
         include = tuple(patterns.includes(matrix.get("include", [])))
         exclude = tuple(patterns.excludes(matrix.get("exclude", [])))
         self.known = {*self.vars, *self.declared, *(name for item in include for name in item.adds)}
@@ -92,16 +92,15 @@ class _Loader:
             budget_usd=None if budget is None else Decimal(str(budget)),
             output_dir=self._output_dir(data.get("output", {})),
             output_name=name,
-            warnings=in_order(finding for finding in self.found if finding.severity == "warning"),
+            warnings=self.findings.warnings(),
         )
-        if any(finding.severity == "error" for finding in self.found):
-            raise FindingsError(in_order(self.found))
+        self.findings.refuse_errors()
         return spec
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
     def _axes(self, written: Mapping[str, Any]) -> tuple[Axis, ...]:
-        reader = AxisReader(self.document, self.files, self.folder, self.found)
+        reader = AxisReader(self.files, self.folder, self.findings)
         axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
         self.bound = {name for axis in axes for name in axis.names}
         self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
@@ -114,7 +113,7 @@ class _Loader:
             for name in axis.names:
                 path = axis.name_path(name)
                 if name in request:
-                    self.find(
+                    self.findings.add(
                         "axis-and-field",
                         f"{name!r} is an axis and a request field",
                         path,
@@ -122,7 +121,7 @@ class _Loader:
                         hint=f"remove request.{name}",
                     )
                 if name in taken:
-                    self.find(
+                    self.findings.add(
                         "name-twice", f"the name {name!r} is used twice", path, key=True, hint="rename one of them"
                     )
                 taken.add(name)
@@ -130,7 +129,9 @@ class _Loader:
     def _extra(self, extra: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in extra:
             path = ("request", "extra", name)
-            self.find("extra-field", f"{name!r} is sent as it is: nobody checks it", path, key=True, severity="warning")
+            self.findings.add(
+                "extra-field", f"{name!r} is sent as it is: nobody checks it", path, key=True, severity="warning"
+            )
         return extra
 
     def _output_dir(self, output: Mapping[str, Any]) -> str:
@@ -139,7 +140,7 @@ class _Loader:
         try:
             within(self.folder, written)
         except OutsideRoot:
-            self.find(
+            self.findings.add(
                 "output-dir",
                 f"the folder {written!r} is outside the campaign's folder",
                 ("output", "dir"),
@@ -202,7 +203,7 @@ class _Loader:
     def _prompt_given(self, include: Sequence[Include]) -> None:
         by_include = any("prompt" in item.bindings for item in include)
         if "prompt" not in self.data["request"] and "prompt" not in self.declared and not by_include:
-            self.find(
+            self.findings.add(
                 "missing-prompt",
                 "the request has no prompt",
                 ("request",),
@@ -212,20 +213,8 @@ class _Loader:
 
     # -- findings ------------------------------------------------------------------------------------------------------
 
-    def find(
-        self,
-        code: str,
-        message: str,
-        path: DocumentPath,
-        *,
-        key: bool = False,
-        severity: Any = "error",
-        hint: str | None = None,
-    ) -> None:
-        self.found.append(self.document.finding(code, message, path, key=key, severity=severity, hint=hint))
-
     def problem(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
-        self.found.append(template_finding(self.document, code, problem, source, path))
+        self.findings.put(template_finding(self.document, code, problem, source, path))
 
 
 def _sample(given: Mapping[str, Any] | None) -> Sample | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from seedream_jobs.diagnostics import Diagnostic, closest
+from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axis import Axis, DocumentPath, label_of, matches, spoken
-from seedream_jobs.job.source import Document
+from seedream_jobs.job.findings import Findings
 from seedream_jobs.job.spec import PARAMETERS, Include, Pattern
 
 Fits = dict[int, frozenset[int]]
@@ -15,15 +15,13 @@ Fits = dict[int, frozenset[int]]
 
 
 class PatternReader:
-    """Turns the items of ``include`` and ``exclude`` into patterns; findings go to the list it was given.
+    """Turns the items of ``include`` and ``exclude`` into patterns.
 
     :param unread: names of axes that have findings of their own, so that nothing is said about them twice
     """
 
-    def __init__(
-        self, document: Document, axes: Sequence[Axis], unread: Collection[str], found: list[Diagnostic]
-    ) -> None:
-        self._document, self._axes, self._unread, self._found = document, axes, unread, found
+    def __init__(self, axes: Sequence[Axis], unread: Collection[str], findings: Findings) -> None:
+        self._axes, self._unread, self._findings = axes, unread, findings
         self._places = {name: (index, axis.names.index(name)) for index, axis in enumerate(axes) for name in axis.names}
 
     def excludes(self, items: Sequence[Mapping[str, Any]]) -> list[Pattern]:
@@ -45,7 +43,7 @@ class PatternReader:
                     self._no_such_value("exclude-matches-nothing", name, wanted, (*path, name))
                 _narrow(fits, place[0], found)
             if complete and not all(fits.values()):  # each value exists, but never beside the other of its zip
-                self._find("exclude-matches-nothing", "no combination has these values together", path)
+                self._findings.add("exclude-matches-nothing", "no combination has these values together", path)
             patterns.append(Pattern(fits=tuple(fits.items()), path=path))
         return patterns
 
@@ -90,7 +88,7 @@ class PatternReader:
                 if name in read or name in PARAMETERS or name == "prompt" or name in self._unread:
                     continue
                 near = closest(name, [*self._places, *read, *PARAMETERS])
-                self._find(
+                self._findings.add(
                     "include-unused-name",
                     f"'include' brings {name!r}, which no template and no request field uses",
                     (*item.path, name),
@@ -104,7 +102,7 @@ class PatternReader:
     def _check_overwrite(self, item: Include, later: Include) -> None:
         shared = [name for name in item.adds if name in later.adds and item.bindings[name] != later.bindings[name]]
         if shared and item.fits is not None and later.fits is not None and _overlap(item.fits, later.fits):
-            self._find(
+            self._findings.add(
                 "include-overwrites",
                 f"this 'include' overwrites {shared[0]!r} of an earlier one",
                 (*later.path, shared[0]),
@@ -126,7 +124,7 @@ class PatternReader:
             return
         near = closest(name, self._places)
         hint = f"did you mean {near!r}?" if near else f"the axes are: {', '.join(self._places) or 'none'}"
-        self._find("unknown-axis", f"there is no axis {name!r}", path, key=True, hint=hint)
+        self._findings.add("unknown-axis", f"there is no axis {name!r}", path, key=True, hint=hint)
 
     def _no_such_value(self, code: str, name: str, wanted: Any, path: DocumentPath) -> None:
         axis, position = self._places[name]
@@ -136,19 +134,7 @@ class PatternReader:
             hint: str | None = "a number and a quoted number are different values"
         else:
             hint = f"did you mean {near!r}?" if near else f"it has: {', '.join(labels[:8])}"
-        self._find(code, f"the axis {name!r} has no value {_short(wanted)}", path, hint=hint)
-
-    def _find(
-        self,
-        code: str,
-        message: str,
-        path: DocumentPath,
-        *,
-        key: bool = False,
-        severity: Any = "error",
-        hint: str | None = None,
-    ) -> None:
-        self._found.append(self._document.finding(code, message, path, key=key, severity=severity, hint=hint))
+        self._findings.add(code, f"the axis {name!r} has no value {_short(wanted)}", path, hint=hint)
 
 
 def _narrow(fits: Fits, axis: int, found: frozenset[int]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from seedream_jobs.diagnostics import Diagnostic, closest, in_order
+from seedream_jobs.diagnostics import closest, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job import _valid
 from seedream_jobs.job.axis import DocumentPath
+from seedream_jobs.job.findings import Findings
 from seedream_jobs.job.source import Document, parse
 from seedream_jobs.plan.policy import Policy, Word, word_pattern
 from seedream_jobs.profile import profiles
@@ -39,7 +40,7 @@ def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
 class _Reader:
     def __init__(self, document: Document, today: datetime.date) -> None:
         self.document, self.data, self.today = document, document.data, today
-        self.found: list[Diagnostic] = list(document.warnings)
+        self.findings = Findings(document)
 
     def read(self) -> Policy:
         data = self.data
@@ -53,10 +54,9 @@ class _Reader:
             watermark=bool(data.get("watermark", False)),
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
-            warnings=in_order(finding for finding in self.found if finding.severity == "warning"),
+            warnings=self.findings.warnings(),
         )
-        if any(finding.severity == "error" for finding in self.found):
-            raise FindingsError(in_order(self.found))
+        self.findings.refuse_errors()
         return policy
 
     def _models(self, names: list[str] | None) -> frozenset[str] | None:
@@ -67,8 +67,7 @@ class _Reader:
             if name not in known:
                 near = closest(name, known)
                 hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
-                finding = self.document.finding("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
-                self.found.append(finding)
+                self.findings.add("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
         return frozenset(known[name].id for name in names if name in known)
 
     def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -81,7 +80,7 @@ class _Reader:
                 near = closest(item["word"], words)
                 hint = f"did you mean {near!r}?" if near else None
                 message = f"a waiver for {item['word']!r}, which is not forbidden"
-                self.found.append(self.document.finding("policy-unknown", message, (*path, "word"), hint=hint))
+                self.findings.add("policy-unknown", message, (*path, "word"), hint=hint)
             elif self._holds(item.get("until"), (*path, "until")):
                 waived.setdefault(item["word"], []).extend(item["jobs"])
         return waived
@@ -92,16 +91,13 @@ class _Reader:
         try:
             last = datetime.date.fromisoformat(until)
         except ValueError:
-            self.found.append(self.document.finding("bad-value", f"there is no day {until}", path))
+            self.findings.add("bad-value", f"there is no day {until}", path)
             return False
         if last >= self.today:
             return True
         message = f"this waiver ended on {until}"
-        self.found.append(
-            self.document.finding(
-                "policy-waiver-ended", message, path, severity="warning", hint="remove it, or give it a later day"
-            )
-        )
+        hint = "remove it, or give it a later day"
+        self.findings.add("policy-waiver-ended", message, path, severity="warning", hint=hint)
         return False
 
     def _words(self, items: list[Any], waived: Mapping[str, list[str]]) -> Iterator[Word]:

@@ -158,7 +158,7 @@ def test_every_code_of_the_program_has_a_section() -> None:
     for file in (ROOT / "seedream_jobs").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         used |= set(
-            re.findall(r"(?:finding|find|problem|template_finding|_finding)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", text)
+            re.findall(r"(?:finding|findings\.add|problem|template_finding)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", text)
         )
         used |= set(re.findall(r"\bcode=\"([a-z]+(?:-[a-z]+)+)\"", text))
     assert len(used) > 40

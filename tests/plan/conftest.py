@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -34,28 +33,15 @@ from seedream_jobs.ledger.state import (
 from seedream_jobs.plan.drafting import document_of
 from seedream_jobs.plan.jobs import JobsPlan
 from seedream_jobs.report.text import plan_text
+from tests.campaign import TARGET, Folder
 
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
 NOW = int(datetime(2026, 8, 2, 12, tzinfo=UTC).timestamp())
 
 
-class Folder:
-    """A campaign's folder: writes files, loads jobs."""
+class PlannedFolder(Folder):
+    """A campaign's folder with a record, planned against."""
 
     now = NOW
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
-        return file
-
-    def load(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> pipeline.Job:
-        file = self.write(name, dedent(text))
-        return pipeline.load(file, shown=name, target=TARGET, sets=sets or {})
 
     def plan(self, *jobs: pipeline.Job, **asked: Any) -> JobsPlan:
         asked.setdefault("sets", {})
@@ -119,5 +105,5 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path) -> PlannedFolder:
+    return PlannedFolder(tmp_path)
