@@ -2,8 +2,8 @@
 
 ``@dataclass(frozen=True, slots=True, kw_only=True)`` writes half a dozen methods anew for each class and compiles them
 one by one: half a millisecond, and a command makes dozens of classes before it has read a file. Only ``__init__``
-differs from class to class; the others are written here, once. ``fields``, ``replace``, defaults and pickling are those
-of any dataclass, and a test holds the two decorators together.
+differs from class to class, and waits for the first value; the others are written here, once. ``fields``, ``replace``,
+defaults and pickling are those of any dataclass, and a test holds the two decorators together.
 """
 
 from __future__ import annotations
@@ -30,13 +30,24 @@ def frozen(cls: type[T]) -> type[T]:
 
 
 def _init(owner: type, parts: tuple[Field[Any], ...]) -> Callable[..., None]:
-    """``__init__(self, *, name, other=default)``, compiled."""
+    """``__init__``, compiled when the first value is made: of many classes a command makes none."""
+    for part in parts:
+        if not part.init:
+            raise TypeError(f"{owner.__qualname__}.{part.name}: a value is made of what it is given")
+
+    def first(self: Any, *arguments: Any, **given: Any) -> None:
+        owner.__init__ = compiled = _compiled(owner, parts)  # type: ignore[misc]
+        compiled(self, *arguments, **given)
+
+    return first
+
+
+def _compiled(owner: type, parts: tuple[Field[Any], ...]) -> Callable[..., None]:
+    """``__init__(self, *, name, other=default)``."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
     parameters, lines = ["self", *(["*"] if parts else [])], []
     for part in parts:
         name, given = part.name, part.name
-        if not part.init:
-            raise TypeError(f"{owner.__qualname__}.{name}: a value is made of what it is given")
         if part.default_factory is not MISSING:
             known[f"_make_{name}"] = part.default_factory
             given = f"_make_{name}() if {name} is _missing else {name}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import gc
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -113,21 +113,21 @@ def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
     ctx.obj = Talk(verbose=verbose, log_file=log_file)
 
 
-def main() -> NoReturn:
-    """The entry point: run a command and leave with its exit code."""
-    gc.set_threshold(10_000)  # the default looks for rubbish every 700 objects, and there is none in what is imported
+def main(arguments: list[str]) -> int:
+    """Run one command line, or answer the shell that completes one; its exit code, once everything said is written."""
     open_standard_streams()
     asked = os.environ.get(COMPLETE_VARIABLE)
     with unheard("stderr"):
-        code = _complete(asked) if asked else run_command(sys.argv[1:])
+        code = _complete(asked) if asked else run_command(arguments)
+        with suppress(OSError):
+            sys.stderr.flush()
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # whoever read it has left
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on its way out
-        if not isinstance(error, BrokenPipeError):
-            code = gravest([ExitCode(code), _failed(error)])
-    gc.freeze()  # or the interpreter looks through everything for rubbish on its way out, where all of it goes
-    sys.exit(code)
+        code = gravest([ExitCode(code), _failed(error)])
+    return code
 
 
 def _complete(instruction: str) -> int:

@@ -23,7 +23,7 @@ from seedream_jobs.expand.pieces import Column, Mixed, Piece, Pieces
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 
-_NAME_PART = re.compile(rb"[0-9A-Za-z_,=~+-]+")
+_NAME_PART = rb"[0-9A-Za-z_,=~+-]+"
 
 
 class Count(NamedTuple):
@@ -156,7 +156,7 @@ def _good_names(columns: Sequence[list[bytes]]) -> bool:
 
 def _good_part(columns: Sequence[list[bytes]]) -> bool:
     columns = [column for column in columns if column != [b""]]
-    if not columns or not all(_NAME_PART.fullmatch(text) for column in columns for text in column):
+    if not columns or not all(re.fullmatch(_NAME_PART, text) for column in columns for text in column):
         return False
     begins = all(text[:1].isalnum() for text in columns[0])
     return begins and sum(max(map(len, column), default=0) for column in columns) <= MAX_NAME_BYTES

@@ -16,7 +16,6 @@ from seedream_jobs.expand.names import fingerprint
 from seedream_jobs.expand.output_names import OutputNames
 from seedream_jobs.expand.references import ReferenceProblem, References
 from seedream_jobs.expand.request import Request
-from seedream_jobs.expand.seen import Seen
 from seedream_jobs.expand.shared import MAX_ALIKE, MAX_FINDINGS, SharedParts, check_filters, path_of, prompt_finding
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.pinpoint import template_finding
@@ -95,6 +94,8 @@ class Expansion:
 
         :raises FindingsError: at the end, or after ``MAX_FINDINGS``, if a combination can't be made
         """
+        from seedream_jobs.expand.seen import Seen  # not where counting is enough
+
         self.merged, self.made, self._merged_keys = 0, 0, {}
         seen = Seen(min(self.matrix.expected() * self.spec.repeat, MAX_RAW))
         found: list[Diagnostic] = []
@@ -195,6 +196,8 @@ class Expansion:
         """
         if self.spec.output_name is None or names_differ(self.spec, self.matrix):
             return []
+        from seedream_jobs.expand.seen import Seen
+
         seen, found = Seen(self.matrix.expected()), list[Diagnostic]()
         name = OutputNames(self.cells)
         for cell in self._submitted():

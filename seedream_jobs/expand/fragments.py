@@ -6,8 +6,9 @@ distinct ones; the prompt is made of ``pieces``. ``Cells.build`` is the plain wa
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Callable
+from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -125,7 +126,14 @@ class Fragments:
             return self._plain(cell)
         head, tails, images = self.frame(cell.choice)
         body = head + self.prompt(cell.choice)
-        return [(f"{FORM}:{hashlib.sha256(body + tail).hexdigest()}", images) for tail in tails]
+        return [(f"{FORM}:{self._sha256(body + tail).hexdigest()}", images) for tail in tails]
+
+    @cached_property
+    def _sha256(self) -> Callable[[bytes], Any]:
+        """Not before the first key: counting needs none, and the library takes as long to load as a job file."""
+        from hashlib import sha256
+
+        return sha256
 
     def _plain(self, cell: Cell) -> list[tuple[str, int]]:
         context, given = self.matrix.bindings(cell), self.cells.given(cell)

@@ -6,7 +6,6 @@ more than the axes: filters prune the tree of choices as early as their axes are
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import combinations, product
@@ -225,6 +224,8 @@ def canonical(value: Any) -> str:
 
 def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
     """A combination's rank: sha256 over the seed and its values, so that it moves only when they change."""
+    from hashlib import sha256
+
     values = [
         [canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
         for axis in matrix.spec.axes
@@ -233,7 +234,7 @@ def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
 
     def rank(choice: Choice) -> bytes:
         parts = sorted(column[index] for column, index in zip(values, choice, strict=True))
-        return hashlib.sha256("\n".join((prefix, *parts)).encode()).digest()
+        return sha256("\n".join((prefix, *parts)).encode()).digest()
 
     return rank
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import unicodedata
 
 from seedream_jobs.job.template import TemplateProblem
 
@@ -43,5 +41,9 @@ def shortened(text: str, limit: int) -> str:
 
 def fingerprint(name: str) -> int:
     """64 bits that two names share if a file system may take them for one: case and composition of letters ignored."""
-    folded = name.casefold() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
-    return int.from_bytes(hashlib.sha256(folded.encode()).digest()[:8], "big")
+    folded = name.casefold()
+    if not name.isascii():
+        from unicodedata import normalize
+
+        folded = normalize("NFC", folded)
+    return hash(folded) % 2**64  # never leaves this process

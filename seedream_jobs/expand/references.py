@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-import struct
 from pathlib import PurePosixPath
 
 from seedream_jobs.errors import UsageError
@@ -43,8 +40,7 @@ def is_remote(url: str) -> bool:
 def read_header(data: bytes) -> Header | None:
     """Format and pixels of a JPEG or PNG; None for anything else. Reads markers and chunks, decodes nothing."""
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
-        width, height = struct.unpack(">II", data[16:24])
-        return Header(format="png", width=width, height=height)
+        return Header(format="png", width=_number(data[16:20]), height=_number(data[20:24]))
     if data[:3] == b"\xff\xd8\xff":
         return _jpeg_header(data)
     return None
@@ -62,13 +58,17 @@ def _jpeg_header(data: bytes) -> Header | None:
         if marker == 0xFF:  # padding
             at += 1
         elif marker in _FRAME_MARKERS:
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            height, width = _number(data[at + 5 : at + 7]), _number(data[at + 7 : at + 9])
             return Header(format="jpeg", width=width, height=height)
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # no length follows
             at += 2
         else:
-            at += 2 + int(struct.unpack(">H", data[at + 2 : at + 4])[0])
+            at += 2 + _number(data[at + 2 : at + 4])
     return None
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
 
 
 class References:
@@ -151,7 +151,7 @@ class References:
             )
         return Reference(
             path=path,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=_sha256(data),
             format=header.format,
             bytes=len(data),
             width=width,
@@ -165,8 +165,10 @@ def _inline(uri: str) -> bytes:
         raise ReferenceProblem(
             "a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,", hint="keep the whole prefix"
         )
+    from base64 import b64decode
+
     try:
-        return base64.b64decode(uri[head.end() :], validate=True)
+        return b64decode(uri[head.end() :], validate=True)
     except ValueError:
         raise ReferenceProblem("the data URI is no valid base64") from None
 
@@ -182,7 +184,7 @@ def read_reference(reference: Reference, files: Files) -> bytes:
         data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
     except (OSError, OutsideRoot) as error:
         raise UsageError(f"the reference {reference.path!r} can't be read: {error}") from None
-    if hashlib.sha256(data).hexdigest() != reference.sha256:
+    if _sha256(data) != reference.sha256:
         raise UsageError(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
     return data
 
@@ -192,5 +194,13 @@ def data_uri(reference: Reference, files: Files) -> str:
 
     :raises UsageError: as ``read_reference``
     """
-    data = base64.b64encode(read_reference(reference, files)).decode("ascii")
+    from base64 import b64encode
+
+    data = b64encode(read_reference(reference, files)).decode("ascii")
     return f"data:image/{reference.format};base64,{data}"
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # most job files have no references
+
+    return hashlib.sha256(data).hexdigest()

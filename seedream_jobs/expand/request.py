@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -111,7 +110,9 @@ def key_of(payload: Mapping[str, Any], model_id: str, repeat: int) -> str:
     :param payload: with local references as ``sha256:<hex>``, whichever way they will be sent
     :param repeat: counted from 1
     """
-    return f"{FORM}:{hashlib.sha256(identity(payload, model_id, repeat)).hexdigest()}"
+    from hashlib import sha256
+
+    return f"{FORM}:{sha256(identity(payload, model_id, repeat)).hexdigest()}"
 
 
 def wire_body(payload: Mapping[str, Any], urls: Mapping[str, str]) -> bytes:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, label_of
-from seedream_jobs.job.data import MAX_VALUES, expand_glob, expand_range, read_rows
+from seedream_jobs.job.axis import MAX_VALUES, Axis, AxisValue, DocumentPath, label_of
 from seedream_jobs.job.files import Files
 from seedream_jobs.job.findings import Findings
-from seedream_jobs.job.formats import DataProblem
 from seedream_jobs.job.spec import PARAMETERS
 
 
@@ -40,11 +38,12 @@ class AxisReader:
 
     def _column(self, name: str, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]] | None:
         """(value, label, place) of each value of one name."""
-        try:
-            found = self._values(value, path)
-        except DataProblem as problem:
-            at = (*path, problem.at) if isinstance(value, Mapping) and problem.at in value else path
-            self._findings.add("axis-data", problem.message, at, hint=problem.hint)
+        found = (
+            [(item, label_of(item, index + 1), (*path, index)) for index, item in enumerate(value)]
+            if isinstance(value, list)
+            else self._from_elsewhere(value, path)
+        )
+        if found is None:
             return None
         if not found:
             self._findings.add("empty-axis", f"the axis {name!r} has no values", path, key=True)
@@ -59,15 +58,24 @@ class AxisReader:
             return found if self._all_text(found) else None
         return found if name in PARAMETERS or self._labels_differ(name, found) else None
 
-    def _values(self, value: Any, path: DocumentPath) -> list[tuple[Any, Any, DocumentPath]]:
-        if isinstance(value, list):
-            return [(item, label_of(item, index + 1), (*path, index)) for index, item in enumerate(value)]
-        if "from" in value:
-            rows = read_rows(value, self._files, self._folder)
-            return [(row.value, label_of(row.value, row.line), path) for row in rows]
-        if "glob" in value:
-            return [(item, item, path) for item in expand_glob(value["glob"], self._files, self._folder)]
-        return [(item, item, path) for item in expand_range(value["range"])]
+    def _from_elsewhere(
+        self, value: Mapping[str, Any], path: DocumentPath
+    ) -> list[tuple[Any, Any, DocumentPath]] | None:
+        """What a file holds, a glob finds or a range spans."""
+        from seedream_jobs.job.data import expand_glob, expand_range, read_rows  # most axes are lists
+        from seedream_jobs.job.formats import DataProblem
+
+        try:
+            if "from" in value:
+                rows = read_rows(value, self._files, self._folder)
+                return [(row.value, label_of(row.value, row.line), path) for row in rows]
+            if "glob" in value:
+                return [(item, item, path) for item in expand_glob(value["glob"], self._files, self._folder)]
+            return [(item, item, path) for item in expand_range(value["range"])]
+        except DataProblem as problem:
+            at = (*path, problem.at) if problem.at in value else path
+            self._findings.add("axis-data", problem.message, at, hint=problem.hint)
+            return None
 
     def _all_text(self, found: list[tuple[Any, Any, DocumentPath]]) -> bool:
         """A prompt is text: a row of several columns written out would be paid for."""

@@ -10,6 +10,9 @@ from seedream_jobs.frozen import frozen
 DocumentPath = tuple[str | int, ...]
 """A place in the job file: the keys and indexes that lead to it."""
 
+MAX_VALUES = 1_000_000
+"""The most values of one axis."""
+
 
 @frozen
 class AxisValue:

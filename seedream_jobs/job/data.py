@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from seedream_jobs.diagnostics import closest
+from seedream_jobs.job.axis import MAX_VALUES
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.job.formats import FORMATS, DataProblem, Row, parse_rows
 from seedream_jobs.job.scalars import OutOfRange, number
@@ -14,9 +15,6 @@ from seedream_jobs.job.template import TemplateProblem, undeclared
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest axis file, in bytes."""
-
-MAX_VALUES = 1_000_000
-"""The most values of one axis."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,8 +12,12 @@ MAX_SLUG = 80
 
 def slug(value: Any, max_length: int = MAX_SLUG) -> str:
     """Text as a file name likes it: ``A tabby cat, 16:9`` becomes ``a-tabby-cat-16-9``. Letters of any script stay."""
-    folded = unicodedata.normalize("NFKC", str(value)).casefold()
-    words = re.sub(r"[^\w]+", "-", folded.replace("_", "-")).strip("-")
+    text = str(value)
+    if not text.isascii():
+        from unicodedata import normalize
+
+        text = normalize("NFKC", text)
+    words = re.sub(r"[^\w]+", "-", text.casefold().replace("_", "-")).strip("-")
     return words[:max_length].rstrip("-")
 
 

@@ -25,13 +25,14 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 _SPELLINGS = (str.lower, str.capitalize, str.upper)
 _BOOLEANS = frozenset(spell(word) for word in ("yes", "no", "on", "off", "true", "false") for spell in _SPELLINGS)
 _NULLS = frozenset({"Null", "NULL"})
-_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t]+[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?")
-_TIME = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){2,}(?:\.[0-9_]*)?")
-_BASE = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F_]+|[bB][01_]+|[oO]?[0-7_]+)")
-_LOOSE_NUMBER = re.compile(
+_DATE = r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t]+[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?"
+_TIME = r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){2,}(?:\.[0-9_]*)?"
+_BASE = r"[-+]?0(?:[xX][0-9a-fA-F_]+|[bB][01_]+|[oO]?[0-7_]+)"
+_LOOSE_NUMBER = (
     r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
 _AMBIGUOUS_START = frozenset("+-.0123456789yYnNoOtTfF")
+_NUMERIC_END = frozenset("0123456789._abcdefABCDEFnN")
 
 
 class OutOfRange(ValueError):
@@ -65,10 +66,11 @@ def ambiguity(text: str) -> str | None:
         return "a boolean"
     if text in _NULLS:
         return "null"
-    if _DATE.fullmatch(text):
+    # What a pattern can't match is not shown to it: most files need none of them, and each takes a while to compile.
+    if text[4:5] == "-" and re.fullmatch(_DATE, text):
         return "a date"
-    if _TIME.fullmatch(text):
-        return "a number in base 60"
-    if _BASE.fullmatch(text) or _LOOSE_NUMBER.fullmatch(text):
+    if ":" in text:
+        return "a number in base 60" if text.count(":") > 1 and re.fullmatch(_TIME, text) else None
+    if text[-1] in _NUMERIC_END and (re.fullmatch(_BASE, text) or re.fullmatch(_LOOSE_NUMBER, text)):
         return "a number"
     return None

@@ -30,7 +30,7 @@ Root = Literal["mapping", "list", "any"]
 
 # All but YAML 1.1's printable characters, and the breaks that editors and YAML count differently, and a byte order mark
 # inside the text. It is not written as a negation: that takes Python 4 ms to compile.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+UNPRINTABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -240,7 +240,9 @@ def _check_bytes(raw: bytes, findings: Findings) -> None:
     except UnicodeDecodeError as error:
         _not_utf8(raw, error, findings)
         raise Stop from None
-    for match in UNPRINTABLE.finditer(findings.lines.text):
+    text = findings.lines.text
+    suspect = not text.replace("\n", "").isprintable()  # else the pattern need not even be compiled
+    for match in re.finditer(UNPRINTABLE, text) if suspect else ():
         code = f"U+{ord(match.group()):04X}"
         hint = "remove it; in a quoted text it can be written as an escape"
         findings.add("control-character", f"the character {code} is not allowed", match.start(), match.end(), hint=hint)

@@ -78,6 +78,16 @@ def test_validate_of_a_valid_file(modules_after: Modules) -> None:
     stages = ("seedream_jobs.ledger.", "seedream_jobs.plan.", "seedream_jobs.api", "seedream_jobs.run")
     later = {name for name in ours(modules) if name.startswith(stages)}
     assert later == {"seedream_jobs.ledger.paths", "seedream_jobs.plan.job", "seedream_jobs.plan.policy_file"}
+    # Its requests are counted, not made: no key, no fingerprint, no file of values.
+    assert not {"hashlib", "array", "seedream_jobs.expand.seen", "seedream_jobs.job.data"} & modules
+
+
+def test_what_must_be_made_takes_keys(modules_after: Modules, campaign: Path) -> None:
+    """The guard above would be empty if keys were made without these."""
+    (campaign / "merges.yaml").write_text(
+        'version: 1\nrequest: {prompt: "{{ a }}{{ b }}"}\nmatrix: {a: [x, xx], b: [x, xx]}\n', encoding="utf-8"
+    )
+    assert {"hashlib", "array", "seedream_jobs.expand.seen"} <= modules_after("validate", "merges.yaml")
 
 
 @pytest.mark.parametrize("arguments", [("plan", "--emulator"), ("expand",)])
