@@ -1,21 +1,14 @@
 """The ledger of one job: manifest, journal and lock as one thing that is read, recorded to and folded.
 
 A reader (``Ledger.peek``) overlays a hot journal in memory and writes nothing. A writer (``Ledger.open``) holds the
-lock, folds a hot journal first, appends events to a new one, and folds that when it ends.
-
-Folding: the new manifest is written beside the old one; a ``fold`` record with its digest is made durable in the
-journal; the new manifest takes the old one's name; the journal is removed. A crash before the rename leaves a journal
-that builds on the manifest there is: it is folded once more. A crash after it leaves a journal whose last ``fold``
-record names the manifest there is: it is only removed. A journal that is neither is another manifest's, and is never
-applied.
+lock, folds a hot journal first, appends events to a new one, and folds that when it ends (``folding``).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,7 +17,8 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Brief, Entries
-from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_all, write_whole
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
+from seedream_jobs.ledger.folding import Pair
 from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
 from seedream_jobs.ledger.lock import Lock, acquire, in_use
 from seedream_jobs.ledger.manifest import Manifest
@@ -48,7 +42,7 @@ class Ledger:
         self._manifest = manifest
         self._record = record
         self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
-        self._fs = fs
+        self._fs, self._pair = fs, Pair(fs, paths)
         self._lock = lock
         self._owns_lock = True
         self._commit: GroupCommit | None = None
@@ -147,28 +141,17 @@ class Ledger:
             if contents is not None:
                 apply(self._manifest, contents.records)
                 self._manifest.entries.settle("crash")
-                descriptor = self._fs.append(self.paths.journal)
-                try:
-                    self._mend(descriptor, contents)
-                    self._seq = journal.count(contents)
-                    self._fold(lambda record: self._append_plainly(descriptor, record))
-                finally:
-                    self._fs.close(descriptor)
+                self._written(self._pair.fold_left_behind(contents, self._manifest.chunks()))
             elif hot is not None:
-                self._remove_journal()
+                self._pair.remove_journal()
             self._manifest.entries.settle("crash")
         except OSError as error:
             raise self._dead(_failed(self.paths.journal, error)) from error
 
-    def _mend(self, descriptor: int, contents: journal.Contents) -> None:
-        if contents.torn:
-            self._fs.truncate(descriptor, contents.size)
-        if not contents.complete:
-            write_all(self._fs, descriptor, b"\n")
-
-    def _append_plainly(self, descriptor: int, record: bytes) -> None:
-        write_all(self._fs, descriptor, record)
-        self._fs.sync(descriptor)
+    def _written(self, digest: str) -> None:
+        """The manifest on the disk is what is known."""
+        self._base = digest
+        self._manifest.merged = False
 
     @property
     def header(self) -> Header | None:
@@ -240,7 +223,7 @@ class Ledger:
         self._alive()
         if self._base == journal.ABSENT:
             try:
-                self._write_manifest()
+                self._written(self._pair.write_manifest(self._manifest.chunks()))
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
 
@@ -254,9 +237,10 @@ class Ledger:
         commit, self._commit = self._commit, None
         try:
             if commit is not None:
-                self._fold(lambda record: commit.append_sync(lambda: record))
+                chunks = self._manifest.chunks()
+                self._written(self._pair.fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
             elif self._manifest.merged and self._base != journal.ABSENT:
-                self._write_manifest()
+                self._written(self._pair.write_manifest(self._manifest.chunks()))
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
         except LedgerError as error:
@@ -313,40 +297,9 @@ class Ledger:
 
         if self._base is None:
             self._base = digest_or_absent(self._record)
-        descriptor = self._fs.create(self.paths.journal)
-        try:
-            write_all(self._fs, descriptor, journal.header(self.id, self._base))
-            self._fs.sync(descriptor)
-            self._fs.sync_folder(self.paths.journal.parent)
-        except OSError:
-            self._fs.close(descriptor)
-            raise
+        descriptor = self._pair.begin_journal(self.id, self._base)
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self.paths.journal.name)
-
-    def _fold(self, append: Callable[[bytes], None]) -> None:
-        self._write_manifest(lambda digest: append(journal.record(self._seq, {"fold": digest})))
-        self._remove_journal()
-
-    def _write_manifest(self, announce: Callable[[str], None] = lambda digest: None) -> None:
-        """Write everything known; ``announce`` gets the new manifest's digest before that takes the old one's name."""
-        summed = sha256()
-
-        def summing() -> Iterator[bytes]:
-            for chunk in self._manifest.chunks():
-                summed.update(chunk)
-                yield chunk
-
-        def digest() -> str:
-            return f"sha256:{summed.hexdigest()}"
-
-        write_whole(self._fs, self.paths.manifest, summing(), lambda: announce(digest()))
-        self._base = digest()
-        self._manifest.merged = False
-
-    def _remove_journal(self) -> None:
-        self._fs.remove(self.paths.journal)
-        self._fs.sync_folder(self.paths.journal.parent)
 
     def _alive(self) -> None:
         if self._failure is not None:
