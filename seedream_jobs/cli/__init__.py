@@ -118,7 +118,10 @@ def main(arguments: list[str]) -> int:
     open_standard_streams()
     asked = os.environ.get(COMPLETE_VARIABLE)
     with unheard("stderr"):
-        code = _complete(asked) if asked else run_command(arguments)
+        try:
+            code = _complete(asked) if asked else run_command(arguments)
+        except OSError:  # not even the complaint could be written
+            code = ExitCode.LEDGER
         with suppress(OSError):
             sys.stderr.flush()
     try:
@@ -126,7 +129,9 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:
         pass  # whoever read it has left
     except OSError as error:
-        code = gravest([ExitCode(code), _failed(error)])
+        with suppress(OSError):
+            _failed(error)
+        code = gravest([ExitCode(code), ExitCode.LEDGER])
     return code
 
 

@@ -169,6 +169,16 @@ def test_a_full_disk_behind_standard_output(campaign: Path) -> None:
         assert "No space left on device" in ended.stderr
 
 
+def test_a_full_disk_behind_standard_error(campaign: Path) -> None:
+    """Nothing can be said, but the exit code is: 74, not the 1 of findings."""
+    for arguments in (("validate", "garden.yaml"), ("validate", "nowhere.yaml")):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "seedream_jobs", *arguments], cwd=campaign, stdout=full, stderr=full, check=False
+            )
+        assert ended.returncode == 74
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams(campaign: Path, closed: str) -> None:
     """A caller that closes a stream doesn't break the run, and no file of ours gets the stream's number."""
