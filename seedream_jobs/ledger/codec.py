@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, cast, get_args
 
 from seedream_jobs.ledger.state import (
@@ -43,6 +44,7 @@ def canonical(value: object) -> bytes:
         return _ascii_encoder.encode(value).encode()
 
 
+@lru_cache(maxsize=64)  # many requests have the same second
 def iso(seconds: int) -> str:
     """Unix seconds as ``2026-08-02T10:11:12Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,6 +13,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 import anyio
@@ -30,7 +31,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
-        self.done = threading.Event()
+        self.done: threading.Event | None = None  # where somebody waits who runs on no event loop
         self.finished = False
         self.error: OSError | None = None
         self.events: dict[int, tuple[anyio.Event, Wake]] = {}
@@ -47,7 +48,8 @@ class GroupCommit:
         self._fs = fs
         self._descriptor = descriptor
         self._name = name
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._begun: SimpleQueue[None] = SimpleQueue()  # one for each batch: a condition would wake the thread twice
         self._gathering = _Batch()
         self._closing = False
         self._error: OSError | None = None
@@ -61,7 +63,7 @@ class GroupCommit:
         :raises LedgerError: it could not be made durable, now or for an earlier record
         """
         loop, wake = _current_loop()
-        with self._changed:
+        with self._lock:
             batch = self._add(make)
             waiting = batch.events.get(id(loop))
             if waiting is None:
@@ -75,18 +77,19 @@ class GroupCommit:
 
     def append_sync(self, make: Callable[[], bytes]) -> None:
         """As ``append``, for code that runs on no event loop."""
-        with self._changed:
+        with self._lock:
             batch = self._add(make)
-        batch.done.wait()
+            done = batch.done = batch.done or threading.Event()
+        done.wait()
         self._told(batch)
 
     def close(self) -> None:
         """Make what was appended durable, end the thread, close the file."""
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return
             self._closing = True
-            self._changed.notify()
+        self._begun.put(None)
         self._thread.join()
         with contextlib.suppress(OSError):  # everything that was announced is synced
             self._fs.close(self._descriptor)
@@ -103,7 +106,8 @@ class GroupCommit:
             raise LedgerError(f"{self._name} is closed")
         batch = self._gathering
         batch.records.append(make())
-        self._changed.notify()
+        if len(batch.records) == 1:
+            self._begun.put(None)
         return batch
 
     def _told(self, batch: _Batch) -> None:
@@ -118,9 +122,8 @@ class GroupCommit:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._gathering.records and not self._closing:
-                    self._changed.wait()
+            self._begun.get()
+            with self._lock:
                 batch, self._gathering = self._gathering, _Batch()
             if not batch.records:
                 return
@@ -128,7 +131,7 @@ class GroupCommit:
             if error is None:
                 self._finish(batch, None)
                 continue
-            with self._changed:
+            with self._lock:
                 self._error = error
                 late, self._gathering = self._gathering, _Batch()
             self._finish(batch, error)
@@ -148,7 +151,8 @@ class GroupCommit:
     @staticmethod
     def _finish(batch: _Batch, error: OSError | None) -> None:
         batch.error = error
-        batch.done.set()
+        if batch.done is not None:
+            batch.done.set()
         for _, wake in batch.events.values():
             try:
                 wake()
