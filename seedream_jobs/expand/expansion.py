@@ -224,14 +224,21 @@ class Expansion:
         return template_finding(self.spec.document, "output-name", problem, source, ("output", "name"), note=note)
 
     def _collision(self, name: OutputNames, output: str, cell: Cell) -> Diagnostic:
-        wanted = fingerprint(output)
-        first = next((other for other in self._submitted() if fingerprint(name(other)) == wanted), cell)
+        first = next((other for other in self._submitted() if _writes(other, name, fingerprint(output))), cell)
         return self.spec.document.finding(
             "output-collision",
             f"two requests would write {output!r}: {self.cells.address(first, 1)} and {self.cells.address(cell, 1)}",
             ("output", "name"),
             hint="name every axis in output.name, or leave it out",
         )
+
+
+def _writes(cell: Cell, name: OutputNames, wanted: int) -> bool:
+    """Whether the images of a cell have a name of this fingerprint; a cell whose name is none has not."""
+    try:
+        return fingerprint(name(cell)) == wanted
+    except TemplateProblem:
+        return False
 
 
 def _errors(found: list[Diagnostic]) -> bool:

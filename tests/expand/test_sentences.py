@@ -495,6 +495,16 @@ def test_name_collisions(folder: Any, values: str) -> None:
     assert finding.message.count("job/a=") == 2
 
 
+def test_name_collisions_behind_a_bad_name(folder: Any) -> None:
+    """A combination whose name is none hides no collision, and is no bug, where the first of a name is looked for."""
+    job = 'request: {prompt: "{{ a }}, {{ b }}"}\nmatrix: {a: [y/, x], b: [1, 2]}\noutput: {name: "{{ a }}"}'
+    expansion = folder.expand(job)
+    list(expansion.places())
+    found = expansion.name_collisions()
+    assert [finding.code for finding in found] == ["output-name", "output-name", "output-collision"]
+    assert found[-1].message == "two requests would write 'x': job/a=x,b=1#1 and job/a=x,b=2#1"
+
+
 def test_equal_requests_do_not_collide(folder: Any) -> None:
     """What is submitted once writes one file."""
     expansion = folder.expand('request: {prompt: p}\nmatrix: {a: [1, 2]}\noutput: {name: "n"}')
