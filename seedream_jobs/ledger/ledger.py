@@ -1,7 +1,8 @@
 """The ledger of one job: manifest, journal and lock as one thing that is read, recorded to and folded.
 
 A reader (``Ledger.peek``) overlays a hot journal in memory and writes nothing. A writer (``Ledger.open``) holds the
-lock, folds a hot journal first, appends events to a new one, and folds that when it ends (``folding``).
+lock, folds a hot journal first, appends events to a new one, and folds that when it ends (``folding``). What git or an
+editor does to the manifest meanwhile is looked for before the first record, and before the fold (``replaced``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Event
 
@@ -36,9 +38,16 @@ class Ledger:
     """What is known of a job's requests. Made by ``peek`` or ``open``."""
 
     def __init__(
-        self, paths: LedgerPaths, manifest: Manifest, record: Snapshot | None, fs: FileSystem, lock: Lock | None
+        self,
+        paths: LedgerPaths,
+        manifest: Manifest,
+        record: Snapshot | None,
+        fs: FileSystem,
+        lock: Lock | None,
+        root: Path,
     ) -> None:
         self.paths = paths
+        self._root = root
         self._manifest = manifest
         self._record = record
         self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
@@ -66,7 +75,7 @@ class Ledger:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        return cls(paths, manifest, record, disk, None)
+        return cls(paths, manifest, record, disk, None, root)
 
     @classmethod
     def open(
@@ -125,7 +134,7 @@ class Ledger:
     ) -> Ledger:
         record, hot = read_file(disk, paths.manifest, apart=True), read_file(disk, paths.journal)
         manifest, contents = load(paths, record, hot, root, scratch=paths.manifest.parent)
-        ledger = cls(paths, manifest, record, disk, lock)
+        ledger = cls(paths, manifest, record, disk, lock, root)
         if manifest.header is None:
             if origin is None:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
@@ -230,12 +239,17 @@ class Ledger:
     def fold(self) -> None:
         """Write everything known into the manifest and remove the journal; open intents are in doubt (interrupted).
 
+        What a pull or a checkout put in the manifest's place meanwhile is known, too, and is kept.
+
         :raises LedgerError: it could not be written; the journal still holds everything
         """
         self._alive()
         self._manifest.entries.settle("interrupted")
         commit, self._commit = self._commit, None
         try:
+            if commit is not None or self._manifest.merged:
+                known = self._known_digest()
+                take_in_replacement(self._fs, self.paths, known, self._manifest, root=self._root)
             if commit is not None:
                 chunks = self._manifest.chunks()
                 self._written(self._pair.fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
@@ -285,6 +299,7 @@ class Ledger:
         self._alive()
         with self._starting:
             if self._commit is None:
+                hold_unchanged(self._fs, self.paths, self._known_digest())
                 self.ensure_created()
                 try:
                     self._commit = self._begin()
@@ -295,11 +310,15 @@ class Ledger:
     def _begin(self) -> GroupCommit:
         from seedream_jobs.ledger.commit import GroupCommit  # anyio: only for those who record
 
-        if self._base is None:
-            self._base = digest_or_absent(self._record)
-        descriptor = self._pair.begin_journal(self.id, self._base)
+        descriptor = self._pair.begin_journal(self.id, self._known_digest())
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self.paths.journal.name)
+
+    def _known_digest(self) -> str:
+        """The digest of the manifest that this one was read from, or last written to."""
+        if self._base is None:
+            self._base = digest_or_absent(self._record)
+        return self._base
 
     def _alive(self) -> None:
         if self._failure is not None:

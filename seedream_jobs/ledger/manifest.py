@@ -54,6 +54,26 @@ class Manifest:
     merged: bool = False
     notes: list[Diagnostic] = field(default_factory=list)
 
+    def take_in(self, other: Manifest) -> None:
+        """What another manifest of this job knows, by the rule for two branches (``merge``).
+
+        :raises FindingsError: it was written against another origin
+        """
+        if self.header is not None and other.header is not None:
+            header = join_headers(self.header, other.header)
+            if header is None:
+                message = f"its origin is {other.header.origin}, not {self.header.origin}"
+                raise FindingsError([_finding("manifest-origin", message, other.header.job, 1, _SEPARATE)])
+            self.header = header
+        for key in other.entries:
+            if other.entries.line(key) != self.entries.line(key):
+                entry, known = other.entries[key], self.entries.find(key)
+                self.entries.put(entry if known is None else join(known, entry))
+        for plan in other.plans.values():
+            known_plan = self.plans.get(plan.plan)
+            self.plans[plan.plan] = plan if known_plan is None else join_plans(known_plan, plan)
+        self.resolutions |= other.resolutions
+
     def chunks(self) -> Iterator[bytes]:
         """Its canonical bytes, in pieces of about a mebibyte."""
         lines = self._lines()

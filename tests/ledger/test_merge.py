@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.errors import FindingsError
+from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger.codec import canonical, encode_entry
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
@@ -260,3 +260,66 @@ def test_a_merged_manifest_is_written_in_order_by_the_next_writer(
     with open_ledger() as ledger:
         assert ledger.entries[KEY].other_task_ids == ("task_B",)
     assert len(paths.manifest.read_bytes().splitlines()) == 2
+
+
+def brought(paths: LedgerPaths, make: Any, *numbers: int, header: Header | None = None) -> None:
+    """Put another branch's manifest in the place of this one, as git does: it has these requests."""
+    manifest = Manifest(header=header or Header(id="m-1", job="garden.yaml", origin="https://api.example"))
+    for number in numbers:
+        manifest.entries.put(evolve(evolve(None, make.intended(number)), make.accepted(number)))
+    pulled = paths.manifest.with_name("pulled")
+    pulled.write_bytes(b"".join(manifest.chunks()))
+    pulled.rename(paths.manifest)
+
+
+def test_what_git_pulls_under_a_run_is_kept(open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any) -> None:
+    """Two branches pay; one is pulled while the other's run goes on. Nobody pays for its requests again."""
+    brought(paths, make, 1)
+    with open_ledger() as ledger:
+        ledger.record_sync(make.intended(2))
+        brought(paths, make, 1, 3, header=Header(id="m-0", job="garden.yaml", origin="https://api.example"))
+        ledger.record_sync(make.accepted(2))
+        ledger.record_sync(make.completed(1))
+    with open_ledger() as ledger:
+        assert [ledger.entries[make.key(number)].task_id for number in (1, 2, 3)] == ["task_1", "task_2", "task_3"]
+        assert ledger.entries[make.key(1)].state is State.COMPLETED
+        assert ledger.header == Header(id="m-0", job="garden.yaml", origin="https://api.example", other_ids=("m-1",))
+    assert not paths.journal.exists()
+
+
+def test_nothing_is_recorded_upon_a_manifest_that_is_gone(
+    open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any
+) -> None:
+    """What was planned, and perhaps waited to be confirmed, may be paid for in the manifest that has come since."""
+    brought(paths, make, 1)
+    for replaced in (lambda: brought(paths, make, 1, 2), paths.manifest.unlink, lambda: brought(paths, make, 3)):
+        with open_ledger() as ledger:
+            replaced()
+            with pytest.raises(LedgerError, match="was changed after it was read"):
+                ledger.record_sync(make.intended(2))
+        assert not paths.journal.exists()
+    with open_ledger() as ledger:
+        assert ledger.entries.keys() == {make.key(3)}
+
+
+@pytest.mark.parametrize("came", ["conflict", "other origin"])
+def test_a_manifest_that_cant_be_taken_in_is_not_written_over(
+    open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any, came: str
+) -> None:
+    """The journal keeps what was recorded until the manifest it builds on is back."""
+    brought(paths, make, 1)
+    before = paths.manifest.read_bytes()
+    ledger = open_ledger()
+    ledger.record_sync(make.intended(2))
+    ledger.record_sync(make.accepted(2))
+    if came == "conflict":
+        paths.manifest.write_bytes(b"<<<<<<< HEAD\n" + before + b"=======\n>>>>>>> other\n")
+    else:
+        brought(paths, make, 1, header=Header(id="m-1", job="garden.yaml", origin="emulator"))
+    after = paths.manifest.read_bytes()
+    with pytest.raises(LedgerError, match=r"was changed while it was in use, and (a merge|its origin)"):
+        ledger.close()
+    assert paths.manifest.read_bytes() == after
+    paths.manifest.write_bytes(before)
+    with open_ledger() as ledger:
+        assert ledger.entries[make.key(2)].task_id == "task_2"

@@ -1,0 +1,50 @@
+"""A manifest that git or an editor replaces while a command holds it: the lock keeps out other writers, but not those.
+
+Before the first record a manifest that was replaced is refused: what is about to be paid may be paid in the new one.
+Once something is recorded, the new one is taken in when the journal is folded, as another branch's would be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seedream_jobs.errors import FindingsError, LedgerError
+from seedream_jobs.ledger.filesystem import FileSystem
+from seedream_jobs.ledger.loading import digest_or_absent, load, read_file
+from seedream_jobs.ledger.manifest import Manifest
+from seedream_jobs.ledger.paths import LedgerPaths
+
+
+def hold_unchanged(fs: FileSystem, paths: LedgerPaths, known: str) -> None:
+    """See that the manifest on the disk is the one that is known.
+
+    :param known: its digest
+    :raises LedgerError: it is another one, or gone
+    """
+    if digest_or_absent(read_file(fs, paths.manifest)) != known:
+        raise LedgerError(
+            f"{paths.manifest.name} was changed after it was read, by git or by hand",
+            hint="run the same command again: it goes on from what is recorded now",
+        )
+
+
+def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest: Manifest, *, root: Path) -> None:
+    """Let ``manifest`` know what the one on the disk says, where that is another one than was read.
+
+    :param known: the digest of the one that was read
+    :param root: the campaign's root, out of which no recorded path may lead
+    :raises LedgerError: the one on the disk can't be read, or is another service's; the journal still holds everything
+    """
+    found = read_file(fs, paths.manifest, apart=True)
+    if found is None or not found.size or digest_or_absent(found) == known:
+        return  # where it is gone or empty, nothing is lost by writing it anew
+    try:
+        came, _ = load(paths, found, None, root)
+        came.entries.settle("crash")
+        manifest.take_in(came)
+    except FindingsError as error:
+        raise LedgerError(
+            f"{paths.manifest.name} was changed while it was in use, and {error.diagnostics[0].message}",
+            hint=f"{paths.journal.name} holds what was recorded: bring back the manifest that the command began with "
+            "(`git stash`, or `git checkout`), then run the same command again",
+        ) from error
