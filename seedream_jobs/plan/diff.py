@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -48,6 +48,8 @@ _STANDS: Mapping[State, Action] = {
     State.ABANDONED: Action.ABANDONED,
 }
 
+_UNDER_WAY = frozenset({State.INTENT, State.IN_DOUBT, State.ACCEPTED, State.COMPLETED})
+
 
 class Change(NamedTuple):
     """One request and what becomes of it.
@@ -71,12 +73,15 @@ class Change(NamedTuple):
 class Wish:
     """What the operator asked of a plan.
 
+    :param under_way: keys whose last submission had no end yet when the plan was made: if it fails before the stream
+        comes to it, that is for the next plan; nobody has agreed to a retry of it
     :param again: addresses of which a further generation is wanted
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
     """
 
     retry_failed: bool = False
+    under_way: Collection[str] = frozenset()
     again: tuple[str, ...] = ()
     select: Callable[[Cell], bool] | None = None
     limit: int | None = None
@@ -112,6 +117,11 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
         yield change
 
 
+def under_way(known: Known) -> frozenset[str]:
+    """The keys whose last submission has no end yet."""
+    return frozenset(key for key in known if (brief := known.brief(key)) and brief[0] in _UNDER_WAY)
+
+
 def with_orphans(requests: Iterator[Change], expansion: Expansion, known: Known) -> Iterator[Change]:
     """Every request, then the orphans of the manifest: looked for only where it knows more than was asked for."""
     others = len(known)
@@ -130,7 +140,7 @@ class _Judge:
 
     def __init__(self, expansion: Expansion, elsewhere: Mapping[str, str], wish: Wish) -> None:
         self._expansion, self._elsewhere = expansion, elsewhere
-        self._again = frozenset(wish.again)
+        self._again, self._under_way = frozenset(wish.again), wish.under_way
         self._policy = Policy(retry_failed=wish.retry_failed)
         self._usual: dict[tuple[State, int], tuple[Action, int]] = {}
 
@@ -150,6 +160,8 @@ class _Judge:
         action, generation = usual
         if other is not None and action in SUBMITS:  # refused or not sent from here, and paid there
             return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
+        if action is Action.RETRY and key in self._under_way:
+            return Change(Action.FAILED, key, place, True, brief[1], images)
         return Change(action, key, place, True, generation, images)
 
     def _wanted(self, place: Place, brief: tuple[State, int] | None) -> Change:

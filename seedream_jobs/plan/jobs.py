@@ -14,7 +14,7 @@ from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.cost import Tariff, hold, spent
-from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, with_orphans
+from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
 
@@ -116,6 +116,8 @@ def plan_jobs(
             )
         others = ChainMap(dict(claimed), dict(elsewhere(job))) if claimed else elsewhere(job)
         asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
+        if asked.retry_failed:
+            asked = replace(asked, under_way=under_way(ledger.entries))
 
         def requests(
             known: Entries, job: Job = job, others: Mapping[str, str] = others, asked: Wish = asked

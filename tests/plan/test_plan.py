@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -379,3 +380,20 @@ def test_what_is_submitted_is_what_is_counted(folder: Any) -> None:
     part = folder.plan(job, retry_failed=True).jobs[0]
     assert sum(1 for _ in part.submissions(part.ledger.entries)) == part.summary.submit
     assert part.summary.submit == sum(count for action, count in part.summary.counts.items() if action in SUBMITS)
+
+
+ENDS = {State.ACCEPTED: State.FAILED, State.COMPLETED: State.EXPIRED, State.IN_DOUBT: State.REJECTED}
+
+
+@pytest.mark.parametrize("before", ENDS)
+def test_what_fails_while_a_plan_is_carried_out_is_not_retried_by_it(folder: Any, before: State) -> None:
+    """--retry-failed: requests are pulled as workers come free, and what is sent is what was agreed to."""
+    job = folder.load(THREE)
+    states = (State.NEW, State.FAILED, before)
+    folder.record(job, lambda number, request: folder.history(request, states[number]))
+    (part,) = folder.plan(job, retry_failed=True).jobs
+    assert part.summary.submit == 2
+    known = part.ledger.entries
+    last = [place.key for place in job.expansion.places()][2]
+    known.put(replace(known[last], state=ENDS[before]))
+    assert [change.action for change in part.submissions(known)] == [Action.NEW, Action.RETRY]
