@@ -14,28 +14,43 @@ from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.cost import Tariff, hold, spent
-from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
+from seedream_jobs.plan.diff import SUBMITS, Action, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
 
 
 @frozen
 class JobPlan:
-    """One job's part of a plan; ``requests`` streams them anew each time."""
+    """One job's part of a plan; its requests are streamed anew each time.
+
+    :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
+    """
 
     job: Job
     ledger: Ledger
     summary: Summary
     spent: Decimal | None
-    requests: Callable[[Entries], Iterator[Change]]
+    elsewhere: Mapping[str, str]
+    wish: Wish
 
     def stream(self, known: Entries) -> Iterator[Change]:
         """Every request, then the orphans of the manifest, by what is known now."""
-        return with_orphans(self.requests(known), self.job.expansion, known)
+        return with_orphans(self._requests(known, self.wish), self.job.expansion, known)
 
     def submissions(self, known: Entries) -> Iterator[Change]:
         """The requests that would be submitted, by what is known now."""
-        return (change for change in self.requests(known) if change.action in SUBMITS)
+        return (change for change in self._requests(known, self.wish) if change.action in SUBMITS)
+
+    def doubts(self, known: Entries) -> Iterator[Change]:
+        """The requests whose submission nobody knows the outcome of, by what is known now.
+
+        Also while the plan is carried out, when what ``--again`` asked for is under way and can't be asked for again.
+        """
+        stands = replace(self.wish, again=())
+        return (change for change in self._requests(known, stands) if change.action is Action.IN_DOUBT)
+
+    def _requests(self, known: Entries, wish: Wish) -> Iterator[Change]:
+        return changes(self.job.expansion, known, self.elsewhere, wish)
 
 
 @frozen
@@ -118,17 +133,12 @@ def plan_jobs(
         asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
         if asked.retry_failed:
             asked = replace(asked, under_way=under_way(ledger.entries))
-
-        def requests(
-            known: Entries, job: Job = job, others: Mapping[str, str] = others, asked: Wish = asked
-        ) -> Iterator[Change]:
-            return changes(job.expansion, known, others, asked)
-
         summary = None
         if len(jobs) == 1 and not (ledger.entries or others):
             summary = all_new(job.expansion, asked)
         if summary is None:
-            stream = with_orphans(requests(ledger.entries), job.expansion, ledger.entries)
+            requests = changes(job.expansion, ledger.entries, others, asked)
+            stream = with_orphans(requests, job.expansion, ledger.entries)
             observed = _claiming(stream, job, claimed) if len(jobs) > 1 else stream
             summary = summarise(job.expansion, observed, ledger.entries, claimed)
         left = None if asked.limit is None else asked.limit - summary.submit
@@ -137,7 +147,7 @@ def plan_jobs(
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
         budgeted = job.expansion.spec.budget_usd is not None
         already = spent(ledger.entries.values(), tariff) if budgeted else None
-        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, requests=requests))
+        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, elsewhere=others, wish=asked))
     return JobsPlan(jobs=tuple(planned), tariff=tariff, budgets=tuple(budgets))
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.diff import Action, Change
+from seedream_jobs.plan.diff import Change
 from seedream_jobs.plan.jobs import JobPlan, JobsPlan
 from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
@@ -56,9 +56,7 @@ def _doubts(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[
     known = part.ledger.entries
     if not any((brief := known.brief(key)) and brief[0] is State.IN_DOUBT for key in known):
         return  # or the whole matrix would be expanded once more to find none
-    for change in part.stream(known):
-        if change.action is not Action.IN_DOUBT or change.place is None:
-            continue
+    for change in part.doubts(known):
         entry = known[change.key]
         if entry.state is not State.IN_DOUBT or entry.submitted_at is None:
             continue

@@ -57,6 +57,19 @@ def test_a_doubt_of_this_very_run_is_replayed(emulator: Callable[..., Any], camp
     assert "4 submitted" in ended.out
 
 
+def test_a_doubt_is_replayed_also_beside_another_generation(
+    emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """What --again asked for is under way by then; that is no reason to leave the doubts alone."""
+    service = emulator("--idempotency", "honours")
+    mine = campaign(service, 4)
+    assert mine.run("--limit", "1").code == 0
+    (again,) = (line["address"] for line in mine.entries().values())
+    service.restart("--idempotency", "honours", *DROPS)
+    ended = mine.run("--detach", "--again", again)
+    assert (ended.code, mine.states(), service.count()) == (0, {"accepted": 4}, 5), ended.err
+
+
 def test_what_would_not_be_the_same_post_stays_in_doubt(
     emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:
