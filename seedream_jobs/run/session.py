@@ -18,6 +18,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Failed, Resolved, State
+from seedream_jobs.plan.diff import under_way
 from seedream_jobs.run.download import Downloads
 from seedream_jobs.run.duty import Done, Duty, Pace, Service, Watcher
 from seedream_jobs.run.executor import Executor
@@ -83,7 +84,7 @@ class Session:
     async def _job(self, duty: Duty) -> Done:
         send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
         spend = Spend((*self._budgets, *duty.budgets))
-        poller = self._poller(duty, _Completing(duty, send, self._watcher, spend))
+        poller = self._poller(duty, _Completing(duty, send, self._watcher, self._spend_of(duty, spend)))
         outcome: dict[str, object] = {}
         async with anyio.create_task_group() as parts:
             if duty.fetch:
@@ -107,6 +108,16 @@ class Session:
             refusal=refusal if isinstance(refusal, SeedreamError) else None,
             cut=self._stopper.code if outcome.get("cut") else None,
         )
+
+    def _spend_of(self, duty: Duty, spend: Spend) -> Callable[[str], Spend]:
+        """Of a request's key, the guard that its money was reserved with.
+
+        What an earlier run submitted counts against the job's lifetime only: settling it must not make room in the
+        budgets of this invocation, which never bore it.
+        """
+        before = under_way(duty.ledger.entries) if self._budgets else frozenset()
+        lifetime = Spend(duty.budgets)
+        return lambda key: lifetime if key in before else spend
 
     async def _submit(self, duty: Duty, observer: _Feeding, spend: Spend) -> Finished:
         """Submit one job's requests, unless an earlier job met what stops them all (no money, no key, a signal)."""
@@ -259,10 +270,15 @@ class _Feeding:
 
 
 class _Completing:
-    """Hands each completed task to the fetcher, and puts what it really cost in place of what was reserved."""
+    """Hands each completed task to the fetcher, and puts what it really cost in place of what was reserved.
 
-    def __init__(self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher, spend: Spend) -> None:
-        self._duty, self._completed, self._watcher, self._spend = duty, completed, watcher, spend
+    :param spend_of: of a request's key, the guard that its money was reserved with
+    """
+
+    def __init__(
+        self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher, spend_of: Callable[[str], Spend]
+    ) -> None:
+        self._duty, self._completed, self._watcher, self._spend_of = duty, completed, watcher, spend_of
         self.on_trouble = watcher.on_trouble
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
@@ -270,6 +286,6 @@ class _Completing:
         if isinstance(event, Completed | Failed):
             entry = self._duty.ledger.entries[event.key]
             actual = Decimal(0) if isinstance(event, Failed) else event.cost_usd  # a failed task is refunded
-            self._spend.settle(entry.max_cost_usd, actual)
+            self._spend_of(event.key).settle(entry.max_cost_usd, actual)
             if isinstance(event, Completed) and self._duty.fetch:
                 self._completed.send_nowait(entry)

@@ -52,6 +52,21 @@ def test_every_budget_must_hold(
     assert shared_emulator.count(mine.subject) == 0
 
 
+def test_what_was_submitted_before_makes_no_room_in_the_budget_of_a_run(
+    emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """Tasks of an earlier run fail and are refunded while this one sends again what may have been charged."""
+    service = emulator("--fault", "task-failed:1", "--delay", "0")
+    mine = campaign(service, 6)
+    assert mine.run("--detach", "--limit", "3").code == 0
+    mine.age(60)
+    service.restart("--fault", "500-after-accept:every=2", "--delay", "60")
+    calmly = ("--concurrency", "1", "--rate", "2/s", "--deadline", "1s", "--no-gallery")
+    ended = mine.run("--budget", str(PRICE * 3), "--retry-server-errors", *calmly)
+    assert mine.states()["failed"] == 3, ended.err
+    assert service.count() == 3 + 3
+
+
 AUTO = (
     'version: 1\nrequest: {{prompt: "{subject}{{{{ i }}}}", sequential_image_generation: auto{more}}}\n'
     "matrix: {{i: [1, 2]}}\nlimits: {{budget_usd: {budget}}}\n"
