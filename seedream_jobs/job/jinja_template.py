@@ -37,6 +37,8 @@ def jinja_template(source: str) -> Template:
                     line=found.lineno,
                     word=written.split()[0],
                 )
+        for joined in tree.find_all(nodes.Concat):  # what '~' joins is written as if it stood alone
+            joined.nodes = [nodes.Filter(part, "string", [], [], None, None) for part in joined.nodes]
         names = free_names(env, tree)
         segments = _segments(env, tree)
     except TemplateSyntaxError as error:

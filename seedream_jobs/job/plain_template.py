@@ -107,13 +107,11 @@ def _evaluator(
             return otherwise(context)
         if type(value) not in _PLAIN:
             return otherwise(context)
+        if type(value) is bool:
+            value = "true" if value else "false"
         for written in filters:
             value = written(value)
-        if type(value) is str:
-            return value
-        if type(value) is bool:
-            return "true" if value else "false"
-        return str(value)
+        return value if type(value) is str else str(value)
 
     return evaluate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +33,11 @@ SAFE_TESTS = (
     "number", "odd", "sequence", "string", "true", "undefined", "upper",
 )
 SAFE_GLOBALS = ("range", "namespace", "joiner")
+_OF_TEXT = (
+    "article", "capitalize", "indent", "lower", "oneline", "replace", "slug", "string", "title", "trim", "truncate",
+    "upper", "wordcount", "wordwrap",
+)
+_OF_TEXTS = ("join", "join_and")
 # fmt: on
 
 _PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
@@ -106,11 +111,37 @@ def _finalize(value: Any) -> Any:
     raise TemplateProblem("the value is a list", hint="write | join(', ') or | join_and")
 
 
+def _of_text(made: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that refuses what ``{{ … }}`` would: it would write Python's spelling of it into a text."""
+    at = 1 if hasattr(made, "jinja_pass_arg") else 0  # behind what Jinja itself hands to it
+
+    @wraps(made)
+    def checked(*given: Any, **named: Any) -> Any:
+        return made(*given[:at], _finalize(given[at]), *given[at + 1 :], **named)
+
+    return checked
+
+
+def _of_texts(made: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for one that joins the items of a list; not where it is told to take a field of each."""
+    at = 1 if hasattr(made, "jinja_pass_arg") else 0
+
+    @wraps(made)
+    def checked(*given: Any, **named: Any) -> Any:
+        if len(given) > at + 2 or "attribute" in named:
+            return made(*given, **named)
+        return made(*given[:at], list(map(_finalize, given[at])), *given[at + 1 :], **named)
+
+    return checked
+
+
 @cache
 def environment() -> ImmutableSandboxedEnvironment:
     """The one Jinja environment of the program."""
     env = _Sandbox(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_finalize)
     env.filters = {name: env.filters[name] for name in SAFE_FILTERS} | {"format": _format, "tojson": _tojson} | FILTERS
+    env.filters |= {name: _of_text(env.filters[name]) for name in _OF_TEXT}
+    env.filters |= {name: _of_texts(env.filters[name]) for name in _OF_TEXTS}
     env.tests = {name: env.tests[name] for name in SAFE_TESTS}
     env.globals = {name: env.globals[name] for name in SAFE_GLOBALS}
     env.policies["truncate.leeway"] = 0

@@ -577,3 +577,46 @@ def test_set_replaces_a_variable(folder: Any) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             folder.expand(job, sets=sets)
+
+
+WRITTEN = (
+    "| lower",
+    "| slug",
+    "| string",
+    "| trim",
+    "| oneline",
+    "| article",
+    "| replace('a', 'b')",
+    "| title",
+    "~ ''",
+)
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("{id: ink, text: ink}", "the value is a mapping"), ("[[x]]", "the value is a list"), ("[null]", "is null")],
+)
+def test_no_python_in_a_paid_prompt(refused: Refused, written: str, value: str, said: str) -> None:
+    """A null, and a whole mapping or list where text is wanted are errors that name the value; so behind a filter."""
+    rows = value if value.startswith("[") else f"[{value}]"
+    job = f'version: 1\nrequest: {{prompt: "{{{{ rows[0] {written} }}}}"}}\nvars: {{rows: {rows}}}'
+    assert any(said in line for line in refused(job)), refused(job)
+
+
+def test_no_python_between_the_items_of_a_list(folder: Any, refused: Refused) -> None:
+    """The same of the items that are joined; a field of each may be joined instead."""
+    rows = "vars: {rows: [{text: ink}, {text: oil}], flags: [true, 1]}\n"
+    assert folder.prompts(rows + "request: {prompt: \"{{ rows | join(', ', 'text') }} {{ flags | join_and }}\"}") == [
+        "ink, oil true and 1"
+    ]
+    assert any(
+        "the value is a mapping" in line
+        for line in refused("version: 1\n" + rows + 'request: {prompt: "{{ rows | join }}"}')
+    )
+
+
+@pytest.mark.parametrize("written", ["", "| string", "| trim", "| lower", "~ ''"])
+def test_true_is_written_as_yaml_does(folder: Any, written: str) -> None:
+    """`true` and `false` are written as YAML writes them."""
+    assert folder.prompts(f'vars: {{on: true}}\nrequest: {{prompt: "{{{{ on {written} }}}}"}}') == ["true"]
