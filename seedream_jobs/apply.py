@@ -7,7 +7,7 @@ record its use → send
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -80,7 +80,7 @@ def prepare(
     if opened and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)
         day = datetime.fromtimestamp(used, UTC).strftime("%Y-%m-%d")
-        jobs = " ".join(job.path for job in wanted)
+        jobs = " ".join([*(job.path for job in wanted), *(["--emulator"] if target.emulator else [])])
         raise HeldError(
             f"{shown} was carried out on {day}, and a plan is carried out once",
             hint=f"seedream-jobs fetch {jobs} goes on with its images; {_NEW_PLAN}",
@@ -89,7 +89,8 @@ def prepare(
     for (job, paths, ledger), record in zip(opened, records, strict=True):
         left = tuple(item for item in submitted(job) if sendable(item, ledger.brief(item.key)))
         if record is None:
-            _hold_not_overtaken(job, left, ledger, root, target, shown)
+            _hold_whole(job, left, shown)
+        _hold_unpaid(left, paid_elsewhere(root, paths.manifest, origin=target.origin, emulator=target.emulator), shown)
         already = spent(ledger.entries.values(), plan.tariff) if job.budget_usd is not None else Decimal(0)
         assert job.manifest is not None
         parts.append(
@@ -121,15 +122,19 @@ def _open(job: JobDocument, root: Path, target: Target, now: int, stack: ExitSta
     return paths, ledger
 
 
-def _hold_not_overtaken(
-    job: JobDocument, left: Sequence[Item], ledger: Ledger, root: Path, target: Target, shown: str
-) -> None:
-    """A plan not yet used stands only as a whole: none of its requests was submitted or paid for by another run."""
+def _hold_whole(job: JobDocument, left: Sequence[Item], shown: str) -> None:
+    """A plan not yet used stands only as a whole: none of its requests was submitted by another run."""
     open_keys = {item.key for item in left}
     for item in submitted(job):
         if item.key not in open_keys:
             raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
-    paid = paid_elsewhere(root, ledger.paths.manifest, origin=target.origin, emulator=target.emulator)
+
+
+def _hold_unpaid(left: Sequence[Item], paid: Mapping[str, str], shown: str) -> None:
+    """Nothing of what is left was paid for by another job, since the plan was made or since it was begun.
+
+    :param paid: key to the manifest of the campaign, other than the job's own, in which it is paid
+    """
     for item in left:
         if item.key in paid and item.action is not Action.AGAIN:
             raise HeldError(f"{shown} is overtaken: {item.address} is paid for in {paid[item.key]}", hint=_NEW_PLAN)

@@ -73,6 +73,24 @@ def test_a_saved_plan_waits_its_turn(
     assert service.count() == REQUESTS
 
 
+def test_a_saved_plan_goes_on_only_with_what_nobody_else_has_paid(
+    emulator: Callable[..., Any], twins: Callable[..., tuple[Any, Any]]
+) -> None:
+    """It was interrupted, another job's run submitted the rest, and the same plan is run again."""
+    service = emulator("--fault", "402:every=3")
+    first, second = twins(service)
+    assert first.command("plan", "-o", "plan.json").code == 0
+    plan = replace(first, job="plan.json")
+    assert plan.run("--detach", "--concurrency", "1").code == 5
+    assert 0 < service.count() < REQUESTS
+    service.restart()
+    assert second.run("--detach").code == 0
+    overtaken = plan.run("--detach")
+    assert (overtaken.code, service.count()) == (7, REQUESTS)
+    assert "is overtaken" in overtaken.err
+    assert f"is paid for in {second.job}" in overtaken.err
+
+
 def test_the_campaigns_lock_stays_out_of_git_and_in_nobodys_way(
     harness: ModuleType, emulator: Callable[..., Any], twins: Callable[..., tuple[Any, Any]]
 ) -> None:

@@ -67,7 +67,7 @@ def test_a_plan_is_run_once(campaign: Any, command: Run, plan: Path) -> None:
     again = command("run", "plan.json", "--emulator")
     assert again.code == 7
     assert "plan.json was carried out on " in again.err
-    assert "seedream-jobs fetch garden.yaml" in again.err
+    assert "seedream-jobs fetch garden.yaml --emulator goes on" in again.err
     assert charges(campaign.folder) == 4
     assert command("plan", "garden.yaml", "--emulator").out.endswith("Plan: nothing to submit.\n")
 
