@@ -80,7 +80,7 @@ def prepare(
     if opened and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)
         day = datetime.fromtimestamp(used, UTC).strftime("%Y-%m-%d")
-        jobs = " ".join([*(job.path for job in wanted), *(["--emulator"] if target.emulator else [])])
+        jobs = " ".join(job.path for job in wanted) + plan.option
         raise HeldError(
             f"{shown} was carried out on {day}, and a plan is carried out once",
             hint=f"seedream-jobs fetch {jobs} goes on with its images; {_NEW_PLAN}",

@@ -146,6 +146,11 @@ class PlanDocument:
     digest: str | None = None
 
     @property
+    def option(self) -> str:
+        """What stands behind the job in a further command, so that it looks at the records of this plan."""
+        return " --emulator" if self.origin == "emulator" else ""
+
+    @property
     def submit(self) -> int:
         """How many requests would be submitted."""
         return sum(job.submit for job in self.jobs)

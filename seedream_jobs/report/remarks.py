@@ -74,7 +74,7 @@ def _job(plan: PlanDocument, job: JobDocument) -> Iterator[Remark]:
         yield _finding(warning, job.path if warning.path == job.shown else warning.path)
     if job.count(Action.IN_DOUBT):
         message = f"{plural(job.count(Action.IN_DOUBT), 'submission')} of unknown outcome"
-        hint = f"seedream-jobs resolve {job.shown}"
+        hint = f"seedream-jobs resolve {job.shown}{plan.option}"
         yield Remark(level="warning", code="in-doubt", message=message, path=job.path, hint=hint)
     against = job.against
     for note in () if against is None else against.notes:

@@ -25,7 +25,7 @@ def plan_text(plan: PlanDocument) -> str:
     if plan.base is not None:
         lines.append(f"{_safe(plan.base.name)} → {_safe(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
-        lines.extend(_job(job))
+        lines.extend(_job(job, plan.option))
     against = plan.against
     if against is not None and len(plan.jobs) > 1:
         lines.append(f"In all: {in_all(plan, against)}.")
@@ -33,7 +33,7 @@ def plan_text(plan: PlanDocument) -> str:
     return "\n".join(map(defused, lines)) + "\n"
 
 
-def _job(job: JobDocument) -> Iterator[str]:
+def _job(job: JobDocument, option: str) -> Iterator[str]:
     yield f"{_safe(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
     if job.against is not None:
         yield from _against(job.against)
@@ -43,7 +43,7 @@ def _job(job: JobDocument) -> Iterator[str]:
         else:
             yield _line("+", job.count(Action.NEW), "new", "nothing submitted so far")
     yield from _submitted_again(job)
-    yield from _standing(job)
+    yield from _standing(job, option)
 
 
 def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int = 0) -> Iterator[str]:
@@ -84,8 +84,8 @@ def _submitted_again(job: JobDocument) -> Iterator[str]:
         yield _line(" ", job.count(Action.LATER), "later", "past --limit")
 
 
-def _standing(job: JobDocument) -> Iterator[str]:
-    shown = _safe(job.shown)
+def _standing(job: JobDocument, option: str) -> Iterator[str]:
+    shown = _safe(job.shown) + option
     if job.count(Action.DONE):
         yield _line("=", job.count(Action.DONE), "done", _days(job.days))
     for other, count in job.elsewhere.items():

@@ -15,6 +15,9 @@ from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError,
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.cost import budget_text, hold, money
 from seedream_jobs.plan.diff import SUBMITS, Action
+from seedream_jobs.plan.drafting import document_of
+from seedream_jobs.report.text import plan_text
+from tests.campaign import TARGET
 
 THREE = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z]}\n'
 
@@ -397,3 +400,14 @@ def test_what_fails_while_a_plan_is_carried_out_is_not_retried_by_it(folder: Any
     last = [place.key for place in job.expansion.places()][2]
     known.put(replace(known[last], state=ENDS[before]))
     assert [change.action for change in part.submissions(known)] == [Action.NEW, Action.RETRY]
+
+
+def test_a_plan_of_a_rehearsal_names_commands_of_the_rehearsal(folder: Any) -> None:
+    """Without --emulator they would look at another record, and say that nothing was submitted."""
+    job = folder.load(THREE)
+    states = (State.ACCEPTED, State.COMPLETED, State.IN_DOUBT)
+    folder.record(job, lambda number, request: folder.history(request, states[number]))
+    document = document_of(folder.plan(job), origin=TARGET.origin)
+    said = plan_text(replace(document, origin="emulator"))
+    assert [said.count(f"{command} job.yaml --emulator\n") for command in ("fetch", "resolve")] == [2, 1]
+    assert "--emulator" not in plan_text(document)
