@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
@@ -26,7 +26,7 @@ from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
-from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement
+from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement, under_way
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Event
 
@@ -65,13 +65,21 @@ class Ledger:
 
         :param root: the campaign's root, out of which no recorded path may lead
         :raises FindingsError: the manifest or the journal is damaged
+        :raises HeldError: the manifest was replaced under a run
         """
         disk = RealFileSystem() if fs is None else fs
+        busy = in_use(paths.lock)
         record, hot = read_together(paths, disk)
-        manifest, contents = load(paths, record, hot, root)
+        busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
+        try:
+            manifest, contents = load(paths, record, hot, root)
+        except FindingsError as error:
+            if busy and error.diagnostics[0].code == "journal-foreign":
+                raise under_way(paths) from error
+            raise
         if contents is not None:
             _overlay(manifest, contents.records, paths.journal)
-        if in_use(paths.lock):
+        if busy:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")

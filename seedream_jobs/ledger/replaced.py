@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedream_jobs.errors import FindingsError, LedgerError
+from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.filesystem import FileSystem
 from seedream_jobs.ledger.loading import digest_or_absent, load, read_file
 from seedream_jobs.ledger.manifest import Manifest
@@ -48,3 +48,11 @@ def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest
             hint=f"{paths.journal.name} holds what was recorded: bring back the manifest that the command began with "
             "(`git stash`, or `git checkout`), then run the same command again",
         ) from error
+
+
+def under_way(paths: LedgerPaths) -> HeldError:
+    """Why nothing can be said yet by one who only looks: the run's journal builds on the manifest of before."""
+    return HeldError(
+        f"{paths.manifest.name} was changed, by git or by hand, while a run is under way",
+        hint="wait until it has ended: it merges the two",
+    )

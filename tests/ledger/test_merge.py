@@ -6,20 +6,23 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.errors import FindingsError, LedgerError
+from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.codec import canonical, encode_entry
+from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.merge import in_order, join
 from seedream_jobs.ledger.paths import LedgerPaths
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
@@ -272,12 +275,16 @@ def brought(paths: LedgerPaths, make: Any, *numbers: int, header: Header | None 
     pulled.rename(paths.manifest)
 
 
-def test_what_git_pulls_under_a_run_is_kept(open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any) -> None:
+def test_what_git_pulls_under_a_run_is_kept(
+    open_ledger: Callable[..., Ledger], peek: Callable[..., Ledger], paths: LedgerPaths, make: Any
+) -> None:
     """Two branches pay; one is pulled while the other's run goes on. Nobody pays for its requests again."""
     brought(paths, make, 1)
     with open_ledger() as ledger:
         ledger.record_sync(make.intended(2))
         brought(paths, make, 1, 3, header=Header(id="m-0", job="garden.yaml", origin="https://api.example"))
+        with pytest.raises(HeldError, match="while a run is under way"):
+            peek()
         ledger.record_sync(make.accepted(2))
         ledger.record_sync(make.completed(1))
     with open_ledger() as ledger:
@@ -323,3 +330,25 @@ def test_a_manifest_that_cant_be_taken_in_is_not_written_over(
     paths.manifest.write_bytes(before)
     with open_ledger() as ledger:
         assert ledger.entries[make.key(2)].task_id == "task_2"
+
+
+def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
+    open_ledger: Callable[..., Ledger], peek: Callable[..., Ledger], make: Any
+) -> None:
+    """What was read was in flight, and not left behind by a crash."""
+    ledger = open_ledger()
+    ledger.record_sync(make.intended(1))
+
+    class Slow(RealFileSystem):
+        def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+            found = super().snapshot(path, apart=apart)
+            if path == ledger.paths.journal:
+                ledger.record_sync(make.accepted(1))
+                ended.append(True)
+            elif ended:
+                ledger.paths.lock.write_bytes(b"")  # as one that leaves in order does
+            return found
+
+    ended: list[bool] = []
+    assert peek(fs=Slow()).brief(make.key(1)) == (State.INTENT, 1)
+    ledger.close()
