@@ -75,9 +75,12 @@ def export(
     """
     from seedream_jobs.cli import known as records
     from seedream_jobs.errors import LedgerError, UsageError
+    from seedream_jobs.ledger.paths import hold_no_source
     from seedream_jobs.results.export import Rows
     from seedream_jobs.results.export import export as write
 
+    if output is not None:
+        hold_no_source(output)
     one = records.find(job, where=target(emulator=emulator, base_url=base_url))
     ledger = records.peek(one)
     expansion = one.job.expansion if one.job else None

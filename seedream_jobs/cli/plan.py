@@ -65,6 +65,10 @@ def plan(
     where = target(emulator=emulator, base_url=base_url)
     if head is not None and base is None:
         raise click.UsageError("--head needs --base")
+    if output is not None:
+        from seedream_jobs.plan.saved import hold_place
+
+        hold_place(output)
     with ExitStack() as stack:
         planned: JobsPlan | None
         try:

@@ -9,6 +9,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.frozen import frozen
 
 _MANIFEST = ".manifest.jsonl"
+_SOURCES = (".yaml", ".yml", _MANIFEST, ".manifest.journal", ".manifest.lock")
 STATE_FOLDER = ".seedream"
 
 
@@ -52,6 +53,15 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
 def is_manifest(named: Path) -> bool:
     """Whether a JOB is a record rather than a job file."""
     return named.name.endswith(_MANIFEST)
+
+
+def hold_no_source(output: Path) -> None:
+    """See that what a command writes takes the place of no job file and no record, which may hold what was paid.
+
+    :raises UsageError: it is named like one
+    """
+    if output.name.endswith(_SOURCES):
+        raise UsageError(f"{output} is the name of a job file or a record", hint="name another file")
 
 
 def job_beside(manifest: Path) -> Path | None:

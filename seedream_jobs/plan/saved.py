@@ -32,6 +32,7 @@ _CLOCKS = 24 * 3600
 MAX_SAVED = 200_000
 """Requests of one saved plan: it is held in memory."""
 
+_NAMED = b'"seedream-jobs/plan/'
 _AGAIN = "make it again: seedream-jobs plan JOB… -o plan.json"
 
 
@@ -71,6 +72,21 @@ def submitted(job: JobDocument) -> Iterator[Item]:
 
 def _plain(usd: Decimal | None) -> str | None:
     return None if usd is None else f"{usd.normalize():f}"
+
+
+def hold_place(file: Path) -> None:
+    """See that a plan may be saved there: ``run`` knows it by its name, and nothing but a plan is written over.
+
+    :raises UsageError: it is named otherwise, or something else is there
+    """
+    if file.suffix != ".json":
+        raise UsageError(f"{file}: a saved plan is a .json file", hint="seedream-jobs plan JOB… -o plan.json")
+    try:
+        raw = RealFileSystem().read(file)
+    except OSError:
+        return  # nothing is there; or ``save`` says what is wrong with it
+    if raw.strip() and _NAMED not in raw:
+        raise UsageError(f"{file} is there and is no saved plan", hint="name another file, or remove it")
 
 
 def save(plan: PlanDocument, file: Path, *, made_at: int) -> PlanDocument:

@@ -110,6 +110,15 @@ def test_bad_options(campaign: Path, arguments: tuple[str, ...], said: str) -> N
     assert said in ended.stderr
 
 
+@pytest.mark.parametrize("output", ["garden.yaml", ".seedream/emulator/garden.manifest.jsonl"])
+def test_no_job_file_and_no_record_is_written_over(campaign: Path, output: str) -> None:
+    """The record holds what was paid."""
+    before = (campaign / output).read_bytes()
+    ended = call(campaign, "export", "garden.yaml", "--emulator", "--format", "jsonl", "-o", output)
+    assert (ended.returncode, (campaign / output).read_bytes()) == (2, before)
+    assert f"{output} is the name of a job file or a record" in ended.stderr
+
+
 def test_a_place_that_cannot_be_written(campaign: Path) -> None:
     """One line and the next step, exit 74."""
     (campaign / "plain").write_text("x", encoding="utf-8")

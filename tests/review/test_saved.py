@@ -59,6 +59,19 @@ def plan(campaign: Any, command: Run) -> Path:
     return Path(file)
 
 
+@pytest.mark.parametrize("place", ["garden.yaml", "garden.manifest.jsonl", "plan.txt", "prompts.json"])
+def test_a_plan_is_saved_over_nothing_but_a_plan(campaign: Any, command: Run, plan: Path, place: str) -> None:
+    """Not over the job, a record or data; and not under a name that run would not take."""
+    file = campaign.folder / place
+    if not file.exists():
+        file.write_text("[]\n", encoding="utf-8")
+    before = file.read_bytes()
+    ended = command("plan", "garden.yaml", "--emulator", "-o", place)
+    assert (ended.code, file.read_bytes()) == (2, before)
+    assert place in ended.err
+    assert command("plan", "garden.yaml", "--emulator", "-o", "plan.json").code == 0
+
+
 def test_a_plan_is_run_once(campaign: Any, command: Run, plan: Path) -> None:
     """What it says and nothing else, with the approved digest; the second time is refused with what to do."""
     ended = command("run", "plan.json", "--emulator", "--no-gallery", "--expect", digest(plan))
