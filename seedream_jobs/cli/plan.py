@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     "--allow-manifest-additions", is_flag=True, help="With --base: manifests may claim payments the base does not know."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Save the plan for run."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Save the plan for run: a .json file.",
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit code 3 if there is something to submit.")
 @view_options
