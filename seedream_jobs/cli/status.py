@@ -58,7 +58,7 @@ def status(
         )
     standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
     if form == "text":
-        click.echo(status_text(standings, emulator=emulator), nl=False)
+        click.echo(status_text(standings), nl=False)
     else:
         from seedream_jobs.report.standings import render_standings
 

@@ -35,8 +35,10 @@ def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest
     :param root: the campaign's root, out of which no recorded path may lead
     :raises LedgerError: the one on the disk can't be read, or is another service's; the journal still holds everything
     """
-    found = read_file(fs, paths.manifest, apart=True)
-    if found is None or not found.size or digest_or_absent(found) == known:
+    if digest_or_absent(read_file(fs, paths.manifest)) == known:
+        return
+    found = read_file(fs, paths.manifest, apart=True)  # a copy, since it is read while its place is taken
+    if found is None or not found.size:
         return  # where it is gone or empty, nothing is lost by writing it anew
     try:
         came, _ = load(paths, found, None, root)

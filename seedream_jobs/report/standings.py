@@ -45,13 +45,12 @@ def _markdown(standings: list[Standing]) -> str:
 def _remarks(one: Standing) -> Iterator[Remark]:
     """What wants a person: doubts, failures, links about to die."""
     for address, doubt in one.doubtful:
-        hint = f"seedream-jobs resolve {one.job}"
+        hint = f"seedream-jobs resolve {one.job}{one.option}"
         yield Remark(level="warning", code="in-doubt", message=f"{address}: {doubt}", path=one.job, hint=hint)
     for address, message in one.failed:
         yield Remark(level="error", code="failed", message=f"{address}: {message}", path=one.job)
     waiting = one.counts[State.COMPLETED]
     if waiting and one.first_death is not None:
         message = f"{plural(waiting, 'request')} not fetched, {deadline(one.first_death)}"
-        yield Remark(
-            level="warning", code="links-dying", message=message, path=one.job, hint=f"seedream-jobs fetch {one.job}"
-        )
+        hint = f"seedream-jobs fetch {one.job}{one.option}"
+        yield Remark(level="warning", code="links-dying", message=message, path=one.job, hint=hint)

@@ -32,6 +32,11 @@ class Standing:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
+    def option(self) -> str:
+        """What stands behind the job in a further command, so that it looks at this record."""
+        return " --emulator" if self.origin == "emulator" else ""
+
+    @property
     def exit_code(self) -> ExitCode:
         """6 for doubt, 8 for what is not fetched, 1 for what failed."""
         codes = [ExitCode.OK]
@@ -76,10 +81,9 @@ _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
 )
 
 
-def status_text(standings: list[Standing], *, emulator: bool) -> str:
+def status_text(standings: list[Standing]) -> str:
     """A block for each job."""
     lines: list[str] = []
-    option = " --emulator" if emulator else ""
     for one in standings:
         total = sum(one.counts.values())
         images = plural(one.images, "image")
@@ -90,7 +94,7 @@ def status_text(standings: list[Standing], *, emulator: bool) -> str:
         for mark, word, states, hint in _ROWS:
             count = sum(one.counts[state] for state in states)
             if count:
-                said = hint.format(job=one.job, option=option)
+                said = hint.format(job=one.job, option=one.option)
                 if word == "to fetch" and one.first_death is not None:
                     said = f"{deadline(one.first_death)}: {said}"
                 lines.append(f"  {mark} {f'{count:,} {word}':<16}{said}".rstrip())

@@ -12,6 +12,7 @@ import pytest
 
 from seedream_jobs.api.emulator.books import read_charges
 from seedream_jobs.ledger.state import State
+from seedream_jobs.report.standings import render_standings
 from seedream_jobs.report.status import Standing, status_text
 
 Command = Callable[..., Any]
@@ -21,8 +22,18 @@ Command = Callable[..., Any]
 def test_dead_links_are_said_to_be_dead(left: float, said: str) -> None:
     """Not "dies in 0 s"; ``fetch`` may still be given fresh ones."""
     one = Standing(job="a.yaml", origin="o", counts=Counter({State.COMPLETED: 2}), first_death=left)
-    assert said in status_text([one], emulator=False)
-    assert "dies in 0 s" not in status_text([one], emulator=False)
+    assert said in status_text([one])
+    assert "dies in 0 s" not in status_text([one])
+
+
+@pytest.mark.parametrize(("origin", "option"), [("emulator", " --emulator"), ("https://api.example", "")])
+def test_a_rehearsal_is_named_in_the_next_command(origin: str, option: str) -> None:
+    """In text and in every other format; without it the command would look at another record."""
+    counts = Counter({State.COMPLETED: 1, State.IN_DOUBT: 1})
+    one = Standing(job="a.yaml", origin=origin, counts=counts, first_death=90.0, doubtful=[("a#1", "crash")])
+    for said in (status_text([one]), "".join(render_standings([one], "sarif"))):
+        for command in ("fetch", "resolve"):
+            assert re.search(rf"seedream-jobs {command} a\.yaml{option}(?! --)", said), said
 
 
 @pytest.mark.parametrize("arguments", [("validate",), ("plan",), ("run", "--yes", "--emulator")], ids=" ".join)

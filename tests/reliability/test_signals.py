@@ -10,6 +10,7 @@ import subprocess
 import termios
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -169,6 +170,12 @@ class Terminal:
     def running(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it sleeps until a key is pressed. A Ctrl-C just before Python's ``read`` begins would go unseen."""
+        state = Path(f"/proc/{self.process.pid}/stat")
+        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "S"
+
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
@@ -204,6 +211,7 @@ def test_a_person_declines(keys: bytes, code: int, harness: ModuleType, emulator
     mine = campaign(service, 5)
     terminal = Terminal(mine, "run", mine.job)
     harness.read_until(terminal.master, b"[y/N]")
+    harness.until(lambda: terminal.waits)
     terminal.type(keys)
     shown = terminal.end(harness)
     assert (terminal.process.returncode, service.count()) == (code, 0), shown
