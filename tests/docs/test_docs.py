@@ -13,7 +13,7 @@ import click
 import pytest
 
 import seedream_jobs
-from seedream_jobs.cli import COMMANDS, group
+from seedream_jobs.cli import COMMANDS, NEVER_FROM_ENVIRONMENT, group
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -58,14 +58,51 @@ def test_every_command_that_a_page_names_exists() -> None:
     assert found <= set(COMMANDS)
 
 
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The relative links of a page: (file, anchor or "")."""
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    return [((page.parent / path if path else page).resolve(), anchor) for path, anchor in found if "://" not in path]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    """A relative link names a file that is there."""
+    """A relative link names a file that is there, and a heading that it has."""
     broken = []
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        for target, anchor in links(page):
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                broken.append(f"{page.relative_to(ROOT)}: {target.name}#{anchor}")
     assert broken == []
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    """A page that nothing leads to is read by nobody."""
+    reached, todo = set[Path](), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in PAGES and page not in reached:
+            reached.add(page)
+            todo += [target for target, _ in links(page)]
+    assert set(PAGES) == reached
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    """``job/template.py``, ``ledger.steps.next_step``: code that moves takes its page along."""
+    package = ROOT / "seedream_jobs"
+    folders = "|".join(sorted(folder.name for folder in package.iterdir() if (folder / "__init__.py").exists()))
+    missing = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(rf"(?<![\w/.])(?:seedream_jobs/)?((?:{folders})/[a-z_]+\.py)\b", text))
+        named |= {f"{a}/{b}.py" for a, b in re.findall(rf"`({folders})\.([a-z_]+)(?:\.[A-Za-z_]+)?`", text)}
+        named -= {"api/apimart.py", "plan/schema.py"}  # api.apimart.ai, plan.schema.json
+        missing += [f"{page.name}: {name}" for name in sorted(named) if not (package / name).exists()]
+    assert missing == []
 
 
 def test_the_version_is_the_changelogs_top() -> None:
@@ -75,29 +112,48 @@ def test_the_version_is_the_changelogs_top() -> None:
     assert top[1] == seedream_jobs.__version__
 
 
+FROM_THE_ENVIRONMENT = """\
+Options can also be given as `SEEDREAM_JOBS_<OPTION>`, but for consent (`--yes`, `--again`), for what settles a doubt
+(`--accepted`, `--not-charged`, `--abandon`, `--import`) and for the service (`--base-url`; its variable is
+`APIMART_BASE_URL`). `SEEDREAM_JOBS_BUDGET` does not stand for `--budget`: both hold."""
+
+
 def reference() -> str:
     """docs/commands.md, drawn from the commands themselves."""
     lines = [
         "# Commands",
         "",
-        "Drawn from the program (`UPDATE_DOCS=1 python3 dev.py test tests/docs`). Options can also be given as",
-        "`SEEDREAM_JOBS_<OPTION>`, but never consent (`--yes`). stdout is data, stderr is progress and talk.",
+        "Drawn from the program (`UPDATE_DOCS=1 python3 dev.py test tests/docs`). stdout is data, stderr is progress",
+        "and talk; without a terminal, or with `NO_COLOR`, nothing is coloured. JOB is a job file or its manifest.",
+        "",
+        *FROM_THE_ENVIRONMENT.splitlines(),
         "",
     ]
     context = click.Context(group, info_name="seedream-jobs")
+    lines += ["Before the command stand:", "", *_options(group, context, others=False)]
     for name in COMMANDS:
         command = group.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context)
-        lines += [f"## {name}", "", *_help(command), ""]
-        lines += [
-            "```",
-            " ".join(f"seedream-jobs {name} {' '.join(command.collect_usage_pieces(inner))}".split()),
-            "```",
-            "",
-        ]
-        lines += _options(command, inner)
+        lines += _section(name, command, context)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(name: str, command: click.Command, parent: click.Context) -> list[str]:
+    """A command, and what stands below it."""
+    context = click.Context(command, info_name=name, parent=parent)
+    usage = " ".join(f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}".split())
+    below = sorted(command.commands.items()) if isinstance(command, click.Group) else []
+    lines = [f"## {context.command_path.removeprefix('seedream-jobs ')}", "", *_help(command), ""]
+    lines += ["```", usage, "```", "", *_options(command, context)]
+    for inner, one in below:
+        lines += _section(inner, one, context)
+    return lines
+
+
+def test_what_no_environment_decides_is_said() -> None:
+    """Each option that only a command line gives is named."""
+    named = set(re.findall(r"`--([a-z-]+)`", FROM_THE_ENVIRONMENT))
+    assert named == set(NEVER_FROM_ENVIRONMENT) - {"help"}
 
 
 def _help(command: click.Command) -> list[str]:
@@ -106,13 +162,14 @@ def _help(command: click.Command) -> list[str]:
     return inspect.cleandoc(command.help or "").splitlines()
 
 
-def _options(command: click.Command, context: click.Context) -> list[str]:
+def _options(command: click.Command, context: click.Context, *, others: bool = True) -> list[str]:
+    """A table of the options; arguments stand in the usage, and the text says what they are."""
     rows: list[tuple[str, str]] = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and "--help" not in record[0]:
+        if record is not None and record[1] and "--help" not in record[0]:
             rows.append((record[0], " ".join(record[1].split())))
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and others:
         rows += [(name, inner.get_short_help_str(200)) for name, inner in sorted(command.commands.items())]
     if not rows:
         return []
