@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan:plan", "Show what would be submitted, why, and for how much."),
     "show": ("show:show", "Show a saved plan again, in any format."),
     "run": ("run:run", "Submit, poll, download and build the gallery."),
-    "status": ("status:status", "Ask for open tasks once, and show where every request stands."),
+    "status": ("status:status", "Poll open tasks once, and show where every request stands."),
     "fetch": ("fetch:fetch", "Poll open tasks and download what is done."),
     "resolve": ("resolve:resolve", "Settle submissions whose outcome nobody knows."),
     "gallery": ("gallery:gallery", "Build the page of a job's images."),

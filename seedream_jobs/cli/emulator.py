@@ -8,12 +8,19 @@ import click
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; 0 takes a free one.  [default: 0]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="0 takes the port used last, else a free one.  [default: 0]",
+)
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="A loopback address.  [default: 127.0.0.1]")
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".seedream/emulator/service"),
+    metavar="DIR",
     help="The folder of its books; the same folder knows the same tasks.  [default: .seedream/emulator/service]",
 )
 @click.option("--delay", type=float, default=1.0, metavar="SECONDS", help="From acceptance to result.  [default: 1]")
@@ -33,9 +40,11 @@ import click
     default="n",
     help="As many images as asked for, the most that `auto` allows, or one less.  [default: n]",
 )
-@click.option("--fault", "faults", multiple=True, metavar="NAME:RATE", help="What goes wrong: 429:0.1, 500:every=5.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME:RATE", help="What goes wrong: 429:0.1, 500:every=5. Repeatable."
+)
 @click.option("--list-faults", is_flag=True, help="Print every fault with a sentence about it, and leave.")
-@click.option("--seed", type=int, default=0, help="Of the faults and delays.  [default: 0]")
+@click.option("--seed", type=int, default=0, metavar="N", help="Of the faults and delays.  [default: 0]")
 @click.option(
     "--images",
     type=click.Choice(["drawn", "plain"]),

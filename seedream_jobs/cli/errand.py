@@ -58,7 +58,11 @@ def pace_options(function: F) -> F:
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
         click.option(
-            "--deadline", type=Duration(), default=1800.0, metavar="TIME", help="Ask for tasks so long.  [default: 30m]"
+            "--deadline",
+            type=Duration(),
+            default=1800.0,
+            metavar="TIME",
+            help="Poll each task so long.  [default: 30m]",
         ),
         click.option("--rate", metavar="N/UNIT", help="At most so many POSTs, such as 60/m.  [default: no limit]"),
         click.option(

@@ -18,7 +18,9 @@ from seedream_jobs.cli.options import jobs_argument, target, target_options
 @target_options
 @pace_options
 @click.option("--verify", is_flag=True, help="Re-hash every stored image; fetch what is missing or damaged again.")
-@click.option("--expiring", type=Duration(), metavar="TIME", help="Only what is lost within this time, such as 6h.")
+@click.option(
+    "--expiring", type=Duration(), metavar="TIME", help="Only images whose links die within this time, such as 6h."
+)
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
 @click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
 @goes_on_unheard

@@ -101,7 +101,12 @@ def request_options(function: F) -> F:
         return function(wanted=wanted, **others)
 
     for decorate in (
-        click.option("--again", multiple=True, metavar="ADDRESS", help="One more generation of a request; repeatable."),
+        click.option(
+            "--again",
+            multiple=True,
+            metavar="ADDRESS",
+            help="Submit this request once more; both results are kept. Repeatable.",
+        ),
         click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
         click.option("--price", type=Usd(), help="USD per image, instead of the model profile's."),
         click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together."),

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @request_options
 @rule_options
 @target_options
-@click.option("--base", metavar="REV", help="Compare with this git revision; without JOB, every job it concerns.")
+@click.option(
+    "--base",
+    metavar="REV",
+    help="Compare with this git revision, under its policy; without JOB, every job it concerns.",
+)
 @click.option("--head", metavar="REV", help="With --base: plan this revision.  [default: the work tree]")
 @click.option(
     "--allow-manifest-additions", is_flag=True, help="With --base: manifests may claim payments the base does not know."

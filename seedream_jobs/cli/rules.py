@@ -45,7 +45,7 @@ def rule_options(function: F) -> F:
         "--policy",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="The policy to hold, instead of the campaign's policy.yaml (with --base: the base revision's).",
+        help="The policy to hold, instead of the campaign's policy.yaml.",
     )(function)
 
 

@@ -16,12 +16,12 @@ from seedream_jobs.cli.views import format_option
 @click.command()
 @jobs_argument
 @target_options
-@click.option("--offline", is_flag=True, help="Only what the manifest says; asks nobody.")
-@click.option("--wait", is_flag=True, help="Ask until every task is done, or the deadline.")
-@click.option("--deadline", type=Duration(), default=1800.0, metavar="TIME", help="With --wait.  [default: 30m]")
+@click.option("--offline", is_flag=True, help="Only what the manifest says; needs no key and no network.")
+@click.option("--wait", is_flag=True, help="Poll until every task is done, or the deadline.")
 @click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Questions at once.  [default: 8]"
+    "--deadline", type=Duration(), default=1800.0, metavar="TIME", help="With --wait: poll so long.  [default: 30m]"
 )
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Polls at once.  [default: 8]")
 @format_option
 @goes_on_unheard
 def status(
@@ -34,7 +34,7 @@ def status(
     concurrency: int,
     form: str,
 ) -> int:
-    """Ask for open tasks once, and show where every request stands.
+    """Poll open tasks once, and show where every request stands.
 
     Downloads nothing. Shows how long the links of finished images live. Exit code 6 if a submission is in doubt, 8 if
     tasks or downloads are open.
