@@ -26,17 +26,29 @@ MAX_SORTED = 1000
 
 @dataclass(slots=True, kw_only=True)
 class Ending:
-    """What is told at the end. ``parts`` is (job as named, ledger, its files, what was done) for each job."""
+    """What is told at the end.
+
+    :param parts: (job as named, ledger, its files, what was done) for each job
+    :param asked: of each job, how many requests were to be submitted
+    """
 
     parts: list[tuple[str, Ledger, LedgerPaths, Done]]
     emulator: bool
+    asked: tuple[int, ...]
     pages: list[Path] = field(default_factory=list)
     refusals: list[SeedreamError] = field(default_factory=list)
 
     @classmethod
-    def of(cls, jobs: Sequence[tuple[str, Ledger, LedgerPaths]], done: Sequence[Done], emulator: bool) -> Ending:
+    def of(
+        cls,
+        jobs: Sequence[tuple[str, Ledger, LedgerPaths]],
+        done: Sequence[Done],
+        emulator: bool,
+        asked: Sequence[int] = (),
+    ) -> Ending:
         """The ending of several jobs, in one order."""
-        return cls(parts=[(*job, what) for job, what in zip(jobs, done, strict=True)], emulator=emulator)
+        parts = [(*job, what) for job, what in zip(jobs, done, strict=True)]
+        return cls(parts=parts, emulator=emulator, asked=tuple(asked) or (0,) * len(parts))
 
     def add_page(self, build: Callable[[], Path]) -> None:
         """Build a page; that it fails is told with the rest. Not after an interruption, and not on a failing disk."""
@@ -49,8 +61,8 @@ class Ending:
 
     def tell(self) -> ExitCode:
         """Print it; the exit code of the process."""
-        for name, ledger, paths, done in self.parts:
-            self._job(name, ledger, paths, done)
+        for (name, ledger, paths, done), asked in zip(self.parts, self.asked, strict=True):
+            self._job(name, ledger, paths, done, asked)
         for page in self.pages:
             click.echo(f"  gallery   {_near(page)}")
         for refusal in self.refusals:
@@ -58,8 +70,8 @@ class Ending:
         codes = [code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in self.refusals)])
 
-    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: Done) -> None:
-        click.echo(f"{name}: {_sentence(ledger, done)}")
+    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: Done, asked: int) -> None:
+        click.echo(f"{name}: {_sentence(ledger, done, asked)}")
         if ledger.header is not None:
             click.echo(f"  manifest  {_near(paths.manifest)}")
         images = _folder(ledger, paths)
@@ -73,8 +85,9 @@ class Ending:
         keys = _by_state(ledger)
         _named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
         again = _retrying(ledger) if keys["rejected"] or keys["failed"] or keys["expired"] else ""
-        _named(ledger, keys["rejected"] + keys["failed"], "failed", f"{again} submits them again")
-        _named(ledger, keys["expired"], "expired", f"{again} submits them again, and pays again")
+        failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
+        _named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
+        _named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
@@ -117,7 +130,19 @@ def _doubts(ledger: Ledger) -> ExitCode:
     return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
 
 
-def _sentence(ledger: Ledger, done: Done) -> str:
+def _them(keys: list[str]) -> str:
+    return "it" if len(keys) == 1 else "them"
+
+
+def left_to_send(done: Done, asked: int) -> int:
+    """How many are left to send: also those that no worker had come to when submitting stopped."""
+    submitted = done.submitted
+    if submitted.stop is None:
+        return submitted.not_sent
+    return max(submitted.not_sent, asked - submitted.accepted - submitted.rejected - submitted.in_doubt)
+
+
+def _sentence(ledger: Ledger, done: Done, asked: int) -> str:
     from seedream_jobs.report.bill import charged
     from seedream_jobs.report.text import plural
 
@@ -127,15 +152,17 @@ def _sentence(ledger: Ledger, done: Done) -> str:
         parts.append(f"{submitted.accepted} submitted")
     if submitted.rejected:
         parts.append(f"{submitted.rejected} rejected")
-    if submitted.not_sent:
-        parts.append(f"{submitted.not_sent} not sent")
+    if not_sent := left_to_send(done, asked):
+        parts.append(f"{not_sent} not sent")
     if done.polled is not None and done.polled.failed:
         parts.append(f"{done.polled.failed} failed")
-    if done.fetched is not None and (done.fetched.images or parts):
+    if done.fetched is not None and done.cut is None and (done.fetched.images or submitted.accepted):
         parts.append(f"{plural(done.fetched.images, 'image')} fetched")
-    stored = sum(1 for entry in ledger.entries.with_field("images") for image in entry.images if image.file)
-    if not parts:
-        parts.append(f"nothing to do, {plural(stored, 'image')} stored" if stored else "nothing to do")
+    if not parts and done.exit_code is ExitCode.OK:
+        parts.append("nothing to do")
+    if done.cut is not None or not (submitted.accepted or (done.fetched and done.fetched.images)):
+        stored = sum(1 for entry in ledger.entries.with_field("images") for image in entry.images if image.file)
+        parts += [f"{plural(stored, 'image')} stored"] if stored or not parts else []
     bill = charged(ledger.entries.with_field("cost_usd"))
     if bill.usd:
         parts.append(str(bill))

@@ -18,6 +18,7 @@ from seedream_jobs.errors import PRECEDENCE, SeedreamError
 from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
+    from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.job import Job
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
@@ -98,6 +99,13 @@ def progress_mode(as_json: bool) -> Mode:
     if as_json:
         return "json"
     return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+
+
+def open_tasks(ledger: Ledger) -> int:
+    """How many tasks of a record are under way, and polled: they are running before anything is submitted."""
+    from seedream_jobs.ledger.state import State
+
+    return sum(1 for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED)
 
 
 def go(

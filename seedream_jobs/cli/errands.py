@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seedream_jobs.cli import known as records
 from seedream_jobs.cli.ending import Ending
-from seedream_jobs.cli.errand import Pacing, go, keeping, progress_mode
+from seedream_jobs.cli.errand import Pacing, go, keeping, open_tasks, progress_mode
 from seedream_jobs.cli.service import open_access
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
@@ -64,7 +64,7 @@ def fetch_jobs(
             duties,
             access=access,
             pacing=pacing,
-            progress=Progress(progress_mode(as_json), total=0, usd=None),
+            progress=Progress(progress_mode(as_json), total=0, usd=None, running=sum(map(open_tasks, held))),
             rehearsal=where.emulator,
         )
         parts = [(one.shown, ledger, one.paths) for one, ledger in zip(found, held, strict=True)]
@@ -159,9 +159,7 @@ def poll_once(
     """Ask for the open tasks of several jobs; their records as they are then (read only)."""
     found = records.find_started(jobs, where=where)
     seen = [(one, records.peek(one)) for one in found]
-    if not any(
-        (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED for _, ledger in seen for key in ledger.entries
-    ):
+    if not any(open_tasks(ledger) for _, ledger in seen):
         return [(one, ledger, ExitCode.OK) for one, ledger in seen]
     with ExitStack() as stack:
         access = open_access(where, found[0].root, stack, base_url=base_url)

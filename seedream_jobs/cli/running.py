@@ -47,7 +47,7 @@ def run_jobs(
             return ExitCode.OK
         record_sets(planned, asked.sets, now=int(time.time()))
         agreed = Agreed(
-            requests=planned.submit,
+            requests=tuple(part.summary.submit for part in planned.jobs),
             usd=planned.cost,
             budgets=planned.budgets,
             jobs=tuple((known_job(part.job), part.ledger) for part in planned.jobs),

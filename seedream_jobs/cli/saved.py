@@ -64,7 +64,7 @@ def run_saved(
             return ExitCode.OK
         apply.record_use(application, now=now)
         agreed = Agreed(
-            requests=application.left,
+            requests=tuple(len(part.left) for part in application.parts),
             usd=application.cost,
             budgets=application.budgets,
             jobs=tuple(

@@ -45,7 +45,7 @@ class How:
 class Agreed:
     """What was shown and agreed to.
 
-    :param requests: how many are to be submitted
+    :param requests: how many are to be submitted, of each job
     :param usd: the most they may cost; None where the price is unknown
     :param budgets: of this invocation, (whose limit, USD)
     :param jobs: each job and its held ledger
@@ -54,7 +54,7 @@ class Agreed:
     :param release: lets the campaign's next run begin; called once nothing more will be submitted
     """
 
-    requests: int
+    requests: tuple[int, ...]
     usd: Decimal | None
     budgets: tuple[tuple[str, Decimal], ...]
     jobs: tuple[tuple[Known, Ledger], ...]
@@ -66,11 +66,12 @@ class Agreed:
 def carry_out(agreed: Agreed, *, access: Access, where: Target, how: How, stack: ExitStack) -> Ending:
     """Spend the money; what is to be told of it, once ``stack`` has folded the ledgers."""
     from seedream_jobs.cli.ending import Ending
-    from seedream_jobs.cli.errand import go, keeping, progress_mode
+    from seedream_jobs.cli.errand import go, keeping, open_tasks, progress_mode
     from seedream_jobs.cli.errands import build_page
     from seedream_jobs.report.progress import Progress
     from seedream_jobs.results.thumbnails import Decoders
 
+    running = 0 if how.detach else sum(map(open_tasks, (ledger for _, ledger in agreed.jobs)))
     finishing = keeping(stack.enter_context(Decoders()), embed_metadata=how.embed_metadata)
 
     async def duties(connection: Connection) -> list[Duty]:
@@ -87,13 +88,14 @@ def carry_out(agreed: Agreed, *, access: Access, where: Target, how: How, stack:
         duties,
         access=access,
         pacing=how.pacing,
-        progress=Progress(progress_mode(how.as_json), total=agreed.requests, usd=agreed.usd),
+        progress=Progress(progress_mode(how.as_json), total=sum(agreed.requests), usd=agreed.usd, running=running),
         budgets=agreed.budgets,
         rehearsal=where.emulator,
         retry_server_errors=how.retry_server_errors,
         on_submitted=agreed.release,
     )
-    ending = Ending.of([(one.shown, ledger, one.paths) for one, ledger in agreed.jobs], done, where.emulator)
+    parts = [(one.shown, ledger, one.paths) for one, ledger in agreed.jobs]
+    ending = Ending.of(parts, done, where.emulator, agreed.requests)
     if how.gallery and not how.detach:
         for one, ledger in agreed.jobs:
             ending.add_page(partial(build_page, one, ledger))

@@ -85,8 +85,9 @@ def hold(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, i
             hint="give it: --price 0.0228",
         )
     if already + planned > limit:
+        many = f"{images:,} {'image is' if images == 1 else 'images are'}"
         before = f"{money(already)} already spent and " if already else ""
         raise MoneyError(
-            f"{name} is {budget_text(limit)}: {before}at most {money(planned)} for {images:,} images are over it",
+            f"{name} is {budget_text(limit)}: {before}at most {money(planned)} for {many} over it",
             hint="raise the budget, or submit less: --select, --limit N",
         )

@@ -28,12 +28,22 @@ class Progress:
 
     :param total: requests that are to be submitted; None where nothing is
     :param usd: the most the invocation may cost, USD
+    :param running: tasks of earlier runs that are polled, too
     :param wall: Unix seconds
     """
 
-    def __init__(self, mode: Mode, *, total: int, usd: Decimal | None, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        total: int,
+        usd: Decimal | None,
+        running: int = 0,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.mode, self.total, self.usd, self._wall = mode, total, usd, wall
-        self.sent = self.running = self.done = self.failed = self.in_doubt = self.images = 0
+        self.sent = self.done = self.failed = self.in_doubt = self.images = 0
+        self.running = running
         self.cost = Decimal(0)
         self.trouble = ""
         self.dies: dict[str, int] = {}
@@ -115,7 +125,11 @@ class Progress:
         parts = []
         if self.total:
             parts.append(f"{self.sent}/{self.total} submitted")
-        parts += [f"{self.running} running", f"{self.done} done", f"{self.images} images"]
+        parts += [
+            f"{self.running} running",
+            f"{self.done} done",
+            f"{self.images} image{'' if self.images == 1 else 's'}",
+        ]
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.in_doubt:

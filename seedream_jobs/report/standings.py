@@ -37,7 +37,8 @@ def _markdown(standings: list[Standing]) -> str:
             f"**{one.counts[state]:,}** {state.replace('_', ' ')}" for state in State if one.counts[state]
         )
         images = plural(one.images, "image")
-        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {images} stored, {one.spent:.4f} USD counted")
+        facts = ", ".join(filter(None, [f"{images} stored", one.money]))
+        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {facts}")
         lines.extend(f"  - {remark.level}: {code(remark.text, 300)}" for remark in list(_remarks(one))[:20])
     return "\n".join(lines) + "\n"
 

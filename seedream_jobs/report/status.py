@@ -11,6 +11,7 @@ from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.plan.sets import last_sets, said
 from seedream_jobs.profile import Profile
 from seedream_jobs.report.bill import Bill, bill_of
 from seedream_jobs.report.text import plural
@@ -19,7 +20,10 @@ from seedream_jobs.run.links import time_left
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now)."""
+    """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now).
+
+    :param sets: the ``--set`` options of the last run: without them, another run makes other requests
+    """
 
     job: str
     origin: str
@@ -30,11 +34,25 @@ class Standing:
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    sets: str = ""
 
     @property
     def option(self) -> str:
         """What stands behind the job in a further command, so that it looks at this record."""
         return " --emulator" if self.origin == "emulator" else ""
+
+    @property
+    def again(self) -> str:
+        """The command that submits what this record says is left to submit."""
+        return " ".join(filter(None, [f"seedream-jobs run {self.job}{self.option}", self.sets]))
+
+    @property
+    def money(self) -> str:
+        """What the service has charged; and what counts as spent, where that is another amount."""
+        facts = [str(self.bill)] if self.bill.usd else []
+        if self.spent != self.bill.usd:
+            facts.append(f"{self.spent:.4f} USD count as spent")
+        return ", ".join(facts)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -51,7 +69,8 @@ class Standing:
 
 def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standing:
     """Count a record. ``now`` is Unix seconds."""
-    standing = Standing(job=job, origin=ledger.header.origin if ledger.header else "")
+    origin = ledger.header.origin if ledger.header else ""
+    standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())))
     for key in ledger.entries:
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
@@ -74,10 +93,10 @@ _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
     ("v", "to fetch", (State.COMPLETED,), "seedream-jobs fetch {job}{option}"),
     (">", "running", (State.ACCEPTED,), "seedream-jobs fetch {job}{option} waits for them"),
     ("?", "in doubt", (State.IN_DOUBT, State.INTENT), "seedream-jobs resolve {job}{option}"),
-    ("!", "failed", (State.FAILED, State.REJECTED), "--retry-failed submits them again"),
+    ("!", "failed", (State.FAILED, State.REJECTED), "{again} --retry-failed submits {them} again"),
     ("!", "expired", (State.EXPIRED,), "the links died before they were fetched"),
     (".", "abandoned", (State.ABANDONED,), ""),
-    ("+", "not sent", (State.NEW,), "seedream-jobs run {job}{option}"),
+    ("+", "not sent", (State.NEW,), "{again}"),
 )
 
 
@@ -87,17 +106,16 @@ def status_text(standings: list[Standing]) -> str:
     for one in standings:
         total = sum(one.counts.values())
         images = plural(one.images, "image")
-        lines.append(
-            f"{one.job}: {total:,} submitted or tried, {images} stored, {one.spent:.4f} USD counted"
-            + (f", {one.bill}" if one.bill.usd else "")
-        )
+        facts = [f"{one.job}: {plural(total, 'request')} on record", f"{images} stored", one.money]
+        lines.append(", ".join(filter(None, facts)))
         for mark, word, states, hint in _ROWS:
             count = sum(one.counts[state] for state in states)
             if count:
-                said = hint.format(job=one.job, option=one.option)
+                them = "it" if count == 1 else "them"
+                next_step = hint.format(job=one.job, option=one.option, again=one.again, them=them)
                 if word == "to fetch" and one.first_death is not None:
-                    said = f"{deadline(one.first_death)}: {said}"
-                lines.append(f"  {mark} {f'{count:,} {word}':<16}{said}".rstrip())
+                    next_step = f"{deadline(one.first_death)}: {next_step}"
+                lines.append(f"  {mark} {f'{count:,} {word}':<16}{next_step}".rstrip())
     return "\n".join(lines) + "\n"
 
 

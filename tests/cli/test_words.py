@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seedream_jobs.api.emulator.books import read_charges
+from seedream_jobs.cli.ending import left_to_send
+from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
+from seedream_jobs.report.bill import Bill
 from seedream_jobs.report.standings import render_standings
 from seedream_jobs.report.status import Standing, status_text
+from seedream_jobs.run.duty import Done
+from seedream_jobs.run.submission import Finished
 
 Command = Callable[..., Any]
 
@@ -34,6 +40,32 @@ def test_a_rehearsal_is_named_in_the_next_command(origin: str, option: str) -> N
     for said in (status_text([one]), "".join(render_standings([one], "sarif"))):
         for command in ("fetch", "resolve"):
             assert re.search(rf"seedream-jobs {command} a\.yaml{option}(?! --)", said), said
+
+
+def test_one_is_not_several() -> None:
+    """Of one failure, "it"; the next command is whole, with what the last run set."""
+    counts = Counter({State.FAILED: 1, State.NEW: 1})
+    said = status_text([Standing(job="a.yaml", origin="emulator", counts=counts, sets="--set colour=red")])
+    assert "seedream-jobs run a.yaml --emulator --set colour=red --retry-failed submits it again" in said
+    assert "2 requests on record" in said
+
+
+def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None:
+    """What is in doubt counts with the most it can cost, in text and in Markdown."""
+    bill = Bill(usd=Decimal("0.0228"), estimated=Decimal("0.0456"))
+    one = Standing(job="a.yaml", origin="o", counts=Counter({State.STORED: 1}), bill=bill, spent=Decimal("0.0228"))
+    assert status_text([one]).splitlines()[0].endswith("0.0228 USD charged of 0.0456 estimated")
+    one.spent = Decimal("0.0456")
+    for said in (status_text([one]), "".join(render_standings([one], "markdown"))):
+        assert "0.0228 USD charged of 0.0456 estimated, 0.0456 USD count as spent" in said
+
+
+def test_what_no_worker_came_to_is_not_sent_either() -> None:
+    """A run that was stopped says how many of its requests are left, not how many were in its workers' hands."""
+    stopped = Finished(accepted=25, in_doubt=1, not_sent=8, stop=ExitCode.SIGINT)
+    assert left_to_send(Done(submitted=stopped, polled=None, fetched=None), 60) == 34
+    ended = Finished(accepted=59, not_sent=1)
+    assert left_to_send(Done(submitted=ended, polled=None, fetched=None), 60) == 1
 
 
 @pytest.mark.parametrize("arguments", [("validate",), ("plan",), ("run", "--yes", "--emulator")], ids=" ".join)

@@ -115,7 +115,9 @@ def test_what_it_really_cost_stands_beside_the_estimate(
     ended = mine.command("fetch")
     assert ended.code == 0, ended.err
     assert "0.0912 USD charged of 0.1368 estimated" in ended.out
-    assert "0.0912 USD counted, 0.0912 USD charged of 0.1368 estimated" in mine.command("status").out
+    stands = mine.command("status").out
+    assert "0.0912 USD charged of 0.1368 estimated" in stands
+    assert "count as spent" not in stands, "the very amount is not said twice"
     one_more = job.read_text().replace("i: [1, 2]", "i: [1, 2, 3]")
     job.write_text(one_more.replace("n: 3", "n: 2").replace(f"budget_usd: {PRICE * 6}", "budget_usd: 0.15"))
     assert mine.run("--detach").code == 5, "three requests of two images each are 0.1368, and 0.0912 is spent"

@@ -55,3 +55,11 @@ def test_trouble_with_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["event"] for one in told] == ["trouble", "accepted", "completed"]
     assert told[0]["reason"] == "HTTP 503"
     assert shown.line().endswith("0.0228 USD")
+
+
+def test_tasks_of_earlier_runs_are_running() -> None:
+    """A fetch polls them: they run before it begins, and the count does not fall below nothing."""
+    shown = Progress("quiet", total=0, usd=None, running=3)
+    assert shown.line() == "3 running · 0 done · 0 images"
+    shown.on_event(Completed(key="v1:1", at=0, images=()), None)
+    assert shown.line() == "2 running · 1 done · 0 images"
