@@ -68,7 +68,12 @@ def prepare(
     :raises MoneyError: a budget does not bear what is left of it
     """
     if plan.origin != target.origin:
-        hint = "add --emulator" if plan.origin == "emulator" else f"name that service: --base-url {plan.origin}"
+        if plan.origin == "emulator":
+            hint = "add --emulator"
+        elif target.emulator:
+            hint = "leave --emulator out, or plan a rehearsal: seedream-jobs plan JOB… --emulator -o plan.json"
+        else:
+            hint = f"name that service: --base-url {plan.origin}"
         raise HeldError(f"{shown} was made for {plan.origin}, not {target.origin}", hint=hint)
     assert plan.digest is not None
     named = plan_id(plan.digest)

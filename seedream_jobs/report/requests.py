@@ -50,7 +50,8 @@ def row(request: Request) -> str:
         for name, value in request.payload.items()
         if name not in ("model", "prompt", "image_urls")
     )
-    return f"{request.address}  {parameters}  {shown if len(shown) <= 100 else shown[:99] + '…'}".rstrip()
+    cut = shown if len(shown) <= 100 else shown[:99] + "…"
+    return "  ".join(filter(None, (request.address, parameters, cut)))
 
 
 def curl(request: Request) -> str:

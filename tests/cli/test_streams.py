@@ -59,6 +59,7 @@ def test_json_on_stdout_is_only_json(quick: Command, campaign: Path) -> None:
 
 
 def test_expand_prints_one_request_a_line(quick: Command) -> None:
+    assert "    " not in quick("expand", "garden.yaml").out, "no gap where a request has no parameters"
     lines = quick("expand", "garden.yaml", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["address"].partition("/")[0] for line in lines] == ["garden"] * 4
 

@@ -228,6 +228,10 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
         ROOT / "README.md"
     ).read_text(encoding="utf-8")
     calls = {
+        "cli/run.py": "return run_jobs(",
+        "cli/running.py": "carry_out(agreed, ",
+        "cli/saved.py": "carry_out(agreed, ",
+        "cli/spending.py": "done = go(",
         "cli/errand.py": "execute(session, work)",
         "pipeline.py": "session.carry_out(work)",
         "run/session.py": "Executor(",

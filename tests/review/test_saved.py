@@ -192,6 +192,14 @@ def test_a_plan_of_another_service_is_refused(campaign: Any, command: Run, plan:
         )
 
 
+def test_a_plan_to_be_paid_is_not_rehearsed(campaign: Any, command: Run) -> None:
+    """The way out is to leave the option out, not to add another one that it excludes."""
+    assert command("plan", "garden.yaml", "-o", "paid.json").code == 0
+    ended = command("run", "paid.json", "--emulator")
+    assert ended.code == 7
+    assert "leave --emulator out, or plan a rehearsal" in ended.err
+
+
 def test_a_plan_is_good_for_seven_days(plan: Path) -> None:
     """Then prices and minds have changed."""
     made = saved.read(plan)
