@@ -200,7 +200,7 @@ def test_budget_of_the_job(folder: Any) -> None:
     folder.record(job, lambda number, request: folder.history(request, states[number]) if number < 2 else [])
     with pytest.raises(MoneyError) as caught:
         folder.plan(job).hold_budgets()
-    assert "0.0456 USD already spent and at most 0.0228 USD for 1 images" in caught.value.message
+    assert "0.0456 USD already spent and at most 0.0228 USD for 1 image is over it" in caught.value.message
     assert "limits.budget_usd of job.yaml is 0.06 USD" in caught.value.message
     assert caught.value.exit_code is ExitCode.MONEY
     folder.plan(folder.load(text.replace("0.06", "0.0684"))).hold_budgets()  # to the cent

@@ -148,7 +148,7 @@ def test_two_branches_that_paid_for_one_request_are_told(emulator: START, campai
     assert service.count() == 3
     text = mine.manifest.read_text()
     assert all(one in text for one in ids)
-    assert "0.0684 USD counted" in mine.command("status", "--offline").out
+    assert "0.0684 USD count as spent" in mine.command("status", "--offline").out
 
 
 def test_a_task_belongs_to_one_request(emulator: START, campaign: START) -> None:

@@ -75,6 +75,6 @@ def test_status_in_every_format(campaign: Any, command: Run) -> None:
     }
     assert json.loads(text["json"]) == [json.loads(text["jsonl"])]
     assert json.loads(text["json"])[0]["counts"] == {"stored": 4}
-    assert "- `garden.yaml` **4** stored; 4 images stored, 0.0912 USD counted" in text["markdown"]
+    assert "- `garden.yaml` **4** stored; 4 images stored, 0.0912 USD charged of 0.0912 estimated" in text["markdown"]
     assert (text["github"], json.loads(text["gitlab"]), json.loads(text["sarif"])["runs"][0]["results"]) == ("", [], [])
     assert 'failures="0"' in text["junit"]
