@@ -43,13 +43,13 @@ class Pacing:
 
 
 def pace_options(function: F) -> F:
-    """How fast, and how long; handed on as one value, ``pacing``.
+    """How fast, and how long; handed on as one value, ``pacing``, with the ``--rate`` of a command that has one.
 
     :raises UsageError: ``--rate`` is no rate
     """
 
     @wraps(function)
-    def read(*, concurrency: int, rate: str | None, deadline: float, **others: Any) -> Any:
+    def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
         if rate:
             from seedream_jobs.run.pacing import parse_rate
 
@@ -65,13 +65,12 @@ def pace_options(function: F) -> F:
             metavar="TIME",
             help="Poll each task so long.  [default: 30m]",
         ),
-        click.option("--rate", metavar="N/UNIT", help="At most so many POSTs, such as 60/m.  [default: no limit]"),
         click.option(
             "--concurrency",
             type=click.IntRange(1, 256),
             default=8,
             metavar="N",
-            help="POSTs, and downloads, at once.  [default: 8]",
+            help="Requests to the service, and downloads, at once.  [default: 8]",
         ),
     ):
         read = decorate(read)

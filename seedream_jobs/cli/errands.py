@@ -156,17 +156,22 @@ def build_page(
 def poll_once(
     jobs: Sequence[Path], *, where: Target, base_url: str | None, pacing: Pacing, now: float
 ) -> list[tuple[Known, Ledger, ExitCode]]:
-    """Ask for the open tasks of several jobs; their records as they are then (read only)."""
+    """Ask for the open tasks of several jobs; their records as they are then (read only).
+
+    A job that a run works on is not asked for: the run does, and records it. Only to wait for it (``pacing.deadline``)
+    is refused.
+    """
     found = records.find_started(jobs, where=where)
     seen = [(one, records.peek(one)) for one in found]
-    if not any(open_tasks(ledger) for _, ledger in seen):
+    asked = [one for one, ledger in seen if open_tasks(ledger) and (pacing.deadline or ledger.held_by is None)]
+    if not asked:
         return [(one, ledger, ExitCode.OK) for one, ledger in seen]
     with ExitStack() as stack:
         access = open_access(where, found[0].root, stack, base_url=base_url)
-        held = [_hold(one, where, "status", int(now), stack) for one in found]
+        held = [_hold(one, where, "status", int(now), stack) for one in asked]
 
         async def duties(_: object) -> list[Duty]:
-            return [_polling(one, ledger) for one, ledger in zip(found, held, strict=True)]
+            return [_polling(one, ledger) for one, ledger in zip(asked, held, strict=True)]
 
         done = go(
             duties,
@@ -175,4 +180,5 @@ def poll_once(
             progress=Progress("quiet", total=0, usd=None),
             rehearsal=where.emulator,
         )
-    return [(one, records.peek(one), what.exit_code) for one, what in zip(found, done, strict=True)]
+    codes = {one.shown: what.exit_code for one, what in zip(asked, done, strict=True)}
+    return [(one, records.peek(one), codes.get(one.shown, ExitCode.OK)) for one in found]

@@ -83,6 +83,7 @@ def export(
         hold_no_source(output)
     one = records.find(job, where=target(emulator=emulator, base_url=base_url))
     ledger = records.peek(one)
+    records.tell_in_use(one.shown, ledger)
     expansion = one.job.expansion if one.job else None
     chosen = None
     if select is not None:

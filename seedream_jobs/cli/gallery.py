@@ -29,7 +29,9 @@ def gallery(
 
     where = target(emulator=emulator, base_url=base_url)
     one = records.find(job, where=where)
-    page = build_page(one, records.peek(one), page=out, single_file=single_file, contact_sheet=contact_sheet)
+    ledger = records.peek(one)
+    records.tell_in_use(one.shown, ledger)
+    page = build_page(one, ledger, page=out, single_file=single_file, contact_sheet=contact_sheet)
     click.echo(str(page))
     if contact_sheet is not None:
         click.echo(str(contact_sheet))

@@ -104,7 +104,7 @@ def find_started(named: Sequence[Path], *, where: Target) -> list[Known]:
         return found
     for one in found:
         if one not in started:
-            click.echo(f"{one.shown}: nothing was submitted yet", err=True)
+            click.echo(f"{one.shown}: {_not_begun(one)[0]}", err=True)
     return started
 
 
@@ -117,8 +117,31 @@ def peek(known: Known) -> Ledger:
 
     ledger = Ledger.peek(known.paths, root=known.root)
     if ledger.header is None:
-        raise UsageError(f"{known.shown}: nothing was submitted yet", hint=f"seedream-jobs run {known.shown}")
+        message, hint = _not_begun(known)
+        raise UsageError(f"{known.shown}: {message}", hint=hint)
     return ledger
+
+
+def _not_begun(known: Known) -> tuple[str, str]:
+    """What is said of a job without a record, and the next step: after a rehearsal that is not the paid run."""
+    if known.paths.private is not None:
+        return "nothing was submitted yet", f"seedream-jobs run {known.shown} --emulator"
+    from seedream_jobs.ledger.paths import paths_for
+
+    if not paths_for(Path(known.shown), emulator_root=known.root).manifest.exists():
+        return "nothing was submitted yet", f"seedream-jobs run {known.shown}"
+    command = click.get_current_context().info_name
+    return (
+        "nothing was submitted yet, there is only a rehearsal on the emulator",
+        f"the rehearsal: seedream-jobs {command} {known.shown} --emulator; "
+        f"the paid run: seedream-jobs run {known.shown}",
+    )
+
+
+def tell_in_use(shown: str, ledger: Ledger) -> None:
+    """Say that another process works on a job: what was read of it is of this moment."""
+    if ledger.held_by is not None:
+        click.echo(f"{shown}: in use by {ledger.held_by}; this is how it stands now", err=True)
 
 
 def hold(known: Known, *, origin: str | None, command: str, now: int) -> Ledger:

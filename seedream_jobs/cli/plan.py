@@ -66,6 +66,7 @@ def plan(
     Needs no key and no network. Writes nothing, unless -o saves the plan: that also gives a job its manifest, whose
     id stands in the plan. Exit code 5 if a budget does not allow it.
     """
+    from seedream_jobs.cli.known import tell_in_use
     from seedream_jobs.cli.talk import show_findings
     from seedream_jobs.cli.views import show_found, show_plan
     from seedream_jobs.errors import ExitCode, FindingsError
@@ -96,6 +97,8 @@ def plan(
         if document.warnings:
             read = {part.job.shown: part.job.expansion.spec.document.text for part in (planned.jobs if planned else ())}
             show_findings(document.warnings, err=True, read=read)
+        for part in planned.jobs if planned else ():
+            tell_in_use(part.job.shown, part.ledger)
         document.hold_budgets()
     return ExitCode.CHANGES if detailed_exitcode and document.submit else ExitCode.OK
 

@@ -35,7 +35,7 @@ def in_doubt(ledger: Ledger) -> list[Entry]:
     found = [
         ledger.entries[key]
         for key in ledger.entries
-        if (brief := ledger.brief(key)) is not None and brief[0] in (State.IN_DOUBT, State.INTENT)
+        if (brief := ledger.brief(key)) is not None and brief[0] is State.IN_DOUBT
     ]
     return sorted(found, key=lambda entry: entry.address)
 
@@ -45,7 +45,9 @@ def listing(job: Path, *, where: Target) -> ExitCode:
     from seedream_jobs.plan.cost import money
 
     one = records.find(job, where=where)
-    doubtful = in_doubt(records.peek(one))
+    ledger = records.peek(one)
+    records.tell_in_use(str(job), ledger)
+    doubtful = in_doubt(ledger)
     if not doubtful:
         click.echo(f"{job}: nothing is in doubt.")
         return ExitCode.OK

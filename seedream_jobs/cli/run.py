@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @rule_options
 @target_options
 @pace_options
+@click.option("--rate", metavar="N/UNIT", help="At most so many POSTs, such as 60/m.  [default: no limit]")
 @click.option("--yes", "-y", is_flag=True, help="Submit without asking.")
 @click.option("--detach", is_flag=True, help="End once the task ids are in the manifest; fetch goes on later.")
 @click.option("--upload-references", is_flag=True, help="Upload local reference images instead of sending them inline.")

@@ -36,8 +36,9 @@ def status(
 ) -> int:
     """Poll open tasks once, and show where every request stands.
 
-    Downloads nothing. Shows how long the links of finished images live. Exit code 6 if a submission is in doubt, 8 if
-    tasks or downloads are open.
+    Downloads nothing. Shows how long the links of finished images live. While a run works on a job, shows how it
+    stands and asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads
+    are open.
     """
     from seedream_jobs.cli import known as records
     from seedream_jobs.cli.errands import poll_once

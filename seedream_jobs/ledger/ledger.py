@@ -21,7 +21,7 @@ from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.folding import Pair
 from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
-from seedream_jobs.ledger.lock import Lock, acquire, in_use
+from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import LedgerPaths, prepare
@@ -53,6 +53,7 @@ class Ledger:
         self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
         self._fs, self._pair = fs, Pair(fs, paths)
         self._lock = lock
+        self.held_by: str | None = None
         self._owns_lock = True
         self._commit: GroupCommit | None = None
         self._starting = threading.Lock()
@@ -61,7 +62,7 @@ class Ledger:
 
     @classmethod
     def peek(cls, paths: LedgerPaths, *, root: Path, fs: FileSystem | None = None) -> Ledger:
-        """What is known, without writing anything; also while a run is under way.
+        """What is known, without writing anything; also while a run is under way: ``held_by`` then names it.
 
         :param root: the campaign's root, out of which no recorded path may lead
         :raises FindingsError: the manifest or the journal is damaged
@@ -83,7 +84,9 @@ class Ledger:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        return cls(paths, manifest, record, disk, None, root)
+        ledger = cls(paths, manifest, record, disk, None, root)
+        ledger.held_by = who_holds(paths.lock) if busy else None
+        return ledger
 
     @classmethod
     def open(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.codec import canonical, iso
 from seedream_jobs.ledger.filesystem import RealFileSystem
+
+_LOOKS = 50
+_LOOK_SECONDS = 0.002
 
 
 class Lock:
@@ -55,7 +59,14 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
     descriptor = -1
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for look in range(_LOOKS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if look == _LOOKS - 1 or in_use(path):
+                    raise
+                time.sleep(_LOOK_SECONDS)  # it was a view that looked (``in_use``), not a run
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
@@ -93,20 +104,36 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 
 def in_use(path: Path) -> bool:
-    """Whether a run seems to be under way, found out without touching the lock.
+    """Whether a process holds the lock. For views: a shared lock is asked for and given back at once.
 
-    For views only: a process of this number may be another program's, on another host it can't be seen.
+    A run that begins at that very moment tries again (``acquire``). What was written into the file proves nothing:
+    the number may be another program's by now, and another host's can't be seen.
     """
-    found = holder(path)
-    if found is None or found.get("host") != _host() or not isinstance(found.get("pid"), int):
-        return False
     try:
-        os.kill(found["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        return False  # no run can have begun, or none that this user may know of
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def who_holds(path: Path) -> str:
+    """The process that holds the lock, in words: ``process 4711 on host, 'run garden.yaml', since …``."""
+    found = holder(path)
+    if found is None:
+        return "another process"
+    return "process {pid} on {host}, '{command}', since {since}".format_map(
+        {name: found.get(name, "?") for name in ("pid", "host", "command", "since")}
+    )
 
 
 def _host() -> str:
@@ -123,11 +150,4 @@ def _sign(descriptor: int, command: str, now: int) -> None:
 
 
 def _held(path: Path, refusal: str) -> HeldError:
-    found = holder(path)
-    if found is None:
-        who = "another process"
-    else:
-        who = "process {pid} on {host}, '{command}', since {since}".format_map(
-            {name: found.get(name, "?") for name in ("pid", "host", "command", "since")}
-        )
-    return HeldError(f"{refusal} {who}", hint="wait until it has ended, or stop it there")
+    return HeldError(f"{refusal} {who_holds(path)}", hint="wait until it has ended, or stop it there")

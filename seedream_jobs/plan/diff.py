@@ -37,7 +37,7 @@ SUBMITS = frozenset({Action.NEW, Action.RETRY, Action.AGAIN})
 
 _STANDS: Mapping[State, Action] = {
     State.NEW: Action.NEW,
-    State.INTENT: Action.IN_DOUBT,
+    State.INTENT: Action.RESUME,
     State.IN_DOUBT: Action.IN_DOUBT,
     State.ACCEPTED: Action.RESUME,
     State.COMPLETED: Action.FETCH,

@@ -44,7 +44,9 @@ def _markdown(standings: list[Standing]) -> str:
 
 
 def _remarks(one: Standing) -> Iterator[Remark]:
-    """What wants a person: doubts, failures, links about to die."""
+    """What wants a person: doubts, failures, links about to die; and who works on it now."""
+    if one.held_by is not None:
+        yield Remark(level="note", code="in-use", message=f"in use by {one.held_by}", path=one.job)
     for address, doubt in one.doubtful:
         hint = f"seedream-jobs resolve {one.job}{one.option}"
         yield Remark(level="warning", code="in-doubt", message=f"{address}: {doubt}", path=one.job, hint=hint)

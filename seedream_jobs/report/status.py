@@ -22,6 +22,7 @@ from seedream_jobs.run.links import time_left
 class Standing:
     """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now).
 
+    :param held_by: the process that works on it now; what is announced and open is its business then, nobody's doubt
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
     """
 
@@ -35,6 +36,7 @@ class Standing:
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     sets: str = ""
+    held_by: str | None = None
 
     @property
     def option(self) -> str:
@@ -56,11 +58,11 @@ class Standing:
 
     @property
     def exit_code(self) -> ExitCode:
-        """6 for doubt, 8 for what is not fetched, 1 for what failed."""
+        """6 for doubt, 8 for what is not fetched or under way, 1 for what failed."""
         codes = [ExitCode.OK]
-        if self.counts[State.IN_DOUBT] + self.counts[State.INTENT]:
+        if self.counts[State.IN_DOUBT]:
             codes.append(ExitCode.IN_DOUBT)
-        if self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
+        if self.held_by is not None or self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
             codes.append(ExitCode.UNFINISHED)
         if self.counts[State.FAILED] + self.counts[State.REJECTED] + self.counts[State.EXPIRED]:
             codes.append(ExitCode.FINDINGS)
@@ -70,7 +72,7 @@ class Standing:
 def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standing:
     """Count a record. ``now`` is Unix seconds."""
     origin = ledger.header.origin if ledger.header else ""
-    standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())))
+    standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
     for key in ledger.entries:
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
@@ -81,7 +83,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
             left = time_left(entry, now, profile)
             if left is not None:
                 standing.first_death = left if standing.first_death is None else min(left, standing.first_death)
-        if entry.state in (State.IN_DOUBT, State.INTENT):
+        if entry.state is State.IN_DOUBT:
             standing.doubtful.append((entry.address, entry.doubt or "open"))
         elif entry.state in (State.FAILED, State.REJECTED):
             standing.failed.append((entry.address, entry.error.message if entry.error else ""))
@@ -92,7 +94,8 @@ _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
     ("=", "stored", (State.STORED,), ""),
     ("v", "to fetch", (State.COMPLETED,), "seedream-jobs fetch {job}{option}"),
     (">", "running", (State.ACCEPTED,), "seedream-jobs fetch {job}{option} waits for them"),
-    ("?", "in doubt", (State.IN_DOUBT, State.INTENT), "seedream-jobs resolve {job}{option}"),
+    (">", "submitting", (State.INTENT,), ""),
+    ("?", "in doubt", (State.IN_DOUBT,), "seedream-jobs resolve {job}{option}"),
     ("!", "failed", (State.FAILED, State.REJECTED), "{again} --retry-failed submits {them} again"),
     ("!", "expired", (State.EXPIRED,), "the links died before they were fetched"),
     (".", "abandoned", (State.ABANDONED,), ""),
@@ -108,12 +111,16 @@ def status_text(standings: list[Standing]) -> str:
         images = plural(one.images, "image")
         facts = [f"{one.job}: {plural(total, 'request')} on record", f"{images} stored", one.money]
         lines.append(", ".join(filter(None, facts)))
+        if one.held_by is not None:
+            lines.append(f"  in use by {one.held_by}")
         for mark, word, states, hint in _ROWS:
             count = sum(one.counts[state] for state in states)
             if count:
                 them = "it" if count == 1 else "them"
                 next_step = hint.format(job=one.job, option=one.option, again=one.again, them=them)
-                if word == "to fetch" and one.first_death is not None:
+                if one.held_by is not None:
+                    next_step = ""  # another command is refused until that process has ended
+                elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(f"  {mark} {f'{count:,} {word}':<16}{next_step}".rstrip())
     return "\n".join(lines) + "\n"
@@ -143,6 +150,7 @@ def status_json(standings: list[Standing]) -> str:
             "counts": {str(state): one.counts[state] for state in State if one.counts[state]},
             "failed": [{"address": address, "message": message} for address, message in one.failed],
             "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
+            "held_by": one.held_by,
             "images": one.images,
             "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
             "job": one.job,
