@@ -18,9 +18,9 @@ from yaml.error import MarkedYAMLError
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Severity, Span, closest, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job.builder import Builder
+from seedream_jobs.job.builder import MAX_DEPTH, Builder
 from seedream_jobs.job.positions import Layout, Lines, PathPart, Style, literal_rows, style_at
-from seedream_jobs.job.yaml_events import HAVE_LIBYAML, open_events
+from seedream_jobs.job.yaml_events import HAVE_LIBYAML, is_depth, open_events
 from seedream_jobs.job.yaml_findings import Findings, Stop
 
 MAX_BYTES = 1024 * 1024
@@ -147,7 +147,13 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
         _check_bytes(raw, findings)
         try:
             builder.run(open_events(builder.text, libyaml=libyaml))
+        except RecursionError:
+            findings.too_deep(builder.last_end, MAX_DEPTH)
         except MarkedYAMLError as error:
+            if libyaml and is_depth(error):
+                # libyaml reads ahead and stops at a limit of its own; Python's parser comes as far as ours, so that
+                # the finding stands at the same place.
+                return parse(raw, path, root=root, libyaml=False)
             from seedream_jobs.job.yaml_syntax import explain  # most files need no explanation
 
             explain(error, findings.lines, findings)

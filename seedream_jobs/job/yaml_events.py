@@ -124,3 +124,8 @@ def open_events(text: str, *, libyaml: bool = HAVE_LIBYAML) -> Callable[[], Any]
     if libyaml:
         return cast(Callable[[], Any], CParser(text).get_event)
     return _PythonParser(text).next_event
+
+
+def is_depth(error: MarkedYAMLError) -> bool:
+    """Whether the parser stopped at a limit of its own for values within each other (libyaml 0.2.6: 1000)."""
+    return "nesting depth" in str(error.problem)

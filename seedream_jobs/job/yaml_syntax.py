@@ -10,6 +10,7 @@ import re
 from yaml.error import MarkedYAMLError
 
 from seedream_jobs.job import yaml_texts
+from seedream_jobs.job.builder import MAX_DEPTH
 from seedream_jobs.job.positions import Lines
 from seedream_jobs.job.unquoted import value_end
 from seedream_jobs.job.yaml_complaint import Complaint, complaint_of
@@ -135,7 +136,16 @@ def _plain_words(problem: str) -> str:
     )
 
 
+def _depth(complaint: Complaint, lines: Lines, findings: Findings) -> bool:
+    """A parser's own limit for values within each other, which is above ours."""
+    if "nesting depth" not in complaint.problem:
+        return False
+    findings.too_deep(complaint.at, MAX_DEPTH)
+    return True
+
+
 _RECOGNISERS = (
+    _depth,
     yaml_texts.template,
     _tab,
     yaml_texts.open_quote,

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yaml.error import Mark
+from yaml.scanner import ScannerError
 
 from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.job import builder
+from seedream_jobs.job import builder, source
 from seedream_jobs.job.source import MAX_BYTES, UNPRINTABLE, Document, decode, parse, parse_list, read
 
 pytestmark = pytest.mark.usefixtures("libyaml")
@@ -321,11 +323,42 @@ def test_the_root_is_what_is_asked_for() -> None:
 def test_depth_is_bounded_without_recursion() -> None:
     """A hundred levels are read; a hundred thousand are one finding."""
     deep = builder.MAX_DEPTH - 1
-    assert codes("a: " + "[" * 100_000) == ["too-deep"]
-    assert codes("{a: " * 50_000) == ["too-deep"]
-    assert codes("- " * 50_000) == ["too-deep"]
+    for text, place in (
+        ("a: " + "[" * 100_000, "1:103"),
+        ("a: " + "[" * 1_100 + "]" * 1_100, "1:103"),
+        ("{a: " * 50_000, "1:401"),
+        ("- " * 50_000, "1:201"),
+        ("".join(" " * level + "a:\n" for level in range(1_200)), "101:101"),
+        ("a: *b\nc: " + "[" * 100_000, "2:103"),
+    ):
+        with pytest.raises(FindingsError) as caught:
+            load(text)
+        *before, last = caught.value.diagnostics
+        assert (last.code, last.place) == ("too-deep", f"job.yaml:{place}")
+        assert [item.code for item in before] == ["undefined-alias"] * text.count("*")
+    with pytest.raises(FindingsError) as caught:
+        parse_list(b"- " * 50_000, "axis.yaml")
+    assert [(item.code, item.place) for item in caught.value.diagnostics] == [("too-deep", "axis.yaml:1:201")]
     found = load("a: " + "[" * deep + "]" * deep)
     assert json.dumps(found).count("[") == deep
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        RecursionError("maximum recursion depth exceeded"),
+        ScannerError("while increasing flow level", None, "exceeded maximum nesting depth", Mark("", 6, 0, 6, None, 0)),
+    ],
+    ids=["recursion", "limit"],
+)
+def test_a_parser_that_stops_before_our_limit_says_too_deep(stop: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever limit a release of PyYAML brings: the finding has one name."""
+
+    def never() -> Any:
+        raise stop
+
+    monkeypatch.setattr(source, "open_events", lambda text, libyaml: never)
+    assert codes("a: [[[[") == ["too-deep"]
 
 
 def test_exactly_what_yaml_calls_printable_is_allowed() -> None:
