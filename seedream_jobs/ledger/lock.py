@@ -2,6 +2,10 @@
 
 The kernel releases it with the process, however that ends: there are no stale locks and no command to break one. The
 file's content only says who holds it.
+
+A lock is on a file, not on its name: where the file is removed or replaced under a run, the next one locks another. So
+that both don't go on, the file that the name leads to is compared with the one that is locked, on taking it and by
+``hold_place``.
 """
 
 from __future__ import annotations
@@ -28,6 +32,18 @@ class Lock:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+
+    def hold_place(self) -> None:
+        """See that the file is still the one that its name leads to: else another run can begin, or has begun.
+
+        :raises LedgerError: it was removed or replaced
+        """
+        if self._descriptor >= 0 and not _named(self._descriptor, self.path):
+            raise LedgerError(
+                f"the lock {self.path} was removed or replaced during the run, so that another one may have begun",
+                hint="nothing more is sent; see that no other run is under way, then run the same command again: it "
+                "goes on from what was recorded",
+            )
 
     def release(self) -> None:
         """Let another run begin."""
@@ -58,15 +74,20 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
         ) from None
     descriptor = -1
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        for look in range(_LOOKS):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if look == _LOOKS - 1 or in_use(path):
-                    raise
-                time.sleep(_LOOK_SECONDS)  # it was a view that looked (``in_use``), not a run
+        while descriptor < 0:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            for look in range(_LOOKS):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if look == _LOOKS - 1 or in_use(path):
+                        raise
+                    time.sleep(_LOOK_SECONDS)  # it was a view that looked (``in_use``), not a run
+            if not _named(descriptor, path):  # removed or replaced in between: another process may lock its successor
+                os.close(descriptor)
+                descriptor = -1
+        _probe(path)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
@@ -75,8 +96,40 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
         raise LedgerError(
             f"{path.name} could not be locked: {error.strerror}", hint=f"check that {path.parent} can be written to"
         ) from error
+    except UsageError:
+        os.close(descriptor)
+        raise
     _sign(descriptor, command, now)
     return Lock(path, descriptor)
+
+
+def _named(descriptor: int, path: Path) -> bool:
+    """Whether the path leads to the open file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def _probe(path: Path) -> None:
+    """See that the file system keeps locks: some say yes to everyone (as network and FUSE mounts may).
+
+    :raises UsageError: a second descriptor got the lock that this process holds
+    """
+    import fcntl
+
+    second = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(second)
+    raise UsageError(
+        f"the file system of {path.parent} keeps no locks: two runs could submit at once",
+        hint="move the campaign to a local file system",
+    )
 
 
 @contextlib.contextmanager

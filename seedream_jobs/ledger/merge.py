@@ -68,7 +68,10 @@ def join_headers(one: Header, other: Header) -> Header | None:
     if one.origin != other.origin:
         return None
     first, *others = sorted({one.id, other.id, *one.other_ids, *other.other_ids})
-    return Header(id=first, job=min(one.job, other.job), origin=one.origin, other_ids=tuple(others))
+    runs = {run.id: run for run in sorted((*one.runs, *other.runs), key=lambda run: (run.id, run.intents, run.since))}
+    return Header(
+        id=first, job=min(one.job, other.job), origin=one.origin, other_ids=tuple(others), runs=tuple(runs.values())
+    )
 
 
 def join_plans(one: PlanRecord, other: PlanRecord) -> PlanRecord:

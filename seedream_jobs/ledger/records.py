@@ -7,11 +7,35 @@ from dataclasses import field
 from typing import Any, cast, get_args
 
 from seedream_jobs.frozen import frozen
-from seedream_jobs.ledger.codec import Json, Malformed, identifier, iso, mapping, moment, read_fields, request_key, text
+from seedream_jobs.ledger.codec import (
+    Json,
+    Malformed,
+    identifier,
+    iso,
+    mapping,
+    moment,
+    read_fields,
+    request_key,
+    text,
+)
 from seedream_jobs.ledger.state import Resolution
 
 FORMAT = 1
 _RESOLUTIONS = frozenset(get_args(Resolution))
+
+
+@frozen
+class OpenRun:
+    """A run that began to pay and whose journal is not folded into this manifest yet.
+
+    :param id: made once for each run
+    :param intents: how many requests it may have paid, at most
+    :param since: Unix seconds
+    """
+
+    id: str
+    intents: int
+    since: int
 
 
 @frozen
@@ -22,12 +46,14 @@ class Header:
     :param job: the job file's name, in the manifest's folder
     :param origin: scheme, host and path prefix of the service it was written against
     :param other_ids: ids of manifests that git merged into this one
+    :param runs: the runs that are open, by id; more than one only after a merge. Written as ``run``
     """
 
     id: str
     job: str
     origin: str
     other_ids: tuple[str, ...] = ()
+    runs: tuple[OpenRun, ...] = ()
 
 
 @frozen
@@ -65,6 +91,9 @@ def encode_header(header: Header) -> Json:
     line: Json = {"format": FORMAT, "id": header.id, "job": header.job, "origin": header.origin}
     if header.other_ids:
         line["other_ids"] = list(header.other_ids)
+    if header.runs:
+        runs = [{"id": run.id, "intents": run.intents, "since": iso(run.since)} for run in header.runs]
+        line["run"] = runs[0] if len(runs) == 1 else runs
     return line
 
 
@@ -95,10 +124,12 @@ def decode_header(line: Json) -> Header:
     """:raises Malformed: for a format this program does not read, or a field that is not as written"""
     if line.get("format") != FORMAT:
         raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
-    readers = {"format": _format, "id": identifier, "job": text, "origin": text, "other_ids": _ids}
+    readers = {"format": _format, "id": identifier, "job": text, "origin": text, "other_ids": _ids, "run": _runs}
     found = read_fields(line, readers, "the header")
     _require(found, ("id", "job", "origin"))
     found.pop("format")
+    if "run" in found:
+        found["runs"] = found.pop("run")
     return Header(**found)
 
 
@@ -138,6 +169,22 @@ def _ids(name: str, value: Any) -> tuple[str, ...]:
     if type(value) is not list:
         raise Malformed(f"'{name}' must be a list")
     return tuple(identifier(name, one) for one in value)
+
+
+def _count(name: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise Malformed(f"'{name}' must be a whole number, 0 or more")
+    return value
+
+
+def _runs(name: str, value: Any) -> tuple[OpenRun, ...]:
+    readers = {"id": identifier, "intents": _count, "since": moment}
+    found = []
+    for one in value if type(value) is list else [value]:
+        fields = read_fields(mapping(name, one), readers, "the header's run")
+        _require(fields, ("id", "intents", "since"))
+        found.append(OpenRun(**fields))
+    return tuple(found)
 
 
 def _resolution(name: str, value: Any) -> Resolution:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.errors import HeldError, LedgerError
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import acquire, acquire_all, holder, in_use
 from seedream_jobs.ledger.paths import LedgerPaths
@@ -26,6 +26,7 @@ path, broken = Path(sys.argv[1]), sys.argv[2] == "broken"
 if broken:
     import fcntl
     fcntl.flock = lambda descriptor, how: None
+    lock._probe = lambda path: None  # or it would be found out at once
 start_read, start_write = os.pipe()
 said_read, said_write = os.pipe()
 end_read, end_write = os.pipe()
@@ -124,3 +125,27 @@ def test_a_lock_held_by_the_caller_stays_the_callers(
 def test_a_lock_that_cannot_be_written_is_no_held_lock(tmp_path: Path) -> None:
     with pytest.raises(LedgerError):
         acquire(tmp_path / "missing" / "l", command="run", now=1)
+
+
+def test_a_lock_whose_file_is_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
+    """The next run would lock another file: who holds the first one must not go on."""
+    path = tmp_path / "garden.manifest.lock"
+    lock = acquire(path, command="run", now=1)
+    lock.hold_place()
+    path.unlink()
+    with pytest.raises(LedgerError, match="removed or replaced"):
+        lock.hold_place()
+    second = acquire(path, command="run", now=2)  # which is what another run would do
+    second.hold_place()
+    with pytest.raises(LedgerError, match="removed or replaced"):
+        lock.hold_place()
+    lock.release()
+    second.release()
+
+
+def test_a_file_system_that_keeps_no_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)  # yes to everyone
+    with pytest.raises(UsageError, match="keeps no locks"):
+        acquire(tmp_path / "garden.manifest.lock", command="run", now=1)
