@@ -19,7 +19,7 @@ import httpcore
 import httpx
 
 from seedream_jobs.api.client_network import Handshake
-from seedream_jobs.api.outcomes import Flight, Observation, Sent
+from seedream_jobs.api.outcomes import NOT_SENT_KINDS, Flight, Observation, Sent
 from seedream_jobs.frozen import frozen
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
@@ -113,6 +113,12 @@ def target_of(url: str) -> httpcore.URL:
     return httpcore.URL(scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path)
 
 
+def shown_origin(url: httpcore.URL) -> str:
+    """Scheme, host and port of an address, as people write it."""
+    port = "" if url.port is None else f":{url.port}"
+    return f"{url.scheme.decode()}://{url.host.decode()}{port}"
+
+
 class Lane:
     """One connection, opened when needed. ``hook`` is shared by all lanes of a client."""
 
@@ -158,6 +164,8 @@ class Lane:
             if not flight.stage:  # not one event of the trace: this transport has none, or it says nothing here
                 flight.sent = Sent.UNKNOWN
             kind, detail = name_failure(error, flight.stage)
+            if kind in NOT_SENT_KINDS:  # of those the address may be the reason
+                detail = f"{shown_origin(url)}: {detail}"
             if isinstance(error, TimeoutError):
                 detail = f"no complete reply within {self._timeouts.total:g} s"
             return seen.observation(flight.sent, failure=kind, detail=detail)
@@ -256,4 +264,4 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is None:
             return
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.exceptions[0] if isinstance(link, BaseExceptionGroup) else link.__cause__ or link.__context__

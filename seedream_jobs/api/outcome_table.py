@@ -41,7 +41,7 @@ TABLE: tuple[Row, ...] = (
         3,
         "DNS, refused, connect or TLS stall, pool timeout, proxy refused CONNECT",
         "not sent",
-        "retry within the budget",
+        "retry within the budget; three before the first connection of a run stop it, exit 8",
         "not_sent",
     ),
     _row(4, "certificate verification failed", "new", "stop the run, exit 2", "refused"),

@@ -92,6 +92,9 @@ class Outcome:
 NOT_SENT_KINDS = frozenset({"pool", "dns", "connect", "tls", "proxy"})
 """Failures of row 3: they name why no connection came about. Without the trace's evidence they mean nothing."""
 
+NO_CONNECTION = 3
+"""The row of table 1 that says: no connection came about."""
+
 REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 
 
@@ -127,7 +130,7 @@ def _judge_failure(seen: Observation, kind: str) -> Outcome:
         return Outcome(row=2, verdict="refused", detail=detail, stop=ExitCode.USAGE)
     if kind == "certificate":
         return Outcome(row=4, verdict="refused", detail=detail, stop=ExitCode.USAGE)
-    return Outcome(row=3 if kind in NOT_SENT_KINDS else 5, verdict="not_sent", detail=detail)
+    return Outcome(row=NO_CONNECTION if kind in NOT_SENT_KINDS else 5, verdict="not_sent", detail=detail)
 
 
 def _judge_success(seen: Observation, reply: Reply) -> Outcome:

@@ -28,7 +28,8 @@ from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement, under_way
 from seedream_jobs.ledger.snapshot import Snapshot
-from seedream_jobs.ledger.state import Event
+from seedream_jobs.ledger.state import Earlier, Entry, Event
+from seedream_jobs.ledger.steps import HEAD
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.commit import GroupCommit
@@ -55,6 +56,7 @@ class Ledger:
         self._lock = lock
         self.held_by: str | None = None
         self._owns_lock = True
+        self._moved = False  # to another origin than the one on the disk
         self._commit: GroupCommit | None = None
         self._starting = threading.Lock()
         self._seq = 0
@@ -151,7 +153,10 @@ class Ledger:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
             manifest.header = Header(id=new_id(), job=job, origin=origin)
         elif origin is not None and origin != manifest.header.origin:
-            raise _other_origin(paths, manifest.header.origin, origin)
+            if contents is not None or ledger.tied:
+                raise _other_origin(paths, manifest.header.origin, origin)
+            manifest.header = replace(manifest.header, origin=origin)
+            ledger._moved = True
         ledger._honour(hot, contents)
         return ledger
 
@@ -177,6 +182,14 @@ class Ledger:
     def header(self) -> Header | None:
         """Whose record it is; None for a job that has none yet (only after ``peek``)."""
         return self._manifest.header
+
+    @property
+    def tied(self) -> bool:
+        """Whether the record belongs to its origin for good: something was submitted to it that counts, or has an id.
+
+        A record without that, such as the one a mistyped address leaves, goes over to the origin of the next run.
+        """
+        return any(map(_binds, self.entries.values()))
 
     @property
     def id(self) -> str:
@@ -236,14 +249,15 @@ class Ledger:
         self.use_plan(replace(self._manifest.plans[plan], finished=True))
 
     def ensure_created(self) -> None:
-        """Make the manifest's id durable before anything refers to it (a saved plan does).
+        """Make the manifest's id, and its origin, durable before anything refers to it (a saved plan does).
 
         :raises LedgerError: it could not be written
         """
         self._alive()
-        if self._base == journal.ABSENT:
+        if self._base == journal.ABSENT or self._moved:
             try:
                 self._written(self._pair.write_manifest(self._manifest.chunks()))
+                self._moved = False
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
 
@@ -340,6 +354,11 @@ class Ledger:
     def _dead(self, failure: LedgerError) -> LedgerError:
         self._failure = failure
         return failure
+
+
+def _binds(entry: Entry) -> bool:
+    submissions: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    return any(HEAD[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in submissions)
 
 
 def _overlay(manifest: Manifest, records: journal.Records, path: Path) -> None:

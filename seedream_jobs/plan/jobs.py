@@ -124,7 +124,7 @@ def plan_jobs(
     left: int | None = None
     for job in jobs:
         ledger = ledger_of(job)
-        if ledger.header is not None and ledger.header.origin != origin:
+        if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise HeldError(
                 f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
                 hint="name that origin by --base-url, or give the job file another name",

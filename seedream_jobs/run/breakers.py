@@ -6,12 +6,15 @@ has to stop (table 1, rows 2, 4, 11, 12, 14–16, 18, 20). The first halt stands
 
 from __future__ import annotations
 
-from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.api.outcomes import NO_CONNECTION, Outcome
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.frozen import frozen
 
 SERVER_ERRORS_IN_A_ROW = 3
 EQUAL_REFUSALS_IN_A_ROW = 10
+CONNECTIONS_BEFORE_THE_FIRST = 3
+"""Connections that may fail before the first one of a run comes about: then the address is wrong, or nobody is there,
+and the retry budget would be spent on a typing error. Once the service was reached, retries have their budget."""
 
 _HINTS = {
     ExitCode.USAGE: "check the base URL and what stands between here and the service",
@@ -31,9 +34,14 @@ class Halt:
 
 
 class Breakers:
-    """Watches the outcomes of one run."""
+    """Watches the outcomes of one run.
 
-    def __init__(self) -> None:
+    :param reached: the service has answered before, in an earlier part of the run
+    """
+
+    def __init__(self, *, reached: bool = False) -> None:
+        self._reached = reached
+        self._unconnected = 0
         self._server_errors = 0
         self._refusal: tuple[int | None, str, str] | None = None
         self._refused: list[str] = []
@@ -45,6 +53,9 @@ class Breakers:
             self._server_errors = 0
         if outcome.verdict == "accepted":
             self._forget_refusals()
+        if outcome.row == NO_CONNECTION:
+            return self._note_no_connection(outcome)
+        self._reached = True
         if outcome.stop is not None:
             return Halt(stop=outcome.stop, reason=said(outcome), hint=_HINTS.get(outcome.stop))
         if outcome.counts_against == "server":
@@ -61,6 +72,17 @@ class Breakers:
     def one_more(self, key: str, outcome: Outcome) -> bool:
         """Whether this is a further refusal of the kind that has stopped the run, beyond those that did."""
         return self._tripped_by is not None and key not in self._refused and _signature(outcome) == self._tripped_by
+
+    def _note_no_connection(self, outcome: Outcome) -> Halt | None:
+        self._unconnected += 1
+        if self._reached or self._unconnected < CONNECTIONS_BEFORE_THE_FIRST:
+            return None
+        return Halt(
+            stop=ExitCode.UNFINISHED,
+            reason=f"the service can't be reached: {said(outcome)}",
+            hint="nothing was sent: check the address (--base-url or APIMART_BASE_URL) and the network, then run the "
+            "same command again",
+        )
 
     def _note_server_error(self, outcome: Outcome) -> Halt | None:
         self._server_errors += 1

@@ -66,7 +66,7 @@ class Executor:
         self._now = now
         self._retries_before = retries.retries
         self._memory = memory or Weights()
-        self._breakers = Breakers()
+        self._breakers = Breakers(reached=retries.accepted > 0)
         self._halting = Halting(stopper)
         self._retrying = Retrying(retries, self._halting, random, workers=concurrency)
         self._recording = Recording(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,25 +75,6 @@ def test_colours_only_on_a_terminal_that_wants_them(command: Command, campaign: 
     assert ESCAPE in on_a_terminal(["validate", "bad.yaml"], campaign)
     assert ESCAPE not in on_a_terminal(["validate", "bad.yaml"], campaign, NO_COLOR="1")
     assert ESCAPE not in on_a_terminal(["validate", "bad.yaml"], campaign, TERM="dumb")
-
-
-def test_a_service_that_is_not_there_is_told_at_once(campaign: Path) -> None:
-    """Not after half a minute of a line that stands still, and not only once the retries are spent."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with subprocess.Popen(
-        [sys.executable, "-m", "seedream_jobs", "run", "garden.yaml", "--yes", "--base-url", nobody],
-        cwd=campaign,
-        env={"PATH": os.environ["PATH"], "HOME": str(campaign), "APIMART_API_KEY": "k"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
-        assert run.stderr is not None
-        assert "0/4 submitted" in (first := run.stderr.readline())
-        assert "trying again after: connect: " in first
-        run.send_signal(signal.SIGINT)
-    assert run.returncode == 130
 
 
 def test_progress_as_json_lines(command: Command) -> None:

@@ -183,13 +183,24 @@ def test_eight_workers_at_429_for_ten_minutes(
 
 
 def test_an_unreachable_host_costs_the_retry_budget_and_no_doubt(play: Callable[..., Finished]) -> None:
-    """Row 3: provably not sent; retried with growing pauses, then left new, resumable."""
-    service, ledger = Service(lambda number: REFUSED), Ledger()
+    """Row 3: provably not sent; once the service was reached, retried with growing pauses, then left new, resumable."""
+    service, ledger = Service(lambda number: REFUSED if number > 8 else ok(number)), Ledger()
     finished = play(service, ledger, requests=50, concurrency=8)
     assert finished.stop is ExitCode.UNFINISHED
-    assert len(service.posts) == 8 + 10
-    assert ledger.states() == {State.NEW: 8}
+    assert len(service.posts) == 8 + 8 + 10
+    assert ledger.states() == {State.ACCEPTED: 8, State.NEW: 8}
     assert finished.not_sent == 8
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_an_address_where_nobody_is_stops_the_run_at_once(play: Callable[..., Finished], concurrency: int) -> None:
+    """Before the first connection there is nothing to wait for: three that fail stop the run, and say where to."""
+    service, ledger = Service(lambda number: REFUSED), Ledger()
+    finished = play(service, ledger, requests=50, concurrency=concurrency)
+    assert finished.stop is ExitCode.UNFINISHED
+    assert len(service.posts) == max(3, concurrency)
+    assert set(ledger.states()) == {State.NEW}
+    assert finished.reason == "the service can't be reached: connect: refused"
 
 
 def test_a_request_that_is_never_let_through_is_left_after_five_retries(play: Callable[..., Finished]) -> None:
