@@ -19,15 +19,16 @@ DEAD = frozenset({"failed", "error", "cancelled", "canceled", "expired"})
 _GONE = re.compile(r"does not exist|has expired|不存在|已过期", re.IGNORECASE)
 _STOPS = {401: ExitCode.CREDENTIALS, 403: ExitCode.CREDENTIALS, 402: ExitCode.MONEY}
 _MOST_USD = Decimal(1_000_000)
+_PLAIN_BASE64 = str.maketrans("-_", "+/")  # the alphabet that is safe in a URL (RFC 4648, section 5)
 
 
 @frozen
 class TaskReport:
     """What a GET of one task said.
 
-    :param status: ``running`` (ask again); ``completed``; ``failed`` (refunded); ``gone`` (the service no longer knows
-        it); ``unavailable`` (no usable answer: ask again, it says nothing about the task); ``refused`` (the operator's
-        key, money or endpoint: stop asking)
+    :param status: ``running`` (ask again); ``completed``; ``failed`` (refunded, unless it names a cost); ``gone`` (the
+        service no longer knows it); ``unavailable`` (no usable answer: ask again, it says nothing about the task);
+        ``refused`` (the operator's key, money or endpoint: stop asking)
     :param images: in order, each link once, as the service gave them (a link may be relative or a ``data:`` URL); one
         without a link carries an ``error``
     :param cost_usd: the truth about money; None where not told
@@ -109,8 +110,11 @@ def _read_task(task: Mapping[str, Any], headers: Mapping[str, str]) -> TaskRepor
 
 
 def _images(result: Any) -> list[Image]:
-    """Flattened: ``url`` is a list or a string, several images share an object or have one each."""
-    listed = result.get("images") if isinstance(result, dict) else result
+    """Flattened: ``url`` is a list or a string, several images share an object or have one each.
+
+    An image that is given only as base64 (``b64_json``) becomes a ``data:`` link.
+    """
+    listed = (result.get("images") or result.get("data")) if isinstance(result, dict) else result
     items = listed if isinstance(listed, list) else [listed]
     seen: set[str] = set()
     order: list[Image] = []
@@ -120,6 +124,8 @@ def _images(result: Any) -> list[Image]:
             continue
         given = item.get("url")
         links = [link for link in (given if isinstance(given, list) else [given]) if isinstance(link, str) and link]
+        if not links and isinstance(coded := item.get("b64_json"), str) and coded.strip():
+            links = [_data_link(coded)]
         for link in links:
             if link not in seen:
                 seen.add(link)
@@ -127,6 +133,14 @@ def _images(result: Any) -> list[Image]:
         if not links and item.get("error"):
             order.append(Image(error=_words(item["error"])))
     return order
+
+
+def _data_link(coded: str) -> str:
+    """An image that is given as base64, with or without a ``data:`` prefix, as a ``data:`` link."""
+    if coded.lstrip()[:5].lower() == "data:":
+        return coded.strip()
+    plain = "".join(coded.split()).translate(_PLAIN_BASE64).rstrip("=")
+    return f"data:;base64,{plain}{'=' * (-len(plain) % 4)}"
 
 
 def _problem(task: Mapping[str, Any], word: str) -> Problem:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import assert_never
 
 from seedream_jobs.ledger.state import (
@@ -144,18 +145,22 @@ def _applied(entry: Entry, event: Event, target: State) -> Entry:
         case InDoubt():
             return _doubted(entry, event)
         case Completed():
-            cost = entry.cost_usd if event.cost_usd is None else event.cost_usd
-            return replace(entry, state=target, images=event.images, cost_usd=cost)
+            return replace(entry, state=target, images=event.images, cost_usd=_cost(entry, event))
         case Failed():
-            return replace(entry, state=target, error=event.error, images=())
+            return replace(entry, state=target, error=event.error, images=(), cost_usd=_cost(entry, event))
         case Stored():
             return replace(entry, state=target, images=event.images)
         case Expired():
-            return replace(entry, state=target)
+            return replace(entry, state=target, cost_usd=_cost(entry, event))
         case Resolved():
             return _settled(entry, event, target)
         case _:
             raise IllegalEvent(entry.state, event)
+
+
+def _cost(entry: Entry, event: Completed | Failed | Expired) -> Decimal | None:
+    """What the service said that it cost: its last word stands, and silence takes nothing back."""
+    return entry.cost_usd if event.cost_usd is None else event.cost_usd
 
 
 def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State) -> Entry:

@@ -27,7 +27,7 @@ class State(StrEnum):
     STORED = "stored"  # the images are whole on disk
     IN_DOUBT = "in_doubt"  # sent, and nobody knows whether it was charged
     REJECTED = "rejected"  # refused by the service, not charged
-    FAILED = "failed"  # the task failed; refunded
+    FAILED = "failed"  # the task failed; refunded, unless the service names a cost
     EXPIRED = "expired"  # the links died before they were fetched; charged
     ABANDONED = "abandoned"  # given up by a person; counted as charged
 
@@ -202,9 +202,10 @@ class Completed(Event):
 
 @frozen
 class Failed(Event):
-    """The task failed; the service refunds it."""
+    """The task failed; the service refunds it, unless it names a cost."""
 
     error: Problem
+    cost_usd: Decimal | None = None
 
 
 @frozen
@@ -217,6 +218,8 @@ class Stored(Event):
 @frozen
 class Expired(Event):
     """The links died before they were fetched."""
+
+    cost_usd: Decimal | None = None
 
 
 @frozen

@@ -18,7 +18,7 @@ class Standing:
 
     :param mark: what a plan shows
     :param submits: what it takes for the next run to submit it; ``retry-failed`` includes ``again``
-    :param spent: whether it counts against every budget
+    :param spent: whether it counts against every budget; where it does not, a cost that the service named still does
     """
 
     mark: str
@@ -85,9 +85,9 @@ class Stop:
 Step = Submit | Poll | Fetch | Wait | Stop
 
 
-def counts_as_spent(state: State) -> bool:
-    """Whether a submission in this state counts against every budget."""
-    return HEAD[state].spent
+def counts_as_spent(attempt: Entry | Earlier) -> bool:
+    """Whether a submission counts against every budget: by its state, or because the service named a cost."""
+    return HEAD[attempt.state].spent or bool(attempt.cost_usd)
 
 
 def submits(state: State, policy: Policy, key: str = "") -> bool:
@@ -149,17 +149,20 @@ def _fetch(entry: Entry, now: int) -> Step:
     return Fetch(task_id=entry.task_id, expires_at=min(links, default=None))
 
 
-def spent_usd(entry: Entry) -> Decimal | None:
+def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
     """USD this request counts for in a budget, over all its generations and branches.
 
-    The actual cost where the service named it, else the most it can be; None where something was charged and neither
-    is known.
+    The actual cost where the service named it, whatever the state; else the most it can be, if it counts as spent.
+
+    :param unknown: what an attempt counts for that was charged, and of which neither is known; None leaves the sum
+        unknown, too
     """
     total = Decimal(0)
     attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
     for attempt in attempts:
-        if counts_as_spent(attempt.state):
+        if counts_as_spent(attempt):
             charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
+            charged = unknown if charged is None else charged
             if charged is None:
                 return None
             total += charged
@@ -168,5 +171,5 @@ def spent_usd(entry: Entry) -> Decimal | None:
 
 def paid_twice(entry: Entry) -> bool:
     """Whether two submissions of one generation count as spent: two branches, or a key that bought two tasks."""
-    others = [one for one in entry.earlier if one.generation == entry.generation and counts_as_spent(one.state)]
-    return len(others) + counts_as_spent(entry.state) > 1
+    others = [one for one in entry.earlier if one.generation == entry.generation and counts_as_spent(one)]
+    return len(others) + counts_as_spent(entry) > 1

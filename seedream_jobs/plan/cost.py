@@ -63,11 +63,10 @@ def budget_text(usd: Decimal) -> str:
 
 
 def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
-    """What entries count for against a budget; one of unknown cost counts with the most it can cost today."""
+    """What entries count for against a budget; a submission of unknown cost counts with the most it can cost today."""
     total = Decimal(0)
     for entry in entries:
-        known = spent_usd(entry)
-        total += known if known is not None else (tariff.cost(entry.max_images) or Decimal(0))
+        total += spent_usd(entry, tariff.cost(entry.max_images) or Decimal(0)) or Decimal(0)
     return total
 
 

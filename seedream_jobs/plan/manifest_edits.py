@@ -16,7 +16,7 @@ from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.ledger.steps import counts_as_spent
 from seedream_jobs.plan.sets import is_direct
 
 MANIFEST_SUFFIX = ".manifest.jsonl"
@@ -92,7 +92,7 @@ def _removed(edit: _Edit) -> Iterator[Diagnostic]:
     gone = [key for key in edit.base.entries if key not in edit.head.entries]
     for key in gone[:MAX_NAMED]:
         entry = edit.base.entries[key]
-        again = ": the next run would pay for it again" if HEAD[entry.state].spent else ""
+        again = ": the next run would pay for it again" if counts_as_spent(entry) else ""
         yield _finding("manifest-removed", f"the line of {entry.address} was removed{again}", edit.shown, None)
     if len(gone) > MAX_NAMED:
         yield _finding("manifest-removed", f"{len(gone) - MAX_NAMED} more lines were removed", edit.shown, None)
@@ -146,7 +146,7 @@ def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
 
 def _unpaid(before: Entry, after: Entry) -> bool:
     """Whether a submission that counted as spent does so no more, and no answer of the service says why."""
-    if after.generation != before.generation or not HEAD[before.state].spent or HEAD[after.state].spent:
+    if after.generation != before.generation or not counts_as_spent(before) or counts_as_spent(after):
         return False
     return after.error is None or before.state in (State.STORED, State.COMPLETED)
 

@@ -68,6 +68,7 @@ class Progress:
             case Failed() | Expired():
                 self.running -= 1
                 self.failed += 1
+                self.cost += event.cost_usd or Decimal(0)
             case Rejected():
                 self.sent += 1
                 self.failed += 1

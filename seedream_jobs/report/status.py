@@ -76,7 +76,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
     for key in ledger.entries:
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
-        standing.spent += spent_usd(entry) or Decimal(0)
+        standing.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
         standing.bill += bill_of(entry)
         standing.images += sum(1 for image in entry.images if image.file)
         if entry.state is State.COMPLETED:

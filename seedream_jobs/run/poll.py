@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from heapq import heappop, heappush
 from math import inf
 from random import Random
@@ -51,6 +52,7 @@ class _Open:
     deadline: float
     estimated: float | None = None
     odd_answers: int = 0
+    cost_usd: Decimal | None = None  # the last that the service named for it, once it was done
 
     @property
     def key(self) -> str:
@@ -182,6 +184,8 @@ class Poller:
         if report.status != "unavailable" and self._unanswered:
             self._unanswered = 0
             self._observer.on_trouble("")
+        if report.status in ("completed", "failed") and report.cost_usd is not None:
+            task.cost_usd = report.cost_usd
         match report.status:
             case "running":
                 task.estimated = report.estimated_time or task.estimated
@@ -190,15 +194,18 @@ class Poller:
             case "completed" if any(image.url for image in report.images):
                 self._learn(report)
                 images = recordable(report.images)
-                event = Completed(key=task.key, at=self._at(), images=images, cost_usd=report.cost_usd)
-                await self._done("completed", event)
+                done = Completed(key=task.key, at=self._at(), images=images, cost_usd=task.cost_usd)
+                await self._done("completed", done)
             case "completed":
-                await self._odd(task, Failed(key=task.key, at=self._at(), error=_no_images(report)))
+                await self._odd(
+                    task, Failed(key=task.key, at=self._at(), error=_no_images(report), cost_usd=task.cost_usd)
+                )
             case "failed":
                 error = report.problem or Problem(status=None, code="failed", message="")
-                await self._done("failed", Failed(key=task.key, at=self._at(), error=error))
+                failed = Failed(key=task.key, at=self._at(), error=error, cost_usd=task.cost_usd)
+                await self._done("failed", failed)
             case "gone":
-                await self._odd(task, Expired(key=task.key, at=self._at()))
+                await self._odd(task, Expired(key=task.key, at=self._at(), cost_usd=task.cost_usd))
             case "unavailable":
                 self._back_off(task, report)
             case "refused":

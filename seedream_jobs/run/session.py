@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import SeedreamError
-from seedream_jobs.ledger.state import Accepted, Completed, Event, Failed, Resolved, State
+from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
 from seedream_jobs.plan.diff import under_way
 from seedream_jobs.run.download import Downloads
 from seedream_jobs.run.duty import Done, Duty, Pace, Service, Watcher
@@ -283,9 +283,11 @@ class _Completing:
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
         self._watcher.on_event(event, outcome)
-        if isinstance(event, Completed | Failed):
+        if isinstance(event, Completed | Failed | Expired):
             entry = self._duty.ledger.entries[event.key]
-            actual = Decimal(0) if isinstance(event, Failed) else event.cost_usd  # a failed task is refunded
+            actual = event.cost_usd
+            if isinstance(event, Failed) and actual is None:
+                actual = Decimal(0)  # refunded
             self._spend_of(event.key).settle(entry.max_cost_usd, actual)
             if isinstance(event, Completed) and self._duty.fetch:
                 self._completed.send_nowait(entry)

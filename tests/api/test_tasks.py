@@ -67,6 +67,22 @@ def test_images_are_flattened_in_order_each_once(images: object, urls: list[str]
     assert {image.expires_at for image in report.images} == {1700259240}
 
 
+@pytest.mark.parametrize(
+    ("given", "link"),
+    [
+        ("AAEC", "data:;base64,AAEC"),
+        (" AA\nEC ", "data:;base64,AAEC"),
+        ("-_8", "data:;base64,+/8="),
+        ("data:image/png;base64,AAEC", "data:image/png;base64,AAEC"),
+    ],
+)
+def test_an_image_given_as_base64_is_a_data_link(given: str, link: str) -> None:
+    """``b64_json``, as Seedream gateways do; a link beside it is the same picture, and the smaller one to read."""
+    assert [image.url for image in completed([{"b64_json": given}]).images] == [link]
+    assert [image.url for image in completed([{"url": "", "b64_json": given}, {"b64_json": ""}]).images] == [link]
+    assert [image.url for image in completed([{"url": "https://x/a", "b64_json": given}]).images] == ["https://x/a"]
+
+
 def test_an_image_without_a_link_keeps_its_error() -> None:
     """Two delivered, one refused: all three are told."""
     report = completed([{"url": "a"}, {"error": {"code": "", "message": "审核"}}, {"url": [], "error": "no"}, {}, 7])

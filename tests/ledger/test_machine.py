@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedream_jobs.ledger.event_codec import decode_event, encode_event
 from seedream_jobs.ledger.machine import IllegalEvent, evolve, settle_open_intents
 from seedream_jobs.ledger.state import (
     Accepted,
@@ -166,6 +165,38 @@ def test_a_task_id_that_is_no_id_is_refused(task_id: str) -> None:
         evolve(entry_in(State.INTENT), Accepted(key=KEY, at=2, task_id=task_id))
 
 
+@pytest.mark.parametrize(
+    ("event", "counts"),
+    [
+        (Failed(key=KEY, at=5, error=PROBLEM, cost_usd=Decimal("0.05")), "0.05"),
+        (Failed(key=KEY, at=5, error=PROBLEM), "0"),
+        (Failed(key=KEY, at=5, error=PROBLEM, cost_usd=Decimal(0)), "0"),
+        (Expired(key=KEY, at=5, cost_usd=Decimal("0.05")), "0.05"),
+        (Expired(key=KEY, at=5), "0.02"),
+    ],
+)
+def test_a_cost_that_the_service_names_is_spent_whatever_the_state(event: Event, counts: str) -> None:
+    """Also in the next generation, where it stands among the earlier ones; silence of the service takes none back."""
+    ended = evolve(entry_in(State.ACCEPTED), event)
+    assert spent_usd(ended) == Decimal(counts)
+    again = evolve(ended, intended(2, at=9))
+    assert spent_usd(again) == Decimal(counts) + Decimal("0.02")
+    assert decode_event(encode_event(event)) == event
+
+
+def test_what_the_service_said_of_a_done_task_stays_when_it_fails() -> None:
+    failed = Failed(key=KEY, at=5, error=PROBLEM)
+    done = evolve(entry_in(State.ACCEPTED), Completed(key=KEY, at=4, images=(), cost_usd=Decimal("0.07")))
+    assert spent_usd(evolve(done, failed)) == Decimal("0.07")
+
+
+def test_of_two_submissions_of_unknown_cost_both_count() -> None:
+    twice = replace(evolve(entry_in(State.ACCEPTED), Accepted(key=KEY, at=3, task_id="task_2")), max_cost_usd=None)
+    twice = replace(twice, earlier=tuple(replace(one, max_cost_usd=None) for one in twice.earlier))
+    assert spent_usd(twice) is None
+    assert spent_usd(twice, Decimal("0.03")) == Decimal("0.06")
+
+
 def test_open_intents_are_settled_and_others_left() -> None:
     entries = {"a": entry_in(State.INTENT), "b": entry_in(State.ACCEPTED)}
     settled = settle_open_intents(entries, "crash")
@@ -235,6 +266,11 @@ def test_the_diagram_in_the_docs_is_drawn_from_the_table(request: pytest.Fixture
 
 def test_the_head_in_the_docs_is_the_table(request: pytest.FixtureRequest) -> None:
     page = (Path(request.config.rootpath) / "docs" / "ledger.md").read_text(encoding="utf-8")
-    say: dict[str, Callable[[Any], str]] = {"spent": lambda standing: "yes" if standing.spent else "no"}
     for state, standing in HEAD.items():
-        assert f"| `{state.value}` | `{standing.mark}` | {standing.submits} | {say['spent'](standing)} |" in page
+        named = spent_usd(replace(entry_in(state), cost_usd=Decimal("0.05")))
+        unnamed = spent_usd(replace(entry_in(state), cost_usd=None))
+        spent = "yes" if standing.spent else "no, but a cost that the service named" if named else "no"
+        assert (named or 0) >= (unnamed or 0)
+        if state is State.NEW:
+            spent = "no"  # provably not charged: no cost is ever kept with it
+        assert f"| `{state.value}` | `{standing.mark}` | {standing.submits} | {spent} |" in page

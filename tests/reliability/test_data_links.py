@@ -1,17 +1,19 @@
-"""A task may hand over its images as ``data:`` links: the images are kept, their bytes never enter the record."""
+"""A task may hand over its images as ``data:`` links or as base64; these bytes never enter the record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.parametrize("shape", ["task-data-url", "task-base64"])
 def test_a_data_link_never_enters_the_record(
-    harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+    shape: str, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:
     """Neither status nor an interrupted or finished fetch writes one, and the images are stored all the same."""
-    service = emulator("--delay", "0", "--fault", "task-data-url")
+    service = emulator("--delay", "0", "--fault", shape)
     mine = campaign(service, 3)
     assert mine.run("--detach").code == 0
     mine.age(60)

@@ -123,6 +123,26 @@ def test_what_it_really_cost_stands_beside_the_estimate(
     assert mine.run("--detach").code == 5, "three requests of two images each are 0.1368, and 0.0912 is spent"
 
 
+@pytest.mark.parametrize("fate", ["task-without-images-charged", "task-failed-charged"])
+def test_a_cost_is_spent_whatever_state_follows(
+    fate: str, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """The service bills a task that brings no image: it stays on record, counts, and leaves no room for a retry."""
+    service = emulator("--delay", "0", "--fault", fate)
+    mine = campaign(service, 1, "limits: {budget_usd: 0.0228}")
+    assert mine.run("--detach").code == 0
+    mine.age(60)
+    ended = mine.command("fetch", "--deadline", "0")
+    assert (ended.code, mine.states()) == (1, {"failed": 1}), ended.err
+    assert [line["cost_usd"] for line in mine.entries().values()] == ["0.0228"]
+    assert "0.0228 USD charged of 0.0228 estimated" in ended.out
+    assert "0.0228 USD charged of 0.0228 estimated" in mine.command("status").out
+    over = mine.run("--detach", "--retry-failed")
+    assert over.code == 5, over.err
+    assert "0.0228 USD already spent and at most 0.0228 USD for 1 image is over it" in over.err
+    assert cost(service) == PRICE
+
+
 def test_the_balance_is_compared_before_anything_is_sent(
     emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:

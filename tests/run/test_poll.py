@@ -170,6 +170,25 @@ def test_completed_without_images_is_asked_again_then_a_failure_of_its_own(poll:
     assert len(never.gets["task_0"]) == 4
 
 
+def test_the_cost_of_a_task_without_images_is_kept_also_where_the_last_answer_is_silent(
+    poll: Callable[..., Polled],
+) -> None:
+    """Completed without images, and failed: what the service once named is spent, whatever it says or leaves out."""
+    charged = TaskReport(status="completed", cost_usd=Decimal("0.0228"))
+    silent = TaskReport(status="completed")
+    failed = TaskReport(status="failed", cost_usd=Decimal("0.05"))
+
+    def report(task_id: str, age: float, asked: int) -> TaskReport:
+        if task_id == "task_1":
+            return failed
+        return charged if asked == 1 else silent
+
+    ledger = Ledger()
+    poll(Tasks(report), ledger, number=2)
+    costs = {event.key: event.cost_usd for event in ledger.events if isinstance(event, Failed)}
+    assert costs == {"v1:0": Decimal("0.0228"), "v1:1": Decimal("0.05")}
+
+
 def test_gone_is_believed_when_it_is_said_again(poll: Callable[..., Polled]) -> None:
     """A task that is unknown for a moment after it was accepted isn't given up; one that stays unknown has expired."""
     gone = TaskReport(status="gone")

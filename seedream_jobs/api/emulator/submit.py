@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from hashlib import sha256
 
 from seedream_jobs.api.emulator import replies
@@ -21,6 +20,7 @@ from seedream_jobs.api.emulator.wire import Exchange
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0
 _REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-expired", "task-without-images")
+_BILLED_ALL_THE_SAME = ("task-failed-charged", "task-without-images-charged")
 Pixels = tuple[int, int]
 
 
@@ -140,7 +140,7 @@ def _charge(
         requested=order.asked,
         delivered=good,
         reserved=price * order.n,
-        cost=price * good if good else Decimal(0),
+        cost=price * (order.asked if fate in _BILLED_ALL_THE_SAME else good),
         fate=fate,
         reply=service.faults.draw("accepted"),
         key=key,

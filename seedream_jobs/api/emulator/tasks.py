@@ -22,6 +22,7 @@ _LATE_REPLIES = 3
 _ENDS = {"task-cancelled": "cancelled", "task-expired": "expired"}
 _ERRORS: dict[str, Any] = {
     "task-failed": {"code": 500, "message": "图像生成失败，请稍后重试", "type": "server_error"},
+    "task-failed-charged": {"code": 500, "message": "图像生成失败，请稍后重试", "type": "server_error"},
     "task-failed-string": "图像生成失败，请稍后重试",
     "task-failed-code": {"code": "500", "message": "图像生成失败，请稍后重试", "type": "server_error"},
     "task-failed-empty": {"code": "", "message": "图像生成失败，请稍后重试", "type": "server_error"},
@@ -69,12 +70,12 @@ async def _report(service: Service, charge: Charge, base: str) -> Reply:
             data["status"] = "processing"
         return replies.json_reply({"code": 200, "data": data})
     data |= {"progress": 100, "completed": ended, "actual_time": max(ended - created, 1)}
+    if charge.fate != "task-no-cost" and (charge.fate not in _ERRORS or charge.cost):
+        data |= {"cost": float(charge.cost), "credits_cost": float(charge.cost * 10)}
     if charge.fate in _ERRORS:
         data |= {"status": _ENDS.get(charge.fate, "failed"), "error": _ERRORS[charge.fate]}
         return replies.json_reply({"code": 200, "data": data})
     data["status"] = "success" if charge.fate == "task-success" else "completed"
-    if charge.fate != "task-no-cost":
-        data |= {"cost": float(charge.cost), "credits_cost": float(charge.cost * 10)}
     data["result"] = {"images": await _images(service, charge, base)}
     return replies.json_reply({"code": 200, "data": data})
 
@@ -85,6 +86,9 @@ async def _images(service: Service, charge: Charge, base: str) -> list[dict[str,
         service.late[charge.id] += 1
         if service.late[charge.id] <= _LATE_REPLIES:
             return []
+    if charge.fate == "task-base64":
+        pictures = [await service.image(charge, index) for index in range(charge.delivered)]
+        return [{"b64_json": base64.b64encode(picture).decode()} for picture in pictures]
     urls = [await _url(service, charge, index, base) for index in range(charge.delivered)]
     expiry = {} if charge.fate == "task-no-expiry" else {"expires_at": int(charge.expires)}
     if charge.fate == "task-shared-urls":
