@@ -24,7 +24,8 @@ Brief = tuple[State, int]
 class Entries(Mapping[str, Entry]):
     """Entries by request key. An entry in flight is kept as it is, of every other one the place of its line.
 
-    Each look at an entry reads its line and takes it apart anew (about 10 µs); ``brief`` does not.
+    Each look at an entry reads its line and takes it apart anew (about 10 µs); ``brief`` does not. Who goes through
+    them sees the keys there were at the start: a run records new requests meanwhile.
 
     :param record: the manifest they were read from
     :param folder: where the lines of further ones are kept once they are many; None for the system's temporary folder
@@ -45,7 +46,7 @@ class Entries(Mapping[str, Entry]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
+        return iter(list(self._index))
 
     def __len__(self) -> int:
         return len(self._index)
@@ -123,7 +124,7 @@ class Entries(Mapping[str, Entry]):
         for line in self._settled():
             raw = parse(line)
             yield raw["address"], raw.get("cell", {})
-        for entry in self._open.values():
+        for entry in list(self._open.values()):
             yield entry.address, dict(entry.cell)
 
     def with_field(self, *names: str) -> Iterator[Entry]:
@@ -135,7 +136,7 @@ class Entries(Mapping[str, Entry]):
         for line in self._settled():
             if any(one in line for one in written):
                 yield decode_entry(parse(line))
-        yield from self._open.values()
+        yield from list(self._open.values())
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""
@@ -152,7 +153,7 @@ class Entries(Mapping[str, Entry]):
 
     def _settled(self) -> Iterator[bytes]:
         """The lines of all that are not in flight."""
-        for key in self._index:
+        for key in self:
             line = self.line(key)
             if line is not None:
                 yield line

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from seedream_jobs.ledger.filesystem import RealFileSystem
 
 _LOOKS = 50
 _LOOK_SECONDS = 0.002
+PATIENCE = 10.0
+"""Seconds after which a file system that does not answer is given up."""
 
 
 class Lock:
@@ -78,7 +81,7 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             for look in range(_LOOKS):
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _flock(descriptor, fcntl.LOCK_EX, path)
                     break
                 except BlockingIOError:
                     if look == _LOOKS - 1 or in_use(path):
@@ -121,7 +124,7 @@ def _probe(path: Path) -> None:
 
     second = os.open(path, os.O_RDWR)
     try:
-        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(second, fcntl.LOCK_EX, path)
     except BlockingIOError:
         return
     finally:
@@ -130,6 +133,38 @@ def _probe(path: Path) -> None:
         f"the file system of {path.parent} keeps no locks: two runs could submit at once",
         hint="move the campaign to a local file system",
     )
+
+
+def _flock(descriptor: int, how: int, path: Path) -> None:
+    """Ask for the lock; give up after ``PATIENCE`` seconds.
+
+    The call waits for no other holder, but a network's file system may not answer, and Python begins an interrupted
+    call anew, without end where each one is interrupted.
+
+    :raises OSError: as ``flock`` does
+    :raises LedgerError: no answer came
+    """
+    import fcntl
+
+    ended: list[OSError | None] = []
+
+    def call() -> None:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            ended.append(None)
+        except OSError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not ended:
+        raise LedgerError(
+            f"{path.name} could not be locked: the file system gave no answer within {PATIENCE:g} s",
+            hint=f"check the file system that {path.parent} is on, then run the same command again",
+        )
+    if ended[0] is not None:
+        raise ended[0]
 
 
 @contextlib.contextmanager
@@ -169,7 +204,7 @@ def in_use(path: Path) -> bool:
     except (ImportError, OSError):
         return False  # no run can have begun, or none that this user may know of
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        _flock(descriptor, fcntl.LOCK_SH, path)
     except BlockingIOError:
         return True
     except OSError:

@@ -127,6 +127,10 @@ class Entry:
     since: int | None = None
     earlier: tuple[Earlier, ...] = ()
 
+    def output_of(self, index: int) -> str:
+        """``output`` for one of its images, numbered where several were asked for, or came although one was."""
+        return f"{self.output}-i{index + 1}" if max(self.max_images, len(self.images)) > 1 else self.output
+
     @property
     def other_task_ids(self) -> tuple[str, ...]:
         """Further task ids of this generation: the same request, paid for on another branch."""

@@ -12,6 +12,7 @@ from seedream_jobs.results.embed import embed_file
 from seedream_jobs.results.labels import labels_of
 from seedream_jobs.results.sidecar import Provenance, found, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
+from seedream_jobs.run.download import temporary
 from seedream_jobs.run.finishing import Prepared
 from seedream_jobs.run.images import Examined
 from seedream_jobs.run.placing import confined, digest, refusal
@@ -66,6 +67,7 @@ class Keeping:
                 came_sha256=came_sha256,
                 stored_at=int(self.now()),
             )
-            return write_sidecar(path, content, entry.key)
+            temp = temporary(path, entry, index)  # the image has left it
+            return write_sidecar(path, content, entry.key, temp)
         except OSError as error:
             raise refusal(error, path) from error

@@ -96,11 +96,12 @@ def sidecar_path(image: Path) -> Path:
     return image.with_suffix(".json")
 
 
-def write_sidecar(image: Path, content: bytes, key: str) -> tuple[str, ...]:
+def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[str, ...]:
     """Write ``content`` beside ``image``, whole or not at all; a warning if another's file is in the way.
 
     A sidecar of the same request is replaced. Any other file is left alone, and so the image has no sidecar.
 
+    :param temp: the temporary name, which nobody else writes to: two images may have come to the same file
     :raises SeedreamError: if the disk is full or failing
     """
     path = sidecar_path(image)
@@ -108,7 +109,7 @@ def write_sidecar(image: Path, content: bytes, key: str) -> tuple[str, ...]:
         there = read_sidecar(path)
         if there is None or there.get("key") != key:
             return (f"no sidecar was written: {path.name} was there and is not this image's",)
-    sink = Sink(path.with_name(f".{path.name[:200]}.part"))
+    sink = Sink(temp)
     try:
         sink.write(content)
         sink.finish(durable=True)
@@ -136,9 +137,8 @@ def found(entry: Entry, index: int, folder: Path, root: Path) -> Image | None:
 
     :param folder: the manifest's folder
     """
-    suffix = "" if entry.max_images == 1 else f"-i{index + 1}"
     try:
-        stem = confined(root, folder, entry.output + suffix)
+        stem = confined(root, folder, entry.output_of(index))
     except UsageError:
         return None
     content = read_sidecar(stem.with_name(stem.name + ".json"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.frozen import frozen
+from seedream_jobs.ledger.state import Entry
 from seedream_jobs.run.images import MAX_BYTES, disguise
 from seedream_jobs.run.placing import Sink
 
@@ -92,9 +93,11 @@ async def receive(downloads: Downloads, url: str, sink: Sink) -> Missed | None:
     return None if wrong is None else Missed(problem=wrong)
 
 
-def temporary(stem: Path, key: str, generation: int, index: int) -> Path:
+def temporary(stem: Path, entry: Entry, index: int) -> Path:
     """The temporary name for one image, in the folder of ``stem``.
 
-    The same for each attempt, so that what a killed process left behind is overwritten by the next one.
+    The same for each attempt, so that what a killed process left behind is overwritten by the next one; and nobody
+    else's: two jobs may fetch the same request, each its own task, into one folder.
     """
-    return stem.with_name(f".{key.rpartition(':')[2]}-{generation}-{index}.part")
+    key = entry.key.rpartition(":")[2][:16]
+    return stem.with_name(f".{key}-{entry.task_id or entry.generation}-{index}.part")

@@ -153,7 +153,7 @@ class _Fetch:
         if link.url is None:
             answered = "the service has no link for it any more" if order.asked else "its task can not be asked now"
             return Missed(problem=answered, dead=order.asked)
-        temp = temporary(order.stem, order.entry.key, order.entry.generation, index)
+        temp = temporary(order.stem, order.entry, index)
         sink = await to_thread.run_sync(Sink, temp)
         with discarding(sink):
             missed = await receive(self.downloads, link.url, sink)
@@ -168,7 +168,7 @@ class _Fetch:
         seen = await self.finishing.examine(sink.path, kept.sha256)
         if seen.problem is not None:
             return Missed(problem=seen.problem)
-        stem = order.stem if entry.max_images == 1 else order.stem.with_name(f"{order.stem.name}-i{index + 1}")
+        stem = order.stem.with_name(PurePosixPath(entry.output_of(index)).name)
         placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
         name, warnings = placed.path.name, (*departures(entry.request, format, seen, self.profile), *kept.warnings)
         if name != stem.name + EXTENSIONS[format]:

@@ -112,7 +112,7 @@ def test_status_tells_what_is_open(command: Command, quick: Command, campaign: P
 def test_a_changed_prompt_is_the_only_thing_paid(
     command: Command, quick: Command, campaign: Path, service: str
 ) -> None:
-    """One more value on an axis: two new requests, four done; reordering and renaming: nothing."""
+    """One more value on an axis: two new requests, the four of before are fetched; reordering: nothing."""
     there = ("--base-url", service)
     command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
     job = campaign / "garden.yaml"
@@ -123,6 +123,10 @@ def test_a_changed_prompt_is_the_only_thing_paid(
     planned = quick("plan", "garden.yaml", *there).out
     assert "2 new" in planned
     assert "Plan: 2 to submit" in planned
+    a_minute_later(campaign / "garden.manifest.jsonl")
+    assert "4 to fetch" in command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY="x").out
+    assert command("run", "garden.yaml", "--yes", *there, APIMART_API_KEY="x").code == 0
+    assert "6 stored" in quick("status", "garden.yaml", "--offline").out
 
 
 def test_two_jobs_one_plan(quick: Command, campaign: Path) -> None:

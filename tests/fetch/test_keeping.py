@@ -123,6 +123,30 @@ async def test_a_whole_image_of_a_partly_failed_request_is_not_downloaded_again(
     assert all(image.sha256 and image.width for image in event.images)
 
 
+async def test_more_images_than_asked_for_are_all_kept(run, host, entry, picture, record, tmp_path):
+    """One was asked for and three came, two of them the same picture: each has a file and a sidecar of its own."""
+    urls = [host.serves("/1", picture()), host.serves("/2", picture()), host.serves("/3", picture(seed=2))]
+    work = entry(*urls)
+    await run([work])
+    (event,) = record.events
+    assert [image.file for image in event.images] == [f"out/heron-i{n}.jpeg" for n in (1, 2, 3)]
+    numbers = [json.loads((tmp_path / f"out/heron-i{n}.json").read_bytes())["image"]["number"] for n in (1, 2, 3)]
+    assert numbers == [1, 2, 3]
+    host.asked.clear()
+    await run([work])  # as after a crash before the record
+    assert host.asked == []
+
+
+async def test_one_picture_of_two_requests_is_adopted(run, host, entry, picture, record, tmp_path):
+    """Both are stored, whoever comes first; what is written on the way is each one's own."""
+    same = picture()
+    work = [entry(host.serves(f"/{n}", same), name=f"n{n}", output="out/heron") for n in range(8)]
+    done = await run(work)
+    assert (done.requests, done.unfinished) == (8, [])
+    assert {event.images[0].file for event in record.events} == {"out/heron.jpeg"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heron.jpeg", "heron.json"]
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 async def test_embedded_metadata_is_on_record(run, host, entry, picture, record, tmp_path, format):
     """The record's hash is that of the file on disk; the sidecar keeps that of the download; pixels are the same."""
@@ -166,8 +190,8 @@ def made(entry: Any, tmp_path: Path) -> tuple[Entry, Image, bytes]:
 def test_a_sidecar_is_deterministic_and_read_back(entry, tmp_path):
     """The same values give the same bytes, and an interrupted fetch finds its image by them."""
     work, image, content = made(entry, tmp_path)
-    assert write_sidecar(tmp_path / "out/heron.png", content, work.key) == ()
-    assert write_sidecar(tmp_path / "out/heron.png", content, work.key) == ()
+    assert write_sidecar(tmp_path / "out/heron.png", content, work.key, tmp_path / "out/.p") == ()
+    assert write_sidecar(tmp_path / "out/heron.png", content, work.key, tmp_path / "out/.p") == ()
     assert (tmp_path / "out/heron.json").read_bytes() == content
     assert found(work, 0, tmp_path, tmp_path) == image
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heron.json", "heron.png"]

@@ -29,3 +29,20 @@ def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
     assert {one.address for one in entries.with_field("images")} == {"b", "d"}
     assert {one.address for one in entries.with_field("cost_usd")} == {"c", "d"}
     assert {one.address for one in entries.with_field("images", "cost_usd")} == {"b", "c", "d"}
+
+
+def test_entries_may_come_and_go_while_they_are_looked_through() -> None:
+    """A run records new requests while others are fetched: who began before sees those that were there."""
+    entries = Entries()
+    for name in "abcd":
+        entries.put(entry(name, state=State.INTENT if name in "cd" else State.STORED))
+    before = ["v1:a", "v1:b", "v1:c", "v1:d"]
+    for number, walk in enumerate((iter(entries), entries.with_field("images"), entries.cells(), entries.items())):
+        seen = []
+        for step, one in enumerate(walk):
+            seen.append(one)
+            entries.put(entry(f"new{number}-{step}", state=State.INTENT))
+            entries.put(entry("c", state=State.STORED))
+        assert len(seen) >= 1
+        if number == 0:
+            assert seen == before

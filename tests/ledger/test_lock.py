@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     assert holder(path) is not None  # the name is still there
     assert not in_use(path)
     acquire(path, command="run", now=2).release()
+
+
+def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's file system may be gone, and Python repeats a call that a signal interrupted, for ever."""
+    monkeypatch.setattr("seedream_jobs.ledger.lock.PATIENCE", 0.01)
+    answered = threading.Event()
+    monkeypatch.setattr("fcntl.flock", lambda descriptor, how: answered.wait() and None)
+    with pytest.raises(LedgerError, match="no answer within"):
+        acquire(tmp_path / "l", command="run", now=1)
+    answered.set()
 
 
 def test_several_are_taken_in_order_and_all_or_none(tmp_path: Path) -> None:
