@@ -18,14 +18,14 @@ class Row:
     :param verdicts: what ``judge`` may say for it; empty where no observation leads here
     """
 
-    number: int
+    number: int | str
     when: str
     state: str
     by_itself: str
     verdicts: frozenset[str]
 
 
-def _row(number: int, when: str, state: str, by_itself: str, *verdicts: str) -> Row:
+def _row(number: int | str, when: str, state: str, by_itself: str, *verdicts: str) -> Row:
     return Row(number=number, when=when, state=state, by_itself=by_itself, verdicts=frozenset(verdicts))
 
 
@@ -50,7 +50,7 @@ TABLE: tuple[Row, ...] = (
         6,
         "any failure after they were started (read or write timeout, reset, protocol error, unknown)",
         "in doubt (no response)",
-        "never sent again",
+        "never sent again; three without an acceptance between them stop the run",
         "in_doubt",
     ),
     _row(
@@ -62,10 +62,17 @@ TABLE: tuple[Row, ...] = (
     ),
     _row(8, "2xx with a readable id, either shape", "accepted", "record, then poll", "accepted"),
     _row(
+        "8a",
+        "any other status whose body, or `Location`, names a task id",
+        "confirmed by a GET: accepted; else in doubt (unreadable)",
+        "never sent again; whether the run stops or waits is as for the status alone",
+        "in_doubt",
+    ),
+    _row(
         9,
         "2xx without a readable id",
         "in doubt (unreadable)",
-        'never sent again; a complete `"task_…"` token in the body may be confirmed by a GET',
+        "never sent again; a task id that stands elsewhere in the body may be confirmed by a GET",
         "in_doubt",
     ),
     _row(
@@ -78,7 +85,15 @@ TABLE: tuple[Row, ...] = (
         "not_sent",
         "refused",
     ),
-    _row(11, "3xx", "new", "stop the run, exit 2: the endpoint is not what we think; never followed", "refused"),
+    _row(
+        11,
+        "3xx",
+        "307, 308, and 301 or 302 to the same endpoint elsewhere: new; any other (303: see the result there): "
+        "in doubt (unreadable)",
+        "stop the run, exit 2: the endpoint is not what we think; never followed",
+        "refused",
+        "in_doubt",
+    ),
     _row(
         12,
         "400, 404, 405, 413, 415, 422",
@@ -97,12 +112,19 @@ TABLE: tuple[Row, ...] = (
     _row(15, "402", "new", "likewise, exit 5; polling and fetching go on", "refused"),
     _row(
         16,
-        "408, 409 of no known code, 500, 502, 503, 504, 52x, any unlisted status",
+        "408, 409 of no known code, 500, 502, 503, 504, 52x, any unlisted status; any error that says that the answer "
+        "to the request could not be read (`invalid character '<'`, `bad_response_body`)",
         "in doubt (server error)",
         "never sent again, unless `--retry-server-errors` takes that risk; three in a row stop the run",
         "in_doubt",
     ),
-    _row(17, "500 whose message begins `build_request_failed` or `invalid`", "rejected", "–", "rejected"),
+    _row(
+        17,
+        "500 whose message begins `build_request_failed`, or `invalid` and a part of the request (`invalid size`)",
+        "rejected",
+        "–",
+        "rejected",
+    ),
     _row(
         18,
         "429; 503 with code `idempotency_unavailable`",

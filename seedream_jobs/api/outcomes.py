@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Literal
@@ -67,7 +68,7 @@ Verdict = Literal["accepted", "rejected", "not_sent", "in_doubt", "refused"]
 class Outcome:
     """The meaning of one attempt.
 
-    :param row: the row of table 1 it comes from
+    :param row: the row of table 1 it comes from (``Row.number``)
     :param verdict: ``accepted`` (``task_id`` known); ``rejected`` (this request, not charged); ``not_sent`` (provably
         not charged, may be retried within the budget); ``in_doubt``; ``refused`` (the run, not the request: it is
         ``new`` again and the run stops with ``stop``)
@@ -76,7 +77,7 @@ class Outcome:
     :param counts_against: which breaker it feeds
     """
 
-    row: int
+    row: int | str
     verdict: Verdict
     task_id: str | None = None
     request_id: str | None = None
@@ -85,7 +86,7 @@ class Outcome:
     detail: str = ""
     retry_after: float | None = None
     stop: ExitCode | None = None
-    counts_against: Literal["server", "refusal"] | None = None
+    counts_against: Literal["server", "silence", "refusal"] | None = None
     replayed: bool = False
 
 
@@ -97,6 +98,19 @@ NO_CONNECTION = 3
 
 REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 
+_PATH = "/images/generations"
+_BAD_PARAMETER = re.compile(
+    r"build_request_failed|invalid[ _](?:request|parameters?|params?|model|prompt|size|resolution|n|image_urls|"
+    r"output_format|watermark|sequential_image_generation\w*|max_images)(?![A-Za-z0-9])"
+)
+"""How the message of a refused parameter begins; other words after "invalid" are about what came back."""
+
+_ANSWER_UNREAD = re.compile(r"\binvalid character\b|\bunexpected end of JSON\b|\bunexpected EOF\b", re.IGNORECASE)
+_UNREAD_CODES = frozenset(
+    {"do_request_failed", "read_response_body_failed", "bad_response_body", "bad_response", "empty_response"}
+)
+"""Codes of the gateway (new-api's) for a request that went on and whose answer did not come or could not be read."""
+
 
 def judge(observation: Observation) -> Outcome:
     """What an attempt means, by table 1 (docs/outcomes.md). Total: every observation has an outcome.
@@ -106,18 +120,21 @@ def judge(observation: Observation) -> Outcome:
     if observation.failure is not None:
         return _judge_failure(observation, observation.failure)
     if observation.status is None:
-        return Outcome(row=6, verdict="in_doubt", doubt="no response", detail=observation.detail)
+        detail = observation.detail
+        return Outcome(row=6, verdict="in_doubt", doubt="no response", detail=detail, counts_against="silence")
     reply = read_reply(observation.body)
     if 200 <= observation.status < 300:
         return _judge_success(observation, reply)
-    return _judge_status(observation.status, observation, reply)
+    outcome = _judge_status(observation.status, observation, reply)
+    named = salvage(observation.body, reply.data, observation.headers.get("location", ""))
+    return _with_named_id(outcome, named) if named else outcome
 
 
 def _judge_failure(seen: Observation, kind: str) -> Outcome:
     detail = one_line(f"{kind}: {seen.detail}" if seen.detail else kind)
     if seen.sent is not Sent.NO:
         doubt: Doubt = "interrupted" if kind == "cancelled" else "no response"
-        token = salvage(seen.body) if seen.status is not None and 200 <= seen.status < 300 else None
+        token = _only(salvage(seen.body, None, seen.headers.get("location", "")))
         return Outcome(
             row=7 if kind == "cancelled" else 6,
             verdict="in_doubt",
@@ -125,6 +142,7 @@ def _judge_failure(seen: Observation, kind: str) -> Outcome:
             detail=detail,
             task_id=token,
             request_id=request_id(seen.headers),
+            counts_against=None if kind == "cancelled" else "silence",
         )
     if kind == "refused-before-sending":
         return Outcome(row=2, verdict="refused", detail=detail, stop=ExitCode.USAGE)
@@ -140,7 +158,7 @@ def _judge_success(seen: Observation, reply: Reply) -> Outcome:
         others = f"further task ids in the reply: {', '.join(ids[1:])}" if ids[1:] else ""
         replayed = seen.headers.get("idempotency-replayed", "").strip().lower() == "true"
         return Outcome(row=8, verdict="accepted", task_id=ids[0], request_id=handle, detail=others, replayed=replayed)
-    token = salvage(seen.body)
+    token = _only(salvage(seen.body, reply.data, seen.headers.get("location", "")))
     if reply.failed and token is None:
         if reply.number is not None:
             return _judge_status(reply.number, seen, reply, row=10)
@@ -162,8 +180,15 @@ def _judge_status(status: int, seen: Observation, reply: Reply, *, row: int | No
     too_long = ExitCode.UNFINISHED if wait is not None and wait > LONGEST else None
     said = partial(Outcome, problem=reply.problem(status), request_id=request_id(seen.headers), retry_after=wait)
     if 300 <= status < 400 and row is None:
-        where = one_line(f"HTTP {status} to {seen.headers.get('location', 'nowhere')}")
-        return said(row=11, verdict="refused", detail=where, stop=ExitCode.USAGE)
+        location = seen.headers.get("location", "")
+        refused = partial(
+            said, row=11, detail=one_line(f"HTTP {status} to {location or 'nowhere'}"), stop=ExitCode.USAGE
+        )
+        if status in (307, 308) or (status in (301, 302) and location.split("?")[0].endswith(_PATH)):
+            return refused(verdict="refused")
+        return refused(verdict="in_doubt", doubt="unreadable")  # "look there for the result": it may have been made
+    if status >= 400 and (_UNREAD_CODES.intersection(reply.codes) or _ANSWER_UNREAD.search(reply.message)):
+        return said(row=row or 16, verdict="in_doubt", doubt="server error", counts_against="server")
     if status == 400 and "get_channel_failed" in reply.codes:
         return said(row=row or 13, verdict="not_sent", stop=too_long)
     if status in REFUSALS:
@@ -172,7 +197,7 @@ def _judge_status(status: int, seen: Observation, reply: Reply, *, row: int | No
         return said(row=row or 14, verdict="refused", stop=ExitCode.CREDENTIALS)
     if status == 402:
         return said(row=row or 15, verdict="refused", stop=ExitCode.MONEY)
-    if status == 500 and reply.message.startswith(("build_request_failed", "invalid")):
+    if status == 500 and _BAD_PARAMETER.match(reply.message):
         return said(row=row or 17, verdict="rejected")
     if status == 429 or (status == 503 and "idempotency_unavailable" in reply.codes):
         return said(row=row or 18, verdict="not_sent", stop=too_long)
@@ -184,3 +209,22 @@ def _judge_status(status: int, seen: Observation, reply: Reply, *, row: int | No
         if "idempotency_result_indeterminate" in reply.codes:
             return said(row=20, verdict="in_doubt", doubt="indeterminate")
     return said(row=row or 16, verdict="in_doubt", doubt="server error", counts_against="server")
+
+
+def _with_named_id(outcome: Outcome, named: tuple[str, ...]) -> Outcome:
+    """Row 8a: whatever the status says, an id that was given out may be a task that was charged.
+
+    What the status means for the run (stop, wait, count a server error) holds all the same.
+    """
+    return replace(
+        outcome,
+        row="8a",
+        verdict="in_doubt",
+        doubt="unreadable",
+        task_id=_only(named),
+        counts_against="server" if outcome.counts_against == "server" else None,
+    )
+
+
+def _only(named: tuple[str, ...]) -> str | None:
+    return named[0] if len(named) == 1 else None

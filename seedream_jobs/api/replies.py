@@ -18,7 +18,7 @@ from seedream_jobs.ledger.state import Problem
 
 MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's stack trace
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-_TOKEN = re.compile(rb'"(task_[A-Za-z0-9]{20,40})"')  # they have 26; "task_id" and "task_not_found" are words
+_TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])(task_[A-Za-z0-9]{20,40})(?=[^A-Za-z0-9_-])")  # they have 26; whole only
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -111,10 +111,25 @@ def is_task_id(value: object) -> bool:
     return isinstance(value, str) and _TASK_ID.fullmatch(value) is not None
 
 
-def salvage(body: bytes) -> str | None:
-    """The one complete ``"task_…"`` token of an unreadable body, to be confirmed by a GET; None if several differ."""
-    tokens = {match.group(1).decode("ascii") for match in _TOKEN.finditer(body)}
-    return tokens.pop() if len(tokens) == 1 else None
+def salvage(body: bytes, data: Any = None, location: str = "") -> tuple[str, ...]:
+    """Every task id that a reply names outside its place, each once and in order; a GET has to confirm them.
+
+    Named under ``task_id`` or ``task_ids`` anywhere in its JSON, or as a complete ``task_…`` token in its text or in
+    the place it redirects to. A token that the body's end cuts off is none.
+    """
+    found: list[str] = []
+    rest = [data]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            for name in ("task_id", "task_ids"):
+                named = value.get(name)
+                found += [str(one) for one in (named if isinstance(named, list) else [named]) if is_task_id(one)]
+            rest += reversed(value.values())
+        elif isinstance(value, list):
+            rest += reversed(value)
+    tokens = _TOKEN.findall(body) + _TOKEN.findall(location.encode("utf-8", "replace") + b" ")
+    return tuple(dict.fromkeys([*found, *(token.decode("ascii") for token in tokens)]))
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

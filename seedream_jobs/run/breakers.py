@@ -1,7 +1,7 @@
 """When a run must stop submitting: what was refused to the run itself, and the same bad answer again and again.
 
 Pure. ``note`` takes each outcome in the order in which the replies came and answers with a ``Halt`` once submitting
-has to stop (table 1, rows 2, 4, 11, 12, 14–16, 18, 20). The first halt stands.
+has to stop (table 1, rows 2, 4, 6, 11, 12, 14–16, 18, 20). The first halt stands.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.frozen import frozen
 
 SERVER_ERRORS_IN_A_ROW = 3
+UNANSWERED_IN_A_ROW = 3
 EQUAL_REFUSALS_IN_A_ROW = 10
 CONNECTIONS_BEFORE_THE_FIRST = 3
 """Connections that may fail before the first one of a run comes about: then the address is wrong, or nobody is there,
@@ -43,6 +44,7 @@ class Breakers:
         self._reached = reached
         self._unconnected = 0
         self._server_errors = 0
+        self._unanswered = 0
         self._refusal: tuple[int | None, str, str] | None = None
         self._refused: list[str] = []
         self._tripped_by: tuple[int | None, str, str] | None = None
@@ -52,6 +54,7 @@ class Breakers:
         if outcome.verdict in ("accepted", "rejected"):
             self._server_errors = 0
         if outcome.verdict == "accepted":
+            self._unanswered = 0
             self._forget_refusals()
         if outcome.row == NO_CONNECTION:
             return self._note_no_connection(outcome)
@@ -60,6 +63,8 @@ class Breakers:
             return Halt(stop=outcome.stop, reason=said(outcome), hint=_HINTS.get(outcome.stop))
         if outcome.counts_against == "server":
             return self._note_server_error(outcome)
+        if outcome.counts_against == "silence":
+            return self._note_unanswered(outcome)
         if outcome.counts_against == "refusal":
             return self._note_refusal(key, outcome)
         return None
@@ -71,7 +76,8 @@ class Breakers:
 
     def one_more(self, key: str, outcome: Outcome) -> bool:
         """Whether this is a further refusal of the kind that has stopped the run, beyond those that did."""
-        return self._tripped_by is not None and key not in self._refused and _signature(outcome) == self._tripped_by
+        alike = outcome.counts_against == "refusal" and _signature(outcome) == self._tripped_by
+        return self._tripped_by is not None and alike and key not in self._refused
 
     def _note_no_connection(self, outcome: Outcome) -> Halt | None:
         self._unconnected += 1
@@ -92,6 +98,17 @@ class Breakers:
             stop=ExitCode.UNFINISHED,
             reason=f"{SERVER_ERRORS_IN_A_ROW} server errors in a row, the last: {said(outcome)}",
             hint="settle what is in doubt with 'seedream-jobs resolve', then run the same command later",
+        )
+
+    def _note_unanswered(self, outcome: Outcome) -> Halt | None:
+        self._unanswered += 1
+        if self._unanswered < UNANSWERED_IN_A_ROW:
+            return None
+        return Halt(
+            stop=ExitCode.UNFINISHED,
+            reason=f"{UNANSWERED_IN_A_ROW} requests in a row got no answer, the last: {said(outcome)}",
+            hint="check the network and the proxy; settle what is in doubt with 'seedream-jobs resolve', "
+            "then run the same command later",
         )
 
     def _note_refusal(self, key: str, outcome: Outcome) -> Halt | None:

@@ -51,7 +51,7 @@ class Doubts:
         :param first: the outcome that put it in doubt
         :param since: Unix seconds of its intent
         """
-        if await self._confirm(submission, first):
+        if await self._confirm(worker, submission, first):
             return
         case = OpenCase(
             first,
@@ -79,19 +79,16 @@ class Doubts:
     async def _sleep(self, seconds: float) -> bool:
         return await self._halting.idle.until(lambda: anyio.sleep(seconds))
 
-    async def _confirm(self, submission: Submission, outcome: Outcome) -> bool:
-        """Row 9: ask the service about a task id found in an unreadable reply."""
+    async def _confirm(self, worker: int, submission: Submission, outcome: Outcome) -> bool:
+        """Rows 8a and 9: ask the service about a task id found in a reply that is no acceptance."""
         task_id, ask = outcome.task_id, self._ask
-        if task_id is None or ask is None:
+        if task_id is None or ask is None or self._halting.hurried:
             return False
-        known: list[bool] = []
-
-        async def look() -> None:
+        known = False
+        with self._halting.post(worker):
             report = await ask.task(task_id)
-            known.append(report.status in ("running", "completed", "failed"))
-
-        await self._halting.idle.until(look)
-        if not any(known):
+            known = report.status in ("running", "completed", "failed")
+        if not known:
             return False
         await self._recording.salvaged(submission, outcome, task_id)
         return True

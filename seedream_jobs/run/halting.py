@@ -72,6 +72,11 @@ class Halting:
         return self._withdraws or self._stopper.stopping
 
     @property
+    def hurried(self) -> bool:
+        """A signal, or a ledger that fails: what is under way has its grace, and nothing is begun."""
+        return self._stopper.stopping or self._urgent.is_set()
+
+    @property
     def halt(self) -> Halt | None:
         """The gravest reason so far; of equal ones the first."""
         if self._stopper.code is not None:
@@ -97,7 +102,7 @@ class Halting:
 
     @contextmanager
     def post(self, worker: int) -> Iterator[None]:
-        """Around a worker's POST: it is cancelled, and the block left, when its grace is over."""
+        """Around a worker's exchange: it is cancelled, and the block left, when its grace is over."""
         with anyio.CancelScope() as scope:
             self._posts[worker] = scope
             try:

@@ -98,4 +98,6 @@ class OpenCase:
 
     def _is_retriable_server_error(self) -> bool:
         problem = self._latest.problem
+        if self._latest.row == "8a":  # a task id was named: that POST may well be charged
+            return False
         return self._latest.counts_against == "server" and problem is not None and problem.status in (500, 502)

@@ -74,7 +74,7 @@ def reply_of(outcome: Outcome) -> Reply:
     """What the gate makes of an outcome."""
     if outcome.verdict == "accepted":
         return "accepted"
-    if outcome.verdict == "not_sent":
+    if outcome.verdict == "not_sent" or outcome.row == "8a":
         if outcome.problem is None:
             return "unreachable"
         if outcome.problem.status in (429, 503):

@@ -55,6 +55,7 @@ MIXES: dict[str, dict[str, float]] = {
         "token": 13,
     },
     "limited": {"limited": 70, "told": 30},
+    "swamped": {"ok": 60, "drop_uncharged": 20, "limited": 20},
     "dead": {"unreachable": 100},
 }
 
@@ -102,7 +103,7 @@ class Plan:
             requests=requests,
             budget=COST * random.randint(1, requests) if random.random() < 0.5 else None,
             rate=Rate(count=random.choice([1, 5, 30]), seconds=1.0) if random.random() < 0.2 else None,
-            honours=random.random() < 0.3,
+            honours=random.random() < 0.4,
             retry_server_errors=random.random() < 0.2,
             signals=signals if random.random() < 0.35 else [],
             cancelled_at=random.uniform(0.0, 8.0) if random.random() < 0.1 else None,

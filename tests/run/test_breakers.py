@@ -43,6 +43,18 @@ def test_three_server_errors_in_a_row_stop_and_an_answer_between_them_does_not()
     assert "three" in halt.reason or "3 server errors" in halt.reason
 
 
+def test_three_silences_without_an_acceptance_between_them_stop() -> None:
+    """Refusals and server errors between them don't show that the answers to acceptances arrive."""
+    silence = judge(Observation(sent=Sent.STARTED, failure="read", detail="reset"))
+    watch = Breakers()
+    for outcome in (silence, silence, OK, silence, reply(400), silence, reply(500)):
+        assert watch.note("k", outcome) is None
+    halt = watch.note("k", silence)
+    assert halt is not None
+    assert halt.stop is ExitCode.UNFINISHED
+    assert "3 requests in a row got no answer" in halt.reason
+
+
 def test_ten_equal_refusals_in_a_row_stop_and_are_named() -> None:
     """Those ten are new again; one more of the kind is too; another refusal isn't."""
     watch = Breakers()

@@ -224,6 +224,39 @@ def test_a_dropped_reply_is_in_doubt_and_never_sent_again(play: Callable[..., Fi
     assert len(service.posts) == 4
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_three_silences_stop_the_run_with_what_is_in_flight_in_doubt(
+    play: Callable[..., Finished], concurrency: int
+) -> None:
+    """Row 6: a proxy that swallows every reply costs three requests and those under way, not the whole run."""
+    service, ledger = Service(lambda number: ok(number) if number < 3 else DROP), Ledger()
+    finished = play(service, ledger, requests=120, concurrency=concurrency)
+    assert (finished.accepted, finished.stop) == (2, ExitCode.UNFINISHED)
+    assert 3 <= finished.in_doubt <= 3 + concurrency - 1
+    assert ledger.states() == {State.ACCEPTED: 2, State.IN_DOUBT: finished.in_doubt}
+
+
+@pytest.mark.parametrize("status", ["running", "gone"])
+@pytest.mark.parametrize("code", [400, 402, 429, 500])
+def test_an_error_that_names_a_task_id_is_never_sent_again(
+    play: Callable[..., Finished], code: int, status: Any
+) -> None:
+    """Row 8a: the id is confirmed by a GET, and then it is accepted; else the request is in doubt and keeps it."""
+    named = Observation(
+        sent=Sent.STARTED,
+        status=code,
+        body=json.dumps({"error": {"code": code}, "data": [{"task_id": "task_00000000000000000000000000"}]}).encode(),
+    )
+    service, ledger = Service(lambda number: named), Ledger()
+    service.tasks["task_00000000000000000000000000"] = TaskReport(status=status)
+    finished = play(service, ledger, ask=service, retry_server_errors=True)
+    (entry,) = ledger.entries.values()
+    assert len(service.posts) == 1
+    assert entry.task_id == "task_00000000000000000000000000"
+    assert entry.state is (State.ACCEPTED if status == "running" else State.IN_DOUBT)
+    assert finished.stop is (ExitCode.MONEY if code == 402 else None)
+
+
 @pytest.mark.parametrize(
     ("answer", "stop", "after"),
     [
@@ -450,7 +483,7 @@ def test_a_proven_replay_settles_a_doubt_at_most_three_tries(play: Callable[...,
     service, ledger = Service(lambda number: proof[number - 1] if number <= 2 else DROP), Ledger()
     finished = play(service, ledger, requests=2)
     assert (finished.accepted, finished.in_doubt) == (1, 1)
-    assert [key for _, key, _ in service.posts[2:]] == ["idem-1"] * 4
+    assert [key for _, key, _ in service.posts[2:]] == ["idem-1"] * 3
 
 
 def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Finished]) -> None:
