@@ -116,7 +116,14 @@ def _open(job: JobDocument, root: Path, target: Target, now: int, stack: ExitSta
     paths = paths_for(file, emulator_root=root if target.emulator else None)
     ledger = stack.enter_context(
         Ledger.open(
-            paths, job=file.name, origin=target.origin, new_id=lambda: manifest, root=root, command="run", now=now
+            paths,
+            job=file.name,
+            origin=target.origin,
+            new_id=lambda: manifest,
+            root=root,
+            command="run",
+            now=now,
+            run=secrets.token_hex(4),
         )
     )
     others = () if ledger.header is None else ledger.header.other_ids

@@ -11,13 +11,15 @@ What may be left out is written ``(?:…|)``: Python tries an alternative in les
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import PurePosixPath
 
+from seedream_jobs.expand.request import key_of
 from seedream_jobs.job.files import within
-from seedream_jobs.ledger.codec import Json, decode_entry
+from seedream_jobs.ledger.codec import Json, Malformed, decode_entry
 from seedream_jobs.ledger.state import Earlier, Entry, State
+from seedream_jobs.profile import profiles
 
 _TEXT = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-f]{4})[^"\\\x00-\x1f]*+)*+"'
 _SCALAR = rf"(?:{_TEXT}|-?(?:0|[1-9]\d{{0,14}})(?:\.\d{{1,15}}|)|true|false|null)"
@@ -56,7 +58,7 @@ _IMAGE_FIELDS = {
 _COMMA = r"(?:(?<=\{)|(?<!\{),)"  # before every member but the first
 _IMAGE = r"\{" + "".join(rf'(?:{_COMMA}"{name}":{value}|)' for name, value in _IMAGE_FIELDS.items()) + r"\}"
 _LINE = (
-    r"\{"
+    r'\{(?:"crc":"[0-9a-f]{8}",|)'
     + _members(
         [
             ("address", _TEXT, True),
@@ -72,6 +74,7 @@ _LINE = (
             ("repeat", _COUNT, True),
             ("request", _OBJECT, True),
             ("request_id", _TEXT, False),
+            ("run", r'"[A-Za-z0-9_-]{1,128}"', False),
             ("state", rf'"({_STATE})"', True),
             ("submitted_at", _TIME, False),
             ("task_id", r'"[A-Za-z0-9_-]{1,128}"', False),
@@ -92,14 +95,17 @@ class EntryCheck:
     def __init__(self, folder: PurePosixPath) -> None:
         self._folder = folder
 
-    def decode(self, raw: Json) -> Entry:
+    def decode(self, raw: Json, *, key_known: bool = False) -> Entry:
         """The entry in a line the quick look does not vouch for.
 
+        :param key_known: its key was the digest of its request when it was written, and neither was changed since
         :raises Malformed: it is none
         :raises OutsideRoot: a path in it leads out of the campaign's root
         """
         entry = decode_entry(raw)
         self.confine(entry)
+        if not key_known:
+            hold_key(entry.key, entry.request, entry.repeat)
         return entry
 
     def confine(self, entry: Entry) -> None:
@@ -110,6 +116,21 @@ class EntryCheck:
             for image in attempt.images:
                 if image.file is not None:
                     within(self._folder, image.file)
+
+
+def hold_key(key: str, request: Mapping[str, object], repeat: int) -> None:
+    """See that a key is the digest of its request: with another one the request would count as new, or another as paid.
+
+    :raises Malformed: it is not
+    """
+    model = str(request.get("model", ""))
+    profile = profiles().get(model)
+    try:
+        expected = key_of(request, model if profile is None else profile.id, repeat)
+    except (TypeError, ValueError):  # such as a text where a number of images belongs
+        expected = ""
+    if key != expected:
+        raise Malformed("its key is not that of its request: one of the two was changed")
 
 
 @cache

@@ -2,6 +2,9 @@
 
 Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as decimal strings. ``decode_*`` are strict:
 an unknown field, a wrong type or a malformed value raises ``Malformed``, never a guess.
+
+A line on the disk, of a manifest as of a journal, begins with its checksum: ``{"crc":"xxxxxxxx",…}``, the crc32 in hex
+of the same line without that member.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast, get_args
+from zlib import crc32
 
 from seedream_jobs.ledger.state import (
     ID,
@@ -42,6 +46,30 @@ def canonical(value: object) -> bytes:
         return _encoder.encode(value).encode()
     except UnicodeEncodeError:  # a lone surrogate in the service's words has no UTF-8: escape the line instead
         return _ascii_encoder.encode(value).encode()
+
+
+SEAL = b'{"crc":"'
+_AFTER_SEAL = len(SEAL) + 8 + 2  # crc, quote, comma
+_OPENED = crc32(b"{")
+
+
+def seal(plain: bytes) -> bytes:
+    """A canonical line (of a JSON object that is not empty) with its checksum in front."""
+    return b'%s%08x",%s' % (SEAL, crc32(plain), plain[1:])
+
+
+def is_sealed(line: bytes) -> bool:
+    """Whether a line begins with the checksum of its other bytes."""
+    return (
+        line.startswith(SEAL)
+        and line[_AFTER_SEAL - 2 : _AFTER_SEAL] == b'",'
+        and line[len(SEAL) : _AFTER_SEAL - 2] == b"%08x" % crc32(memoryview(line)[_AFTER_SEAL:], _OPENED)
+    )
+
+
+def unsealed(line: bytes) -> bytes:
+    """The canonical line in a sealed one."""
+    return b"{" + line[_AFTER_SEAL:]
 
 
 @lru_cache(maxsize=64)  # many requests have the same second
@@ -86,6 +114,7 @@ def encode_attempt(attempt: Entry | Earlier) -> Json:
             "images": [encode_image(image) for image in attempt.images] or None,
             "max_cost_usd": None if attempt.max_cost_usd is None else money(attempt.max_cost_usd),
             "request_id": attempt.request_id,
+            "run": attempt.run,
             "since": None if attempt.since is None else iso(attempt.since),
             "state": attempt.state.value,
             "submitted_at": None if attempt.submitted_at is None else iso(attempt.submitted_at),
@@ -157,6 +186,20 @@ def parse(line: bytes) -> Json:
     return value
 
 
+def parse_checked(line: bytes) -> tuple[Json, bool]:
+    """A manifest's line without its checksum, and whether it had one: older versions wrote none.
+
+    The checksum of a line that a tool has spaced or sorted in another way is that of its canonical form.
+
+    :raises Malformed: it is no JSON object, or was changed after it was written
+    """
+    raw = parse(line)
+    written = raw.pop("crc", None)
+    if written is not None and not is_sealed(line) and written != f"{crc32(canonical(raw)):08x}":
+        raise Malformed("its checksum does not match: it was changed after it was written")
+    return raw, written is not None
+
+
 def text(name: str, value: Any) -> str:
     """A string."""
     if type(value) is not str:
@@ -164,7 +207,8 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def _whole(name: str, value: Any) -> int:
+def whole(name: str, value: Any) -> int:
+    """A whole number, 0 or more."""
     if type(value) is not int or value < 0:
         raise Malformed(f"'{name}' must be a whole number, 0 or more")
     return value
@@ -241,7 +285,7 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
 
 def problem(name: str, value: Any) -> Problem:
     """What the service refused or failed a request with."""
-    found = read_fields(mapping(name, value), {"code": text, "message": text, "status": _whole}, name)
+    found = read_fields(mapping(name, value), {"code": text, "message": text, "status": whole}, name)
     if "code" not in found or "message" not in found:
         raise Malformed(f"'{name}' must have 'code' and 'message'")
     return Problem(code=found["code"], message=found["message"], status=found.get("status"))
@@ -249,10 +293,10 @@ def problem(name: str, value: Any) -> Problem:
 
 _IMAGE: Mapping[str, Reader] = {
     "url": text,
-    "expires_at": _whole,
+    "expires_at": whole,
     "file": text,
     "sha256": _sha256,
-    "bytes": _whole,
+    "bytes": whole,
     "width": _positive,
     "height": _positive,
     "format": text,
@@ -277,6 +321,7 @@ _ATTEMPT: Mapping[str, Reader] = {
     "images": images,
     "max_cost_usd": amount,
     "request_id": text,
+    "run": identifier,
     "since": moment,
     "state": _state,
     "submitted_at": moment,
@@ -306,7 +351,7 @@ ENTRY: Mapping[str, Reader] = {
     "max_images": _positive,
     "output": text,
     "repeat": _positive,
-    "replays": _whole,
+    "replays": whole,
     "request": mapping,
 }
 REQUIRED = frozenset({"address", "cell", "generation", "key", "max_images", "output", "repeat", "request", "state"})

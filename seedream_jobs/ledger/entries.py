@@ -6,8 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from zlib import crc32
 
-from seedream_jobs.ledger.check import look
-from seedream_jobs.ledger.codec import Json, canonical, decode_entry, encode_entry, parse
+from seedream_jobs.ledger.check import hold_key, look
+from seedream_jobs.ledger.codec import (
+    SEAL,
+    Json,
+    Malformed,
+    canonical,
+    decode_entry,
+    encode_entry,
+    is_sealed,
+    parse,
+    seal,
+)
 from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.machine import settle_open_intent
 from seedream_jobs.ledger.snapshot import Snapshot
@@ -60,7 +70,7 @@ class Entries(Mapping[str, Entry]):
         if entry is not None:
             return entry
         line = self.line(key)
-        return None if line is None else decode_entry(parse(line))
+        return None if line is None else _entry(line)
 
     def brief(self, key: str) -> Brief | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
@@ -74,7 +84,7 @@ class Entries(Mapping[str, Entry]):
             self._open[key] = entry
             self._index[key] = number
         else:
-            place, checksum = self._lines.add(canonical(encode_entry(entry)))
+            place, checksum = self._lines.add(seal(canonical(encode_entry(entry))))
             self._index[key] = (checksum << _PLACE | place) << _BRIEF | number
             self._open.pop(key, None)
 
@@ -89,12 +99,14 @@ class Entries(Mapping[str, Entry]):
             for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
                 number += 1
                 generation, key, state, other = found.groups()
+                line = found[0]
+                if other is None and not _vouched_for(line):
+                    other = line[:-1]
                 if other is None:
                     brief = numbers.get((state, generation))
                     if brief is None:
                         brief = self._number((State(state.decode()), int(generation)))
                         numbers[state, generation] = brief
-                    line = found[0]
                     value = (crc32(line) << _PLACE | place + found.start()) << _BRIEF | brief
                     if index.setdefault(key.decode(), value) is value:
                         continue
@@ -135,7 +147,7 @@ class Entries(Mapping[str, Entry]):
         written = [b'"%s":' % name.encode() for name in names]
         for line in self._settled():
             if any(one in line for one in written):
-                yield decode_entry(parse(line))
+                yield _entry(line)
         yield from list(self._open.values())
 
     def settle(self, doubt: Doubt) -> None:
@@ -149,7 +161,7 @@ class Entries(Mapping[str, Entry]):
         for key in sorted(self._index):
             line = self.line(key)
             assert line is not None
-            yield line + b"\n"
+            yield (line if line.startswith(SEAL) else seal(line)) + b"\n"  # older versions wrote no checksums
 
     def _settled(self) -> Iterator[bytes]:
         """The lines of all that are not in flight."""
@@ -164,3 +176,22 @@ class Entries(Mapping[str, Entry]):
             number = self._numbers[brief] = len(self._briefs)
             self._briefs.append(brief)
         return number
+
+
+def _entry(line: bytes) -> Entry:
+    """The entry in a line that was checked when it was read."""
+    raw = parse(line)
+    raw.pop("crc", None)
+    return decode_entry(raw)
+
+
+def _vouched_for(line: bytes) -> bool:
+    """Whether a line, with its newline, is as it was written: by its checksum, or in an older one by its key."""
+    if line.startswith(SEAL):
+        return is_sealed(line[:-1])
+    raw = parse(line[:-1])
+    try:
+        hold_key(raw["key"], raw["request"], raw["repeat"])
+    except Malformed:
+        return False
+    return True

@@ -1,8 +1,8 @@
 """The journal's format: checksummed JSON lines, what a crash may leave of them, and what is damage.
 
-A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline: ``crc`` is the crc32, in hex, of the same line without the
-``crc`` member; ``seq`` counts from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of
-the bytes it builds on. A ``fold`` record names the digest of the manifest that already holds everything before it.
+A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline, with the checksum that ``codec`` describes; ``seq`` counts
+from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of the bytes it builds on. A
+``fold`` record names the digest of the manifest that already holds everything before it.
 
 The last line: crc good and only the newline missing: kept. No newline and no good crc: torn by a crash, cut off and
 told. A newline and a bad crc: damage, refused with its byte offset, never guessed.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -20,12 +19,10 @@ from typing import Any
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.frozen import frozen
-from seedream_jobs.ledger.codec import canonical
+from seedream_jobs.ledger.codec import canonical, is_sealed, seal, unsealed
 from seedream_jobs.ledger.snapshot import Snapshot
 
 VERSION = 1
-_PREFIX = b'{"crc":"'
-_BODY = len(_PREFIX) + 8 + 2  # crc, quote, comma
 
 ABSENT = "none"
 """The digest of a manifest that does not exist yet."""
@@ -79,8 +76,7 @@ class Contents:
 
 def record(seq: int, body: dict[str, Any]) -> bytes:
     """One line of the journal."""
-    plain = canonical({**body, "seq": seq})
-    return b'%s%08x",%s\n' % (_PREFIX, zlib.crc32(plain), plain[1:])
+    return seal(canonical({**body, "seq": seq})) + b"\n"
 
 
 def header(manifest: str, base: str) -> bytes:
@@ -139,12 +135,9 @@ def _lines(journal: Snapshot) -> Iterator[tuple[int, bytes]]:
 
 def _checked(line: bytes) -> dict[str, Any] | None:
     """The record without its crc, or None where the checksum is not that of the line."""
-    if not line.startswith(_PREFIX) or line[_BODY - 2 : _BODY] != b'",':
+    if not is_sealed(line):
         return None
-    plain = b"{" + line[_BODY:]
-    if line[len(_PREFIX) : _BODY - 2] != b"%08x" % zlib.crc32(plain):
-        return None
-    body = json.loads(plain)
+    body = json.loads(unsealed(line))
     return body if isinstance(body, dict) else None
 
 

@@ -8,7 +8,7 @@ editor does to the manifest meanwhile is looked for before the first record, and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ from seedream_jobs.ledger.paths import LedgerPaths, prepare
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement, under_way
 from seedream_jobs.ledger.snapshot import Snapshot
-from seedream_jobs.ledger.state import Earlier, Entry, Event
+from seedream_jobs.ledger.state import Earlier, Entry, Event, Intended
 from seedream_jobs.ledger.steps import HEAD
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ class Ledger:
         fs: FileSystem,
         lock: Lock | None,
         root: Path,
+        run: str | None = None,
     ) -> None:
         self.paths = paths
+        self._run = run
         self._root = root
         self._manifest = manifest
         self._record = record
@@ -103,6 +105,7 @@ class Ledger:
         now: int,
         fs: FileSystem | None = None,
         lock: Lock | None = None,
+        run: str | None = None,
     ) -> Ledger:
         """Take the lock, fold what a crash left, and be ready to record.
 
@@ -113,6 +116,7 @@ class Ledger:
         :param command: what to tell the one who comes second
         :param now: Unix seconds
         :param lock: a lock already held (``lock.acquire_all``); the caller releases it
+        :param run: a random token, which what is submitted bears: see ``Entry.run``
         :raises HeldError: another run holds the lock, or the manifest was written against another origin
         :raises FindingsError: the manifest or the journal is damaged
         :raises LedgerError: the files can't be written
@@ -125,7 +129,7 @@ class Ledger:
             raise _failed(paths.manifest, error) from error
         held = acquire(paths.lock, command=command, now=now) if lock is None else lock
         try:
-            ledger = cls._opened(paths, disk, held, job=job, origin=origin, new_id=new_id, root=root)
+            ledger = cls._opened(paths, disk, held, job=job, origin=origin, new_id=new_id, root=root, run=run)
         except BaseException:
             if lock is None:
                 held.release()
@@ -144,10 +148,11 @@ class Ledger:
         origin: str | None,
         new_id: Callable[[], str],
         root: Path,
+        run: str | None,
     ) -> Ledger:
         record, hot = read_file(disk, paths.manifest, apart=True), read_file(disk, paths.journal)
         manifest, contents = load(paths, record, hot, root, scratch=paths.manifest.parent)
-        ledger = cls(paths, manifest, record, disk, lock, root)
+        ledger = cls(paths, manifest, record, disk, lock, root, run)
         if manifest.header is None:
             if origin is None:
                 raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
@@ -166,12 +171,19 @@ class Ledger:
             if contents is not None:
                 apply(self._manifest, contents.records)
                 self._manifest.entries.settle("crash")
-                self._written(self._pair.fold_left_behind(contents, self._manifest.chunks()))
+                self._written(self._pair.fold_left_behind(contents, self._chunks()))
             elif hot is not None:
                 self._pair.remove_journal()
             self._manifest.entries.settle("crash")
         except OSError as error:
             raise self._dead(_failed(self.paths.journal, error)) from error
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The manifest as it is about to be written."""
+        header = self._manifest.header
+        assert header is not None  # a writer has one
+        self._manifest.header = replace(header, serial=header.serial + 1)
+        return self._manifest.chunks()
 
     def _written(self, digest: str) -> None:
         """The manifest on the disk is what is known."""
@@ -256,7 +268,7 @@ class Ledger:
         self._alive()
         if self._base == journal.ABSENT or self._moved:
             try:
-                self._written(self._pair.write_manifest(self._manifest.chunks()))
+                self._written(self._pair.write_manifest(self._chunks()))
                 self._moved = False
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
@@ -276,10 +288,10 @@ class Ledger:
                 known = self._known_digest()
                 take_in_replacement(self._fs, self.paths, known, self._manifest, root=self._root)
             if commit is not None:
-                chunks = self._manifest.chunks()
+                chunks = self._chunks()
                 self._written(self._pair.fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
             elif self._manifest.merged and self._base != journal.ABSENT:
-                self._written(self._pair.write_manifest(self._manifest.chunks()))
+                self._written(self._pair.write_manifest(self._chunks()))
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
         except LedgerError as error:
@@ -311,6 +323,8 @@ class Ledger:
 
     def _next(self, what: Event | PlanRecord) -> bytes:
         """The next record's line, called in the order of the file. An illegal event raises before anything changes."""
+        if isinstance(what, Intended) and self._run is not None:
+            what = replace(what, run=self._run)
         line = journal.record(self._seq, body_of(what))
         apply(self._manifest, (what,))
         self._seq += 1

@@ -129,6 +129,7 @@ def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> E
         idempotency_key=event.idempotency_key,
         max_cost_usd=event.max_cost_usd,
         submitted_at=event.at,
+        run=event.run,
         earlier=in_generation_order(earlier),
     )
 
@@ -200,6 +201,7 @@ def _unsent(entry: Entry) -> Entry:
         replays=0,
         submitted_at=None,
         since=None,
+        run=None,
     )
 
 
@@ -246,17 +248,18 @@ def attempt_of(entry: Entry) -> Earlier:
         max_cost_usd=entry.max_cost_usd,
         submitted_at=entry.submitted_at,
         since=entry.since,
+        run=entry.run,
     )
 
 
 def in_generation_order(attempts: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
-    """By generation, then time, then task id: the order in which they stand in the manifest."""
+    """By generation, then time, then task id, then run: the order in which they stand in the manifest."""
     return tuple(sorted(attempts, key=_place))
 
 
-def _place(attempt: Earlier) -> tuple[int, int, str]:
+def _place(attempt: Earlier) -> tuple[int, int, str, str]:
     submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
-    return (attempt.generation, submitted_at, attempt.task_id or "")
+    return (attempt.generation, submitted_at, attempt.task_id or "", attempt.run or "")
 
 
 def settle_open_intent(entry: Entry, doubt: Doubt) -> Entry:

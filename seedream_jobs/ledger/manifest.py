@@ -15,7 +15,7 @@ from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import OutsideRoot
 from seedream_jobs.ledger.check import EntryCheck
-from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse
+from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse_checked, seal
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.records import (
@@ -82,16 +82,16 @@ class Manifest:
 
     def _lines(self) -> Iterator[bytes]:
         assert self.header is not None  # a manifest without an id is never written
-        yield canonical(encode_header(self.header)) + b"\n"
+        yield seal(canonical(encode_header(self.header))) + b"\n"
         yield from self.entries.lines()
         for plan in sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)):
-            yield canonical(encode_plan(plan)) + b"\n"
+            yield seal(canonical(encode_plan(plan))) + b"\n"
         for _, line in sorted((one.at, _line(one)) for one in self.resolutions):
             yield line + b"\n"
 
 
 def _line(record: ResolutionRecord) -> bytes:
-    return canonical(encode_resolution(record))
+    return seal(canonical(encode_resolution(record)))
 
 
 def read_manifest(
@@ -132,9 +132,9 @@ class _Reader:
 
     def read(self, number: int, line: bytes) -> None:
         try:
-            raw = parse(line)
+            raw, checked = parse_checked(line)
             if "state" in raw:
-                self._entry(number, line, self._check.decode(raw))
+                self._entry(number, line, self._check.decode(raw, key_known=checked))
             else:
                 self._other(number, raw)
         except Malformed as problem:

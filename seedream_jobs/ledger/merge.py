@@ -2,8 +2,8 @@
 
 The law: **nothing known is lost, and the order of lines does not matter** (the join is commutative, associative and
 idempotent). An entry is taken apart into its submissions. Two of them are one and the same where generation, time of
-the intent and task id agree; each field of it is then the larger of the two by a fixed order. Two submissions of one
-generation that differ are two payments: both are kept, one in front, the other in ``earlier``.
+the intent, run and task id agree; each field of it is then the larger of the two by a fixed order. Two submissions of
+one generation that differ are two payments: both are kept, one in front, the other in ``earlier``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ IN_FRONT: tuple[State, ...] = (
 """Of two submissions of the latest generation the earlier one here is in front: the one with work left, so that it is
 polled and fetched, and after it the other."""
 
-_Identity = tuple[int, int | None, str | None]
+_Identity = tuple[int, int | None, str | None, str | None]
 _T = TypeVar("_T")
 
 
@@ -70,7 +70,12 @@ def join_headers(one: Header, other: Header) -> Header | None:
     first, *others = sorted({one.id, other.id, *one.other_ids, *other.other_ids})
     runs = {run.id: run for run in sorted((*one.runs, *other.runs), key=lambda run: (run.id, run.intents, run.since))}
     return Header(
-        id=first, job=min(one.job, other.job), origin=one.origin, other_ids=tuple(others), runs=tuple(runs.values())
+        id=first,
+        job=min(one.job, other.job),
+        origin=one.origin,
+        other_ids=tuple(others),
+        runs=tuple(runs.values()),
+        serial=max(one.serial, other.serial),
     )
 
 
@@ -96,8 +101,8 @@ def _attempts(entry: Entry) -> list[Earlier]:
 
 def _identity(attempt: Earlier) -> _Identity:
     if _says_nothing(attempt):  # there is only one way of that in a generation
-        return (attempt.generation, None, None)
-    return (attempt.generation, attempt.submitted_at, attempt.task_id)
+        return (attempt.generation, None, None, None)
+    return (attempt.generation, attempt.submitted_at, attempt.run, attempt.task_id)
 
 
 def _assembled(front: Entry, attempts: Iterable[Earlier], replays: int) -> Entry:
@@ -123,6 +128,7 @@ def _assembled(front: Entry, attempts: Iterable[Earlier], replays: int) -> Entry
         replays=replays,
         submitted_at=current.submitted_at,
         since=current.since,
+        run=current.run,
         earlier=in_generation_order(tuple(attempt for attempt in kept if attempt is not current)),
     )
 
@@ -130,25 +136,28 @@ def _assembled(front: Entry, attempts: Iterable[Earlier], replays: int) -> Entry
 def _superseded(identity: _Identity, attempt: Earlier, known: dict[_Identity, Earlier]) -> bool:
     """Whether another line knows how this very submission went on.
 
-    Nothing sent says nothing beside something sent; a submission without a task id is the one of the same second whose
-    task id is known.
+    Nothing sent says nothing beside something sent; a submission without a task id is the one of the same run
+    and second whose task id is known.
     """
-    generation, submitted_at, task_id = identity
+    generation, submitted_at, run, task_id = identity
     same_generation = [other for key, other in known.items() if key[0] == generation and key != identity]
     if _says_nothing(attempt):
         return any(not _says_nothing(other) for other in same_generation)
     if task_id is not None:
         return False
-    return any(other.task_id is not None and other.submitted_at == submitted_at for other in same_generation)
+    return any(
+        other.task_id is not None and (other.submitted_at, other.run) == (submitted_at, run)
+        for other in same_generation
+    )
 
 
 def _says_nothing(attempt: Earlier) -> bool:
     return attempt.state is State.NEW and attempt.task_id is None
 
 
-def _place(attempt: Earlier) -> tuple[int, int, str]:
+def _place(attempt: Earlier) -> tuple[int, int, str, str]:
     submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
-    return (IN_FRONT.index(attempt.state), submitted_at, attempt.task_id or "")
+    return (IN_FRONT.index(attempt.state), submitted_at, attempt.task_id or "", attempt.run or "")
 
 
 def _join_attempts(one: Earlier, other: Earlier) -> Earlier:
@@ -168,6 +177,7 @@ def _join_attempts(one: Earlier, other: Earlier) -> Earlier:
         max_cost_usd=_larger_amount(one.max_cost_usd, other.max_cost_usd),
         submitted_at=_larger_number(one.submitted_at, other.submitted_at),
         since=_larger_number(one.since, other.since) if in_doubt else None,
+        run=one.run,
     )
 
 

@@ -17,6 +17,7 @@ from seedream_jobs.ledger.codec import (
     read_fields,
     request_key,
     text,
+    whole,
 )
 from seedream_jobs.ledger.state import Resolution
 
@@ -47,6 +48,7 @@ class Header:
     :param origin: scheme, host and path prefix of the service it was written against
     :param other_ids: ids of manifests that git merged into this one
     :param runs: the runs that are open, by id; more than one only after a merge. Written as ``run``
+    :param serial: how often it was written; 0 for one of a version that did not count
     """
 
     id: str
@@ -54,6 +56,7 @@ class Header:
     origin: str
     other_ids: tuple[str, ...] = ()
     runs: tuple[OpenRun, ...] = ()
+    serial: int = 0
 
 
 @frozen
@@ -94,6 +97,8 @@ def encode_header(header: Header) -> Json:
     if header.runs:
         runs = [{"id": run.id, "intents": run.intents, "since": iso(run.since)} for run in header.runs]
         line["run"] = runs[0] if len(runs) == 1 else runs
+    if header.serial:
+        line["serial"] = header.serial
     return line
 
 
@@ -124,7 +129,15 @@ def decode_header(line: Json) -> Header:
     """:raises Malformed: for a format this program does not read, or a field that is not as written"""
     if line.get("format") != FORMAT:
         raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
-    readers = {"format": _format, "id": identifier, "job": text, "origin": text, "other_ids": _ids, "run": _runs}
+    readers = {
+        "format": _format,
+        "id": identifier,
+        "job": text,
+        "origin": text,
+        "other_ids": _ids,
+        "run": _runs,
+        "serial": whole,
+    }
     found = read_fields(line, readers, "the header")
     _require(found, ("id", "job", "origin"))
     found.pop("format")
@@ -171,14 +184,8 @@ def _ids(name: str, value: Any) -> tuple[str, ...]:
     return tuple(identifier(name, one) for one in value)
 
 
-def _count(name: str, value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise Malformed(f"'{name}' must be a whole number, 0 or more")
-    return value
-
-
 def _runs(name: str, value: Any) -> tuple[OpenRun, ...]:
-    readers = {"id": identifier, "intents": _count, "since": moment}
+    readers = {"id": identifier, "intents": whole, "since": moment}
     found = []
     for one in value if type(value) is list else [value]:
         fields = read_fields(mapping(name, one), readers, "the header's run")

@@ -87,6 +87,7 @@ class Earlier:
     max_cost_usd: Decimal | None = None
     submitted_at: int | None = None
     since: int | None = None
+    run: str | None = None
 
 
 @frozen
@@ -102,6 +103,7 @@ class Entry:
     :param replays: how often an in-doubt submission was repeated under its proven idempotency key
     :param submitted_at: Unix seconds of the intent
     :param since: Unix seconds at which it came to be in doubt
+    :param run: which run submitted it, by a random token: two clones that pay in one second are told apart by it
     :param earlier: other submissions, by generation
     """
 
@@ -125,6 +127,7 @@ class Entry:
     replays: int = 0
     submitted_at: int | None = None
     since: int | None = None
+    run: str | None = None
     earlier: tuple[Earlier, ...] = ()
 
     def output_of(self, index: int) -> str:
@@ -160,6 +163,7 @@ class Intended(Event):
     max_images: int
     max_cost_usd: Decimal | None
     idempotency_key: str
+    run: str | None = None
 
 
 @frozen

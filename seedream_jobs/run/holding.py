@@ -32,6 +32,7 @@ def hold_ledgers(jobs: Sequence[Job], *, origin: str, now: int, stack: ExitStack
                 root=job.expansion.spec.root,
                 command="run",
                 now=now,
+                run=secrets.token_hex(4),
             )
         )
     return lambda job: held[job.file]

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
+from seedream_jobs.expand.request import key_of
 from seedream_jobs.ledger.check import EntryCheck, look, quick_look
-from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, parse
+from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, is_sealed, parse, parse_checked, seal
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
@@ -33,7 +34,7 @@ LINE: dict[str, Any] = {
     "cost_usd": "0.0228",
     "generation": 1,
     "images": [{"expires_at": 1700259240, "file": "out/a.jpeg", "height": 1344, "sha256": "a" * 64, "width": 3136}],
-    "key": "v1:ab",
+    "key": key_of({"prompt": "p"}, "", 1),
     "max_images": 1,
     "output": "out/a",
     "repeat": 1,
@@ -42,6 +43,8 @@ LINE: dict[str, Any] = {
     "submitted_at": "2026-08-02T10:11:12Z",
     "task_id": "task_1",
 }
+
+OTHER = LINE | {"key": key_of({"prompt": "q"}, "", 1), "request": {"prompt": "q"}}
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def read(*lines: Any, folder: str = "jobs") -> Any:
 @pytest.mark.parametrize("first", [True, False], ids=["as the first line", "behind good lines"])
 @pytest.mark.parametrize("name", BAD)
 def test_a_damaged_line_is_refused_with_its_number(name: str, first: bool) -> None:
-    lines = [BAD[name]] if first else [LINE, changed("key", "v1:cd"), BAD[name]]
+    lines = [BAD[name]] if first else [LINE, OTHER, BAD[name]]
     with pytest.raises(FindingsError) as caught:
         list(read(*lines).entries.values())
     (finding,) = caught.value.diagnostics
@@ -113,7 +116,7 @@ def test_a_damaged_line_is_refused_with_its_number(name: str, first: bool) -> No
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_path_out_of_the_campaign_is_refused(name: str, first: bool) -> None:
     with pytest.raises(FindingsError) as caught:
-        read(*([OUTSIDE[name]] if first else [changed("key", "v1:cd"), OUTSIDE[name]]))
+        read(*([OUTSIDE[name]] if first else [OTHER, OUTSIDE[name]]))
     assert caught.value.diagnostics[0].code == "manifest-path"
 
 
@@ -190,7 +193,7 @@ def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any
     found = quick_look()(written)
     if found is None:
         return
-    entry = EntryCheck(PurePosixPath("jobs")).decode(parse(written))
+    entry = EntryCheck(PurePosixPath("jobs")).decode(parse(written), key_known=True)
     assert tuple(group.decode() for group in found.groups()) == (str(entry.generation), entry.key, entry.state.value)
     assert canonical(encode_entry(entry)) == written
 
@@ -210,7 +213,7 @@ def test_the_quick_look_at_changed_bytes_says_what_the_full_one_says(data: st.Da
     except UnicodeDecodeError:
         return
     if quick_look()(bytes(written)):
-        EntryCheck(PurePosixPath("jobs")).decode(parse(bytes(written)))
+        EntryCheck(PurePosixPath("jobs")).decode(parse(bytes(written)), key_known=True)
 
 
 _BITS = st.sampled_from(
@@ -321,7 +324,8 @@ def test_a_run_that_records_nothing_leaves_no_manifest(open_ledger: Callable[...
     assert not paths.manifest.exists()
     with open_ledger() as ledger:
         ledger.ensure_created()
-    assert paths.manifest.read_text() == HEADER.replace("https://api", "https://api.example")
+    header = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example", "serial": 1}
+    assert paths.manifest.read_bytes() == seal(canonical(header)) + b"\n"
 
 
 def test_plans_and_resolutions_are_recorded(open_ledger: Callable[..., Ledger], make: Any) -> None:
@@ -434,3 +438,58 @@ def test_a_line_is_what_was_known() -> None:
     assert entry.cost_usd == Decimal("0.0228")
     assert entry.images == (Image(expires_at=1700259240, file="out/a.jpeg", height=1344, sha256="a" * 64, width=3136),)
     assert parse(canonical(LINE)) == LINE
+
+
+def test_no_changed_character_passes_in_silence(
+    open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any
+) -> None:
+    """Each is damage, with its line, or means the same: a changed prompt would be paid again, a changed state lost."""
+    with open_ledger(run="r1") as ledger:
+        ledger.use_plan(PlanRecord(plan="p-1", digest="sha256:1", used_at=5))
+        for event in (make.intended(1), make.accepted(1), make.completed(1), make.accepted(1, "task_other")):
+            ledger.record_sync(event)
+        ledger.record_sync(make.intended(2))
+        ledger.record_sync(InDoubt(key=make.key(2), at=6, doubt="no response"))
+        ledger.record_sync(Resolved(key=make.key(2), at=7, resolution="abandoned", reason="gone"))
+    data = paths.manifest.read_bytes()
+    known = b"".join(read_manifest(data, "m").chunks())
+    silent, told = [], 0
+    for place in range(len(data)):
+        old = data[place : place + 1]
+        ways = (b"", b" ", b"0" if old != b"0" else b"1", bytes([old[0] ^ 1]), old + old, b'"' if old != b'"' else b"'")
+        for new in {ways[place % 6], ways[(place // 6 + 3) % 6]}:
+            changed = data[:place] + new + data[place + 1 :]
+            try:
+                same = b"".join(read_manifest(changed, "m").chunks()) == known
+            except FindingsError as error:
+                lines = [finding.span.start.line for finding in error.diagnostics if finding.span]
+                same = data.count(b"\n", 0, place) + 1 in lines
+                told += 1
+            if not same:
+                silent.append((place, old, new))
+    assert silent == []
+    assert told > len(data)
+
+
+def test_a_key_that_is_not_its_requests_is_damage_in_a_line_without_a_checksum() -> None:
+    """Older versions wrote none; a line retyped by hand has none."""
+    assert len(read(LINE, OTHER).entries) == 2
+    renamed = LINE | {"request": {"model": "seedream-5.0-lite", "prompt": "p"}}
+    for line in (changed("request.prompt", "q"), changed("repeat", 2), changed("key", OTHER["key"]), renamed):
+        with pytest.raises(FindingsError) as caught:
+            read(OTHER if line["key"] != OTHER["key"] else LINE, line)
+        (finding,) = caught.value.diagnostics
+        assert (finding.code, finding.place) == ("manifest-damaged", "garden.manifest.jsonl:3:1")
+        assert "its key is not that of its request" in finding.message
+
+
+def test_lines_of_older_versions_get_their_checksum_with_the_next_write(
+    open_ledger: Callable[..., Ledger], paths: LedgerPaths, make: Any
+) -> None:
+    paths.manifest.write_bytes(HEADER.replace("//api", "//api.example").encode() + canonical(LINE) + b"\n")
+    with open_ledger() as ledger:
+        ledger.record_sync(make.intended(1))
+    lines = paths.manifest.read_bytes().splitlines()
+    assert len(lines) == 3
+    assert all(map(is_sealed, lines))
+    assert {parse_checked(line)[0].get("serial") for line in lines} == {1, None}

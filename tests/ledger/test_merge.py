@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -20,7 +21,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.merge import in_order, join
-from seedream_jobs.ledger.paths import LedgerPaths
+from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import (
@@ -67,6 +68,7 @@ SENT = st.builds(
     max_cost_usd=AMOUNTS,
     submitted_at=TIMES,
     since=TIMES,
+    run=st.sampled_from([None, "r1", "r2"]),
 )
 
 ATTEMPTS = SENT | st.builds(Earlier, generation=st.integers(1, 3), state=st.just(State.NEW))
@@ -109,10 +111,10 @@ def test_joining_loses_no_task_no_file_and_no_money(one: Entry, two: Entry) -> N
     sides = [attempt for entry in (one, two) for attempt in (entry, *entry.earlier)]
     sent = [attempt for attempt in sides if attempt.state is not State.NEW]
     assert {attempt.task_id for attempt in sent} - {None} <= {attempt.task_id for attempt in attempts}
-    costs = {(one.generation, one.submitted_at, one.task_id): one.cost_usd for one in attempts}
+    costs = {(one.generation, one.submitted_at, one.run, one.task_id): one.cost_usd for one in attempts}
     for attempt in sent:
         if attempt.task_id is not None and attempt.cost_usd is not None:
-            cost = costs[attempt.generation, attempt.submitted_at, attempt.task_id]
+            cost = costs[attempt.generation, attempt.submitted_at, attempt.run, attempt.task_id]
             assert cost is not None
             assert cost >= attempt.cost_usd
     files = {image.file for attempt in attempts for image in attempt.images}
@@ -290,7 +292,8 @@ def test_what_git_pulls_under_a_run_is_kept(
     with open_ledger() as ledger:
         assert [ledger.entries[make.key(number)].task_id for number in (1, 2, 3)] == ["task_1", "task_2", "task_3"]
         assert ledger.entries[make.key(1)].state is State.COMPLETED
-        assert ledger.header == Header(id="m-0", job="garden.yaml", origin="https://api.example", other_ids=("m-1",))
+        expected = Header(id="m-0", job="garden.yaml", origin="https://api.example", other_ids=("m-1",), serial=1)
+        assert ledger.header == expected
     assert not paths.journal.exists()
 
 
@@ -352,3 +355,54 @@ def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
     ended: list[bool] = []
     assert peek(fs=Slow()).brief(make.key(1)) == (State.INTENT, 1)
     ledger.close()
+
+
+def test_two_clones_that_pay_in_one_second_have_paid_twice(tmp_path: Path, make: Any) -> None:
+    """Neither knows a task id, and the time is the same: the token of the run tells the two apart."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+
+    def git(folder: Path, *words: str) -> None:
+        subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+    def opened(folder: Path, run: str) -> Ledger:
+        return Ledger.open(
+            paths_for(folder / "garden.yaml"),
+            job="garden.yaml",
+            origin="https://api.example",
+            new_id=lambda: "m-1",
+            root=folder,
+            command="run",
+            now=make.now,
+            run=run,
+        )
+
+    origin, mine, theirs = tmp_path / "origin", tmp_path / "mine", tmp_path / "theirs"
+    origin.mkdir()
+    git(origin, "init", "-q", "-b", "main")
+    (origin / ".gitattributes").write_text("*.manifest.jsonl merge=union\n")
+    with opened(origin, "first") as ledger:
+        ledger.record_sync(make.intended(1))
+        ledger.record_sync(make.accepted(1))
+    git(origin, "add", ".gitattributes", "garden.manifest.jsonl")
+    git(origin, "commit", "-qm", "one")
+    for clone in (mine, theirs):
+        git(tmp_path, "clone", "-q", str(origin), str(clone))
+        with opened(clone, clone.name) as ledger:
+            ledger.record_sync(make.intended(2))
+            ledger.record_sync(make.intended(3))
+            if clone == mine:
+                ledger.record_sync(make.accepted(3))
+        git(clone, "commit", "-qam", "paid")
+    git(mine, "pull", "-q", "--no-rebase", "--no-edit", str(theirs), "main")
+    with opened(mine, "later") as ledger:
+        assert [note.code for note in ledger.notes] == ["manifest-paid-twice"] * 2
+        both, once = ledger.entries[make.key(2)], ledger.entries[make.key(1)]
+        assert {both.run, both.earlier[0].run} == {"mine", "theirs"}
+        assert (spent_usd(both), spent_usd(once)) == (2 * Decimal("0.0228"), Decimal("0.0228"))
+        half = ledger.entries[make.key(3)]
+        assert {(one.run, one.task_id) for one in (half, *half.earlier)} == {("mine", "task_3"), ("theirs", None)}
+        assert ledger.header is not None
+        before = ledger.header.serial
+    with opened(mine, "later") as ledger:
+        assert ledger.header is not None
+        assert ledger.header.serial == before + 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.expand.request import key_of
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plan.manifest_edits import MAX_NAMED, manifest_edits
 
@@ -25,7 +26,6 @@ def line(number: int, **changes: Any) -> Line:
         "cell": {"subject": f"heron {number}"},
         "generation": 1,
         "idempotency_key": f"{number:x}-1",
-        "key": f"v1:{number:064x}",
         "max_cost_usd": "0.0228",
         "max_images": 1,
         "output": f"out/heron-{number}",
@@ -35,6 +35,7 @@ def line(number: int, **changes: Any) -> Line:
         "submitted_at": "2027-01-15T08:00:00Z",
         "task_id": f"task_{number}",
     }
+    plain["key"] = key_of(plain["request"], "doubao-seedream-5-0-lite", 1)
     return {name: value for name, value in {**plain, **changes}.items() if value is not None}
 
 

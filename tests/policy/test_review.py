@@ -11,6 +11,7 @@ import pytest
 
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.expand.request import key_of
 
 JOB = 'version: 1\nrequest: {prompt: "{{ a }} in a garden", resolution: 2K}\nmatrix: {a: [a cat, a heron]}\n'
 
@@ -59,7 +60,7 @@ def test_a_manifest_in_a_change_is_held(
         "address": "garden/a=a-cat#1",
         "cell": {"a": "a cat"},
         "generation": 1,
-        "key": f"v1:{7:064x}",
+        "key": key_of({"prompt": "x"}, "", 1),
         "max_images": 1,
         "output": "out/a",
         "repeat": 1,
