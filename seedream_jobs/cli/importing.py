@@ -39,14 +39,17 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
         command="resolve",
         now=now,
     ) as ledger:
-        hold_task_id(ledger, task_id, place.key)
-        known = ledger.entries.find(place.key)
+        known = ledger.entries.standing(place.key)
+        if known is not None and known.key != place.key and known.state is State.NEW:
+            known = None  # not sent under its former key: it is announced under today's
+        key = place.key if known is None else known.key
+        hold_task_id(ledger, task_id, key)
         if known is None or known.state is State.NEW:
             _announce(ledger, one.job, place, address, generation=1 if known is None else known.generation, now=now)
         elif known.state is not State.IN_DOUBT:
             raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
         why = reason or "imported by hand"
-        ledger.record_sync(Resolved(key=place.key, at=now, resolution="accepted", reason=why, task_id=task_id))
+        ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
     click.echo(f"{address}: accepted as {task_id}")
     click.echo(f"  seedream-jobs fetch {named}{' --emulator' if where.emulator else ''}", err=True)
     return ExitCode.OK

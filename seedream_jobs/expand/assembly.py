@@ -14,7 +14,7 @@ from seedream_jobs.expand.fragments import Fragments
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.output_names import OutputNames
 from seedream_jobs.expand.pieces import Pieces
-from seedream_jobs.expand.request import Reference, Request, max_images
+from seedream_jobs.expand.request import Reference, Request, max_images, settled
 from seedream_jobs.job.template import TemplateProblem
 
 MAX_BODIES = 4096
@@ -107,7 +107,7 @@ class Assembly:
         prompt = self._prompt.text(choice).decode("utf-8", "surrogatepass")
         if not prompt.strip():
             raise TemplateProblem("the prompt is empty")
-        return prompt
+        return settled(prompt)
 
     def _output(self, cell: Cell, spelled: str, repeat: int, key: str) -> str:
         name = self._cells.default_name(spelled, key) if self._named is None else self._named(cell)

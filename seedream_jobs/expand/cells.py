@@ -13,7 +13,7 @@ from typing import Any
 from seedream_jobs.expand.matrix import Cell, Matrix, canonical
 from seedream_jobs.expand.names import checked_name, shortened
 from seedream_jobs.expand.references import References, is_remote
-from seedream_jobs.expand.request import Reference, Request, key_of, max_images
+from seedream_jobs.expand.request import Reference, Request, key_of, max_images, settled
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.job.filters import slug
 from seedream_jobs.job.spec import PARAMETERS, JobSpec
@@ -82,7 +82,7 @@ class Cells:
             prompt = self.spec.prompt.render(context)
         if not prompt.strip():
             raise TemplateProblem("the prompt is empty")
-        return prompt
+        return settled(prompt)
 
     def model_id(self, parameters: Mapping[str, Any]) -> str:
         """The canonical id of the model that parameters name, by whichever alias."""

@@ -45,6 +45,8 @@ def count(fragments: Fragments) -> Count | None:
     columns = _columns(fragments.prompt_pieces, living)
     if columns is None or not any(all(map(is_visible, texts)) for texts in columns if texts):
         return None  # a prompt may not be blank
+    if fragments.returns or _may_end_with_break(columns):
+        return None  # line breaks are settled in the whole prompt, and two of them may come to be one
     axes = fragments.parameter_axes
     frames: dict[tuple[int, ...], Frame] = {}
     images = requests = 0
@@ -61,6 +63,16 @@ def count(fragments: Fragments) -> Count | None:
         return None  # two sets of parameters that say the same, such as two aliases of one model
     told = _told(fragments.prompt_pieces.pieces, columns, known=axes)
     return Count(requests, images) if _covers(told, living) else None
+
+
+def _may_end_with_break(columns: Sequence[list[bytes]]) -> bool:
+    """Whether a text put together may have an escaped line feed at its end."""
+    for texts in reversed(columns):
+        if any(text.endswith(b"\\n") for text in texts):
+            return True
+        if all(texts):
+            return False
+    return False
 
 
 def names_differ(spec: JobSpec, matrix: Matrix) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from seedream_jobs.expand.cells import Cells
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.pieces import Column as Column
 from seedream_jobs.expand.pieces import Piece, Pieces
-from seedream_jobs.expand.request import FORM, canonical_json, canonical_payload, key_of, max_images
+from seedream_jobs.expand.request import FORM, canonical_json, canonical_payload, key_of, max_images, settled
 from seedream_jobs.job.template import Segment, Template, TemplateProblem
 
 MAX_FRAMES = 65_536
@@ -42,6 +43,7 @@ class Fragments:
     def __init__(self, cells: Cells) -> None:
         self.cells, self.spec, self.matrix = cells, cells.spec, cells.matrix
         self._frames: dict[Choice, Frame] = {}
+        self.returns = False  # whether a carriage return was met: then every prompt is settled whole
         self.parameter_axes = self._parameter_axes()
         self.prompt_pieces = self._prompt_pieces()
         self._never_blank = any(isinstance(part, bytes) and is_visible(part) for part in self.parts)
@@ -59,8 +61,13 @@ class Fragments:
                 text="", names=frozenset({"prompt"}), line=1, evaluate=lambda context: str(context["prompt"])
             )
             template = Template(source="", names=value.names, segments=(value,))
-            return Pieces(template, self.spec, escaped)
-        return None if self.spec.prompt is None else Pieces(self.spec.prompt, self.spec, escaped)
+            return Pieces(template, self.spec, self._escaped)
+        return None if self.spec.prompt is None else Pieces(_unended(self.spec.prompt), self.spec, self._escaped)
+
+    def _escaped(self, text: str) -> bytes:
+        if "\r" in text:
+            self.returns = True
+        return escaped(text)
 
     @property
     def parts(self) -> list[Piece]:
@@ -105,7 +112,7 @@ class Fragments:
         )
 
     def prompt(self, choice: Choice) -> bytes:
-        """The escaped prompt of a choice.
+        """The escaped prompt of a choice, settled.
 
         :raises TemplateProblem: from a segment, or for a blank prompt
         """
@@ -114,6 +121,8 @@ class Fragments:
         text = self.prompt_pieces.text(choice)
         if not self._never_blank and not is_visible(text):
             raise TemplateProblem("the prompt is empty")
+        if self.returns or text.endswith(b"\\n"):
+            return escaped(settled(json.loads(b'"' + text + b'"')))
         return text
 
     def keys(self, cell: Cell) -> list[tuple[str, int]]:
@@ -142,6 +151,17 @@ class Fragments:
         model = self.cells.model_id(parameters)
         images = max_images(payload)
         return [(key_of(payload, model, repeat), images) for repeat in range(1, self.spec.repeat + 1)]
+
+
+def _unended(template: Template) -> Template:
+    """A prompt's template without the line breaks at its end, which every prompt would have to be rid of alone."""
+    segments = list(template.segments)
+    while segments and segments[-1].evaluate is None:
+        last = segments.pop()
+        if text := last.text.rstrip("\r\n"):
+            segments.append(replace(last, text=text))
+            break
+    return replace(template, segments=tuple(segments))
 
 
 def is_visible(text: bytes) -> bool:

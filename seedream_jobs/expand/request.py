@@ -79,6 +79,16 @@ def max_images(payload: Mapping[str, Any]) -> int:
     return 1
 
 
+def settled(prompt: str) -> str:
+    """A prompt as it is sent and keyed: every line break a line feed, and none at its end.
+
+    How lines end is the layout of a checkout, and a break at the end that of the file: ``|`` writes one, quotes don't.
+    """
+    if "\r" in prompt:
+        prompt = prompt.replace("\r\n", "\n").replace("\r", "\n")
+    return prompt.rstrip("\n")
+
+
 def canonical_payload(payload: Mapping[str, Any], model_id: str) -> dict[str, Any]:
     """A payload in form v1: defaults filled in, the model's canonical id, ``n > 1`` as ``auto``, empty lists absent."""
     form = {**FORM_V1_DEFAULTS, **payload, "model": model_id}

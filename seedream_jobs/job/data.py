@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +22,9 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from", limit: int = MAX_BYTES) -> str:
-    """A file of the campaign as UTF-8 text.
+    """A file of the campaign as UTF-8 text, its lines ended by line feeds and begun without byte order marks.
+
+    Both depend on the checkout, and on how files were put together, and must not change a prompt.
 
     :raises DataProblem: for everything that can be wrong with a path or its bytes
     """
@@ -41,7 +44,7 @@ def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from
     if len(raw) > limit:
         raise DataProblem(f"{path!r} is larger than {limit // 1024 // 1024} MiB", at=at, hint="split it")
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataProblem(
@@ -49,6 +52,9 @@ def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from
             at=at,
             hint="save the file as UTF-8",
         ) from None
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
 
 
 def read_rows(source: Mapping[str, Any], files: Files, folder: PurePosixPath) -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,14 +35,16 @@ class Row:
 
 
 def parse_rows(suffix: str, path: str, text: str) -> Iterator[Row]:
-    """The entries of a file of one of ``FORMATS``.
+    """The entries of a file of one of ``FORMATS``, whose lines end with line feeds.
+
+    Of a prompt file, lines that begin with ``#`` are comments, as in the field's other tools; none has an escape.
 
     :raises DataProblem: where the text is not of its format
     """
     if suffix == ".txt":
-        for at, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
-            if line.strip():
-                yield Row(line=at, value=line.strip())
+        for at, line in enumerate(text.split("\n"), 1):
+            if (line := line.strip()) and not line.startswith("#"):
+                yield Row(line=at, value=line)
     elif suffix in (".csv", ".tsv"):
         yield from _table(path, _csv(path, text) if suffix == ".csv" else _tsv(text))
     elif suffix in (".jsonl", ".ndjson"):
@@ -72,7 +73,7 @@ def _csv(path: str, text: str) -> Cells:
             cells = next(reader, None)
             if cells is None:
                 return
-            if cells:
+            if any(map(str.strip, cells)):  # spreadsheets leave rows of nothing but commas behind
                 yield line, cells
     except csv.Error as error:
         raise DataProblem(f"{path}:{reader.line_num}: {error}") from None
@@ -85,7 +86,6 @@ def _tsv(text: str) -> Cells:
     in quotes all the same, each of its own doubled.
     """
     for line, written in enumerate(text.split("\n"), 1):
-        written = written.removesuffix("\r")
         if written.strip():
             yield line, [_unquoted(cell) for cell in written.split("\t")]
 

@@ -80,4 +80,8 @@ def paid_elsewhere(
             brief = ledger.brief(key)
             if brief is not None and HEAD[brief[0]].spent:
                 found.setdefault(key, job)
+        for key, former in ledger.entries.former.items():
+            brief = ledger.brief(former)
+            if brief is not None and HEAD[brief[0]].spent:
+                found.setdefault(key, job)
     return found

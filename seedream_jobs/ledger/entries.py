@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from zlib import crc32
 
+from seedream_jobs.expand.request import key_of, settled
 from seedream_jobs.ledger.check import hold_key, look
 from seedream_jobs.ledger.codec import (
     SEAL,
@@ -22,7 +23,12 @@ from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.machine import settle_open_intent
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Doubt, Entry, State
+from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
+_UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", "\ufeff".encode())
+"""One of these stands in the line of a prompt that ends with a line break, or holds a carriage return or a byte order
+mark."""
 _SUBMITTED = b'"submitted_at":"'
 _BRIEF, _PLACE = 24, 44  # bits
 _BRIEFS, _PLACES = (1 << _BRIEF) - 1, (1 << _PLACE) - 1
@@ -48,6 +54,8 @@ class Entries(Mapping[str, Entry]):
         self._briefs: list[Brief] = []
         self._numbers: dict[Brief, int] = {}
         self._written: dict[tuple[bytes, bytes], int] = {}
+        self._unsettled = False
+        self._former: dict[str, str] | None = None
 
     def __getitem__(self, key: str) -> Entry:
         found = self.find(key)
@@ -80,6 +88,8 @@ class Entries(Mapping[str, Entry]):
     def put(self, entry: Entry) -> None:
         """Keep what is known now."""
         key, number = entry.key, self._number((entry.state, entry.generation))
+        if _settled(entry) is not None:
+            self._unsettled, self._former = True, None
         if entry.state is State.INTENT:
             self._open[key] = entry
             self._index[key] = number
@@ -96,6 +106,7 @@ class Entries(Mapping[str, Entry]):
         index, numbers = self._index, self._written
         number, place = 0, 0
         for piece in pieces:
+            self._unsettled = self._unsettled or any(mark in piece for mark in _UNSETTLED)
             for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
                 number += 1
                 generation, key, state, other = found.groups()
@@ -114,6 +125,28 @@ class Entries(Mapping[str, Entry]):
                 if other:
                     yield number, other
             place += len(piece)
+
+    @property
+    def former(self) -> Mapping[str, str]:
+        """Of requests whose prompt was once sent with its line breaks as they were: today's key to the one on record.
+
+        What was paid under such a key must not be paid again. Where several lead to one request, one that counts as
+        spent is told.
+        """
+        if self._former is None:
+            self._former = {}
+            for line in self._settled() if self._unsettled else ():
+                if any(mark in line for mark in _UNSETTLED):
+                    entry = _entry(line)
+                    today = _settled(entry)
+                    if today is not None and (today not in self._former or HEAD[entry.state].spent):
+                        self._former[today] = entry.key
+        return self._former
+
+    def standing(self, key: str) -> Entry | None:
+        """The entry of a request, under its key or under its former one."""
+        found = self.find(key)
+        return self.find(self.former[key]) if found is None and key in self.former else found
 
     def line(self, key: str) -> bytes | None:
         """The line as it stands, None for an unknown request, and for one in flight.
@@ -195,3 +228,16 @@ def _vouched_for(line: bytes) -> bool:
     except Malformed:
         return False
     return True
+
+
+def _settled(entry: Entry) -> str | None:
+    """The key that an entry's request has today, where its prompt was not settled when it was sent; else None."""
+    prompt = entry.request.get("prompt")
+    if not isinstance(prompt, str) or (today := settled(prompt.replace("\ufeff", ""))) == prompt or not today:
+        return None
+    model = str(entry.request.get("model", DEFAULT_MODEL))
+    profile = profiles().get(model)
+    try:
+        return key_of({**entry.request, "prompt": today}, model if profile is None else profile.id, entry.repeat)
+    except (TypeError, ValueError):  # a record that was made by hand
+        return None

@@ -88,7 +88,13 @@ class Wish:
 
 
 class Known(Protocol):
-    """What a plan asks the ledger for every request: state and generation."""
+    """What a plan asks the ledger for every request: state and generation.
+
+    ``former``: today's keys of requests that are on record under another one (``Entries.former``).
+    """
+
+    @property
+    def former(self) -> Mapping[str, str]: ...
 
     def brief(self, key: str) -> tuple[State, int] | None: ...
 
@@ -110,6 +116,8 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
         if wish.select is not None and not wish.select(place.cell):
             continue
         change = judge.change(place, known.brief(place.key))
+        if change.action in SUBMITS and (former := known.former.get(place.key)):
+            change = judge.known_before(change, former, known.brief(former))
         if left is not None and change.action in SUBMITS:
             if left <= 0:
                 change = change._replace(action=Action.LATER)
@@ -129,7 +137,10 @@ def with_orphans(requests: Iterator[Change], expansion: Expansion, known: Known)
         others -= change.known
         yield change
     if others:
-        orphans = set(known).difference(place.key for place in expansion.places())
+        former = known.former
+        orphans = set(known).difference(
+            key for place in expansion.places() for key in (place.key, former.get(place.key, place.key))
+        )
         for key in sorted(orphans):
             _, generation = known.brief(key) or (State.NEW, 1)
             yield Change(Action.ORPHANED, key, None, True, generation, 0)
@@ -164,20 +175,42 @@ class _Judge:
             return Change(Action.FAILED, key, place, True, brief[1], images)
         return Change(action, key, place, True, generation, images)
 
+    def known_before(self, change: Change, former: str, brief: tuple[State, int] | None) -> Change:
+        """A request to be submitted that is on record under its former key: what was paid is not paid again.
+
+        What may be submitted again is submitted under today's key, which belongs to today's prompt.
+
+        :raises UsageError: as ``change``
+        """
+        place = change.place
+        if brief is None or place is None:
+            return change
+        if self._again and self._expansion.cells.address(place.cell, place.repeat) in self._again:
+            self._hold_finished(place, former, brief[0])
+            return change
+        action, generation = _usual(*brief, self._policy)
+        if action in SUBMITS and not (action is Action.RETRY and former in self._under_way):
+            return change
+        action = Action.FAILED if action is Action.RETRY else action
+        return Change(action, former, place, True, generation, place.max_images)
+
     def _wanted(self, place: Place, brief: tuple[State, int] | None) -> Change:
         """A request of which ``--again`` asks for a further generation, wherever else it is paid."""
         if brief is None:
             return Change(Action.NEW, place.key, place, False, 1, place.max_images)
         state, generation = brief
-        if not submits(state, Policy(again=frozenset({place.key})), place.key):
+        self._hold_finished(place, place.key, state)
+        if state is State.NEW:
+            return Change(Action.NEW, place.key, place, True, generation, place.max_images)
+        return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
+
+    def _hold_finished(self, place: Place, key: str, state: State) -> None:
+        if not submits(state, Policy(again=frozenset({key})), key):
             address = self._expansion.cells.address(place.cell, place.repeat)
             raise UsageError(
                 f"--again {address}: its last submission is not finished",
                 hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",
             )
-        if state is State.NEW:
-            return Change(Action.NEW, place.key, place, True, generation, place.max_images)
-        return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
 
 
 def _usual(state: State, generation: int, policy: Policy) -> tuple[Action, int]:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import HeldError, UsageError
-from seedream_jobs.expand.request import Request, canonical_json, key_of, max_images
+from seedream_jobs.expand.request import Request, canonical_json, key_of, max_images, settled
 from seedream_jobs.job.files import OutsideRoot, within
 from seedream_jobs.ledger.entries import Brief
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
@@ -196,6 +196,11 @@ def _is_itself(item: Item, request: Request) -> bool:
     return all(name == f"sha256:{reference.sha256}" for name, reference in request.references.items())
 
 
+def _is_settled(request: Request) -> bool:
+    prompt = str(request.payload["prompt"])
+    return settled(prompt) == prompt
+
+
 def hold_fresh(plan: PlanDocument, *, now: int, expect: str | None, shown: str) -> None:
     """Refuse a plan that is too old, or another one than was approved.
 
@@ -208,6 +213,9 @@ def hold_fresh(plan: PlanDocument, *, now: int, expect: str | None, shown: str) 
             f"{shown} is not the plan that was approved: its digest is {plan.digest}, expected {expect.strip()}",
             hint="have this one approved, or run the one that was",
         )
+    unsettled = (item for job in plan.jobs for item in submitted(job) if item.request and not _is_settled(item.request))
+    if item := next(unsettled, None):
+        raise HeldError(f"{shown} was made by an earlier version, which sent {item.address} otherwise", hint=_AGAIN)
     if plan.made_at is None or plan.made_at - now > _CLOCKS:
         raise HeldError(f"{shown} was made in the future, by this machine's clock", hint=f"set the clock, or {_AGAIN}")
     if now - plan.made_at > LIFE:

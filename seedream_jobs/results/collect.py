@@ -83,7 +83,7 @@ def _in_file(ledger: Ledger, expansion: Expansion, place: _Place) -> Iterator[Ce
     """The job file's requests in its order, known or not; what is only in the manifest is not shown."""
     planned = 0
     for at in expansion.places():
-        entry = ledger.entries.find(at.key)
+        entry = ledger.entries.standing(at.key)
         if entry is not None:
             yield from _cells(entry, place, labels=expansion.matrix.labels(at.cell))
         elif planned < PLACEHOLDERS:

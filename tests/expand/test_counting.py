@@ -121,9 +121,11 @@ AB = {"a": ["x", "xy"], "b": ["yz", "z"]}
         ({"a": ["x", "xx"], "c": ["x", "y"], "b": ["y", "zy"]}, "{{ a }}{{ c }}-{{ b }}", {}, 8),  # -y or -zy
         ({"a": ["x", "xx"], "b": ["y", "yy"]}, "{{ a }}{{ b }}", {"exclude": [{"a": "xx"}]}, 2),  # xx: no combination
         ({"a": ["x", " "]}, "{{ a }}", {}, None),  # one prompt is blank
-        ({"a": ["x", " "], "b": ["\n", "y"]}, "{{ a }}, {{ b }}", {}, 4),
-        ({"a": ["x", " "], "b": ["\n", "y"]}, "{{ a }} {{ b }}", {}, None),
-        ({"a": ['"', "\\"], "b": ["n", "\n"]}, "x{{ a }}{{ b }}", {}, 4),
+        ({"a": ["x", " "], "b": ["\t", "y"]}, "{{ a }}, {{ b }}", {}, 4),
+        ({"a": ["x", " "], "b": ["\t", "y"]}, "{{ a }} {{ b }}", {}, None),
+        ({"a": ["x", "x\n"]}, "{{ a }}", {}, None),  # a break at the end is not sent
+        ({"a": ["x", "x\n"], "b": ["", " "]}, "{{ a }}{{ b }}", {}, None),
+        ({"a": ['"', "\\"], "b": ["n", "\n"]}, "x{{ a }}{{ b }}.", {}, 4),
     ],
 )  # fmt: skip
 def test_what_is_told(axes: dict[str, list[Any]], prompt: str, matrix: dict[str, Any], wanted: int | None) -> None:

@@ -33,8 +33,28 @@ SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(Healt
 MANY = settings(SOME, max_examples=80)
 
 WORDS = st.sampled_from(
-    ["fox", "Owl", 'a "b"', "{{ x }}", "ä€\u2028", "back\\slash", "tab\t", "", "   ", "16:9", "yes", "{prompt}", "鹭"]
+    [
+        "fox",
+        "fox\n",
+        "owl\r\nby\rnight\r",
+        "end\\n",
+        "\n",
+        "Owl",
+        'a "b"',
+        "{{ x }}",
+        "ä€\u2028",
+        "back\\slash",
+        "tab\t",
+        "",
+        "   ",
+        "16:9",
+        "yes",
+        "{prompt}",
+        "鹭",
+    ]
 )
+AROUND = st.sampled_from(["%s{{ extra_word }}", "p %s{{ extra_word }}", "p %s", "p %s\n", "p %s\\n\n\n"])
+"""What stands around the pieces of a prompt; no prompt is blank."""
 MAPPINGS = st.builds(
     lambda number, text, on: {"id": f"m{number}", "text": text, "on": on, "items": number},
     st.integers(0, 3),
@@ -110,7 +130,7 @@ def jobs(draw: st.DrawFn, *, includes: bool = True, sample: bool = True) -> dict
     return {
         "version": 1,
         "vars": {"v": "vv", "extra_word": "plain"},
-        "request": {"prompt": "p " * draw(st.booleans()) + " ".join(draw(st.permutations(pieces))) + "{{ extra_word }}"},
+        "request": {"prompt": draw(AROUND) % " ".join(draw(st.permutations(pieces)))},
         "matrix": matrix,
         "repeat": draw(st.integers(1, 2)),
         "output": {"name": "{{ v }}-" + "-".join("{{ %s | string | slug }}" % name for name in names) + "{{ extra_word }}"},

@@ -124,7 +124,7 @@ class Rows:
         for place in self.expansion.places():
             if self.select is not None and not self.select(place.cell):
                 continue
-            found = self.entries.find(place.key)
+            found = self.entries.standing(place.key)
             if found is None:
                 self.without_image += 1
             else:
