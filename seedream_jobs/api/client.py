@@ -6,8 +6,10 @@ reaches 6 % of what the workers could do; 64 pools of one reach 70–90 % (bench
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +26,7 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
 
+_log = logging.getLogger(__name__)
 READERS = 16  # connections for everything that is not a submission
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,191}", re.ASCII)
 
@@ -113,8 +116,11 @@ class Client:
             return unreachable("refused-before-sending", f"{task_id!r} is not a task id")
         seen = await self.request("GET", f"tasks/{task_id}")
         if seen.failure is not None or seen.status is None:
-            return self.mask.report(unreachable(seen.failure or "other", seen.detail))
-        return self.mask.report(parse_task(seen.status, seen.headers, seen.body))
+            report = self.mask.report(unreachable(seen.failure or "other", seen.detail))
+        else:
+            report = self.mask.report(parse_task(seen.status, seen.headers, seen.body))
+        _log.debug("GET %s: %s, %d bytes: %s", task_id, seen.status or seen.failure, len(seen.body), report.status)
+        return report
 
     async def request(
         self, method: str, path: str, *, body: bytes = b"", content_type: str | None = None
@@ -177,8 +183,21 @@ class Judged:
 
     async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
         """One POST and what it means; see ``Client.submit`` and ``outcomes.judge``."""
+        begun = time.monotonic()
         seen = await self._client.submit(worker, body, idempotency_key=idempotency_key, flight=flight)
-        return self._client.mask.outcome(judge(seen))
+        outcome = self._client.mask.outcome(judge(seen))
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(
+                "reply to worker %d after %.3f s: %s, %d bytes, request id %s: row %d, %s",
+                worker,
+                time.monotonic() - begun,
+                f"no reply, {seen.failure}" if seen.status is None else f"HTTP {seen.status}",
+                len(seen.body),
+                outcome.request_id,
+                outcome.row,
+                outcome.verdict.replace("_", " "),
+            )
+        return outcome
 
     async def task(self, task_id: str) -> TaskReport:
         """See ``Client.task``."""

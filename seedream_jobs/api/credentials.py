@@ -30,7 +30,7 @@ _MAX_KEY_FILE = 64 * 1024  # bytes
 
 
 class ApiKey:
-    """The operator's key. Only ``reveal()`` shows it, and only the client calls that.
+    """The operator's key. Only ``reveal()`` shows it, to the client and to what keeps it out of the log.
 
     :raises CredentialsError: if it is empty or holds what cannot stand in a header
     """

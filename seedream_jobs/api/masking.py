@@ -19,6 +19,23 @@ _MASK = "***"
 _TELLING = 8  # characters: a shorter beginning of a key tells nobody anything
 
 
+_SHORTEST = 4  # characters: a shorter key is no secret, and its text stands in every line
+_keys: dict[str, Mask] = {}
+
+
+def keep_out(secret: str) -> None:
+    """Take a key out of every line of the log, and of every traceback, from now on (``without_keys``)."""
+    if len(secret) >= _SHORTEST:
+        _keys[secret] = Mask(secret)
+
+
+def without_keys(words: str) -> str:
+    """Words without any key that this process has read."""
+    for mask in _keys.values():
+        words = mask.text(words)
+    return words
+
+
 class Mask:
     """Puts ``***`` in place of one secret."""
 

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -100,17 +100,18 @@ def _from_environment(command: click.Command) -> click.Command:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="seedream-jobs")
-@click.option("-v", "--verbose", count=True, help="Say more; twice also shows tracebacks of our own mistakes.")
-@click.option("--log-file", metavar="FILE", help="Append everything said, and more, to a file.")
+@click.option("-v", "--verbose", count=True, help="Show each step with its time; twice, its details, too.")
+@click.option("--log-file", metavar="FILE", help="Append each step with its time, and its details, to a file.")
 @click.pass_context
 def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
     """YAML job files become paid, asynchronous image requests, each submitted once and kept on record.
 
     Begin with `seedream-jobs demo`: it needs no key and no network.
     """
-    from seedream_jobs.cli.talk import Talk
+    if verbose or log_file is not None:
+        from seedream_jobs.cli.logs import start
 
-    ctx.obj = Talk(verbose=verbose, log_file=log_file)
+        start(verbose, log_file, ctx.obj)
 
 
 def main(arguments: list[str]) -> int:
@@ -144,11 +145,20 @@ def _complete(instruction: str) -> int:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command line; every ending becomes an exit code, and a refusal one line with the next step."""
-    talk: Any = None
+    code = _ended(arguments)
+    if LOGS in sys.modules:
+        sys.modules[LOGS].stop(code)
+    return code
+
+
+LOGS = "seedream_jobs.cli.logs"
+"""Imported where ``-v`` or ``--log-file`` is given, and only there: without them there is nothing to end."""
+
+
+def _ended(arguments: list[str]) -> int:
     try:
-        with group.make_context("seedream-jobs", list(arguments)) as ctx:
+        with group.make_context("seedream-jobs", list(arguments), obj=tuple(arguments)) as ctx:
             result = group.invoke(ctx)
-            talk = ctx.obj
             return int(result) if isinstance(result, int) else 0
     except click.exceptions.Exit as ending:
         return ending.exit_code
@@ -179,9 +189,9 @@ def run_command(arguments: list[str]) -> int:
             click.echo(f"error: {_cut(str(error.filename or 'a name'))}: the name is too long", err=True)
             click.echo("  check the path", err=True)
             return ExitCode.USAGE
-        return _failed(error) if error.errno in _DISK else _bug(error, arguments, talk)
+        return _failed(error) if error.errno in _DISK else _bug(error, arguments)
     except Exception as error:  # a mistake of ours: one line, the traceback only where it is asked for
-        return _bug(error, arguments, talk)
+        return _bug(error, arguments)
 
 
 def _usage(error: click.UsageError) -> None:
@@ -194,6 +204,8 @@ def _usage(error: click.UsageError) -> None:
 
 
 def _refusal(error: SeedreamError) -> None:
+    if LOGS in sys.modules:
+        sys.modules[LOGS].LOG.error("%s", error.message)
     click.echo(f"error: {_cut(error.message)}", err=True)
     if error.hint:
         click.echo(f"  {_cut(error.hint)}", err=True)
@@ -221,16 +233,23 @@ def _failed(error: OSError) -> ExitCode:
     return ExitCode.LEDGER
 
 
-def _bug(error: Exception, arguments: list[str], talk: Any) -> ExitCode:
+def _bug(error: Exception, arguments: list[str]) -> ExitCode:
     import traceback
 
-    text = "".join(traceback.format_exception(error))
-    verbose = any(argument.startswith("-vv") for argument in arguments) or arguments.count("-v") > 1
-    if verbose or (talk is not None and talk.verbose > 1):
+    from seedream_jobs.api.credentials import KEY_VARIABLE
+    from seedream_jobs.api.masking import keep_out, without_keys
+
+    keep_out(os.environ.get(KEY_VARIABLE, "").strip())
+    text = without_keys("".join(traceback.format_exception(error)))
+    if LOGS in sys.modules:
+        sys.modules[LOGS].LOG.error("a mistake in seedream-jobs", exc_info=error)
+    if any(argument.startswith("-vv") for argument in arguments) or arguments.count("-v") > 1:
         click.echo(text, err=True)
-    click.echo(f"error: a mistake in seedream-jobs {__version__}: {type(error).__name__}: {error}", err=True)
+    click.echo(
+        without_keys(f"error: a mistake in seedream-jobs {__version__}: {type(error).__name__}: {error}"), err=True
+    )
     for note in getattr(error, "__notes__", ()):
-        click.echo(f"  {note}", err=True)
+        click.echo(without_keys(f"  {note}"), err=True)
     click.echo(
         "  Please report it with what `seedream-jobs -vv …` prints. The record of what was sent is safe.", err=True
     )

@@ -94,10 +94,11 @@ class Duration(click.ParamType[float]):
 
 
 def progress_mode(as_json: bool) -> Mode:
-    """A live line for a person at a terminal, JSON Lines on demand, else a line now and then."""
+    """A live line for a person at a terminal, JSON Lines on demand, else, and with -v, a line now and then."""
     if as_json:
         return "json"
-    return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+    verbose = click.get_current_context().find_root().params.get("verbose")
+    return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not verbose else "lines"
 
 
 def open_tasks(ledger: Ledger) -> int:

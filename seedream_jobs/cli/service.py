@@ -28,10 +28,13 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
     :raises UsageError: a file is where the emulator keeps its books
     """
     from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
+    from seedream_jobs.api.masking import keep_out
     from seedream_jobs.run.connection import Access
 
     if not where.emulator:
-        return Access(endpoint=find_endpoint(base_url, os.environ), key=find_key(os.environ, root))
+        key = find_key(os.environ, root)
+        keep_out(key.reveal())
+        return Access(endpoint=find_endpoint(base_url, os.environ), key=key)
     from seedream_jobs.api.emulator.server import EmulatorServer
     from seedream_jobs.api.emulator.settings import Settings
     from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way

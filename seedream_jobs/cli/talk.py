@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,39 +16,6 @@ if TYPE_CHECKING:
 
 EXCERPT_FROM = 64 * 1024 * 1024
 """Bytes: of a larger file, or of what is no file, no line is shown."""
-
-
-class Talk:
-    """What ``-v`` and ``--log-file`` ask for."""
-
-    def __init__(self, *, verbose: int = 0, log_file: str | None = None) -> None:
-        self.verbose = verbose
-        self._log: TextIO | None = None
-        if log_file:
-            try:
-                self._log = Path(log_file).open("a", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
-            except OSError as error:
-                raise click.UsageError(f"--log-file {log_file}: {error.strerror}") from None
-
-    def say(self, text: str) -> None:
-        """Talk, to stderr."""
-        click.echo(text, err=True)
-        self.note(text)
-
-    def more(self, text: str) -> None:
-        """Talk that is shown with -v only."""
-        if self.verbose:
-            click.echo(text, err=True)
-        self.note(text)
-
-    def note(self, text: str) -> None:
-        """Only to the log file."""
-        if self._log is not None:
-            import datetime
-
-            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._log.write(f"{stamp} {text}\n")
-            self._log.flush()
 
 
 def colored(*, err: bool) -> bool:

@@ -32,7 +32,12 @@ from seedream_jobs.ledger.state import Earlier, Entry, Event, Intended
 from seedream_jobs.ledger.steps import HEAD
 
 if TYPE_CHECKING:
+    import logging
+
     from seedream_jobs.ledger.commit import GroupCommit
+
+
+_INFO = 20  # logging.INFO, which a plan does not import
 
 
 class Ledger:
@@ -58,6 +63,7 @@ class Ledger:
         self._lock = lock
         self.held_by: str | None = None
         self._owns_lock = True
+        self._log: logging.Logger | None = None
         self._moved = False  # to another origin than the one on the disk
         self._commit: GroupCommit | None = None
         self._starting = threading.Lock()
@@ -135,6 +141,10 @@ class Ledger:
                 held.release()
             raise
         ledger._owns_lock = lock is None
+        import logging  # only for those who record: a plan starts without it
+
+        ledger._log = logging.getLogger(__name__)
+        ledger._step("%s locked, %d requests on record", paths.lock, len(ledger.entries))
         return ledger
 
     @classmethod
@@ -244,10 +254,12 @@ class Ledger:
         :raises LedgerError: it could not be made durable; the ledger takes nothing more
         """
         await self._started().append(lambda: self._next(event))
+        self._tell(event)
 
     def record_sync(self, event: Event) -> None:
         """As ``record``, for code that runs on no event loop."""
         self._started().append_sync(lambda: self._next(event))
+        self._tell(event)
 
     def use_plan(self, plan: PlanRecord) -> None:
         """Record that a plan is applied, durably, before its first intent."""
@@ -290,6 +302,7 @@ class Ledger:
             if commit is not None:
                 chunks = self._chunks()
                 self._written(self._pair.fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
+                self._step("%d records of the journal folded into %s", self._seq - 1, self.paths.manifest)
             elif self._manifest.merged and self._base != journal.ABSENT:
                 self._written(self._pair.write_manifest(self._chunks()))
         except OSError as error:
@@ -311,6 +324,7 @@ class Ledger:
                 self._commit = None
             if self._lock is not None and self._owns_lock:
                 self._lock.release()
+                self._step("%s released", self.paths.lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -320,6 +334,19 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _step(self, words: str, *facts: object) -> None:
+        if self._log is not None:
+            self._log.info(words, *facts)
+
+    def _tell(self, event: Event) -> None:
+        """Log an event that is durable."""
+        if self._log is not None and self._log.isEnabledFor(_INFO):
+            entry = self.entries.find(event.key)
+            names = ("generation", "task_id", "request_id", "doubt", "detail", "reason", "resolution", "error")
+            facts = [f"{name} {value}" for name in names if (value := getattr(event, name, None))]
+            address = event.key if entry is None else entry.address
+            self._log.info("%s", ", ".join([f"recorded: {address} is {type(event).__name__.lower()}", *facts]))
 
     def _next(self, what: Event | PlanRecord) -> bytes:
         """The next record's line, called in the order of the file. An illegal event raises before anything changes."""

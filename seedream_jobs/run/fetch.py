@@ -8,6 +8,7 @@ the links are dead *and* the service has no fresh ones is a request recorded as 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ from seedream_jobs.run.placing import Sink, confined, place
 from seedream_jobs.run.refresh import Refresh
 from seedream_jobs.run.verify import Repair
 
+_log = logging.getLogger(__name__)
 WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
 """Seconds to wait before the second, third and fourth attempt at an image."""
 
@@ -126,6 +128,7 @@ class _Fetch:
                 self.give_up(order, index, outcome.problem)
                 return
             self.say(Progress(kind="again", entry=order.entry, index=index, detail=outcome.problem))
+            _log.info("image %d of %s is asked for again in %g s", index + 1, order.entry.address, wait)
             await anyio.sleep(wait)
 
     def is_over(self, order: Order, index: int) -> bool:
@@ -156,7 +159,11 @@ class _Fetch:
         temp = temporary(order.stem, order.entry, index)
         sink = await to_thread.run_sync(Sink, temp)
         with discarding(sink):
+            _log.info("GET image %d of %s: %s", index + 1, order.entry.address, _shown(link.url))
             missed = await receive(self.downloads, link.url, sink)
+            _log.info(
+                "image %d of %s: %s", index + 1, order.entry.address, missed.problem if missed else f"{sink.size} bytes"
+            )
             return missed if missed is not None else await self.finish(order, index, sink)
 
     async def finish(self, order: Order, index: int, sink: Sink) -> Image | Missed:
@@ -187,6 +194,7 @@ class _Fetch:
         return replace(image, warnings=image.warnings + said)
 
     def keep(self, order: Order, index: int, image: Image) -> None:
+        _log.info("stored %s: %s bytes, sha256 %s", image.file, image.bytes, image.sha256)
         order.got[index] = image
         self.done.images += 1
         self.done.bytes += image.bytes or 0
@@ -288,3 +296,8 @@ async def fetch(
     if refused:
         raise refused[0]
     return run.done
+
+
+def _shown(url: str) -> str:
+    """A link without what may open it: a signature stands behind the question mark."""
+    return url.partition(":")[0] + ":…" if url[:5].lower() == "data:" else url.partition("?")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from seedream_jobs.errors import ExitCode, LedgerError, SeedreamError, gravest
 from seedream_jobs.run.breakers import Halt
 from seedream_jobs.run.signals import DRAIN_SECONDS, Stopper
 
+_log = logging.getLogger(__name__)
+_log.addHandler(logging.NullHandler())  # where nobody listens a warning would come out on stderr
 RESUME = "run the same command later; it submits only what was not sent"
 
 
@@ -85,6 +88,7 @@ class Halting:
 
     def stop(self, halt: Halt, *, withdraw: bool = True) -> None:
         """Take no more work, announce nothing new; without ``withdraw``, what is announced may still be sent."""
+        _log.warning("submitting stops with exit code %d: %s", halt.stop, halt.reason)
         self._withdraws = self._withdraws or withdraw
         if self._halt is None or (halt.stop != self._halt.stop and gravest((halt.stop, self._halt.stop)) == halt.stop):
             self._halt = halt

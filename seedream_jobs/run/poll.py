@@ -6,6 +6,7 @@ the number of tasks. Nothing can be lost while polling: a signal ends it at once
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +27,7 @@ from seedream_jobs.run.pacing import full_jitter, no_earlier
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.submission import Ask, Observer, Quiet, Record
 
+_log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 1800.0
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
 NO_IMAGES = Problem(status=None, code="no_images", message="the task completed without an image")
@@ -227,6 +229,7 @@ class Poller:
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
+        _log.info("%s did not answer: %s", task.watch.task_id, _words(report.problem) or "no usable answer")
         self._observer.on_trouble(_words(report.problem) or "no usable answer")
         self._hold_back(report)
         self._ask_again(task, self._cadence.pause())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from random import Random
 
 import anyio
@@ -11,6 +12,8 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.run.breakers import Halt, said
 from seedream_jobs.run.halting import RESUME, Halting
 from seedream_jobs.run.pacing import Reply, RetryBudget, full_jitter
+
+_log = logging.getLogger(__name__)
 
 
 class Retrying:
@@ -45,6 +48,7 @@ class Retrying:
         """Wait for the retry of a request that had ``earlier`` ones; False where it has to stay ``new``."""
         self._last = said(outcome)
         if self.budget.exhausted_for(earlier):
+            _log.info("left new after %d retries: %s", earlier, self._last)
             self.in_vain += 1
             return False
         while not self.budget.take(earlier):
@@ -55,6 +59,7 @@ class Retrying:
                     return False
             finally:
                 self._parked -= 1
+        _log.info("retry %d of one request, %d of the run, after: %s", earlier + 1, self.budget.retries, self._last)
         if reply_of(outcome) != "other" or outcome.retry_after is not None:
             return not self._halting.halted  # the gate makes it wait, with all the others
         wait = full_jitter(earlier, self._random)

@@ -7,6 +7,8 @@ sent, and nothing leaves early.
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 
 from seedream_jobs.api.outcomes import Flight, Outcome
@@ -18,6 +20,8 @@ from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.retrying import reply_of
 from seedream_jobs.run.submission import Submission, Submit, given_up
 from seedream_jobs.run.turnstile import Turnstile
+
+_log = logging.getLogger(__name__)
 
 
 class Sending:
@@ -90,6 +94,7 @@ class Sending:
         """
         flight = Flight()
         outcome: Outcome | None = None
+        _log.info("POST by worker %d: %s, %d bytes", worker, submission.request.address, len(body))
         try:
             with self._halting.post(worker):
                 outcome = await self._submit.submit(

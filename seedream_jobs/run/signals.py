@@ -6,6 +6,7 @@ tests feed it by calling ``interrupt``.
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable
 from math import inf
@@ -15,6 +16,7 @@ from anyio.abc import TaskStatus
 
 from seedream_jobs.errors import ExitCode
 
+_log = logging.getLogger(__name__)
 DRAIN_SECONDS = 6.0
 DRAIN_SECONDS_SIGTERM = 2.0  # whoever sends SIGTERM often sends SIGKILL soon after
 SAME_PRESS_SECONDS = 0.5  # a second signal within this time is the first one's echo
@@ -40,6 +42,7 @@ class Stopper:
 
     def interrupt(self, received: signal.Signals) -> None:
         """Take a signal into account: drain at the first, leave at the second."""
+        _log.info("%s received", received.name)
         if self.code is None:
             self.code = _CODES[received]
             self.grace = DRAIN_SECONDS_SIGTERM if received == signal.SIGTERM else DRAIN_SECONDS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from math import inf
 
 import anyio
 
 from seedream_jobs.run.halting import Idle
 from seedream_jobs.run.pacing import Gate, Reply, Ticket
+
+_log = logging.getLogger(__name__)
 
 
 class Turnstile:
@@ -38,7 +41,10 @@ class Turnstile:
 
     def leave(self, ticket: Ticket, reply: Reply, retry_after: float | None = None) -> None:
         """One POST is over; ``retry_after`` in seconds."""
-        self._gate.leave(ticket, anyio.current_time(), reply, retry_after)
+        now = anyio.current_time()
+        self._gate.leave(ticket, now, reply, retry_after)
+        if self._gate.closed_until > now:
+            _log.info("no POST for %.1f s, then %d at a time", self._gate.closed_until - now, self._gate.limit)
         self._changed.set()
 
     def still_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,11 +127,55 @@ def test_a_reader_that_leaves(campaign: Path, lines: int) -> None:
     assert process.returncode == 0
 
 
-def test_a_log_file_keeps_what_was_said(command: Command, campaign: Path) -> None:
-    """`--log-file` is opened before anything happens; a bad one is a usage error."""
-    assert command("--log-file", "nowhere/x.log", "plan", "garden.yaml").code == 2
-    assert command("--log-file", "run.log", "plan", "garden.yaml").code == 0
-    assert (campaign / "run.log").is_file()
+STEPS = (
+    r"seedream_jobs: seedream-jobs \S+ \(Python .*\) in .*: --log-file run.log run garden.yaml --emulator .*",
+    r"ledger.ledger: .*garden.manifest.lock locked, 0 requests on record",
+    r"ledger.ledger: recorded: garden/\S* is intended, generation 1",
+    r"run.sending: POST by worker \d: garden/\S*, \d+ bytes",
+    r"api.client: reply to worker \d after \d+\.\d+ s: HTTP 200, \d+ bytes, request id \S+: row 8, accepted",
+    r"ledger.ledger: recorded: garden/\S* is accepted, task_id task_\w+, .*",
+    r"api.client: GET task_\w+: 200, \d+ bytes: (running|completed)",
+    r"ledger.ledger: recorded: garden/\S* is completed",
+    r"run.fetch: GET image 1 of garden/\S*: http://127.0.0.1:\d+/\S*",
+    r"run.fetch: image 1 of garden/\S*: \d+ bytes",
+    r"run.fetch: stored out/garden/\S*: \d+ bytes, sha256 [0-9a-f]{64}",
+    r"ledger.ledger: recorded: garden/\S* is stored",
+    r"ledger.ledger: \d+ records of the journal folded into .*garden.manifest.jsonl",
+    r"ledger.ledger: .*garden.manifest.lock released",
+    r"seedream_jobs: exit code 0",
+)
+
+
+def test_a_log_file_keeps_every_step_with_its_time(command: Command, campaign: Path) -> None:
+    """Appended, each line with its time, zone and level, in the order of the run; nothing of it on the screen."""
+    log = campaign / "run.log"
+    log.write_text("before\n", encoding="utf-8")
+    ended = command("--log-file", "run.log", "run", "garden.yaml", "--emulator", "--limit", "1", "--no-gallery")
+    assert ended.code == 0
+    assert "POST" not in ended.err
+    before, *lines = log.read_text(encoding="utf-8").splitlines()
+    assert before == "before"
+    form = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00) (DEBUG|INFO|WARNING|ERROR) (.*)")
+    found = [match.groups() for match in map(form.fullmatch, lines) if match]
+    assert len(found) == len(lines)
+    assert [time for time, *_ in found] == sorted(time for time, *_ in found)
+    left = iter([words for *_, words in found])
+    for step in STEPS:  # each behind the one before
+        assert any(re.fullmatch(step, words) for words in left), step
+
+
+def test_how_much_is_shown_and_where_it_cannot_be_kept(quick: Command, campaign: Path) -> None:
+    """-v shows steps on stderr; a log that can't be opened, and one in a job's place, end before anything happens."""
+    shown = quick("-v", "plan", "garden.yaml")
+    assert " INFO seedream_jobs: exit code 0" in shown.err
+    assert shown.out == quick("plan", "garden.yaml").out
+    job = (campaign / "garden.yaml").read_bytes()
+    os.mkfifo(campaign / "pipe")
+    for name in ("nowhere/x.log", ".", "garden.yaml", "pipe", ""):
+        ended = quick("--log-file", name, "plan", "garden.yaml")
+        assert (ended.code, ended.out) == (2, ""), name
+        assert ended.err.startswith("error: ")
+    assert (campaign / "garden.yaml").read_bytes() == job
 
 
 def test_a_full_disk_behind_standard_output(campaign: Path) -> None:
