@@ -281,6 +281,9 @@ def plan(
         ledger_of=ledger_of or peek,
     )
     _again_found(planned, asked.again)
+    for part in planned.jobs if elsewhere_of is None else ():
+        if not part.ledger.entries:
+            part.summary.warnings = (*part.summary.warnings, *half_renamed(part.job, target.emulator))
     for part in planned.jobs:
         if part.summary.submit:
             found = other_sets(part.job.shown, part.ledger.plans.values(), asked.sets)
@@ -306,6 +309,21 @@ def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
 async def execute(session: Session, work: list[Duty]) -> list[Done]:
     """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
     return await session.carry_out(work)
+
+
+def half_renamed(job: Job, emulator: bool) -> tuple[Diagnostic, ...]:
+    """The warning that a job without a record lost it when only one of the two was renamed, if so."""
+    from seedream_jobs.ledger import campaign
+
+    expansion = job.expansion
+    found = campaign.half_renamed(
+        job.shown,
+        job.paths.manifest,
+        expansion.spec.root,
+        lambda: (place.key for place in expansion.places()),
+        emulator=emulator,
+    )
+    return () if found is None else (found,)
 
 
 def gallery_folder(job: Job) -> Path:

@@ -29,12 +29,10 @@ from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revi
 from seedream_jobs.plan.drafting import document_of, path_of
 from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.jobs import JobsPlan
-from seedream_jobs.plan.manifest_edits import manifest_edits
+from seedream_jobs.plan.manifest_edits import MANIFEST_SUFFIX, manifest_edits, renamed
 from seedream_jobs.plan.policy_file import PolicyOf, policy_of_tree
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
-
-_MANIFEST = ".manifest.jsonl"
 
 
 @frozen
@@ -50,12 +48,15 @@ class Review:
 
 @dataclass(slots=True, kw_only=True)
 class _Pair:
-    """A job file in both trees: loaded, in error, or absent; ``touched`` if the change concerns it."""
+    """A job file in both trees: loaded, in error, or absent; ``touched`` if the change concerns it.
+
+    ``was`` is its path at the base, where it was renamed with its record since."""
 
     path: PurePosixPath
     head: Job | FindingsError | None
     base: Job | FindingsError | None
     touched: bool
+    was: PurePosixPath | None = None
 
 
 class Revisions:
@@ -106,7 +107,32 @@ class Revisions:
         ]
         if found:
             raise FindingsError(in_order(found))
-        return pairs
+        return self._matched(pairs)
+
+    def _matched(self, pairs: list[_Pair]) -> list[_Pair]:
+        """A job that was renamed with its record is one pair, not one that is new and one that is gone."""
+        head = WorkTree(self.root) if self.head_tree is None else self.head_tree
+        changed = [path for path in self._changed if path.name.endswith(MANIFEST_SUFFIX)]
+        stems = {_stem(new): _stem(old) for new, old in renamed(self.base_tree, head, sorted(changed)).items()}
+        gone = set[PurePosixPath]()
+        for pair in pairs:
+            stem = stems.get(_stem(pair.path))
+            if stem is None or pair.base is not None:
+                continue
+            for old in (stem.with_name(stem.name + ending) for ending in (".yaml", ".yml")):
+                base = self._load_base(old, Recording(self.base_tree))
+                if base is not None:
+                    pair.base, pair.was = base, old
+                    gone.add(old)
+                    break
+        return [pair for pair in pairs if pair.path not in gone or pair.head is not None]
+
+    def _load_base(self, path: PurePosixPath, files: Recording) -> Job | FindingsError | None:
+        shown = f"{self.base.name}:{path}"
+        try:
+            return self._load(path, files, shown, self._sets)
+        except UsageError:  # a --set for a variable that the base does not have yet
+            return self._load(path, files, shown, {})
 
     def ledger_of(self, job: Job) -> Ledger:
         """The job's record as it is at the head; rehearsals are never in git."""
@@ -119,7 +145,7 @@ class Revisions:
         own, origin, emulator = job.paths.manifest, self._target.origin, self._target.emulator
         if self.head_tree is None or emulator:
             return paid_elsewhere(self.root, own, origin=origin, emulator=emulator)
-        among = [self.root / path for path in sorted(self.head_tree.paths()) if path.name.endswith(_MANIFEST)]
+        among = [self.root / path for path in sorted(self.head_tree.paths()) if path.name.endswith(MANIFEST_SUFFIX)]
         disk = _TreeDisk(self.head_tree, self.root)
         return paid_elsewhere(self.root, own, origin=origin, emulator=False, among=among, fs=disk)
 
@@ -156,11 +182,7 @@ class Revisions:
         head_files = Recording(WorkTree(self.root) if self.head_tree is None else self.head_tree)
         base_files = Recording(self.base_tree)
         head, refusal = self._load_head(path, head_files, rules)
-        base: Job | FindingsError | None
-        try:
-            base = self._load(path, base_files, f"{self.base.name}:{path}", self._sets)
-        except UsageError:  # a --set for a variable that the base does not have yet
-            base = self._load(path, base_files, f"{self.base.name}:{path}", {})
+        base = self._load_base(path, base_files)
         reads = {path, *head_files.read_paths, *base_files.read_paths}
         touched = not reads.isdisjoint(self._changed)
         if refusal is not None and (touched or named):
@@ -199,6 +221,11 @@ class Revisions:
         if self.head is None:
             return list(error.diagnostics)
         return [replace(finding, path=f"{self.head.name}:{finding.path}") for finding in error.diagnostics]
+
+
+def _stem(path: PurePosixPath) -> PurePosixPath:
+    """The path of a job file or a manifest without its ending: by it the two belong together."""
+    return path.with_name(path.name.removesuffix(MANIFEST_SUFFIX)) if path.suffix == ".jsonl" else path.with_suffix("")
 
 
 class _TreeDisk(RealFileSystem):
@@ -254,7 +281,11 @@ def review(
         )
         return Review(planned=None, document=document)
     planned = pipeline.plan(
-        loaded, target=target, asked=asked, ledger_of=revisions.ledger_of, elsewhere_of=revisions.elsewhere_of
+        loaded,
+        target=target,
+        asked=asked,
+        ledger_of=revisions.ledger_of,
+        elsewhere_of=None if revisions.head is None else revisions.elsewhere_of,  # the work tree is the disk
     )
     by_path = {str(pair.path): pair for pair in pairs}
     comparisons: dict[str, Comparison] = {}
@@ -287,7 +318,7 @@ def _base(pair: _Pair, revisions: Revisions) -> tuple[Job | None, tuple[str, ...
     except FindingsError as error:
         first = error.diagnostics[0]
         return None, (f"{first.place} has errors ({first.message}): nothing to compare with, every request is new",)
-    return pair.base, ()
+    return pair.base, () if pair.was is None else (f"renamed from {revisions.shown(pair.was)}, with its record",)
 
 
 def _gone(pair: _Pair, revisions: Revisions) -> JobDocument:
@@ -306,7 +337,7 @@ def _gone(pair: _Pair, revisions: Revisions) -> JobDocument:
         shown=shown,
         path=str(pair.path),
         name=job.expansion.spec.name if isinstance(job, Job) else pair.path.stem,
-        record=str(pair.path.with_name(pair.path.stem + _MANIFEST)),
+        record=str(pair.path.with_name(pair.path.stem + MANIFEST_SUFFIX)),
         manifest=None,
         against=Against(removed=len(removed), removed_paid=paid, notes=(note,)),
         removed=tuple(removed),

@@ -124,6 +124,11 @@ def peek(known: Known) -> Ledger:
 
 def _not_begun(known: Known) -> tuple[str, str]:
     """What is said of a job without a record, and the next step: after a rehearsal that is not the paid run."""
+    if known.job is not None:
+        from seedream_jobs.pipeline import half_renamed
+
+        for found in half_renamed(known.job, known.paths.private is not None):
+            return found.message.removeprefix(f"{known.shown} "), found.hint or ""
     if known.paths.private is not None:
         return "nothing was submitted yet", f"seedream-jobs run {known.shown} --emulator"
     from seedream_jobs.ledger.paths import paths_for

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from seedream_jobs.errors import LedgerError
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger.filesystem import FileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import Lock, acquire
-from seedream_jobs.ledger.paths import STATE_FOLDER, campaign_lock, keep_private, paths_for
+from seedream_jobs.ledger.paths import STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
 from seedream_jobs.ledger.steps import HEAD
 
 _SUFFIX = ".manifest.jsonl"
@@ -85,3 +87,40 @@ def paid_elsewhere(
             if brief is not None and HEAD[brief[0]].spent:
                 found.setdefault(key, job)
     return found
+
+
+def half_renamed(
+    shown: str, own: Path, root: Path, keys: Callable[[], Iterable[str]], *, emulator: bool
+) -> Diagnostic | None:
+    """The warning that a job without a record and a record without a job are one, of which only a half was renamed.
+
+    That is the manifest without a job file which knows most of the job's requests; None where none knows any.
+
+    :param shown: the job file as the user named it
+    :param own: where its record would be
+    :param keys: of the job's requests; asked for only where there is such a manifest
+    """
+    top = root / STATE_FOLDER / "emulator" if emulator else root
+    alone = [one for one in manifests(root, emulator=emulator) if job_beside(root / one.relative_to(top)) is None]
+    wanted = frozenset(keys()) if alone else frozenset[str]()
+    best, most, total = own, 0, 0
+    for manifest in alone:
+        try:
+            entries = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root).entries
+        except FindingsError:
+            continue
+        shared = sum(1 for key in entries if key in wanted)
+        if shared > most:
+            best, most, total = manifest, shared, len(entries)
+    if not most:
+        return None
+    there, here = (os.path.relpath(path, own.parent) for path in (best, own))
+    before = os.path.dirname(shown)  # noqa: PTH120  (an empty one stays empty)
+    there, here = (os.path.normpath(os.path.join(before, one)) for one in (there, here))  # noqa: PTH118
+    return Diagnostic(
+        code="record-renamed",
+        severity="warning",
+        message=f"{shown} has no record, and {there}, which has no job file, holds {most} of its requests (of {total})",
+        path=shown,
+        hint=f"where the job was renamed, rename its record as well: git mv {shlex.quote(there)} {shlex.quote(here)}",
+    )

@@ -2,7 +2,8 @@
 
 A line that goes away would be paid again; an id that changes is an image lost; a line that is new claims that something
 was paid. What ``run`` itself writes (a state that moves on, further ids, new lines) is the same as an edit by hand to
-whoever reads only the two revisions, so new lines need ``--allow-manifest-additions``.
+whoever reads only the two revisions, so new lines need ``--allow-manifest-additions``. A manifest that was renamed with
+its job (``git mv`` of both) has the same id under another name: it is held against itself.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, OutsideRoot
+from seedream_jobs.ledger.check import hold_key
+from seedream_jobs.ledger.codec import Malformed, parse_checked
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
+from seedream_jobs.ledger.records import decode_header
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.ledger.steps import counts_as_spent
 from seedream_jobs.plan.sets import is_direct
@@ -51,19 +55,52 @@ def manifest_edits(
     :param allow_additions: new lines are warnings, not errors
     """
     found: list[Diagnostic] = []
-    for path in sorted(changed):
-        if not path.name.endswith(MANIFEST_SUFFIX):
+    paths = sorted(path for path in changed if path.name.endswith(MANIFEST_SUFFIX))
+    was = renamed(base, head, paths)
+    for path in paths:
+        if path in was.values():
             continue
         name = shown(path)
         try:
-            before, _ = _manifest(base, path, f"{name} at the base")
+            before, _ = _manifest(base, was.get(path, path), f"{shown(was.get(path, path))} at the base")
             after, lines = _manifest(head, path, name)
         except FindingsError as error:
             found.extend(error.diagnostics)
             continue
         edit = _Edit(shown=name, base=before, head=after, lines=lines)
-        found.extend([*_removed(edit), *_changed(edit), *_added(edit, allow_additions)])
+        found.extend([*_forged(edit), *_removed(edit), *_changed(edit), *_added(edit, allow_additions)])
     return in_order(found)
+
+
+def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """Manifests that only the head has, by the path at which the base, and it alone, has a manifest of the same id."""
+    lost: dict[str, PurePosixPath] = {}
+    new: list[tuple[PurePosixPath, tuple[str, ...]]] = []
+    for path in paths:
+        before, after = _ids(base, path), _ids(head, path)
+        if before and not after:
+            lost.update(dict.fromkeys(before, path))
+        elif after and not before:
+            new.append((path, after))
+    found: dict[PurePosixPath, PurePosixPath] = {}
+    for path, ids in new:
+        old = next((lost[one] for one in ids if one in lost), None)
+        if old is not None and old not in found.values():
+            found[path] = old
+    return found
+
+
+def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
+    """The ids in a manifest's headers; none where there is no manifest, or it is damaged."""
+    found: list[str] = []
+    try:
+        for line in files.read(path, limit=MAX_BYTES).split(b"\n"):
+            if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
+                header = decode_header(raw)
+                found += [header.id, *header.other_ids]
+    except (OSError, OutsideRoot, Malformed):
+        return ()
+    return tuple(found)
 
 
 def _manifest(files: Files, path: PurePosixPath, shown: str) -> tuple[Manifest, dict[str, int]]:
@@ -85,6 +122,17 @@ def _manifest(files: Files, path: PurePosixPath, shown: str) -> tuple[Manifest, 
         if at >= 0:
             lines.setdefault(line[at + 7 : at + 7 + 67].decode("ascii", "replace"), number)
     return manifest, lines
+
+
+def _forged(edit: _Edit) -> Iterator[Diagnostic]:
+    """Lines that the change brought whose key is not that of their request; a forger computes the checksum anew."""
+    for key in edit.head.entries:
+        if edit.base.entries.line(key) != edit.head.entries.line(key):
+            entry = edit.head.entries[key]
+            try:
+                hold_key(entry.key, entry.request, entry.repeat)
+            except Malformed as problem:
+                yield _finding("manifest-damaged", f"{entry.address}: {problem}", edit.shown, edit.lines.get(key))
 
 
 def _removed(edit: _Edit) -> Iterator[Diagnostic]:

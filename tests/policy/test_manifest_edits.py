@@ -12,6 +12,7 @@ import pytest
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request import key_of
 from seedream_jobs.job.files import WorkTree
+from seedream_jobs.ledger.codec import canonical, seal
 from seedream_jobs.plan.manifest_edits import MAX_NAMED, manifest_edits
 
 Line = dict[str, Any]
@@ -138,3 +139,13 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     """Only manifests are records."""
     tree = WorkTree(tmp_path)
     assert manifest_edits(tree, tree, [PurePosixPath("garden.yaml"), PurePosixPath("a/notes.jsonl")], shown=str) == ()
+
+
+def test_a_forged_key_is_found_whatever_its_checksum(edits: Callable[..., Any]) -> None:
+    """Who moves a paid line to another request, so that the first is paid again, computes the checksum anew."""
+    forged = line(2) | {"request": line(1)["request"], "address": line(1)["address"]}
+    sealed = json.loads(seal(canonical(forged)))
+    found = edits([HEADER, line(2)], [HEADER, sealed])
+    assert [one[0] for one in found] == ["error manifest-damaged"]
+    assert "its key is not that of its request" in found[0][1]
+    assert found[0][2] == 2

@@ -173,6 +173,39 @@ def test_a_manifest_of_the_head_revision_counts(campaign: Any, command: Run) -> 
     assert job["counts"] == {"resume": 4}
 
 
+def test_a_job_renamed_with_its_record_is_neither_loss_nor_claim(campaign: Any, command: Run) -> None:
+    """The same lines under another name pass, and the plan says so; a line that is lost on the way does not."""
+    assert command("run", "garden.yaml", "--emulator", "--detach").code == 0
+    made = (campaign.folder / ".seedream/emulator/garden.manifest.jsonl").read_text(encoding="utf-8")
+    made = re.sub('"crc":"[0-9a-f]{8}",', "", made)
+    campaign.write("garden.manifest.jsonl", made.replace('"origin":"emulator"', '"origin":"https://api.apimart.ai"'))
+    before = campaign.commit()
+    campaign.git("mv", "garden.yaml", "park.yaml")
+    for named in ("plan", "status", "gallery"):  # only a half is renamed: each says which one is missing
+        ended = command(named, "park.yaml")
+        assert "park.yaml" in ended.err
+        assert "git mv garden.manifest.jsonl park.manifest.jsonl" in ended.err
+    campaign.git("mv", "garden.manifest.jsonl", "park.manifest.jsonl")
+    for head in ((), ("--head", campaign.commit())):
+        ended = command("plan", "--base", before, *head)
+        assert ended.code == 0, ended.err
+        assert "  renamed from garden.yaml, with its record\n" in ended.out
+        assert "Plan: nothing to submit.\n" in ended.out
+        assert ended.err == ""
+    (job,) = document(command, "--base", before)["jobs"]
+    assert {name: job["against"][name] for name in ("new", "changed", "removed")} == dict.fromkeys(
+        ("new", "changed", "removed"), 0
+    )
+    lines = (campaign.folder / "park.manifest.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    campaign.write("park.manifest.jsonl", "".join(lines[:-1]))
+    ended = command("plan", "--base", before)
+    assert ended.code == 1
+    assert "the next run would pay for it again" in ended.err
+    campaign.git("checkout", "-q", "HEAD", "park.manifest.jsonl")
+    campaign.git("mv", "park.manifest.jsonl", "other.manifest.jsonl")  # the record alone
+    assert "git mv other.manifest.jsonl park.manifest.jsonl" in command("plan", "park.yaml").err
+
+
 def test_a_pointer_in_place_of_an_image_is_a_finding(campaign: Any, command: Run, png: Callable[..., bytes]) -> None:
     """Git holds the pointer; at the head it is an error of its own, in the base a reason not to compare."""
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
