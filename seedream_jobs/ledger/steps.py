@@ -169,6 +169,21 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
     return total
 
 
+def image_price(attempt: Entry | Earlier, max_images: int | None = None) -> Decimal | None:
+    """USD that the service charged per image; None where it named no cost, or gave the money back.
+
+    A partly delivered group is billed by the images that were delivered. Where none was, or more than can be charged
+    for, the most that can be charged for is what the cost stands for.
+
+    :param max_images: the most images that can be charged for; an entry knows its own
+    """
+    most = attempt.max_images if isinstance(attempt, Entry) else max_images
+    delivered = sum(1 for image in attempt.images if image.error is None)
+    if attempt.cost_usd is None or most is None or (not delivered and not attempt.cost_usd):
+        return None
+    return attempt.cost_usd / (min(delivered, most) or most)
+
+
 def paid_twice(entry: Entry) -> bool:
     """Whether two submissions of one generation count as spent: two branches, or a key that bought two tasks."""
     others = [one for one in entry.earlier if one.generation == entry.generation and counts_as_spent(one)]

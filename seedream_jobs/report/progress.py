@@ -102,6 +102,15 @@ class Progress:
         elif reason and self.mode == "lines":
             self._line(at_once=begun)
 
+    def on_news(self, text: str) -> None:
+        """Say at once what a person should know, such as another price."""
+        if self.mode == "json":
+            sys.stderr.write(json.dumps({"event": "news", "text": text, **self._numbers()}) + "\n")
+        elif self._live is not None:
+            self._live.console.print(f"warning: {text}", markup=False, highlight=False)
+        elif self.mode != "quiet":
+            sys.stderr.write(f"warning: {text}\n")
+
     # -- how it is shown -----------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:

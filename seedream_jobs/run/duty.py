@@ -36,6 +36,8 @@ class Watcher(Protocol):
 
     def on_fetch(self, progress: Progress) -> None: ...
 
+    def on_news(self, text: str) -> None: ...
+
 
 @frozen
 class Pace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 
@@ -60,7 +61,8 @@ class Recording:
 
     async def intend(self, submission: Submission) -> bool:
         """Announce a POST; True once that is durable."""
-        return await self.record(submission.intent(int(self._now())))
+        most = self._spend.most(submission.max_cost_usd, submission.request.max_images)
+        return await self.record(replace(submission, max_cost_usd=most).intent(int(self._now())))
 
     async def settle(self, submission: Submission, outcome: Outcome) -> None:
         """Make the outcome of a POST durable, and give the money back where nothing was charged."""
@@ -70,7 +72,7 @@ class Recording:
             self._retrying.accepted()
         durable = await self.record(event_of(outcome, submission.request.key, int(self._now())), outcome)
         if durable and outcome.verdict in ("not_sent", "refused", "rejected"):
-            self._spend.release(submission.max_cost_usd)
+            self._spend.release(submission.request.key)
 
     async def still_in_doubt(self, submission: Submission, outcome: Outcome) -> None:
         """Make a further doubt about the same submission durable; it is counted once."""
@@ -106,7 +108,8 @@ class Recording:
 
     def reserve(self, submission: Submission) -> Halt | None:
         """Commit the most it can cost to every budget; a halt where one can't bear it."""
-        over = self._spend.reserve(submission.max_cost_usd)
+        request = submission.request
+        over = self._spend.reserve(request.key, submission.max_cost_usd, request.max_images)
         if over is None:
             return None
         return Halt(stop=ExitCode.MONEY, reason=over, hint="raise the budget, give --price, or submit fewer requests")

@@ -30,7 +30,7 @@ from seedream_jobs.run.poll import Polled, Poller, Watch
 from seedream_jobs.run.refresh import refresher
 from seedream_jobs.run.replaying import Capabilities
 from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Budget, Spend
+from seedream_jobs.run.spend import Budget, Price, Spend
 from seedream_jobs.run.submission import Finished
 
 
@@ -58,7 +58,7 @@ class Session:
     ) -> None:
         self._service, self._downloads, self._gate = service, downloads, gate
         self._stopper, self._pace, self._random, self._now = stopper, pace, random, now
-        self._watcher, self._budgets = watcher, tuple(budgets)
+        self._watcher, self._budgets, self._price = watcher, tuple(budgets), Price()
         self._capabilities = capabilities or Capabilities()
         self._retries, self._memory = RetryBudget(), Weights()
         self._retry_server_errors = retry_server_errors
@@ -83,8 +83,8 @@ class Session:
 
     async def _job(self, duty: Duty) -> Done:
         send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
-        spend = Spend((*self._budgets, *duty.budgets))
-        poller = self._poller(duty, _Completing(duty, send, self._watcher, self._spend_of(duty, spend)))
+        spend = Spend((*self._budgets, *duty.budgets), self._price)
+        poller = self._poller(duty, _Completing(duty, send, self._watcher, self._spend_of(duty, spend), self._price))
         outcome: dict[str, object] = {}
         async with anyio.create_task_group() as parts:
             if duty.fetch:
@@ -270,15 +270,22 @@ class _Feeding:
 
 
 class _Completing:
-    """Hands each completed task to the fetcher, and puts what it really cost in place of what was reserved.
+    """Hands each completed task to the fetcher, puts what it really cost in place of what was reserved, and learns
+    the price from it.
 
     :param spend_of: of a request's key, the guard that its money was reserved with
     """
 
     def __init__(
-        self, duty: Duty, completed: MemoryObjectSendStream[Work], watcher: Watcher, spend_of: Callable[[str], Spend]
+        self,
+        duty: Duty,
+        completed: MemoryObjectSendStream[Work],
+        watcher: Watcher,
+        spend_of: Callable[[str], Spend],
+        price: Price,
     ) -> None:
         self._duty, self._completed, self._watcher, self._spend_of = duty, completed, watcher, spend_of
+        self._price = price
         self.on_trouble = watcher.on_trouble
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
@@ -288,6 +295,8 @@ class _Completing:
             actual = event.cost_usd
             if isinstance(event, Failed) and actual is None:
                 actual = Decimal(0)  # refunded
-            self._spend_of(event.key).settle(entry.max_cost_usd, actual)
+            self._spend_of(event.key).settle(event.key, entry.max_cost_usd, actual)
+            if event.cost_usd is not None and (news := self._price.learn(entry)):
+                self._watcher.on_news(news)
             if isinstance(event, Completed) and self._duty.fetch:
                 self._completed.send_nowait(entry)

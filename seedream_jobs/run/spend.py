@@ -1,13 +1,17 @@
 """The guard in front of the money: before a POST leaves, every budget must bear the most it can cost.
 
 Pure. What is in flight, accepted or in doubt counts with its maximum; a request that is provably not charged gives
-its share back; a completed one is settled with what it really cost. USD throughout.
+its share back; a completed one is settled with what it really cost. Once the service has charged more for an image than
+was counted, everything that is not settled counts with that price, too. USD throughout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
+
+from seedream_jobs.ledger.state import Entry
+from seedream_jobs.ledger.steps import image_price
 
 
 class Budget:
@@ -29,35 +33,110 @@ class Budget:
         return self.limit - self.spent
 
 
-class Spend:
-    """All budgets that hold for a submission: every one of them must."""
+class Price:
+    """What the service was seen to charge for an image, for all jobs of an invocation.
 
-    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
-        self._budgets = tuple(budgets)
+    :param usd: the highest price seen; None before there is one
+    """
 
-    def reserve(self, cost: Decimal | None) -> str | None:
-        """Commit ``cost`` to every budget; or commit nothing and say which one can't bear it.
+    def __init__(self) -> None:
+        self.usd: Decimal | None = None
+        self._lowest: Decimal | None = None
+        self._guards: list[Spend] = []
 
-        An unknown cost (None) fits no budget.
+    def learn(self, entry: Entry) -> str | None:
+        """Take in what a task cost; what to say of it, where it is another price than was counted and new.
+
+        :param entry: after the event that named the cost
         """
-        for budget in self._budgets:
-            if cost is None:
-                return f"the price is unknown, so {budget.name} can't be kept"
-            if cost > budget.left:
-                return f"{budget.name} of {budget.limit} USD would be exceeded: {budget.spent} USD are committed"
-        self._add(cost)
+        seen = image_price(entry)
+        if seen is None or entry.max_cost_usd is None:
+            return None
+        counted = entry.max_cost_usd / entry.max_images
+        if seen > counted and (self.usd is None or seen > self.usd):
+            before, self.usd = max(counted, self.usd or Decimal(0)), seen
+            for guard in self._guards:
+                guard.recount(seen)
+            return (
+                f"the service charges {_plain(seen)} USD per image, not {_plain(before)}: the rest is counted with it"
+            )
+        if seen < counted and (self._lowest is None or seen < self._lowest):
+            self._lowest = seen
+            return f"the service charges {_plain(seen)} USD per image, less than the {_plain(counted)} that are counted"
         return None
 
-    def release(self, cost: Decimal | None) -> None:
+    def watch(self, guard: Spend) -> None:
+        """Have a guard count again when the price rises."""
+        self._guards.append(guard)
+
+
+class Spend:
+    """All budgets that hold for a job's submissions: every one of them must.
+
+    :param price: what was seen to be charged, shared by all jobs
+    """
+
+    def __init__(self, budgets: Iterable[Budget] = (), price: Price | None = None) -> None:
+        self._budgets = tuple(budgets)
+        self._price = price or Price()
+        self._open: dict[str, tuple[Decimal, int]] = {}  # by key: USD that are reserved, and the most images
+        if self._budgets:
+            self._price.watch(self)
+
+    def most(self, cost: Decimal | None, images: int) -> Decimal | None:
+        """The most that a request can cost: as planned, or more by the price that was seen."""
+        if cost is None or self._price.usd is None:
+            return cost
+        return max(cost, self._price.usd * images)
+
+    def reserve(self, key: str, cost: Decimal | None, images: int) -> str | None:
+        """Commit the most that a request can cost to every budget; or commit nothing and say which one can't bear it.
+
+        Reserved once more it is a second payment, and the first stays committed. An unknown cost (None) fits no budget.
+
+        :param cost: as planned
+        """
+        most = self.most(cost, images)
+        for budget in self._budgets:
+            if most is None:
+                return f"the price is unknown, so {budget.name} can't be kept"
+            if most > budget.left:
+                return f"{budget.name} of {budget.limit} USD would be exceeded: {budget.spent} USD are committed"
+        if self._budgets and most is not None:
+            self._open[key] = most, images
+            self._add(most)
+        return None
+
+    def release(self, key: str) -> None:
         """Give back what was reserved: provably not charged."""
-        self._add(-cost if cost is not None else None)
+        reserved = self._open.pop(key, None)
+        if reserved is not None:
+            self._add(-reserved[0])
 
-    def settle(self, reserved: Decimal | None, actual: Decimal | None) -> None:
-        """Put what it really cost in place of what was reserved; without an ``actual`` the reserve stands."""
-        if reserved is not None and actual is not None:
-            self._add(actual - reserved)
+    def settle(self, key: str, reserved: Decimal | None, actual: Decimal | None) -> None:
+        """Put what it really cost in place of what was reserved; without an ``actual`` the reserve stands.
 
-    def _add(self, amount: Decimal | None) -> None:
-        if amount is not None:
-            for budget in self._budgets:
-                budget.spent += amount
+        :param reserved: USD that were counted for it where an earlier run has reserved it
+        """
+        if actual is None:
+            return
+        mine = self._open.pop(key, None)
+        before = reserved if mine is None else mine[0]
+        if before is not None:
+            self._add(actual - before)
+
+    def recount(self, usd: Decimal) -> None:
+        """Count what is not settled with a higher price per image."""
+        for key, (reserved, images) in self._open.items():
+            most = max(reserved, usd * images)
+            self._open[key] = most, images
+            self._add(most - reserved)
+
+    def _add(self, amount: Decimal) -> None:
+        for budget in self._budgets:
+            budget.spent += amount
+
+
+def _plain(usd: Decimal) -> str:
+    """USD with at most six places, rounded up."""
+    return f"{usd.quantize(Decimal('0.000001'), rounding=ROUND_UP).normalize():f}"

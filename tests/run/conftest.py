@@ -25,12 +25,12 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.expand.request import Request
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
-from seedream_jobs.ledger.state import Accepted, Entry, Event, Intended, State
+from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Intended, NotSent, Rejected, State
 from seedream_jobs.run.executor import Executor
 from seedream_jobs.run.pacing import Gate, Rate, RetryBudget
 from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Budget, Spend
+from seedream_jobs.run.spend import Budget, Price, Spend
 from seedream_jobs.run.submission import Finished, Submission
 
 COST = Decimal("0.0228")
@@ -86,6 +86,8 @@ class Plan:
     cancelled_at: float | None
     ledger_fails_at: int | None
     slow_disk: bool
+    rises_at: float | None
+    factor: int
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -95,6 +97,7 @@ class Plan:
         signals = [(first, random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))]
         if random.random() < 0.4:
             signals.append((first + random.choice([0.2, 0.7, 2.5]), signal.SIGINT))
+        market = Random(seed + 4)
         return cls(
             seed=seed,
             random=random,
@@ -109,7 +112,13 @@ class Plan:
             cancelled_at=random.uniform(0.0, 8.0) if random.random() < 0.1 else None,
             ledger_fails_at=random.randint(1, 2 * requests + 1) if random.random() < 0.1 else None,
             slow_disk=random.random() < 0.4,
+            rises_at=market.uniform(0.0, 6.0) if market.random() < 0.4 else None,
+            factor=market.choice([2, 4]),
         )
+
+    def price(self, now: float) -> Decimal:
+        """USD that the service charges for an image at this moment."""
+        return COST if self.rises_at is None or now < self.rises_at else COST * self.factor
 
 
 class SimulatedLedger:
@@ -119,6 +128,10 @@ class SimulatedLedger:
         self.entries: dict[str, Entry] = {}
         self.last: dict[str, Event] = {}
         self.dead = False
+        self.price = COST  # the highest that was seen to be charged
+        self.settled: dict[str, Decimal] = {}
+        self._announced: set[str] = set()
+        self._budget = plan.budget
         self._left = plan.ledger_fails_at
         self._random = Random(plan.seed + 1)
         self._waits = [0.0, 0.003, 0.4] if plan.slow_disk else [0.0, 0.0, 0.003]
@@ -130,8 +143,15 @@ class SimulatedLedger:
             self.dead = self._left <= 0
         if self.dead:
             raise LedgerError("no space left on device")
+        if isinstance(event, Intended) and event.key not in self._announced:
+            self._announced.add(event.key)
+            committed = sum(self.settled.get(key, self.price) for key in self._announced)
+            law = "the budget holds" if self.price == COST else "the price that was seen is counted"
+            must(self._budget is None or committed <= self._budget, law)
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self._random.choice(self._waits))
+        if isinstance(event, NotSent | Rejected) and self.entries[event.key].state is State.INTENT:
+            self._announced.discard(event.key)
         if self.dead:
             raise LedgerError("no space left on device")
         self.entries[event.key] = evolve(self.entries.get(event.key), event)
@@ -157,6 +177,8 @@ class SimulatedService:
         self.by_key: dict[str, list[Post]] = {}
         self.acknowledged: dict[str, str] = {}
         self.charges: Counter[str] = Counter()
+        self.paid: dict[str, list[Decimal]] = {}
+        self.in_flight: int | None = None
         self.retries = 0
         self.not_before = 0.0
         self.halted = False
@@ -208,10 +230,11 @@ class SimulatedService:
             must(opted, "nothing in doubt is sent again without a proven key")
         self._check_pace(earlier)
         if self._plan.budget is not None:
-            open_posts = sum(1 for one in self.posts if _may_be_charged(one))
+            open_posts = [one.key for one in self.posts if _may_be_charged(one)]
             if self._plan.honours:
-                open_posts = len({one.key for one in self.posts if _may_be_charged(one)} - {post.key})
-            must(COST * (open_posts + 1) <= self._plan.budget, "the budget holds")
+                open_posts = list(set(open_posts) - {post.key})
+            committed = sum((self._ledger.settled.get(key, COST) for key in open_posts), start=COST)
+            must(committed <= self._plan.budget, "the budget holds")
 
     def _check_pace(self, earlier: list[Post]) -> None:
         plan, now = self._plan, anyio.current_time()
@@ -237,6 +260,7 @@ class SimulatedService:
             return _accepted(self._tasks[idempotency_key], {"idempotency-replayed": "true"})
         if kind in CHARGED:
             self.charges[post.key] += 1
+            self.paid.setdefault(post.key, []).append(self._plan.price(anyio.current_time()))
             post.charged = True
             task_id = f"task_{len(self._tasks):026d}"
             self._tasks[idempotency_key if self._plan.honours else task_id] = task_id
@@ -328,13 +352,14 @@ async def _play(plan: Plan) -> Played:
     stopper = Stopper()
     service = SimulatedService(plan, ledger, stopper, trace)
     budgets = [Budget("--budget", plan.budget)] if plan.budget is not None else []
-    random = Random(plan.seed + 3)
+    random, price = Random(plan.seed + 3), Price()
+    spend = Spend(budgets, price)
     executor = Executor(
         submit=service,
         record=ledger,
         gate=Gate(concurrency=plan.concurrency, random=random, rate=plan.rate),
         retries=RetryBudget(),
-        spend=Spend(budgets),
+        spend=spend,
         stopper=stopper,
         random=random,
         now=lambda: EPOCH + anyio.current_time(),
@@ -350,9 +375,35 @@ async def _play(plan: Plan) -> Played:
             await anyio.sleep_until(at)
             stopper.interrupt(received)
 
+    async def complete() -> None:
+        """Tasks come to their end while others are still sent: what they cost is settled, and the price is learned."""
+        chance = Random(plan.seed + 5)
+        while not ledger.dead:
+            await anyio.sleep(1.0)
+            for key in [key for key, entry in ledger.entries.items() if entry.state is State.ACCEPTED]:
+                if chance.random() < 0.5 or not service.paid.get(key):
+                    continue
+                cost = service.paid[key][-1]
+                done = Completed(key=key, at=1, images=(Image(url="https://img.example/a"),), cost_usd=cost)
+                try:
+                    await ledger.record(done)
+                except LedgerError:
+                    return
+                spend.settle(key, None, cost)
+                ledger.settled[key], ledger.price = cost, max(cost, ledger.price)
+                if price.learn(ledger.entries[key]) and service.in_flight is None:
+                    service.in_flight = unsettled()
+
+    def unsettled() -> int:
+        """Requests that are announced and not settled; one more for each worker may have its money already."""
+        waiting = {State.INTENT, State.IN_DOUBT, State.ACCEPTED}
+        return sum(len(service.paid.get(key, [0])) for key, one in ledger.entries.items() if one.state in waiting)
+
     with anyio.CancelScope(deadline=plan.cancelled_at if plan.cancelled_at is not None else float("inf")):
         async with anyio.create_task_group() as group:
             group.start_soon(interrupt)
+            if plan.rises_at is not None:
+                group.start_soon(complete)
             finished = await executor.run(submission(number) for number in range(plan.requests))
             ended = anyio.current_time()
             group.cancel_scope.cancel()
@@ -361,13 +412,18 @@ async def _play(plan: Plan) -> Played:
         must(ended <= plan.signals[0][0] + stopper.grace + slack, "what is under way drains within its grace")
         if stopper.leaving:
             must(ended <= plan.signals[1][0] + slack, "a second signal ends it at once")
+    if plan.budget is not None and plan.rises_at is not None:
+        charged = sum(sum(amounts, Decimal(0)) for amounts in service.paid.values())
+        under_way = unsettled() if service.in_flight is None else service.in_flight
+        rise = COST * (plan.factor - 1) * (under_way + plan.concurrency + 1)  # the first to tell was under way as well
+        must(charged <= plan.budget + rise, "the budget holds but for what was under way when the price rose")
     return Played(plan=plan, finished=finished, service=service, ledger=ledger, trace=trace)
 
 
 def _check_books(played: Played) -> None:
     plan, service, ledger, finished = played.plan, played.service, played.ledger, played.finished
     states = {key: settle_open_intent(entry, "crash").state for key, entry in ledger.entries.items()}
-    safe = {State.ACCEPTED, State.IN_DOUBT}
+    safe = {State.ACCEPTED, State.IN_DOUBT, State.COMPLETED}
     for key, charges in service.charges.items():
         must(charges <= 1 or plan.retry_server_errors, "one charge per request and generation")
         must(states[key] in safe or ledger.dead, "nothing that was charged is new, rejected or failed")
@@ -385,7 +441,7 @@ def _check_books(played: Played) -> None:
 
 def _check_counts(finished: Finished, states: dict[str, State]) -> None:
     counted = Counter(states.values())
-    must(finished.accepted == counted[State.ACCEPTED], "accepted is what the ledger says")
+    must(finished.accepted == counted[State.ACCEPTED] + counted[State.COMPLETED], "accepted is what the ledger says")
     must(finished.rejected == counted[State.REJECTED], "rejected is what the ledger says")
     must(finished.in_doubt == counted[State.IN_DOUBT], "all that is in doubt is told")
     must(finished.not_sent >= counted[State.NEW], "what was not sent is told")

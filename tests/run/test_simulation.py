@@ -12,7 +12,7 @@ import pytest
 from seedream_jobs.api.outcomes import Flight, Outcome
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Event
-from seedream_jobs.run import breakers, halting, pacing, recording, resend, sending, turnstile
+from seedream_jobs.run import breakers, halting, pacing, recording, resend, sending, spend, turnstile
 from seedream_jobs.run.submission import Submission
 
 FAST = 300
@@ -116,9 +116,15 @@ def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
     async def cheap(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
         await settle(self, submission, outcome)
         if outcome.verdict == "in_doubt":
-            self._spend.release(submission.max_cost_usd)
+            self._spend.release(submission.request.key)
 
     patch.setattr(recording.Recording, "settle", cheap)
+
+
+def price_of_the_plan(patch: pytest.MonkeyPatch) -> None:
+    """Goes on counting with the plan's price, whatever the service charges."""
+    patch.setattr(spend.Spend, "most", lambda self, cost, images: cost)
+    patch.setattr(spend.Spend, "recount", lambda self, usd: None)
 
 
 def cancelled_is_not_sent(patch: pytest.MonkeyPatch) -> None:
@@ -176,6 +182,7 @@ FAULTS = [
     (jitter_both_ways, "never earlier than told"),
     (budget_checked_after, "the budget holds"),
     (doubt_is_free, "the budget holds"),
+    (price_of_the_plan, "the price that was seen is counted"),
     (cancelled_is_not_sent, "nothing that was charged is new, rejected or failed"),
     (records_can_be_cancelled, "no acknowledged id is lost"),
     (retries_without_budget, "retries stay within their budget"),
