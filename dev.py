@@ -1,39 +1,106 @@
 #!/usr/bin/env python3
-"""The two commands of the README: ``python3 dev.py demo`` and ``python3 dev.py test`` (also: bench, check, run …).
+"""The commands of the project: ``python3 dev.py demo``, ``python3 dev.py test`` (also: bench, check, lock, run …).
 
-Makes ``.venv`` beside this file, installs the project into it when ``pyproject.toml`` has changed, and runs the rest
-of the command line in it. Needs Python 3.11 or later with venv; nothing else.
+Makes ``.venv`` beside this file, installs into it the versions that ``requirements/`` has, and runs the rest of the
+command line in it. Needs Python 3.11 or later with venv; nothing else.
+
+    test --newest   the suite without tests/reliability, on today's releases, in an environment that is removed again
+    lock            writes uv.lock and requirements/ after a change of pyproject.toml; --upgrade takes today's releases
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-STAMP = VENV / "installed"
+LOCKS = {"base": ROOT / "requirements" / "base.txt", "dev": ROOT / "requirements" / "dev.txt"}
+BIN = "Scripts" if os.name == "nt" else "bin"
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
 DEV = ("test", "bench", "check")
 
+UV = "uv==0.13.9"
+INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
+EXPORTS = {"base": ("--no-dev", "--group", "build"), "dev": ("--no-dev", "--extra", "dev")}
+# New releases deprecate: seen in the summary of warnings, no failure. What is never closed or awaited still is one.
+NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning")
 
-def install(extras: str) -> None:
-    """Make the environment, once for each state of pyproject.toml; ``extras`` is ``""`` or ``[dev]``."""
-    stamp = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
-    done = STAMP.read_text().split() if STAMP.exists() else []
-    if done[:1] == [stamp] and (not extras or extras in done):
+
+def python_in(folder: Path) -> str:
+    """The Python of the environment in ``folder``, which is made where it is missing."""
+    if not any((folder / BIN / name).exists() for name in ("python", "python.exe")):
+        venv.create(folder, with_pip=True, symlinks=os.name != "nt")
+    return str(folder / BIN / "python")
+
+
+def pip(python: str, *arguments: str) -> None:
+    """``pip install`` in an environment.
+
+    :raises CalledProcessError: if pip fails
+    """
+    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", *arguments]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def install(kind: str) -> None:
+    """Make the environment, once for each state of pyproject.toml and of the locks; ``kind`` is ``base`` or ``dev``."""
+    files = (ROOT / "pyproject.toml", *LOCKS.values())
+    stamp = hashlib.sha256(b"\n".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()
+    installed = VENV / "installed"
+    done = installed.read_text().split() if installed.exists() else []
+    if done[:1] == [stamp] and (kind == "base" or kind in done):
         return
     print("Installing into .venv …", file=sys.stderr, flush=True)
-    if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
-        venv.create(VENV, with_pip=True)
-    pip = [str(BIN / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "-e", f".{extras}"], cwd=ROOT, check=True)
-    STAMP.write_text(f"{stamp} {extras}".strip())
+    python = python_in(VENV)
+    pip(python, "--require-hashes", "-r", str(LOCKS[kind]))
+    pip(python, "--no-deps", "--no-build-isolation", "-e", ".")  # hatchling is locked with the rest
+    installed.write_text(f"{stamp} {kind}")
+
+
+def newest(arguments: list[str]) -> int:
+    """The suite on today's releases; pytest's exit code."""
+    with tempfile.TemporaryDirectory(prefix="seedream-jobs-newest-") as folder:
+        print("Installing today's releases …", file=sys.stderr, flush=True)
+        python = python_in(Path(folder))
+        pip(python, "--upgrade", "-e", ".[dev]")
+        listed = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+        print("Other than in the lock:", *(differences(listed) or ["nothing"]), sep="\n  ", flush=True)
+        suite = [python, "-m", "pytest", *PARALLEL, *NEWEST, "--ignore=tests/reliability", *arguments]
+        return subprocess.run(suite, cwd=ROOT).returncode
+
+
+def differences(freeze: str) -> list[str]:
+    """The lines of ``pip freeze`` that the lock does not have."""
+    versions = {line.split(" ")[0] for line in LOCKS["dev"].read_text().splitlines() if line[:1].isalnum()}
+    found = (
+        re.sub(r"[-_.]+", "-", name).lower() + "==" + at for name, at in re.findall(r"^(\S+)==(\S+)$", freeze, re.M)
+    )
+    return sorted(set(found) - versions)
+
+
+def lock(arguments: list[str]) -> int:
+    """Resolve pyproject.toml for every Python and system at once, into uv.lock; write requirements/ from it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    with tempfile.TemporaryDirectory() as folder:
+        python = python_in(Path(folder))
+        pip(python, UV)
+        uv = [str(Path(folder) / BIN / "uv"), "--no-config", "--quiet"]
+        resolve = [*uv, "lock", "--default-index", INDEX, "--python", sys.executable, *arguments]
+        subprocess.run(resolve, cwd=ROOT, env=environment, check=True)
+        for kind, chosen in EXPORTS.items():
+            write = [*uv, "export", "--frozen", "--format=requirements-txt", "--no-emit-project", "--no-annotate"]
+            write += ["--no-header", *chosen]
+            made = subprocess.run(write, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+            LOCKS[kind].parent.mkdir(exist_ok=True)
+            LOCKS[kind].write_text(f"# Written by `python3 dev.py lock` from uv.lock.\n{made}")
+    return 0
 
 
 def main(arguments: list[str]) -> int:
@@ -46,11 +113,15 @@ def main(arguments: list[str]) -> int:
         return 2
     name, *rest = arguments
     try:
-        install("[dev]" if name in DEV else "")
+        if name == "lock":
+            return lock(rest)
+        if name == "test" and "--newest" in rest:
+            return newest([argument for argument in rest if argument != "--newest"])
+        install("dev" if name in DEV else "base")
     except subprocess.CalledProcessError as error:
-        print(f"error: the installation failed (pip ended with {error.returncode})", file=sys.stderr)
+        print(f"error: {' '.join(error.cmd[:6])} … ended with {error.returncode}", file=sys.stderr)
         return 1
-    python = str(BIN / "python")
+    python = python_in(VENV)
     commands = {
         "test": [[python, "-m", "pytest", *PARALLEL, *rest]],
         "bench": [[python, "-m", "bench", *rest]],
