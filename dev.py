@@ -28,7 +28,7 @@ DEV = ("test", "bench", "check")
 
 UV = "uv==0.13.9"
 INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
-EXPORTS = {"base": ("--no-dev", "--group", "build"), "dev": ("--no-dev", "--extra", "dev")}
+EXPORTS = {"base": (), "dev": ("--extra", "dev")}
 # New releases deprecate: seen in the summary of warnings, no failure. What is never closed or awaited still is one.
 NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning")
 
@@ -96,7 +96,7 @@ def lock(arguments: list[str]) -> int:
         subprocess.run(resolve, cwd=ROOT, env=environment, check=True)
         for kind, chosen in EXPORTS.items():
             write = [*uv, "export", "--frozen", "--format=requirements-txt", "--no-emit-project", "--no-annotate"]
-            write += ["--no-header", *chosen]
+            write += ["--no-header", "--no-dev", "--group=build", *chosen]
             made = subprocess.run(write, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
             LOCKS[kind].parent.mkdir(exist_ok=True)
             LOCKS[kind].write_text(f"# Written by `python3 dev.py lock` from uv.lock.\n{made}")
