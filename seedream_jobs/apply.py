@@ -81,6 +81,8 @@ def prepare(
     opened = [(job, *_open(job, root, target, now, stack)) for job in wanted]
     campaign = hold_campaign(root, emulator=target.emulator, command=f"run {shown}", now=now)
     stack.callback(campaign.release)
+    for _, _, ledger in opened:
+        ledger.guard(campaign)
     records = [ledger.plans.get(named) for _, _, ledger in opened]
     if opened and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)
@@ -184,6 +186,7 @@ def record_use(application: Application, *, now: int) -> None:
     assert plan.digest is not None
     named = plan_id(plan.digest)
     for part in application.parts:
+        part.ledger.announce(len(part.left))
         if named not in part.ledger.plans:
             part.ledger.use_plan(PlanRecord(plan=named, digest=plan.digest, used_at=now, options=dict(plan.options)))
 

@@ -37,7 +37,7 @@ def run_jobs(
         loaded = pipeline.load_all(files, target=where, sets=asked.sets, rules=rules)
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
         held = hold_ledgers(loaded, origin=where.origin, now=now, stack=stack)
-        release = hold_campaigns(loaded, emulator=where.emulator, now=now, stack=stack)
+        release = hold_campaigns(loaded, held, emulator=where.emulator, now=now, stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=asked, ledger_of=held)
         _show(planned, where.origin)
         planned.hold_budgets()

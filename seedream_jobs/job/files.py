@@ -115,3 +115,37 @@ def campaign_root(job: Path) -> Path:
         if (candidate / ".git").exists():
             return candidate
     return folder
+
+
+def git_common(folder: Path) -> Path | None:
+    """The git folder that all worktrees of the repository around a folder share; None outside git.
+
+    Read from ``.git``, ``gitdir:`` and ``commondir`` as gitrepository-layout(5) describes them: the git command would
+    obey the configuration of whoever made the repository.
+    """
+    for candidate in (folder, *folder.parents):
+        found = candidate / ".git"
+        if not found.exists():
+            continue
+        try:
+            if found.is_file():
+                named = found.read_text("utf-8", "surrogateescape").strip()
+                found = candidate / named.removeprefix("gitdir:").strip()
+            shared = found / "commondir"
+            if shared.is_file():
+                found = found / shared.read_text("utf-8", "surrogateescape").strip()
+        except OSError:
+            return None
+        return Path(os.path.realpath(found)) if (found / "HEAD").is_file() else None
+    return None
+
+
+def worktrees(common: Path) -> list[Path]:
+    """The top folders of a repository's worktrees that are at hand, the main one first."""
+    found = [common.parent] if common.name == ".git" else []
+    for gitdir in sorted(common.glob("worktrees/*/gitdir")):
+        try:
+            found.append(Path(gitdir.read_text("utf-8", "surrogateescape").strip()).parent)
+        except OSError:
+            continue
+    return [top for top in found if (top / ".git").exists()]

@@ -9,10 +9,15 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, LedgerError
-from seedream_jobs.ledger.filesystem import FileSystem
+from seedream_jobs.job.files import git_common, worktrees
+from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.loading import ids_of, left_behind
 from seedream_jobs.ledger.lock import Lock, acquire
-from seedream_jobs.ledger.paths import STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
+from seedream_jobs.ledger.overlay import alone
+from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
 from seedream_jobs.ledger.steps import HEAD
 
 _SUFFIX = ".manifest.jsonl"
@@ -33,7 +38,8 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
 
 
 def hold_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock:
-    """Be the only one who submits for this campaign: jobs may share requests, and each must see what another paid.
+    """Be the only one who submits for this campaign, in all worktrees of its repository: jobs may share requests, and
+    each must see what another paid.
 
     Taken before ``paid_elsewhere`` is read, and held until nothing more is submitted. What only asks for tasks, fetches
     them or settles doubts does not take it.
@@ -45,8 +51,11 @@ def hold_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock
     """
     path = campaign_lock(root, emulator=emulator)
     try:
-        keep_private(root / STATE_FOLDER)
-        path.parent.mkdir(exist_ok=True)
+        if path.parent.name == SHARED:
+            path.parent.mkdir(exist_ok=True)
+        else:
+            keep_private(root / STATE_FOLDER)
+            path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise LedgerError(
             f"{path.parent} could not be made: {error.strerror or error}",
@@ -66,27 +75,56 @@ def paid_elsewhere(
 ) -> dict[str, str]:
     """Request key to the job in whose manifest, other than ``own``, it counts as spent with the same origin.
 
+    In a repository also what the manifests of its other worktrees hold, and journals whose manifest is gone.
+
     :param among: the campaign's manifests, sorted, where they are not those on disk; ``fs`` reads them
-    :raises FindingsError: one of the manifests is damaged
+    :raises FindingsError: one of the manifests, or of those journals, is damaged
     """
+    common = None if emulator or among is not None else git_common(Path(os.path.realpath(root)))
+    tops = [root]
+    if common is not None:
+        tops += [top for top in worktrees(common) if not top.samefile(root)]
     found: dict[str, str] = {}
-    for manifest in manifests(root, emulator=emulator) if among is None else among:
-        if manifest == own:
-            continue
-        ledger = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root, fs=fs)
-        if ledger.header is None or ledger.header.origin != origin:
-            continue
-        top = root / STATE_FOLDER / "emulator" if emulator else root
-        job = manifest.relative_to(top).with_name(ledger.header.job).as_posix()
-        for key in ledger.entries:
-            brief = ledger.brief(key)
-            if brief is not None and HEAD[brief[0]].spent:
-                found.setdefault(key, job)
-        for key, former in ledger.entries.former.items():
-            brief = ledger.brief(former)
-            if brief is not None and HEAD[brief[0]].spent:
-                found.setdefault(key, job)
+    ids = set(ids_of(own)) if common is not None else set()
+    for top in tops:
+        for manifest in manifests(top, emulator=emulator) if among is None else among:
+            if manifest == own:
+                continue
+            ledger = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=top, fs=fs)
+            if ledger.header is None:
+                continue
+            ids.update((ledger.header.id, *ledger.header.other_ids))
+            if ledger.header.origin == origin:
+                base = root / STATE_FOLDER / "emulator" if emulator else root
+                job = Path(os.path.relpath(manifest.with_name(ledger.header.job), base)).as_posix()
+                _note(ledger.entries, job, found)
+    if common is not None:
+        _note_left_behind(common / SHARED, own, ids, origin, found)
     return found
+
+
+def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
+    for key in entries:
+        brief = entries.brief(key)
+        if brief is not None and HEAD[brief[0]].spent:
+            found.setdefault(key, job)
+    for key, former in entries.former.items():
+        brief = entries.brief(former)
+        if brief is not None and HEAD[brief[0]].spent:
+            found.setdefault(key, job)
+
+
+def _note_left_behind(shared: Path, own: Path, ids: set[str], origin: str, found: dict[str, str]) -> None:
+    """What journals hold whose manifest is nowhere: git or a hand took it away after the run was interrupted."""
+    for file, manifest, place in left_behind(shared):
+        mine = not own.exists() and place.before == journal.ABSENT and paths_for(own).within == place.path
+        if manifest in ids or place.origin != origin or mine:
+            continue
+        left = journal.read_journal(RealFileSystem().snapshot(file, apart=False), str(file))
+        if left is not None:
+            job = Path(place.path).with_name(place.job).as_posix()
+            way_back = f"bring its record back, or: seedream-jobs resolve {job} --journal {file}"
+            _note(alone(left).entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found)
 
 
 def half_renamed(
@@ -101,10 +139,10 @@ def half_renamed(
     :param keys: of the job's requests; asked for only where there is such a manifest
     """
     top = root / STATE_FOLDER / "emulator" if emulator else root
-    alone = [one for one in manifests(root, emulator=emulator) if job_beside(root / one.relative_to(top)) is None]
-    wanted = frozenset(keys()) if alone else frozenset[str]()
+    jobless = [one for one in manifests(root, emulator=emulator) if job_beside(root / one.relative_to(top)) is None]
+    wanted = frozenset(keys()) if jobless else frozenset[str]()
     best, most, total = own, 0, 0
-    for manifest in alone:
+    for manifest in jobless:
         try:
             entries = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root).entries
         except FindingsError:

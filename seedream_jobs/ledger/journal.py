@@ -1,8 +1,9 @@
 """The journal's format: checksummed JSON lines, what a crash may leave of them, and what is damage.
 
 A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline, with the checksum that ``codec`` describes; ``seq`` counts
-from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of the bytes it builds on. A
-``fold`` record names the digest of the manifest that already holds everything before it.
+from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of the bytes it builds on; and it
+says where that manifest was, so that the journal still counts once it is moved or gone. A ``fold`` record names the
+digest of the manifest that already holds everything before it.
 
 The last line: crc good and only the newline missing: kept. No newline and no good crc: torn by a crash, cut off and
 told. A newline and a bad crc: damage, refused with its byte offset, never guessed.
@@ -53,11 +54,36 @@ class Records:
 
 
 @frozen
+class Place:
+    """Where a journal's manifest was when the run began; empty in a journal of an older version.
+
+    :param before: digest of the manifest before it said that the run is open; nothing else differs from ``base``
+    :param file: its absolute path
+    :param path: its path in the repository
+    :param job: the job file's name
+    :param origin: of the service
+    :param run: the id by which the manifest says that the run is open
+    """
+
+    before: str = ""
+    file: str = ""
+    path: str = ""
+    job: str = ""
+    origin: str = ""
+    run: str = ""
+
+
+_NOWHERE = Place()
+_PLACE = ("before", "file", "path", "job", "origin", "run")
+
+
+@frozen
 class Contents:
     """What a journal's bytes say.
 
     :param manifest: the id of the manifest it belongs to
     :param base: digest of the manifest's bytes it builds on
+    :param place: where that manifest was
     :param records: every record after the header, in order, without ``crc`` and ``seq``; read again each time
     :param folded: digests of manifests that hold what came before, the last one last
     :param size: how many bytes are whole records
@@ -67,6 +93,7 @@ class Contents:
 
     manifest: str
     base: str
+    place: Place
     records: Records
     folded: tuple[str, ...]
     size: int
@@ -79,9 +106,22 @@ def record(seq: int, body: dict[str, Any]) -> bytes:
     return seal(canonical({**body, "seq": seq})) + b"\n"
 
 
-def header(manifest: str, base: str) -> bytes:
+def header(manifest: str, base: str, place: Place = _NOWHERE) -> bytes:
     """Record 0."""
-    return record(0, {"journal": VERSION, "manifest": manifest, "base": base})
+    known = {name: value for name in _PLACE if (value := getattr(place, name))}
+    return record(0, {"journal": VERSION, "manifest": manifest, "base": base, **known})
+
+
+def read_place(journal: Snapshot) -> tuple[str, Place] | None:
+    """The manifest's id and its place, as record 0 says; None where a crash left less than that, or it is damaged."""
+    for _, line in _lines(journal):
+        first = _checked(line.removesuffix(b"\n"))
+        return None if first is None or "manifest" not in first else (first["manifest"], _place(first))
+    return None
+
+
+def _place(first: dict[str, Any]) -> Place:
+    return Place(**{name: str(first[name]) for name in _PLACE if name in first})
 
 
 def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
@@ -116,6 +156,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     return Contents(
         manifest=first["manifest"],
         base=first["base"],
+        place=_place(first),
         records=Records(snapshot, size, count - 1 - len(folded)),
         folded=tuple(folded),
         size=size,
@@ -167,7 +208,7 @@ def foreign(path: str, manifest: str, base: str) -> Diagnostic:
         message=f"the journal of an interrupted run builds on another version of {manifest} ({base})",
         path=path,
         hint="bring that version back (`git stash`, or `git checkout` of the commit the run began on), run `fetch` to "
-        "fold the journal into it, then merge",
+        f"fold the journal into it, then merge; or merge the journal into this one: resolve JOB --journal {path}",
     )
 
 

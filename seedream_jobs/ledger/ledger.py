@@ -15,17 +15,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
+from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.entries import Brief, Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.folding import Pair
-from seedream_jobs.ledger.loading import digest_or_absent, load, read_file, read_together
+from seedream_jobs.ledger.loading import Loaded, digest_or_absent, load
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
-from seedream_jobs.ledger.paths import LedgerPaths, prepare
-from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
+from seedream_jobs.ledger.records import Header, OpenRun, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement, under_way
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Earlier, Entry, Event, Intended
@@ -52,14 +53,18 @@ class Ledger:
         lock: Lock | None,
         root: Path,
         run: str | None = None,
+        now: int = 0,
     ) -> None:
         self.paths = paths
-        self._run = run
+        self._run, self._now = run, now
+        self._intents = 0
+        self._journal_lock: Lock | None = None  # in a repository, beside the lock on the manifest's place
+        self._guards: list[Lock] = []
         self._root = root
         self._manifest = manifest
         self._record = record
         self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
-        self._fs, self._pair = fs, Pair(fs, paths)
+        self._fs = fs
         self._lock = lock
         self.held_by: str | None = None
         self._owns_lock = True
@@ -78,24 +83,35 @@ class Ledger:
         :raises FindingsError: the manifest or the journal is damaged
         :raises HeldError: the manifest was replaced under a run
         """
+        hold_link(paths)
         disk = RealFileSystem() if fs is None else fs
+        if fs is not None:
+            paths = replace(paths, shared=None)  # such as the tree of a commit: no run is under way there
         busy = in_use(paths.lock)
-        record, hot = read_together(paths, disk)
-        busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
         try:
-            manifest, contents = load(paths, record, hot, root)
+            loaded = load(paths, disk, root)
         except FindingsError as error:
-            if busy and error.diagnostics[0].code == "journal-foreign":
+            if (busy or in_use(paths.lock)) and error.diagnostics[0].code == "journal-foreign":
                 raise under_way(paths) from error
             raise
-        if contents is not None:
-            _overlay(manifest, contents.records, paths.journal)
+        manifest = loaded.manifest
+        shared = None if manifest.header is None else paths.lock_of(manifest.header.id)
+        busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
+        holder = paths.lock if busy or shared is None else shared
+        busy = busy or in_use(holder)
+        if loaded.hot is not None and loaded.file is not None:
+            _overlay(manifest, loaded.hot.records, loaded.file)
+            manifest.close_run(loaded.hot.place.run)
+        if loaded.elsewhere is not None:
+            manifest.notes.append(_said(loaded.elsewhere, paths))
+        if not busy:
+            manifest.notes.extend(run_open(run, paths) for run in manifest.open_runs())
         if busy:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        ledger = cls(paths, manifest, record, disk, None, root)
-        ledger.held_by = who_holds(paths.lock) if busy else None
+        ledger = cls(paths, manifest, loaded.record, disk, None, root)
+        ledger.held_by = who_holds(holder) if busy else None
         return ledger
 
     @classmethod
@@ -122,12 +138,16 @@ class Ledger:
         :param command: what to tell the one who comes second
         :param now: Unix seconds
         :param lock: a lock already held (``lock.acquire_all``); the caller releases it
-        :param run: a random token, which what is submitted bears: see ``Entry.run``
+        :param run: of one that is going to pay: its id, random, which what it submits bears (``Entry.run``), and
+            the manifest while the run is open
         :raises HeldError: another run holds the lock, or the manifest was written against another origin
+        :raises InDoubtError: an earlier run may have paid what is not on record (only with ``run``), or the manifest is
+            gone and a journal of it is not
         :raises FindingsError: the manifest or the journal is damaged
         :raises LedgerError: the files can't be written
         :raises UsageError: there is no manifest and no origin to make one for
         """
+        hold_link(paths)
         disk = RealFileSystem() if fs is None else fs
         try:
             prepare(paths)
@@ -135,7 +155,14 @@ class Ledger:
             raise _failed(paths.manifest, error) from error
         held = acquire(paths.lock, command=command, now=now) if lock is None else lock
         try:
-            ledger = cls._opened(paths, disk, held, job=job, origin=origin, new_id=new_id, root=root, run=run)
+            loaded = load(paths, disk, root, apart=True, scratch=paths.manifest.parent)
+            ledger = cls(paths, loaded.manifest, loaded.record, disk, held, root, run, now)
+            try:
+                ledger._opened(loaded, job=job, origin=origin, new_id=new_id, command=command)
+            except BaseException:
+                if ledger._journal_lock is not None:
+                    ledger._journal_lock.release()
+                raise
         except BaseException:
             if lock is None:
                 held.release()
@@ -147,46 +174,76 @@ class Ledger:
         ledger._step("%s locked, %d requests on record", paths.lock, len(ledger.entries))
         return ledger
 
-    @classmethod
-    def _opened(
-        cls,
-        paths: LedgerPaths,
-        disk: FileSystem,
-        lock: Lock,
-        *,
-        job: str,
-        origin: str | None,
-        new_id: Callable[[], str],
-        root: Path,
-        run: str | None,
-    ) -> Ledger:
-        record, hot = read_file(disk, paths.manifest, apart=True), read_file(disk, paths.journal)
-        manifest, contents = load(paths, record, hot, root, scratch=paths.manifest.parent)
-        ledger = cls(paths, manifest, record, disk, lock, root, run)
+    def _opened(self, loaded: Loaded, *, job: str, origin: str | None, new_id: Callable[[], str], command: str) -> None:
+        """See whose record it is, and fold what a crash left."""
+        manifest = self._manifest
+        if manifest.header is not None:
+            self._guard_journal(command)
+        if loaded.elsewhere is not None:
+            raise loaded.elsewhere
         if manifest.header is None:
             if origin is None:
-                raise UsageError(f"there is no {paths.manifest.name}", hint="nothing was submitted for this job yet")
+                raise UsageError(
+                    f"there is no {self.paths.manifest.name}", hint="nothing was submitted for this job yet"
+                )
             manifest.header = Header(id=new_id(), job=job, origin=origin)
         elif origin is not None and origin != manifest.header.origin:
-            if contents is not None or ledger.tied:
-                raise _other_origin(paths, manifest.header.origin, origin)
+            if loaded.hot is not None or self.tied:
+                raise _other_origin(self.paths, manifest.header.origin, origin)
             manifest.header = replace(manifest.header, origin=origin)
-            ledger._moved = True
-        ledger._honour(hot, contents)
-        return ledger
+            self._moved = True
+        self._honour(loaded)
+        if self._run is not None and (lost := manifest.open_runs()):
+            told = run_open(lost[0], self.paths)
+            raise InDoubtError(told.message, hint=told.hint)
 
-    def _honour(self, hot: Snapshot | None, contents: journal.Contents | None) -> None:
+    def _guard_journal(self, command: str) -> None:
+        """In a repository, hold the journal itself: another worktree may have the same manifest."""
+        path = self.paths.lock_of(self.id)
+        if path is not None and self._journal_lock is None:
+            refusal = f"the record {self.id} ({self.paths.manifest.name}) is held by"
+            self._journal_lock = acquire(path, command=command, now=self._now, refusal=refusal)
+
+    def guard(self, lock: Lock) -> None:
+        """Nothing is announced any more once this lock, too, is no longer held on what its path names."""
+        self._guards.append(lock)
+
+    def _hold_places(self, *others: Lock) -> None:
+        """:raises LedgerError: a lock's file was removed or replaced"""
+        for lock in (self._lock, self._journal_lock, *others):
+            if lock is not None:
+                lock.hold_place()
+
+    def _honour(self, loaded: Loaded) -> None:
         """Fold what a crash left in the journal, or remove a journal that is folded or never began."""
+        failing = self._journal
         try:
-            if contents is not None:
-                apply(self._manifest, contents.records)
+            for failing in loaded.done:
+                self._pair(failing).remove_journal()
+            if loaded.hot is not None and loaded.file is not None:
+                failing = loaded.file
+                apply(self._manifest, loaded.hot.records)
                 self._manifest.entries.settle("crash")
-                self._written(self._pair.fold_left_behind(contents, self._chunks()))
-            elif hot is not None:
-                self._pair.remove_journal()
+                self._manifest.close_run(loaded.hot.place.run)
+                self._written(self._pair(failing).fold_left_behind(loaded.hot, self._chunks()))
             self._manifest.entries.settle("crash")
         except OSError as error:
-            raise self._dead(_failed(self.paths.journal, error)) from error
+            raise self._dead(_failed(failing, error)) from error
+
+    @property
+    def _journal(self) -> Path:
+        """Where this ledger's own journal is written."""
+        return self.paths.at(self.id)
+
+    def _pair(self, file: Path | None = None) -> Pair:
+        return Pair(self._fs, self.paths.real, self._journal if file is None else file)
+
+    def announce(self, intents: int) -> None:
+        """Before the first record of a run that pays: how many requests it is going to submit, at most.
+
+        The manifest then says that the run is open, durably before the first intent and until the journal is folded.
+        """
+        self._intents = intents
 
     def _chunks(self) -> Iterator[bytes]:
         """The manifest as it is about to be written."""
@@ -250,10 +307,18 @@ class Ledger:
     async def record(self, event: Event) -> None:
         """Return once the event is durable. Not cancelled half-way: once called, the event is recorded.
 
+        An intent that is durable, with the locks still in place after that, is one that every other run will find: one
+        that begins reads the journal only once it has a lock.
+
         :raises IllegalEvent: the event has no place in the request's state; nothing is recorded
         :raises LedgerError: it could not be made durable; the ledger takes nothing more
         """
+        intent = isinstance(event, Intended)
+        if intent:
+            self._hold_places(*self._guards)
         await self._started().append(lambda: self._next(event))
+        if intent:
+            self._hold_places(*self._guards)
         self._tell(event)
 
     def record_sync(self, event: Event) -> None:
@@ -280,7 +345,8 @@ class Ledger:
         self._alive()
         if self._base == journal.ABSENT or self._moved:
             try:
-                self._written(self._pair.write_manifest(self._chunks()))
+                self._guard_journal("run")
+                self._written(self._pair().write_manifest(self._chunks()))
                 self._moved = False
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
@@ -299,12 +365,15 @@ class Ledger:
             if commit is not None or self._manifest.merged:
                 known = self._known_digest()
                 take_in_replacement(self._fs, self.paths, known, self._manifest, root=self._root)
+            if commit is not None and self._run is not None:
+                self._manifest.close_run(self._run)
+                self._intents = 0
             if commit is not None:
                 chunks = self._chunks()
-                self._written(self._pair.fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
+                self._written(self._pair().fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
                 self._step("%d records of the journal folded into %s", self._seq - 1, self.paths.manifest)
             elif self._manifest.merged and self._base != journal.ABSENT:
-                self._written(self._pair.write_manifest(self._chunks()))
+                self._written(self._pair().write_manifest(self._chunks()))
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
         except LedgerError as error:
@@ -317,11 +386,14 @@ class Ledger:
         """Fold, unless the journal is dead (it then stays, and the next command folds it), and release the lock."""
         try:
             if self._lock is not None and self._failure is None and not (self._commit and self._commit.dead):
+                self._hold_places()
                 self.fold()
         finally:
             if self._commit is not None:
                 self._commit.close()
                 self._commit = None
+            if self._journal_lock is not None:
+                self._journal_lock.release()
             if self._lock is not None and self._owns_lock:
                 self._lock.release()
                 self._step("%s released", self.paths.lock)
@@ -366,19 +438,39 @@ class Ledger:
         with self._starting:
             if self._commit is None:
                 hold_unchanged(self._fs, self.paths, self._known_digest())
-                self.ensure_created()
                 try:
                     self._commit = self._begin()
                 except OSError as error:
-                    raise self._dead(_failed(self.paths.journal, error)) from error
+                    raise self._dead(_failed(self._journal, error)) from error
             return self._commit
 
     def _begin(self) -> GroupCommit:
         from seedream_jobs.ledger.commit import GroupCommit  # anyio: only for those who record
 
-        descriptor = self._pair.begin_journal(self.id, self._known_digest())
+        header = self._manifest.header
+        assert header is not None  # a writer has one
+        place = journal.Place(
+            file=str(self.paths.real),
+            path="" if self.paths.shared is None else self.paths.within,
+            job=header.job,
+            origin=header.origin,
+        )
+        if self._run is not None and self._intents:
+            self._guard_journal("run")
+            place = replace(place, before=self._known_digest(), run=self._run)
+            opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
+            self._manifest.header = replace(header, runs=(*header.runs, opened))
+            descriptor, digest = self._pair().begin_marked(
+                self._chunks(), lambda digest: journal.header(header.id, digest, place)
+            )
+            self._written(digest)
+            self._moved = False
+        else:
+            self.ensure_created()
+            place = replace(place, before=self._known_digest())
+            descriptor = self._pair().begin_journal(journal.header(self.id, self._known_digest(), place))
         self._seq = 1
-        return GroupCommit(self._fs, descriptor, self.paths.journal.name)
+        return GroupCommit(self._fs, descriptor, self._journal.name)
 
     def _known_digest(self) -> str:
         """The digest of the manifest that this one was read from, or last written to."""
@@ -407,6 +499,32 @@ def _overlay(manifest: Manifest, records: journal.Records, path: Path) -> None:
         apply(manifest, records)
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def run_open(run: OpenRun, paths: LedgerPaths) -> Diagnostic:
+    """What is told of a run that the manifest calls open, and whose journal is not here."""
+    job = paths.manifest.name.removesuffix(".manifest.jsonl") + ".yaml"
+    requests = "1 request" if run.intents == 1 else f"{run.intents:,} requests"
+    return Diagnostic(
+        code="run-open",
+        severity="warning",
+        message=f"a run that began at {iso(run.since)} may have paid up to {requests} that are not on record: its "
+        "journal is not here",
+        path=str(paths.manifest),
+        hint=f"bring the journal from the machine or clone of that run: seedream-jobs resolve {job} --journal FILE (in "
+        f"its git folder: {SHARED}/*.journal); without it: seedream-jobs resolve {job} --run --not-charged or "
+        "--abandon, with --reason",
+    )
+
+
+def _said(refusal: HeldError | InDoubtError, paths: LedgerPaths) -> Diagnostic:
+    return Diagnostic(
+        code="journal-elsewhere",
+        severity="warning",
+        message=refusal.message,
+        path=str(paths.manifest),
+        hint=refusal.hint,
+    )
 
 
 def _failed(path: Path, error: OSError) -> LedgerError:

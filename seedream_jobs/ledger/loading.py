@@ -1,57 +1,180 @@
-"""Reads manifest and journal together, and tells whether the one belongs to the other."""
+"""Reads manifest and journal together, and tells whether the one belongs to the other.
+
+A journal belongs to the manifest whose id and bytes its first record names; without a manifest, to the one that was at
+this very place when a first run began, and is gone since. A journal whose manifest is still at another place (another
+worktree, a copy) is that one's.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from seedream_jobs.errors import FindingsError, LedgerError, UsageError
+from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
+from seedream_jobs.frozen import frozen
+from seedream_jobs.job.files import git_common
 from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.codec import Malformed, parse_checked
 from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.filesystem import FileSystem
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
-from seedream_jobs.ledger.paths import LedgerPaths
+from seedream_jobs.ledger.paths import SHARED, LedgerPaths
+from seedream_jobs.ledger.records import Header, decode_header
 from seedream_jobs.ledger.snapshot import Snapshot
 
 _LOOKS = 20
 
 
-def load(
-    paths: LedgerPaths, record: Snapshot | None, hot: Snapshot | None, root: Path, *, scratch: Path | None = None
-) -> tuple[Manifest, journal.Contents | None]:
-    """The manifest, and the journal where it is hot: it has something that the manifest does not hold.
+@frozen
+class Loaded:
+    """A record as it is on the disk.
 
+    :param record: the manifest's bytes; None where there is none
+    :param file: the journal that is hot: it has something that the manifest does not hold
+    :param hot: what it says
+    :param done: journals that hold nothing more: they are folded, or never began
+    :param elsewhere: why nothing may be recorded here: the journal's manifest is at another place, or gone
+    """
+
+    record: Snapshot | None
+    manifest: Manifest
+    file: Path | None = None
+    hot: journal.Contents | None = None
+    done: tuple[Path, ...] = ()
+    elsewhere: HeldError | InDoubtError | None = None
+
+
+def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart: bool = False, scratch: Path | None = None) -> Loaded:
+    """Manifest and journal of one moment, while a run may be folding the one into the other.
+
+    :param root: the campaign's root, out of which no recorded path may lead
+    :param apart: the manifest as a copy, which nobody else can change
     :param scratch: where lines that come to the manifest later are kept, once they are many
     :raises FindingsError: one of them is damaged, or they do not belong together
     :raises UsageError: one of them can't be read
+    :raises LedgerError: they keep changing
     """
+    for _ in range(_LOOKS):
+        record = read_file(fs, paths.manifest, apart=apart)
+        manifest = parse_record(paths, record, root, scratch=scratch)
+        found = [(path, hot) for path in _journals(paths, manifest.header, fs) if (hot := read_file(fs, path))]
+        if apart or _version(record) == _version(read_file(fs, paths.manifest)):
+            return _belonging(paths, Loaded(record=record, manifest=manifest), found)
+    raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
+
+
+def parse_record(paths: LedgerPaths, record: Snapshot | None, root: Path, *, scratch: Path | None = None) -> Manifest:
+    """What the manifest's bytes say.
+
+    :raises FindingsError: it is damaged
+    :raises UsageError: it can't be read
+    """
+    if record is None:
+        return Manifest(entries=Entries(folder=scratch))
     try:
-        manifest = Manifest(entries=Entries(folder=scratch))
-        if record is not None:
-            manifest = read_manifest(record, str(paths.manifest), folder=_folder(paths, root), scratch=scratch)
-        contents = None if hot is None else journal.read_journal(hot, str(paths.journal))
+        return read_manifest(record, str(paths.manifest), folder=_folder(paths, root), scratch=scratch)
     except OSError as error:
         raise UsageError(f"{paths.manifest} can't be read: {error.strerror or error}") from error
-    if contents is None:
-        return manifest, None
-    present = digest_or_absent(record)
-    if contents.folded and contents.folded[-1] == present:
-        return manifest, None
-    if contents.base != present or manifest.header is None or contents.manifest != manifest.header.id:
-        raise FindingsError([journal.foreign(str(paths.journal), paths.manifest.name, contents.base)])
-    if contents.torn:
-        manifest.notes.append(journal.torn(str(paths.journal), contents))
-    return manifest, contents
 
 
-def read_together(paths: LedgerPaths, fs: FileSystem) -> tuple[Snapshot | None, Snapshot | None]:
-    """Manifest and journal of one moment, while a run may be folding the one into the other."""
-    for _ in range(_LOOKS):
-        record = read_file(fs, paths.manifest)
-        hot = read_file(fs, paths.journal)
-        again = read_file(fs, paths.manifest)
-        if (None if record is None else record.version) == (None if again is None else again.version):
-            return record, hot
-    raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
+def _journals(paths: LedgerPaths, header: Header | None, fs: FileSystem) -> list[Path]:
+    """Every file that may be the record's journal."""
+    if paths.shared is None:
+        return [paths.journal]
+    if header is not None:
+        return [paths.journal, *(paths.at(known) for known in (header.id, *header.other_ids))]
+    return [paths.journal, *(path for path, _, place in left_behind(paths.shared) if place.path == paths.within)]
+
+
+def left_behind(shared: Path) -> list[tuple[Path, str, journal.Place]]:
+    """The journals in a repository: file, the manifest's id, and where that was."""
+    found = []
+    for path in sorted(shared.glob("*.journal")):
+        try:
+            first = journal.read_place(RealFileSystem().snapshot(path, apart=False))
+        except OSError:  # a run has just folded it
+            continue
+        if first is not None:
+            found.append((path, *first))
+    return found
+
+
+def _belonging(paths: LedgerPaths, loaded: Loaded, found: list[tuple[Path, Snapshot]]) -> Loaded:
+    """What the journals have that the manifest does not hold."""
+    if not found:
+        return loaded
+    manifest, present = loaded.manifest, digest_or_absent(loaded.record)
+    for path, snapshot in found:
+        try:
+            contents = journal.read_journal(snapshot, str(path))
+        except OSError as error:
+            raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
+        place = None if contents is None else contents.place
+        if contents is None or place is None or (contents.folded and contents.folded[-1] == present):
+            loaded = replace(loaded, done=(*loaded.done, path))
+            continue
+        if not contents.records and present in (place.before, journal.ABSENT):
+            loaded = replace(loaded, done=(*loaded.done, path))  # nothing was announced in it
+            continue
+        if paths.shared is not None and path.parent == paths.shared and _lives(paths, contents):
+            if manifest.header is not None:
+                loaded = replace(loaded, elsewhere=_at_another_place(paths, place))
+            continue
+        if manifest.header is None and path != paths.journal:
+            if place.before != journal.ABSENT:
+                loaded = replace(loaded, elsewhere=_gone(paths, path))
+                continue
+            manifest.header = Header(id=contents.manifest, job=place.job, origin=place.origin)
+        ids = () if manifest.header is None else (manifest.header.id, *manifest.header.other_ids)
+        known = loaded.hot is None and contents.manifest in ids and present in (contents.base, place.before)
+        if not known:
+            raise FindingsError([journal.foreign(str(path), paths.manifest.name, contents.base)])
+        if contents.torn:
+            manifest.notes.append(journal.torn(str(path), contents))
+        loaded = replace(loaded, file=path, hot=contents)
+    return loaded
+
+
+def _lives(paths: LedgerPaths, contents: journal.Contents) -> bool:
+    """Whether the manifest of a journal in the git folder is still where it was, and that is not here."""
+    there = Path(contents.place.file)
+    if not contents.place.file or there == paths.real or contents.manifest not in ids_of(there):
+        return False
+    common = git_common(there.parent)
+    return common is not None and common / SHARED == paths.shared  # else it is a copy's, or the original's
+
+
+def ids_of(manifest: Path) -> tuple[str, ...]:
+    """The ids of a manifest on the disk, read from its first lines; none where there is no such file."""
+    found: list[str] = []
+    try:
+        with manifest.open("rb") as lines:
+            for line in lines:
+                header = decode_header(parse_checked(line)[0])
+                found += (header.id, *header.other_ids)
+    except (OSError, Malformed):
+        pass
+    return tuple(found)
+
+
+def _at_another_place(paths: LedgerPaths, place: journal.Place) -> HeldError:
+    there = Path(place.file)
+    return HeldError(
+        f"an interrupted run of this record is to be finished where it began: {there}",
+        hint=f"seedream-jobs fetch {there.with_name(place.job)} there; then run the same command again here",
+    )
+
+
+def _gone(paths: LedgerPaths, path: Path) -> InDoubtError:
+    return InDoubtError(
+        f"{paths.manifest.name} is gone, and a run of it was interrupted: what both hold would be paid again",
+        hint=f"bring the record back (`git restore {paths.manifest.name}`, `git stash pop`, or from the branch that "
+        f"has it); without it: seedream-jobs resolve JOB --journal {path}",
+    )
+
+
+def _version(record: Snapshot | None) -> object:
+    return None if record is None else record.version
 
 
 def read_file(fs: FileSystem, path: Path, *, apart: bool = False) -> Snapshot | None:

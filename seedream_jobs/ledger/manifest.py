@@ -7,7 +7,7 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +20,7 @@ from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.records import (
     Header,
+    OpenRun,
     PlanRecord,
     ResolutionRecord,
     decode_header,
@@ -53,6 +54,25 @@ class Manifest:
     resolutions: set[ResolutionRecord] = field(default_factory=set)
     merged: bool = False
     notes: list[Diagnostic] = field(default_factory=list)
+
+    def close_run(self, run: str) -> None:
+        """The header no longer says that this run is open: what it paid is on record."""
+        if self.header is not None and run:
+            runs = tuple(one for one in self.header.runs if one.id != run)
+            self.header = replace(self.header, runs=runs)
+
+    def open_runs(self) -> tuple[OpenRun, ...]:
+        """The runs that may have paid what is not on record.
+
+        Where something of a run is on record, all of it is: a journal is folded whole. Git may have merged the header
+        of before.
+        """
+        if self.header is None or not self.header.runs:
+            return ()
+        open_ids = {run.id for run in self.header.runs}
+        for line in map(self.entries.line, self.entries):
+            open_ids = {run for run in open_ids if b'"run":"%s"' % run.encode() not in (line or b"")}
+        return tuple(run for run in self.header.runs if run.id in open_ids)
 
     def take_in(self, other: Manifest) -> None:
         """What another manifest of this job knows, by the rule for two branches (``merge``).

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from seedream_jobs.ledger.event_codec import decode_event, encode_event
-from seedream_jobs.ledger.machine import evolve
+from seedream_jobs.ledger.journal import Contents
+from seedream_jobs.ledger.machine import IllegalEvent, evolve
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.merge import join_plans
 from seedream_jobs.ledger.records import PlanRecord, ResolutionRecord, decode_plan, encode_plan
@@ -36,6 +37,27 @@ def apply(manifest: Manifest, records: Iterable[dict[str, Any] | Event | PlanRec
                     key=what.key, resolution=what.resolution, reason=what.reason, at=what.at, task_id=what.task_id
                 )
             )
+
+
+def alone(left: Contents, known: Manifest | None = None) -> Manifest:
+    """What a journal says without the manifest that it builds on: every request that it announces is whole in it.
+
+    :param known: where to look for a request that it says more about without announcing it; else that is left out
+    """
+    made = Manifest()
+    for record in left.records:
+        key = str(record.get("key", ""))
+        if key and key not in made.entries and record.get("event") != "intended":
+            entry = None if known is None else known.entries.find(key)
+            if entry is None:
+                continue
+            made.entries.put(entry)
+        try:
+            apply(made, (record,))
+        except IllegalEvent:  # the other manifest knows more by now
+            continue
+    made.entries.settle("crash")
+    return made
 
 
 def _read(record: dict[str, Any]) -> Event | PlanRecord:

@@ -1,29 +1,62 @@
-"""Where a job's record lies: three files beside the job file, or apart for what the emulator answered."""
+"""Where a job's record lies: the manifest beside the job file, journal and locks where no git command reaches them.
+
+In a repository journal and locks are in the git folder that all its worktrees share, as git-lfs and git-annex keep
+theirs: ``git clean``, ``git stash`` and a change of branch leave them alone. Outside git they lie beside the manifest.
+What the emulator answered lies apart, below ``.seedream/emulator``.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.frozen import frozen
+from seedream_jobs.job.files import campaign_root, git_common
 
 _MANIFEST = ".manifest.jsonl"
-_SOURCES = (".yaml", ".yml", _MANIFEST, ".manifest.journal", ".manifest.lock")
+_SOURCES = (".yaml", ".yml", _MANIFEST, ".journal", ".manifest.lock")
 STATE_FOLDER = ".seedream"
+SHARED = "seedream-jobs"
+"""The folder in a repository's git folder."""
 
 
 @frozen
 class LedgerPaths:
     """The manifest (committed), the journal (while a run is under way) and the lock (never deleted), absolute.
 
-    ``private`` is the ``.seedream`` folder they are in, for rehearsals on the emulator: it never enters git.
+    :param journal: beside the manifest, where an older version left one in a repository, too; ``at`` tells where the
+        journal of a manifest is written
+    :param private: the ``.seedream`` folder they are in, for rehearsals on the emulator: it never enters git
+    :param shared: the folder of journals and locks in the git folder; None outside git and for rehearsals
     """
 
     manifest: Path
     journal: Path
     lock: Path
     private: Path | None = None
+    shared: Path | None = None
+
+    def at(self, manifest_id: str) -> Path:
+        """The journal of the manifest with this id."""
+        return self.journal if self.shared is None else self.shared / f"{manifest_id}.journal"
+
+    def lock_of(self, manifest_id: str) -> Path | None:
+        """In a repository, the lock on a manifest's journal: two worktrees, or a copy, may have the same manifest."""
+        return None if self.shared is None else self.shared / f"{manifest_id}.lock"
+
+    @property
+    def real(self) -> Path:
+        """Where the manifest's bytes are: a link is followed, never replaced."""
+        return Path(os.path.realpath(self.manifest)) if self.manifest.is_symlink() else self.manifest
+
+    @property
+    def within(self) -> str:
+        """The manifest's path in its repository, the same in every worktree."""
+        real = Path(os.path.realpath(self.manifest))
+        return real.relative_to(campaign_root(real)).as_posix()
 
 
 def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
@@ -42,12 +75,19 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
         apart = private / "emulator"
         if not folder.is_relative_to(apart):
             folder = apart / (folder.relative_to(root) if folder.is_relative_to(root) else folder.name)
-    return LedgerPaths(
-        manifest=folder / f"{stem}{_MANIFEST}",
-        journal=folder / f"{stem}.manifest.journal",
-        lock=folder / f"{stem}.manifest.lock",
-        private=private,
+    manifest = folder / f"{stem}{_MANIFEST}"
+    real = Path(os.path.realpath(manifest))  # by whatever links it is named, there is one journal and one lock
+    home = real.parent if manifest.is_symlink() else folder
+    name = real.name.removesuffix(".jsonl")
+    beside = LedgerPaths(
+        manifest=manifest, journal=home / f"{name}.journal", lock=home / f"{name}.lock", private=private
     )
+    common = None if private is not None else git_common(real.parent)
+    if common is None:
+        return beside
+    shared = common / SHARED
+    number = sha256(os.fsencode(real)).hexdigest()[:16]
+    return replace(beside, lock=shared / f"{number}.lock", shared=shared)
 
 
 def is_manifest(named: Path) -> bool:
@@ -72,7 +112,10 @@ def job_beside(manifest: Path) -> Path | None:
 
 
 def campaign_lock(root: Path, *, emulator: bool) -> Path:
-    """The lock that one ``run`` holds for a whole campaign; the emulator's campaign is one of its own."""
+    """The lock that one ``run`` holds for a whole campaign, all worktrees of it; the emulator's is one of its own."""
+    common = None if emulator else git_common(Path(os.path.realpath(root)))
+    if common is not None:
+        return common / SHARED / "campaign.lock"
     state = Path(os.path.abspath(root)) / STATE_FOLDER  # noqa: PTH100
     return (state / "emulator" if emulator else state) / "campaign.lock"
 
@@ -83,8 +126,22 @@ def prepare(paths: LedgerPaths) -> None:
     :raises OSError: they can't be made
     """
     paths.manifest.parent.mkdir(parents=True, exist_ok=True)
+    if paths.shared is not None:
+        paths.shared.mkdir(exist_ok=True)
     if paths.private is not None:
         keep_private(paths.private)
+
+
+def hold_link(paths: LedgerPaths) -> None:
+    """See that a manifest that is a symbolic link leads to a file: what that knew would be paid again.
+
+    :raises UsageError: it leads nowhere
+    """
+    if paths.manifest.is_symlink() and not paths.manifest.exists():
+        raise UsageError(
+            f"{paths.manifest} is a symbolic link that leads nowhere",
+            hint="bring back the file that it names, or remove the link if nothing was ever paid",
+        )
 
 
 def in_the_way(folder: Path) -> UsageError | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.filesystem import FileSystem
-from seedream_jobs.ledger.loading import digest_or_absent, load, read_file
+from seedream_jobs.ledger.loading import digest_or_absent, parse_record, read_file
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.paths import LedgerPaths
 
@@ -41,7 +41,7 @@ def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest
     if found is None or not found.size:
         return  # where it is gone or empty, nothing is lost by writing it anew
     try:
-        came, _ = load(paths, found, None, root)
+        came = parse_record(paths, found, root)
         came.entries.settle("crash")
         manifest.take_in(came)
     except FindingsError as error:

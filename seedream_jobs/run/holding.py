@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seedream_jobs.ledger.campaign import hold_campaign
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import campaign_lock
 from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.jobs import JobsPlan
 from seedream_jobs.plan.sets import run_record
@@ -38,28 +39,36 @@ def hold_ledgers(jobs: Sequence[Job], *, origin: str, now: int, stack: ExitStack
     return lambda job: held[job.file]
 
 
-def hold_campaigns(jobs: Sequence[Job], *, emulator: bool, now: int, stack: ExitStack) -> Callable[[], None]:
+def hold_campaigns(
+    jobs: Sequence[Job], ledger_of: Callable[[Job], Ledger], *, emulator: bool, now: int, stack: ExitStack
+) -> Callable[[], None]:
     """Be the only ``run`` in the jobs' campaigns, from before the plan until ``stack`` ends or the result is called.
 
     A job's ledger keeps two runs of one job apart; this keeps apart runs of two jobs that share requests.
 
+    :param ledger_of: the jobs' held ledgers, which announce nothing any more once the campaign is another's
     :raises HeldError: another run is under way in one of them
     """
     own = stack.enter_context(ExitStack())
     command = " ".join(["run", *(job.shown for job in jobs)])
-    for root in sorted({job.expansion.spec.root for job in jobs}):
-        own.callback(hold_campaign(root, emulator=emulator, command=command, now=now).release)
+    roots = {campaign_lock(job.expansion.spec.root, emulator=emulator): job.expansion.spec.root for job in jobs}
+    for path in sorted(roots):  # worktrees of one repository are one campaign
+        lock = hold_campaign(roots[path], emulator=emulator, command=command, now=now)
+        own.callback(lock.release)
+        for job in jobs:
+            ledger_of(job).guard(lock)
     return own.close
 
 
 def record_sets(planned: JobsPlan, sets: Mapping[str, str], *, now: int) -> None:
-    """Make durable which ``--set`` values a direct run uses, before its first intent.
+    """Make durable that a direct run is open, and which ``--set`` values it uses, before its first intent.
 
     :param now: Unix seconds
     :raises LedgerError: it can't be written
     """
     for part in planned.jobs:
         if part.summary.submit:
+            part.ledger.announce(part.summary.submit)
             record = run_record(part.ledger.plans, sets, now=now, token=secrets.token_hex(4))
             if record is not None:
                 part.ledger.use_plan(record)

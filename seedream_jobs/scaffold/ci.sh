@@ -16,7 +16,7 @@
 #   SJ_BRANCH   run: the branch that keeps the record
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
 #   SJ_CODE_QUALITY, SJ_DOTENV  plan: files for GitLab's reports; without them none are written
-#   SJ_RESUME   run: "true" to go on with a run that died, once its journal lies beside the manifest again
+#   SJ_RESUME   run: "true" to go on with a run that died, once its journal is brought in (docs/ci.md)
 set -euo pipefail
 
 : "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}"
@@ -123,7 +123,7 @@ start() {
     say "$mark says: $(head -c 200 -- "$mark" | tr -cd 'A-Za-z0-9:/._ -')"
     if [[ ${SJ_RESUME:-} != true ]]; then
       say "A run started and left no record of how it ended: what it submitted may be paid and is not in the manifest."
-      say "Put the journal from its artifact beside the manifest and run again with resume, or settle it: docs/ci.md"
+      say "Bring in the journal from its artifact (seedream-jobs resolve JOB --journal FILE) and run again with resume: docs/ci.md"
       die 6 "an earlier run is unsettled"
     fi
     [[ $(head -n 1 -- "$mark") == "plan $SJ_EXPECT started" ]] || die 7 "the run that died was of another plan"
@@ -138,7 +138,7 @@ start() {
 # Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal is left behind.
 finish() {
   local journals try
-  journals=$(git ls-files --others --cached -- '*.manifest.journal')
+  journals=$(find "$(git rev-parse --git-common-dir)/seedream-jobs" -name '*.journal' 2>/dev/null || true)
   git add --all -- '*.manifest.jsonl' 2>/dev/null || true
   if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
   git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record" --message "$quiet"

@@ -182,9 +182,10 @@ def test_a_runner_that_died_is_seen_by_the_next(runner: Any, variables: Mapping[
     assert ended.code == 6, ended.err
     assert "earlier run is unsettled" in ended.err
     assert submitted(runner) < 8
-    for kept in runner.checkout.glob("garden.manifest.*"):
-        if not kept.name.endswith(".lock"):
-            (following.checkout / kept.name).write_bytes(kept.read_bytes())
+    (following.checkout / "garden.manifest.jsonl").write_bytes((runner.checkout / "garden.manifest.jsonl").read_bytes())
+    (following.checkout / ".git" / "seedream-jobs").mkdir()
+    for kept in (runner.checkout / ".git" / "seedream-jobs").glob("*.journal"):
+        (following.checkout / ".git" / "seedream-jobs" / kept.name).write_bytes(kept.read_bytes())
     ended = following.step("run", **variables, SJ_RESUME="true")
     in_doubt = ended.code == 6
     assert ended.code in (0, 6), ended.err

@@ -75,7 +75,7 @@ def test_the_digest_comes_from_the_approval() -> None:
     assert environment["SJ_EXPECT"] == "${{ needs.plan.outputs.digest }}"
     last = run["steps"][-1]
     assert last["if"] == "always()"
-    assert "manifest.journal" in last["with"]["path"]
+    assert ".git/seedream-jobs/*.journal" in last["with"]["path"]
     assert last["with"]["include-hidden-files"] is True
 
 

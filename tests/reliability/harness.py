@@ -203,7 +203,9 @@ class Campaign:
 
     @property
     def journal(self) -> Path:
-        return self.folder / f"{Path(self.job).stem}.manifest.journal"
+        """In a repository in its git folder (these campaigns have one job), else beside the manifest."""
+        beside = self.folder / f"{Path(self.job).stem}.manifest.journal"
+        return next(iter((self.folder / ".git" / "seedream-jobs").glob("*.journal")), beside)
 
     def lines(self) -> list[dict[str, Any]]:
         """Every line of the manifest."""
@@ -230,6 +232,7 @@ class Campaign:
         import datetime
 
         def earlier(line: dict[str, Any]) -> dict[str, Any]:
+            line.pop("crc", None)
             for name in ("submitted_at", "since"):
                 if name in line:
                     then = datetime.datetime.fromisoformat(line[name]) - datetime.timedelta(seconds=seconds)
