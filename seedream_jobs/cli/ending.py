@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.report.status import shared_said
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
@@ -88,6 +89,8 @@ class Ending:
         failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
         _named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
         _named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
+        for said in shared_said(ledger):
+            click.echo(f"  {said}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)

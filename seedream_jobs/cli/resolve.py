@@ -42,6 +42,8 @@ def resolve(
 
     Without an option: lists them, with time, request id and cost. Look each of them up in the service's console by
     its time or request id, then say what you found. Exit code 6 while any is left.
+
+    An expired request whose task lives after all is asked for again by --accepted TASK_ID.
     """
     from seedream_jobs.cli.importing import import_task
     from seedream_jobs.cli.resolving import Decision, check_evidence, listing, settle

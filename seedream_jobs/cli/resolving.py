@@ -32,10 +32,12 @@ class Decision:
 
 def in_doubt(ledger: Ledger) -> list[Entry]:
     """What waits for a person, by address."""
+    return _in_state(ledger, State.IN_DOUBT)
+
+
+def _in_state(ledger: Ledger, state: State) -> list[Entry]:
     found = [
-        ledger.entries[key]
-        for key in ledger.entries
-        if (brief := ledger.brief(key)) is not None and brief[0] is State.IN_DOUBT
+        ledger.entries[key] for key in ledger.entries if (brief := ledger.brief(key)) is not None and brief[0] is state
     ]
     return sorted(found, key=lambda entry: entry.address)
 
@@ -47,7 +49,13 @@ def listing(job: Path, *, where: Target) -> ExitCode:
     one = records.find(job, where=where)
     ledger = records.peek(one)
     records.tell_in_use(str(job), ledger)
-    doubtful = in_doubt(ledger)
+    doubtful, expired = in_doubt(ledger), _in_state(ledger, State.EXPIRED)
+    option = " --emulator" if where.emulator else ""
+    if expired:
+        click.echo(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
+        click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
+        for entry in expired:
+            click.echo(f"  {entry.address}  {entry.task_id or 'no task id'}")
     if not doubtful:
         click.echo(f"{job}: nothing is in doubt.")
         return ExitCode.OK
@@ -58,7 +66,6 @@ def listing(job: Path, *, where: Target) -> ExitCode:
     for entry in doubtful:
         for line in _lines(entry):
             click.echo(f"  {line}")
-    option = " --emulator" if where.emulator else ""
     click.echo("Look them up in the service's console by time or request id, then:", err=True)
     click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
     click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
@@ -110,7 +117,8 @@ def settle(job: Path, addresses: tuple[str, ...] | None, decision: Decision, *, 
     one = records.find(job, where=where)
     with records.hold(one, origin=None, command="resolve", now=now) as ledger:
         doubtful = in_doubt(ledger)
-        named = doubtful if addresses is None else [_named(address, doubtful, job) for address in addresses]
+        choice = doubtful + (_in_state(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
+        named = doubtful if addresses is None else [_named(address, choice, job) for address in addresses]
         wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
         for entry in wanted:
             if decision.task_id is not None:

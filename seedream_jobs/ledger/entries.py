@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from zlib import crc32
@@ -30,6 +31,8 @@ _UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", "\ufeff".encode())
 """One of these stands in the line of a prompt that ends with a line break, or holds a carriage return or a byte order
 mark."""
 _SUBMITTED = b'"submitted_at":"'
+_TASKS = re.compile(rb'"task_ids?":("[^"]*"|\[[^]]*\])')
+_NAMES = re.compile(rb'[^",[\]]+')
 _BRIEF, _PLACE = 24, 44  # bits
 _BRIEFS, _PLACES = (1 << _BRIEF) - 1, (1 << _PLACE) - 1
 
@@ -182,6 +185,22 @@ class Entries(Mapping[str, Entry]):
             if any(one in line for one in written):
                 yield _entry(line)
         yield from list(self._open.values())
+
+    def shared_tasks(self) -> dict[str, list[str]]:
+        """The addresses of requests that have one task, by its id: the service gave it to several submissions.
+
+        An address stands twice where it was to two submissions of that request.
+        """
+        first: dict[bytes, str] = {}
+        shared: dict[str, list[str]] = {}
+        for key in self:
+            for found in _TASKS.findall(self.line(key) or b""):
+                for task in _NAMES.findall(found):
+                    if task in first:
+                        shared.setdefault(task.decode(), [first[task]]).append(key)
+                    else:
+                        first[task] = key
+        return {task: [self[key].address for key in keys] for task, keys in shared.items()}
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""

@@ -224,7 +224,7 @@ def _settled(entry: Entry, event: Resolved, target: State) -> Entry:
     match event.resolution:
         case "accepted":
             assert event.task_id is not None  # refused by _check_id
-            return _with_task(entry, event.task_id, None, target)
+            return replace(_with_task(entry, event.task_id, None, target), images=())
         case "not_charged":
             return _unsent(entry)
         case "abandoned":

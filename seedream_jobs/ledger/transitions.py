@@ -95,6 +95,7 @@ TRANSITIONS: Mapping[State | None, Mapping[Trigger, State]] = {
         _T.ACCEPTED: _S.EXPIRED,
         _T.COMPLETED: _S.COMPLETED,  # the service found them again
         _T.EXPIRED: _S.EXPIRED,
+        _T.RESOLVED_ACCEPTED: _S.ACCEPTED,  # a person knows that its task lives
     },
     State.ABANDONED: {
         _T.AGAIN: _S.INTENT,

@@ -17,12 +17,16 @@ from seedream_jobs.report.bill import Bill, bill_of
 from seedream_jobs.report.text import plural
 from seedream_jobs.run.links import time_left
 
+NAMED = 5
+"""How many addresses of one kind are named."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
     """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now).
 
     :param held_by: the process that works on it now; what is announced and open is its business then, nobody's doubt
+    :param shared: which requests have one task, a sentence each
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
     """
 
@@ -35,6 +39,7 @@ class Standing:
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
     sets: str = ""
     held_by: str | None = None
 
@@ -73,6 +78,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
     """Count a record. ``now`` is Unix seconds."""
     origin = ledger.header.origin if ledger.header else ""
     standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
+    standing.shared = shared_said(ledger)
     for key in ledger.entries:
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
@@ -90,6 +96,15 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
     return standing
 
 
+def shared_said(ledger: Ledger) -> list[str]:
+    """Which requests have one task, a sentence each: whether both were charged only the service's console knows."""
+    return [
+        f"one task, {task}, for {len(addresses)} submissions: {', '.join(addresses[:NAMED])}"
+        f"{' …' if len(addresses) > NAMED else ''}; look up in the service's console what was charged"
+        for task, addresses in ledger.entries.shared_tasks().items()
+    ]
+
+
 _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
     ("=", "stored", (State.STORED,), ""),
     ("v", "to fetch", (State.COMPLETED,), "seedream-jobs fetch {job}{option}"),
@@ -97,7 +112,12 @@ _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
     (">", "submitting", (State.INTENT,), ""),
     ("?", "in doubt", (State.IN_DOUBT,), "seedream-jobs resolve {job}{option}"),
     ("!", "failed", (State.FAILED, State.REJECTED), "{again} --retry-failed submits {them} again"),
-    ("!", "expired", (State.EXPIRED,), "the links died before they were fetched"),
+    (
+        "!",
+        "expired",
+        (State.EXPIRED,),
+        "their links' life is over; if its task lives: seedream-jobs resolve {job}{option} lists them",
+    ),
     (".", "abandoned", (State.ABANDONED,), ""),
     ("+", "not sent", (State.NEW,), "{again}"),
 )
@@ -123,6 +143,7 @@ def status_text(standings: list[Standing]) -> str:
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(f"  {mark} {f'{count:,} {word}':<16}{next_step}".rstrip())
+        lines += [f"  {said}" for said in one.shared]
     return "\n".join(lines) + "\n"
 
 
@@ -155,6 +176,7 @@ def status_json(standings: list[Standing]) -> str:
             "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
             "job": one.job,
             "origin": one.origin,
+            "shared_tasks": one.shared,
             "spent_usd": str(one.spent),
         }
         for one in standings

@@ -3,7 +3,7 @@
 An image is downloaded to a temporary name in its folder and hashed on the way; its length and first bytes are looked
 at; it is decoded once; then it gets its name and a request whose images are all durable is recorded as stored. What
 goes wrong with a download never changes a paid task: it stays completed, and the next ``fetch`` goes on. Only where
-the links are dead *and* the service has no fresh ones is a request recorded as expired.
+the links are dead, past their time *and* the service has no fresh ones is a request recorded as expired.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
 """Seconds to wait before the second, third and fourth attempt at an image."""
 
 LOST = "the link died before the image was fetched"
+UNKNOWN = "the service does not know its task: is the key of another account?"
 
 Work = Entry | Repair
 
@@ -120,12 +121,13 @@ class _Fetch:
             answered = order.asked or await self.ask(order)
             if order.links[index].url != link.url:
                 continue  # fresh links came; a host that moved (or an emulator on another port) is helped by them too
-            if outcome.dead and answered and (order.gone or self.is_over(order, index)):
+            if outcome.dead and answered and self.is_past(order, index):
                 self.lose(order, index)
                 return
             wait = None if outcome.refused or (outcome.dead and answered) else next(tries, None)
             if wait is None:
-                self.give_up(order, index, outcome.problem)
+                said = f"; {UNKNOWN}" if order.gone and outcome.dead else ""
+                self.give_up(order, index, outcome.problem + said)
                 return
             self.say(Progress(kind="again", entry=order.entry, index=index, detail=outcome.problem))
             _log.info("image %d of %s is asked for again in %g s", index + 1, order.entry.address, wait)
@@ -133,9 +135,13 @@ class _Fetch:
 
     def is_over(self, order: Order, index: int) -> bool:
         """Is the link missing, or by the clock dead?"""
-        image = order.links[index]
-        dies = dies_at(order.entry, image, self.profile)
-        return image.url is None or (dies is not None and dies <= self.now())
+        dies = dies_at(order.entry, order.links[index], self.profile)
+        return order.links[index].url is None or (dies is not None and dies <= self.now())
+
+    def is_past(self, order: Order, index: int) -> bool:
+        """Is the link's life over, by the clock or for want of a time to count from?"""
+        dies = dies_at(order.entry, order.links[index], self.profile)
+        return dies is None or dies <= self.now()
 
     async def ask(self, order: Order) -> bool:
         """Ask the task for fresh links, once for each request; is there an answer?"""

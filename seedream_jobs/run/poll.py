@@ -16,6 +16,7 @@ from random import Random
 
 import anyio
 
+from seedream_jobs.api.retry_after import LONGEST
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.frozen import frozen
@@ -29,6 +30,7 @@ from seedream_jobs.run.submission import Ask, Observer, Quiet, Record
 
 _log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 1800.0
+FIRST_LOOK_SECONDS = 60.0
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
 NO_IMAGES = Problem(status=None, code="no_images", message="the task completed without an image")
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
@@ -54,18 +56,24 @@ class _Open:
     deadline: float
     estimated: float | None = None
     odd_answers: int = 0
+    asked: bool = False
     cost_usd: Decimal | None = None  # the last that the service named for it, once it was done
 
     @property
     def key(self) -> str:
         return self.watch.key
 
+    @property
+    def patience(self) -> float:
+        """Until when a pause is waited for: past the deadline only for the first look, and not long."""
+        return self.deadline if self.asked else self.deadline + FIRST_LOOK_SECONDS
+
 
 @frozen
 class Polled:
     """How polling ended.
 
-    :param unfinished: tasks that were still open
+    :param unfinished: tasks that were still open, those that the service did not know among them
     :param gets: GETs that were made
     :param stop: the exit code with which polling stopped before its end; None where every task came to its end
     """
@@ -85,7 +93,8 @@ class Poller:
     """Polls what is added, until ``close`` was called and every task came to its end.
 
     :param deadline: seconds after which a task is no longer asked for, counted from when it was added; each is asked
-        for at least once, so that 0 means one look at every task
+        for at least once, so that 0 means one look at every task, unless the service asks for a pause
+    :param link_life: seconds that a model's links live: before that, a task that can't be found is not given up
     :param now: Unix seconds
     :param cadence: when to ask; shared by several pollers it keeps what it has learned
     """
@@ -98,6 +107,7 @@ class Poller:
         stopper: Stopper,
         random: Random,
         now: Callable[[], float],
+        link_life: float,
         concurrency: int = 8,
         deadline: float = DEADLINE_SECONDS,
         observer: Observer | None = None,
@@ -108,6 +118,7 @@ class Poller:
         self._stopper = stopper
         self._random = random
         self._now = now
+        self._link_life = link_life
         self._concurrency = concurrency
         self._deadline = deadline
         self._observer: Observer = observer or Quiet()
@@ -120,7 +131,7 @@ class Poller:
         self._not_before = -inf
         self._unanswered = 0
         self._halt: Halt | None = None
-        self._counts = {"completed": 0, "failed": 0, "expired": 0, "late": 0, "gets": 0}
+        self._counts = {"completed": 0, "failed": 0, "expired": 0, "late": 0, "unknown": 0, "gets": 0}
         self._lost: list[Event] = []
         self._scope = anyio.CancelScope()
         self._crash: BaseException | None = None
@@ -164,6 +175,7 @@ class Poller:
         try:
             while (task := await self._next(turn)) is not None:
                 self._counts["gets"] += 1
+                task.asked = True
                 await self._take(task, await self._ask.task(task.watch.task_id))
         except Exception as error:  # a bug: raised as it is, not inside a group
             self._crash = self._crash or error
@@ -173,9 +185,17 @@ class Poller:
         """The next task that is due; None once all are done. Only the first of the workers looks at the clock."""
         async with turn:
             while self._open or not self._closed:
-                ready_at = max(self._due[0][0], self._not_before) if self._due else inf
-                if ready_at <= anyio.current_time():
-                    return heappop(self._due)[2]
+                now, ready_at = anyio.current_time(), inf
+                if self._due:
+                    ready_at, _, first = self._due[0]
+                    if self._not_before > now:
+                        ready_at = max(ready_at, min(self._not_before, first.patience))
+                    if ready_at <= now:
+                        heappop(self._due)
+                        if self._not_before <= now:
+                            return first
+                        self._give_up("late")  # the pause outlives its deadline
+                        continue
                 self._changed = anyio.Event()
                 with anyio.CancelScope(deadline=ready_at):
                     await self._changed.wait()
@@ -206,6 +226,8 @@ class Poller:
                 error = report.problem or Problem(status=None, code="failed", message="")
                 failed = Failed(key=task.key, at=self._at(), error=error, cost_usd=task.cost_usd)
                 await self._done("failed", failed)
+            case "gone" if self._age(task) < self._link_life:
+                self._unknown(task)
             case "gone":
                 await self._odd(task, Expired(key=task.key, at=self._at(), cost_usd=task.cost_usd))
             case "unavailable":
@@ -223,6 +245,14 @@ class Poller:
             return
         await self._done("failed" if isinstance(event, Failed) else "expired", event)
 
+    def _unknown(self, task: _Open) -> None:
+        """The service does not know it, as with another account's key: asked for a few times, then left open."""
+        task.odd_answers += 1
+        if task.odd_answers <= ASK_AGAIN and anyio.current_time() < task.deadline:
+            self._ask_again(task, self._cadence.pause() * task.odd_answers)
+        else:
+            self._give_up("unknown")
+
     def _back_off(self, task: _Open, report: TaskReport) -> None:
         """No usable answer: nobody asks for a while, and this task is not nearer to its end."""
         if report.retry_after is None:
@@ -233,21 +263,21 @@ class Poller:
         self._observer.on_trouble(_words(report.problem) or "no usable answer")
         self._hold_back(report)
         self._ask_again(task, self._cadence.pause())
-        if report.stop is not None:
-            self._stop(Halt(stop=report.stop, reason="the service asked for a long pause", hint=RESUME))
 
     def _hold_back(self, report: TaskReport) -> None:
         """What one GET was told holds for all."""
         if report.retry_after is not None:
             wait = no_earlier(report.retry_after, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
+            if report.retry_after > LONGEST:
+                halt = Halt(stop=ExitCode.UNFINISHED, reason="the service asked for a long pause", hint=RESUME)
+                self._stop(halt)
 
     def _ask_again(self, task: _Open, wait: float) -> None:
         """Put the task back, or give it up for this time if its deadline has passed."""
         now = anyio.current_time()
         if now >= task.deadline:
-            self._counts["late"] += 1
-            self._end_one()
+            self._give_up("late")
         else:
             self._push(min(now + wait, task.deadline), task)
 
@@ -268,6 +298,11 @@ class Poller:
         heappush(self._due, (at, self._order, task))
         self._wake()
 
+    def _give_up(self, kind: str) -> None:
+        """For this time: the task stays open."""
+        self._counts[kind] += 1
+        self._end_one()
+
     def _end_one(self) -> None:
         self._open -= 1
         self._wake()
@@ -286,11 +321,13 @@ class Poller:
             self._cadence.took(float(report.completed - report.created))
 
     def _polled(self) -> Polled:
-        unfinished = self._open + self._counts["late"]
+        unknown = self._counts["unknown"]
+        unfinished = self._open + self._counts["late"] + unknown
         halt = self._halt
         if halt is None and unfinished:
-            reason = f"tasks not finished by the deadline: {unfinished}"
-            halt = Halt(stop=ExitCode.UNFINISHED, reason=reason, hint=RESUME)
+            late = [f"tasks not finished by the deadline: {unfinished - unknown}"] if unfinished > unknown else []
+            said = [f"tasks the service does not know: {unknown}; is the key of another account?"] if unknown else []
+            halt = Halt(stop=ExitCode.UNFINISHED, reason="; ".join(late + said), hint=RESUME)
         return Polled(
             completed=self._counts["completed"],
             failed=self._counts["failed"],

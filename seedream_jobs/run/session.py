@@ -174,6 +174,7 @@ class Session:
             stopper=self._stopper,
             random=self._random,
             now=self._now,
+            link_life=duty.profile.link_life,
             concurrency=min(8, pace.concurrency),
             deadline=pace.deadline,
             observer=observer,

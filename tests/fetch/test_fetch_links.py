@@ -44,9 +44,13 @@ async def test_fresh_links_are_on_record_while_their_images_are_not(run, host, e
 
 
 async def test_dead_links_of_a_task_that_is_gone_are_recorded_as_expired(run, host, entry, reply, record, sequence):
-    """Nobody has the image any more: that, and only that, ends a paid request."""
+    """Nobody has the image any more, and nobody can have it: that, and only that, ends a paid request."""
     refresh, _ = sequence(())
-    done = await run([entry(host.serves("/a", reply(b"", 404)))], refresh=refresh)
+    url = host.serves("/a", reply(b"", 404))
+    done = await run([entry(url, expires_at=NOW + 3600)], refresh=refresh)
+    assert (record.events, done.exit_code) == ([], ExitCode.UNFINISHED), "with the right key it may be there"
+    assert "is the key of another account?" in done.unfinished[0].problem
+    done = await run([entry(url, expires_at=NOW - 1)], refresh=refresh)
     assert [type(event) for event in record.events] == [Expired]
     assert done.exit_code is ExitCode.FINDINGS
 

@@ -31,6 +31,20 @@ def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
     assert {one.address for one in entries.with_field("images", "cost_usd")} == {"b", "c", "d"}
 
 
+def test_one_task_of_several_submissions_is_found() -> None:
+    """Of two requests, or of two generations of one; a prompt that quotes an id is no task."""
+    entries = Entries()
+    earlier = Earlier(generation=1, state=State.FAILED, task_id="task_2")
+    for one in (
+        entry("a", task_id="task_1", request={"prompt": '"task_id":"task_3"'}),
+        entry("b", task_id="task_1"),
+        entry("c", generation=2, task_id="task_2", earlier=(earlier,)),
+        entry("d", task_id="task_3"),
+    ):
+        entries.put(one)
+    assert entries.shared_tasks() == {"task_1": ["a", "b"], "task_2": ["c", "c"]}
+
+
 def test_entries_may_come_and_go_while_they_are_looked_through() -> None:
     """A run records new requests while others are fetched: who began before sees those that were there."""
     entries = Entries()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from types import ModuleType
@@ -59,6 +60,19 @@ def test_each_way_to_settle(harness: ModuleType, emulator: START, campaign: STAR
     assert mine.run("--detach").code == 0
     assert mine.states() == {"accepted": 3, "abandoned": 1}
     assert mine.entries()[one["key"]]["task_id"] == task
+
+
+def test_an_expired_one_is_brought_back(emulator: START, campaign: START) -> None:
+    """A task that was given up is asked for again by a person's word, with the reason on record."""
+    mine = campaign(emulator("--delay", "0.1"), 1)
+    assert mine.run("--detach").code == 0
+    header, line = mine.lines()[:2]
+    expired = {name: value for name, value in line.items() if name != "crc"} | {"state": "expired"}
+    mine.manifest.write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in (header, expired)))
+    listing = mine.command("resolve")
+    assert f"{line['address']}  {line['task_id']}" in listing.out
+    assert mine.command("resolve", line["address"], "--accepted", line["task_id"], "--reason", "it lives").code == 0
+    assert (mine.states(), [one["reason"] for one in resolutions(mine)]) == ({"accepted": 1}, ["it lives"])
 
 
 def test_mistakes_settle_nothing(emulator: START, campaign: START) -> None:

@@ -23,6 +23,7 @@ from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.submission import Quiet
 
 EPOCH = 1_780_000_000.0
+LIFE = 72 * 3600.0
 IMAGE = Image(url="https://img.example/a.jpeg")
 DONE = TaskReport(status="completed", images=(IMAGE,), cost_usd=Decimal("0.0228"))
 RUNNING = TaskReport(status="running")
@@ -70,7 +71,14 @@ def poll(virtual: Callable[..., Any]) -> Callable[..., Polled]:
 
     def run(tasks: Tasks, ledger: Ledger, *, number: int = 1, age: float = 0.0, **changes: Any) -> Polled:
         async def main() -> Polled:
-            given = {"ask": tasks, "record": ledger, "stopper": Stopper(), "random": Random(1), "now": now}
+            given = {
+                "ask": tasks,
+                "record": ledger,
+                "stopper": Stopper(),
+                "random": Random(1),
+                "now": now,
+                "link_life": LIFE,
+            }
             poller = Poller(**(given | changes))
             for one in range(number):
                 poller.add(Watch(key=f"v1:{one}", task_id=f"task_{one}", accepted_at=now() - age))
@@ -116,7 +124,7 @@ def test_what_tasks_have_taken_says_when_to_ask_for_the_next(virtual: Any) -> No
     tasks.report = report
 
     async def main() -> Polled:
-        poller = Poller(ask=tasks, record=ledger, stopper=Stopper(), random=Random(1), now=now)
+        poller = Poller(ask=tasks, record=ledger, stopper=Stopper(), random=Random(1), now=now, link_life=LIFE)
         async with anyio.create_task_group() as group:
 
             async def submit() -> None:
@@ -189,12 +197,15 @@ def test_the_cost_of_a_task_without_images_is_kept_also_where_the_last_answer_is
     assert costs == {"v1:0": Decimal("0.0228"), "v1:1": Decimal("0.05")}
 
 
-def test_gone_is_believed_when_it_is_said_again(poll: Callable[..., Polled]) -> None:
-    """A task that is unknown for a moment after it was accepted isn't given up; one that stays unknown has expired."""
+def test_an_unknown_task_stays_open_until_its_links_life_is_over(poll: Callable[..., Polled]) -> None:
+    """It may be unknown for a moment, or asked for with another account's key: only time makes it expired."""
     gone = TaskReport(status="gone")
     assert poll(Tasks(lambda task_id, age, asked: gone if asked < 3 else DONE), Ledger()).completed == 1
     ledger = Ledger()
-    assert poll(Tasks(lambda *_: gone), ledger).expired == 1
+    polled = poll(Tasks(lambda *_: gone), ledger, number=3, age=LIFE - 600)
+    assert (polled.unfinished, polled.stop, ledger.events) == (3, ExitCode.UNFINISHED, [])
+    assert polled.reason == "tasks the service does not know: 3; is the key of another account?"
+    assert poll(Tasks(lambda *_: gone), ledger, age=LIFE + 1).expired == 1
     assert isinstance(ledger.events[0], Expired)
 
 
@@ -263,6 +274,34 @@ def test_a_pause_that_one_was_told_holds_for_all(poll: Callable[..., Polled]) ->
     assert sum(1 for at in gets if at < first[0] + 60.0) <= 2
 
 
+@pytest.mark.parametrize("status", ["running", "unavailable"])
+@pytest.mark.parametrize(("told", "latest"), [(999_999_999.0, 1.0), (800.0, 91.0)])
+def test_no_pause_outlives_the_deadline(virtual: Any, status: Any, told: float, latest: float) -> None:
+    """Told to wait for ever it stops at once; told to wait longer than the deadline nobody asks early or waits on."""
+    tasks = Tasks(lambda *_: TaskReport(status=status, retry_after=told))
+
+    async def main() -> tuple[Polled, float]:
+        poller = Poller(
+            ask=tasks,
+            record=Ledger(),
+            stopper=Stopper(),
+            random=Random(1),
+            now=now,
+            link_life=LIFE,
+            deadline=30.0,
+            concurrency=2,
+        )
+        for one in range(20):
+            poller.add(Watch(key=f"v1:{one}", task_id=f"task_{one}", accepted_at=now() - 100))
+        poller.close()
+        return await poller.run(), anyio.current_time()
+
+    polled, ended = virtual(main)
+    assert (polled.stop, polled.unfinished) == (ExitCode.UNFINISHED, 20)
+    assert polled.gets <= 2
+    assert ended <= latest
+
+
 @pytest.mark.parametrize("stop", [ExitCode.CREDENTIALS, ExitCode.MONEY, ExitCode.USAGE])
 def test_a_refusal_stops_polling(poll: Callable[..., Polled], stop: ExitCode) -> None:
     """401 would be the same for every task; they stay open."""
@@ -279,7 +318,12 @@ def test_a_signal_ends_it_at_once(virtual: Any) -> None:
     async def main() -> tuple[Polled, float]:
         stopper = Stopper()
         poller = Poller(
-            ask=Tasks(lambda *_: RUNNING, latency=50.0), record=Ledger(), stopper=stopper, random=Random(1), now=now
+            ask=Tasks(lambda *_: RUNNING, latency=50.0),
+            record=Ledger(),
+            stopper=stopper,
+            random=Random(1),
+            now=now,
+            link_life=LIFE,
         )
         poller.add(Watch(key="v1:0", task_id="task_0", accepted_at=now()))
         async with anyio.create_task_group() as group:

@@ -64,7 +64,7 @@ def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
         def now() -> float:
             return 1_780_000_000.0 + anyio.current_time()
 
-        poller = Poller(ask=service, now=now, **shared)
+        poller = Poller(ask=service, now=now, link_life=259_200.0, **shared)
 
         class Feed(Quiet):
             def on_event(self, event: Event, outcome: Outcome | None) -> None:
