@@ -85,7 +85,8 @@ async def test_a_request_that_lost_one_of_its_images_keeps_the_other(
 ):
     """Stored, with the loss on record."""
     refresh, _ = sequence(())
-    await run([entry(host.serves("/a", picture()), host.serves("/b", reply(b"", 404)), max_images=2)], refresh=refresh)
+    lost = Image(url=host.serves("/b", reply(b"", 404)), expires_at=NOW - 1)
+    await run([entry(host.serves("/a", picture()), lost, max_images=2)], refresh=refresh)
     (event,) = record.events
     assert isinstance(event, Stored)
     assert event.images[0].file
