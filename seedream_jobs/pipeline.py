@@ -284,6 +284,11 @@ def plan(
     for part in planned.jobs if elsewhere_of is None else ():
         if not part.ledger.entries:
             part.summary.warnings = (*part.summary.warnings, *half_renamed(part.job, target.emulator))
+        if part.summary.submit and ledger_of is None and not target.emulator:
+            from seedream_jobs.plan.revisions import ignored
+
+            found = ignored([part.job.paths.manifest], part.job.expansion.spec.root, os.environ, "warning")
+            part.summary.warnings = (*part.summary.warnings, *found)
     for part in planned.jobs:
         if part.summary.submit:
             found = other_sets(part.job.shown, part.ledger.plans.values(), asked.sets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -29,7 +30,7 @@ def run_jobs(
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.run.holding import hold_campaigns, hold_ledgers, record_sets
+    from seedream_jobs.run.holding import hold_campaigns, hold_kept, hold_ledgers, record_sets
     from seedream_jobs.run.planned import duties
 
     now = int(time.time())
@@ -40,6 +41,9 @@ def run_jobs(
         release = hold_campaigns(loaded, held, emulator=where.emulator, now=now, stack=stack)
         planned = pipeline.plan(loaded, target=where, asked=asked, ledger_of=held)
         _show(planned, where.origin)
+        if not where.emulator:
+            paid = [part.job for part in planned.jobs if part.summary.submit]
+            hold_kept({job.paths.manifest: job.expansion.spec.root for job in paid}, os.environ)
         planned.hold_budgets()
         if not planned.submit:
             release()  # what is left is polling and fetching, which no other run needs to wait for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -40,6 +41,7 @@ def run_saved(
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan import saved
     from seedream_jobs.run.applied import duties
+    from seedream_jobs.run.holding import hold_kept
 
     file = _one(files, asked)
     plan = saved.read(file)
@@ -60,6 +62,8 @@ def run_saved(
             plan, root=root, target=where, now=now, budgets=budgets, stack=stack, shown=str(file)
         )
         _show(application)
+        if not where.emulator:
+            hold_kept({part.paths.manifest: root for part in application.parts if part.left}, os.environ)
         if application.left and not (how.yes or where.emulator) and not confirmed(application.left, application.cost):
             return ExitCode.OK
         apply.record_use(application, now=now)

@@ -6,6 +6,7 @@ large file kept elsewhere (Git LFS) is its pointer here, and an object that a pa
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
+from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.plan.document import Revision
@@ -170,6 +172,48 @@ class Repository:
             raise UsageError(
                 "git is not installed, and --base needs it", hint="install git, or leave out --base"
             ) from None
+
+
+def ignored(
+    manifests: Iterable[Path], root: Path, environment: Mapping[str, str], severity: Severity
+) -> tuple[Diagnostic, ...]:
+    """Findings about records that git ignores: what is paid would not be committed, and another clone pays it again.
+
+    None where there is no repository, or git can't say. One that is tracked all the same is not ignored.
+
+    :param root: the campaign's
+    """
+    paths = [os.path.relpath(path, root) for path in manifests]
+    if not paths or not os.path.lexists(root / ".git"):
+        return ()
+    try:
+        ended = subprocess.run(
+            [*_GIT, "check-ignore", "--verbose", "-z", "--stdin"],
+            cwd=root,
+            env={**environment, **_QUIET},
+            input=b"".join(os.fsencode(path) + b"\0" for path in paths),
+            capture_output=True,
+            check=False,
+        )
+    except OSError:
+        return ()
+    words = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
+    found = []
+    for source, number, pattern, path in zip(words[0::4], words[1::4], words[2::4], words[3::4], strict=False):
+        if pattern.startswith("!"):  # told as well, though it is what keeps the file from being ignored
+            continue
+        at = Pos(offset=0, line=int(number), column=1)
+        found.append(
+            Diagnostic(
+                code="record-ignored",
+                severity=severity,
+                message=f"git ignores {path} by {pattern!r}: what is paid would be in no commit, and be paid again",
+                path=source,
+                span=Span(start=at, end=at),
+                hint=f"remove the line {pattern!r} there; a record is committed with its job file",
+            )
+        )
+    return tuple(found)
 
 
 def _said(ended: subprocess.CompletedProcess[bytes]) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.ledger.campaign import hold_campaign
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import campaign_lock
 from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.revisions import ignored
 from seedream_jobs.plan.sets import run_record
 
 
@@ -58,6 +61,19 @@ def hold_campaigns(
         for job in jobs:
             ledger_of(job).guard(lock)
     return own.close
+
+
+def hold_kept(manifests: Mapping[Path, Path], environment: Mapping[str, str]) -> None:
+    """See that git keeps the records of what is about to be paid.
+
+    :param manifests: each with its campaign's root
+    :raises FindingsError: git ignores one; names the line
+    """
+    found: list[Diagnostic] = []
+    for root in sorted(set(manifests.values())):
+        found += ignored([one for one, its in manifests.items() if its == root], root, environment, "error")
+    if found:
+        raise FindingsError(found)
 
 
 def record_sets(planned: JobsPlan, sets: Mapping[str, str], *, now: int) -> None:

@@ -159,15 +159,48 @@ start() {
   push || die 7 "the branch has moved on, or may not be pushed to: plan again. Nothing was submitted"
 }
 
-# Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal is left behind.
+# The records of the plan's jobs that lie here, each ended by a NUL; a rehearsal's are in no commit.
+records() {
+  python3 - "$SJ_PLAN" <<'PYTHON'
+import json
+import os
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    plan = json.load(file)
+for job in plan["jobs"]:
+    if plan["origin"] != "emulator" and os.path.isfile(job["record"]):
+        sys.stdout.buffer.write(os.fsencode(os.path.relpath(os.path.realpath(job["record"]))) + b"\0")
+PYTHON
+}
+
+# Whether HEAD has every record as it lies here, byte for byte.
+recorded() {
+  local record
+  while IFS= read -r -d '' record; do
+    git cat-file blob "HEAD:$record" 2>/dev/null | cmp --silent - "$record" || return 1
+  done < <(records)
+}
+
+# Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal is left behind, and
+# the records are in the commit, also where a line of .gitignore would keep them out.
 finish() {
   local journals try
   journals=$(find "$(git rev-parse --git-common-dir)/seedream-jobs" -name '*.journal' 2>/dev/null || true)
   git add --all -- '*.manifest.jsonl' 2>/dev/null || true
+  records | git --literal-pathspecs add --force --pathspec-from-file=- --pathspec-file-nul || true
   if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
   git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record" --message "$quiet"
+  if ! recorded; then
+    say "error: the record is not in the commit: docs/ci.md. Commit it before anything else is run."
+    return 8
+  fi
   for try in 1 2 3 4 5; do
-    if push; then return 0; fi
+    if push; then
+      recorded && return 0
+      say "error: the record on the branch is not the one that lies here. Merge the two before anything else is run."
+      return 8
+    fi
     git fetch --quiet origin "refs/heads/$SJ_BRANCH" || true
     git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" \
       merge --quiet --no-edit FETCH_HEAD || git merge --abort || true

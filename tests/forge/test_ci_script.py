@@ -106,6 +106,50 @@ def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str])
     assert ended.outputs == {"status": "0"}
 
 
+def test_run_pays_nothing_whose_record_git_ignores(runner: Any, variables: Mapping[str, str]) -> None:
+    """Else it would end well, and the next run would pay for the same once more."""
+    with (runner.checkout / ".gitignore").open("a", encoding="utf-8") as file:
+        file.write("*.jsonl\n")
+    ended = runner.step("run", **variables)
+    assert ended.code == 1
+    assert "record-ignored" in ended.err
+    assert submitted(runner) == 0
+
+
+STUB = """#!/usr/bin/env bash
+printf '{"paid":true}\\n' >garden.manifest.jsonl
+"""
+
+
+@pytest.mark.parametrize("kept_out", ["by a line of .gitignore", "by a hook"])
+def test_run_ends_well_only_with_the_record_in_its_commit(
+    kept_out: str, runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Whatever keeps it out: it is added all the same, or the mark stays and the step fails."""
+    tool = tmp_path / "bin" / "seedream-jobs"
+    tool.parent.mkdir()
+    tool.write_text(STUB, encoding="utf-8")
+    tool.chmod(0o755)
+    runner.environment["PATH"] = f"{tool.parent}{os.pathsep}{runner.environment['PATH']}"
+    (runner.checkout / ".git" / "info" / "exclude").write_text("*.jsonl\n", encoding="utf-8")
+    if kept_out == "by a hook":
+        hook = runner.checkout / ".git" / "hooks" / "pre-commit"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\ngit rm -q --cached --ignore-unmatch garden.manifest.jsonl\n", encoding="utf-8")
+        hook.chmod(0o755)
+    ended = runner.step("run", **variables)
+    runner.git("fetch", "-q", "origin")
+    there = runner.git("ls-tree", "-r", "--name-only", "origin/main").splitlines()
+    if kept_out == "by a hook":
+        assert ended.code == 8
+        assert "the record is not in the commit" in ended.err
+        assert ".seedream-started" in there  # the next runner sees that something was paid
+    else:
+        assert ended.code == 0, ended.err
+        assert "garden.manifest.jsonl" in there
+        assert ".seedream-started" not in there
+
+
 @pytest.mark.slow
 def test_run_waits_for_the_images(runner: Any, variables: Mapping[str, str]) -> None:
     """Without --detach the record that is pushed says where each image is."""

@@ -402,3 +402,21 @@ def test_a_set_value_only_matters_to_the_jobs_of_the_change(campaign: Any, comma
     campaign.edit("garden.yaml", "a heron", "a fox")
     ended = command("plan", "--base", "main", "--set", "camera=50mm")
     assert (ended.code, "camera" in ended.err) == (2, True)
+
+
+def test_a_record_that_git_ignores_is_refused_before_anything_is_paid(
+    campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line is named, by the plan as a warning; once it is tracked, or the line negated, nothing is said."""
+    monkeypatch.setenv("APIMART_API_KEY", "sk-test")
+    monkeypatch.setenv("APIMART_BASE_URL", "http://127.0.0.1:9")
+    campaign.write(".gitignore", "out/\n*.jsonl\n")
+    warned = command("plan", "garden.yaml")
+    assert (warned.code, ".gitignore:2:1: warning[record-ignored]" in warned.err) == (0, True)
+    refused = command("run", "garden.yaml", "--yes")
+    assert (refused.code, ".gitignore:2:1: error[record-ignored]" in refused.err) == (1, True)
+    assert "remove the line '*.jsonl' there" in refused.err
+    assert not (campaign.folder / "garden.manifest.jsonl").exists()
+    assert "record-ignored" not in command("plan", "garden.yaml", "--emulator").err
+    campaign.write(".gitignore", "*.jsonl\n!*.manifest.jsonl\n")
+    assert "record-ignored" not in command("plan", "garden.yaml").err
