@@ -14,10 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.campaign import Folder
-
-# No deadlines: a law holds or it doesn't, however busy the machine is.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+from tests.lanes import choose, examples
 
 _PRIVATE = ("APIMART_", "SEEDREAM_JOBS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -67,6 +64,16 @@ for _name in [name for name in os.environ if name.upper().startswith(_PRIVATE)]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--slow`` runs the long lane, too."""
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the lane, before the test modules are imported."""
+    choose(slow=config.getoption("--slow"))
+    # No deadlines: a law holds or it doesn't, however busy the machine is.
+    settings.register_profile(
+        "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+    )
+    settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

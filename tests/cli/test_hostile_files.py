@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.cli import run_command
+from tests.lanes import examples
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 PIECES = (
@@ -79,7 +80,10 @@ VALUES: tuple[Any, ...] = (
 )
 FINE = {0, 1, 2, 3, 5, 6, 7, 8}
 bounded = settings(
-    max_examples=40, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.api.emulator.books import Books, Charge, read_charges
 from seedream_jobs.errors import UsageError
+from tests.lanes import examples
 
 CHARGE = Charge(
     id="task_0",
@@ -72,7 +73,7 @@ def test_a_key_is_kept_for_24_hours(books):
     assert books.find_key("k", now=1000 + 86400) is None
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(min_value=1, max_value=300))
 def test_a_torn_last_line_is_cut_off(tmp_path_factory, cut):
     """Wherever an emulator died in a write, the whole lines before it stand and the next charge is readable."""
@@ -89,7 +90,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path_factory, cut):
     assert [charge.id for charge in read_charges(folder)] == ["task_0", "task_2"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     data=st.lists(st.tuples(st.floats(0, 100), st.decimals(0, 5, places=4), st.decimals(0, 5, places=4)), max_size=12),
     now=st.floats(0, 100),

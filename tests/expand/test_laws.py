@@ -28,9 +28,10 @@ from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.load import load_spec
 from seedream_jobs.job.sandbox import environment
 from seedream_jobs.job.template import TemplateProblem
+from tests.lanes import examples
 
-SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(SOME, max_examples=80)
+SOME = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(SOME, max_examples=examples(80))
 
 WORDS = st.sampled_from(
     [

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export import export
 from seedream_jobs.results.export.tables import safe
+from tests.lanes import examples
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0")
 
@@ -85,7 +86,7 @@ def test_no_cell_is_a_formula(record: Any, tmp_path: Path, formula: str) -> None
     assert cells.count("'" + formula) == 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.one_of(st.text(max_size=20), st.sampled_from("=+-@\t\r'").flatmap(lambda first: st.just(first + "1"))))
 def test_safe_only_adds_an_apostrophe(text: str) -> None:
     """Nothing else is changed, and nothing dangerous is left."""

@@ -18,6 +18,7 @@ from seedream_jobs.results import xmp
 from seedream_jobs.results.containers import Malformed, jpeg_segment, parts, png_chunk
 from seedream_jobs.results.embed import embed, embed_file
 from seedream_jobs.results.labels import labels_in, labels_of
+from tests.lanes import examples
 
 DC = "{http://purl.org/dc/elements/1.1/}"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -50,7 +51,7 @@ def described(data: bytes) -> tuple[str | None, str | None]:
     return None if source is None else source.text, None if text is None else text.text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(sizes, st.sampled_from(["JPEG", "PNG"]), st.sampled_from(["RGB", "L"]), texts)
 def test_pixels_are_identical_and_the_prompt_is_readable(size, format, mode, prompt):
     """For any size, mode and prompt: the decoded pixels are the same, and the packet says what it was told."""
@@ -64,7 +65,7 @@ def test_pixels_are_identical_and_the_prompt_is_readable(size, format, mode, pro
     assert labels_in(after.data).source_type == "trainedAlgorithmicMedia"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(sizes, st.sampled_from(["JPEG", "PNG"]), texts, texts)
 def test_embedding_again_changes_nothing(size, format, first, second):
     """What stands there is kept: a second embedding finds both statements and leaves the bytes alone."""
@@ -74,7 +75,7 @@ def test_embedding_again_changes_nothing(size, format, first, second):
     assert len(again.warnings) == 2
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.data())
 def test_a_damaged_file_is_never_a_traceback(format, data):
     """Cut anywhere, or with any byte changed: embedding and label reading give an answer."""

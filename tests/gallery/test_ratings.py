@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.ratings import apply_ratings
+from tests.lanes import examples
 
 A, B, C = ("v1:" + letter * 64 for letter in "abc")
 
@@ -73,7 +74,7 @@ def test_a_vote_is_one_however_the_pair_was_shown(tmp_path: Path) -> None:
     assert read(apply_ratings(export(votes=[vote(B, A, "first")]), tmp_path))["votes"][0]["winner"] == "second"
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -20,6 +20,7 @@ from seedream_jobs.results.gallery import Cell, Run, page, write_gallery
 from seedream_jobs.results.gallery.data import data_script, literal
 from seedream_jobs.results.gallery.table import PAGE_SIZE, STATE_WORDS, html_text
 from seedream_jobs.results.gallery.values import href
+from tests.lanes import examples
 
 ASSETS = Path(page.__file__).parent / "assets"
 NASTY = st.text(st.sampled_from("<>/!-'\"\\&`${}\n\r\u2028\u2029\ufeff\x00\x7f\ud800é猫scriptSCRIPT"), max_size=40)
@@ -207,7 +208,7 @@ def test_every_ink_is_legible_on_every_paper(theme: int, ink: str, paper: str) -
     assert contrast(colours["strong-line"], colours["paper"]) >= 3
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(NASTY, NASTY), max_size=4))
 def test_every_cell_reaches_the_page_as_it_is(texts: list[tuple[str, str]]) -> None:
     cells = [

@@ -15,6 +15,7 @@ from seedream_jobs.job.jinja_template import jinja_template
 from seedream_jobs.job.plain_template import FILTERS, JINJA_WORDS, plain_template
 from seedream_jobs.job.sandbox import SAFE_FILTERS, SAFE_GLOBALS, environment
 from seedream_jobs.job.template import Segment, TemplateProblem
+from tests.lanes import examples
 
 PLAIN = (
     "a dog",
@@ -139,7 +140,7 @@ def agree(source: str, *values: dict[str, Any]) -> bool:
 
 
 @given(source=templates(), context=contexts())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @example(source="{{ a }}", context={"a": True})
 @example(source="{{ a | slug }}", context={"a": None})
 @example(source="{{ a | slug | upper }}{{ a | upper | slug }}", context={"a": "a Dog"})
@@ -154,7 +155,7 @@ def test_either_left_to_jinja_or_the_same(source: str, context: dict[str, Any]) 
 
 @pytest.mark.parametrize("source", PLAIN)
 @given(context=contexts())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_what_needs_no_jinja(source: str, context: dict[str, Any]) -> None:
     """The common templates are read here, whatever their values."""
     assert agree(source, context)

@@ -31,6 +31,7 @@ from seedream_jobs.ledger.state import (
 )
 from seedream_jobs.ledger.steps import HEAD, Fetch, Policy, Poll, Stop, Submit, Wait, next_step, paid_twice, spent_usd
 from seedream_jobs.ledger.transitions import TRANSITIONS, Trigger, state_diagram
+from tests.lanes import examples
 
 KEY = "v1:ab"
 PROBLEM = Problem(status=400, code="bad", message="no")
@@ -233,7 +234,7 @@ def test_an_unknown_request_is_submitted_and_dead_links_are_asked_for_again() ->
 @given(
     st.lists(st.tuples(st.sampled_from(list(Trigger)), st.sampled_from(["task_1", "task_2", "task_3"])), max_size=25)
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_any_sequence_of_events_ends_in_a_named_state_and_loses_no_task(steps: list[tuple[Trigger, str]]) -> None:
     entry: Entry | None = None
     announced: set[str] = set()

@@ -26,6 +26,7 @@ from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import PlanRecord
 from seedream_jobs.ledger.state import Image, InDoubt, Resolved, State, Stored
 from seedream_jobs.resources import resource
+from tests.lanes import examples
 
 HEADER = '{"format":1,"id":"m-1","job":"garden.yaml","origin":"https://api"}\n'
 LINE: dict[str, Any] = {
@@ -177,7 +178,7 @@ _VALUES = st.one_of(
         max_size=2,
     )
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any]]) -> None:
     """Whatever the quick look vouches for, the decoder takes, with the same key and state, within the root."""
     line = json.loads(json.dumps(LINE))
@@ -199,7 +200,7 @@ def test_the_quick_look_says_what_the_full_one_says(changes: list[tuple[str, Any
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_quick_look_at_changed_bytes_says_what_the_full_one_says(data: st.DataObject) -> None:
     written = bytearray(canonical(LINE | {"request": {"prompt": 'say "é\\n\u2028"', "n": 2, "image_urls": ["a", "b"]}}))
     assert quick_look()(bytes(written))
@@ -240,7 +241,7 @@ _BITS = st.sampled_from(
 
 
 @given(st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_a_look_at_many_lines_says_what_the_quick_look_at_each_says(data: st.DataObject) -> None:
     """Also where a newline stands in a text, so that two broken lines could be taken for a whole one."""
     plain = canonical(LINE | {"request": {"prompt": "say é", "n": 2, "image_urls": ["a", "b"]}})

@@ -39,6 +39,7 @@ from seedream_jobs.ledger.state import (
     Stored,
 )
 from seedream_jobs.ledger.steps import paid_twice, spent_usd
+from tests.lanes import examples
 
 KEY = "v1:ab"
 TASKS = st.sampled_from([None, "task_1", "task_2"])
@@ -96,7 +97,7 @@ def entries(draw: st.DrawFn) -> Entry:
 
 
 @given(entries(), entries(), entries())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entry, three: Entry) -> None:
     assert canonical(encode_entry(join(one, two))) == canonical(encode_entry(join(two, one)))
     assert canonical(encode_entry(join(join(one, two), three))) == canonical(encode_entry(join(one, join(two, three))))
@@ -104,7 +105,7 @@ def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entr
 
 
 @given(entries(), entries())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_joining_loses_no_task_no_file_and_no_money(one: Entry, two: Entry) -> None:
     both = join(one, two)
     attempts = [both, *both.earlier]

@@ -12,6 +12,7 @@ from seedream_jobs import pipeline
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.plan.comparison import Comparison, local_address
+from tests.lanes import examples
 
 TARGET = pipeline.Target(origin="https://api.apimart.ai", emulator=False)
 
@@ -50,7 +51,7 @@ jobs = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(base=jobs, head=jobs)
 def test_new_changed_unchanged_and_removed_are_a_partition(base: Expansion, head: Expansion) -> None:
     """Keys decide: what both have is unchanged; each request of either side is counted once; pairs share an address."""
@@ -73,7 +74,7 @@ def test_new_changed_unchanged_and_removed_are_a_partition(base: Expansion, head
     assert len(befores) == counts["changed"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(base=jobs, head=jobs)
 def test_every_request_has_one_cause(base: Expansion, head: Expansion) -> None:
     """As many as there are new and changed requests, none for the others."""
@@ -88,7 +89,7 @@ def test_every_request_has_one_cause(base: Expansion, head: Expansion) -> None:
     assert all(cause.place.startswith("job.yaml:") for cause in found)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(job=jobs)
 def test_a_job_against_itself_is_unchanged(job: Expansion) -> None:
     """Nothing new, nothing changed, nothing removed."""

@@ -34,6 +34,7 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Item
 from seedream_jobs.plan.document_json import decode
 from seedream_jobs.run.applied import duties
+from tests.lanes import examples
 
 Run = Callable[..., Any]
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
@@ -316,7 +317,7 @@ def test_an_edit_with_a_mended_checksum_is_refused(plan: Path, path: tuple[str |
         saved.read(plan)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_edit_is_more_than_a_refusal(plan: Path, data: st.DataObject) -> None:
     """Values of any kind, the checksum mended: what is read is a plan, or is refused; never a mistake of ours."""
@@ -462,7 +463,7 @@ def test_an_interrupted_plan_goes_on_with_its_rest(campaign: Any, command: Run) 
 STATES = st.one_of(st.none(), st.tuples(st.sampled_from(list(State)), st.integers(1, 3)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(brief=STATES, generation=st.integers(1, 3), known=st.one_of(st.none(), st.sampled_from([str(s) for s in State])))
 def test_a_request_is_never_sent_in_a_generation_that_was(
     brief: tuple[State, int] | None, generation: int, known: str | None

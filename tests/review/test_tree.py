@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import OutsideRoot, WorkTree
 from seedream_jobs.plan.revisions import GitTree, Repository
+from tests.lanes import examples
 
 FILES = ["a.txt", "b.png", "x/a.txt", "x/[b].png", "x/y/c.png", "x/y/.hidden", ".top/d.txt", "x-1/a.txt", "鹭/a.txt"]
 
@@ -38,7 +39,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PARTS, min_size=1, max_size=4), folder=st.sampled_from(["", "x", "x/y"]))
 @example(parts=[".*", "*"], folder="")
 def test_a_pattern_finds_the_same_files(trees: tuple[WorkTree, GitTree], parts: list[str], folder: str) -> None:

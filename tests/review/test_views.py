@@ -35,6 +35,7 @@ from seedream_jobs.report.remarks import remarks_on_plan
 from seedream_jobs.report.views import FORMATS, render_plan
 from seedream_jobs.report.words import marked
 from seedream_jobs.resources import resource
+from tests.lanes import examples
 
 NASTY = [
     "::error file=x::owned",
@@ -144,7 +145,7 @@ def is_command(line: str) -> bool:
     return line.strip().startswith("::") or "##[" in line
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(text=words, form=st.sampled_from([*FORMATS, "concise"]))
 def test_no_view_steers_a_terminal_or_a_runner(text: str, form: str) -> None:
     """Only GitHub's own view speaks the runner's language; nothing but line ends is left of the control characters."""
@@ -169,7 +170,7 @@ def runner(line: str) -> tuple[str, dict[str, str], str]:
     return match[1], {name: plain(value) for name, value in properties.items()}, plain(match[3])
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(text=words)
 def test_a_runner_reads_of_each_remark_what_was_meant(text: str) -> None:
     """One command per remark, its properties and its message whole; the words can't end or add one."""
@@ -196,7 +197,7 @@ def leaves(tokens: list[Token]) -> Iterator[Token]:
         yield from leaves(token.children or [])
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 @given(text=words)
 @example(text="x`</details>")
 def test_markdown_shows_hostile_words_only_as_code(text: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.run.pacing import Bucket, Gate, Rate, RetryBudget, full_jitter, no_earlier, parse_rate
+from tests.lanes import examples
 
 REPLIES = st.tuples(
     st.sampled_from(["accepted", "limited", "unreachable", "other"]),
@@ -35,7 +36,7 @@ def test_anything_else_is_refused_with_an_example(text: str) -> None:
 
 
 @given(st.integers(1, 500), st.sampled_from([1.0, 60.0]), st.lists(st.floats(0.0, 3.0), max_size=60))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_window_holds_more_than_the_rate_and_one_burst(count: int, seconds: float, gaps: list[float]) -> None:
     """However callers come, any window of the rate's length has at most count + burst POSTs."""
     rate = Rate(count=count, seconds=seconds)
@@ -49,7 +50,7 @@ def test_no_window_holds_more_than_the_rate_and_one_burst(count: int, seconds: f
 
 
 @given(st.integers(1, 64), st.lists(REPLIES, max_size=80), st.integers(0, 2**32))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_gate_is_never_early_never_shut_for_good_and_never_over_its_cap(
     cap: int, replies: list[tuple[str, float | None, float]], seed: int
 ) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.job import _valid, compile_schema
 from seedream_jobs.job.schema_explain import explain
+from tests.lanes import examples
 
 PAYLOADS: list[dict[str, Any]] = [
     {"model": "doubao-seedream-5-0-lite", "prompt": "a dog"},
@@ -200,21 +201,21 @@ def _agree(schema: dict[str, Any], file: str, verdict: Callable[[Any], bool], da
 
 
 @given(data=mutated(JOBS))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 def test_jobs(data: Any, job_schema: dict[str, Any], strictly: Any) -> None:
     """For any change to a job, the compiled answer, jsonschema's and jsonschema-rs' are one, and a no is explained."""
     _agree(job_schema, "job.schema.json", _valid.job, data, strictly)
 
 
 @given(data=mutated(PAYLOADS))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 def test_payloads(data: Any, request_schema: dict[str, Any], strictly: Any) -> None:
     """The same for payloads."""
     _agree(request_schema, "request.schema.json", _valid.payload, data, strictly)
 
 
 @given(data=mutated(JOBS))
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 def test_findings_are_short_and_apart(data: Any) -> None:
     """Findings never share a place, and never print more than a short piece of a value."""
     assume(not _valid.job(data))

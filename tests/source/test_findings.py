@@ -13,6 +13,7 @@ from seedream_jobs.diagnostics import Diagnostic, Related, Severity, Span
 from seedream_jobs.job.positions import Lines
 from seedream_jobs.report.cells import visible, width
 from seedream_jobs.report.findings import EXCERPT_COLUMNS, render_findings, summary
+from tests.lanes import examples
 
 
 def finding(
@@ -149,7 +150,7 @@ def test_a_long_line_is_cut_around_the_underline() -> None:
 
 
 @given(st.text(max_size=300), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_text_can_be_shown(text: str, data: st.DataObject) -> None:
     """No text and no place in it break the shape: printable lines, bounded width, an underline below the line."""
     start = data.draw(st.integers(0, len(text)))

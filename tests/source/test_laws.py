@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.source import Document, decode, parse
 from seedream_jobs.report.findings import render_findings
+from tests.lanes import examples
 
 PRINTABLE = st.characters(
     blacklist_categories=("Cs", "Cc", "Cn"), blacklist_characters="\u2028\u2029\ufeff", max_codepoint=0x1FAFF
@@ -66,7 +67,7 @@ def check_spans(found: Document) -> None:
 
 
 @given(JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_json_reads_as_itself(data: Any) -> None:
     """JSON is YAML: in one line and indented, every value comes back with its type."""
     assume(data is not None)
@@ -80,7 +81,7 @@ def test_json_reads_as_itself(data: Any) -> None:
 
 
 @given(JSON)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_json_value_stands_where_its_own_text_is(data: Any) -> None:
     """What a span covers, read alone, is the value it belongs to."""
     assume(data is not None)
@@ -96,7 +97,7 @@ def test_a_json_value_stands_where_its_own_text_is(data: Any) -> None:
 @given(NEARLY_YAML)
 @example("prompt: {{ x }} and more")
 @example("a: [16:9, 1:1]\nb: {size: 16:9}")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_both_parsers_read_alike(text: str) -> None:
     """The same data, places and warnings, or findings on both sides."""
     pytest.importorskip("yaml._yaml")
@@ -111,7 +112,7 @@ def test_both_parsers_read_alike(text: str) -> None:
 
 
 @given(NEARLY_YAML)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_whatever_is_wrong_is_a_finding_inside_the_text(text: str) -> None:
     """Never another exception, never a place outside; and it can be shown."""
     found = outcome(text, True)
@@ -127,7 +128,7 @@ def test_whatever_is_wrong_is_a_finding_inside_the_text(text: str) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     """Findings about bytes that are no text point into what is shown of them."""
     try:
@@ -141,7 +142,7 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
 
 
 @given(NEARLY_YAML)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_text_positions_are_exact_or_absent(text: str) -> None:
     """Where a place is given, the file has that character there."""
     found = outcome(text, True)

@@ -1,0 +1,19 @@
+"""The two lanes of the suite: the default one keeps each law with a few examples, ``--slow`` repeats it."""
+
+from __future__ import annotations
+
+_FEW = 5
+"""How many times fewer examples the default lane takes."""
+
+_slow = False
+
+
+def choose(*, slow: bool) -> None:
+    """Says which lane runs, before the tests are collected."""
+    global _slow
+    _slow = slow
+
+
+def examples(many: int) -> int:
+    """How many examples of a law are tried: ``many`` in the long lane, a fifth of them, at least ten, in the other."""
+    return many if _slow else min(many, max(10, many // _FEW))
