@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -270,13 +271,12 @@ def plan(
     def peek(job: Job) -> Ledger:
         return Ledger.peek(job.paths, root=job.expansion.spec.root)
 
-    tariff = tariff_of(jobs[0].expansion.spec.profile, asked.price)
     planned = plan_jobs(
         jobs,
         origin=target.origin,
         elsewhere=elsewhere_of or elsewhere,
         wish=wish,
-        tariff=tariff,
+        tariff=partial(tariff_of, jobs[0].expansion.spec.profile, asked.price),
         budgets=(*asked.budgets, *policy_budgets(jobs)),
         ledger_of=ledger_of or peek,
     )

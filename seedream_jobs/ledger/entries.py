@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from zlib import crc32
 
@@ -17,14 +18,15 @@ from seedream_jobs.ledger.codec import (
     decode_entry,
     encode_entry,
     is_sealed,
+    iso,
     parse,
     seal,
 )
 from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.machine import settle_open_intent
 from seedream_jobs.ledger.snapshot import Snapshot
-from seedream_jobs.ledger.state import Doubt, Entry, State
-from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.ledger.state import Doubt, Earlier, Entry, State
+from seedream_jobs.ledger.steps import HEAD, image_price
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 _UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", "\ufeff".encode())
@@ -33,6 +35,8 @@ mark."""
 _SUBMITTED = b'"submitted_at":"'
 _TASKS = re.compile(rb'"task_ids?":("[^"]*"|\[[^]]*\])')
 _NAMES = re.compile(rb'[^",[\]]+')
+_COST = re.compile(rb'"cost_usd":"([0-9.]+)"')
+_ONE_IMAGE = b',"max_images":1,"output":"'
 _BRIEF, _PLACE = 24, 44  # bits
 _BRIEFS, _PLACES = (1 << _BRIEF) - 1, (1 << _PLACE) - 1
 
@@ -201,6 +205,26 @@ class Entries(Mapping[str, Entry]):
                     else:
                         first[task] = key
         return {task: [self[key].address for key in keys] for task, keys in shared.items()}
+
+    def prices(self) -> Iterator[tuple[str, Decimal]]:
+        """(day of the submission, USD per image) of all that the service named a cost for.
+
+        The usual line, of one image and one submission, is not taken apart.
+        """
+        for line in self._settled():
+            named = _COST.search(line)
+            if named is None:
+                continue
+            at = line.rfind(_SUBMITTED) + len(_SUBMITTED)
+            if _ONE_IMAGE in line and b'"earlier":' not in line and at >= len(_SUBMITTED) and float(named[1]):
+                yield line[at : at + 10].decode("ascii", "replace"), Decimal(named[1].decode())
+                continue
+            entry = _entry(line)
+            attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+            for attempt in attempts:
+                usd = image_price(attempt, entry.max_images)
+                if usd is not None:
+                    yield "" if attempt.submitted_at is None else iso(attempt.submitted_at)[:10], usd
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""

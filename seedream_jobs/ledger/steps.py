@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Literal, assert_never
 
 from seedream_jobs.frozen import frozen
@@ -181,7 +181,9 @@ def image_price(attempt: Entry | Earlier, max_images: int | None = None) -> Deci
     delivered = sum(1 for image in attempt.images if image.error is None)
     if attempt.cost_usd is None or most is None or (not delivered and not attempt.cost_usd):
         return None
-    return attempt.cost_usd / (min(delivered, most) or most)
+    usd = attempt.cost_usd / (min(delivered, most) or most)
+    short = usd.quantize(Decimal("0.000001"), rounding=ROUND_UP)
+    return short if short > usd and len(str(usd)) > 18 else usd  # a third of a price has no end
 
 
 def paid_twice(entry: Entry) -> bool:

@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
 
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.frozen import frozen
+from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
@@ -19,23 +20,49 @@ MOST_DECIMALS = 12
 
 @frozen
 class Tariff:
-    """USD per image, and what to say about where the number comes from; ``usd`` is None where nobody knows it."""
+    """USD per image, and what to say about where the number comes from; ``usd`` is None where nobody knows it.
+
+    :param beside: other prices that a person should see next to it, as (what to say, USD)
+    """
 
     usd: Decimal | None
     source: str
+    beside: tuple[tuple[str, Decimal], ...] = ()
+
+    def __str__(self) -> str:
+        """``0.01 per image, --price; 0.0228 by the profile of 2026-08-22``; empty where no price is known."""
+        if self.usd is None:
+            return ""
+        others = "".join(f"; {plain(usd)} {said}" for said, usd in self.beside)
+        return f"{plain(self.usd)} per image, {self.source}{others}"
 
     def cost(self, images: int) -> Decimal | None:
         """USD for so many images."""
         return None if self.usd is None else self.usd * images
 
 
-def tariff_of(profile: Profile, override: Decimal | None) -> Tariff:
-    """The operator's price if given, else the profile's dated one."""
+def tariff_of(profile: Profile, override: Decimal | None, seen: tuple[str, Decimal] | None = None) -> Tariff:
+    """The operator's price if given, else the profile's dated one, or what the service charged where that is more.
+
+    :param seen: (day, USD per image) that the service charged last
+    """
+    known = profile.price
+    charged = () if seen is None else ((f"charged on {seen[0]}" if seen[0] else "charged", seen[1]),)
+    dated = () if known is None else ((f"by the profile of {known.as_of}", known.usd_per_image),)
     if override is not None:
-        return Tariff(usd=override, source="--price")
-    if profile.price is None:
-        return Tariff(usd=None, source="unknown")
-    return Tariff(usd=profile.price.usd_per_image, source=profile.price.as_of)
+        beside = (*(one for one in dated if one[1] > override), *(one for one in charged if one[1] != override))
+        return Tariff(usd=override, source="--price", beside=beside)
+    if known is None:
+        return Tariff(usd=None, source="unknown", beside=charged)
+    if charged and charged[0][1] > known.usd_per_image:
+        return Tariff(usd=charged[0][1], source=charged[0][0], beside=dated)
+    beside = tuple(one for one in charged if one[1] != known.usd_per_image)
+    return Tariff(usd=known.usd_per_image, source=known.as_of, beside=beside)
+
+
+def price_seen(records: Iterable[Entries]) -> tuple[str, Decimal] | None:
+    """(day, USD per image): the highest price charged for what was submitted on the last day of which one is known."""
+    return max((found for entries in records for found in entries.prices()), default=None)
 
 
 def money(usd: Decimal | None) -> str:
@@ -43,6 +70,11 @@ def money(usd: Decimal | None) -> str:
     if usd is None:
         return "unknown cost"
     return f"{usd.quantize(_PLACES, rounding=ROUND_UP)} USD"
+
+
+def plain(usd: Decimal) -> str:
+    """A price with all its places and no more."""
+    return f"{usd.normalize():f}"
 
 
 def is_amount(usd: Decimal) -> bool:

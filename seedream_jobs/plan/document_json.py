@@ -38,9 +38,16 @@ def encode(document: PlanDocument) -> Json:
         "max_usd": _usd(document.cost),
         "options": dict(document.options),
         "origin": document.origin,
-        "price": {"source": document.tariff.source, "usd_per_image": _usd(document.tariff.usd)},
+        "price": _price(document.tariff),
         "requests_to_submit": document.submit,
     }
+
+
+def _price(tariff: Tariff) -> Json:
+    line: Json = {"source": tariff.source, "usd_per_image": _usd(tariff.usd)}
+    if tariff.beside:
+        line["beside"] = [{"source": said, "usd_per_image": _usd(usd)} for said, usd in tariff.beside]
+    return line
 
 
 def changes(document: PlanDocument) -> Iterator[Json]:
@@ -182,7 +189,7 @@ def _decode(data: Mapping[str, Any]) -> PlanDocument:
     made = data["made_at"]
     return PlanDocument(
         origin=_text(data["origin"]),
-        tariff=Tariff(usd=_money(data["price"]["usd_per_image"]), source=_text(data["price"]["source"])),
+        tariff=_decode_price(data["price"]),
         jobs=tuple(_decode_job(job) for job in data["jobs"]),
         budgets=tuple((_text(one["name"]), _amount(one["usd"])) for one in data["budgets"]),
         options=dict(data["options"]),
@@ -193,6 +200,11 @@ def _decode(data: Mapping[str, Any]) -> PlanDocument:
         else int(datetime.strptime(made, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()),
         digest=None if data["digest"] is None else _text(data["digest"]),
     )
+
+
+def _decode_price(data: Mapping[str, Any]) -> Tariff:
+    beside = tuple((_text(one["source"]), _amount(one["usd_per_image"])) for one in data.get("beside", ()))
+    return Tariff(usd=_money(data["usd_per_image"]), source=_text(data["source"]), beside=beside)
 
 
 def _decode_job(job: Mapping[str, Any]) -> JobDocument:

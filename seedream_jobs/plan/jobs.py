@@ -13,7 +13,7 @@ from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.cost import Tariff, hold, spent
+from seedream_jobs.plan.cost import Tariff, hold, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
@@ -107,7 +107,7 @@ def plan_jobs(
     origin: str,
     elsewhere: Callable[[Job], Mapping[str, str]],
     wish: Callable[[Job], Wish],
-    tariff: Tariff,
+    tariff: Callable[[tuple[str, Decimal] | None], Tariff],
     budgets: Sequence[tuple[str, Decimal]] = (),
     ledger_of: Callable[[Job], Ledger],
 ) -> JobsPlan:
@@ -115,6 +115,7 @@ def plan_jobs(
 
     :param origin: the service's; a manifest of another one is refused
     :param elsewhere: for a job, what other manifests of its campaign have paid
+    :param tariff: the price to count with, from what the service charged last: (day, USD per image)
     :param ledger_of: the job's ledger, for reading or held
     :raises FindingsError: a job has errors, or more requests than ``limits.max_requests``
     :raises HeldError: a manifest was written against another origin
@@ -145,10 +146,17 @@ def plan_jobs(
         hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
-        budgeted = job.expansion.spec.budget_usd is not None
-        already = spent(ledger.entries.values(), tariff) if budgeted else None
-        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=already, elsewhere=others, wish=asked))
-    return JobsPlan(jobs=tuple(planned), tariff=tariff, budgets=tuple(budgets))
+        planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=None, elsewhere=others, wish=asked))
+    submits = any(part.summary.submit for part in planned)
+    price = tariff(price_seen(part.ledger.entries for part in planned) if submits else None)
+    return JobsPlan(jobs=tuple(_with_spent(part, price) for part in planned), tariff=price, budgets=tuple(budgets))
+
+
+def _with_spent(part: JobPlan, tariff: Tariff) -> JobPlan:
+    """A job's plan with what counts against its budget already, where it has one."""
+    if part.job.expansion.spec.budget_usd is None:
+        return part
+    return replace(part, spent=spent(part.ledger.entries.values(), tariff))
 
 
 def _claiming(stream: Iterator[Change], job: Job, claimed: dict[str, str]) -> Iterator[Change]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.plan.comparison import Removed
-from seedream_jobs.plan.cost import money
+from seedream_jobs.plan.cost import money, plain
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
 from seedream_jobs.report.hostile import code, fenced, html_code
@@ -50,7 +50,7 @@ def plan_markdown(plan: PlanDocument) -> str:
 
 def _blocks(plan: PlanDocument) -> Iterator[Block]:
     """The comment in pieces, the weightiest first, each made when it is its turn."""
-    yield [MARKER, f"### {headline(plan)}", "", verdict(plan), ""]
+    yield [MARKER, f"### {headline(plan)}", "", verdict(plan), *_price(plan), ""]
     for job in plan.jobs:
         yield [f"- {code(job.path, 200)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
     if plan.against is not None and len(plan.jobs) > 1:
@@ -81,6 +81,15 @@ def verdict(plan: PlanDocument) -> str:
         return "Merging spends nothing."
     held = any(job.budget_usd is not None for job in plan.jobs) or bool(plan.budgets)
     return "Within budget." if held else "No budget is set (`limits.budget_usd`)."
+
+
+def _price(plan: PlanDocument) -> Block:
+    """The price, where others stand beside it: one that is too low makes every budget too wide."""
+    if plan.submit == 0 or not plan.tariff.beside:
+        return []
+    others = (f"{plain(usd)} USD {code(said, 60)}" for said, usd in plan.tariff.beside)
+    counted = "unknown" if plan.tariff.usd is None else f"{plain(plan.tariff.usd)} USD"
+    return ["", f"**Price per image:** {counted} ({code(plan.tariff.source, 60)}), beside {', '.join(others)}."]
 
 
 def _counts(plan: PlanDocument, job: JobDocument) -> str:

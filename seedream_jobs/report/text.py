@@ -149,8 +149,7 @@ def total(plan: PlanDocument) -> str:
     """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
-    usd = plan.tariff.usd
-    each = "" if usd is None else f" ({usd.normalize():f} per image, {_safe(plan.tariff.source)})"
+    each = f" ({_safe(str(plan.tariff))})" if plan.tariff.usd is not None else ""
     parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
     for job in plan.jobs:
         if job.budget_usd is not None:

@@ -8,10 +8,11 @@ was counted, everything that is not settled counts with that price, too. USD thr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import image_price
+from seedream_jobs.plan.cost import plain
 
 
 class Budget:
@@ -57,12 +58,10 @@ class Price:
             before, self.usd = max(counted, self.usd or Decimal(0)), seen
             for guard in self._guards:
                 guard.recount(seen)
-            return (
-                f"the service charges {_plain(seen)} USD per image, not {_plain(before)}: the rest is counted with it"
-            )
+            return f"the service charges {plain(seen)} USD per image, not {plain(before)}: the rest is counted with it"
         if seen < counted and (self._lowest is None or seen < self._lowest):
             self._lowest = seen
-            return f"the service charges {_plain(seen)} USD per image, less than the {_plain(counted)} that are counted"
+            return f"the service charges {plain(seen)} USD per image, less than the {plain(counted)} that are counted"
         return None
 
     def watch(self, guard: Spend) -> None:
@@ -135,8 +134,3 @@ class Spend:
     def _add(self, amount: Decimal) -> None:
         for budget in self._budgets:
             budget.spent += amount
-
-
-def _plain(usd: Decimal) -> str:
-    """USD with at most six places, rounded up."""
-    return f"{usd.quantize(Decimal('0.000001'), rounding=ROUND_UP).normalize():f}"

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 
 from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError, UsageError
+from seedream_jobs.expand.request import Request
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.cost import budget_text, hold, money
 from seedream_jobs.plan.diff import SUBMITS, Action
+from seedream_jobs.plan.document_json import decode, encode
 from seedream_jobs.plan.drafting import document_of
+from seedream_jobs.report.markdown import plan_markdown
 from seedream_jobs.report.text import plan_text
 from tests.campaign import TARGET
+from tests.plan.conftest import NOW
 
 THREE = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z]}\n'
 
@@ -411,3 +415,55 @@ def test_a_plan_of_a_rehearsal_names_commands_of_the_rehearsal(folder: Any) -> N
     said = plan_text(replace(document, origin="emulator"))
     assert [said.count(f"{command} job.yaml --emulator\n") for command in ("fetch", "resolve")] == [2, 1]
     assert "--emulator" not in plan_text(document)
+
+
+PRICED = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z, new]}\n'
+
+
+@pytest.mark.parametrize(
+    ("costs", "price", "words"),
+    [
+        (["0.0228", "0.0228"], None, "(0.0228 per image, 2026-08-22)"),
+        (["0.1", "0.0228"], None, "(0.1 per image, charged on 2026-08-02; 0.0228 by the profile of 2026-08-22)"),
+        (["0.01", "0.01"], None, "(0.0228 per image, 2026-08-22; 0.01 charged on 2026-08-02)"),
+        (["0.1"], "0.02", "(0.02 per image, --price; 0.0228 by the profile of 2026-08-22; 0.1 charged on 2026-08-02)"),
+        (["0.1"], "0.1", "(0.1 per image, --price)"),
+        ([], "0.02", "(0.02 per image, --price; 0.0228 by the profile of 2026-08-22)"),
+        ([], "0.03", "(0.03 per image, --price)"),
+        (["0", "0.0228"], None, "(0.0228 per image, 2026-08-22)"),
+    ],
+)
+def test_a_plan_names_the_prices_that_differ(folder: Any, costs: list[str], price: str | None, words: str) -> None:
+    """What the service charged last, and the profile's where --price is lower: as text, Markdown and JSON."""
+    job = folder.load(PRICED)
+
+    def paid(number: int, request: Request) -> Iterable[Event]:
+        if number >= len(costs):
+            return []
+        events = folder.history(request, State.COMPLETED)
+        return [*events[:-1], replace(events[-1], cost_usd=Decimal(costs[number]))]
+
+    folder.record(job, paid)
+    plan = folder.plan(job, price=None if price is None else Decimal(price))
+    document = document_of(plan, origin=TARGET.origin)
+    assert words in folder.text(plan)
+    assert decode(encode(document)).tariff == plan.tariff
+    assert ("**Price per image:**" in plan_markdown(document)) is (";" in words)
+    assert plan.cost == plan.tariff.usd * (4 - len(costs))
+    assert all(f"{usd} USD" in plan_markdown(document) for _, usd in plan.tariff.beside)
+
+
+def test_the_last_day_says_the_price(folder: Any) -> None:
+    """A price that fell again is not held against the service for ever; a group is counted by its images."""
+    job = folder.load(PRICED)
+
+    def paid(number: int, request: Request) -> Iterable[Event]:
+        if number > 1:
+            return []
+        request = replace(request, max_images=1 + 2 * number)
+        intended, accepted, done = folder.history(request, State.COMPLETED, at=NOW + 86400 * number)
+        images = done.images * request.max_images
+        return [intended, accepted, replace(done, images=images, cost_usd=Decimal("0.09"))]
+
+    folder.record(job, paid)
+    assert "(0.03 per image, charged on 2026-08-03; 0.0228 by" in folder.text(folder.plan(job))

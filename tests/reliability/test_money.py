@@ -123,6 +123,25 @@ def test_what_it_really_cost_stands_beside_the_estimate(
     assert mine.run("--detach").code == 5, "three requests of two images each are 0.1368, and 0.0912 is spent"
 
 
+def test_a_price_that_rose_is_told_counted_and_named_by_the_next_plan(
+    emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """0.10 where 0.0228 was counted: said once, the rest of the run counts with it, and the next plan as well."""
+    service = emulator("--delay", "0", "--price", "0.10")
+    mine = campaign(service, 12, "limits: {budget_usd: 1.00}")
+    assert mine.run("--detach", "--limit", "2").code == 0
+    mine.age(60)
+    slowly = ("--concurrency", "1", "--rate", "2/s", "--deadline", "1s", "--no-gallery")
+    ended = mine.run(*slowly)
+    assert ended.err.count("the service charges 0.1 USD per image, not 0.0228") == 1, ended.err
+    assert ended.code == 5, ended.said
+    assert cost(service) <= Decimal("1.00")
+    assert "USD would be exceeded: 1.0000 USD are committed" in ended.err
+    planned = mine.command("plan", "--limit", "1").out
+    assert "(0.1 per image, charged on " in planned
+    assert "; 0.0228 by the profile of " in planned
+
+
 @pytest.mark.parametrize("fate", ["task-without-images-charged", "task-failed-charged"])
 def test_a_cost_is_spent_whatever_state_follows(
     fate: str, emulator: Callable[..., Any], campaign: Callable[..., Any]
