@@ -7,6 +7,7 @@ reaches 6 % of what the workers could do; 64 pools of one reach 70–90 % (bench
 from __future__ import annotations
 
 import logging
+import os
 import re
 import ssl
 import time
@@ -25,8 +26,10 @@ from seedream_jobs.api.masking import Mask
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
+from seedream_jobs.errors import UsageError
 
 _log = logging.getLogger(__name__)
+TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 READERS = 16  # connections for everything that is not a submission
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,191}", re.ASCII)
 
@@ -205,7 +208,20 @@ class Judged:
 
 
 def tls_context(base: str) -> ssl.SSLContext:
-    """The TLS context for an address. Reading the authorities takes 40 ms: plain HTTP gets one that trusts nobody."""
-    if base.startswith("https:"):
+    """The TLS context for an address. Reading the authorities takes 40 ms: plain HTTP gets one that trusts nobody.
+
+    :raises UsageError: the environment names certificates, or a log of TLS keys, where none can be
+    """
+    if not base.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    named = {name: value for name in TLS_VARIABLES if (value := os.environ.get(name))}  # httpx and ssl read them
+    folders = named.get("SSL_CERT_DIR", "").split(os.pathsep)
+    try:
+        if "SSL_CERT_FILE" not in named and "SSL_CERT_DIR" in named and not any(map(os.path.isdir, folders)):
+            raise FileNotFoundError(2, "No such folder")
         return httpx.create_ssl_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    except (OSError, ssl.SSLError) as error:
+        words = error.reason.lower().replace("_", " ") if isinstance(error, ssl.SSLError) else error.strerror
+        what = ", ".join(f"{name}={value}" for name, value in named.items()) or "the installed certificates"
+        hint = f"unset {' or '.join(named)}, or name what is there" if named else "install certifi anew"
+        raise UsageError(f"TLS can't be set up with {what}: {words}", hint=hint) from None

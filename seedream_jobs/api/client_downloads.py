@@ -22,6 +22,7 @@ import anyio
 import httpcore
 import httpx
 
+from seedream_jobs.api.client import tls_context
 from seedream_jobs.api.client_lane import Timeouts
 from seedream_jobs.api.client_network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.credentials import endpoint, is_loopback
@@ -186,7 +187,7 @@ class Downloads:
             with contextlib.suppress(OSError):  # a name only the proxy knows
                 await self._network.checked(target.host, target.port or 443)
         if target.scheme == "https" and self._tls is None:
-            self._tls = httpx.create_ssl_context()
+            self._tls = tls_context("https:")
         pool = self._pools.get((target.scheme, proxied))
         if pool is None:
             pool = self._pools[target.scheme, proxied] = self._open(self._proxy if proxied else None)

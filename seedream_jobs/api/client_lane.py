@@ -124,6 +124,7 @@ class Lane:
 
     def __init__(self, *, verify: ssl.SSLContext, proxy: str | None, timeouts: Timeouts, hook: Hook) -> None:
         self._transport = OneConnection(verify, proxy)
+        self._through = "" if proxy is None else " through the proxy of the environment"
         self._timeouts = timeouts
         self._limits = {
             "connect": timeouts.connect,
@@ -165,7 +166,7 @@ class Lane:
                 flight.sent = Sent.UNKNOWN
             kind, detail = name_failure(error, flight.stage)
             if kind in NOT_SENT_KINDS:  # of those the address may be the reason
-                detail = f"{shown_origin(url)}: {detail}"
+                detail = f"{shown_origin(url)}{self._through}: {detail}"
             if isinstance(error, TimeoutError):
                 detail = f"no complete reply within {self._timeouts.total:g} s"
             return seen.observation(flight.sent, failure=kind, detail=detail)

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from seedream_jobs.errors import CredentialsError, UsageError
 from seedream_jobs.frozen import frozen
+from seedream_jobs.job.files import git_environment
 
 DEFAULT_BASE_URL = "https://api.apimart.ai"
 KEY_VARIABLE = "APIMART_API_KEY"
@@ -26,6 +27,7 @@ _HINT = (
 )
 _KEY = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
 _ENV_LINE = re.compile(rf"\s*(?:export\s+)?{KEY_VARIABLE}\s*=\s*(.*?)\s*")
+_PROXY = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
 _MAX_KEY_FILE = 64 * 1024  # bytes
 
 
@@ -97,7 +99,7 @@ def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
     found = _from_dotenv(dotenv) if dotenv.is_file() else None
     if found is None:
         raise CredentialsError("no API key", hint=_HINT)
-    if _is_tracked(dotenv):
+    if _is_tracked(dotenv, environment):
         raise CredentialsError(
             f"{dotenv} holds a key and is tracked by git",
             hint=f"git rm --cached .env, add it to .gitignore, and replace the key; or set {KEY_VARIABLE}",
@@ -179,8 +181,9 @@ def proxy_for(where: Endpoint, environment: Mapping[str, str]) -> str | None:
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     try:
-        kind, named = urlsplit(proxy).scheme, bool(urlsplit(proxy).hostname)
-        named = named and urlsplit(proxy).port != 0
+        parts = urlsplit(proxy)
+        kind, address = parts.scheme, parts.netloc.rpartition("@")[2]
+        named = bool(parts.hostname) and parts.port != 0 and _PROXY.fullmatch(address) is not None
     except ValueError:
         kind, named = "http", False
     if kind not in ("http", "https") or not named:  # its text is not shown: a password may stand in it
@@ -215,8 +218,10 @@ def _read(path: Path) -> str:
     try:
         with path.expanduser().open("rb") as file:
             return file.read(_MAX_KEY_FILE).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        if isinstance(error, RuntimeError):
+            reason = "its ~ leads to no home folder"
         raise CredentialsError(f"the key file {path} cannot be read: {reason}", hint=_HINT) from None
 
 
@@ -232,12 +237,13 @@ def _from_dotenv(path: Path) -> str | None:
     return found or None
 
 
-def _is_tracked(path: Path) -> bool:
+def _is_tracked(path: Path, environment: Mapping[str, str]) -> bool:
     """Whether git has the file in its index; without git or a repository nothing is tracked."""
     import subprocess  # only where there is an .env
 
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
+    inherited = git_environment(environment)
     try:
-        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+        return subprocess.run(command, env=inherited, capture_output=True, check=False, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -185,6 +185,10 @@ def _ended(arguments: list[str]) -> int:
         click.echo("Interrupted.", err=True)
         return ExitCode.SIGINT
     except OSError as error:
+        if error.errno == errno.ENOENT and _homeless():
+            click.echo("error: the current folder is gone", err=True)
+            click.echo("  change to a folder that is there", err=True)
+            return ExitCode.USAGE
         if error.errno == errno.ENAMETOOLONG:
             click.echo(f"error: {_cut(str(error.filename or 'a name'))}: the name is too long", err=True)
             click.echo("  check the path", err=True)
@@ -192,6 +196,14 @@ def _ended(arguments: list[str]) -> int:
         return _failed(error) if error.errno in _DISK else _bug(error, arguments)
     except Exception as error:  # a mistake of ours: one line, the traceback only where it is asked for
         return _bug(error, arguments)
+
+
+def _homeless() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  (Path.cwd is the same call)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _usage(error: click.UsageError) -> None:

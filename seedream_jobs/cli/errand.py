@@ -222,9 +222,12 @@ def _commit(root: Path) -> str | None:
     """The commit that is checked out, None outside git."""
     import subprocess
 
+    from seedream_jobs.job.files import git_environment
+
     try:
         ended = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],
+            env=git_environment(os.environ),
             capture_output=True,
             text=True,
             check=False,

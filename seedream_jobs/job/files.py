@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -106,6 +107,30 @@ class WorkTree:
 
     def _inside(self, match: Path) -> bool:
         return match.is_file() and match.resolve().is_relative_to(self.root)
+
+
+_OF_ANOTHER = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_INDEX_FILE",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
+"""What git sets for a hook, and ``git rev-parse --local-env-vars`` lists, but for its configuration (``safe.directory``
+comes that way): it leads every git below the hook into the hook's repository."""
+
+
+def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which git finds the repository of the folder it is called in, also below another one's hook."""
+    return {name: value for name, value in environment.items() if name not in _OF_ANOTHER}
 
 
 def campaign_root(job: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.files import Files, OutsideRoot, git_environment, within
 from seedream_jobs.plan.document import Revision
 from seedream_jobs.plan.glob import glob_pattern
 
@@ -45,7 +45,7 @@ class Repository:
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
         self.root = root
-        self._environment = {**environment, **_QUIET}
+        self._environment = {**git_environment(environment), **_QUIET}
         self._batch: subprocess.Popen[bytes] | None = None
         ended = self._run("rev-parse", "--show-toplevel")
         if ended.returncode != 0:
