@@ -106,11 +106,20 @@ def load(
     folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
     document = source.read(path, shown) if files is None else _read(folder / path.name, shown, files)
     findings = schema.check(document)
-    if findings:
+    if any(finding.code != "bad-reference" for finding in findings):
         raise FindingsError(in_order([*findings, *document.warnings]))
-    spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets)
-    policy = None if rules is None else rules.policy_of(root)
-    expansion, warnings = _held(spec, policy, rules)
+    try:
+        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets)
+        policy = None if rules is None else rules.policy_of(root)
+        expansion, warnings = _held(spec, policy, rules)
+    except (
+        FindingsError
+    ) as error:  # the images that are there are looked at all the same: all bad ones are told at once
+        told = {finding.span for finding in findings}
+        others = (finding for finding in error.diagnostics if finding.span not in told)
+        raise FindingsError(in_order([*findings, *others])) from None
+    if findings:
+        raise FindingsError(in_order([*findings, *warnings]))
     paths = paths_for(path, emulator_root=root if target.emulator else None)
     return Job(file=path, expansion=expansion, paths=paths, warnings=warnings, policy=policy)
 
@@ -222,13 +231,35 @@ def validate_all(
     for path in sorted(map(job_file, paths)):
         try:
             job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
-            findings.extend(job.warnings)
+            findings.extend([*job.warnings, *_folder_blocked(job)])
             requests = hold_count(job, job.expansion.total())
             findings.extend([*job.expansion.merge_warnings(), *hold_names(job)])
             valid.append((str(path), requests))
         except FindingsError as error:
             findings.extend(error.diagnostics)
     return Validation(findings=in_order(findings), valid=tuple(valid))
+
+
+def _folder_blocked(job: Job) -> list[Diagnostic]:
+    """What on this disk stands where the images' folder should be: a file, or a link that leads out or nowhere."""
+    from seedream_jobs.ledger.paths import in_the_way
+
+    spec = job.expansion.spec
+    folder = spec.root / spec.folder / spec.output_dir
+    try:
+        blocked = in_the_way(folder)
+        said = None if blocked is None else blocked.message
+        if said is None and not folder.resolve().is_relative_to(spec.root.resolve()):
+            said = f"the folder {spec.output_dir!r} leads out of the campaign's folder through a symbolic link"
+    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
+        said = f"the folder {spec.output_dir[:80]!r} can't be made: {getattr(error, 'strerror', None) or error}"
+    if said is None:
+        return []
+    return [
+        spec.document.finding(
+            "output-dir", said, ("output", "dir"), hint="move it out of the way, or name another folder"
+        )
+    ]
 
 
 def plan(

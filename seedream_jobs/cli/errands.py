@@ -56,6 +56,7 @@ def fetch_jobs(
                     finishing=finishing(one.paths.manifest.parent, one.root, one.job),
                     repairs=tuple(damaged(_stored(ledger), one.paths.manifest.parent, root=one.root)) if verify else (),
                     wanted=_within(expiring, one, now),
+                    output_of=_output_of(one, ledger),
                 )
                 for one, ledger in zip(found, held, strict=True)
             ]
@@ -90,6 +91,13 @@ def _polling(one: Known, ledger: Ledger) -> Duty:
         folder=one.paths.manifest.parent,
         root=one.root,
     )
+
+
+def _output_of(one: Known, ledger: Ledger) -> Callable[[Entry], str]:
+    """Where images go that are not stored yet: as the job file says today, where it is at hand."""
+    from seedream_jobs.run.planned import outputs
+
+    return (lambda entry: entry.output) if one.job is None else outputs(one.job.expansion, ledger.entries)
 
 
 def _stored(ledger: Ledger) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.listeners import data_on_stdout
 from seedream_jobs.cli.options import set_option
 
 
@@ -42,5 +43,7 @@ def expand(
 
         click.echo(explanation_text(explain(loaded.expansion, address)), nl=False)
         return
+    if form != "table":
+        data_on_stdout()
     for line in render_requests(loaded.expansion, select=select, limit=limit, form=form):
         click.echo(line)

@@ -56,6 +56,22 @@ def open_standard_streams() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if sys.stdout.errors == "strict":  # text for people: what the terminal's encoding lacks is no reason to fail
+        _reconfigure(errors="replace")
+
+
+def data_on_stdout() -> None:
+    """What comes is data for programs: UTF-8, whatever the terminal's encoding.
+
+    Half a surrogate pair, which YAML can spell, is written as its escape: in JSON that is what it was.
+    """
+    _reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _reconfigure(**options: str) -> None:
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(**options)
 
 
 @contextmanager

@@ -52,9 +52,31 @@ class Assignment(click.ParamType[tuple[str, str]]):
         return name.strip(), text
 
 
+def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Of several files, as a pattern such as ``*.yaml`` names them, those that ``init`` did not write for others."""
+    if len(files) < 2:
+        return files
+    from seedream_jobs.plan.policy_file import POLICY_FILE
+
+    jobs: list[Path] = []
+    for file in files:
+        policy = file.name == POLICY_FILE
+        if (
+            (policy and ctx.info_name != "validate")
+            or file.name == ".pre-commit-config.yaml"
+            or ".github" in file.parts
+        ):
+            click.echo(f"{file}: {'the policy' if policy else 'no job file'}, left out", err=True)
+        else:
+            jobs.append(file)
+    return tuple(jobs) or files
+
+
 def jobs_argument(function: F) -> F:
     """One or several job files."""
-    return click.argument("jobs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="JOB…")(function)
+    return click.argument(
+        "jobs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="JOB…", callback=only_jobs
+    )(function)
 
 
 def set_option(function: F) -> F:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.options import request_options, target, target_options
+from seedream_jobs.cli.options import only_jobs, request_options, target, target_options
 from seedream_jobs.cli.rules import rule_options
 from seedream_jobs.cli.views import view_options
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="JOB…")
+@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="JOB…", callback=only_jobs)
 @request_options
 @rule_options
 @target_options

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from seedream_jobs.cli.listeners import data_on_stdout
+
 NAMES = ("job", "request", "manifest", "plan", "model", "ratings", "policy")
 
 
@@ -19,6 +21,7 @@ def schema(name: str) -> None:
     from seedream_jobs.resources import resource
 
     try:
+        data_on_stdout()
         click.echo(resource("schemas", f"{name}.schema.json").read_text(encoding="utf-8"), nl=False)
     except FileNotFoundError:
         raise UsageError(f"this installation has no schema {name!r}", hint="install seedream-jobs again") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.errand import Duration, Pacing
-from seedream_jobs.cli.listeners import goes_on_unheard
+from seedream_jobs.cli.listeners import data_on_stdout, goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 from seedream_jobs.cli.views import format_option
 
@@ -63,6 +63,7 @@ def status(
     else:
         from seedream_jobs.report.standings import render_standings
 
+        data_on_stdout()
         for piece in render_standings(standings, form):
             click.echo(piece, nl=False)
     codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]

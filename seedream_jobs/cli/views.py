@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from seedream_jobs.cli.listeners import data_on_stdout
+
 if TYPE_CHECKING:
     from seedream_jobs.diagnostics import Diagnostic
     from seedream_jobs.plan.document import PlanDocument
@@ -42,6 +44,8 @@ def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
     from seedream_jobs.cli.talk import flush_stdout
     from seedream_jobs.report.views import render_plan
 
+    if form != "text":
+        data_on_stdout()
     for piece in render_plan(document, form, concise=concise):
         click.echo(piece, nl=False)
     flush_stdout()
@@ -59,6 +63,7 @@ def show_found(findings: Sequence[Diagnostic], files: list[str], form: str) -> N
     from seedream_jobs.cli.talk import flush_stdout
     from seedream_jobs.report.found import found_markdown, render_found
 
+    data_on_stdout()
     for piece in render_found(findings, files, form):
         click.echo(piece, nl=False)
     flush_stdout()

@@ -12,6 +12,10 @@ from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
 
 _DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
+_BARE = (("/9j/", "jpeg"), ("iVBORw0KGgo", "png"))
+"""How an image in base64 begins."""
+_SHOWN = 80
+"""Characters of a reference that a message repeats."""
 
 
 class ReferenceProblem(Exception):
@@ -67,6 +71,26 @@ def _jpeg_header(data: bytes) -> Header | None:
     return None
 
 
+def is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG or PNG (``read_header`` knows it) ends before its end: a download that broke off, a full disk."""
+    if data[:3] == b"\xff\xd8\xff":
+        at = 2
+        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the first scan
+            marker = data[at + 1]
+            if marker == 0xFF:
+                at += 1
+            else:
+                at += 2 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else 2 + _number(data[at + 2 : at + 4])
+        return data.find(b"\xff\xd9", at) < 0  # within a scan no other bytes look like the end
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = _number(data[at : at + 4]), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at > len(data)
+    return True
+
+
 def _number(data: bytes) -> int:
     return int.from_bytes(data, "big")
 
@@ -95,12 +119,13 @@ class References:
         return found
 
     def _inspect(self, url: str) -> Reference:
-        if url.startswith("data:"):
+        if url[:5].casefold() == "data:":
             data, shown = _inline(url), "the data URI"
             path = url
         else:
+            _hold_path(url)
             data, path = self._read(url)
-            shown = repr(url)
+            shown = _shown(url)
         return self._checked(data, path, shown)
 
     def _read(self, url: str) -> tuple[bytes, str]:
@@ -109,16 +134,16 @@ class References:
             data = self._files.read(path, limit=self._limits.max_bytes + 1)
         except OutsideRoot:
             raise ReferenceProblem(
-                f"the reference {url!r} is outside the campaign's folder", hint="move the image into it"
+                f"the reference {_shown(url)} is outside the campaign's folder", hint="move the image into it"
             ) from None
         except FileNotFoundError:
             raise ReferenceProblem(
-                f"there is no reference image {url!r}", hint="the path is relative to the job file"
+                f"there is no reference image {_shown(url)}", hint="the path is relative to the job file"
             ) from None
         except IsADirectoryError:
-            raise ReferenceProblem(f"the reference {url!r} is a folder", hint="name an image in it") from None
+            raise ReferenceProblem(f"the reference {_shown(url)} is a folder", hint="name an image in it") from None
         except OSError as error:
-            raise ReferenceProblem(f"the reference {url!r} can't be read: {error.strerror}") from None
+            raise ReferenceProblem(f"the reference {_shown(url)} can't be read: {error.strerror}") from None
         return data, str(path)
 
     def _checked(self, data: bytes, path: str, shown: str) -> Reference:
@@ -134,6 +159,8 @@ class References:
             raise ReferenceProblem(
                 f"{shown} is no JPEG or PNG image", hint="convert it; the name's ending does not count"
             )
+        if is_cut_short(data):
+            raise ReferenceProblem(f"{shown} is cut short: its end is missing", hint="copy or download it again")
         width, height = header.width, header.height
         if min(width, height) <= limits.min_side_exclusive:
             raise ReferenceProblem(
@@ -159,18 +186,47 @@ class References:
         )
 
 
+def _shown(url: str) -> str:
+    return repr(url if len(url) <= _SHOWN else url[:_SHOWN] + "…")
+
+
+def _hold_path(url: str) -> None:
+    """See that what is no link and no data URI was meant as a path.
+
+    :raises ReferenceProblem: with what it looks like instead
+    """
+    if not url.strip():
+        raise ReferenceProblem("a reference is empty", hint="leave the row out (where:), or name an image")
+    for begin, format in _BARE:
+        if url.startswith(begin) and len(url) > _SHOWN:
+            hint = f"write data:image/{format};base64, before it"
+            raise ReferenceProblem(f"the reference {_shown(url)} is an image in base64 without its prefix", hint=hint)
+    if re.match(r"(?:image/\w+;)?base64,|image/\w+,", url):
+        hint = "it begins with data:image/jpeg;base64, or data:image/png;base64,"
+        raise ReferenceProblem(f"the reference {_shown(url)} is a data URI without its beginning", hint=hint)
+    if "\\" in url:
+        raise ReferenceProblem(f"the reference {_shown(url)} has backslashes", hint="write / between folder and file")
+    if "://" in url:
+        hint = "a link is http:// or https://; a local image is a path relative to the job file"
+        raise ReferenceProblem(f"the reference {_shown(url)} is no link that the service reads", hint=hint)
+
+
 def _inline(uri: str) -> bytes:
     head = _DATA_URI.match(uri)
     if head is None:
+        found = uri[: uri.find(",") + 1] if 0 < uri.find(",") < _SHOWN else uri[:20] + "…"
         raise ReferenceProblem(
-            "a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,", hint="keep the whole prefix"
+            f"a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,; found {found!r}",
+            hint="keep the whole prefix; other formats are converted first",
         )
     from base64 import b64decode
 
     try:
         return b64decode(uri[head.end() :], validate=True)
     except ValueError:
-        raise ReferenceProblem("the data URI is no valid base64") from None
+        spaced = any(map(str.isspace, uri))
+        hint = "remove the white space and line breaks in it" if spaced else "copy it again: a part may be missing"
+        raise ReferenceProblem("the data URI is no valid base64", hint=hint) from None
 
 
 def read_reference(reference: Reference, files: Files) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.references import data_uri
+from seedream_jobs.expand.request import Request, wire_body
+from seedream_jobs.job.files import Files
 from seedream_jobs.plan.select import selector
 
 
@@ -24,7 +25,7 @@ def render_requests(expansion: Expansion, *, select: str | None, limit: int | No
         if form == "jsonl":
             yield json.dumps(as_json(request), ensure_ascii=False)
         elif form == "curl":
-            yield curl(request)
+            yield curl(request, expansion.spec.files)
         else:
             yield row(request)
 
@@ -54,13 +55,20 @@ def row(request: Request) -> str:
     return "  ".join(filter(None, (request.address, parameters, cut)))
 
 
-def curl(request: Request) -> str:
-    """A command that makes the same request by hand; the key stays in its variable."""
-    body = json.dumps(dict(request.payload), ensure_ascii=False)
+def curl(request: Request, files: Files) -> str:
+    """A command that makes the same request by hand; the key stays in its variable.
+
+    The body is the POST's own, local references in it, and comes by standard input: no shell takes 128 KiB as one word.
+
+    :raises UsageError: as ``data_uri``
+    """
+    urls = {name: data_uri(reference, files) for name, reference in request.references.items()}
     return (
         f"# {request.address}\n"
         "curl https://api.apimart.ai/v1/images/generations \\\n"
         '  --header "Authorization: Bearer $APIMART_API_KEY" \\\n'
         "  --header 'Content-Type: application/json' \\\n"
-        f"  --data {shlex.quote(body)}"
+        "  --data-binary @- <<'BODY'\n"
+        f"{wire_body(request.payload, urls).decode()}\n"
+        "BODY"
     )

@@ -14,6 +14,7 @@ from seedream_jobs.plan.saved import submitted
 from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
 from seedream_jobs.run.offers import offer
+from seedream_jobs.run.placing import Folders
 from seedream_jobs.run.spend import Budget
 from seedream_jobs.run.submission import Submission
 
@@ -23,6 +24,10 @@ def duties(application: Application, urls: Mapping[str, str], finishing: Finish,
     made: list[Duty] = []
     for part in application.parts:
         limit, folder = part.job.budget_usd, part.paths.manifest.parent
+        folders = Folders(folder, part.root)
+        for item in part.left:
+            if item.request is not None:
+                folders.hold(item.request.output)  # of all jobs, before the first POST of any
         made.append(
             Duty(
                 ledger=part.ledger,

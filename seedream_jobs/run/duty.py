@@ -63,6 +63,7 @@ class Duty:
     :param poll: ask for tasks that are not done
     :param fetch: download what is done; None leaves it
     :param repairs: stored images that are missing or damaged
+    :param output_of: where a request's images go that wait to be fetched, as ``Entry.output``
     """
 
     ledger: Ledger
@@ -77,6 +78,7 @@ class Duty:
     finishing: Finishing | None = None
     repairs: tuple[Work, ...] = ()
     wanted: Callable[[Entry], bool] = field(default=lambda _: True)
+    output_of: Callable[[Entry], str] = field(default=lambda entry: entry.output)
 
 
 @frozen

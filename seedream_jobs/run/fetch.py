@@ -61,10 +61,11 @@ class _Fetch:
         root: Path,
         waits: Sequence[float],
         on_progress: Callable[[Progress], None],
+        output_of: Callable[[Entry], str],
     ) -> None:
         self.downloads, self.record, self.refresh, self.finishing = downloads, record, refresh, finishing
         self.profile, self.now, self.folder, self.root = profile, now, folder, root
-        self.waits, self.say = waits, on_progress
+        self.waits, self.say, self.output_of = waits, on_progress, output_of
         self.queue = Queue()
         self.done = Fetched()
 
@@ -80,6 +81,7 @@ class _Fetch:
 
     async def add(self, item: Work) -> None:
         entry = item.entry if isinstance(item, Repair) else item
+        entry = replace(entry, output=self._output(entry))
         if isinstance(item, Repair):
             asked = {index: replace(entry.images[index], file=None) for index in item.damage}
         else:
@@ -93,6 +95,13 @@ class _Fetch:
             self.say(Progress(kind="queued", entry=entry, index=index))
         jobs = ((dies_at(entry, image, self.profile) or 0.0, index, order) for index, image in asked.items())
         await self.queue.put(jobs)
+
+    def _output(self, entry: Entry) -> str:
+        """Where an entry's images go: beside those that are there already, else where the duty says."""
+        stored = next((image.file for image in entry.images if image.file is not None), None)
+        if stored is None:
+            return self.output_of(entry)
+        return str(PurePosixPath(stored).with_name(PurePosixPath(entry.output).name))
 
     async def work(self) -> None:
         """Fetch images until there are none left; the last one of a request settles it."""
@@ -267,6 +276,7 @@ async def fetch(
     concurrency: int = 8,
     waits: Sequence[float] = WAITS,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    output_of: Callable[[Entry], str] = lambda entry: entry.output,
 ) -> Fetched:
     """Fetch the images of ``work``: completed requests, and stored ones that ``verify`` found damaged.
 
@@ -276,12 +286,13 @@ async def fetch(
     :param root: the campaign's root, which no file leaves
     :param now: Unix seconds
     :param concurrency: images that are fetched at a time
+    :param output_of: where an entry's images go of which none is stored yet, as ``Entry.output``
     :param waits: seconds before each further attempt at an image; their number bounds the attempts
     :raises LedgerError: if the disk is full or failing, or the record can't be made durable
     :raises UsageError: if an output leads out of the campaign's root, or its folder can't be written
     """
     run = _Fetch(
-        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, on_progress
+        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, on_progress, output_of
     )  # fmt: skip
     refused: list[SeedreamError] = []
 

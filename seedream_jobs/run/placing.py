@@ -66,6 +66,40 @@ def _outside(output: str) -> UsageError:
     )
 
 
+class Folders:
+    """The folders that images will lie in, each made and written to before anything is paid for what goes there.
+
+    :param folder: the manifest's, to which outputs are relative
+    :param root: the campaign's root, which no output leaves
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder, self._root = folder, root
+        self._held: set[str] = set()
+
+    def hold(self, output: str) -> None:
+        """See that a file can be written where ``output`` (as in ``Request``) says.
+
+        :raises UsageError: the folder can't be made or written to, or leads out of the root
+        :raises LedgerError: the disk is full or failing
+        """
+        above = output.rpartition("/")[0]
+        if above in self._held:
+            return
+        probe = confined(self._root, self._folder, output).with_name(f".seedream-probe-{os.getpid()}")
+        try:
+            _make_folder(probe.parent)
+            with probe.open("wb", buffering=0) as file:
+                file.write(b"seedream-jobs sees whether images can be written here; safe to delete\n")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise refusal(error, probe.parent) from error
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+        self._held.add(above)
+
+
 class Sink:
     """A temporary file that is written and hashed on the way.
 

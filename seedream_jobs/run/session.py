@@ -214,6 +214,7 @@ class Session:
                     profile=duty.profile,
                     now=self._now,
                     finishing=duty.finishing,
+                    output_of=duty.output_of,
                     concurrency=self._pace.concurrency,
                     on_progress=self._watcher.on_fetch,
                 )

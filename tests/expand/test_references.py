@@ -17,6 +17,7 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.references import ReferenceProblem, References, data_uri, read_header
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from tests.campaign import Folder
 
 LIMITS = profiles()[DEFAULT_MODEL].references
 
@@ -28,9 +29,10 @@ def picture(width: int, height: int, form: str = "PNG", **options: Any) -> bytes
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG's head alone: what is checked, without thirty-six million pixels."""
+    """A PNG's head and end alone: what is checked, without thirty-six million pixels."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return head + b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
 @pytest.fixture
@@ -75,6 +77,9 @@ def test_accepted(look: Any, data: bytes, form: str) -> None:
         (b"", "no JPEG or PNG"),
         (b"\xff\xd8\xff", "no JPEG or PNG"),
         (picture(20, 20, "JPEG")[:30], "no JPEG or PNG"),
+        *((picture(60, 40, form)[:cut], "cut short") for form in ("JPEG", "PNG") for cut in (-1, -2, -5, -13)),
+        (picture(60, 40, "JPEG", exif=b"Exif\0\0" + picture(20, 20, "JPEG"))[:-2], "cut short"),
+        (picture(60, 40, "JPEG", progressive=True)[:-30], "cut short"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
     ],
 )
@@ -130,7 +135,7 @@ def test_finding_stands_at_the_axis_value(folder: Any) -> None:
     folder.write("bad.png", b"no")
     with pytest.raises(FindingsError) as caught:
         folder.expand("request: {prompt: p}\nmatrix:\n  image_urls:\n    - good.png\n    - [good.png, bad.png]\n")
-    assert [finding.place for finding in caught.value.diagnostics] == ["job.yaml:6:7"]
+    assert [finding.place for finding in caught.value.diagnostics] == ["job.yaml:6:18"]
 
 
 def test_changed_since_it_was_planned(folder: Any) -> None:
@@ -176,3 +181,54 @@ def test_each_file_is_read_once(folder: Any, monkeypatch: pytest.MonkeyPatch) ->
     )
     assert len(folder.keys('request: {prompt: "{{ a }}", image_urls: [a.png]}\nmatrix: {a: {range: [1, 50]}}')) == 50
     assert reads == ["a.png"]
+
+
+def test_each_reference_is_told_where_it_is_written(tmp_path: Path) -> None:
+    """All of them, each at its own item: in the list, in an axis, in a value that a template puts in."""
+    folder = Folder(tmp_path)
+    folder.write("good.png", picture(20, 20))
+    folder.write("cut.png", picture(20, 20)[:-4])
+    folder.write("r.csv", "name,ref\nx,good.png\ny,\nz,gone.png\n")
+    bare = base64.b64encode(picture(40, 40)).decode()
+    job = f"""
+        request:
+          prompt: a {{{{ style.name }}}}
+          image_urls:
+            - good.png
+            - cut.png
+            - "data:image/jpg;base64,AAAA"
+            - "{bare}"
+            - "image/png;base64,AAAA"
+            - "refs/{{{{ style.ref }}}}"
+            - "refs\\\\a.png"
+        matrix:
+          style:
+            - {{id: a, name: ink, ref: a.png}}
+            - {{id: b, name: oil, ref: b.png}}
+        """
+    found = told(folder, job)
+    assert [(line, said.split(":")[0][:40]) for line, said in found] == [
+        (6, "'cut.png' is cut short"),
+        (7, "a reference image is a file relative to "),
+        (8, f"the reference '{bare[:25]}"),
+        (9, "the reference 'image/png;base64,AAAA' is"),
+        (11, "the reference 'refs\\\\a.png' has backslas"),
+        (14, "there is no reference image 'refs/a.png'"),
+        (15, "there is no reference image 'refs/b.png'"),
+    ]
+    assert all(len(said) < 250 for _, said in found)
+    axis = "request: {prompt: a}\nmatrix:\n  image_urls:\n  - good.png\n  - [good.png,\n     gone.png]\n  - cut.png\n"
+    assert [line for line, _ in told(folder, axis)] == [7, 8]
+    table = 'request: {prompt: a, image_urls: [good.png,\n  "{{ r.ref }}"]}\nmatrix: {r: {from: r.csv}}\n'
+    assert told(folder, table) == [
+        (3, "a reference is empty (at r=3)"),
+        (3, "there is no reference image 'gone.png' (at r=4)"),
+    ]
+
+
+def told(folder: Folder, job: str) -> list[tuple[int, str]]:
+    """(line, message) of each finding about a reference."""
+    with pytest.raises(FindingsError) as caught:
+        folder.expand(job)
+    assert {finding.code for finding in caught.value.diagnostics} <= {"reference-image", "bad-reference"}
+    return [(finding.span.start.line, finding.message) for finding in caught.value.diagnostics if finding.span]
