@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from seedream_jobs.errors import UsageError
@@ -86,6 +85,8 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     if common is None:
         return beside
     shared = common / SHARED
+    from hashlib import sha256  # not where a job file is only validated
+
     number = sha256(os.fsencode(real)).hexdigest()[:16]
     return replace(beside, lock=shared / f"{number}.lock", shared=shared)
 
