@@ -66,5 +66,9 @@ def status(
         data_on_stdout()
         for piece in render_standings(standings, form):
             click.echo(piece, nl=False)
+    if notes := [note for _, ledger, _ in parts for note in ledger.notes]:
+        from seedream_jobs.cli.talk import show_findings
+
+        show_findings(notes, err=True)
     codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
     return gravest([*codes, *(standing.exit_code for standing in standings)])

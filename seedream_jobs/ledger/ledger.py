@@ -27,7 +27,7 @@ from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.overlay import apply, body_of
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
 from seedream_jobs.ledger.records import Header, OpenRun, PlanRecord, ResolutionRecord
-from seedream_jobs.ledger.replaced import hold_unchanged, take_in_replacement, under_way
+from seedream_jobs.ledger.replaced import hold_unchanged, older, remember, take_in_replacement, under_way
 from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Earlier, Entry, Event, Intended
 from seedream_jobs.ledger.steps import HEAD
@@ -95,6 +95,8 @@ class Ledger:
                 raise under_way(paths) from error
             raise
         manifest = loaded.manifest
+        if fs is None:
+            _note_older(paths, manifest)
         shared = None if manifest.header is None else paths.lock_of(manifest.header.id)
         busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
         holder = paths.lock if busy or shared is None else shared
@@ -179,6 +181,8 @@ class Ledger:
         manifest = self._manifest
         if manifest.header is not None:
             self._guard_journal(command)
+            _note_older(self.paths, manifest)
+            remember(self.paths, manifest.header)
         if loaded.elsewhere is not None:
             raise loaded.elsewhere
         if manifest.header is None:
@@ -256,6 +260,8 @@ class Ledger:
         """The manifest on the disk is what is known."""
         self._base = digest
         self._manifest.merged = False
+        if self._manifest.header is not None:
+            remember(self.paths, self._manifest.header)
 
     @property
     def header(self) -> Header | None:
@@ -492,6 +498,12 @@ class Ledger:
 def _binds(entry: Entry) -> bool:
     submissions: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
     return any(HEAD[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in submissions)
+
+
+def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:
+    told = None if manifest.header is None else older(paths, manifest.header)
+    if told is not None:
+        manifest.notes.append(told)
 
 
 def _overlay(manifest: Manifest, records: journal.Records, path: Path) -> None:

@@ -46,6 +46,12 @@ class LedgerPaths:
         """In a repository, the lock on a manifest's journal: two worktrees, or a copy, may have the same manifest."""
         return None if self.shared is None else self.shared / f"{manifest_id}.lock"
 
+    def serial_of(self, manifest_id: str) -> Path | None:
+        """Where it is noted how often that manifest was written; None for rehearsals."""
+        if self.shared is not None:
+            return self.shared / f"{manifest_id}.serial"
+        return None if self.private is not None else self.journal.with_suffix(".serial")
+
     @property
     def real(self) -> Path:
         """Where the manifest's bytes are: a link is followed, never replaced."""

@@ -2,17 +2,23 @@
 
 Before the first record a manifest that was replaced is refused: what is about to be paid may be paid in the new one.
 Once something is recorded, the new one is taken in when the journal is folded, as another branch's would be.
+
+What comes in the place of a newer one while no command holds it (a checkout, a backup) has a smaller serial than this
+machine has seen: that is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.filesystem import FileSystem
 from seedream_jobs.ledger.loading import digest_or_absent, parse_record, read_file
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.paths import LedgerPaths
+from seedream_jobs.ledger.records import Header
 
 
 def hold_unchanged(fs: FileSystem, paths: LedgerPaths, known: str) -> None:
@@ -50,6 +56,40 @@ def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest
             hint=f"{paths.journal.name} holds what was recorded: bring back the manifest that the command began with "
             "(`git stash`, or `git checkout`), then run the same command again",
         ) from error
+
+
+def older(paths: LedgerPaths, header: Header) -> Diagnostic | None:
+    """The warning that this machine has seen the manifest written more often than it says; None where it has not."""
+    seen = max(_seen(paths.serial_of(one)) for one in (header.id, *header.other_ids))
+    if header.serial >= seen:
+        return None
+    return Diagnostic(
+        code="manifest-older",
+        severity="warning",
+        message=f"{paths.manifest.name} is an older version: it was written {header.serial} times, "
+        f"and this machine has seen it written {seen} times",
+        path=str(paths.manifest),
+        hint="what was paid since is not in it, and would be paid again: bring the newer one back, or merge it "
+        "(another branch or stash has it, or: git log --all -- FILE)",
+    )
+
+
+def remember(paths: LedgerPaths, header: Header) -> None:
+    """Note how often the manifest was written, for ``older``. Where that can't be, nothing is told later."""
+    path = paths.serial_of(header.id)
+    if path is not None and header.serial > _seen(path):
+        with contextlib.suppress(OSError):
+            temp = path.with_name(f".{path.name}.new")
+            temp.write_text(f"{header.serial}\n", encoding="ascii")
+            temp.replace(path)
+
+
+def _seen(path: Path | None) -> int:
+    try:
+        said = "" if path is None else path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return 0
+    return int(said) if said.isdecimal() and len(said) < 16 else 0
 
 
 def under_way(paths: LedgerPaths) -> HeldError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
-from seedream_jobs.ledger.codec import canonical, encode_entry
+from seedream_jobs.ledger.codec import canonical, encode_entry, seal
 from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
@@ -407,3 +408,46 @@ def test_two_clones_that_pay_in_one_second_have_paid_twice(tmp_path: Path, make:
     with opened(mine, "later") as ledger:
         assert ledger.header is not None
         assert ledger.header.serial == before + 1
+
+
+@pytest.mark.parametrize("in_git", [True, False], ids=["in a repository", "outside git"])
+def test_an_older_version_that_comes_back_is_told(
+    in_git: bool, tmp_path: Path, open_ledger: Callable[..., Ledger], make: Any
+) -> None:
+    """A checkout or a backup brings it; what was paid since is not in it. Looking at it remembers nothing."""
+    if in_git:
+        subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    paths = paths_for(tmp_path / "garden.yaml")
+
+    def told(ledger: Ledger) -> list[str]:
+        return [note.message for note in ledger.notes if note.code == "manifest-older"]
+
+    def pay(number: int) -> None:
+        with Ledger.open(
+            paths,
+            job="garden.yaml",
+            origin="https://api.example",
+            new_id=lambda: "m-1",
+            root=tmp_path,
+            command="run",
+            now=make.now,
+        ) as ledger:
+            assert told(ledger) == []
+            ledger.record_sync(make.intended(number))
+
+    pay(1)
+    before = paths.manifest.read_bytes()
+    pay(2)
+    after = paths.manifest.read_bytes()
+    paths.manifest.write_bytes(before)
+    (said,) = told(Ledger.peek(paths, root=tmp_path))
+    assert said.startswith("garden.manifest.jsonl is an older version: it was written 2 times")
+    paths.manifest.write_bytes(after.replace(b"\n", b"\n" + before, 1))  # the two merged
+    assert told(Ledger.peek(paths, root=tmp_path)) == []
+    newer = json.loads(after.splitlines()[0]) | {"serial": 9}
+    del newer["crc"]
+    paths.manifest.write_bytes(seal(canonical(newer)) + b"\n" + after.split(b"\n", 1)[1])
+    Ledger.peek(paths, root=tmp_path)
+    paths.manifest.write_bytes(after)
+    assert told(Ledger.peek(paths, root=tmp_path)) == []
+    pay(3)
