@@ -12,6 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -64,6 +65,7 @@ class Client:
         self._lanes: list[Lane | None] = [None] * workers
         self._idle: list[Lane] = []
         self._reading = anyio.Semaphore(READERS)
+        self._large_reply = anyio.Semaphore(1)
         self._submit_url = target_of(self.endpoint.url("images/generations"))
         self._headers = [
             (b"Host", httpx.URL(self.endpoint.base).netloc),
@@ -140,7 +142,11 @@ class Client:
             lane = self._idle.pop() if self._idle else self._open()
             try:
                 url = target_of(self.endpoint.url(path))
-                return await lane.exchange(method, url, headers, body, Flight(), limit=TASK_LIMIT)
+                seen = await lane.exchange(
+                    method, url, headers, body, Flight(), limit=TASK_LIMIT, large=self._large_reply
+                )
+                # what is cut off can't be read: it is no answer, and not kept
+                return replace(seen, failure="too-long", body=b"") if seen.detail and not seen.failure else seen
             finally:
                 self._idle.append(lane)
 

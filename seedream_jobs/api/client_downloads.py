@@ -103,7 +103,7 @@ class Downloads:
         got = _Got(write=write, max_bytes=max_bytes)
         try:
             with anyio.fail_after(self._timeouts.total):
-                await self._follow(urljoin(self._api.base + "/", url), got)
+                await self._follow(_joined(self._api.base + "/", url), got)
         except RefusedError as error:
             return replace(got.download(), problem=one_line(str(error)), refused=True)
         except TimeoutError:
@@ -116,6 +116,10 @@ class Downloads:
             if got.failed_to_write:
                 raise
             return got.download(got.why_broken(str(error)))
+        except Exception as error:  # foreign input: whatever a library makes of it, it is this image's failure alone
+            if got.failed_to_write:
+                raise
+            return got.download(got.why_broken(f"{type(error).__name__}: {error}"))
         return got.download(got.problem)
 
     async def _follow(self, url: str, got: _Got) -> None:
@@ -125,7 +129,7 @@ class Downloads:
             location = await self._one(target, got)
             if location is None:
                 return
-            url = urljoin(str(target), location)
+            url = _joined(str(target), location)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
     def _checked_url(self, url: str) -> httpx.URL:
@@ -279,6 +283,18 @@ class _Got:
         self.received += len(chunk)
 
 
+def _joined(base: str, url: str) -> str:
+    """``url`` seen from ``base``.
+
+    :raises RefusedError: it can't be read, such as ``https://[::1/x``
+    """
+    try:
+        url.encode("utf-8")
+        return urljoin(base, url)
+    except ValueError as error:
+        raise RefusedError(f"the link cannot be read: {error}") from None
+
+
 def _from_data(url: str, write: Callable[[bytes], object], max_bytes: int) -> Download:
     """A link that is the image itself (RFC 2397)."""
     if len(url) > max_bytes * 4 // 3 + 1024:
@@ -286,8 +302,8 @@ def _from_data(url: str, write: Callable[[bytes], object], max_bytes: int) -> Do
     match = _DATA.match(url[:512].replace("DATA:", "data:", 1))
     if match is None:
         return Download(problem="the data: link cannot be read", refused=True)
-    raw = unquote_to_bytes(url[match.end() :])
     try:
+        raw = unquote_to_bytes(url[match.end() :])
         body = base64.b64decode(raw, validate=True) if match.group(3) else raw
     except (binascii.Error, ValueError):
         return Download(problem="the data: link is not base64", refused=True)

@@ -23,7 +23,8 @@ from seedream_jobs.api.outcomes import NOT_SENT_KINDS, Flight, Observation, Sent
 from seedream_jobs.frozen import frozen
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
-TASK_LIMIT = 128 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as data: links
+TASK_LIMIT = 64 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as base64
+LARGE = 1024 * 1024  # bytes of a reply to a GET from which on only one of them is read at a time
 KEEPALIVE = 2.0  # seconds a connection is kept for reuse
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -135,10 +136,21 @@ class Lane:
         self._hook = hook
 
     async def exchange(
-        self, method: str, url: httpcore.URL, headers: Headers, body: bytes, flight: Flight, *, limit: int = BODY_LIMIT
+        self,
+        method: str,
+        url: httpcore.URL,
+        headers: Headers,
+        body: bytes,
+        flight: Flight,
+        *,
+        limit: int = BODY_LIMIT,
+        large: anyio.Semaphore | None = None,
     ) -> Observation:
         """Send one request and read its reply. Every failure becomes an observation; only a cancellation is raised,
         and ``flight`` then tells how far it came.
+
+        :param limit: bytes of the reply that are read
+        :param large: what a reply of more than ``LARGE`` bytes waits for, so that only so many are in memory
         """
         flight.sent = Sent.NO if self._hook.proven else Sent.UNKNOWN
 
@@ -152,7 +164,7 @@ class Lane:
             if announces_post(name, info):
                 flight.sent = Sent.STARTED
 
-        seen = _Seen(limit)
+        seen = _Seen(limit, large)
         try:
             request = httpcore.Request(
                 method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
@@ -170,6 +182,8 @@ class Lane:
             if isinstance(error, TimeoutError):
                 detail = f"no complete reply within {self._timeouts.total:g} s"
             return seen.observation(flight.sent, failure=kind, detail=detail)
+        finally:
+            seen.release()
         return seen.observation(flight.sent)
 
     async def aclose(self) -> None:
@@ -188,26 +202,50 @@ class Lane:
                 flight.sent = Sent.UNKNOWN
             seen.status = response.status
             seen.headers = response.headers
+            if seen.large is not None and _announced(response.headers) > seen.limit:
+                seen.size = seen.limit + 1
+                return
             async for chunk in response.aiter_stream():
-                seen.chunks.append(chunk)
-                seen.size += len(chunk)
+                await seen.take(chunk)
                 if seen.size > seen.limit:
                     break
         finally:
             await response.aclose()
 
 
+def _announced(headers: Headers) -> int:
+    """The length in bytes that a reply announces, 0 where it does not."""
+    length = next((value for name, value in headers if name.lower() == b"content-length"), b"")
+    return int(length) if length.isdigit() and len(length) < 16 else 0
+
+
 class _Seen:
     """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it."""
 
-    __slots__ = ("chunks", "headers", "limit", "size", "status")
+    __slots__ = ("chunks", "headers", "held", "large", "limit", "size", "status")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, large: anyio.Semaphore | None) -> None:
         self.limit = limit
+        self.large = large
+        self.held = False
         self.status: int | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
         self.size = 0
+
+    async def take(self, chunk: bytes) -> None:
+        """Keep a piece; a long reply waits here for its turn."""
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        if self.size > LARGE and self.large is not None and not self.held:
+            await self.large.acquire()
+            self.held = True
+
+    def release(self) -> None:
+        """Let the next long reply be read."""
+        if self.held and self.large is not None:
+            self.held = False
+            self.large.release()
 
     def observation(self, sent: Sent, *, failure: str | None = None, detail: str = "") -> Observation:
         headers: dict[str, str] = {}

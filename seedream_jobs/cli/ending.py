@@ -214,6 +214,8 @@ def _reasons(done: Done) -> list[tuple[str, str | None]]:
     if done.refusal is not None:
         found.append((done.refusal.message, done.refusal.hint))
     if done.fetched is not None:
+        if done.fetched.stop:
+            found.append((done.fetched.stop, "what is stored stays; the next fetch goes on with the rest"))
         for trouble in (*done.fetched.lost, *done.fetched.unfinished)[:MAX_NAMED]:
             found.append((f"{trouble.address}: {trouble.problem}", None))
     return found

@@ -63,7 +63,7 @@ def pace_options(function: F) -> F:
             type=Duration(),
             default=1800.0,
             metavar="TIME",
-            help="Poll each task so long.  [default: 30m]",
+            help="Poll each task so long, and download so long without a further image.  [default: 30m]",
         ),
         click.option(
             "--concurrency",

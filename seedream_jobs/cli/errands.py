@@ -54,7 +54,9 @@ def fetch_jobs(
                     _polling(one, ledger),
                     fetch=True,
                     finishing=finishing(one.paths.manifest.parent, one.root, one.job),
-                    repairs=tuple(damaged(_stored(ledger), one.paths.manifest.parent, root=one.root)) if verify else (),
+                    repairs=tuple(damaged(_with_images(ledger), one.paths.manifest.parent, root=one.root))
+                    if verify
+                    else (),
                     wanted=_within(expiring, one, now),
                     output_of=_output_of(one, ledger),
                 )
@@ -100,10 +102,10 @@ def _output_of(one: Known, ledger: Ledger) -> Callable[[Entry], str]:
     return (lambda entry: entry.output) if one.job is None else outputs(one.job.expansion, ledger.entries)
 
 
-def _stored(ledger: Ledger) -> Iterator[Entry]:
+def _with_images(ledger: Ledger) -> Iterator[Entry]:
     for key in ledger.entries:
         brief = ledger.brief(key)
-        if brief is not None and brief[0] is State.STORED:
+        if brief is not None and brief[0] in (State.STORED, State.COMPLETED):
             yield ledger.entries[key]
 
 

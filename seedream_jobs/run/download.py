@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry
-from seedream_jobs.run.images import MAX_BYTES, disguise
+from seedream_jobs.run.images import MAX_BYTES, NO_IMAGE, disguise
 from seedream_jobs.run.placing import Sink
 
 if TYPE_CHECKING:
@@ -49,11 +49,15 @@ class Downloads(Protocol):
 class Missed:
     """No image came.
 
+    :param damaged: the body came whole, and can't be decoded
+    :param aside: the name under which such bytes, which came twice, are kept
     :param dead: the host says that the link is no good (any more); asking it again is no use
     :param refused: the link leads where we don't go; asking it again is no use either, but the host was not heard
     """
 
     problem: str
+    damaged: bool = False
+    aside: str | None = None
     dead: bool = False
     refused: bool = False
 
@@ -90,7 +94,7 @@ async def receive(downloads: Downloads, url: str, sink: Sink) -> Missed | None:
         return Missed(problem=f"{reply.received} of {reply.content_length} bytes came")
     sink.finish()
     wrong = disguise(sink.head, sink.size)
-    return None if wrong is None else Missed(problem=wrong)
+    return None if wrong is None else Missed(problem=wrong, damaged=wrong == NO_IMAGE)
 
 
 def temporary(stem: Path, entry: Entry, index: int) -> Path:

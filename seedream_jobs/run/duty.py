@@ -44,7 +44,7 @@ class Pace:
     """How fast, and how long.
 
     :param concurrency: POSTs, and downloads, under way at once
-    :param deadline: seconds that each task is asked for
+    :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
     :param cadence: when to ask for a task; None for the service's usual one
     """
 

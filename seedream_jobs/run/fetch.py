@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from seedream_jobs.profile import Profile
 from seedream_jobs.run.download import Downloads, Missed, discarding, receive, temporary
 from seedream_jobs.run.fetch_queue import Fetched, Order, Progress, Queue, Trouble
 from seedream_jobs.run.finishing import Finishing, Plain, Prepared
-from seedream_jobs.run.images import EXTENSIONS, departures, sniff
+from seedream_jobs.run.images import DAMAGED, EXTENSIONS, departures, sniff
 from seedream_jobs.run.links import dies_at, recordable, wanted
 from seedream_jobs.run.placing import Sink, confined, place
 from seedream_jobs.run.refresh import Refresh
@@ -60,14 +61,18 @@ class _Fetch:
         folder: Path,
         root: Path,
         waits: Sequence[float],
+        deadline: float,
         on_progress: Callable[[Progress], None],
         output_of: Callable[[Entry], str],
     ) -> None:
         self.downloads, self.record, self.refresh, self.finishing = downloads, record, refresh, finishing
         self.profile, self.now, self.folder, self.root = profile, now, folder, root
         self.waits, self.say, self.output_of = waits, on_progress, output_of
+        self.deadline = deadline
         self.queue = Queue()
         self.done = Fetched()
+        self.busy = 0
+        self.scope = anyio.CancelScope()
 
     async def feed(self, work: AsyncIterable[Work] | Iterable[Work]) -> None:
         """Put every image of ``work`` that is to be fetched into the queue, then close it."""
@@ -82,10 +87,9 @@ class _Fetch:
     async def add(self, item: Work) -> None:
         entry = item.entry if isinstance(item, Repair) else item
         entry = replace(entry, output=self._output(entry))
+        asked = {index: image for index, image in enumerate(entry.images) if wanted(image)}
         if isinstance(item, Repair):
-            asked = {index: replace(entry.images[index], file=None) for index in item.damage}
-        else:
-            asked = {index: image for index, image in enumerate(entry.images) if wanted(image)}
+            asked |= {index: replace(entry.images[index], file=None, error=None) for index in item.damage}
         stem = confined(self.root, self.folder, entry.output)
         order = Order(entry=entry, stem=stem, links=asked, left=len(asked))
         if not asked:
@@ -107,10 +111,16 @@ class _Fetch:
         """Fetch images until there are none left; the last one of a request settles it."""
         while (job := await self.queue.take()) is not None:
             index, order = job
+            if not self.busy:
+                self.scope.deadline = anyio.current_time() + self.deadline
+            self.busy += 1
             await self.fetch_image(order, index)
             order.left -= 1
             if not order.left:
                 await self.settle(order)
+            self.busy -= 1
+            if not self.busy:
+                self.scope.deadline = inf  # waiting for tasks to be done is not a download's time
 
     async def fetch_image(self, order: Order, index: int) -> None:
         """Come to an end with one image: got, lost, or failed for now."""
@@ -126,6 +136,12 @@ class _Fetch:
             outcome = await self.attempt(order, index, link)
             if isinstance(outcome, Image):
                 self.keep(order, index, outcome)
+                return
+            if outcome.aside is not None:
+                order.aside[index] = (
+                    f"{outcome.problem}; the bytes are kept as {outcome.aside}; 'fetch --verify' asks again"
+                )
+                self.say(Progress(kind="failed", entry=order.entry, index=index, detail=order.aside[index]))
                 return
             answered = order.asked or await self.ask(order)
             if order.links[index].url != link.url:
@@ -179,7 +195,19 @@ class _Fetch:
             _log.info(
                 "image %d of %s: %s", index + 1, order.entry.address, missed.problem if missed else f"{sink.size} bytes"
             )
-            return missed if missed is not None else await self.finish(order, index, sink)
+            came = sink.sha256
+            outcome = missed if missed is not None else await self.finish(order, index, sink)
+            if isinstance(outcome, Missed) and outcome.damaged:
+                again = order.undecodable.get(index) == came
+                order.undecodable[index] = came
+                if again:  # it is not the way that damages it: whoever paid may know a program that reads it
+                    placed = await to_thread.run_sync(place, sink.path, self.stem(order, index), DAMAGED, came)
+                    return replace(outcome, aside=placed.path.name)
+            return outcome
+
+    def stem(self, order: Order, index: int) -> Path:
+        """The final path of an image, without extension."""
+        return order.stem.with_name(PurePosixPath(order.entry.output_of(index)).name)
 
     async def finish(self, order: Order, index: int, sink: Sink) -> Image | Missed:
         """Examine, name and describe the file that was downloaded."""
@@ -189,8 +217,8 @@ class _Fetch:
         kept = await to_thread.run_sync(self.finishing.prepare, sink.path, entry, index, came)
         seen = await self.finishing.examine(sink.path, kept.sha256)
         if seen.problem is not None:
-            return Missed(problem=seen.problem)
-        stem = order.stem.with_name(PurePosixPath(entry.output_of(index)).name)
+            return Missed(problem=seen.problem, damaged=True)
+        stem = self.stem(order, index)
         placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
         name, warnings = placed.path.name, (*departures(entry.request, format, seen, self.profile), *kept.warnings)
         if name != stem.name + EXTENSIONS[format]:
@@ -209,6 +237,7 @@ class _Fetch:
         return replace(image, warnings=image.warnings + said)
 
     def keep(self, order: Order, index: int, image: Image) -> None:
+        self.scope.deadline = anyio.current_time() + self.deadline
         _log.info("stored %s: %s bytes, sha256 %s", image.file, image.bytes, image.sha256)
         order.got[index] = image
         self.done.images += 1
@@ -224,34 +253,45 @@ class _Fetch:
         order.lost.add(index)
         self.say(Progress(kind="lost", entry=order.entry, index=index, detail=LOST))
 
+    def left(self, order: Order, index: int) -> Image:
+        """What is on record of an image that was not stored now."""
+        old = order.entry.images[index]
+        if index in order.lost:
+            return replace(old, url=None, error=LOST)
+        if index in order.aside:
+            return replace(order.links[index], error=order.aside[index])
+        return order.links.get(index, old) if index in order.failed else old
+
     async def settle(self, order: Order) -> None:
         """Record what became of a request, once all its images came to an end."""
         entry = order.entry
         trouble = partial(Trouble, key=entry.key, address=entry.address)
         self.done.unfinished += [trouble(index=index, problem=said) for index, said in sorted(order.failed.items())]
+        self.done.unfinished += [trouble(index=index, problem=said) for index, said in sorted(order.aside.items())]
         self.done.lost += [trouble(index=index, problem=LOST) for index in sorted(order.lost)]
         if entry.state is State.STORED:  # a repair: what it did not bring back stays as it was recorded
             images = tuple(_repaired(old, order.got.get(index)) for index, old in enumerate(entry.images))
             if images != entry.images:
                 await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
         elif order.failed:  # it stays completed; what is whole is found by the next call
-            fresh = recordable(order.links.get(index, old) for index, old in enumerate(entry.images))
-            if any(fresh[index].url != entry.images[index].url for index in order.failed):
+            fresh = recordable(self.left(order, index) for index in range(len(entry.images)))
+            if order.aside or any(fresh[index].url != entry.images[index].url for index in order.failed):
                 await self.record.record(Completed(key=entry.key, at=int(self.now()), images=fresh))
             return
         elif not order.links and not any(image.file for image in entry.images):
             said = next((image.error for image in entry.images if image.error), "the task delivered no image")
             self.done.unfinished.append(trouble(index=0, problem=said))
             return
-        elif order.lost and not order.got and not any(image.file for image in entry.images):
+        elif order.got or any(image.file for image in entry.images):
+            images = tuple(order.got.get(index) or self.left(order, index) for index in range(len(entry.images)))
+            await self.record.record(Stored(key=entry.key, at=int(self.now()), images=recordable(images)))
+        elif order.aside:
+            images = recordable(self.left(order, index) for index in range(len(entry.images)))
+            if images != entry.images:
+                await self.record.record(Completed(key=entry.key, at=int(self.now()), images=images))
+        else:
             await self.record.record(Expired(key=entry.key, at=int(self.now())))
             return
-        else:
-            images = tuple(
-                replace(old, url=None, error=LOST) if index in order.lost else order.got.get(index, old)
-                for index, old in enumerate(entry.images)
-            )
-            await self.record.record(Stored(key=entry.key, at=int(self.now()), images=images))
         self.done.requests += bool(order.got)
 
 
@@ -275,6 +315,7 @@ async def fetch(
     finishing: Finishing | None = None,
     concurrency: int = 8,
     waits: Sequence[float] = WAITS,
+    deadline: float = inf,
     on_progress: Callable[[Progress], None] = lambda _: None,
     output_of: Callable[[Entry], str] = lambda entry: entry.output,
 ) -> Fetched:
@@ -288,11 +329,13 @@ async def fetch(
     :param concurrency: images that are fetched at a time
     :param output_of: where an entry's images go of which none is stored yet, as ``Entry.output``
     :param waits: seconds before each further attempt at an image; their number bounds the attempts
+    :param deadline: seconds without a further image after which it ends, with what is left unfinished
     :raises LedgerError: if the disk is full or failing, or the record can't be made durable
     :raises UsageError: if an output leads out of the campaign's root, or its folder can't be written
     """
     run = _Fetch(
-        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, on_progress, output_of
+        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, deadline, on_progress,
+        output_of,
     )  # fmt: skip
     refused: list[SeedreamError] = []
 
@@ -305,13 +348,16 @@ async def fetch(
 
     if not isinstance(work, AsyncIterable):
         await run.feed(work)  # all of them first, so that the heap knows the one that dies first
-    async with anyio.create_task_group() as tasks:
-        if isinstance(work, AsyncIterable):
-            tasks.start_soon(guarded, partial(run.feed, work))
-        for _ in range(concurrency):
-            tasks.start_soon(guarded, run.work)
+    with run.scope:
+        async with anyio.create_task_group() as tasks:
+            if isinstance(work, AsyncIterable):
+                tasks.start_soon(guarded, partial(run.feed, work))
+            for _ in range(concurrency):
+                tasks.start_soon(guarded, run.work)
     if refused:
         raise refused[0]
+    if run.scope.cancelled_caught:
+        run.done.stop = f"no image came within {deadline:g} s (--deadline)"
     return run.done
 
 

@@ -41,7 +41,10 @@ class Trouble:
 
 @dataclass(slots=True, kw_only=True)
 class Fetched:
-    """What a fetch did. ``bytes`` counts what was stored; ``unfinished`` can be fetched again, ``lost`` can't."""
+    """What a fetch did. ``bytes`` counts what was stored; ``unfinished`` can be fetched again, ``lost`` can't.
+
+    ``stop`` says why it ended before it came to all, empty where it did not.
+    """
 
     requests: int = 0
     images: int = 0
@@ -49,18 +52,22 @@ class Fetched:
     warnings: int = 0
     unfinished: list[Trouble] = field(default_factory=list)
     lost: list[Trouble] = field(default_factory=list)
+    stop: str = ""
 
     @property
     def exit_code(self) -> ExitCode:
         """8 if the same command goes on later, 1 if images were lost, 0 if all are there."""
-        return gravest(
-            ([ExitCode.UNFINISHED] if self.unfinished else []) + ([ExitCode.FINDINGS] if self.lost else []),
-        )
+        unfinished = [ExitCode.UNFINISHED] if self.unfinished or self.stop else []
+        return gravest(unfinished + ([ExitCode.FINDINGS] if self.lost else []))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Order:
-    """One request on its way: its links as last known, and what became of each of its images."""
+    """One request on its way: its links as last known, and what became of each of its images.
+
+    ``aside`` are those whose bytes can't be decoded and are kept under another name, each with the words for it;
+    ``undecodable`` has the sha256 of such bytes that came once.
+    """
 
     entry: Entry
     stem: Path
@@ -69,6 +76,8 @@ class Order:
     got: dict[int, Image] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
+    aside: dict[int, str] = field(default_factory=dict)
+    undecodable: dict[int, str] = field(default_factory=dict)
     asked: bool = False
     gone: bool = False
     asking: anyio.Lock = field(default_factory=anyio.Lock)

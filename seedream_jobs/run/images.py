@@ -29,6 +29,11 @@ MAX_PIXELS = 100_000_000
 EXTENSIONS: Mapping[str, str] = {"jpeg": ".jpeg", "png": ".png", "webp": ".webp", "gif": ".gif", "avif": ".avif"}
 """The formats that are kept, and the extension of each."""
 
+NO_IMAGE = "the body does not begin like an image"
+
+DAMAGED = ".damaged"
+"""The extension under which bytes that can't be decoded are kept."""
+
 HEAD_BYTES = 512
 """So much of a body's beginning is needed by ``sniff`` and ``disguise``."""
 
@@ -72,7 +77,7 @@ def disguise(head: bytes, size: int) -> str | None:
     if text.startswith((b"{", b"[", b"<?xml", b"<error")):
         return "an error message came instead of an image"
     if sniff(head) is None:
-        return "the body does not begin like an image"
+        return NO_IMAGE
     if size < MIN_BYTES:
         return f"the body has only {size} bytes"
     return None

@@ -19,8 +19,13 @@ def _is_data(image: Image) -> bool:
 
 
 def wanted(image: Image) -> bool:
-    """Is this image still to be fetched? One that has a file is kept; one with an error and no link never came."""
-    return image.file is None and (image.url is not None or image.error is None)
+    """Is this image still to be fetched? One that has a file is kept; one with an error never came, or came damaged."""
+    return image.file is None and image.error is None
+
+
+def damaged(image: Image) -> bool:
+    """Did this image come as bytes that can't be decoded? Its link is on record, to be asked once more."""
+    return image.file is None and image.error is not None and image.url is not None
 
 
 def dies_at(entry: Entry, image: Image, profile: Profile) -> float | None:

@@ -32,6 +32,7 @@ from seedream_jobs.run.replaying import Capabilities
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Budget, Price, Spend
 from seedream_jobs.run.submission import Finished
+from seedream_jobs.run.verify import Repair
 
 
 class Session:
@@ -216,6 +217,7 @@ class Session:
                     finishing=duty.finishing,
                     output_of=duty.output_of,
                     concurrency=self._pace.concurrency,
+                    deadline=self._pace.deadline,
                     on_progress=self._watcher.on_fetch,
                 )
             except SeedreamError as error:
@@ -250,9 +252,10 @@ async def _each(stream: MemoryObjectReceiveStream[Work]) -> AsyncIterator[Work]:
 def _ready(duty: Duty) -> Iterator[Work]:
     """What could be fetched before anything is asked for."""
     yield from duty.repairs
+    repaired = {item.entry.key for item in duty.repairs if isinstance(item, Repair)}
     for key in duty.ledger.entries:
         brief = duty.ledger.brief(key)
-        if brief is not None and brief[0] is State.COMPLETED:
+        if brief is not None and brief[0] is State.COMPLETED and key not in repaired:
             entry = duty.ledger.entries[key]
             if duty.wanted(entry):
                 yield entry

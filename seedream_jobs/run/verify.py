@@ -9,9 +9,10 @@ from typing import Literal
 from seedream_jobs.errors import UsageError
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.run.links import damaged
 from seedream_jobs.run.placing import confined, digest
 
-Damage = Literal["missing", "changed", "unreadable", "outside"]
+Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]
 
 
 @frozen
@@ -23,26 +24,28 @@ class Repair:
 
 
 def verify(entries: Iterable[Entry], folder: Path, *, root: Path) -> Iterator[Repair]:
-    """The stored requests of which an image is missing or damaged. Reads every stored file whole; writes nothing.
+    """The requests of which an image is missing or damaged on disk, or came damaged. Reads every stored file whole;
+    writes nothing.
 
     :param folder: the manifest's folder, to which the images' paths are relative
     :param root: the campaign's root, which no path may leave
     """
     for entry in entries:
-        if entry.state is not State.STORED:
+        if entry.state not in (State.STORED, State.COMPLETED):
             continue
         damage: dict[int, Damage] = {}
         for index, image in enumerate(entry.images):
-            found = _damage(image, folder, root)
+            found = damage_of(image, folder, root)
             if found is not None:
                 damage[index] = found
         if damage:
             yield Repair(entry=entry, damage=damage)
 
 
-def _damage(image: Image, folder: Path, root: Path) -> Damage | None:
+def damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
+    """What is wrong with the file of an image; None if it is as it was recorded, or never came. Reads it whole."""
     if image.file is None:
-        return None  # it never came, and the manifest says so
+        return "undecodable" if damaged(image) else None
     try:
         path = confined(root, folder, image.file)
         if image.bytes is not None and path.stat().st_size != image.bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from seedream_jobs.api.account import replays
 from seedream_jobs.api.client import Client, Judged
-from seedream_jobs.api.client_lane import Hook, Timeouts
+from seedream_jobs.api.client_lane import LARGE, Hook, Timeouts, _Seen
 from seedream_jobs.api.masking import Mask
 from seedream_jobs.api.outcomes import Flight, Sent, judge
 from seedream_jobs.api.replies import one_line
@@ -116,6 +116,53 @@ async def test_a_cancelled_post_tells_whether_it_had_left(wire_server: Callable[
                     scope.cancel()
         assert scope.cancelled_caught
         assert flight.sent is expected
+
+
+async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
+    wire_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Announced too long it is not read, unannounced only so far; and of eight that are long one is in memory."""
+    monkeypatch.setattr("seedream_jobs.api.client.TASK_LIMIT", 2_500_000)
+    long_ones: set[int] = set()
+    most: list[int] = []
+    take, release = _Seen.take, _Seen.release
+
+    async def watched(seen: _Seen, chunk: bytes) -> None:
+        await take(seen, chunk)
+        if seen.size > LARGE:
+            long_ones.add(id(seen))
+        most.append(len(long_ones))
+
+    def released(seen: _Seen) -> None:
+        long_ones.discard(id(seen))
+        release(seen)
+
+    monkeypatch.setattr(_Seen, "take", watched)
+    monkeypatch.setattr(_Seen, "release", released)
+
+    def long(wire: Any) -> None:
+        wire.read_request()
+        head = b"Content-Length: 9000000\r\n" if server.connections == 1 else b""
+        wire.send(b"HTTP/1.1 200 OK\r\n" + head + b"Connection: close\r\n\r\n")
+        if not head:
+            wire.send(b" " * 9_000_000)
+
+    server = wire_server(long)
+    async with client_of(server) as client:
+        announced = await client.task("task_1")
+        reports = []
+
+        async def ask() -> None:
+            reports.append(await client.task("task_1"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(ask)
+    assert max(most) == 1
+    for report in (announced, *reports):
+        assert report.status == "unavailable"
+        assert report.problem.code == "too-long"
+        assert report.problem.message == "the reply is longer than 2500000 bytes"
 
 
 async def test_the_hook_is_proven_when_the_client_opens() -> None:

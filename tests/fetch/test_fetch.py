@@ -9,9 +9,11 @@ import anyio
 import pytest
 
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.state import Entry, Image, Stored
+from seedream_jobs.ledger.machine import evolve
+from seedream_jobs.ledger.state import Completed, Entry, Image, Stored
 from seedream_jobs.profile import DEFAULT_MODEL
 from seedream_jobs.run.fetch import Progress
+from seedream_jobs.run.verify import verify
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
@@ -80,8 +82,6 @@ async def test_entries_may_arrive_while_others_are_fetched(run, host, entry, pic
         (b"<!DOCTYPE html><html>" + b"x" * 4000, "HTML"),
         (b'\n{"error": "gone"}', "error message"),
         (b"\xff\xd8\xff" + b"\0" * 300, "303 bytes"),
-        (b"\xff\xd8\xff" + b"\0" * 3000, "decoded"),
-        (b"plain words " * 400, "does not begin like an image"),
     ],
 )
 async def test_failures_in_disguise_are_no_images(run, host, entry, record, tmp_path, body, said, files):
@@ -93,6 +93,63 @@ async def test_failures_in_disguise_are_no_images(run, host, entry, record, tmp_
     assert done.exit_code is ExitCode.UNFINISHED
 
 
+@pytest.mark.parametrize(
+    ("cut", "said"), [(lambda body: body[: len(body) // 2], "decoded"), (lambda _: b"plain words " * 400, "begin like")]
+)
+async def test_bytes_that_can_not_be_decoded_are_kept_aside(
+    run, host, entry, picture, record, tmp_path, files, cut, said
+):
+    """Length and magic bytes may be right; only the decoder sees that the pixels end early. The same bytes twice are
+    what there is: they are kept, told each time, and asked for again only when somebody says so.
+    """
+    body = cut(picture((2048, 2048), "PNG"))
+    done = await run([entry(host.serves("/a", body))])
+    assert files(tmp_path) == {"out/heron.damaged": body}
+    assert (len(host.asked), done.exit_code) == (2, ExitCode.UNFINISHED)
+    assert said in done.unfinished[0].problem
+    assert "kept as heron.damaged" in done.unfinished[0].problem
+    (event,) = record.events
+    assert isinstance(event, Completed)
+    work = evolve(entry(host.serves("/a", picture())), event)
+
+    done = await run([work])
+    assert (len(host.asked), len(record.events), done.exit_code) == (2, 1, ExitCode.UNFINISHED)
+    assert "kept as heron.damaged" in done.unfinished[0].problem
+
+    done = await run(verify([work], tmp_path, root=tmp_path))
+    assert (len(host.asked), done.exit_code) == (3, ExitCode.OK)
+    assert record.events[1].images[0].file == "out/heron.jpeg"
+    assert record.events[1].images[0].error is None
+
+
+async def test_a_damaged_image_does_not_hold_back_the_others(run, host, entry, picture, record, tmp_path, files):
+    """The request is stored; bytes that differ each time were damaged on the way, and are not kept."""
+    broken = picture((2048, 2048), "PNG")[:5000]
+    urls = host.serves("/1", picture()), host.serves("/2", broken)
+    await run([entry(*urls, max_images=2)])
+    assert sorted(files(tmp_path)) == ["out/heron-i1.jpeg", "out/heron-i2.damaged"]
+    (event,) = record.events
+    assert isinstance(event, Stored)
+    assert event.images[1].url == urls[1]
+    assert "kept as heron-i2.damaged" in (event.images[1].error or "")
+    work = entry(host.serves("/3", *(broken + bytes([number]) for number in range(4))), name="other")
+    done = await run([work])
+    assert ("decoded" in done.unfinished[0].problem, len(record.events)) == (True, 1)
+    assert not [name for name in files(tmp_path) if "other" in name]
+
+
+async def test_no_download_outlives_the_deadline(run, host, entry, picture, reply, record, tmp_path, files):
+    """A drip ends with what is left; what came before is stored."""
+    work = [
+        entry(host.serves("/a", picture()), name="first"),
+        entry(host.serves("/b", reply(picture(noise=True), pause=30.0)), name="second"),
+    ]
+    with anyio.fail_after(20):
+        done = await run(work, deadline=3.0)
+    assert (done.images, done.exit_code, done.stop) == (1, ExitCode.UNFINISHED, "no image came within 3 s (--deadline)")
+    assert (len(record.events), sorted(files(tmp_path))) == (1, ["out/first.jpeg"])
+
+
 async def test_a_body_cut_short_is_fetched_again(run, host, entry, picture, reply, record, tmp_path, files):
     """A connection that breaks is retried within the call; the half never gets a name."""
     body = picture()
@@ -101,16 +158,6 @@ async def test_a_body_cut_short_is_fetched_again(run, host, entry, picture, repl
     await run([entry(url)], on_progress=lambda step: again.append(step.kind))
     assert files(tmp_path) == {"out/heron.jpeg": body}
     assert again == ["queued", "again", "stored"]
-
-
-async def test_a_truncated_image_in_a_whole_body_is_found_by_decoding(
-    run, host, entry, picture, record, tmp_path, files
-):
-    """Length and magic bytes are right; only the decoder sees that the pixels end early."""
-    body = picture((2048, 2048), "PNG")
-    done = await run([entry(host.serves("/a", body[: len(body) // 2]))])
-    assert files(tmp_path) == {}
-    assert "decoded" in done.unfinished[0].problem
 
 
 async def test_other_pixels_and_format_are_kept_with_a_warning(run, host, entry, picture, record, tmp_path, files):
@@ -145,7 +192,7 @@ async def test_a_bomb_is_not_decoded(run, host, entry, picture, record, tmp_path
     body[29:33] = zlib.crc32(body[12:29]).to_bytes(4, "big")
     done = await run([entry(host.serves("/a", bytes(body)))])
     assert "more pixels than the bound" in done.unfinished[0].problem
-    assert files(tmp_path) == {}
+    assert list(files(tmp_path)) == ["out/heron.damaged"]
 
 
 async def test_a_partly_failed_request_stays_completed(run, host, entry, picture, reply, record, tmp_path, files):

@@ -50,7 +50,7 @@ async def test_a_kill_between_the_two_halves_of_a_rename_is_harmless(
     work = entry(host.serves("/a", picture(seed=2)))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/heron.jpeg").write_bytes(picture())
-    os.link(tmp_path / "out/heron.jpeg", temporary(tmp_path / "out/heron", work.key, 1, 0))
+    os.link(tmp_path / "out/heron.jpeg", temporary(tmp_path / "out/heron", work, 0))
     await run([work])
     assert files(tmp_path) == {"out/heron.jpeg": picture(), "out/heron-2.jpeg": picture(seed=2)}
 
@@ -198,7 +198,7 @@ async def test_a_changed_file_is_kept_beside_its_repair(run, host, entry, pictur
 
 async def test_what_can_not_be_repaired_stays_on_record(run, host, entry, picture, record, tmp_path, sequence):
     """The links are long dead: the loss is told, and the stored request keeps its record."""
-    work = entry(host.serves("/1", picture()))
+    work = entry(host.serves("/1", picture()), expires_at=NOW - 1)
     await run([work])
     stored = replace(work, state=State.STORED, images=record.events[0].images)
     (tmp_path / "out/heron.jpeg").unlink()
@@ -210,7 +210,10 @@ async def test_what_can_not_be_repaired_stays_on_record(run, host, entry, pictur
 
 async def test_every_event_is_one_the_machine_takes(run, host, entry, picture, reply, tmp_path, sequence):
     """Stored, expired and repaired requests fold into the ledger's entries."""
-    entries = {work.key: work for work in (entry(host.serves("/a", picture())), entry("/gone", name="gone"))}
+    entries = {
+        work.key: work
+        for work in (entry(host.serves("/a", picture())), entry("/gone", name="gone", expires_at=NOW - 1))
+    }
 
     class Folds:
         async def record(self, event: Any) -> None:

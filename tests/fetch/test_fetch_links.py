@@ -117,6 +117,23 @@ async def test_relative_and_data_links_are_images_too(run, host, entry, picture,
     assert files(tmp_path) == {"out/heron-i1.jpeg": picture(), "out/heron-i2.jpeg": picture(seed=2)}
 
 
+@pytest.mark.parametrize(
+    "link",
+    ["https://[::1/x", "http://", "https://a b/c", "gopher://x/y", "https://a:99999/x", "https://x/\ud800",
+     "data:,\ud800", "https://a:b/x", "//", "\0", "data:image/png;base64,%%%", "https://" + "a" * 300 + "/x", "https://xn--a/"],
+)  # fmt: skip
+async def test_a_malformed_link_is_its_images_own_failure(
+    run, host, entry, picture, record, tmp_path, files, reply, link
+):
+    """Told, also where a host redirects to one; the others go on."""
+    moved = host.serves("/moved", reply(status=302, headers={"Location": "https://[::1/x"}))
+    work = [entry(link, name="bad"), entry(moved, name="moved"), entry(host.serves("/a", picture()))]
+    done = await run(work)
+    assert list(files(tmp_path)) == ["out/heron.jpeg"]
+    assert (len(done.unfinished), done.exit_code) == (2, ExitCode.UNFINISHED)
+    assert all(trouble.problem for trouble in done.unfinished)
+
+
 async def test_a_link_that_must_not_be_followed_is_not_retried(run, entry, record):
     """A private address in a reply is refused, and the paid request stays completed."""
     steps: list[str] = []
