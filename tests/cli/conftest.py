@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.service import serving
+
 GARDEN = """\
 version: 1
 request: {prompt: "{{ subject }} in a garden", resolution: 2K}
@@ -121,14 +123,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of an emulator in a process of its own: the real client's other end."""
     state = tmp_path_factory.mktemp("service")
     options = ("--delay", "0.2", "--spread", "0", "--images", "plain")
-    with subprocess.Popen(
-        [sys.executable, "-m", "seedream_jobs.api.emulator", "--state", str(state), *options],
-        stdout=subprocess.PIPE,
-        env=_environment(state),
-    ) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().decode().strip()
-        server.kill()
+    with serving("--state", str(state), *options) as url:
+        yield url
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.service import serving
 
 Command = Callable[..., Any]
 
@@ -87,11 +87,8 @@ def test_a_record_from_elsewhere_harms_nobody(
 @pytest.fixture
 def refusing(tmp_path: Path) -> Iterator[str]:
     """The URL of a service that refuses every submission."""
-    line = [sys.executable, "-m", "seedream_jobs.api.emulator", "--state", str(tmp_path / "books"), "--fault", "400"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().decode().strip()
-        server.kill()
+    with serving("--state", str(tmp_path / "books"), "--fault", "400") as url:
+        yield url
 
 
 def test_the_way_to_retry_names_them(campaign: Path, command: Command, refusing: str) -> None:

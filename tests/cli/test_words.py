@@ -20,6 +20,7 @@ from seedream_jobs.report.standings import render_standings
 from seedream_jobs.report.status import Standing, status_text
 from seedream_jobs.run.duty import Done
 from seedream_jobs.run.submission import Finished
+from tests.service import serving
 
 Command = Callable[..., Any]
 
@@ -106,17 +107,8 @@ def test_one_job_by_two_paths(quick: Command, campaign: Path) -> None:
 def test_what_is_in_doubt_is_listed_in_order(command: Command, campaign: Path, tmp_path: Path) -> None:
     """By address, as ``resolve`` lists it, whatever the workers finished first."""
     (campaign / "many.yaml").write_text('version: 1\nrequest: {prompt: "{{ x }}"}\nmatrix: {x: [e, b, d, a, c]}\n')
-    import subprocess
-    import sys
-
-    options = ("--state", str(tmp_path / "books"), "--fault", "drop-after-accept")
-    with subprocess.Popen(
-        [sys.executable, "-m", "seedream_jobs.api.emulator", *options], stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().strip()
+    with serving("--state", str(tmp_path / "books"), "--fault", "drop-after-accept") as url:
         ended = command("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY="x")
-        server.kill()
     assert ended.code == 6, ended.err
     found = re.findall(r"^    many/x=(\w)#1", ended.err, re.MULTILINE)
     assert len(found) > 1

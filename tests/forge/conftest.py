@@ -14,6 +14,7 @@ import pytest
 
 from seedream_jobs.cli import run_command
 from seedream_jobs.scaffold import CI_SCRIPT
+from tests.service import serving
 
 BIN = Path(sys.executable).parent
 
@@ -98,17 +99,8 @@ _NAMES = (("NAME", "Test"), ("EMAIL", "test@example.com"))
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[str]:
     """The URL of an emulator in a process of its own."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "seedream_jobs.api.emulator", "--state", str(tmp_path / "books")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    url = child.stdout.readline().split()[-1].strip()
-    yield url
-    child.send_signal(signal.SIGTERM)
-    child.wait(10)
-    child.stdout.close()
+    with serving("--state", str(tmp_path / "books")) as url:
+        yield url
 
 
 @pytest.fixture

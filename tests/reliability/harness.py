@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.service import ServiceProcess
+
 PATIENCE = 60.0
 """Seconds after which a process that should have ended is taken for hung."""
 
@@ -102,14 +104,8 @@ class Emulator:
         self._start()
 
     def _start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "seedream_jobs.api.emulator", "--state", str(self.state), "--images", "plain",
-             *self.options],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().decode().strip()
-        assert self.url.startswith("http://127.0.0.1:"), "the emulator has not started"
+        self.process = ServiceProcess("--state", str(self.state), "--images", "plain", *self.options)
+        self.url = self.process.url
 
     def restart(self, *options: str) -> None:
         """End it and begin anew with other options: the same books, the same port."""
@@ -121,10 +117,7 @@ class Emulator:
 
     def stop(self) -> None:
         """End it."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.end()
 
     def hold(self) -> None:
         """Stop it in its tracks: connections are made, requests are sent, and nothing is read or answered."""
