@@ -280,7 +280,7 @@ def plan(
     from seedream_jobs.plan.cost import tariff_of
     from seedream_jobs.plan.diff import Wish
     from seedream_jobs.plan.jobs import plan_jobs
-    from seedream_jobs.plan.select import selector
+    from seedream_jobs.plan.select import hold_values, selector
     from seedream_jobs.plan.sets import other_sets
 
     if not jobs:
@@ -311,6 +311,8 @@ def plan(
         budgets=(*asked.budgets, *policy_budgets(jobs)),
         ledger_of=ledger_of or peek,
     )
+    if select is not None and not any(part.summary.requests for part in planned.jobs):
+        hold_values(select, (job.expansion for job in jobs))
     _again_found(planned, asked.again)
     for part in planned.jobs if elsewhere_of is None else ():
         if not part.ledger.entries:

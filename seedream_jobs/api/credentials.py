@@ -28,6 +28,8 @@ _HINT = (
 _KEY = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
 _ENV_LINE = re.compile(rf"\s*(?:export\s+)?{KEY_VARIABLE}\s*=\s*(.*?)\s*")
 _PROXY = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
+PIPE_SECONDS = 30.0
+"""How long a key is waited for that comes out of a pipe: its owner may have to be asked."""
 _MAX_KEY_FILE = 64 * 1024  # bytes
 
 
@@ -96,7 +98,7 @@ def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
     if named:
         return ApiKey(_read(Path(named)).strip(), source=named)
     dotenv = root / ".env"
-    found = _from_dotenv(dotenv) if dotenv.is_file() else None
+    found = _from_dotenv(dotenv) if dotenv.is_file() or dotenv.is_fifo() else None
     if found is None:
         raise CredentialsError("no API key", hint=_HINT)
     if _is_tracked(dotenv, environment):
@@ -216,13 +218,31 @@ def _shown(parts: SplitResult) -> str:
 
 def _read(path: Path) -> str:
     try:
-        with path.expanduser().open("rb") as file:
-            return file.read(_MAX_KEY_FILE).decode("utf-8-sig")
+        opened = path.expanduser()
+        return (_from_pipe(opened) if opened.is_fifo() else _bytes_of(opened)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         if isinstance(error, RuntimeError):
             reason = "its ~ leads to no home folder"
         raise CredentialsError(f"the key file {path} cannot be read: {reason}", hint=_HINT) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX_KEY_FILE)
+
+
+def _from_pipe(path: Path) -> bytes:
+    """What a password manager writes into a pipe once somebody opens it; a thread waits, since nobody may write."""
+    from threading import Thread
+
+    came: list[bytes] = []
+    reader = Thread(target=lambda: came.append(_bytes_of(path)), daemon=True)
+    reader.start()
+    reader.join(PIPE_SECONDS)
+    if not came:
+        raise OSError(0, f"nothing came out of this pipe within {PIPE_SECONDS:g} s")
+    return came[0]
 
 
 def _from_dotenv(path: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.request import Reference
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
 
 _DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
@@ -148,7 +148,7 @@ class References:
 
     def _checked(self, data: bytes, path: str, shown: str) -> Reference:
         limits = self._limits
-        if data.startswith(b"version https://git-lfs.github.com/spec/"):
+        if data.startswith(LFS_POINTER):
             raise ReferenceProblem(f"{shown} is a Git LFS pointer, not an image", hint="git lfs pull")
         if len(data) > limits.max_bytes:
             raise ReferenceProblem(

@@ -9,16 +9,13 @@ from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axis import MAX_VALUES
-from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.job.formats import FORMATS, DataProblem, Row, parse_rows
 from seedream_jobs.job.scalars import OutOfRange, number
 from seedream_jobs.job.template import TemplateProblem, undeclared
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest axis file, in bytes."""
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
 
 
 def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from", limit: int = MAX_BYTES) -> str:

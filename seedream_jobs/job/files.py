@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
+
 
 class OutsideRoot(Exception):
     """A path that leaves the campaign's root, by ``..``, by being absolute or through a symbolic link."""

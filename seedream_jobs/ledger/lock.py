@@ -200,7 +200,7 @@ def in_use(path: Path) -> bool:
     try:
         import fcntl
 
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     except (ImportError, OSError):
         return False  # no run can have begun, or none that this user may know of
     try:

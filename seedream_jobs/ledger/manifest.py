@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.job.files import OutsideRoot
+from seedream_jobs.job.files import LFS_POINTER, OutsideRoot
 from seedream_jobs.ledger.check import EntryCheck
 from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse_checked, seal
 from seedream_jobs.ledger.entries import Entries
@@ -146,6 +146,7 @@ class _Reader:
     def __init__(self, record: Snapshot, path: str, folder: PurePosixPath, scratch: Path | None) -> None:
         self.manifest = Manifest(entries=Entries(record, scratch))
         self.findings: list[Diagnostic] = []
+        self._pointer = False
         self._path = path
         self._check = EntryCheck(folder)
         self._record = record
@@ -239,6 +240,13 @@ class _Reader:
             message = "a merge conflict is not resolved"
             self.findings.append(_finding("manifest-conflict", message, self._path, number, _KEEP_BOTH))
             return
+        if self._pointer or line.startswith(LFS_POINTER):
+            if self._pointer:
+                return  # its other lines say nothing more
+            self._pointer = True
+            message = "a Git LFS pointer stands here, not the record: what was paid is not known"
+            self.findings.append(_finding("manifest-damaged", message, self._path, number, _NOT_IN_LFS))
+            return
         code = "manifest-format" if why.startswith("format ") else "manifest-damaged"
         self.findings.append(_finding(code, f"line {number} is damaged: {why}", self._path, number, _RESTORE))
 
@@ -247,6 +255,7 @@ _KEEP_BOTH = (
     "delete only the marker lines (<<<<<<<, |||||||, =======, >>>>>>>) and keep the lines of both sides: they are "
     "merged when the manifest is read; `*.manifest.jsonl merge=union` in .gitattributes does it for you"
 )
+_NOT_IN_LFS = "git lfs pull; and keep records out of Git LFS, or they can't be merged: see .gitattributes"
 _SEPARATE = "keep the lines of one origin here, and the others in a manifest of their own"
 
 

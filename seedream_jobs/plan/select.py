@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.job.axis import matches
+from seedream_jobs.job.axis import matches, spoken
 from seedream_jobs.job.template import TemplateProblem
 
 if TYPE_CHECKING:
@@ -33,6 +33,34 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
         raise _refused(text, problem.message, problem.hint) from None
     _known(text, condition.names, names | set(expansion.spec.vars))
     return _holding(text, condition, expansion)
+
+
+def hold_values(text: str, expansions: Iterable[Expansion]) -> None:
+    """Where a selection fits no request at all: see that each value it names is one of some job's.
+
+    :raises UsageError: a value that is none is a slip of the pen, not nothing to do
+    """
+    if not text.lstrip().startswith("{"):
+        return
+    of_name: dict[str, list[tuple[Any, Any]]] = {}
+    for spec in (expansion.spec for expansion in expansions):
+        for axis in spec.axes:
+            for position, name in enumerate(axis.names):
+                known = ((value.bindings[position], value.labels[position]) for value in axis.values)
+                of_name.setdefault(name, []).extend(known)
+        for item in spec.include:
+            for name, binding in item.bindings.items():
+                of_name.setdefault(name, []).append((binding, item.labels[name]))
+    for name, wanted in _mapping(text).items():
+        values = of_name.get(name, [])
+        if any(matches(wanted, binding, label) for binding, label in values):
+            continue
+        labels = list(dict.fromkeys(spoken(label) for _, label in values))
+        near = closest(spoken(wanted), labels)
+        hint = f"did you mean {near!r}?" if near else f"it has: {', '.join(labels[:8])}"
+        if near == spoken(wanted):
+            hint = "a number and a quoted number are different values"
+        raise UsageError(f"--select: the axis {name!r} has no value {wanted!r}", hint=hint)
 
 
 def _mapping(text: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -42,3 +43,16 @@ def test_a_lock_that_is_a_pipe_says_nothing(campaign: Path, command: Command) ->
     """A view asks it who holds it, and goes on."""
     os.mkfifo(campaign / "garden.manifest.lock")
     assert command("plan", "garden.yaml", timeout=30).code == 0
+
+
+def test_a_key_may_come_out_of_a_pipe(campaign: Path, quick: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a password manager hands it over; where nobody writes, the wait has an end and is told."""
+    os.mkfifo(campaign / ".env")
+    writer = Thread(target=(campaign / ".env").write_text, args=("APIMART_API_KEY=sk-piped\n",), daemon=True)
+    writer.start()
+    assert "key        found" in quick("doctor", "--base-url", "http://127.0.0.1:9").out
+    writer.join(10)
+    monkeypatch.setattr("seedream_jobs.api.credentials.PIPE_SECONDS", 0.05)
+    ended = quick("doctor", "--base-url", "http://127.0.0.1:9")
+    assert ended.code == 4
+    assert ".env cannot be read: nothing came out of this pipe within 0.05 s" in ended.out

@@ -145,6 +145,14 @@ def test_what_is_no_line_of_a_manifest_is_refused(line: str, code: str) -> None:
     assert [finding.code for finding in caught.value.diagnostics] == [code]
 
 
+def test_a_record_that_git_lfs_keeps_elsewhere_is_said_to_be_that() -> None:
+    """One finding for the pointer's three lines, with the command that brings the record back."""
+    with pytest.raises(FindingsError) as caught:
+        read("version https://git-lfs.github.com/spec/v1\n", "oid sha256:aa\n", "size 13\n")
+    (finding,) = caught.value.diagnostics
+    assert (finding.code, finding.hint is not None and finding.hint[:12]) == ("manifest-damaged", "git lfs pull")
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b'{"state":"new"', b"\xff\xfe\n"])
 def test_an_empty_or_binary_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(FindingsError):

@@ -156,9 +156,11 @@ def test_select(folder: Any) -> None:
     for select in ("{style: ink}", "style.id == 'ink'", "{style: {t: i}}"):
         plan = folder.plan(job, select=select)
         assert [c.place.cell.choice for c in plan.jobs[0].stream(plan.jobs[0].ledger.entries)] == [(0, 0), (0, 1)]
-    assert folder.plan(job, select="{n_: '1'}").submit == 0
+    assert folder.plan(job, select="n_ > 2").submit == 0
     for select, said in (
         ("{stile: ink}", "'stile', which is no axis"),
+        ("{style: inq}", "the axis 'style' has no value 'inq'"),
+        ("{n_: '1'}", "the axis 'n_' has no value '1'"),
         ("stile == 1", "'stile', which is no axis"),
         ("style == 'ink'", "a mapping is compared with a string"),
         ("{style: ", "--select"),
