@@ -50,12 +50,16 @@ class Target:
 
 @frozen
 class Request:
-    """What an operator asked of ``plan`` or ``run``, by the options' names."""
+    """What an operator asked of ``plan`` or ``run``, by the options' names.
+
+    :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
+    """
 
     sets: Mapping[str, str]
     select: str | None = None
     limit: int | None = None
     retry_failed: bool = False
+    replay: int | None = None
     again: tuple[str, ...] = ()
     price: Decimal | None = None
     budgets: tuple[tuple[str, Decimal], ...] = ()
@@ -66,6 +70,7 @@ class Request:
         options: dict[str, object] = {
             "again": list(self.again),
             "limit": self.limit,
+            "replay": self.replay is not None,
             "retry_failed": self.retry_failed,
             "select": self.select,
             "set": dict(self.sets),
@@ -290,6 +295,7 @@ def plan(
     def wish(job: Job) -> Wish:
         return Wish(
             retry_failed=asked.retry_failed,
+            replay_at=asked.replay,
             again=asked.again,
             select=None if select is None else selector(select, job.expansion),
             limit=asked.limit,

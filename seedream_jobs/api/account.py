@@ -56,15 +56,6 @@ def parse_schema(seen: Observation) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) and "input_schema" in inner else data
 
 
-def replays(schema: Mapping[str, Any]) -> bool:
-    """Whether a model's schema promises that a repeated ``Idempotency-Key`` is replayed and not charged again."""
-    promise = schema.get("idempotency")
-    if not isinstance(promise, dict):
-        return False
-    header, replay_header = promise.get("header"), promise.get("replay_header")
-    return str(header).lower() == "idempotency-key" and str(replay_header).lower() == "idempotency-replayed"
-
-
 def parse_upload(seen: Observation) -> str:
     """:raises SeedreamError: as ``parse_balance``"""
     data = _object(seen, "the upload")

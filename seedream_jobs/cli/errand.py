@@ -131,7 +131,6 @@ def go(
     from seedream_jobs.run.connection import connect
     from seedream_jobs.run.duty import Pace
     from seedream_jobs.run.pacing import Gate, parse_rate
-    from seedream_jobs.run.replaying import Capabilities
     from seedream_jobs.run.session import Session
     from seedream_jobs.run.signals import Stopper, listen
     from seedream_jobs.run.spend import Budget
@@ -158,7 +157,6 @@ def go(
                     now=time.time,
                     watcher=progress,
                     budgets=[Budget(name, limit) for name, limit in budgets],
-                    capabilities=Capabilities(connection.client),
                     retry_server_errors=retry_server_errors,
                     on_submitted=on_submitted,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import wraps
@@ -104,6 +105,7 @@ def request_options(function: F) -> F:
         select: str | None,
         limit: int | None,
         retry_failed: bool,
+        replay: bool,
         again: tuple[str, ...],
         price: Decimal | None,
         budget: Decimal | None,
@@ -116,6 +118,7 @@ def request_options(function: F) -> F:
             select=select,
             limit=limit,
             retry_failed=retry_failed,
+            replay=int(time.time()) if replay else None,
             again=again,
             price=price,
             budgets=tuple(_budgets(budget)),
@@ -128,6 +131,11 @@ def request_options(function: F) -> F:
             multiple=True,
             metavar="ADDRESS",
             help="Submit this request once more; both results are kept. Repeatable.",
+        ),
+        click.option(
+            "--replay",
+            is_flag=True,
+            help="Send again what is in doubt, under its idempotency key: if the service ignores keys, it pays twice.",
         ),
         click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
         click.option("--price", type=Usd(), help="USD per image, instead of the model profile's."),

@@ -77,6 +77,9 @@ def plan(
     if output is not None:
         from seedream_jobs.plan.saved import hold_place
 
+        if wanted.replay is not None:
+            raise click.UsageError("-o and --replay exclude each other: run JOB --replay shows its plan and asks")
+
         hold_place(output)
     with ExitStack() as stack:
         planned: JobsPlan | None

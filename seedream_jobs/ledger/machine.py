@@ -136,13 +136,15 @@ def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> E
 
 def _applied(entry: Entry, event: Event, target: State) -> Entry:
     match event:
+        case Accepted() if event.again and entry.state is State.IN_DOUBT:
+            return _accepted_again(entry, event, target)
         case Accepted():
             return _with_task(entry, event.task_id, event.request_id, target)
         case Rejected():
             request_id = event.request_id or entry.request_id
             return replace(entry, state=target, error=event.error, request_id=request_id, doubt=None, since=None)
         case NotSent():
-            return entry if target is State.IN_DOUBT else _unsent(entry)
+            return _not_repeated(entry) if target is State.IN_DOUBT else _unsent(entry)
         case InDoubt():
             return _doubted(entry, event)
         case Completed():
@@ -187,6 +189,24 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
     )
 
 
+def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
+    """A repeat bought a task of its own: the submission in doubt, and repeats before this one, count as charged."""
+    most = entry.max_cost_usd
+    first = replace(
+        attempt_of(entry),
+        state=State.ABANDONED,
+        max_cost_usd=None if most is None else most * max(1, entry.replays),
+    )
+    fresh = replace(entry, task_id=None, request_id=None, submitted_at=event.at)
+    accepted = _with_task(fresh, event.task_id, event.request_id, target)
+    return replace(accepted, earlier=in_generation_order((*accepted.earlier, first)))
+
+
+def _not_repeated(entry: Entry) -> Entry:
+    """The last repeat was provably not charged."""
+    return replace(entry, replays=max(0, entry.replays - 1))
+
+
 def _unsent(entry: Entry) -> Entry:
     return replace(
         entry,
@@ -206,6 +226,8 @@ def _unsent(entry: Entry) -> Entry:
 
 
 def _doubted(entry: Entry, event: InDoubt) -> Entry:
+    if event.doubt == "pending":  # the repeat was put off until the first POST is answered
+        entry = _not_repeated(entry)
     earlier = entry.earlier
     if entry.task_id is not None and event.task_id not in (None, entry.task_id):
         earlier = in_generation_order((*earlier, attempt_of(entry)))

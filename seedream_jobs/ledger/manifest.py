@@ -187,6 +187,10 @@ class _Reader:
             return
         ids = [one for one in (entry.task_id, *entry.other_task_ids) if one is not None]
         message = f"{entry.address} was submitted twice ({', '.join(ids)}), probably on two branches; both are kept"
+        hint = "let one branch at a time submit, or protect the branch that does"
+        if len(ids) < 2:  # the other one's id was never seen
+            message = f"{entry.address} may have been charged twice: it was sent again while it was in doubt"
+            hint = "the service's console shows what was charged; until then both count"
         first = Related(message="first known from here", path=self._path, span=_span(self._first_line_of(key)))
         self.manifest.notes.append(
             Diagnostic(
@@ -195,7 +199,7 @@ class _Reader:
                 message=message,
                 path=self._path,
                 span=_span(number),
-                hint="let one branch at a time submit, or protect the branch that does",
+                hint=hint,
                 related=(first,),
             )
         )

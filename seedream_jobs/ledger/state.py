@@ -100,7 +100,8 @@ class Entry:
     :param max_images: the most images the service can charge for this request
     :param generation: counts the deliberate submissions of this request, from 1
     :param task_id: the service's id; while in doubt, an unconfirmed one that was read out of a broken reply
-    :param replays: how often an in-doubt submission was repeated under its proven idempotency key
+    :param replays: how often an in-doubt submission was repeated under its idempotency key, but for those repeats that
+        were provably not charged
     :param submitted_at: Unix seconds of the intent
     :param since: Unix seconds at which it came to be in doubt
     :param run: which run submitted it, by a random token: two clones that pay in one second are told apart by it
@@ -168,11 +169,16 @@ class Intended(Event):
 
 @frozen
 class Accepted(Event):
-    """The service took it; ``salvaged`` if the id was read out of a broken reply and confirmed by a GET."""
+    """The service took it; ``salvaged`` if the id was read out of a broken reply and confirmed by a GET.
+
+    ``again``: the answer to a repeat of a POST in doubt, and nothing shows that it is the first one's answer: another
+    submission, beside which the first counts as charged.
+    """
 
     task_id: str
     request_id: str | None = None
     salvaged: bool = False
+    again: bool = False
 
 
 @frozen

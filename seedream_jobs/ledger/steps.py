@@ -149,10 +149,33 @@ def _fetch(entry: Entry, now: int) -> Step:
     return Fetch(task_id=entry.task_id, expires_at=min(links, default=None))
 
 
+REPLAYS = 3
+"""How often at most one submission in doubt is repeated."""
+REPLAY_SECONDS = 23 * 3600
+"""How long after its intent: the service is said to keep a key for 24 h."""
+_REPEATED = frozenset({State.INTENT, State.IN_DOUBT, State.ABANDONED})
+
+
+def may_be_replayed(entry: Entry, now: int) -> bool:
+    """Whether a submission in doubt may be repeated under its idempotency key, if the operator asks for it.
+
+    Not where a task id was named in its reply: that is confirmed by ``resolve --check``. ``now`` is Unix seconds.
+    """
+    return (
+        entry.state is State.IN_DOUBT
+        and entry.idempotency_key is not None
+        and entry.task_id is None
+        and entry.replays < REPLAYS
+        and entry.submitted_at is not None
+        and now - entry.submitted_at <= REPLAY_SECONDS
+    )
+
+
 def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
     """USD this request counts for in a budget, over all its generations and branches.
 
     The actual cost where the service named it, whatever the state; else the most it can be, if it counts as spent.
+    While it is in doubt each repeat of its POST counts, too.
 
     :param unknown: what an attempt counts for that was charged, and of which neither is known; None leaves the sum
         unknown, too
@@ -165,6 +188,8 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
             charged = unknown if charged is None else charged
             if charged is None:
                 return None
+            if isinstance(attempt, Entry) and attempt.state in _REPEATED:
+                charged *= 1 + attempt.replays
             total += charged
     return total
 

@@ -15,13 +15,14 @@ from seedream_jobs.ledger.steps import Policy, submits
 
 
 class Action(StrEnum):
-    """What a plan says of a request. ``NEW``, ``RETRY`` and ``AGAIN`` are submitted; nothing else is."""
+    """What a plan says of a request. ``NEW``, ``RETRY``, ``AGAIN`` and ``REPLAY`` are submitted."""
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and plans look hundreds of thousands up
 
     NEW = "new"
     RETRY = "retry"
     AGAIN = "again"
+    REPLAY = "replay"  # in doubt, and to be sent again under its idempotency key
     LATER = "later"  # to be submitted, but past --limit
     DONE = "done"
     ELSEWHERE = "elsewhere"  # paid in another manifest of the campaign
@@ -33,7 +34,7 @@ class Action(StrEnum):
     ORPHANED = "orphaned"
 
 
-SUBMITS = frozenset({Action.NEW, Action.RETRY, Action.AGAIN})
+SUBMITS = frozenset({Action.NEW, Action.RETRY, Action.AGAIN, Action.REPLAY})
 
 _STANDS: Mapping[State, Action] = {
     State.NEW: Action.NEW,
@@ -75,6 +76,8 @@ class Wish:
 
     :param under_way: keys whose last submission had no end yet when the plan was made: if it fails before the stream
         comes to it, that is for the next plan; nobody has agreed to a retry of it
+    :param replay_at: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
+    :param replay: the keys of those of which that can be done
     :param again: addresses of which a further generation is wanted
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
@@ -82,6 +85,8 @@ class Wish:
 
     retry_failed: bool = False
     under_way: Collection[str] = frozenset()
+    replay_at: int | None = None
+    replay: Collection[str] = frozenset()
     again: tuple[str, ...] = ()
     select: Callable[[Cell], bool] | None = None
     limit: int | None = None
@@ -120,7 +125,8 @@ def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wi
             change = judge.known_before(change, former, known.brief(former))
         if left is not None and change.action in SUBMITS:
             if left <= 0:
-                change = change._replace(action=Action.LATER)
+                replay = change.action is Action.REPLAY
+                change = change._replace(action=Action.IN_DOUBT if replay else Action.LATER)
             left -= 1
         yield change
 
@@ -151,7 +157,7 @@ class _Judge:
 
     def __init__(self, expansion: Expansion, elsewhere: Mapping[str, str], wish: Wish) -> None:
         self._expansion, self._elsewhere = expansion, elsewhere
-        self._again, self._under_way = frozenset(wish.again), wish.under_way
+        self._again, self._under_way, self._replay = frozenset(wish.again), wish.under_way, wish.replay
         self._policy = Policy(retry_failed=wish.retry_failed)
         self._usual: dict[tuple[State, int], tuple[Action, int]] = {}
 
@@ -171,6 +177,8 @@ class _Judge:
         action, generation = usual
         if other is not None and action in SUBMITS:  # refused or not sent from here, and paid there
             return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
+        if action is Action.IN_DOUBT and other is None and key in self._replay:
+            return Change(Action.REPLAY, key, place, True, generation, images)
         if action is Action.RETRY and key in self._under_way:
             return Change(Action.FAILED, key, place, True, brief[1], images)
         return Change(action, key, place, True, generation, images)

@@ -13,8 +13,10 @@ from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.steps import may_be_replayed
 from seedream_jobs.plan.cost import Tariff, hold, price_seen, spent
-from seedream_jobs.plan.diff import SUBMITS, Action, Change, Wish, changes, under_way, with_orphans
+from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
 
@@ -40,14 +42,6 @@ class JobPlan:
     def submissions(self, known: Entries) -> Iterator[Change]:
         """The requests that would be submitted, by what is known now."""
         return (change for change in self._requests(known, self.wish) if change.action in SUBMITS)
-
-    def doubts(self, known: Entries) -> Iterator[Change]:
-        """The requests whose submission nobody knows the outcome of, by what is known now.
-
-        Also while the plan is carried out, when what ``--again`` asked for is under way and can't be asked for again.
-        """
-        stands = replace(self.wish, again=())
-        return (change for change in self._requests(known, stands) if change.action is Action.IN_DOUBT)
 
     def _requests(self, known: Entries, wish: Wish) -> Iterator[Change]:
         return changes(self.job.expansion, known, self.elsewhere, wish)
@@ -134,6 +128,8 @@ def plan_jobs(
         asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
         if asked.retry_failed:
             asked = replace(asked, under_way=under_way(ledger.entries))
+        if asked.replay_at is not None:
+            asked = replace(asked, replay=_replayable(ledger.entries, asked.replay_at))
         summary = None
         if len(jobs) == 1 and not (ledger.entries or others):
             summary = all_new(job.expansion, asked)
@@ -157,6 +153,11 @@ def _with_spent(part: JobPlan, tariff: Tariff) -> JobPlan:
     if part.job.expansion.spec.budget_usd is None:
         return part
     return replace(part, spent=spent(part.ledger.entries.values(), tariff))
+
+
+def _replayable(known: Entries, now: int) -> frozenset[str]:
+    doubts = (key for key in known if (brief := known.brief(key)) and brief[0] is State.IN_DOUBT)
+    return frozenset(key for key in doubts if may_be_replayed(known[key], now))
 
 
 def _claiming(stream: Iterator[Change], job: Job, claimed: dict[str, str]) -> Iterator[Change]:

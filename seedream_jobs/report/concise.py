@@ -13,7 +13,7 @@ from seedream_jobs.report.text import plural
 _MARKS: tuple[tuple[str, tuple[Action, ...]], ...] = (
     ("=", (Action.DONE, Action.ELSEWHERE)),
     (">", (Action.RESUME, Action.FETCH)),
-    ("?", (Action.IN_DOUBT,)),
+    ("?", (Action.IN_DOUBT, Action.REPLAY)),
     ("!", (Action.FAILED,)),
     (".", (Action.ABANDONED,)),
 )

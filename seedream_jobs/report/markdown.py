@@ -74,7 +74,7 @@ def verdict(plan: PlanDocument) -> str:
         plan.hold_budgets()
     except MoneyError as error:
         return f"**Over budget.** {code(error.message, 400)}"
-    doubts = sum(job.count(Action.IN_DOUBT) for job in plan.jobs)
+    doubts = plan.count(Action.IN_DOUBT, Action.REPLAY)
     if doubts:
         return f"**Look first:** {plural(doubts, 'submission')} of unknown outcome; `seedream-jobs resolve` settles it."
     if plan.submit == 0:
@@ -103,7 +103,8 @@ def _counts(plan: PlanDocument, job: JobDocument) -> str:
     parts += _part(job.count(Action.RETRY) + job.count(Action.AGAIN), "again")
     parts += _part(job.count(Action.DONE) + job.count(Action.ELSEWHERE), "done")
     parts += _part(job.count(Action.RESUME) + job.count(Action.FETCH), "to fetch")
-    parts += [*_part(job.count(Action.IN_DOUBT), "in doubt"), *_part(job.count(Action.FAILED), "failed")]
+    parts += _part(job.count(Action.IN_DOUBT) + job.count(Action.REPLAY), "in doubt")
+    parts += [*_part(job.count(Action.REPLAY), "of them to be replayed"), *_part(job.count(Action.FAILED), "failed")]
     parts += _part(job.count(Action.LATER), "later")
     cost = f"; {plural(job.submit_images, 'image')}, {money(plan.tariff.cost(job.submit_images))}" if job.submit else ""
     return f"{', '.join(parts) or 'nothing to submit'}{cost}"

@@ -72,8 +72,10 @@ def _job(plan: PlanDocument, job: JobDocument) -> Iterator[Remark]:
         yield Remark(level="error", code="over-budget", message=error.message, path=job.path, hint=error.hint)
     for warning in job.warnings:
         yield _finding(warning, job.path if warning.path == job.shown else warning.path)
-    if job.count(Action.IN_DOUBT):
-        message = f"{plural(job.count(Action.IN_DOUBT), 'submission')} of unknown outcome"
+    doubts, replays = job.count(Action.IN_DOUBT), job.count(Action.REPLAY)
+    if doubts or replays:
+        message = f"{plural(doubts + replays, 'submission')} of unknown outcome"
+        message += f", of which {replays:,} will be replayed" if replays else ""
         hint = f"seedream-jobs resolve {job.shown}{plan.option}"
         yield Remark(level="warning", code="in-doubt", message=message, path=job.path, hint=hint)
     against = job.against

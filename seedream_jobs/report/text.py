@@ -96,9 +96,12 @@ def _standing(job: JobDocument, option: str) -> Iterator[str]:
         yield _line("v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}")
     if job.count(Action.RESUME):
         yield _line(">", job.count(Action.RESUME), "running", f"seedream-jobs fetch {shown}")
-    if job.count(Action.IN_DOUBT):
+    replays = job.count(Action.REPLAY)
+    if job.count(Action.IN_DOUBT) or replays:
         note = f"outcome never confirmed: seedream-jobs resolve {shown}"
-        yield _line("?", job.count(Action.IN_DOUBT), "in doubt", note)
+        if replays:
+            note = f"{replays:,} of them will be replayed (--replay), and charged again if the service ignores keys"
+        yield _line("?", job.count(Action.IN_DOUBT) + replays, "in doubt", note)
     if job.count(Action.FAILED):
         why, failed = ", ".join(_safe(text) for text, _ in job.failures[:2]), job.count(Action.FAILED)
         yield _line("!", failed, "failed", f"{why}; --retry-failed submits {_them(failed)}")
@@ -139,7 +142,8 @@ def in_all(plan: PlanDocument, against: Against) -> str:
         (against.removed, "removed"),
         (plan.count(Action.DONE, Action.ELSEWHERE), "done"),
         (plan.count(Action.RESUME, Action.FETCH), "to fetch"),
-        (plan.count(Action.IN_DOUBT), "in doubt"),
+        (plan.count(Action.IN_DOUBT, Action.REPLAY), "in doubt"),
+        (plan.count(Action.REPLAY), "to be replayed"),
         (plan.count(Action.FAILED), "failed"),
     )
     return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "no requests"

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
 
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.document import Item
-from seedream_jobs.plan.saved import submitted
 from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
 from seedream_jobs.run.offers import offer
@@ -32,7 +28,6 @@ def duties(application: Application, urls: Mapping[str, str], finishing: Finish,
             Duty(
                 ledger=part.ledger,
                 submissions=_submissions(application, part, urls),
-                doubts=partial(_doubts, application, part, urls),
                 budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent),),
                 profile=part.profile,
                 poll=not detach,
@@ -48,17 +43,6 @@ def duties(application: Application, urls: Mapping[str, str], finishing: Finish,
 def _submissions(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
     offered = _offering(application, part, urls)
     return (offered(item) for item in part.left)
-
-
-def _doubts(application: Application, part: Part, urls: Mapping[str, str]) -> Iterator[Submission]:
-    """What an earlier run of this plan left in doubt; sent again only where replay is proven, under the same key."""
-    offered = _offering(application, part, urls)
-    for item in submitted(part.job):
-        if part.ledger.brief(item.key) != (State.IN_DOUBT, item.generation):
-            continue
-        entry, submission = part.ledger.entries[item.key], offered(item)
-        if entry.submitted_at is not None and submission.idempotency_key == entry.idempotency_key:
-            yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
 
 
 def _offering(application: Application, part: Part, urls: Mapping[str, str]) -> Callable[[Item], Submission]:

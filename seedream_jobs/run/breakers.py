@@ -49,8 +49,11 @@ class Breakers:
         self._refused: list[str] = []
         self._tripped_by: tuple[int | None, str, str] | None = None
 
-    def note(self, key: str, outcome: Outcome) -> Halt | None:
-        """Take one outcome into account; a ``Halt`` if it stops the run."""
+    def note(self, key: str, outcome: Outcome, *, repeat: bool = False) -> Halt | None:
+        """Take one outcome into account; a ``Halt`` if it stops the run.
+
+        :param repeat: of a submission in doubt: it stays so, and is none of ten refusals that would be new again
+        """
         if outcome.verdict in ("accepted", "rejected"):
             self._server_errors = 0
         if outcome.verdict == "accepted":
@@ -65,7 +68,7 @@ class Breakers:
             return self._note_server_error(outcome)
         if outcome.counts_against == "silence":
             return self._note_unanswered(outcome)
-        if outcome.counts_against == "refusal":
+        if outcome.counts_against == "refusal" and not repeat:
             return self._note_refusal(key, outcome)
         return None
 

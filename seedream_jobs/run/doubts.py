@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import anyio
@@ -10,7 +11,7 @@ import anyio
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.run.halting import Halting
 from seedream_jobs.run.recording import Recording
-from seedream_jobs.run.resend import OpenCase, Replay
+from seedream_jobs.run.resend import OpenCase
 from seedream_jobs.run.retrying import Retrying
 from seedream_jobs.run.sending import Sending
 from seedream_jobs.run.submission import Ask, Submission
@@ -29,7 +30,6 @@ class Doubts:
         recording: Recording,
         halting: Halting,
         retrying: Retrying,
-        replay: Replay,
         ask: Ask | None,
         retry_server_errors: bool,
         random: Random,
@@ -39,11 +39,15 @@ class Doubts:
         self._recording = recording
         self._halting = halting
         self._retrying = retrying
-        self._replay = replay
+        self._mark_counts = True
         self._ask = ask
         self._retry_server_errors = retry_server_errors
         self._random = random
         self._now = now
+
+    def note_first(self, outcome: Outcome) -> None:
+        """A mark on the answer to a first POST: this service's marks say nothing about replays."""
+        self._mark_counts = self._mark_counts and not outcome.replayed
 
     async def pursue(self, worker: int, submission: Submission, body: bytes, first: Outcome, *, since: float) -> None:
         """Settle a doubt where the rules of ``resend`` allow it.
@@ -58,29 +62,48 @@ class Doubts:
             since=since,
             now=self._now(),
             replays=submission.replays,
+            replay=submission.in_doubt_since is not None,
             retry_server_errors=self._retry_server_errors,
         )
-        while not self._halting.halted and (again := case.again(self._now(), self._replay, self._random)) is not None:
-            costly = again.why == "server error"
-            if costly and not self._retrying.budget.take(case.server_retries):
+        reserved = 0  # how often beside the first time
+        while not self._halting.halted and (again := case.again(self._now(), self._random)) is not None:
+            if again.why == "server error" and not self._retrying.budget.take(case.server_retries):
                 return
             if not await self._sleep(again.wait):
                 return
+            costly = again.why != "pending"
             ticket = await self._sending.announce_again(submission, charged_again=costly)
             if ticket is None:
                 return
             case.sent(again.why)
-            outcome = await self._sending.post(worker, submission, body, ticket)
-            if case.settled_by(outcome):
-                await self._recording.cleared(submission, outcome)
+            reserved += costly
+            outcome = await self._sending.post(worker, submission, body, ticket, repeat=True)
+            if outcome.verdict == "in_doubt" and await self._known(worker, outcome):
+                outcome = replace(outcome, verdict="accepted")
+            answer = case.take(outcome, mark_counts=self._mark_counts)
+            if answer == "open":
+                await self._recording.still_in_doubt(submission, case.still_open)
+            elif answer == "not charged":
+                await self._recording.not_repeated(submission, outcome)
+                self._recording.release(submission, int(costly))
+                reserved -= costly
+            else:
+                await self._recording.cleared(submission, outcome, again=answer == "charged again")
+                self._recording.release(submission, reserved if answer == "settled" else 0)
                 return
-            await self._recording.still_in_doubt(submission, case.still_open)
 
     async def _sleep(self, seconds: float) -> bool:
         return await self._halting.idle.until(lambda: anyio.sleep(seconds))
 
     async def _confirm(self, worker: int, submission: Submission, outcome: Outcome) -> bool:
         """Rows 8a and 9: ask the service about a task id found in a reply that is no acceptance."""
+        if outcome.task_id is None or not await self._known(worker, outcome):
+            return False
+        await self._recording.salvaged(submission, outcome, outcome.task_id)
+        return True
+
+    async def _known(self, worker: int, outcome: Outcome) -> bool:
+        """Whether the service knows the task id that was found in a reply."""
         task_id, ask = outcome.task_id, self._ask
         if task_id is None or ask is None or self._halting.hurried:
             return False
@@ -88,7 +111,4 @@ class Doubts:
         with self._halting.post(worker):
             report = await ask.task(task_id)
             known = report.status in ("running", "completed", "failed")
-        if not known:
-            return False
-        await self._recording.salvaged(submission, outcome, task_id)
-        return True
+        return known

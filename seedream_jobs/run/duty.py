@@ -58,7 +58,6 @@ class Duty:
     """What is to be done for one job.
 
     :param submissions: pulled one at a time; empty where nothing is to be sent
-    :param doubts: what is in doubt and could be repeated as the very same POST; sent only where replay is proven
     :param budgets: that hold for this job alone
     :param poll: ask for tasks that are not done
     :param fetch: download what is done; None leaves it
@@ -68,7 +67,6 @@ class Duty:
 
     ledger: Ledger
     submissions: Iterator[Submission]
-    doubts: Callable[[], Iterator[Submission]] = field(default=lambda: iter(()))
     budgets: tuple[Budget, ...] = ()
     profile: Profile
     poll: bool

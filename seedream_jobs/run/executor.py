@@ -23,7 +23,6 @@ from seedream_jobs.run.halting import RESUME, Halting
 from seedream_jobs.run.memory import Weights
 from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.recording import Recording
-from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.retrying import Retrying
 from seedream_jobs.run.sending import Sending
 from seedream_jobs.run.signals import Stopper
@@ -35,7 +34,7 @@ SMALL_BODY = 1024 * 1024  # bytes; a larger one is made in a thread
 
 
 class Executor:
-    """One run of submitting. ``gate``, ``retries``, ``spend``, ``replay``, ``memory`` and ``stopper`` may be shared.
+    """One run of submitting. ``gate``, ``retries``, ``spend``, ``memory`` and ``stopper`` may be shared.
 
     :param concurrency: number of workers; ``submit`` is called with worker 0 … ``concurrency`` - 1
     :param now: Unix seconds
@@ -57,11 +56,9 @@ class Executor:
         concurrency: int,
         observer: Observer | None = None,
         ask: Ask | None = None,
-        replay: Replay | None = None,
         retry_server_errors: bool = False,
         memory: Weights | None = None,
     ) -> None:
-        replay = replay or Replay()
         self._workers = concurrency
         self._now = now
         self._retries_before = retries.retries
@@ -83,14 +80,12 @@ class Executor:
             recording=self._recording,
             halting=self._halting,
             breakers=self._breakers,
-            replay=replay,
         )
         self._doubts = Doubts(
             sending=self._sending,
             recording=self._recording,
             halting=self._halting,
             retrying=self._retrying,
-            replay=replay,
             ask=ask,
             retry_server_errors=retry_server_errors,
             random=random,
@@ -166,6 +161,7 @@ class Executor:
         outcome = await self._sending.post(worker, submission, body, ticket)
         if self._breakers.one_more(submission.request.key, outcome):
             outcome = Outcome(row=outcome.row, verdict="refused", problem=outcome.problem, detail=outcome.detail)
+        self._doubts.note_first(outcome)
         await self._recording.settle(submission, outcome)
         match outcome.verdict:
             case "not_sent":
@@ -177,7 +173,7 @@ class Executor:
         return None
 
     async def _reopen(self, worker: int, submission: Submission, body: bytes, since: float) -> None:
-        """A submission that an earlier run left in doubt: replayed where that is proven, else left."""
+        """A submission that an earlier run left in doubt: sent again, as the plan says."""
         self._recording.counts["in_doubt"] += 1
         first = Outcome(row=7, verdict="in_doubt", doubt="crash", detail="left by an earlier run")
         await self._doubts.pursue(worker, submission, body, first, since=since)

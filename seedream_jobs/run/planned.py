@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.plan.diff import Change
+from seedream_jobs.plan.diff import Action, Change
 from seedream_jobs.plan.jobs import JobPlan, JobsPlan
 from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
@@ -37,7 +36,6 @@ def duties(planned: JobsPlan, urls: Mapping[str, str], finishing: Finish, *, det
             Duty(
                 ledger=part.ledger,
                 submissions=held(_submissions(planned, index, urls), folders),
-                doubts=partial(_doubts, planned, index, urls),
                 budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),
                 profile=spec.profile,
                 poll=not detach,
@@ -90,25 +88,14 @@ def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
 def _submissions(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
     """The requests of one job that are to be sent, built one at a time as workers come free."""
     part = planned.jobs[index]
-    for change in part.submissions(part.ledger.entries):
-        yield _offered(planned, part, change, urls)
-
-
-def _doubts(planned: JobsPlan, index: int, urls: Mapping[str, str]) -> Iterator[Submission]:
-    """The requests of one job that are in doubt and would go out as the very same POST under the same key again.
-
-    Only where the service is proven to replay such a POST are they sent; their money is committed already.
-    """
-    part = planned.jobs[index]
     known = part.ledger.entries
-    if not any((brief := known.brief(key)) and brief[0] is State.IN_DOUBT for key in known):
-        return  # or the whole matrix would be expanded once more to find none
-    for change in part.doubts(known):
-        entry = known[change.key]
-        if entry.state is not State.IN_DOUBT or entry.submitted_at is None:
-            continue
+    for change in part.submissions(known):
         submission = _offered(planned, part, change, urls)
-        if submission.idempotency_key == entry.idempotency_key:
+        if change.action is not Action.REPLAY:
+            yield submission
+            continue
+        entry = known[change.key]
+        if submission.idempotency_key == entry.idempotency_key:  # else it would not be the very same POST
             yield replace(submission, in_doubt_since=entry.submitted_at, replays=entry.replays)
 
 

@@ -11,7 +11,7 @@ import anyio
 from seedream_jobs.api.outcomes import Outcome, Verdict
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Accepted, Event, Intended, NotSent
-from seedream_jobs.run.breakers import Halt
+from seedream_jobs.run.breakers import Halt, said
 from seedream_jobs.run.halting import Halting
 from seedream_jobs.run.retrying import Retrying
 from seedream_jobs.run.spend import Spend
@@ -78,13 +78,28 @@ class Recording:
         """Make a further doubt about the same submission durable; it is counted once."""
         await self.record(event_of(outcome, submission.request.key, int(self._now())), outcome)
 
-    async def cleared(self, submission: Submission, outcome: Outcome) -> None:
-        """A recorded doubt is settled by an answer. What was reserved for it stays committed."""
+    async def not_repeated(self, submission: Submission, outcome: Outcome) -> None:
+        """The repeat of a submission in doubt was provably not charged; the submission stays in doubt."""
+        at, key = int(self._now()), submission.request.key
+        pending = outcome.verdict == "in_doubt"
+        await self.record(
+            event_of(outcome, key, at) if pending else NotSent(key=key, at=at, reason=said(outcome)), outcome
+        )
+
+    async def cleared(self, submission: Submission, outcome: Outcome, *, again: bool) -> None:
+        """A recorded doubt is settled by an acceptance; with ``again``, that is another submission."""
         self.counts["in_doubt"] -= 1
-        self.counts[outcome.verdict] += 1
-        if outcome.verdict == "accepted":
-            self._retrying.accepted()
-        await self.record(event_of(outcome, submission.request.key, int(self._now())), outcome)
+        self.counts["accepted"] += 1
+        self._retrying.accepted()
+        at, key, task_id = int(self._now()), submission.request.key, outcome.task_id
+        assert task_id is not None
+        event = Accepted(key=key, at=at, task_id=task_id, request_id=outcome.request_id, again=again)
+        await self.record(event, outcome)
+
+    def release(self, submission: Submission, times: int) -> None:
+        """Give back what was reserved for repeats that were not charged."""
+        for _ in range(times):
+            self._spend.release(submission.max_cost_usd)
 
     async def salvaged(self, submission: Submission, outcome: Outcome, task_id: str) -> None:
         """A recorded doubt is settled by the task id found in its reply, which the service knows."""

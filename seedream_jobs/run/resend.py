@@ -1,38 +1,28 @@
 """When a POST whose outcome is open may be sent once more under the same intent: the exceptions to "never".
 
 Pure. Three cases, all with the same body and the same idempotency key: the service says it is still working on this
-key (row 19); replay is *proven* for this model; the operator has asked for ``--retry-server-errors`` (row 16, HTTP 500
-and 502). Once a submission is in doubt, only an acceptance or a replayed answer settles it: a later "too many
-requests" says nothing about the first POST.
+key (row 19); the operator asked for this very replay (``--replay``, a line of the plan); the operator has asked for
+``--retry-server-errors`` (row 16, HTTP 500 and 502). Only an acceptance settles a doubt: a later "too many requests"
+says nothing about the first POST.
+
+Whether the service honours keys is the operator's word. So each repeat counts as a charge of its own until its answer
+shows otherwise: the id that the first reply named, a mark that no first answer carries, or a plain "not now".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.frozen import frozen
+from seedream_jobs.ledger.steps import REPLAY_SECONDS, REPLAYS
 from seedream_jobs.run.pacing import full_jitter, no_earlier
 
 PENDING_SECONDS = 600.0
-REPLAY_SECONDS = 23 * 3600.0  # the service keeps a key for 24 h
-REPLAYS = 3
 
 Why = Literal["pending", "replay", "server error"]
-
-
-@dataclass(slots=True, kw_only=True)
-class Replay:
-    """Whether the service honours idempotency keys for this model: named by its schema, or seen in a reply."""
-
-    proven: bool = False
-
-    def note(self, outcome: Outcome) -> None:
-        """A reply marked as replayed is the proof."""
-        if outcome.replayed:
-            self.proven = True
+Answer = Literal["settled", "charged again", "not charged", "open"]
 
 
 @frozen
@@ -50,26 +40,38 @@ class OpenCase:
     :param since: Unix seconds of its intent
     :param now: Unix seconds
     :param replays: replays before this run, which count
+    :param replay: the operator asked for a replay of this one
     """
 
     def __init__(
-        self, first: Outcome, *, since: float, now: float, replays: int = 0, retry_server_errors: bool = False
+        self,
+        first: Outcome,
+        *,
+        since: float,
+        now: float,
+        replays: int = 0,
+        replay: bool = False,
+        retry_server_errors: bool = False,
     ) -> None:
         self.first = first
         self.server_retries = 0
         self._latest = first
         self._since = since
         self._pending_until = now + PENDING_SECONDS
+        self._replay = replay
         self._retry_server_errors = retry_server_errors
         self._replays = replays
         self._tries = 0
+        self._why: Why = "pending"
 
-    def again(self, now: float, replay: Replay, random: Random) -> Again | None:
+    def again(self, now: float, random: Random) -> Again | None:
         """What may be done next; None: leave it in doubt. ``now`` is Unix seconds."""
         wait = self._wait(random)
         if self._latest.row == 19:
             return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None
-        if replay.proven and self._replays < REPLAYS and now + wait - self._since <= REPLAY_SECONDS:
+        if self._latest.row == "8a":  # a task id was named: that POST may well be charged
+            return None
+        if self._replay and self._replays < REPLAYS and now + wait - self._since <= REPLAY_SECONDS:
             return Again(why="replay", wait=wait)
         if self._retry_server_errors and self._is_retriable_server_error():
             return Again(why="server error", wait=wait)
@@ -77,14 +79,22 @@ class OpenCase:
 
     def sent(self, why: Why) -> None:
         """It was sent again."""
+        self._why = why
         self._tries += 1
         self._replays += why == "replay"
         self.server_retries += why == "server error"
 
-    def settled_by(self, outcome: Outcome) -> bool:
-        """Take the new outcome; whether it settles the case."""
+    def take(self, outcome: Outcome, *, mark_counts: bool) -> Answer:
+        """What the answer to a repeat means for the submission in doubt.
+
+        :param mark_counts: ``Idempotency-Replayed`` says something: no first answer carried it
+        """
         self._latest = outcome
-        return outcome.verdict == "accepted" or (outcome.replayed and outcome.verdict == "rejected")
+        if outcome.verdict == "accepted":
+            if self.first.task_id is not None:
+                return "settled" if outcome.task_id == self.first.task_id else "charged again"
+            return "settled" if self._why == "pending" or (outcome.replayed and mark_counts) else "charged again"
+        return "open" if outcome.verdict == "in_doubt" and outcome.row != 19 else "not charged"
 
     @property
     def still_open(self) -> Outcome:
@@ -98,6 +108,4 @@ class OpenCase:
 
     def _is_retriable_server_error(self) -> bool:
         problem = self._latest.problem
-        if self._latest.row == "8a":  # a task id was named: that POST may well be charged
-            return False
         return self._latest.counts_against == "server" and problem is not None and problem.status in (500, 502)

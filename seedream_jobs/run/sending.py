@@ -16,7 +16,6 @@ from seedream_jobs.run.breakers import Breakers
 from seedream_jobs.run.halting import Halting
 from seedream_jobs.run.pacing import Ticket
 from seedream_jobs.run.recording import Recording
-from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.retrying import reply_of
 from seedream_jobs.run.submission import Submission, Submit, given_up
 from seedream_jobs.run.turnstile import Turnstile
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sending:
-    """Announces and sends for all workers of one run; gate, breakers and replay hear of every outcome."""
+    """Announces and sends for all workers of one run; gate and breakers hear of every outcome."""
 
     def __init__(
         self,
@@ -35,14 +34,12 @@ class Sending:
         recording: Recording,
         halting: Halting,
         breakers: Breakers,
-        replay: Replay,
     ) -> None:
         self._submit = submit
         self._turnstile = turnstile
         self._recording = recording
         self._halting = halting
         self._breakers = breakers
-        self._replay = replay
 
     async def announce(self, submission: Submission) -> Ticket | None:
         """The permission to send it now, its intent durable; None where the run has stopped: then it is not sent."""
@@ -87,8 +84,10 @@ class Sending:
             if self._halting.halted:
                 return None
 
-    async def post(self, worker: int, submission: Submission, body: bytes, ticket: Ticket) -> Outcome:
-        """Send it. Whatever happens there is an outcome; the caller records it at once.
+    async def post(
+        self, worker: int, submission: Submission, body: bytes, ticket: Ticket, *, repeat: bool = False
+    ) -> Outcome:
+        """Send it, or with ``repeat`` once more. Whatever happens there is an outcome; the caller records it at once.
 
         :raises: the cancellation, if the whole run is cancelled from outside; the outcome is recorded before
         """
@@ -108,8 +107,7 @@ class Sending:
             self._halting.fail(error)
         outcome = outcome or given_up(flight, "interrupted")
         self._turnstile.leave(ticket, reply_of(outcome), outcome.retry_after)
-        self._replay.note(outcome)
-        halt = self._breakers.note(submission.request.key, outcome)
+        halt = self._breakers.note(submission.request.key, outcome, repeat=repeat)
         if halt is not None:
             self._halting.stop(halt)
         return outcome

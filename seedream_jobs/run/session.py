@@ -7,9 +7,7 @@ step's record goes to the job's ledger before the next step relies on it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import replace
 from decimal import Decimal
-from itertools import chain
 from random import Random
 
 import anyio
@@ -28,7 +26,6 @@ from seedream_jobs.run.memory import Weights
 from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.poll import Polled, Poller, Watch
 from seedream_jobs.run.refresh import refresher
-from seedream_jobs.run.replaying import Capabilities
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Budget, Price, Spend
 from seedream_jobs.run.submission import Finished
@@ -53,14 +50,12 @@ class Session:
         now: Callable[[], float],
         watcher: Watcher,
         budgets: Iterable[Budget] = (),
-        capabilities: Capabilities | None = None,
         retry_server_errors: bool = False,
         on_submitted: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._downloads, self._gate = service, downloads, gate
         self._stopper, self._pace, self._random, self._now = stopper, pace, random, now
         self._watcher, self._budgets, self._price = watcher, tuple(budgets), Price()
-        self._capabilities = capabilities or Capabilities()
         self._retries, self._memory = RetryBudget(), Weights()
         self._retry_server_errors = retry_server_errors
         self._on_submitted = on_submitted
@@ -124,28 +119,10 @@ class Session:
         """Submit one job's requests, unless an earlier job met what stops them all (no money, no key, a signal)."""
         if self._stopped is not None:
             return Finished(stop=self._stopped.stop, reason=None)
-        proven = any(True for _ in duty.doubts()) and await self._proven(duty)
-        work = chain(duty.doubts(), duty.submissions) if proven else duty.submissions
-        finished = await self._executor(duty, observer, spend).run(work)
-        if finished.in_doubt and finished.stop is None and not proven and await self._proven(duty):
-            finished = _with_replays(finished, await self._executor(duty, observer, spend).run(duty.doubts()))
+        finished = await self._executor(duty, observer, spend).run(duty.submissions)
         if finished.stop is not None:
             self._stopped = finished
         return finished
-
-    async def _proven(self, duty: Duty) -> bool:
-        """Whether what is in doubt may be replayed; an interruption ends the asking."""
-        answers: list[bool] = []
-
-        async def ask() -> None:
-            answers.append(await self._capabilities.learn(duty.profile.id))
-            asking.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as asking:
-            asking.start_soon(ask)
-            await self._stopper.stopped()
-            asking.cancel_scope.cancel()
-        return any(answers)
 
     def _executor(self, duty: Duty, observer: _Feeding, spend: Spend) -> Executor:
         return Executor(
@@ -160,7 +137,6 @@ class Session:
             concurrency=self._pace.concurrency,
             observer=observer,
             ask=self._service,
-            replay=self._capabilities.of(duty.profile.id),
             retry_server_errors=self._retry_server_errors,
             memory=self._memory,
         )
@@ -230,18 +206,6 @@ class Session:
             await self._stopper.stopped()
             outcome["cut"] = True
             scope.cancel()
-
-
-def _with_replays(first: Finished, replays: Finished) -> Finished:
-    """How submitting ended, and then replaying what it had left in doubt."""
-    return replace(
-        replays,
-        accepted=first.accepted + replays.accepted,
-        rejected=first.rejected + replays.rejected,
-        in_doubt=max(0, first.in_doubt - replays.accepted - replays.rejected),
-        not_sent=first.not_sent,
-        retries=first.retries + replays.retries,
-    )
 
 
 async def _each(stream: MemoryObjectReceiveStream[Work]) -> AsyncIterator[Work]:

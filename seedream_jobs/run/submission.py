@@ -23,7 +23,7 @@ class Submission:
     :param max_cost_usd: the most it can cost; None where the price is unknown
     :param body: makes the POST's body; may read reference images. Called once per attempt
     :param in_doubt_since: Unix seconds of the recorded intent, where an earlier run left this very submission in
-        doubt: it is not sent but replayed, and only where replay is proven; else it stays in doubt
+        doubt and the plan says that it is replayed: it stays in doubt until that is answered
     :param replays: how often it was replayed by earlier runs
     """
 

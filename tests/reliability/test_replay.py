@@ -1,4 +1,4 @@
-"""What is in doubt is sent again only where the service is proven to replay it, and then as the very same POST."""
+"""What is in doubt is sent again only where the plan says so, as the very same POST, and what that may cost counts."""
 
 from __future__ import annotations
 
@@ -23,51 +23,63 @@ def left_in_doubt(emulator: Callable[..., Any], campaign: Callable[..., Any], mo
     return service, mine
 
 
-def test_doubts_of_an_earlier_run_are_replayed_where_the_schema_promises_it(
+def test_a_replay_is_asked_for_and_held_by_the_budget(
+    emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """Neither the schema nor a plain ``run`` replays; --replay stands in the plan, is asked for, and costs."""
+    service, mine = left_in_doubt(emulator, campaign, "honours")
+    assert mine.run("--detach", "--budget", "0").code == 6
+    assert mine.start("run", "--detach").wait().code == 6
+    planned = mine.command("plan", "--replay", "--detailed-exitcode")
+    assert planned.code == 3, planned.said
+    assert "? 2 in doubt" in planned.out
+    assert "2 of them will be replayed" in planned.out
+    assert "2 to submit" in planned.out
+    assert "0.0456 USD" in planned.out
+    assert mine.command("plan", "--replay", "--format", "json").out.count('"action":"replay"') == 2
+    assert mine.start("run", "--detach", "--replay").wait().code == 2  # nobody to ask
+    assert mine.run("--detach", "--replay", "--budget", "0.03").code == 5
+    assert (service.count(), mine.states()) == (4, {"accepted": 2, "in_doubt": 2})
+
+
+def test_doubts_of_an_earlier_run_are_replayed_where_the_operator_says_so(
     harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:
-    """The model's schema names the capability: the next run learns both task ids, and nothing is charged again."""
+    """The next run learns both task ids; the answers are marked as the first ones', so nothing more counts."""
     service, mine = left_in_doubt(emulator, campaign, "honours")
-    ended = mine.run("--detach")
+    ended = mine.run("--detach", "--replay", "--limit", "1")
+    assert (ended.code, mine.states()["in_doubt"]) == (6, 1), ended.err
+    ended = mine.run("--detach", "--replay")
     assert ended.code == 0, ended.err
     assert mine.states() == {"accepted": 4}
     assert service.count() == 4
     assert harness.audit(mine, service, {}, set()) == []
-    assert sorted(line.get("replays", 0) for line in mine.entries().values()) == [0, 0, 1, 1]
+    assert not any("earlier" in line for line in mine.entries().values())
 
 
 @pytest.mark.parametrize("mode", ["ignores", "half"])
-def test_doubts_stay_where_nothing_is_proven(
+def test_a_replay_that_was_charged_again_is_on_record(
     mode: str, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:
-    """A service that ignores the key, or honours it only for replies that arrived, gets no second POST."""
+    """A service that ignores keys charges twice: both are on record, both count, and it is told."""
     service, mine = left_in_doubt(emulator, campaign, mode)
-    ended = mine.run("--detach")
-    assert ended.code == 6
-    assert mine.states() == {"accepted": 2, "in_doubt": 2}
-    assert service.count() == 4
+    ended = mine.run("--replay")
+    assert ended.code == 0, ended.err
+    assert service.count() == 6
+    twice = [line for line in mine.entries().values() if "earlier" in line]
+    assert [line["earlier"][0]["state"] for line in twice] == ["abandoned", "abandoned"]
+    assert mine.states() == {"stored": 4}
+    assert "may have been charged twice" in mine.command("plan").err
+    status = mine.command("status").out
+    assert "0.1368" in status, status
 
 
-def test_a_doubt_of_this_very_run_is_replayed(emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
-    """A reply that is lost is asked for again before the run ends, once the service was asked what it promises."""
+def test_a_doubt_of_this_very_run_is_left(emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
+    """What this run's plan could not name is not replayed by it, whatever was asked for."""
     service = emulator(*DROPS, "--idempotency", "honours")
     mine = campaign(service, 4)
-    ended = mine.run("--detach")
-    assert (ended.code, mine.states(), service.count()) == (0, {"accepted": 4}, 4), ended.err
-    assert "4 submitted" in ended.out
-
-
-def test_a_doubt_is_replayed_also_beside_another_generation(
-    emulator: Callable[..., Any], campaign: Callable[..., Any]
-) -> None:
-    """What --again asked for is under way by then; that is no reason to leave the doubts alone."""
-    service = emulator("--idempotency", "honours")
-    mine = campaign(service, 4)
-    assert mine.run("--limit", "1").code == 0
-    (again,) = (line["address"] for line in mine.entries().values())
-    service.restart("--idempotency", "honours", *DROPS)
-    ended = mine.run("--detach", "--again", again)
-    assert (ended.code, mine.states(), service.count()) == (0, {"accepted": 4}, 5), ended.err
+    ended = mine.run("--detach", "--replay")
+    assert (ended.code, mine.states(), service.count()) == (6, {"accepted": 2, "in_doubt": 2}, 4), ended.err
 
 
 def test_what_would_not_be_the_same_post_stays_in_doubt(
@@ -78,7 +90,7 @@ def test_what_would_not_be_the_same_post_stays_in_doubt(
     text = mine.manifest.read_text()
     before = mine.lines()[0]["id"]
     mine.manifest.write_text(text.replace(before, "m-0000000000000000"))
-    ended = mine.run("--detach")
+    ended = mine.run("--detach", "--replay")
     assert (ended.code, mine.states()["in_doubt"], service.count()) == (6, 2, 4)
 
 
@@ -88,7 +100,7 @@ def test_a_doubt_older_than_the_service_keeps_keys_stays(
     """After 23 hours the key may have been forgotten: the POST would be charged again, and is not made."""
     service, mine = left_in_doubt(emulator, campaign, "honours")
     mine.age(23 * 3600 + 60)
-    ended = mine.run("--detach")
+    ended = mine.run("--detach", "--replay")
     assert (ended.code, mine.states()["in_doubt"], service.count()) == (6, 2, 4)
 
 
@@ -103,7 +115,7 @@ def test_a_job_file_in_another_order_repeats_the_post_byte_for_byte(
     assert mine.run("--detach").code == 6
     service.restart("--idempotency", "honours")
     job.write_text('version: 1\nmatrix: {i: [1, 2]}\nrequest: {n: 1, size: "1:1", prompt: "heron {{ i }}"}\n')
-    ended = mine.run("--detach")
+    ended = mine.run("--detach", "--replay")
     assert (ended.code, mine.states(), service.count()) == (0, {"accepted": 2}, 2), ended.err
 
 
@@ -111,7 +123,7 @@ def test_a_job_file_in_another_order_repeats_the_post_byte_for_byte(
 def test_the_audit_catches_a_replay_without_proof(
     mode: str, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:
-    """A program that believes in replay pays twice, and the books show it."""
+    """A program that replays by itself pays twice, and the books show it."""
     service, mine = left_in_doubt(emulator, campaign, mode)
     mine.run("--detach", fault="blind-replay")
     assert any("charged 2 times" in violation for violation in harness.audit(mine, service, {}, set()))

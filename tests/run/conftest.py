@@ -10,7 +10,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -25,16 +25,28 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.expand.request import Request
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
-from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Intended, NotSent, Rejected, State
+from seedream_jobs.ledger.state import (
+    Accepted,
+    Completed,
+    Entry,
+    Event,
+    Image,
+    InDoubt,
+    Intended,
+    NotSent,
+    Rejected,
+    State,
+)
+from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.run.executor import Executor
 from seedream_jobs.run.pacing import Gate, Rate, RetryBudget
-from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Budget, Price, Spend
 from seedream_jobs.run.submission import Finished, Submission
 
 COST = Decimal("0.0228")
 EPOCH = 1_780_000_000.0
+DOUBTED = int(EPOCH) - 3600
 
 MIXES: dict[str, dict[str, float]] = {
     "calm": {"ok": 95, "told": 1, "drop": 1, "rejected": 3},
@@ -88,6 +100,7 @@ class Plan:
     slow_disk: bool
     rises_at: float | None
     factor: int
+    doubts: int
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -112,6 +125,7 @@ class Plan:
             cancelled_at=random.uniform(0.0, 8.0) if random.random() < 0.1 else None,
             ledger_fails_at=random.randint(1, 2 * requests + 1) if random.random() < 0.1 else None,
             slow_disk=random.random() < 0.4,
+            doubts=random.randint(1, min(3, requests)) if random.random() < 0.4 else 0,
             rises_at=market.uniform(0.0, 6.0) if market.random() < 0.4 else None,
             factor=market.choice([2, 4]),
         )
@@ -183,6 +197,7 @@ class SimulatedService:
         self.not_before = 0.0
         self.halted = False
         self.busy: set[int] = set()
+        self.replayed: set[str] = set()
         self._tasks: dict[str, str] = {}
         self._plan = plan
         self._ledger = ledger
@@ -210,6 +225,17 @@ class SimulatedService:
         self.halted = self.halted or outcome.stop is not None
         return outcome
 
+    def leave_in_doubt(self, submission: Submission) -> None:
+        """An earlier run left this one, and the plan says that it is replayed. It may have been charged."""
+        key = submission.request.key
+        self.replayed.add(key)
+        for event in (submission.intent(DOUBTED), InDoubt(key=key, at=DOUBTED, doubt="crash")):
+            self._ledger.entries[key] = evolve(self._ledger.entries.get(key), event)
+        if self._random.random() < 0.5:
+            self.charges[key] += 1
+            task_id = f"task_{len(self._tasks):026d}"
+            self._tasks[submission.idempotency_key if self._plan.honours else task_id] = task_id
+
     async def task(self, task_id: str) -> TaskReport:
         await anyio.sleep(self._random.choice([0.01, 0.3]))
         known = task_id in self._tasks.values()
@@ -225,23 +251,26 @@ class SimulatedService:
         must(worker not in self.busy and len(self.busy) < self._plan.concurrency, "no more in flight than allowed")
         earlier = self.by_key.get(post.key, [])
         unsafe = [one for one in earlier if _may_be_charged(one)]
-        if unsafe and not self._plan.honours:
-            opted = self._plan.retry_server_errors and all(one.answer and one.answer.row == 16 for one in unsafe)
-            must(opted, "nothing in doubt is sent again without a proven key")
-        self._check_pace(earlier)
+        if unsafe and post.key not in self.replayed:
+            rows = {one.answer.row if one.answer else None for one in unsafe}
+            opted = rows <= {19} or (self._plan.retry_server_errors and rows <= {16, 19})
+            must(opted, "nothing in doubt is sent again unless the plan says so")
+        self._check_pace(post, earlier)
         if self._plan.budget is not None:
             open_posts = [one.key for one in self.posts if _may_be_charged(one)]
             if self._plan.honours:
-                open_posts = list(set(open_posts) - {post.key})
+                found = {one.key for one in self.posts if one.answer and one.answer.replayed} & self.replayed
+                open_posts = list(set(open_posts) - found - {post.key})
             committed = sum((self._ledger.settled.get(key, COST) for key in open_posts), start=COST)
             must(committed <= self._plan.budget, "the budget holds")
 
-    def _check_pace(self, earlier: list[Post]) -> None:
+    def _check_pace(self, post: Post, earlier: list[Post]) -> None:
         plan, now = self._plan, anyio.current_time()
         if plan.rate is not None:
             recent = sum(1 for one in self.posts if now - one.started < plan.rate.seconds)
             must(recent < plan.rate.count + plan.rate.burst + plan.concurrency, "the rate holds")
-        if earlier and not (plan.honours and any(_may_be_charged(one) for one in earlier)):
+        asked_for = post.key in self.replayed or (plan.honours and any(_may_be_charged(one) for one in earlier))
+        if earlier and not asked_for:
             self.retries += 1
             again = sum(1 for one in earlier if one.answer and one.answer.verdict in ("not_sent", "in_doubt"))
             must(again <= 5, "at most five retries of one request")
@@ -325,6 +354,7 @@ class Played:
     finished: Finished | None
     service: SimulatedService
     ledger: SimulatedLedger
+    untouched: set[str]
     trace: list[tuple[Any, ...]] = field(default_factory=list)
 
 
@@ -365,10 +395,18 @@ async def _play(plan: Plan) -> Played:
         now=lambda: EPOCH + anyio.current_time(),
         concurrency=plan.concurrency,
         ask=service,
-        replay=Replay(proven=plan.honours),
         retry_server_errors=plan.retry_server_errors,
     )
     finished: Finished | None = None
+    pulled: set[str] = set()
+    for number in range(plan.doubts):
+        service.leave_in_doubt(submission(number))
+
+    def work() -> Iterator[Submission]:
+        for number in range(plan.requests):
+            taken = submission(number)
+            pulled.add(taken.request.key)
+            yield replace(taken, in_doubt_since=DOUBTED) if number < plan.doubts else taken
 
     async def interrupt() -> None:
         for at, received in plan.signals:
@@ -404,7 +442,7 @@ async def _play(plan: Plan) -> Played:
             group.start_soon(interrupt)
             if plan.rises_at is not None:
                 group.start_soon(complete)
-            finished = await executor.run(submission(number) for number in range(plan.requests))
+            finished = await executor.run(work())
             ended = anyio.current_time()
             group.cancel_scope.cancel()
     if plan.signals and finished is not None and stopper.stopping:
@@ -417,7 +455,8 @@ async def _play(plan: Plan) -> Played:
         under_way = unsettled() if service.in_flight is None else service.in_flight
         rise = COST * (plan.factor - 1) * (under_way + plan.concurrency + 1)  # the first to tell was under way as well
         must(charged <= plan.budget + rise, "the budget holds but for what was under way when the price rose")
-    return Played(plan=plan, finished=finished, service=service, ledger=ledger, trace=trace)
+    untouched = service.replayed - pulled
+    return Played(plan=plan, finished=finished, service=service, ledger=ledger, untouched=untouched, trace=trace)
 
 
 def _check_books(played: Played) -> None:
@@ -425,8 +464,12 @@ def _check_books(played: Played) -> None:
     states = {key: settle_open_intent(entry, "crash").state for key, entry in ledger.entries.items()}
     safe = {State.ACCEPTED, State.IN_DOUBT, State.COMPLETED}
     for key, charges in service.charges.items():
-        must(charges <= 1 or plan.retry_server_errors, "one charge per request and generation")
+        agreed = plan.retry_server_errors or (key in service.replayed and not plan.honours)
+        must(charges <= 1 or agreed, "one charge per request and generation")
         must(states[key] in safe or ledger.dead, "nothing that was charged is new, rejected or failed")
+    for key, charges in service.charges.items():
+        kept = spent_usd(ledger.entries[key], COST) or Decimal(0)
+        must(kept >= COST * charges or ledger.dead, "every charge is on record")
     lost = {event.key: event for event in finished.lost} if finished else {}
     for key, task_id in service.acknowledged.items():
         told = lost.get(key)
@@ -434,9 +477,12 @@ def _check_books(played: Played) -> None:
         must(kept or (ledger.dead and finished is None), "no acknowledged id is lost")
     doubted = {post.key for post in service.posts if post.answer is not None and post.answer.verdict == "in_doubt"}
     in_doubt = {key for key, state in states.items() if state is State.IN_DOUBT}
-    must(len(in_doubt - doubted) <= plan.concurrency, "an interruption leaves at most one in doubt per worker")
+    must(
+        len(in_doubt - doubted - service.replayed) <= plan.concurrency,
+        "an interruption leaves at most one in doubt per worker",
+    )
     if finished is not None and not ledger.dead:
-        _check_counts(finished, states)
+        _check_counts(finished, {key: state for key, state in states.items() if key not in played.untouched})
 
 
 def _check_counts(finished: Finished, states: dict[str, State]) -> None:

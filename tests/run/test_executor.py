@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from signal import SIGINT, SIGTERM
@@ -19,10 +20,10 @@ from seedream_jobs.errors import ExitCode, LedgerError, UsageError
 from seedream_jobs.expand.request import Reference
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State
+from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.run.executor import Executor
 from seedream_jobs.run.memory import Weights
 from seedream_jobs.run.pacing import Gate, RetryBudget
-from seedream_jobs.run.resend import Replay
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Budget, Spend
 from seedream_jobs.run.submission import Finished, Submission
@@ -477,44 +478,94 @@ def test_in_progress_for_more_than_ten_minutes_is_in_doubt(play: Callable[..., F
     assert next(iter(ledger.entries.values())).doubt == "pending"
 
 
-def test_a_proven_replay_settles_a_doubt_at_most_three_tries(play: Callable[..., Finished]) -> None:
-    """Once a reply was marked as replayed, a drop is replayed: same key, same body, three times."""
-    proof = [error(409, "idempotency_in_progress"), ok(1, idempotency_replayed="true")]
-    service, ledger = Service(lambda number: proof[number - 1] if number <= 2 else DROP), Ledger()
-    finished = play(service, ledger, requests=2)
-    assert (finished.accepted, finished.in_doubt) == (1, 1)
-    assert [key for _, key, _ in service.posts[2:]] == ["idem-1"] * 3
-
-
-def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Finished]) -> None:
-    """A 429 to a replay says nothing about what was sent before it."""
-    answers = [DROP, error(429), error(400), error(503)]
-    service, ledger = Service(lambda number: answers[number - 1]), Ledger()
-    finished = play(service, ledger, replay=Replay(proven=True))
-    assert (finished.in_doubt, finished.not_sent, finished.rejected) == (1, 0, 0)
-    assert ledger.states() == {State.IN_DOUBT: 1}
-
-
-@pytest.mark.parametrize(("proven", "age", "posts"), [(True, 3600, 1), (True, 23 * 3600 + 60, 0), (False, 3600, 0)])
-def test_an_earlier_doubt_is_replayed_only_where_proven_and_fresh(
-    play: Callable[..., Finished], make_submission: Any, proven: bool, age: int, posts: int
-) -> None:
-    """Within 23 h and with the capability seen; else it is left alone, without a new intent."""
-    plain = make_submission(0)
-    ledger = Ledger()
+def doubtful(make_submission: Any, ledger: Ledger, *, age: int = 3600, number: int = 0) -> Submission:
+    """A submission that an earlier run left in doubt and that the plan says is replayed."""
+    plain = make_submission(number, COST)
     begun = 1_780_000_000 - age
     for event in (plain.intent(begun), InDoubt(key=plain.request.key, at=begun, doubt="crash")):
         ledger.entries[event.key] = evolve(ledger.entries.get(event.key), event)
-    again = Submission(
-        request=plain.request,
-        generation=1,
-        idempotency_key=plain.idempotency_key,
-        max_cost_usd=COST,
-        body=plain.body,
-        in_doubt_since=begun,
+    return replace(plain, in_doubt_since=begun)
+
+
+def test_a_replay_is_tried_three_times_under_the_same_key(play: Callable[..., Finished], make_submission: Any) -> None:
+    """Same key, same body; each may have been charged, and counts."""
+    ledger, service = Ledger(), Service(lambda number: error(504))
+    finished = play(service, ledger, requests=[doubtful(make_submission, ledger)])
+    assert (finished.accepted, finished.in_doubt) == (0, 1)
+    assert [key for _, key, _ in service.posts] == ["idem-0"] * 3
+    (entry,) = ledger.entries.values()
+    assert (entry.replays, spent_usd(entry)) == (3, 4 * COST)
+
+
+def test_a_doubt_of_this_very_run_is_not_replayed(play: Callable[..., Finished]) -> None:
+    """Nobody has agreed to it: not even where a reply is marked as replayed."""
+    service = Service(lambda number: DROP if number == 2 else ok(number, idempotency_replayed="true"))
+    ledger = Ledger()
+    finished = play(service, ledger, requests=3)
+    assert (finished.accepted, finished.in_doubt, len(service.posts)) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "charges"),
+    [
+        ([ok(1)], 2),
+        ([ok(1, idempotency_replayed="true")], 1),
+        ([DROP, ok(1)], 3),
+        ([DROP, ok(1, idempotency_replayed="true")], 1),
+        ([error(429), ok(1)], 2),
+        ([error(409, "idempotency_in_progress"), ok(1)], 1),
+        ([error(409, "idempotency_in_progress"), error(409, "idempotency_in_progress")], 1),
+    ],
+)
+def test_a_replay_that_may_have_been_charged_is_on_record(
+    play: Callable[..., Finished], make_submission: Any, answers: list[Observation], charges: int
+) -> None:
+    """Unless its answer shows that it is the first one's, it is a submission of its own, in every budget as well."""
+    ledger, service = Ledger(), Service(lambda number: answers[min(number, len(answers)) - 1])
+    budget = Budget("--budget", 9 * COST)
+    finished = play(service, ledger, requests=[doubtful(make_submission, ledger)], spend=Spend([budget]))
+    (entry,) = ledger.entries.values()
+    accepted = answers[-1].status == 200
+    assert (finished.accepted, finished.in_doubt) == ((1, 0) if accepted else (0, 1))
+    assert entry.state is (State.ACCEPTED if accepted else State.IN_DOUBT)
+    assert spent_usd(entry) == charges * COST
+    assert budget.spent == (charges - 1) * COST  # the first one's was reserved by the run before
+    assert [one.state for one in entry.earlier] == ([State.ABANDONED] if accepted and charges > 1 else [])
+
+
+def test_a_mark_that_first_answers_carry_proves_nothing(play: Callable[..., Finished], make_submission: Any) -> None:
+    """A header that is always there: a replay's answer is another submission."""
+    ledger, service = Ledger(), Service(lambda number: ok(number, idempotency_replayed="true"))
+    play(service, ledger, requests=[make_submission(1, COST), doubtful(make_submission, ledger)])
+    assert {number: spent_usd(entry) for number, entry in enumerate(ledger.entries.values())} == {0: 2 * COST, 1: COST}
+
+
+def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Finished], make_submission: Any) -> None:
+    """A 429 to a replay says nothing about what was sent before it."""
+    answers = [error(429), error(400), error(503)]
+    ledger, service = Ledger(), Service(lambda number: answers[number - 1])
+    finished = play(service, ledger, requests=[doubtful(make_submission, ledger)])
+    assert (finished.in_doubt, finished.not_sent, finished.rejected) == (1, 0, 0)
+    assert ledger.states() == {State.IN_DOUBT: 1}
+    assert spent_usd(next(iter(ledger.entries.values()))) == 2 * COST
+
+
+def test_a_replay_needs_the_money_once_more(play: Callable[..., Finished], make_submission: Any) -> None:
+    """Every budget has to bear it."""
+    ledger, service = Ledger(), Service(ok)
+    finished = play(
+        service, ledger, requests=[doubtful(make_submission, ledger)], spend=Spend([Budget("--budget", COST / 2)])
     )
-    service = Service(ok)
-    finished = play(service, ledger, requests=[again], replay=Replay(proven=proven))
+    assert (finished.in_doubt, len(service.posts)) == (1, 0)
+
+
+@pytest.mark.parametrize(("age", "posts"), [(3600, 1), (23 * 3600 + 60, 0)])
+def test_an_earlier_doubt_is_replayed_only_while_the_key_is_kept(
+    play: Callable[..., Finished], make_submission: Any, age: int, posts: int
+) -> None:
+    """Within 23 h; else it is left alone, without a new intent."""
+    ledger, service = Ledger(), Service(ok)
+    finished = play(service, ledger, requests=[doubtful(make_submission, ledger, age=age)])
     assert len(service.posts) == posts
     assert (finished.accepted, finished.in_doubt) == (posts, 1 - posts)
 
@@ -527,6 +578,7 @@ def test_server_errors_are_sent_again_only_where_the_operator_accepts_it(
     service, ledger = Service(lambda number: error(500) if number == 1 else ok(number)), Ledger()
     assert play(service, ledger, retry_server_errors=opted).accepted == posts - 1
     assert len(service.posts) == posts
+    assert spent_usd(next(iter(ledger.entries.values()))) == posts * COST
 
 
 def test_a_server_error_that_is_sent_again_needs_the_money_twice(play: Callable[..., Finished]) -> None:

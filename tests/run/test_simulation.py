@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_trace(simulate: Callable[[int], Any]) -> N
 def blind_retry(patch: pytest.MonkeyPatch) -> None:
     """Sends again whatever got no answer."""
 
-    def again(self: resend.OpenCase, now: float, replay: resend.Replay, random: object) -> resend.Again:
+    def again(self: resend.OpenCase, now: float, random: object) -> resend.Again:
         return resend.Again(why="replay", wait=1.0)
 
     patch.setattr(resend.OpenCase, "again", again)
@@ -58,10 +58,20 @@ def blind_retry(patch: pytest.MonkeyPatch) -> None:
 def replay_after_limit(patch: pytest.MonkeyPatch) -> None:
     """Takes "too many requests" to a replay for the answer to the first POST."""
 
-    def settled_by(self: resend.OpenCase, outcome: Outcome) -> bool:
-        return outcome.verdict != "in_doubt"
+    async def freed(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+        self.counts["in_doubt"] -= 1
 
-    patch.setattr(resend.OpenCase, "settled_by", settled_by)
+    patch.setattr(recording.Recording, "not_repeated", freed)
+
+
+def repeats_are_free(patch: pytest.MonkeyPatch) -> None:
+    """Takes whatever a repeat is answered with for the first POST's answer."""
+
+    def take(self: resend.OpenCase, outcome: Outcome, *, mark_counts: bool) -> str:
+        self._latest = outcome
+        return "settled" if outcome.verdict == "accepted" else "open"
+
+    patch.setattr(resend.OpenCase, "take", take)
 
 
 def intent_written_late(patch: pytest.MonkeyPatch) -> None:
@@ -154,7 +164,7 @@ def retries_without_budget(patch: pytest.MonkeyPatch) -> None:
 
 def breakers_removed(patch: pytest.MonkeyPatch) -> None:
     """Goes on after 401."""
-    patch.setattr(breakers.Breakers, "note", lambda self, key, outcome: None)
+    patch.setattr(breakers.Breakers, "note", lambda self, key, outcome, **_: None)
 
 
 def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
@@ -174,7 +184,8 @@ def endless_drain(patch: pytest.MonkeyPatch) -> None:
 
 
 FAULTS = [
-    (blind_retry, "nothing in doubt is sent again without a proven key"),
+    (blind_retry, "nothing in doubt is sent again unless the plan says so"),
+    (repeats_are_free, "every charge is on record"),
     (replay_after_limit, "all that is in doubt is told"),
     (intent_written_late, "no POST before its intent is durable"),
     (gate_ignored, "never earlier than told"),

@@ -1,11 +1,25 @@
-"""Seeded fault: replay is taken for proven."""
+"""Seeded fault: whatever is in doubt is replayed, and its answer is taken for the first POST's."""
 
-from seedream_jobs.run.replaying import Capabilities
+from seedream_jobs.plan import jobs
+from seedream_jobs.run.resend import OpenCase
 
-
-async def believe(self, model):
-    self.of(model).proven = True
-    return True
+plan_jobs = jobs.plan_jobs
 
 
-Capabilities.learn = believe
+def eager(*args, wish, **others):
+    def asked(job):
+        from dataclasses import replace
+        from time import time
+
+        return replace(wish(job), replay_at=int(time()))
+
+    return plan_jobs(*args, wish=asked, **others)
+
+
+def take(self, outcome, *, mark_counts):
+    self._latest = outcome
+    return "settled" if outcome.verdict == "accepted" else "open"
+
+
+jobs.plan_jobs = eager
+OpenCase.take = take
