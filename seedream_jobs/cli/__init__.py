@@ -40,7 +40,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name to (module below ``cli`` and function, one line for the overview), in the order of the work."""
 
 
-NEVER_FROM_ENVIRONMENT = ("yes", "budget", "help", "base-url", "again", "not-charged", "abandon", "accepted", "import")
+NEVER_FROM_ENVIRONMENT = (
+    "yes",
+    "budget",
+    "help",
+    "base-url",
+    "again",
+    "replay",
+    "not-charged",
+    "abandon",
+    "accepted",
+    "import",
+)
 """Options that only a command line gives. A budget in the environment holds beside ``--budget`` (``cli.options`` reads
 it); the base URL's variable is ``APIMART_BASE_URL``."""
 

@@ -99,7 +99,7 @@ class Recording:
     def release(self, submission: Submission, times: int) -> None:
         """Give back what was reserved for repeats that were not charged."""
         for _ in range(times):
-            self._spend.release(submission.max_cost_usd)
+            self._spend.release(submission.request.key)
 
     async def salvaged(self, submission: Submission, outcome: Outcome, task_id: str) -> None:
         """A recorded doubt is settled by the task id found in its reply, which the service knows."""

@@ -78,7 +78,7 @@ class Spend:
     def __init__(self, budgets: Iterable[Budget] = (), price: Price | None = None) -> None:
         self._budgets = tuple(budgets)
         self._price = price or Price()
-        self._open: dict[str, tuple[Decimal, int]] = {}  # by key: USD that are reserved, and the most images
+        self._open: dict[str, list[tuple[Decimal, int]]] = {}  # by key, of each POST: USD reserved, the most images
         if self._budgets:
             self._price.watch(self)
 
@@ -91,7 +91,7 @@ class Spend:
     def reserve(self, key: str, cost: Decimal | None, images: int) -> str | None:
         """Commit the most that a request can cost to every budget; or commit nothing and say which one can't bear it.
 
-        Reserved once more it is a second payment, and the first stays committed. An unknown cost (None) fits no budget.
+        Reserved once more it is a second payment beside the first. An unknown cost (None) fits no budget.
 
         :param cost: as planned
         """
@@ -102,15 +102,15 @@ class Spend:
             if most > budget.left:
                 return f"{budget.name} of {budget.limit} USD would be exceeded: {budget.spent} USD are committed"
         if self._budgets and most is not None:
-            self._open[key] = most, images
+            self._open.setdefault(key, []).append((most, images))
             self._add(most)
         return None
 
     def release(self, key: str) -> None:
-        """Give back what was reserved: provably not charged."""
-        reserved = self._open.pop(key, None)
-        if reserved is not None:
-            self._add(-reserved[0])
+        """Give back what was reserved last: provably not charged."""
+        reserved = self._open.get(key)
+        if reserved:
+            self._add(-reserved.pop()[0])
 
     def settle(self, key: str, reserved: Decimal | None, actual: Decimal | None) -> None:
         """Put what it really cost in place of what was reserved; without an ``actual`` the reserve stands.
@@ -119,17 +119,18 @@ class Spend:
         """
         if actual is None:
             return
-        mine = self._open.pop(key, None)
-        before = reserved if mine is None else mine[0]
+        mine = self._open.get(key)
+        before = mine.pop()[0] if mine else reserved
         if before is not None:
             self._add(actual - before)
 
     def recount(self, usd: Decimal) -> None:
         """Count what is not settled with a higher price per image."""
-        for key, (reserved, images) in self._open.items():
-            most = max(reserved, usd * images)
-            self._open[key] = most, images
-            self._add(most - reserved)
+        for posts in self._open.values():
+            for index, (reserved, images) in enumerate(posts):
+                most = max(reserved, usd * images)
+                posts[index] = most, images
+                self._add(most - reserved)
 
     def _add(self, amount: Decimal) -> None:
         for budget in self._budgets:

@@ -157,7 +157,9 @@ class SimulatedLedger:
             self.dead = self._left <= 0
         if self.dead:
             raise LedgerError("no space left on device")
-        if isinstance(event, Intended) and event.key not in self._announced:
+        known = self.entries.get(event.key)
+        replay = known is not None and known.state is State.IN_DOUBT  # the service's side looks at those
+        if isinstance(event, Intended) and event.key not in self._announced and not replay:
             self._announced.add(event.key)
             committed = sum(self.settled.get(key, self.price) for key in self._announced)
             law = "the budget holds" if self.price == COST else "the price that was seen is counted"
