@@ -37,7 +37,7 @@ def test_a_replay_is_asked_for_and_held_by_the_budget(
     assert "2 of them will be replayed" in planned.out
     assert "2 to submit" in planned.out
     assert "0.0456 USD" in planned.out
-    assert mine.command("plan", "--replay", "--format", "json").out.count('"action":"replay"') == 2
+    assert mine.command("plan", "--replay", "--format", "json").out.count('"action": "replay"') == 2
     assert mine.start("run", "--detach", "--replay").wait().code == 2  # nobody to ask
     assert mine.run("--detach", "--replay", "--budget", "0.03").code == 5
     assert (service.count(), mine.states()) == (4, {"accepted": 2, "in_doubt": 2})
