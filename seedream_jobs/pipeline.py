@@ -30,7 +30,7 @@ from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.diff import Wish
-    from seedream_jobs.plan.jobs import JobsPlan
+    from seedream_jobs.plan.jobs import JobPlan, JobsPlan
     from seedream_jobs.plan.policy import Policy
     from seedream_jobs.plan.policy_file import PolicyOf
     from seedream_jobs.run.duty import Done, Duty
@@ -323,6 +323,7 @@ def plan(
     for part in planned.jobs if elsewhere_of is None else ():
         if not part.ledger.entries:
             part.summary.warnings = (*part.summary.warnings, *half_renamed(part.job, target.emulator))
+        part.summary.warnings = (*part.summary.warnings, *_on_no_record(part))
         if part.summary.submit and ledger_of is None and not target.emulator:
             from seedream_jobs.plan.revisions import ignored
 
@@ -333,6 +334,31 @@ def plan(
             found = other_sets(part.job.shown, part.ledger.plans.values(), asked.sets)
             part.summary.warnings = (*part.summary.warnings, *found)
     return planned
+
+
+def _on_no_record(part: JobPlan) -> tuple[Diagnostic, ...]:
+    """The warning that images of requests about to be paid lie there already, by their sidecars: a record was lost."""
+    spec, folder = part.job.expansion.spec, part.job.paths.manifest.parent
+    output = folder / spec.output_dir
+    if not part.summary.submit or not output.is_dir():
+        return ()
+    from seedream_jobs.plan.diff import Action
+    from seedream_jobs.results.sidecar import by_key
+
+    found = by_key(output, folder)
+    new = (change.key for change in part.submissions(part.ledger.entries) if change.action is Action.NEW)
+    there = [found[key][0] for key in new if key in found] if found else []
+    if not there:
+        return ()
+    shown = os.path.relpath(there[0].path, folder)
+    message = (
+        f"{len(there)} of {part.summary.submit} requests to be submitted have images already, by the sidecars beside "
+        f"them ({shown}), and are on no record: they would be paid again"
+    )
+    hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {part.job.shown} --import"
+    return (
+        Diagnostic(code="images-on-no-record", severity="warning", message=message, path=part.job.shown, hint=hint),
+    )
 
 
 def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:

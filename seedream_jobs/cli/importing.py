@@ -1,4 +1,7 @@
-"""``resolve --import``: a task that was made by hand becomes the result of a request of a job."""
+"""``resolve --import``: what was paid and is on no record becomes the result of a request of a job.
+
+A task that was made by hand, by its id; or the images of a record that was lost, by the sidecars beside them.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ from seedream_jobs.cli import known as records
 from seedream_jobs.cli.resolving import hold_task_id
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import InDoubt, Intended, Resolved, State
+from seedream_jobs.ledger.state import Completed, Image, InDoubt, Intended, Resolved, State, Stored
 
 if TYPE_CHECKING:
     from seedream_jobs.expand.expansion import Place
     from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.job import Job
+    from seedream_jobs.results.sidecar import Described
 
 
 def import_task(named: Path, task_id: str, address: str, *, reason: str, where: Target, now: int) -> ExitCode:
@@ -53,6 +57,73 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
     click.echo(f"{address}: accepted as {task_id}")
     click.echo(f"  seedream-jobs fetch {named}{' --emulator' if where.emulator else ''}", err=True)
     return ExitCode.OK
+
+
+def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> ExitCode:
+    """Record the requests that no record knows and whose sidecars lie in the job's output folder.
+
+    One whose images are whole is stored; of the others the task is recorded, and ``fetch`` asks for it.
+
+    :raises UsageError: there is no such sidecar
+    """
+    one = records.find(named, where=where)
+    if one.job is None:
+        raise UsageError(
+            f"{named} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"
+        )
+    from seedream_jobs.ledger.campaign import paid_elsewhere
+    from seedream_jobs.results.sidecar import by_key
+
+    folder = one.paths.manifest.parent
+    found = by_key(folder / one.job.expansion.spec.output_dir, folder)
+    elsewhere = paid_elsewhere(one.root, one.paths.manifest, origin=where.origin, emulator=where.emulator)
+    counts = {State.STORED: 0, State.ACCEPTED: 0}
+    with Ledger.open(
+        one.paths,
+        job=one.job.file.name,
+        origin=where.origin,
+        new_id=lambda: f"m-{secrets.token_hex(8)}",
+        root=one.root,
+        command="resolve",
+        now=now,
+    ) as ledger:
+        for place in one.job.expansion.places():
+            known = ledger.entries.standing(place.key)
+            if place.key not in found or place.key in elsewhere or (known is not None and known.state is not State.NEW):
+                continue
+            task_id, at, images = taken_from(found[place.key], folder)
+            if task_id is None:
+                continue
+            hold_task_id(ledger, task_id, place.key)
+            address = one.job.expansion.cells.address(place.cell, place.repeat)
+            generation = known.generation if known is not None and known.key == place.key else 1
+            _announce(ledger, one.job, place, address, generation=generation, now=now if at is None else at)
+            why = reason or "taken from the sidecars beside its images"
+            key = place.key
+            ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
+            if images:
+                ledger.record_sync(Completed(key=key, at=now, images=images))
+                ledger.record_sync(Stored(key=key, at=now, images=images))
+            counts[State.STORED if images else State.ACCEPTED] += 1
+    if not any(counts.values()):
+        raise UsageError(
+            f"{named}: no sidecar in {one.job.expansion.spec.output_dir} is of a request that is on no record",
+            hint="to take a task by its id: seedream-jobs resolve JOB --import TASK_ID ADDRESS",
+        )
+    click.echo(f"{counts[State.STORED]} taken from sidecars with their images, {counts[State.ACCEPTED]} to be fetched")
+    click.echo(f"  seedream-jobs status {named}{' --emulator' if where.emulator else ''}", err=True)
+    return ExitCode.OK
+
+
+def taken_from(described: list[Described], folder: Path) -> tuple[str | None, int | None, tuple[Image, ...]]:
+    """Task id, time and images of the latest generation that sidecars describe; no images where not all are whole."""
+    latest = max(described, key=lambda one: (one.generation, one.task_id or ""))
+    same = {
+        one.number: one for one in described if (one.generation, one.task_id) == (latest.generation, latest.task_id)
+    }
+    images = tuple(same[number].image for number in sorted(same))
+    whole = sorted(same) == list(range(1, len(same) + 1)) and all(one.is_whole(folder) for one in same.values())
+    return latest.task_id, latest.submitted_at, images if whole else ()
 
 
 def _place(job: Job, address: str, named: Path) -> Place:

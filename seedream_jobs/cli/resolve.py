@@ -19,7 +19,11 @@ from seedream_jobs.cli.options import target, target_options
 @click.option("--not-charged", is_flag=True, help="It was not charged: the next run submits it.")
 @click.option("--abandon", is_flag=True, help="Leave it: counted as charged, never submitted again by itself.")
 @click.option(
-    "--import", "imported", nargs=2, metavar="TASK_ID ADDRESS", help="A task that was made by hand belongs to ADDRESS."
+    "--import",
+    "imported",
+    is_flag=True,
+    help="With TASK_ID ADDRESS: that task, made by hand, belongs to ADDRESS. Alone: take what is on no record from the "
+    "sidecars beside the images.",
 )
 @click.option("--check", is_flag=True, help="Gather evidence: the balance, and each task id that was salvaged.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
@@ -32,7 +36,7 @@ def resolve(
     accepted: str | None,
     not_charged: bool,
     abandon: bool,
-    imported: tuple[str, str] | None,
+    imported: bool,
     check: bool,
     reason: str,
     emulator: bool,
@@ -45,16 +49,22 @@ def resolve(
 
     An expired request whose task lives after all is asked for again by --accepted TASK_ID.
     """
-    from seedream_jobs.cli.importing import import_task
+    from seedream_jobs.cli.importing import import_sidecars, import_task
     from seedream_jobs.cli.resolving import Decision, check_evidence, listing, settle
     from seedream_jobs.errors import UsageError
 
     where = target(emulator=emulator, base_url=base_url)
-    chosen = [bool(accepted), not_charged, abandon, imported is not None, check]
+    chosen = [bool(accepted), not_charged, abandon, imported, check]
     if sum(chosen) > 1:
         raise UsageError("--accepted, --not-charged, --abandon, --import and --check exclude each other")
-    if imported is not None:
-        return import_task(job, imported[0], imported[1], reason=reason, where=where, now=int(time.time()))
+    if imported:
+        if not addresses:
+            return import_sidecars(job, reason=reason, where=where, now=int(time.time()))
+        if len(addresses) != 2:
+            raise UsageError("--import takes a task id and an address, or nothing to read the sidecars")
+        if not job.exists() and Path(addresses[1]).exists():  # the JOB was named last
+            job, addresses = Path(addresses[1]), (str(job), addresses[0])
+        return import_task(job, addresses[0], addresses[1], reason=reason, where=where, now=int(time.time()))
     if check:
         return check_evidence(job, where=where, base_url=base_url)
     if not any(chosen):

@@ -7,6 +7,7 @@ an image with a matching sidecar is not downloaded again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,13 +16,15 @@ from typing import Any
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.frozen import frozen
-from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.results.labels import Labels
 from seedream_jobs.run.images import EXTENSIONS
 from seedream_jobs.run.placing import Sink, confined, digest, refusal, sync
 
 FORMAT = "seedream-jobs/sidecar/1"
 MAX_BYTES = 4 * 1024 * 1024
+MOST_READ = 10_000
+"""How many sidecars of a folder are read in search of those that no record knows."""
 
 
 @frozen
@@ -157,8 +160,13 @@ def _described(content: Mapping[str, Any], entry: Entry, index: int) -> Image | 
     if not isinstance(said, dict):
         return None
     same = (content.get("key"), content.get("generation"), content.get("task_id"), said.get("number"))
+    return _image_of(said) if same == (entry.key, entry.generation, entry.task_id, index + 1) else None
+
+
+def _image_of(said: Mapping[str, Any]) -> Image | None:
+    """The image that the ``image`` of a sidecar is; None where that is damaged."""
     name, warnings = said.get("file"), said.get("warnings", [])
-    if same != (entry.key, entry.generation, entry.task_id, index + 1) or not isinstance(name, str) or "/" in name:
+    if not isinstance(name, str) or not name or "/" in name:
         return None
     numbers = {field: said.get(field) for field in ("expires_at", "bytes", "width", "height")}
     if not all(value is None or type(value) is int for value in numbers.values()):
@@ -171,4 +179,83 @@ def _described(content: Mapping[str, Any], entry: Entry, index: int) -> Image | 
         format=said["format"],
         warnings=tuple(str(warning) for warning in warnings),
         **numbers,
+    )
+
+
+@frozen
+class Described:
+    """What a sidecar says of one image, for a record that was lost.
+
+    :param number: the image's place among the request's, from 1
+    :param submitted_at: Unix seconds
+    :param image: its ``file`` relative to the manifest's folder
+    """
+
+    key: str
+    generation: int
+    task_id: str | None
+    number: int
+    submitted_at: int | None
+    path: Path
+    image: Image
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether the image lies there as it was stored."""
+        try:
+            return self.image.file is not None and digest(folder / self.image.file) == self.image.sha256
+        except OSError:
+            return False
+
+
+def by_key(output: Path, folder: Path) -> dict[str, list[Described]]:
+    """The sidecars below a job's output folder, by the request they are of; links are not followed.
+
+    At most ``MOST_READ`` files are looked at.
+
+    :param folder: the manifest's folder
+    """
+    found: dict[str, list[Described]] = {}
+    left = MOST_READ
+    for there, folders, files in os.walk(output):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".json"):
+                left -= 1
+                if left < 0:
+                    return found
+                one = _any_image(Path(there, name), folder)
+                if one is not None:
+                    found.setdefault(one.key, []).append(one)
+    return found
+
+
+def _any_image(path: Path, folder: Path) -> Described | None:
+    content = None if path.is_symlink() else read_sidecar(path)
+    said = None if content is None else content.get("image")
+    if content is None or not isinstance(said, dict):
+        return None
+    key, generation, task_id, number = (
+        content.get("key"),
+        content.get("generation"),
+        content.get("task_id"),
+        said.get("number"),
+    )
+    if not isinstance(key, str) or type(generation) is not int or type(number) is not int:
+        return None
+    image = _image_of(said)
+    if image is None or image.file is None:
+        return None
+    try:
+        at = int(datetime.fromisoformat(str(content.get("submitted_at"))).timestamp())
+    except ValueError:
+        at = None
+    file = Path(os.path.relpath(path.with_name(image.file), folder)).as_posix()
+    return Described(
+        key=key,
+        generation=generation,
+        task_id=task_id if isinstance(task_id, str) and ID.fullmatch(task_id) else None,
+        number=number,
+        submitted_at=at,
+        path=path,
+        image=replace(image, file=file),
     )
