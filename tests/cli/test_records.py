@@ -20,10 +20,10 @@ def record(campaign: Path) -> Path:
 
 
 @pytest.mark.parametrize("line", ["plan --emulator", "validate", "expand", "run --emulator --limit 0"])
-def test_a_record_stands_for_its_job_file(line: str, record: Path, command: Command) -> None:
+def test_a_record_stands_for_its_job_file(line: str, record: Path, quick: Command) -> None:
     """Naming the manifest is naming the job beside it."""
     name, *options = line.split()
-    named, meant = command(name, record.name, *options), command(name, "garden.yaml", *options)
+    named, meant = quick(name, record.name, *options), quick(name, "garden.yaml", *options)
     assert (named.code, named.out) == (meant.code, meant.out)
     assert named.code == 0, named.err
 
@@ -46,12 +46,12 @@ def test_a_job_and_its_record_are_one(record: Path, quick: Command) -> None:
 
 
 @pytest.mark.parametrize("line", ["status --offline", "status", "fetch --no-gallery"])
-def test_one_job_without_a_record_stops_no_other(line: str, campaign: Path, command: Command) -> None:
+def test_one_job_without_a_record_stops_no_other(line: str, campaign: Path, quick: Command) -> None:
     """What was never run is told of on stderr; the others are looked after."""
     (campaign / "fresh.yaml").write_text((campaign / "garden.yaml").read_text())
-    assert command("run", "garden.yaml", "--emulator", "--detach", "--limit", "1").code == 0
+    assert quick("run", "garden.yaml", "--emulator", "--detach", "--limit", "1").code == 0
     name, *options = line.split()
-    ended = command(name, "fresh.yaml", "garden.yaml", "--emulator", *options)
+    ended = quick(name, "fresh.yaml", "garden.yaml", "--emulator", *options)
     assert ended.code in (0, 8), ended.err
     assert "fresh.yaml: nothing was submitted yet" in ended.err
     assert "garden" in ended.out

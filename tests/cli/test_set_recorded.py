@@ -22,12 +22,12 @@ matrix: {i: [1, 2]}
 
 
 @pytest.fixture
-def rehearse(campaign: Path, command: Command) -> Command:
+def rehearse(campaign: Path, quick: Command) -> Command:
     """``run`` on the emulator; it ends well."""
     (campaign / "heron.yaml").write_text(JOB)
 
     def run(*options: str) -> Any:
-        ended = command("run", "heron.yaml", "--emulator", "--detach", *options)
+        ended = quick("run", "heron.yaml", "--emulator", "--detach", *options)
         assert ended.code == 0, ended.err
         return ended
 
@@ -54,12 +54,12 @@ def test_values_are_recorded_where_they_change(campaign: Path, rehearse: Command
     assert recorded(campaign) == [{"set": {"colour": "blue"}}, {}, {"set": {"colour": "blue and 'white'"}}]
 
 
-def test_a_plan_that_forgets_them_warns(rehearse: Command, command: Command) -> None:
+def test_a_plan_that_forgets_them_warns(rehearse: Command, quick: Command) -> None:
     """With the options as they are typed; silent where they are the same, or where nothing would be submitted."""
     rehearse("--set", "colour=dark blue")
 
     def said(*options: str) -> str:
-        return str(command("plan", "heron.yaml", "--emulator", *options).err)
+        return str(quick("plan", "heron.yaml", "--emulator", *options).err)
 
     assert "warning[other-set]: the last run used --set 'colour=dark blue'; this plan does not" in said()
     assert "this plan uses --set colour=green" in said("--set", "colour=green")
@@ -70,16 +70,14 @@ def test_a_plan_that_forgets_them_warns(rehearse: Command, command: Command) -> 
 
 
 @pytest.mark.parametrize("options", ['{"set":5}', '{"set":{"colour":7}}', '{"set":{"colour":"\\u001b[31m"}}', "{}"])
-def test_a_record_from_elsewhere_harms_nobody(
-    options: str, campaign: Path, rehearse: Command, command: Command
-) -> None:
+def test_a_record_from_elsewhere_harms_nobody(options: str, campaign: Path, rehearse: Command, quick: Command) -> None:
     """Whatever stands in it, no command breaks and no terminal is painted."""
     rehearse("--limit", "1")
     manifest = campaign / ".seedream" / "emulator" / "heron.manifest.jsonl"
     plan = {"digest": "sha256:1", "plan": "r-000009-ab", "used_at": "2030-01-01T00:00:00Z"}
     line = json.dumps({**plan, "options": json.loads(options)})
     manifest.write_text(f"{manifest.read_text()}{line}\n")
-    ended = command("plan", "heron.yaml", "--emulator")
+    ended = quick("plan", "heron.yaml", "--emulator")
     assert ended.code == 0
     assert "\x1b" not in ended.out + ended.err
 
@@ -91,12 +89,12 @@ def refusing(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_the_way_to_retry_names_them(campaign: Path, command: Command, refusing: str) -> None:
+def test_the_way_to_retry_names_them(campaign: Path, quick: Command, refusing: str) -> None:
     """``--retry-failed`` without them would be another request: the hint repeats them, in run and in fetch."""
     (campaign / "heron.yaml").write_text(JOB)
     key = {"APIMART_API_KEY": "sk-none"}
-    ran = command("run", "heron.yaml", "--yes", "--base-url", refusing, "--set", "colour=dark blue", **key)
-    fetched = command("fetch", "heron.yaml", "--base-url", refusing, **key)
+    ran = quick("run", "heron.yaml", "--yes", "--base-url", refusing, "--set", "colour=dark blue", **key)
+    fetched = quick("fetch", "heron.yaml", "--base-url", refusing, **key)
     assert ran.code == 1, ran.err
     for ended in (ran, fetched):
         assert "--retry-failed --set 'colour=dark blue' submits them again" in ended.err

@@ -80,16 +80,16 @@ def test_a_loop_of_links(quick: Command, campaign: Path, arguments: tuple[str, .
 
 
 @pytest.mark.parametrize("name", [".seedream", ".seedream/emulator/out"])
-def test_a_file_where_a_folder_is_needed(command: Command, campaign: Path, name: str) -> None:
+def test_a_file_where_a_folder_is_needed(quick: Command, campaign: Path, name: str) -> None:
     """The file is named; no disk is blamed, and once it is gone nothing is paid twice."""
     (campaign / name).parent.mkdir(parents=True, exist_ok=True)
     (campaign / name).write_text("mine", encoding="utf-8")
-    ended = command("run", "garden.yaml", "--yes", "--emulator")
+    ended = quick("run", "garden.yaml", "--yes", "--emulator")
     assert ended.code == 2, ended.err
     assert f"{campaign / name} is a file where a folder is needed" in ended.err
     assert "disk" not in ended.err
     (campaign / name).unlink()
-    assert command("run", "garden.yaml", "--yes", "--emulator").code == 0
+    assert quick("run", "garden.yaml", "--yes", "--emulator").code == 0
     charges = read_charges(campaign / ".seedream" / "emulator" / "service")
     assert len(charges) == 4
 
@@ -104,11 +104,11 @@ def test_one_job_by_two_paths(quick: Command, campaign: Path) -> None:
     assert "would share garden.manifest.jsonl" in ended.err
 
 
-def test_what_is_in_doubt_is_listed_in_order(command: Command, campaign: Path, tmp_path: Path) -> None:
+def test_what_is_in_doubt_is_listed_in_order(quick: Command, campaign: Path, tmp_path: Path) -> None:
     """By address, as ``resolve`` lists it, whatever the workers finished first."""
     (campaign / "many.yaml").write_text('version: 1\nrequest: {prompt: "{{ x }}"}\nmatrix: {x: [e, b, d, a, c]}\n')
     with serving("--state", str(tmp_path / "books"), "--fault", "drop-after-accept") as url:
-        ended = command("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY="x")
+        ended = quick("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY="x")
     assert ended.code == 6, ended.err
     found = re.findall(r"^    many/x=(\w)#1", ended.err, re.MULTILINE)
     assert len(found) > 1

@@ -163,10 +163,20 @@ SCENARIOS: list[tuple[ExitCode, Callable[[Stage], Any], str]] = [
 ]
 
 
+# A second way to the same code: tests of the command in its own process, or of signals and budgets, have it, too.
+REPEATED = {missing_file, refused_key, over_budget, balance_too_low, another_service}
+
+
 @pytest.mark.parametrize(
     ("code", "scenario", "words"),
-    SCENARIOS,
-    ids=[f"{int(code)}-{scenario.__name__}" for code, scenario, _ in SCENARIOS],
+    [
+        pytest.param(
+            *row,
+            id=f"{int(row[0])}-{row[1].__name__}",
+            marks=[pytest.mark.slow] * (row[1] in REPEATED or row[0] in (ExitCode.SIGINT, ExitCode.SIGTERM)),
+        )
+        for row in SCENARIOS
+    ],
 )
 def test_a_command_ends_with(
     code: ExitCode,

@@ -34,7 +34,7 @@ def many_starts(harness: ModuleType, mine: Any, service: Any, *, starts: int, fa
     return found + harness.audit(mine, service, {}, set())
 
 
-@pytest.mark.parametrize("starts", [20, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("starts", [8, *(pytest.param(many, marks=pytest.mark.slow) for many in (20, 50))])
 def test_of_simultaneous_starts_one_runs(
     starts: int, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:

@@ -58,7 +58,7 @@ def test_doubts_of_an_earlier_run_are_replayed_where_the_operator_says_so(
     assert not any("earlier" in line for line in mine.entries().values())
 
 
-@pytest.mark.parametrize("mode", ["ignores", "half"])
+@pytest.mark.parametrize("mode", [pytest.param("ignores", marks=pytest.mark.slow), "half"])
 def test_a_replay_that_was_charged_again_is_on_record(
     mode: str, emulator: Callable[..., Any], campaign: Callable[..., Any]
 ) -> None:

@@ -53,7 +53,9 @@ def test_the_first_signal_drains(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda value: str(value)
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    ids=lambda value: str(value),
 )
 def test_what_does_not_drain_is_in_doubt(
     number: signal.Signals, code: int, harness: ModuleType, emulator: START, campaign: START
@@ -127,7 +129,7 @@ def downloads(url: str) -> int:
         return sum(json.load(reply)["downloads"].values())
 
 
-@pytest.mark.parametrize("redirect", ["", "2>&1"], ids=["stdout", "both"])
+@pytest.mark.parametrize("redirect", [pytest.param("", marks=pytest.mark.slow), "2>&1"], ids=["stdout", "both"])
 def test_a_reader_that_leaves_changes_nothing(
     redirect: str, harness: ModuleType, emulator: START, campaign: START
 ) -> None:

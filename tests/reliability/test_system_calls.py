@@ -58,7 +58,10 @@ def test_each_post_leaves_after_its_intent_is_durable(
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("no-fsync", "before its intent was durable"), ("late-intent", "before its intent was durable")],
+    [
+        ("no-fsync", "before its intent was durable"),
+        pytest.param("late-intent", "before its intent was durable", marks=pytest.mark.slow),
+    ],
 )
 def test_the_log_shows(
     fault: str, words: str, log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
@@ -105,9 +108,9 @@ def every_point(log: Path, traces: ModuleType, shared_emulator: Any, campaign: C
 def test_killed_at_sampled_calls(
     every_point: list[Any], traces: ModuleType, harness: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
-    """One point of each of five calls, chosen by a seed."""
+    """One point of each of two calls, chosen by a seed; the long lane takes them all."""
     chance = random.Random(3)
-    for call in chance.sample(traces.CALLS, 5):
+    for call in chance.sample(traces.CALLS, 2):
         number = chance.choice([number for name, number in every_point if name == call])
         mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
         assert killed_at(harness, mine, shared_emulator, call, number) == []
