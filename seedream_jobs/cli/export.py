@@ -71,7 +71,7 @@ def export(
     """Write a job's images as a table or a data set, one row per image.
 
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
-    key and no network. Exit code 8 if images are on record but not on disk.
+    key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
     from seedream_jobs.cli import known as records
     from seedream_jobs.errors import LedgerError, UsageError
@@ -165,8 +165,8 @@ def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None
         click.echo(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
     if not done.missing:
         return ExitCode.OK
-    click.echo(f"error: {plural(done.missing, 'image')} on record but not on disk", err=True)
-    for name in done.missing_names:
-        click.echo(f"    {name}", err=True)
+    click.echo(f"error: {plural(done.missing, 'image')} left out: on record, but not on disk as stored", err=True)
+    for name, why in zip(done.missing_names, done.missing_why, strict=True):
+        click.echo(f"    {name}  {why}", err=True)
     click.echo(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
     return ExitCode.UNFINISHED

@@ -82,6 +82,29 @@ def test_from_the_manifest_alone(campaign: Path) -> None:
     assert rows[0].keys() >= {"axis_s", "axis_size"}
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "imagefolder", "webdataset", "parquet"])
+def test_what_is_no_image_is_left_out(garden: Any, tmp_path: Path, form: str) -> None:
+    """Missing, empty, a pointer, edited to the same size: named with what is wrong, in every format."""
+    if form == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    first, second, third, fourth = garden.rows()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+    first.source.unlink()
+    second.source.write_bytes(b"")
+    third.source.write_bytes(pointer)
+    fourth.source.write_bytes(bytes(fourth.values["bytes"]))
+    done = export(garden.rows(), form, tmp_path / "x", stdout=io.BytesIO())
+    assert (done.images, done.missing) == (0, 4)
+    assert done.missing_names == tuple(str(row.name) for row in (first, second, third, fourth))
+    sizes = [row.values["bytes"] for row in (second, third)]
+    assert done.missing_why == (
+        "not on disk",
+        f"0 bytes where {sizes[0]} were stored",
+        f"a Git LFS pointer, {len(pointer)} bytes where {sizes[1]} were stored",
+        "changed since it was stored",
+    )
+
+
 def test_a_missing_image_is_exit_8(campaign: Path) -> None:
     """The name of the file and the command that brings it back."""
     file = next((campaign / ".seedream/emulator/out").rglob("*.jpeg"))

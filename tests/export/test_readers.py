@@ -39,7 +39,7 @@ def test_imagefolder(garden: Any, tmp_path: Path, load: Any) -> None:
 def test_webdataset(garden: Any, tmp_path: Path, load: Any) -> None:
     """Samples with decoded image, text and row."""
     export(garden.rows(), "webdataset", tmp_path / "w", stdout=io.BytesIO(), shard_bytes=20_480)
-    found = load("webdataset", data_files={"train": str(tmp_path / "w" / "*.tar")})
+    found = load("webdataset", data_dir=str(tmp_path / "w"))
     assert found.num_rows == 4
     for row in found:
         told = row["json"] if isinstance(row["json"], dict) else json.loads(row["json"])

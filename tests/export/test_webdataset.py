@@ -93,7 +93,7 @@ def test_an_interrupted_export_goes_on(record: Any, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write(record, folder, shard_bytes=20_480, told=killed)
-    index = json.loads((folder / "index.json").read_bytes())["shards"]
+    index = json.loads((folder / ".index.json").read_bytes())["shards"]
     assert [one["file"] for one in index] == [file.name for file in shards(folder)]
     before = {file.name: file.stat().st_ino for file in shards(folder)}
     write(record, folder, shard_bytes=20_480)
@@ -148,6 +148,8 @@ def test_a_folder_with_other_things_is_refused(garden: Any, tmp_path: Path) -> N
     (tmp_path.parent / "x.tar").write_bytes(b"x")
     write(garden, folder)
     assert (tmp_path.parent / "x.tar").exists(), "an index can't lead out of its folder"
+    seen = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    assert seen == {"other.tar", "garden-000000.tar"}, "an index of an earlier version gives way to the hidden one"
 
 
 def test_a_missing_image_is_named(garden: Any, tmp_path: Path) -> None:

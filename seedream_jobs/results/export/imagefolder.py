@@ -20,9 +20,6 @@ from seedream_jobs.run.placing import digest
 METADATA = "metadata.jsonl"
 CARD = "README.md"
 IMAGES = "images"
-NAMED = 5
-"""How many missing files are named."""
-
 _MARK = "<!-- Written by seedream-jobs export; remove this line to keep your changes. -->"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -36,17 +33,15 @@ def write_imagefolder(rows: Rows, folder: Path, told: Callable[[int], None]) -> 
     metadata = folder / METADATA
     _hold_ours(folder, metadata)
     folder.mkdir(parents=True, exist_ok=True)
-    count, missing, names = 0, 0, []
+    count = 0
     with whole_file(metadata) as out:
         for row in rows:
-            name = IMAGES / row.name
-            try:
+            name, wrong = IMAGES / row.name, row.wrong
+            if wrong is None:
                 place(row.source, folder / name)
-            except FileNotFoundError:
-                if not _have(folder / name, row):  # an earlier export may be the last to have it
-                    missing += 1
-                    names += [str(row.name)] if missing <= NAMED else []
-                    continue
+            elif not _have(folder / name, row):  # an earlier export may be the last to have it
+                rows.leave_out(row, wrong)
+                continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
             count += 1
             told(count)
@@ -56,7 +51,7 @@ def write_imagefolder(rows: Rows, folder: Path, told: Callable[[int], None]) -> 
     if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):
         with whole_file(card) as file:
             file.write(_card(rows, count).encode())
-    return Exported(images=count, missing=missing, missing_names=tuple(names))
+    return rows.exported(count)
 
 
 def _have(target: Path, row: Row) -> bool:

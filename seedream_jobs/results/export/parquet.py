@@ -14,7 +14,6 @@ from seedream_jobs.results.export.tables import FILE, relative, way_from
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64 * 1024 * 1024
 """A row group is written when it has so many rows, or so many bytes of images: that much is in memory."""
-NAMED = 5
 
 
 def load_pyarrow() -> Any:
@@ -41,17 +40,13 @@ def write_parquet(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], N
     arrow = load_pyarrow()
     schema = _schema(arrow, rows, with_images=with_images)
     group: list[dict[str, Any]] = []
-    held, count, missing = 0, 0, []
+    held, count = 0, 0
     way = way_from(base, rows.folder)
     with arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for row in rows:
+        for row in rows.sound():
             values = {FILE: relative(row, way)} | dict(row.values)
             if with_images:
-                try:
-                    data = row.source.read_bytes()
-                except FileNotFoundError:
-                    missing.append(str(row.name))
-                    continue
+                data = row.source.read_bytes()
                 values["image"] = {"bytes": data, "path": row.name.name}
                 held += len(data)
             group.append(values)
@@ -62,7 +57,7 @@ def write_parquet(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], N
             told(count)
         if group:
             writer.write_table(arrow.Table.from_pylist(group, schema))
-    return Exported(images=count, missing=len(missing), missing_names=tuple(missing[:NAMED]))
+    return rows.exported(count)
 
 
 def _schema(arrow: Any, rows: Rows, *, with_images: bool) -> Any:

@@ -16,6 +16,7 @@ from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.run.placing import digest
 
 AXIS = "axis_"
 """Before an axis' name in a column's: an axis may have the name of a field (``size``)."""
@@ -43,6 +44,10 @@ LISTS = frozenset({"references", "warnings"})
 """Columns that hold lists of text."""
 INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes"})
 BOOLEANS = frozenset({"watermark"})
+NAMED = 5
+"""How many of the images that are left out are named."""
+
+_POINTER = b"version https://git-lfs"
 
 
 @frozen
@@ -69,14 +74,34 @@ class Row:
         parts = PurePosixPath(self.file).parts
         return PurePosixPath(*("_" if part == ".." else part for part in parts if part != "/"))
 
+    @property
+    def wrong(self) -> str | None:
+        """Why the file is not the image that was stored; None if it is. Reads it whole."""
+        try:
+            size, expected = self.source.stat().st_size, self.values["bytes"]
+            if expected is not None and size != expected:
+                with self.source.open("rb") as file:
+                    pointer = file.read(len(_POINTER)) == _POINTER
+                return f"{'a Git LFS pointer, ' if pointer else ''}{size} bytes where {expected} were stored"
+            changed = self.values["sha256"] not in (None, digest(self.source))
+        except (FileNotFoundError, NotADirectoryError):
+            return "not on disk"
+        except OSError as error:
+            return f"can't be read: {error.strerror or error}"
+        return "changed since it was stored" if changed else None
+
 
 @frozen
 class Exported:
-    """What an export did: rows written, and images on record whose file is not on disk (their names, the first few)."""
+    """What an export did: rows written, and images left out because their file is missing or not what was stored.
+
+    Of these the first few are named; ``missing_why`` says for each of them what is wrong.
+    """
 
     images: int
     missing: int = 0
     missing_names: tuple[str, ...] = ()
+    missing_why: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +110,7 @@ class Rows:
 
     Can be iterated again; each time reads the entries anew. What is on record but no longer in the job's file has no
     row, and neither has a request without a stored image: ``without_image`` counts these during each iteration.
+    ``sound`` leaves out the rows whose file is not the image that was stored, and keeps count in ``left_out``.
 
     :param folder: the manifest's folder
     :param select: which cells; only with an expansion
@@ -96,6 +122,8 @@ class Rows:
     expansion: Expansion | None
     select: Callable[[Cell], bool] | None = None
     without_image: int = 0
+    left_out: int = 0
+    named: list[tuple[str, str]] = field(default_factory=list)
     axes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,8 +134,29 @@ class Rows:
         """The columns, in order; the file's own name comes before them."""
         return (*BEFORE_AXES, *(AXIS + name for name in self.axes), *AFTER_AXES)
 
+    def sound(self) -> Iterator[Row]:
+        """The rows whose file is the image that was stored."""
+        for row in self:
+            wrong = row.wrong
+            if wrong is None:
+                yield row
+            else:
+                self.leave_out(row, wrong)
+
+    def leave_out(self, row: Row, why: str) -> None:
+        """Count a row that is not exported; the first few are named."""
+        self.left_out += 1
+        if len(self.named) < NAMED:
+            self.named.append((str(row.name), why))
+
+    def exported(self, images: int) -> Exported:
+        """What an export of these rows did."""
+        names, why = tuple(name for name, _ in self.named), tuple(why for _, why in self.named)
+        return Exported(images=images, missing=self.left_out, missing_names=names, missing_why=why)
+
     def __iter__(self) -> Iterator[Row]:
-        self.without_image = 0
+        self.without_image, self.left_out = 0, 0
+        self.named.clear()
         for entry, labels in self._known():
             stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
             if not stored:

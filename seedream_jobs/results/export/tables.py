@@ -44,10 +44,10 @@ def write_csv(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]
 
     put([safe(name) for name in (FILE, *columns)])
     count, way = 0, way_from(base, rows.folder)
-    for count, row in enumerate(rows, 1):
+    for count, row in enumerate(rows.sound(), 1):
         put([_field(value) for value in (relative(row, way), *(row.values[name] for name in columns))])
         told(count)
-    return Exported(images=count)
+    return rows.exported(count)
 
 
 def _field(value: Any) -> Any:
@@ -67,10 +67,10 @@ def _field(value: Any) -> Any:
 def write_jsonl(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
     """One object per line, UTF-8, the columns in order; what is not known is null."""
     count, way = 0, way_from(base, rows.folder)
-    for count, row in enumerate(rows, 1):
+    for count, row in enumerate(rows.sound(), 1):
         out.write(json_line({FILE: relative(row, way)} | dict(row.values)))
         told(count)
-    return Exported(images=count)
+    return rows.exported(count)
 
 
 def json_line(values: dict[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """WebDataset shards: plain tar files of ``KEY.jpeg``, ``KEY.txt`` (the prompt) and ``KEY.json`` (the row).
 
 A shard is closed before it would exceed its bound. The same images give the same bytes: members have no owner, no
-time and no other mode than 0644. ``index.json`` says what each finished shard holds, and is renewed after each one, so
+time and no other mode than 0644. ``.index.json`` says what each finished shard holds, and is renewed after each one, so
 that an export which was interrupted goes on with the first shard that is not as it should be.
 """
 
@@ -20,10 +20,11 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.files import whole_file
 from seedream_jobs.results.export.rows import Exported, Row, Rows
 
-INDEX = "index.json"
+INDEX = ".index.json"
+"""Hidden: ``datasets`` takes every other file of the folder for a shard."""
+FORMER_INDEX = "index.json"
 MAX_SAMPLES = 10_000
 """Of one shard, whatever its size: so many rows are held at once."""
-NAMED = 5
 
 _BLOCK = 512
 
@@ -59,7 +60,7 @@ class _Shard:
 
 
 def write_webdataset(rows: Rows, folder: Path, told: Callable[[int], None], *, shard_bytes: int) -> Exported:
-    """Write the shards ``JOB-000000.tar`` … and ``index.json``.
+    """Write the shards ``JOB-000000.tar`` … and ``.index.json``.
 
     :param shard_bytes: the most bytes of a shard; one image alone may exceed it
     :raises UsageError: the folder holds something that is not an earlier export
@@ -67,11 +68,11 @@ def write_webdataset(rows: Rows, folder: Path, told: Callable[[int], None], *, s
     """
     before = _index(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_index(folder, list(before.values()))  # from here on the folder is known as ours, whenever we are killed
-    missing: list[str] = []
+    _write_index(folder, list(before.values()))
+    (folder / FORMER_INDEX).unlink(missing_ok=True)  # from here on the folder is known as ours, whenever we are killed
     done: list[dict[str, Any]] = []
     count = 0
-    for number, shard in enumerate(_shards(rows, shard_bytes, missing)):
+    for number, shard in enumerate(_shards(rows, shard_bytes)):
         path = folder / f"{rows.job}-{number:06d}.tar"
         said = {"file": path.name, "samples": len(shard.samples), "recipe": shard.recipe()}
         old = before.get(path.name, {})
@@ -88,17 +89,13 @@ def write_webdataset(rows: Rows, folder: Path, told: Callable[[int], None], *, s
     for name in set(before) - {one["file"] for one in done}:
         (folder / name).unlink(missing_ok=True)
     _write_index(folder, done)
-    return Exported(images=count, missing=len(missing), missing_names=tuple(missing[:NAMED]))
+    return rows.exported(count)
 
 
-def _shards(rows: Rows, shard_bytes: int, missing: list[str]) -> Iterator[_Shard]:
+def _shards(rows: Rows, shard_bytes: int) -> Iterator[_Shard]:
     shard = _Shard()
-    for row in rows:
-        try:
-            sample = _sample(row)
-        except FileNotFoundError:
-            missing.append(str(row.name))
-            continue
+    for row in rows.sound():
+        sample = _sample(row)
         size = -(-(shard.size + sample.size) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE  # a tar is filled up to that
         full = size > shard_bytes or len(shard.samples) == MAX_SAMPLES
         if shard.samples and full:
@@ -145,8 +142,11 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="webdataset is a folder: name another")
+    index = folder / INDEX
+    if not index.exists() and (folder / FORMER_INDEX).exists():
+        index = folder / FORMER_INDEX
     try:
-        shards = json.loads((folder / INDEX).read_bytes())["shards"]
+        shards = json.loads(index.read_bytes())["shards"]
         return {str(one["file"]): one for one in shards if Path(one["file"]).name == one["file"]}
     except FileNotFoundError:
         foreign = [file for file in folder.iterdir() if not file.name.startswith(".")]
@@ -156,7 +156,7 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
             ) from None
         return {}
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{folder / INDEX} is not an earlier export's", hint="name a new folder") from None
+        raise UsageError(f"{index} is not an earlier export's", hint="name a new folder") from None
 
 
 def _write_index(folder: Path, shards: list[dict[str, Any]]) -> None:
