@@ -11,6 +11,7 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.prompts import Find, Prompt, escaped_prompts, origin, read_by_prompt, unescaped
+from seedream_jobs.expand.texts import odd_texts
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
 from seedream_jobs.job.lint import MAX_HAN, Fault, contradiction, faults, ignored, unused_axes
 from seedream_jobs.job.spec import JobSpec
@@ -21,6 +22,7 @@ MAX_PROMPTS = 10_000
 MAX_PER_CODE = 5
 """How many findings of one code are reported for one job."""
 
+_OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break")
 _MODE = ("n", "sequential_image_generation", "sequential_image_generation_options")
 
 
@@ -30,16 +32,17 @@ def lint(expansion: Expansion, ignore: Collection[str] = ()) -> tuple[Diagnostic
     :param ignore: codes that are silenced, beside those the job file silences itself
     """
     silent = {*ignore, *ignored(expansion.spec)}
-    found = [*unused_axes(expansion.spec), *_values(expansion), *_modes(expansion), *_prompts(expansion)]
+    spec = expansion.spec
+    found = [*unused_axes(spec), *_values(expansion), *odd_texts(expansion), *_modes(expansion), *_prompts(expansion)]
     return in_order(_few(finding for finding in found if finding.code not in silent))
 
 
 def _few(findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
-    """At most ``MAX_PER_CODE`` of each code; the same place once."""
+    """At most ``MAX_PER_CODE`` of each code; the same place once, though the values of a file share one."""
     seen: set[tuple[Any, ...]] = set()
     counts: dict[str, int] = {}
     for finding in findings:
-        place = (finding.code, finding.span)
+        place = (finding.code, finding.span, finding.message if finding.code in _OF_VALUES else "")
         if place in seen:
             continue
         seen.add(place)

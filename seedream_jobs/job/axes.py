@@ -46,7 +46,10 @@ class AxisReader:
         if found is None:
             return None
         if not found:
-            self._findings.add("empty-axis", f"the axis {name!r} has no values", path, key=True)
+            hint = None
+            if isinstance(value, Mapping) and "glob" in value:
+                hint = "no file matches; the pattern is relative to the job file, and .jpg is not .JPG"
+            self._findings.add("empty-axis", f"the axis {name!r} has no values", path, key=True, hint=hint)
             return None
         if len(found) > MAX_VALUES:
             message = f"the axis {name!r} has {len(found):,} values: at most {MAX_VALUES:,}"

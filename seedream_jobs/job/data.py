@@ -10,7 +10,7 @@ from typing import Any
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axis import MAX_VALUES
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
-from seedream_jobs.job.formats import FORMATS, DataProblem, Row, parse_rows
+from seedream_jobs.job.formats import FORMATS, DataProblem, Row, as_written, parse_rows
 from seedream_jobs.job.scalars import OutOfRange, number
 from seedream_jobs.job.template import TemplateProblem, undeclared
 
@@ -54,9 +54,10 @@ def read_text(files: Files, folder: PurePosixPath, path: str, *, at: str = "from
     return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
 
 
-def read_rows(source: Mapping[str, Any], files: Files, folder: PurePosixPath) -> list[Row]:
+def read_rows(source: Mapping[str, Any], files: Files, folder: PurePosixPath, *, written: bool = False) -> list[Row]:
     """The values of ``{from: …, column: …, where: …, limit: …, types: …}``, in file order.
 
+    :param written: read numbers as ``Written``, which know how they are written
     :raises DataProblem: with the field of ``source`` to point at
     """
     path: str = source["from"]
@@ -64,7 +65,7 @@ def read_rows(source: Mapping[str, Any], files: Files, folder: PurePosixPath) ->
     if suffix not in FORMATS:
         raise DataProblem(f"{path!r} has an unknown ending", hint=f"one of {' '.join(FORMATS)}")
     text = read_text(files, folder, path)
-    rows = _typed(parse_rows(suffix, path, text), source.get("types", {}), path)
+    rows = _typed(parse_rows(suffix, path, text, written=written), source.get("types", {}), path, written)
     kept = _column(_where(rows, source.get("where"), path), source.get("column"), path)
     limit = source.get("limit")
     found: list[Row] = []
@@ -103,7 +104,7 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _typed(rows: Iterator[Row], types: Mapping[str, str], path: str) -> Iterator[Row]:
+def _typed(rows: Iterator[Row], types: Mapping[str, str], path: str, written: bool) -> Iterator[Row]:
     for row in rows:
         if types and isinstance(row.value, dict):
             value = dict(row.value)
@@ -112,7 +113,10 @@ def _typed(rows: Iterator[Row], types: Mapping[str, str], path: str) -> Iterator
                     raise _no_column(column, value, path, at="types")
                 if isinstance(value[column], str):
                     try:
-                        value[column] = _TYPES[kind](value[column] if kind == "string" else value[column].strip())
+                        text = value[column] if kind == "string" else value[column].strip()
+                        value[column] = _TYPES[kind](text)
+                        if written and kind in ("number", "integer"):
+                            value[column] = as_written(text)
                     except (ValueError, OutOfRange):
                         raise DataProblem(
                             f"{path}:{row.line}: {value[column][:60]!r} in column {column!r} is no {kind}", at="types"

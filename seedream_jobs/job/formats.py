@@ -6,9 +6,12 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.frozen import frozen
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.source import Document
 
 FORMATS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
 
@@ -34,11 +37,25 @@ class Row:
     value: Any
 
 
-def parse_rows(suffix: str, path: str, text: str) -> Iterator[Row]:
+class Written(float):
+    """A number that knows how it is written."""
+
+    text: str
+
+
+def as_written(text: str) -> Written:
+    """The JSON number in a text, with that text."""
+    value = Written(text)
+    value.text = text
+    return value
+
+
+def parse_rows(suffix: str, path: str, text: str, *, written: bool = False) -> Iterator[Row]:
     """The entries of a file of one of ``FORMATS``, whose lines end with line feeds.
 
     Of a prompt file, lines that begin with ``#`` are comments, as in the field's other tools; none has an escape.
 
+    :param written: read numbers as ``Written``
     :raises DataProblem: where the text is not of its format
     """
     if suffix == ".txt":
@@ -50,9 +67,9 @@ def parse_rows(suffix: str, path: str, text: str) -> Iterator[Row]:
     elif suffix in (".jsonl", ".ndjson"):
         for at, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield Row(line=at, value=_json(line, path, at))
+                yield Row(line=at, value=_json(line, path, at, written))
     else:
-        loaded = _json(text, path, 1) if suffix == ".json" else _yaml(text, path)
+        loaded = _json(text, path, 1, written) if suffix == ".json" else _yaml(text, path, written)
         if not isinstance(loaded, list):
             raise DataProblem(f"{path!r} does not hold a list", hint="an axis file is a list of values or of mappings")
         for at, value in enumerate(loaded, 1):
@@ -76,6 +93,9 @@ def _csv(path: str, text: str) -> Cells:
             if any(map(str.strip, cells)):  # spreadsheets leave rows of nothing but commas behind
                 yield line, cells
     except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            hint = 'a cell that begins with " ends with one; a quote within it is written twice'
+            raise DataProblem(f"{path}:{line}: a quote that opens in this row is never closed", hint=hint) from None
         raise DataProblem(f"{path}:{reader.line_num}: {error}") from None
 
 
@@ -99,6 +119,11 @@ def _unquoted(cell: str) -> str:
 
 def _table(path: str, lines: Cells) -> Iterator[Row]:
     _, header = next(lines, (1, []))
+    if len(header) == 1 and header[0].count(";") > 0 and path.endswith(".csv"):
+        raise DataProblem(
+            f"{path}:1: its cells are parted by semicolons, not by commas",
+            hint="save it with commas (CSV UTF-8, or LibreOffice's field delimiter), or with tabs as .tsv",
+        )
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
         raise DataProblem(f"{path}:1: the column {doubled[0]!r} stands twice in the header")
@@ -130,26 +155,49 @@ def _finite(text: str) -> float:
     return value
 
 
-def _json(text: str, path: str, line: int) -> Any:
+def _json(text: str, path: str, line: int, written: bool) -> Any:
+    floats, integers = (as_written, as_written) if written else (_finite, int)
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=floats,
+            parse_int=integers,
+        )
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()  # half a character can't be sent
         return value
     except UnicodeEncodeError:
         raise DataProblem(f"{path}:{line}: an escape \\ud… is half a character") from None
     except json.JSONDecodeError as error:
-        raise DataProblem(f"{path}:{line + error.lineno - 1}:{error.colno}: not JSON: {error.msg}") from None
+        lines = error.msg == "Extra data" and path.lower().endswith(".json")
+        hint = "a value on each line is JSON Lines: name the file .jsonl" if lines else None
+        raise DataProblem(f"{path}:{line + error.lineno - 1}:{error.colno}: not JSON: {error.msg}", hint=hint) from None
     except (ValueError, RecursionError) as error:
         raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from None
 
 
-def _yaml(text: str, path: str) -> Any:
+def _yaml(text: str, path: str, written: bool) -> Any:
     from seedream_jobs.errors import FindingsError
-    from seedream_jobs.job.source import parse_list
+    from seedream_jobs.job.source import parse
 
     try:
-        return parse_list(text.encode(), path)
+        document = parse(text.encode(), path, root="list")
+        return _numbers_written(document, document.data, ()) if written else document.data
     except FindingsError as error:
         first = error.diagnostics[0]
         raise DataProblem(f"{first.place}: {first.message}", hint=first.hint) from None
+
+
+def _numbers_written(document: Document, value: Any, path: tuple[str | int, ...]) -> Any:
+    """A YAML value with its numbers as ``Written``."""
+    if isinstance(value, dict):
+        return {key: _numbers_written(document, item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers_written(document, item, (*path, index)) for index, item in enumerate(value)]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    span = document.span(path)
+    text = document.text[span.start.offset : span.end.offset]
+    return value if text[:1] == "*" else as_written(text)

@@ -19,10 +19,14 @@ if TYPE_CHECKING:  # the command line reads CODES for its help, and must not loa
 
 CODES = (
     "doubled-spaces",
+    "fullwidth-comma",
     "identical-prompts",
+    "invisible-character",
     "leftover-braces",
+    "line-break",
     "long-prompt",
     "n-against-sequential",
+    "smart-quotes",
     "unused-axis",
     "value-not-shown",
 )

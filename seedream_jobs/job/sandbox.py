@@ -212,4 +212,6 @@ def syntax_problem(error: TemplateSyntaxError) -> TemplateProblem:
     hint = None
     if "unexpected '}'" in message or "unexpected end of template" in message.lower():
         hint = "every '{{' needs its '}}', every '{% … %}' block its end"
+    if re.search("unexpected char '[“”„‟＂‘’‚‛：，｜（）]'", message):
+        hint = "write it in half width, as on a plain keyboard: ' or \" for quotes, : , | ( )"
     return TemplateProblem(message[:1].lower() + message[1:], line=error.lineno, hint=hint)

@@ -159,6 +159,8 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
             explain(error, findings.lines, findings)
         else:
             _check_root(builder, findings, root)
+    if "：" in builder.text:
+        _full_width(builder, findings)
     ordered = in_order(findings.items)
     if any(item.severity == "error" for item in ordered):
         raise FindingsError(ordered)
@@ -288,3 +290,41 @@ def _check_root(builder: Builder, findings: Findings, root: Root) -> None:
         wanted, hint = "a list", "begin each item with '- '"
     stop = min(end, findings.lines.around(start)[1])
     findings.add("wrong-root", f"the file must be {wanted}, not a {found}", start, stop, hint=hint)
+
+
+# fmt: off
+_KEYS = frozenset({
+    "column", "dir", "exclude", "from", "glob", "image_urls", "include", "limit", "limits", "lint", "matrix", "model",
+    "n", "name", "output", "output_format", "prompt", "range", "repeat", "request", "resolution", "size", "types",
+    "vars", "version", "watermark", "where", "zip",
+})
+# fmt: on
+
+
+def _full_width(builder: Builder, findings: Findings) -> None:
+    """``size：16:9``: keys that an input method wrote with its own colon, which YAML takes for a letter."""
+    layout, text = builder.layout, builder.text
+    broken = {item.span.start.line for item in findings.items if item.severity == "error" and item.span}
+    for match in re.finditer(r"(?m)^[ \t]*(?:- )*([A-Za-z_]\w*)：", text):
+        at = match.end() - 1
+        known = match[1] in _KEYS
+        if broken and (known or findings.lines.pos(at).line in broken):
+            severity: Severity = "error"
+            message = "'：' is no colon to YAML"
+        elif known and any(
+            start < at < end and node not in layout.kids and style_at(text, *layout.extent(text, node)) == "plain"
+            for node, (start, end) in enumerate(zip(layout.starts, layout.ends, strict=True))
+        ):
+            severity = "warning"
+            message = f"'{match[1]}：…' is read as a part of the text before it: '：' is no colon to YAML"
+        else:
+            continue
+        hint = f"write '{match[1]}: ', a half-width colon and a space"
+        findings.add("fullwidth-colon", message, at, at + 1, severity=severity, hint=hint)
+    told = {item.span.start.line for item in findings.items if item.code == "fullwidth-colon" and item.span}
+    guesses = ("missing-colon", "missing-space", "unquoted-colon", "wrong-root")
+    findings.items = [
+        item
+        for item in findings.items
+        if item.code not in guesses or item.span is None or item.span.start.line not in told
+    ]

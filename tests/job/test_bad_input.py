@@ -386,7 +386,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     (
         V + "request: {prompt: p, image_urls: [none.png]}",
         "reference-image",
-        "2:34",
+        "2:35",
         "there is no reference image 'none.png'",
         "relative to the job file",
     ),
