@@ -10,6 +10,7 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.cells import Cells
 from seedream_jobs.expand.counting import Count, count, names_differ
+from seedream_jobs.expand.file_rows import FileRows
 from seedream_jobs.expand.fragments import Fragments
 from seedream_jobs.expand.matrix import MAX_RAW, Cell, Matrix
 from seedream_jobs.expand.names import fingerprint
@@ -52,6 +53,7 @@ class Expansion:
         self._merged_keys: dict[str, str] = {}
         self._fragments: Fragments | None = None
         self._assembly: Assembly | None = None
+        self._files = FileRows(spec)
 
     # -- findings ------------------------------------------------------------------------------------------------------
 
@@ -137,8 +139,15 @@ class Expansion:
             return self.spec.document.finding("reference-image", problem.message, path, hint=problem.hint)
         if self.spec.prompt is None:
             path = self.spec.include[cell.includes[0]].path if cell.includes else path_of(self.spec, "prompt", cell)
-            message = f"{problem.message} (at {self.cells.address(cell, 1)})"
-            return self.spec.document.finding("template-value", message, path, hint=problem.hint)
+            place, hint = "", problem.hint
+            at = self.spec.axis_of("prompt")
+            if at is not None and cell.choice is not None and not cell.includes:
+                axis = self.spec.axes[at[0]]
+                place = self._files.place(axis, "prompt", cell.choice[at[0]])
+                column = (self._files.source(axis, "prompt") or {}).get("column")
+                hint = hint or (f"leave such rows out: where: row[{column!r}] | trim" if column else None)
+            message = f"{place}{problem.message} (at {self.cells.address(cell, 1)})"
+            return self.spec.document.finding("template-value", message, path, hint=hint)
         return prompt_finding(self.spec, problem, f" (at {self.cells.address(cell, 1)})")
 
     def _merge(self, cell: Cell, repeat: int, key: str) -> None:

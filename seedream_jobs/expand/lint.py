@@ -9,6 +9,7 @@ from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.file_rows import FileRows
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.prompts import Find, Prompt, escaped_prompts, origin, read_by_prompt, unescaped
 from seedream_jobs.expand.texts import odd_texts
@@ -22,7 +23,7 @@ MAX_PROMPTS = 10_000
 MAX_PER_CODE = 5
 """How many findings of one code are reported for one job."""
 
-_OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break")
+_OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break", "value-not-shown")
 _MODE = ("n", "sequential_image_generation", "sequential_image_generation_options")
 
 
@@ -55,19 +56,23 @@ def _values(expansion: Expansion) -> Iterator[Diagnostic]:
     """Axis values of which nothing is left in any prompt, though other values of the axis show."""
     spec = expansion.spec
     segments = [segment for segment in spec.prompt.segments if segment.evaluate] if spec.prompt else []
-    constants = set(spec.vars)
+    constants, files = set(spec.vars), FileRows(spec)
     for axis in spec.axes:
         names = set(axis.names)
         mine = [segment for segment in segments if segment.names & names]
         if not mine or any(segment.names - names - constants for segment in mine):
             continue  # what reads several axes may show a value in some combinations only
-        blank = [value for value in axis.values if not _shows(mine, {**spec.vars, **_bound(axis, value)})]
+        blank = [
+            number for number, value in enumerate(axis.values) if not _shows(mine, {**spec.vars, **_bound(axis, value)})
+        ]
         if len(blank) == len(axis.values):
             continue
-        for value in blank:
+        for number in blank[: MAX_PER_CODE + 1]:
+            value = axis.values[number]
             yield spec.document.finding(
                 "value-not-shown",
-                f"no prompt shows the value {spoken(value.labels[0])!r} of the axis {axis.names[0]!r}",
+                f"{files.place(axis, axis.names[0], number)}no prompt shows the value {spoken(value.labels[0])!r} "
+                f"of the axis {axis.names[0]!r}",
                 value.path,
                 severity="warning",
                 hint="the template gives nothing for it: a missing branch, or an empty text",

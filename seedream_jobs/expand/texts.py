@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from seedream_jobs.diagnostics import Diagnostic, Span
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.file_rows import FileRows
 from seedream_jobs.expand.prompts import read_by_prompt
 from seedream_jobs.job.axis import Axis, DocumentPath
 from seedream_jobs.job.characters import UNSEEN, is_right_to_left, named, unseen
-from seedream_jobs.job.formats import DataProblem, Row, Written
+from seedream_jobs.job.formats import Row, Written
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 
 MAX_FOUND = 6
 """How many findings of one kind are looked for; one more than are reported."""
-MAX_REREAD = 100_000
-"""Values of an axis file that is read a second time, for how its numbers are written."""
 
 ODD = f"{UNSEEN}|\\A\\s*[“”„‟＂‘’‚‛]|[\\n\\r]\\Z"
 _QUOTED = re.compile("[“”„‟＂][^“”„‟＂]*[“”„‟＂]|[‘’‚‛][^‘’‚‛]*[‘’‚‛]")
@@ -56,7 +55,7 @@ class _Texts:
     def __init__(self, expansion: Expansion) -> None:
         self.spec: JobSpec = expansion.spec
         self.names = read_by_prompt(expansion)
-        self._rows: dict[DocumentPath, Sequence[Row]] = {}
+        self._files = FileRows(self.spec)
         self._right_to_left: bool | None = None
 
     def leaves(self) -> Iterator[Leaf]:
@@ -83,9 +82,16 @@ class _Texts:
     # -- what nobody sees ------------------------------------------------------------------------------------------
 
     def template(self) -> Iterator[Diagnostic]:
-        """The template's own text."""
+        """The template's own text, and numbers given by ``--set``."""
         if self.spec.prompt is None:
             return
+        for name, text in self.spec.sets.items():
+            value = self.spec.vars[name]
+            if name in self.names and isinstance(value, int | float) and str(value) != text != str(value).lower():
+                message = f"--set {name}={text[:40]}: the number is {value} in the prompt"
+                yield self.spec.document.finding(
+                    "ambiguous-scalar", message, ("vars", name), severity="warning", hint="quote the variable's value"
+                )
         leaf = Leaf(self.spec.prompt.source, ("request", "prompt"), "prompt")
         yield from self.unseen(leaf)
         yield from self.quotes(leaf)
@@ -250,40 +256,14 @@ class _Texts:
                         hint="write [a, b]; if it is one text, put it in quotes",
                     )
 
-    # -- values of files -------------------------------------------------------------------------------------------
-
     def _source(self, leaf: Leaf) -> Mapping[str, Any] | None:
-        """The ``{from: …}`` that a leaf's axis is read by."""
-        if leaf.axis is None:
-            return None
-        found: Any = self.spec.document.data
-        for part in leaf.axis.name_path(leaf.name):
-            found = found[part]
-        return found if isinstance(found, Mapping) and "from" in found else None
+        return None if leaf.axis is None else self._files.source(leaf.axis, leaf.name)
 
     def _row(self, leaf: Leaf) -> Row | None:
-        from seedream_jobs.job.data import read_rows
-
-        source = self._source(leaf)
-        assert leaf.axis is not None
-        if source is None or len(leaf.axis.values) > MAX_REREAD:
-            return None
-        path = leaf.axis.name_path(leaf.name)
-        if path not in self._rows:
-            try:
-                self._rows[path] = read_rows(source, self.spec.files, self.spec.folder, written=True)
-            except DataProblem:  # it was changed since
-                self._rows[path] = ()
-        rows = self._rows[path]
-        return rows[leaf.number] if leaf.number < len(rows) else None
+        return None if leaf.axis is None else self._files.row(leaf.axis, leaf.name, leaf.number)
 
     def _place(self, leaf: Leaf) -> str:
-        """``prompts.csv:3: `` for a value of a file, nothing for one of the job file."""
-        source = self._source(leaf)
-        if source is None:
-            return ""
-        row = self._row(leaf)
-        return f"{source['from']}: " if row is None else f"{source['from']}:{row.line}: "
+        return "" if leaf.axis is None else self._files.place(leaf.axis, leaf.name, leaf.number)
 
 
 def _leaves(leaf: Leaf) -> Iterator[Leaf]:

@@ -193,6 +193,10 @@ def _hint(broken: Broken, code: str) -> str | None:
     if broken.keyword == "type":
         return _about_type(value, _wanted(broken), broken)
     if broken.keyword == "enum" and isinstance(value, str):
+        if broken.path[-1:] == ("size",) and re.fullmatch(r"\d+\s*[x×*]\s*\d+", value):
+            return "size is a ratio, such as 1:1; how many pixels it has follows from resolution"
+        if broken.path[-1:] == ("size",) and re.fullmatch(r"\d[kK]", value):
+            return f"write resolution: {value.upper()}"
         near = closest(value, (str(allowed) for allowed in broken.value))
         return f"did you mean {near!r}?" if near else None
     return None
@@ -218,6 +222,10 @@ def _about_type(value: object, wanted: set[str], broken: Broken) -> str | None:
         return f'put it in quotes: {name}"{shown(value)}"'
     if wanted == {"array"} and isinstance(value, Mapping):
         return "put it in a list: a dash and a space before it"
+    if broken.path in (("matrix", "from"), ("matrix", "glob"), ("matrix", "range")):
+        return f"an axis has a name: write prompt: {{{broken.path[1]}: {shown(value)}}}"
+    if broken.path[-1:] == ("range",) and isinstance(value, int):
+        return f"write range: [1, {value}]"
     if "array" in wanted and isinstance(value, str | bool | int | float):
         return f"write a list: {name}[{value if isinstance(value, str) and len(value) <= _SHOWN else shown(value)}]"
     return None
@@ -227,6 +235,10 @@ def _about_unknown(broken: Broken) -> str:
     """A misspelt field, one in the wrong place, one that people look for in vain, or none of them."""
     name, parent = str(broken.path[-1]), broken.path[:-1]
     in_request = parent == ("request",) or (not parent and "model" in broken.known)
+    if in_request and name == "max_images":
+        return "write sequential_image_generation_options: {max_images: 4}"
+    if len(parent) == 2 and parent[0] == "matrix" and name in ("values", "value", "list", "options"):
+        return f"an axis is the list itself: write {parent[1]}: [a, b]"
     near = broken.meant
     if near is not None:
         return f"did you mean {near!r}?"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.job.characters import unseen
+from seedream_jobs.pipeline import Rules, validate_all
+from tests.policy.conftest import EMULATOR
 
 Lint = Callable[..., list[tuple[str, str]]]
 
@@ -153,3 +155,31 @@ def test_an_input_methods_marks(lint: Lint) -> None:
     for fine in ('["“b”", c]', "[春天，秋天, c]", '["春天，秋天"]', "[他说“你好”, c]", "[「b」, c]"):
         assert lint(f"{head}matrix: {{x: {fine}}}\n") == [], fine
     assert lint('version: 1\nrequest:\n  prompt: |\n    size：16:9 {{ "“x”" }}\n') == []
+
+
+def test_an_empty_cell_is_told_with_its_line(tmp_path: Path) -> None:
+    """As a prompt it is an error, as a part of one that shows nothing a warning; a row without content is no row."""
+    (tmp_path / "p.csv").write_text("n,t\na,\nb,an owl\n,\nc, \n", encoding="utf-8")
+    (tmp_path / ".git").mkdir()
+    for request, code in (
+        ('{size: "1:1"}', "template-value"),
+        ('{prompt: "{{ prompt }}!", size: "1:1"}', "value-not-shown"),
+    ):
+        name = "prompt" if code == "template-value" else "p"
+        job = tmp_path / "job.yaml"
+        job.write_text(
+            f"version: 1\nrequest: {request.replace('{{ prompt', '{{ p')}\nmatrix: {{{name}: {{from: p.csv, column: t}}}}\n"
+        )
+        report = validate_all([job], target=EMULATOR, sets={}, rules=Rules(policy_of=lambda _: None))
+        assert [(one.code, one.message[:9]) for one in report.findings] == [(code, "p.csv:2: "), (code, "p.csv:5: ")]
+
+
+def test_numbers_given_on_the_command_line(tmp_path: Path) -> None:
+    """A variable that is a number takes its value from ``--set``, not its look."""
+    job = tmp_path / "job.yaml"
+    job.write_text('version: 1\nvars: {v: 1, w: 1.5}\nrequest: {prompt: "{{ v }} {{ w }}"}\n')
+    report = validate_all([job], target=EMULATOR, sets={"v": "-0", "w": "2.40"}, rules=Rules(policy_of=lambda _: None))
+    assert [one.message for one in report.findings] == [
+        "--set v=-0: the number is 0 in the prompt",
+        "--set w=2.40: the number is 2.4 in the prompt",
+    ]
