@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedream_jobs.cli.options import target, target_options
+from seedream_jobs.cli.options import rehearsal_option, target
 
 if TYPE_CHECKING:
     from seedream_jobs.results.export import Exported, Rows
@@ -56,7 +56,7 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
 )
 @click.option("--with-images", is_flag=True, help="Of parquet: the images themselves, too.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
-@target_options
+@rehearsal_option
 def export(
     job: Path,
     form: str,
@@ -66,7 +66,6 @@ def export(
     with_images: bool,
     as_json: bool,
     emulator: bool,
-    base_url: str | None,
 ) -> int:
     """Write a job's images as a table or a data set, one row per image.
 
@@ -79,9 +78,14 @@ def export(
     from seedream_jobs.results.export import Rows
     from seedream_jobs.results.export import export as write
 
+    given = click.get_current_context().get_parameter_source("shard_size")
+    if with_images and form != "parquet":
+        raise click.UsageError(f"--with-images is of parquet, not of {form}")
+    if form != "webdataset" and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--shard-size is of webdataset, not of {form}")
     if output is not None:
         hold_no_source(output)
-    one = records.find(job, where=target(emulator=emulator, base_url=base_url))
+    one = records.find(job, where=target(emulator=emulator, base_url=None))
     ledger = records.peek(one)
     records.tell_in_use(one.shown, ledger)
     expansion = one.job.expansion if one.job else None

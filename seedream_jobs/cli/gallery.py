@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import target, target_options
+from seedream_jobs.cli.options import rehearsal_option, target
 
 
 @click.command()
@@ -16,10 +16,8 @@ from seedream_jobs.cli.options import target, target_options
 @click.option(
     "--contact-sheet", type=click.Path(path_type=Path), metavar="FILE", help="Also one .webp or .png overview."
 )
-@target_options
-def gallery(
-    job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, emulator: bool, base_url: str | None
-) -> None:
+@rehearsal_option
+def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, emulator: bool) -> None:
     """Build the page of a job's images: a folder that opens from disk.
 
     JOB may be a job file or only its manifest. Needs no key and no network.
@@ -27,7 +25,7 @@ def gallery(
     from seedream_jobs.cli import known as records
     from seedream_jobs.cli.errands import build_page
 
-    where = target(emulator=emulator, base_url=base_url)
+    where = target(emulator=emulator, base_url=None)
     one = records.find(job, where=where)
     ledger = records.peek(one)
     records.tell_in_use(one.shown, ledger)

@@ -87,6 +87,13 @@ def set_option(function: F) -> F:
     )(function)
 
 
+def rehearsal_option(function: F) -> F:
+    """``--emulator``, of commands that only read a record and speak to no service."""
+    return click.option("--emulator", is_flag=True, help="Of the rehearsal on the emulator, not of the paid run.")(
+        function
+    )
+
+
 def target_options(function: F) -> F:
     """``--emulator`` and ``--base-url``."""
     function = click.option("--emulator", is_flag=True, help="Use the built-in emulator: no key, nothing is paid.")(
