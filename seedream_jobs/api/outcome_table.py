@@ -60,7 +60,13 @@ TABLE: tuple[Row, ...] = (
         "never sent again",
         "in_doubt",
     ),
-    _row(8, "2xx with a readable id, either shape", "accepted", "record, then poll", "accepted"),
+    _row(
+        8,
+        "2xx with readable ids, either shape; a group may have a task for each image",
+        "accepted",
+        "record all, then poll all",
+        "accepted",
+    ),
     _row(
         "8a",
         "any other status whose body, or `Location`, names a task id",

@@ -72,6 +72,7 @@ class Outcome:
     :param verdict: ``accepted`` (``task_id`` known); ``rejected`` (this request, not charged); ``not_sent`` (provably
         not charged, may be retried within the budget); ``in_doubt``; ``refused`` (the run, not the request: it is
         ``new`` again and the run stops with ``stop``)
+    :param more_task_ids: further tasks that the same reply names, in order
     :param retry_after: seconds to wait as told by the service, None where it did not say
     :param stop: the exit code with which submitting stops, None where it goes on
     :param counts_against: which breaker it feeds
@@ -80,6 +81,7 @@ class Outcome:
     row: int | str
     verdict: Verdict
     task_id: str | None = None
+    more_task_ids: tuple[str, ...] = ()
     request_id: str | None = None
     problem: Problem | None = None
     doubt: Doubt | None = None
@@ -134,13 +136,14 @@ def _judge_failure(seen: Observation, kind: str) -> Outcome:
     detail = one_line(f"{kind}: {seen.detail}" if seen.detail else kind)
     if seen.sent is not Sent.NO:
         doubt: Doubt = "interrupted" if kind == "cancelled" else "no response"
-        token = _only(salvage(seen.body, None, seen.headers.get("location", "")))
+        named = salvage(seen.body, None, seen.headers.get("location", ""))
         return Outcome(
             row=7 if kind == "cancelled" else 6,
             verdict="in_doubt",
             doubt=doubt,
             detail=detail,
-            task_id=token,
+            task_id=next(iter(named), None),
+            more_task_ids=named[1:],
             request_id=request_id(seen.headers),
             counts_against=None if kind == "cancelled" else "silence",
         )
@@ -155,11 +158,12 @@ def _judge_success(seen: Observation, reply: Reply) -> Outcome:
     ids = task_ids(reply.data)
     handle = request_id(seen.headers)
     if ids and (not reply.failed or ids[0].startswith("task_")):  # a task id that was given out is never let go
-        others = f"further task ids in the reply: {', '.join(ids[1:])}" if ids[1:] else ""
         replayed = seen.headers.get("idempotency-replayed", "").strip().lower() == "true"
-        return Outcome(row=8, verdict="accepted", task_id=ids[0], request_id=handle, detail=others, replayed=replayed)
-    token = _only(salvage(seen.body, reply.data, seen.headers.get("location", "")))
-    if reply.failed and token is None:
+        return Outcome(
+            row=8, verdict="accepted", task_id=ids[0], more_task_ids=ids[1:], request_id=handle, replayed=replayed
+        )
+    named = salvage(seen.body, reply.data, seen.headers.get("location", ""))
+    if reply.failed and not named:
         if reply.number is not None:
             return _judge_status(reply.number, seen, reply, row=10)
         problem = reply.problem(seen.status)
@@ -168,7 +172,8 @@ def _judge_success(seen: Observation, reply: Reply) -> Outcome:
         row=9,
         verdict="in_doubt",
         doubt="unreadable",
-        task_id=token,
+        task_id=next(iter(named), None),
+        more_task_ids=named[1:],
         request_id=handle,
         detail=one_line(f"HTTP {seen.status} without a readable task id. {seen.detail} {reply.message}"),
     )
@@ -221,10 +226,7 @@ def _with_named_id(outcome: Outcome, named: tuple[str, ...]) -> Outcome:
         row="8a",
         verdict="in_doubt",
         doubt="unreadable",
-        task_id=_only(named),
+        task_id=named[0],
+        more_task_ids=named[1:],
         counts_against="server" if outcome.counts_against == "server" else None,
     )
-
-
-def _only(named: tuple[str, ...]) -> str | None:
-    return named[0] if len(named) == 1 else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
@@ -65,6 +66,40 @@ def unreachable(kind: str, detail: str) -> TaskReport:
     if kind in ("certificate", "refused-before-sending"):
         return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
     return TaskReport(status="unavailable", problem=problem)
+
+
+def joined(reports: Sequence[TaskReport], *, settle: bool) -> TaskReport:
+    """What several tasks of one request (one for each image of a group) come to together.
+
+    Done once all of them are: images in the order of the tasks, with an error in the place of one that failed, and
+    the sum of what they cost. Until then it is what stands in the way.
+
+    :param settle: what is missing has been asked for often enough: it counts as failed where others have images
+    """
+    if len(reports) == 1:
+        return reports[0]
+    for status in ("refused", "unavailable", "running"):
+        for report in reports:
+            if report.status == status:
+                return report
+    with_images = [report for report in reports if any(image.url for image in report.images)]
+    odd = [report for report in reports if report.status != "failed" and report not in with_images]
+    if odd and not (settle and with_images):
+        return odd[0]
+    costs = [report.cost_usd for report in reports if report.status != "failed" or report.cost_usd is not None]
+    cost = None if None in costs else sum((one for one in costs if one is not None), Decimal(0))
+    if not with_images:
+        return replace(reports[0], cost_usd=cost if costs else None)
+    return replace(
+        with_images[0], images=tuple(image for report in reports for image in _delivered(report)), cost_usd=cost
+    )
+
+
+def _delivered(report: TaskReport) -> tuple[Image, ...]:
+    if report.images:
+        return report.images
+    words = "" if report.problem is None else report.problem.message or report.problem.code
+    return (Image(error=words or f"its task is {report.status} and has no image"),)
 
 
 def _unanswered(status: int, reply: Reply, headers: Mapping[str, str]) -> TaskReport:

@@ -116,10 +116,11 @@ def _lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
     entry = ledger.entries.find(event.key)
     address = event.key if entry is None else entry.address
     task_id = getattr(event, "task_id", None)
+    ids = (task_id, *getattr(event, "more_task_ids", ()))
     if task_id is None:
         click.echo(f"error: not recorded: {address} is {type(event).__name__.lower()}", err=True)
     else:
-        click.echo(f"error: not recorded: {address} was accepted as {task_id}", err=True)
+        click.echo(f"error: not recorded: {address} was accepted as {', '.join(ids)}", err=True)
         click.echo(
             f"  once the disk is well: seedream-jobs resolve {name}{option} {address} --accepted {task_id}", err=True
         )

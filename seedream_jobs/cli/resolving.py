@@ -55,7 +55,7 @@ def listing(job: Path, *, where: Target) -> ExitCode:
         click.echo(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
         click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
         for entry in expired:
-            click.echo(f"  {entry.address}  {entry.task_id or 'no task id'}")
+            click.echo(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
     if not doubtful:
         click.echo(f"{job}: nothing is in doubt.")
         return ExitCode.OK
@@ -81,7 +81,8 @@ def _lines(entry: Entry) -> Iterable[str]:
     if entry.request_id:
         yield f"    request id {entry.request_id}"
     if entry.task_id:
-        yield f"    task id {entry.task_id}, found in a broken reply and not confirmed"
+        ids = ", ".join(entry.task_ids)
+        yield f"    task id {ids}, found in a broken reply and not confirmed"
 
 
 def since(entry: Entry) -> str:
@@ -105,7 +106,10 @@ def hold_task_id(ledger: Ledger, task_id: str, key: str) -> None:
     for other in ledger.entries:
         if other != key and written in (ledger.entries.line(other) or b""):
             entry = ledger.entries[other]
-            if task_id in (entry.task_id, *(earlier.task_id for earlier in entry.earlier)):
+            if task_id in (
+                *entry.task_ids,
+                *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)),
+            ):
                 raise UsageError(
                     f"{task_id} is the task of {entry.address} already",
                     hint="look the request up again in the service's console: by its time, or its prompt",

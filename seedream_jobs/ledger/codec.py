@@ -118,7 +118,8 @@ def encode_attempt(attempt: Entry | Earlier) -> Json:
             "since": None if attempt.since is None else iso(attempt.since),
             "state": attempt.state.value,
             "submitted_at": None if attempt.submitted_at is None else iso(attempt.submitted_at),
-            "task_id": attempt.task_id,
+            "task_id": None if attempt.more_task_ids else attempt.task_id,
+            "task_ids": [attempt.task_id, *attempt.more_task_ids] if attempt.more_task_ids else None,
         }
     )
 
@@ -283,6 +284,22 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(text(name, one) for one in value)
 
 
+def _task_ids(name: str, value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) < 2:
+        raise Malformed(f"'{name}' must be a list of two or more ids; one stands as 'task_id'")
+    return tuple(identifier(name, one) for one in value)
+
+
+def _with_tasks(found: Json) -> Json:
+    """``task_ids`` as the first and the further ones."""
+    ids = found.pop("task_ids", None)
+    if ids is not None:
+        if "task_id" in found:
+            raise Malformed("'task_id' and 'task_ids' exclude each other")
+        found["task_id"], found["more_task_ids"] = ids[0], ids[1:]
+    return found
+
+
 def problem(name: str, value: Any) -> Problem:
     """What the service refused or failed a request with."""
     found = read_fields(mapping(name, value), {"code": text, "message": text, "status": whole}, name)
@@ -326,6 +343,7 @@ _ATTEMPT: Mapping[str, Reader] = {
     "state": _state,
     "submitted_at": moment,
     "task_id": identifier,
+    "task_ids": _task_ids,
 }
 
 
@@ -334,7 +352,7 @@ def _earlier(name: str, value: Any) -> tuple[Earlier, ...]:
         raise Malformed(f"'{name}' must be a list")
     found = []
     for one in value:
-        attempt = read_fields(mapping(name, one), _ATTEMPT, name)
+        attempt = _with_tasks(read_fields(mapping(name, one), _ATTEMPT, name))
         attempt.setdefault("generation", 1)
         if "state" not in attempt:
             raise Malformed(f"'{name}' must have 'state'")
@@ -379,4 +397,4 @@ def decode_entry(line: Json) -> Entry:
     missing = REQUIRED - line.keys()
     if missing:
         raise Malformed(f"missing {', '.join(repr(name) for name in sorted(missing))}")
-    return Entry(**read_fields(line, ENTRY, "a request's line"))
+    return Entry(**_with_tasks(read_fields(line, ENTRY, "a request's line")))

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from decimal import Decimal
 
-from seedream_jobs.ledger.codec import Json, Malformed, amount, encode_image, encode_problem, images, money, problem
+from seedream_jobs.ledger.codec import (
+    Json,
+    Malformed,
+    amount,
+    encode_image,
+    encode_problem,
+    identifier,
+    images,
+    money,
+    problem,
+)
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
@@ -54,6 +64,8 @@ def encode_event(event: Event) -> Json:
             value = encode_problem(value)
         elif name == "images":
             value = [encode_image(image) for image in value]
+        elif isinstance(value, tuple):
+            value = list(value)
         elif isinstance(value, Mapping):
             value = dict(value)
         line[name] = value
@@ -72,6 +84,8 @@ def decode_event(line: Json) -> Event:
     for name in ("cost_usd", "max_cost_usd"):
         if name in values:
             values[name] = amount(name, values[name])
+    if "more_task_ids" in values:
+        values["more_task_ids"] = tuple(identifier("more_task_ids", one) for one in values["more_task_ids"])
     if "error" in values:
         values["error"] = problem("error", values["error"])
     if "images" in values:

@@ -103,7 +103,8 @@ def _intent_trigger(entry: Entry | None, event: Intended) -> Trigger | None:
 
 def _check_id(state: State | None, event: Event) -> None:
     task_id = event.task_id if isinstance(event, Accepted | InDoubt | Resolved) else None
-    if task_id is not None and ID.fullmatch(task_id) is None:
+    more = event.more_task_ids if isinstance(event, Accepted | InDoubt) else ()
+    if any(ID.fullmatch(one) is None for one in (task_id, *more) if one is not None):
         raise IllegalEvent(state, event, "the task id is not [A-Za-z0-9_-]{1,128}")
     if isinstance(event, Resolved) and event.resolution == "accepted" and task_id is None:
         raise IllegalEvent(state, event, "a resolution as accepted names its task id")
@@ -139,7 +140,7 @@ def _applied(entry: Entry, event: Event, target: State) -> Entry:
         case Accepted() if event.again and entry.state is State.IN_DOUBT:
             return _accepted_again(entry, event, target)
         case Accepted():
-            return _with_task(entry, event.task_id, event.request_id, target)
+            return _with_task(entry, event.task_id, event.request_id, target, event.more_task_ids)
         case Rejected():
             request_id = event.request_id or entry.request_id
             return replace(entry, state=target, error=event.error, request_id=request_id, doubt=None, since=None)
@@ -166,13 +167,21 @@ def _cost(entry: Entry, event: Completed | Failed | Expired) -> Decimal | None:
     return entry.cost_usd if event.cost_usd is None else event.cost_usd
 
 
-def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State) -> Entry:
+def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State, more: tuple[str, ...] = ()) -> Entry:
     known = entry.task_id
     request_id = request_id or entry.request_id
     if entry.state is target and known is not None:  # it has a task already; another id is a second payment
-        if task_id == known or task_id in entry.other_task_ids:
+        if task_id in (*entry.task_ids, *entry.other_task_ids):
             return entry
-        second = replace(attempt_of(entry), state=State.ACCEPTED, task_id=task_id, cost_usd=None, images=(), error=None)
+        second = replace(
+            attempt_of(entry),
+            state=State.ACCEPTED,
+            task_id=task_id,
+            more_task_ids=more,
+            cost_usd=None,
+            images=(),
+            error=None,
+        )
         return replace(entry, earlier=in_generation_order((*entry.earlier, second)))
     earlier = entry.earlier
     if known not in (None, task_id):  # a token from an unreadable reply that turned out to be another task
@@ -181,6 +190,7 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
         entry,
         state=target,
         task_id=task_id,
+        more_task_ids=more or (entry.more_task_ids if task_id == known else ()),
         request_id=request_id,
         doubt=None,
         since=None,
@@ -197,8 +207,8 @@ def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
         state=State.ABANDONED,
         max_cost_usd=None if most is None else most * max(1, entry.replays),
     )
-    fresh = replace(entry, task_id=None, request_id=None, submitted_at=event.at)
-    accepted = _with_task(fresh, event.task_id, event.request_id, target)
+    fresh = replace(entry, task_id=None, more_task_ids=(), request_id=None, submitted_at=event.at)
+    accepted = _with_task(fresh, event.task_id, event.request_id, target, event.more_task_ids)
     return replace(accepted, earlier=in_generation_order((*accepted.earlier, first)))
 
 
@@ -213,6 +223,7 @@ def _unsent(entry: Entry) -> Entry:
         state=State.NEW,
         idempotency_key=None,
         task_id=None,
+        more_task_ids=(),
         request_id=None,
         doubt=None,
         error=None,
@@ -238,6 +249,7 @@ def _doubted(entry: Entry, event: InDoubt) -> Entry:
         since=event.at if entry.since is None else entry.since,
         request_id=event.request_id or entry.request_id,
         task_id=event.task_id or entry.task_id,
+        more_task_ids=event.more_task_ids if event.task_id else entry.more_task_ids,
         earlier=earlier,
     )
 
@@ -261,6 +273,7 @@ def attempt_of(entry: Entry) -> Earlier:
         generation=entry.generation,
         state=entry.state,
         task_id=entry.task_id,
+        more_task_ids=entry.more_task_ids,
         cost_usd=entry.cost_usd,
         images=entry.images,
         error=entry.error,

@@ -78,6 +78,7 @@ class Earlier:
     generation: int
     state: State
     task_id: str | None = None
+    more_task_ids: tuple[str, ...] = ()
     cost_usd: Decimal | None = None
     images: tuple[Image, ...] = ()
     error: Problem | None = None
@@ -100,6 +101,7 @@ class Entry:
     :param max_images: the most images the service can charge for this request
     :param generation: counts the deliberate submissions of this request, from 1
     :param task_id: the service's id; while in doubt, an unconfirmed one that was read out of a broken reply
+    :param more_task_ids: further tasks of the same submission, in order: a group may have one task per image
     :param replays: how often an in-doubt submission was repeated under its idempotency key, but for those repeats that
         were provably not charged
     :param submitted_at: Unix seconds of the intent
@@ -119,6 +121,7 @@ class Entry:
     state: State
     idempotency_key: str | None = None
     task_id: str | None = None
+    more_task_ids: tuple[str, ...] = ()
     request_id: str | None = None
     doubt: Doubt | None = None
     error: Problem | None = None
@@ -136,10 +139,19 @@ class Entry:
         return f"{self.output}-i{index + 1}" if max(self.max_images, len(self.images)) > 1 else self.output
 
     @property
+    def task_ids(self) -> tuple[str, ...]:
+        """The tasks of this submission, in order."""
+        return () if self.task_id is None else (self.task_id, *self.more_task_ids)
+
+    @property
     def other_task_ids(self) -> tuple[str, ...]:
         """Further task ids of this generation: the same request, paid for on another branch."""
         return tuple(
-            other.task_id for other in self.earlier if other.generation == self.generation and other.task_id is not None
+            task_id
+            for other in self.earlier
+            if other.generation == self.generation
+            for task_id in (other.task_id, *other.more_task_ids)
+            if task_id is not None
         )
 
 
@@ -179,6 +191,7 @@ class Accepted(Event):
     request_id: str | None = None
     salvaged: bool = False
     again: bool = False
+    more_task_ids: tuple[str, ...] = ()
 
 
 @frozen
@@ -203,7 +216,8 @@ class InDoubt(Event):
     doubt: Doubt
     detail: str = ""
     request_id: str | None = None
-    task_id: str | None = None  # a token found in an unreadable reply, not yet confirmed
+    task_id: str | None = None  # found in an unreadable reply, not yet confirmed
+    more_task_ids: tuple[str, ...] = ()
 
 
 @frozen

@@ -200,7 +200,7 @@ def _unpaid(before: Entry, after: Entry) -> bool:
 
 
 def _task_ids(entry: Entry) -> tuple[str, ...]:
-    ids = (entry.task_id, *entry.other_task_ids, *(one.task_id for one in entry.earlier))
+    ids = (*entry.task_ids, *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)))
     return tuple(dict.fromkeys(one for one in ids if one is not None))
 
 

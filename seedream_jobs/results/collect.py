@@ -123,7 +123,7 @@ def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterato
             width=image.width if image else None,
             height=image.height if image else None,
             sha256=image.sha256 if image else None,
-            task_id=entry.task_id,
+            task_id=" ".join(entry.task_ids) or None,
             cost_usd=None if entry.cost_usd is None else entry.cost_usd / len(images),
             error=(image.error if image and image.error else error),
             warnings=image.warnings if image else (),

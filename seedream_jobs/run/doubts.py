@@ -109,6 +109,6 @@ class Doubts:
             return False
         known = False
         with self._halting.post(worker):
-            report = await ask.task(task_id)
-            known = report.status in ("running", "completed", "failed")
+            reports = [await ask.task(one) for one in (task_id, *outcome.more_task_ids)]
+            known = all(report.status in ("running", "completed", "failed") for report in reports)
         return known

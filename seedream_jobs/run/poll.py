@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from heapq import heappop, heappush
 from math import inf
@@ -17,7 +17,7 @@ from random import Random
 import anyio
 
 from seedream_jobs.api.retry_after import LONGEST
-from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
@@ -44,7 +44,7 @@ class Watch:
     """
 
     key: str
-    task_id: str
+    task_ids: tuple[str, ...]
     accepted_at: float
 
 
@@ -56,6 +56,7 @@ class _Open:
     deadline: float
     estimated: float | None = None
     odd_answers: int = 0
+    done: dict[str, TaskReport] = field(default_factory=dict)
     asked: bool = False
     cost_usd: Decimal | None = None  # the last that the service named for it, once it was done
 
@@ -174,12 +175,24 @@ class Poller:
     async def _work(self, turn: anyio.Lock) -> None:
         try:
             while (task := await self._next(turn)) is not None:
-                self._counts["gets"] += 1
                 task.asked = True
-                await self._take(task, await self._ask.task(task.watch.task_id))
+                await self._take(task, await self._report(task))
         except Exception as error:  # a bug: raised as it is, not inside a group
             self._crash = self._crash or error
             self._scope.cancel()
+
+    async def _report(self, task: _Open) -> TaskReport:
+        """What its tasks say together; those that are done are not asked again."""
+        reports = []
+        for task_id in task.watch.task_ids:
+            report = task.done.get(task_id)
+            if report is None:
+                self._counts["gets"] += 1
+                report = await self._ask.task(task_id)
+            if report.status == "failed" or any(image.url for image in report.images):
+                task.done[task_id] = report
+            reports.append(report)
+        return joined(reports, settle=task.odd_answers >= ASK_AGAIN)
 
     async def _next(self, turn: anyio.Lock) -> _Open | None:
         """The next task that is due; None once all are done. Only the first of the workers looks at the clock."""
@@ -259,7 +272,7 @@ class Poller:
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
-        _log.info("%s did not answer: %s", task.watch.task_id, _words(report.problem) or "no usable answer")
+        _log.info("%s did not answer: %s", task.watch.task_ids[0], _words(report.problem) or "no usable answer")
         self._observer.on_trouble(_words(report.problem) or "no usable answer")
         self._hold_back(report)
         self._ask_again(task, self._cadence.pause())

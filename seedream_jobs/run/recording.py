@@ -93,7 +93,14 @@ class Recording:
         self._retrying.accepted()
         at, key, task_id = int(self._now()), submission.request.key, outcome.task_id
         assert task_id is not None
-        event = Accepted(key=key, at=at, task_id=task_id, request_id=outcome.request_id, again=again)
+        event = Accepted(
+            key=key,
+            at=at,
+            task_id=task_id,
+            request_id=outcome.request_id,
+            again=again,
+            more_task_ids=outcome.more_task_ids,
+        )
         await self.record(event, outcome)
 
     def release(self, submission: Submission, times: int) -> None:
@@ -106,7 +113,14 @@ class Recording:
         self.counts["in_doubt"] -= 1
         self.counts["accepted"] += 1
         at, key = int(self._now()), submission.request.key
-        event = Accepted(key=key, at=at, task_id=task_id, request_id=outcome.request_id, salvaged=True)
+        event = Accepted(
+            key=key,
+            at=at,
+            task_id=task_id,
+            request_id=outcome.request_id,
+            salvaged=True,
+            more_task_ids=outcome.more_task_ids,
+        )
         await self.record(event, outcome)
 
     async def restore(self, keys: tuple[str, ...]) -> None:

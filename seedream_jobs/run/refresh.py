@@ -20,7 +20,11 @@ def refresher(task: Callable[[str], Awaitable[TaskReport]]) -> Refresh:
     async def refresh(entry: Entry) -> tuple[Image, ...] | None:
         if entry.task_id is None:
             return ()
-        report = await task(entry.task_id)
+        from seedream_jobs.api.tasks import joined
+
+        report = joined([await task(one) for one in entry.task_ids], settle=True)
+        if len(entry.task_ids) > 1 and report.status == "completed" and len(report.images) != len(entry.images):
+            return None  # which link is whose can't be told
         if report.status == "completed":
             return report.images or None  # done without images is no answer; it has been seen to pass
         if report.status in ("gone", "failed"):  # a task that was done can "fail" only by being forgotten

@@ -162,7 +162,7 @@ class Session:
             if brief is not None and brief[0] is State.ACCEPTED:
                 entry = duty.ledger.entries[key]
                 if entry.task_id is not None and duty.wanted(entry):
-                    poller.add(Watch(key=key, task_id=entry.task_id, accepted_at=float(entry.submitted_at or 0)))
+                    poller.add(Watch(key=key, task_ids=entry.task_ids, accepted_at=float(entry.submitted_at or 0)))
         return poller
 
     async def _poll(
@@ -234,7 +234,9 @@ class _Feeding:
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
         if isinstance(event, Accepted | Resolved) and self._poller is not None and event.task_id is not None:
-            self._poller.add(Watch(key=event.key, task_id=event.task_id, accepted_at=float(event.at)))
+            more = event.more_task_ids if isinstance(event, Accepted) else ()
+            task_ids = (event.task_id, *more)
+            self._poller.add(Watch(key=event.key, task_ids=task_ids, accepted_at=float(event.at)))
         self._watcher.on_event(event, outcome)
 
 

@@ -128,7 +128,13 @@ def event_of(outcome: Outcome, key: str, at: int) -> Event:
     match outcome.verdict:
         case "accepted":
             assert outcome.task_id is not None
-            return Accepted(key=key, at=at, task_id=outcome.task_id, request_id=outcome.request_id)
+            return Accepted(
+                key=key,
+                at=at,
+                task_id=outcome.task_id,
+                more_task_ids=outcome.more_task_ids,
+                request_id=outcome.request_id,
+            )
         case "rejected":
             problem = outcome.problem or Problem(status=None, code="", message=outcome.detail)
             return Rejected(key=key, at=at, error=problem, request_id=outcome.request_id)
@@ -142,6 +148,7 @@ def event_of(outcome: Outcome, key: str, at: int) -> Event:
                 detail=outcome.detail or (said(outcome) if outcome.problem else ""),
                 request_id=outcome.request_id,
                 task_id=outcome.task_id,
+                more_task_ids=outcome.more_task_ids,
             )
 
 

@@ -197,11 +197,12 @@ def test_an_accepted_reply_gives_all_its_handles() -> None:
     assert not judge(reply(200, ACCEPTED)).replayed
 
 
-def test_further_ids_are_named_not_lost() -> None:
-    """Two ids in one reply: the first is the task, the second is told."""
-    outcome = judge(reply(200, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}]}))
-    assert outcome.task_id == "task_1"
-    assert "task_2" in outcome.detail
+def test_every_id_of_a_reply_is_kept_in_order() -> None:
+    """One task for each image of a group: each once, whatever the status says."""
+    both = {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}, {"task_id": "task_1"}]}
+    for status in (200, 429):
+        outcome = judge(reply(status, both))
+        assert (outcome.task_id, outcome.more_task_ids) == ("task_1", ("task_2",))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_further_ids_are_named_not_lost() -> None:
         (f'{{"data":[{{"task_id":"{ID}"'.encode(), ID),
         (f'{{"data":[{{"task_id":"{ID}'.encode(), None),
         (f'"{ID}" and "{ID}"'.encode(), ID),
-        (f'"{ID}" and "{ID[:-1]}X"'.encode(), None),
+        (f'"{ID}" and "{ID[:-1]}X"'.encode(), ID),
         (f"see task {ID}, please".encode(), ID),
         (f"see a_{ID}, {ID}-x".encode(), None),
         (b'{"result":{"task_id":"a-B_9"}}', "a-B_9"),
@@ -218,8 +219,8 @@ def test_further_ids_are_named_not_lost() -> None:
         (f'{{"code":500,"message":"lost","ref":"{ID}"}}'.encode(), ID),
     ],
 )
-def test_only_one_complete_token_is_salvaged(body: bytes, expected: str | None) -> None:
-    """A cut-off id is no id, and of two nobody knows which."""
+def test_only_complete_tokens_are_salvaged(body: bytes, expected: str | None) -> None:
+    """A cut-off id is no id."""
     outcome = judge(reply(200, body))
     assert (outcome.verdict, outcome.task_id) == ("in_doubt", expected)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
+from seedream_jobs.api.tasks import TaskReport, joined, parse_task, unreachable
 from seedream_jobs.errors import ExitCode
 
 
@@ -197,3 +197,43 @@ def test_parsing_is_total(status: int, body: bytes) -> None:
     report = parse_task(status, {}, body)
     assert (report.status == "refused") <= (report.stop is not None)
     assert report.cost_usd is None or report.cost_usd >= 0
+
+
+def done(link: str, cost: float | None = 0.0228) -> TaskReport:
+    more = {} if cost is None else {"cost": cost}
+    return completed([{"url": [f"https://img.example/{link}"]}], **more)
+
+
+FAILED = ask({"data": {"status": "failed", "error": {"code": 400, "message": "no"}}})
+
+
+@pytest.mark.parametrize("settle", [False, True])
+def test_several_tasks_are_done_once_all_are(settle: bool) -> None:
+    """Images in the order of the tasks, costs summed; one that is under way or unreachable holds them all."""
+    together = joined([done("a"), done("b"), done("c")], settle=settle)
+    assert [image.url for image in together.images] == [f"https://img.example/{name}" for name in "abc"]
+    assert together.cost_usd == Decimal("0.0684")
+    assert joined([done("a"), done("b", None)], settle=settle).cost_usd is None
+    running = ask({"data": {"status": "pending"}})
+    assert joined([done("a"), running], settle=settle).status == "running"
+    assert joined([running, unreachable("read", "x")], settle=settle).status == "unavailable"
+
+
+def test_of_several_tasks_one_that_failed_leaves_the_others_images() -> None:
+    """What came is stored, and it is told what did not."""
+    together = joined([FAILED, done("b")], settle=False)
+    assert (together.status, together.cost_usd) == ("completed", Decimal("0.0228"))
+    assert [(image.url, image.error) for image in together.images] == [
+        (None, "no"),
+        ("https://img.example/b", None),
+    ]
+    assert joined([FAILED, FAILED], settle=False).status == "failed"
+
+
+def test_of_several_tasks_one_that_is_odd_is_asked_for_again_first() -> None:
+    """Without images yet, or unknown for now: only then it counts as failed beside the others."""
+    late, gone = completed([]), ask({"error": {"message": "does not exist"}}, status=400)
+    assert joined([done("a"), late], settle=False) == late
+    assert joined([done("a"), gone], settle=False) == gone
+    assert [image.error is None for image in joined([done("a"), gone], settle=True).images] == [True, False]
+    assert joined([late, gone], settle=True) == late

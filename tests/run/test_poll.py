@@ -81,7 +81,7 @@ def poll(virtual: Callable[..., Any]) -> Callable[..., Polled]:
             }
             poller = Poller(**(given | changes))
             for one in range(number):
-                poller.add(Watch(key=f"v1:{one}", task_id=f"task_{one}", accepted_at=now() - age))
+                poller.add(Watch(key=f"v1:{one}", task_ids=(f"task_{one}",), accepted_at=now() - age))
             poller.close()
             return await poller.run()
 
@@ -129,7 +129,7 @@ def test_what_tasks_have_taken_says_when_to_ask_for_the_next(virtual: Any) -> No
 
             async def submit() -> None:
                 for number in range(50):
-                    poller.add(Watch(key=f"v1:{number}", task_id=f"task_{number}", accepted_at=now()))
+                    poller.add(Watch(key=f"v1:{number}", task_ids=(f"task_{number}",), accepted_at=now()))
                     await anyio.sleep(50.0)
                 poller.close()
 
@@ -292,7 +292,7 @@ def test_no_pause_outlives_the_deadline(virtual: Any, status: Any, told: float, 
             concurrency=2,
         )
         for one in range(20):
-            poller.add(Watch(key=f"v1:{one}", task_id=f"task_{one}", accepted_at=now() - 100))
+            poller.add(Watch(key=f"v1:{one}", task_ids=(f"task_{one}",), accepted_at=now() - 100))
         poller.close()
         return await poller.run(), anyio.current_time()
 
@@ -325,7 +325,7 @@ def test_a_signal_ends_it_at_once(virtual: Any) -> None:
             now=now,
             link_life=LIFE,
         )
-        poller.add(Watch(key="v1:0", task_id="task_0", accepted_at=now()))
+        poller.add(Watch(key="v1:0", task_ids=("task_0",), accepted_at=now()))
         async with anyio.create_task_group() as group:
 
             async def interrupt() -> None:

@@ -69,7 +69,7 @@ def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
         class Feed(Quiet):
             def on_event(self, event: Event, outcome: Outcome | None) -> None:
                 if isinstance(event, Accepted):
-                    poller.add(Watch(key=event.key, task_id=event.task_id, accepted_at=event.at))
+                    poller.add(Watch(key=event.key, task_ids=(event.task_id,), accepted_at=event.at))
 
         executor = Executor(
             submit=service,

@@ -52,6 +52,8 @@ _OTHERS: tuple[tuple[str, Stage, str], ...] = (
     ("hang-after-accept", "accepted", "charged, and no reply comes while the client waits"),
     ("500-after-accept", "accepted", "charged, and answered with HTTP 500"),
     ("502-after-accept", "accepted", "charged, and answered with HTTP 502"),
+    ("429-with-id", "accepted", "charged, and answered with HTTP 429 whose body names the task"),
+    ("task-per-image", "accepted", "one task for each image of the group; the reply names them all"),
     ("garbage", "accepted", "charged, and answered with HTTP 200 and a body that is not JSON and names no task"),
     ("garbage-with-id", "accepted", "charged, and answered with HTTP 200 and broken JSON in which the task id stands"),
     ("no-id", "accepted", "charged, and answered with HTTP 200 and JSON without a task id"),

@@ -61,17 +61,19 @@ def error(
     code: int | str | None = None,
     message: str | None = None,
     headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> Reply:
     """The error reply of this HTTP status.
 
     :param detail: what exactly is wrong, appended to the status's own message
     :param code: ``error.code`` where it is not the status
     :param message: in place of the status's own message
+    :param extra: further members of the body
     """
     kind, usual = _KINDS[status]
     message = message or (f"{usual}：{detail}" if detail else usual)
     content = {"error": {"code": status if code is None else code, "message": message, "type": kind}}
-    return json_reply(content, status=status, headers=headers)
+    return json_reply({**content, **(extra or {})}, status=status, headers=headers)
 
 
 GATEWAY_PAGE = (
@@ -133,13 +135,14 @@ def idempotency_key_reused() -> Reply:
     return error(409, code="idempotency_key_reused", message="幂等键已被用于不同的请求")
 
 
-def submitted(task: str, *, other_shape: bool, replayed: bool = False) -> Reply:
-    """An accepted task: a list with its id, or (HTTP 202) one object of the newer response version."""
+def submitted(*tasks: str, other_shape: bool, replayed: bool = False) -> Reply:
+    """Accepted tasks: a list with their ids, or of one (HTTP 202) one object of the newer response version."""
     headers = {"Idempotency-Replayed": "true"} if replayed else None
     if other_shape:
-        data: Any = {"id": task, "object": "generation.task", "status": "submitted"}
+        data: Any = {"id": tasks[0], "object": "generation.task", "status": "submitted"}
         return json_reply({"code": 200, "data": data}, status=202, headers=headers)
-    return json_reply({"code": 200, "data": [{"status": "submitted", "task_id": task}]}, headers=headers)
+    data = [{"status": "submitted", "task_id": task} for task in tasks]
+    return json_reply({"code": 200, "data": data}, headers=headers)
 
 
 def task_gone() -> Reply:

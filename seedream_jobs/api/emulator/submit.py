@@ -89,9 +89,11 @@ async def _take(service: Service, exchange: Exchange, body: bytes, key: str | No
     if service.books.remaining(now=charge.created) < charge.reserved:
         await _refuse(service, exchange, replies.error(402))
         return
-    service.books.charge(charge)
+    charges = _one_each(service, charge) if charge.reply == "task-per-image" else [charge]
+    for one in charges:
+        service.books.charge(one)
     service.posts["accepted"] += 1
-    await _tell(service, exchange, charge)
+    await _tell(service, exchange, charge, [one.id for one in charges])
 
 
 async def _read(service: Service, body: bytes) -> tuple[Order, Sequence[Pixels | None]]:
@@ -148,6 +150,19 @@ def _charge(
     )
 
 
+def _one_each(service: Service, charge: Charge) -> list[Charge]:
+    """A task for each image of a group, each with a fate and a price of its own."""
+    price = charge.reserved / max(charge.requested, 1)
+    tasks = [charge]
+    for _ in range(1, charge.requested):
+        tasks.append(replace(charge, id=service.new_task_id(), fate=service.faults.draw("task")))
+    return [
+        replace(task, requested=1, delivered=int(good), reserved=price, cost=price * int(good))
+        for task in tasks
+        for good in (not (task.fate or "").startswith(_REFUNDED),)
+    ]
+
+
 def _delivered(service: Service, order: Order) -> int:
     match service.settings.deliver:
         case "n":
@@ -168,14 +183,14 @@ def _matching(service: Service, order: Order, sizes: Sequence[Pixels | None]) ->
     return min(table.values(), key=lambda pixels: max(ratio * pixels[1] / pixels[0], pixels[0] / pixels[1] / ratio))
 
 
-async def _tell(service: Service, exchange: Exchange, charge: Charge) -> None:
+async def _tell(service: Service, exchange: Exchange, charge: Charge, ids: Sequence[str]) -> None:
     """Answer an accepted POST, or fail to."""
     if service.settings.latency:
         await asyncio.sleep(service.settings.latency)
     other = _wants_other_shape(exchange) or charge.reply == "other-shape"
-    reply = replies.submitted(charge.id, other_shape=other).marked(service.new_request_id())
+    reply = replies.submitted(*ids, other_shape=other).marked(service.new_request_id())
     match charge.reply:
-        case None | "other-shape":
+        case None | "other-shape" | "task-per-image":
             await exchange.reply(reply)
         case "drop-after-accept":
             await exchange.close()
@@ -205,6 +220,8 @@ def _unreadable(fault: str, task: str) -> Reply:
             return Reply(body=b"OK", content_type="text/plain")
         case "garbage-with-id":
             return Reply(body=f'{{"code":200,"data":[{{"status":"submitted","task_id":"{task}"'.encode())
+        case "429-with-id":
+            return replies.error(429, extra={"data": [{"status": "submitted", "task_id": task}]})
         case "no-id":
             return replies.json_reply({"code": 200, "data": [{"status": "submitted"}]})
         case _:

@@ -213,7 +213,7 @@ class Rows:
             "bytes": image.bytes,
             "sha256": image.sha256,
             "cost_usd": _share(entry.cost_usd, len(entry.images)),
-            "task_id": entry.task_id,
+            "task_id": " ".join(entry.task_ids) or None,
             "submitted_at": _time(entry.submitted_at),
             "warnings": list(image.warnings),
         }
