@@ -114,7 +114,7 @@ def load(
     if any(finding.code != "bad-reference" for finding in findings):
         raise FindingsError(in_order([*findings, *document.warnings]))
     try:
-        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets)
+        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets, file=path.name)
         policy = None if rules is None else rules.policy_of(root)
         expansion, warnings = _held(spec, policy, rules)
     except (

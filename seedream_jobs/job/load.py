@@ -29,16 +29,24 @@ MATRIX_WORDS = ("include", "exclude", "where", "sample")
 
 
 def load_spec(
-    document: Document, files: Files, *, root: Path, folder: PurePosixPath, sets: Mapping[str, str]
+    document: Document,
+    files: Files,
+    *,
+    root: Path,
+    folder: PurePosixPath,
+    sets: Mapping[str, str],
+    file: str | None = None,
 ) -> JobSpec:
     """The job that a document (already valid by the schema) describes.
 
     :param folder: the job file's folder, relative to ``root``
     :param sets: ``--set`` values by the name of the variable
+    :param file: the job file's name, where the document is shown under another one, as one of a git revision is
     :raises FindingsError: with every finding
     :raises UsageError: for a ``--set`` that names no variable
     """
-    return _Loader(document, files, root, folder, sets).load()
+    name = name_of(document.data, file or document.path)
+    return _Loader(document, files, root, folder, sets, name).load()
 
 
 def name_of(data: Mapping[str, Any], path: str) -> str:
@@ -48,11 +56,11 @@ def name_of(data: Mapping[str, Any], path: str) -> str:
 
 class _Loader:
     def __init__(
-        self, document: Document, files: Files, root: Path, folder: PurePosixPath, sets: Mapping[str, str]
+        self, document: Document, files: Files, root: Path, folder: PurePosixPath, sets: Mapping[str, str], name: str
     ) -> None:
         self.document = document
         self.data: dict[str, Any] = document.data
-        self.files, self.root, self.folder, self.sets = files, root, folder, sets
+        self.files, self.root, self.folder, self.sets, self.name = files, root, folder, sets, name
         self.findings = Findings(document)
 
     def load(self) -> JobSpec:
@@ -74,7 +82,7 @@ class _Loader:
             root=self.root,
             folder=self.folder,
             files=self.files,
-            name=name_of(data, self.document.path),
+            name=self.name,
             profile=profiles()[request.get("model", DEFAULT_MODEL)],
             vars=self.vars,
             sets=dict(self.sets),
@@ -136,7 +144,7 @@ class _Loader:
 
     def _output_dir(self, output: Mapping[str, Any]) -> str:
         """The images' folder. One outside the campaign would be written where nobody looks for it."""
-        written = str(output.get("dir", f"out/{name_of(self.data, self.document.path)}"))
+        written = str(output.get("dir", f"out/{self.name}"))
         try:
             within(self.folder, written)
         except OutsideRoot:

@@ -297,6 +297,7 @@ def test_a_torn_record_is_cut_off_and_told(
     torn = journal.record(2, {"event": "expired", "key": "v1:1", "at": 1})[:-9]
     paths.manifest.write_bytes(cold)
     paths.journal.write_bytes(hot + torn)
+    paths.journal.with_suffix(".serial").unlink()  # a crash comes before the fold, which notes that it wrote once more
     assert [note.code for note in peek().notes] == ["journal-torn"]
     with open_ledger() as ledger:
         assert [note.code for note in ledger.notes] == ["journal-torn"]
