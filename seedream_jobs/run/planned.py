@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import PurePosixPath
 
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
@@ -71,10 +73,11 @@ def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
     parts: dict[str, int] = {}
     if spec.output_name is not None and waiting:
         above = len(PurePosixPath(spec.output_dir).parts)
-        for place in expansion.places():
-            key = place.key if place.key in waiting else known.former.get(place.key)
-            if key in waiting:
-                parts[key] = len(PurePosixPath(expansion.request(place).output).parts) - above
+        with suppress(FindingsError):  # a mistake in the job file must not hide what was paid
+            for place in expansion.places():
+                key = place.key if place.key in waiting else known.former.get(place.key)
+                if key in waiting:
+                    parts[key] = len(PurePosixPath(expansion.request(place).output).parts) - above
 
     def output(entry: Entry) -> str:
         length = 1 if spec.output_name is None else parts.get(entry.key)

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.run.placing import Folders
+from seedream_jobs.run.planned import outputs
+from tests.campaign import Folder
 
 Command = Callable[..., Any]
 KEY = {"APIMART_API_KEY": "test-key-0123456789"}
@@ -102,3 +106,28 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "out/a").rmdir()
     folders.hold("out/a/two")
     assert not (tmp_path / "out/a").exists()
+
+
+def test_a_mistake_in_the_job_hides_no_folder(tmp_path: Path) -> None:
+    """What was paid is placed where the job file says, though another of its requests can't be made any more."""
+    job = 'request: {prompt: "{{ p }}"}\nmatrix: {p: [a, b/c, " "]}\noutput: {dir: new, name: "{{ p }}"}\n'
+    expansion = Folder(tmp_path).expand(job)
+    places = expansion.places()
+    known = Entries()
+    for name, output in (("a", "old/x/a"), ("b/c", "old/x/b/c"), ("gone", "old/x/gone")):
+        key = "v1:" + "0" * 64 if name == "gone" else next(places).key
+        known.put(
+            Entry(
+                key=key,
+                address=name,
+                cell={},
+                request={"prompt": name},
+                repeat=1,
+                output=output,
+                max_images=1,
+                generation=1,
+                state=State.COMPLETED,
+            )
+        )
+    output_of = outputs(expansion, known)
+    assert [output_of(known[key]) for key in known] == ["new/a", "new/b/c", "old/x/gone"]
