@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from seedream_jobs.cli import known as records
 from seedream_jobs.cli.ending import Ending
 from seedream_jobs.cli.errand import Pacing, go, keeping, open_tasks, progress_mode
@@ -19,6 +21,7 @@ from seedream_jobs.report.progress import Progress
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.links import time_left
+from seedream_jobs.run.poll import LATE
 from seedream_jobs.run.verify import verify as damaged
 
 if TYPE_CHECKING:
@@ -190,5 +193,9 @@ def poll_once(
             progress=Progress("quiet", total=0, usd=None),
             rehearsal=where.emulator,
         )
+    for one, what in zip(asked, done, strict=True):
+        polled = what.polled
+        if polled is not None and polled.reason and not polled.reason.startswith(LATE):  # one look is no deadline
+            click.echo(f"error: {one.shown}: {polled.reason}", err=True)
     codes = {one.shown: what.exit_code for one, what in zip(asked, done, strict=True)}
     return [(one, records.peek(one), codes.get(one.shown, ExitCode.OK)) for one in found]

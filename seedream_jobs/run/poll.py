@@ -33,6 +33,7 @@ DEADLINE_SECONDS = 1800.0
 FIRST_LOOK_SECONDS = 60.0
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
 NO_IMAGES = Problem(status=None, code="no_images", message="the task completed without an image")
+LATE = "tasks not finished by the deadline"
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
 
 
@@ -338,9 +339,9 @@ class Poller:
         unfinished = self._open + self._counts["late"] + unknown
         halt = self._halt
         if halt is None and unfinished:
-            late = [f"tasks not finished by the deadline: {unfinished - unknown}"] if unfinished > unknown else []
+            late = [f"{LATE}: {unfinished - unknown}"] if unfinished > unknown else []
             said = [f"tasks the service does not know: {unknown}; is the key of another account?"] if unknown else []
-            halt = Halt(stop=ExitCode.UNFINISHED, reason="; ".join(late + said), hint=RESUME)
+            halt = Halt(stop=ExitCode.UNFINISHED, reason="; ".join(said + late), hint=RESUME)
         return Polled(
             completed=self._counts["completed"],
             failed=self._counts["failed"],

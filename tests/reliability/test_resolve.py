@@ -63,9 +63,15 @@ def test_each_way_to_settle(harness: ModuleType, emulator: START, campaign: STAR
 
 
 def test_an_expired_one_is_brought_back(emulator: START, campaign: START) -> None:
-    """A task that was given up is asked for again by a person's word, with the reason on record."""
-    mine = campaign(emulator("--delay", "0.1"), 1)
+    """A task that the service does not know, as with another account's key, stays open and is told. One that was given
+    up is asked for again by a person's word, with the reason on record.
+    """
+    mine = campaign(emulator("--delay", "0.1", "--fault", "poll-gone:first=1"), 1)
     assert mine.run("--detach").code == 0
+    mine.age(3600)
+    asked = mine.command("status")
+    assert (asked.code, mine.states()) == (8, {"accepted": 1})
+    assert "tasks the service does not know: 1; is the key of another account?" in asked.err
     header, line = mine.lines()[:2]
     expired = {name: value for name, value in line.items() if name != "crc"} | {"state": "expired"}
     mine.manifest.write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in (header, expired)))
