@@ -18,7 +18,7 @@ import anyio
 import httpcore
 import httpx
 
-from seedream_jobs.api.client_network import Handshake
+from seedream_jobs.api.client_network import Handshake, SpokeFirstError
 from seedream_jobs.api.outcomes import NOT_SENT_KINDS, Flight, Observation, Sent
 from seedream_jobs.frozen import frozen
 
@@ -94,7 +94,7 @@ class OneConnection:
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send it, once. :raises: whatever httpcore raises"""
         connection = self._connection
-        if connection is not None and (not connection.is_available() or connection.has_expired()):
+        if connection is not None and not _is_clean(connection):
             await self.aclose()
             connection = None
         if connection is None:
@@ -106,6 +106,21 @@ class OneConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.aclose()
+
+
+def _is_clean(connection: httpcore.AsyncConnectionInterface) -> bool:
+    """Whether a connection may be used once more: idle, not for long, and nothing came after its last answer.
+
+    Bytes after an answer are nobody's answer: on the socket they make it readable, which counts as expired; what was
+    read along with the answer lies in h11's buffer, where the next answer would be looked for.
+    """
+    if not connection.is_available() or connection.has_expired():
+        return False
+    inner: Any = connection
+    while (below := getattr(inner, "_connection", None)) is not None:
+        inner = below
+    state = getattr(inner, "_h11_state", None)
+    return state is not None and not state.trailing_data[0]
 
 
 def target_of(url: str) -> httpcore.URL:
@@ -160,9 +175,12 @@ class Lane:
             flight.stage = name
             if flight.sent is Sent.STARTED:
                 return  # whatever comes now belongs to the request itself
-            handshake.note(name, info)
+            if handshake.spoken:
+                return  # the connection is being closed, and nothing was sent on it
             if announces_post(name, info):
+                await handshake.hear()
                 flight.sent = Sent.STARTED
+            handshake.note(name, info)
 
         seen = _Seen(limit, large)
         try:
@@ -278,6 +296,8 @@ def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
     words = next((str(link) for link in reversed(chain) if str(link)), type(error).__name__)
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return "certificate", words
+    if isinstance(error, SpokeFirstError):
+        return "protocol", "bytes came before the request was sent"
     if isinstance(error, httpcore.ProxyError):
         return "proxy", words
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):

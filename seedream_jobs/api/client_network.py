@@ -7,6 +7,7 @@ is checked, and that very address is dialled.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -16,6 +17,7 @@ import httpcore
 
 from seedream_jobs.api.addresses import why_refused
 
+_TICKET = 0.002  # seconds to look at what has arrived on a new connection; read only where something has
 _NEXT_ADDRESS = 3.0  # seconds for an address that is not the last one, such as IPv6 where it leads nowhere
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -23,23 +25,43 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 class Handshake:
     """Closes the connection that a cancellation leaves open inside a TLS handshake; httpcore does so only on errors."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_stream", "spoken")
 
     def __init__(self) -> None:
         self._stream: httpcore.AsyncNetworkStream | None = None
+        self.spoken = False  # the other side spoke first
 
     def note(self, name: str, info: dict[str, Any]) -> None:
         """Take an event of the transport's trace."""
-        if name == "connection.connect_tcp.complete":
+        if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
         elif name.startswith("http11."):
             self._stream = None  # the pool has it now
+
+    async def hear(self) -> None:
+        """Whether the other side spoke first: nothing has been sent on this connection.
+
+        :raises SpokeFirstError: it did; what it said is nobody's answer
+        """
+        stream = self._stream
+        if stream is None or not stream.get_extra_info("is_readable"):
+            return
+        said = b""
+        with contextlib.suppress(Exception):  # a TLS ticket is no word; a broken connection shows when it is used
+            said = await stream.read(1, timeout=_TICKET)
+        if said:
+            self.spoken = True
+            raise SpokeFirstError
 
     async def abandon(self) -> None:
         """Close what is still inside its handshake."""
         if self._stream is not None:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
+
+
+class SpokeFirstError(Exception):
+    """Bytes came before the request was sent."""
 
 
 class RefusedError(Exception):

@@ -415,3 +415,19 @@ def second_post_read_and_connection_ended(wire: Any) -> None:
     wire.send(response())
     wire.read_request()
     wire.fin()
+
+
+@fault("reuse", posts=2)
+def two_replies_at_once(wire: Any) -> None:
+    wire.read_request()
+    wire.send(response() + response(JSON.replace(b"task_", b"task_FORGED")))
+    wire.read_request()
+    wire.rst()
+
+
+@fault("reuse", posts=2)
+def half_a_reply_after_the_reply(wire: Any) -> None:
+    wire.read_request()
+    wire.send(response() + b"HTTP/1.1 200 OK\r\nContent-Le")
+    wire.read_request()
+    wire.rst()
