@@ -82,7 +82,10 @@ class LazyGroup(click.Group):
             near = closest(args[0], COMMANDS)
             hint = f"did you mean {near!r}?" if near else "seedream-jobs --help lists the commands"
             raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing and not {"--help", "-h"} & set(rest):
+            _hold_variables(command)
+        return name, command, rest
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names from the table: a shell asks at every press of the key, and no command need be imported for it."""
@@ -97,6 +100,20 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _hold_variables(command: click.Command) -> None:
+    """Refuse a blank variable where a blank option is refused: in CI an undefined one arrives so, and a limit, a
+    budget or an approval digest that is set and empty must not be none.
+
+    :raises UsageError: naming the variable
+    """
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option) or parameter.is_flag or parameter.count:
+            continue
+        variable = "SEEDREAM_JOBS_BUDGET" if "--budget" in parameter.opts else parameter.envvar
+        if isinstance(variable, str) and not os.environ.get(variable, "set").strip():
+            raise click.UsageError(f"{variable} is empty: give it a value, or unset it")
 
 
 def _from_environment(command: click.Command) -> click.Command:

@@ -50,7 +50,7 @@ def pace_options(function: F) -> F:
 
     @wraps(function)
     def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
-        if rate:
+        if rate is not None:
             from seedream_jobs.run.pacing import parse_rate
 
             parse_rate(rate)  # before anything is begun

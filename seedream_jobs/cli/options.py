@@ -159,8 +159,8 @@ def _budgets(given: Decimal | None) -> Iterator[tuple[str, Decimal]]:
     """Whose limit, and USD: a budget in the environment holds beside the option's."""
     if given is not None:
         yield "--budget", given
-    inherited = os.environ.get(BUDGET_VARIABLE, "").strip()
-    if inherited:
+    inherited = os.environ.get(BUDGET_VARIABLE)
+    if inherited is not None:
         try:
             yield BUDGET_VARIABLE, Usd().convert(inherited, None, None)
         except click.BadParameter as error:

@@ -295,6 +295,29 @@ def test_options_from_the_environment(quick: Command) -> None:
     assert quick("plan", "garden.yaml", SEEDREAM_JOBS_LIMIT="few").code == 2
 
 
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+@pytest.mark.parametrize("name", ["BUDGET", "LIMIT", "PRICE", "SELECT", "POLICY", "SET"])
+def test_an_empty_variable_is_refused_as_an_empty_option_is(quick: Command, name: str, value: str) -> None:
+    """An undefined variable of CI must not take a guard away without a word; a flag's may be empty."""
+    variable = f"SEEDREAM_JOBS_{name}"
+    ended = quick("plan", "garden.yaml", **{variable: value})
+    assert (ended.code, ended.out) == (2, "")
+    assert f"error: {variable} is empty: give it a value, or unset it" in ended.err
+    assert quick("plan", "--help", **{variable: value}).code == 0
+    assert quick("validate", "garden.yaml", SEEDREAM_JOBS_LIMIT=value).code == 0, "it has no such option"
+
+
+def test_an_empty_digest_in_the_environment_is_no_approval(quick: Command) -> None:
+    """``--expect``, ``--rate`` and ``--concurrency`` of a run as well."""
+    for name in ("EXPECT", "RATE", "CONCURRENCY", "DEADLINE"):
+        ended = quick("run", "garden.yaml", "--emulator", **{f"SEEDREAM_JOBS_{name}": ""})
+        assert (ended.code, f"SEEDREAM_JOBS_{name} is empty" in ended.err) == (2, True), ended.err
+    assert quick("plan", "garden.yaml", SEEDREAM_JOBS_RETRY_FAILED="").code == 0
+    for options in (["--budget", ""], ["--budget", " "], ["--limit", ""], ["--price", ""], ["--select", ""]):
+        assert quick("plan", "garden.yaml", *options).code == 2, options
+    assert quick("run", "garden.yaml", "--emulator", "--rate", "").code == 2
+
+
 def test_what_no_environment_decides(quick: Command) -> None:
     """Neither the consent nor the service's address: a repository's CI settings can't redirect a key."""
     assert quick("run", "garden.yaml", SEEDREAM_JOBS_YES="1", APIMART_API_KEY="x").code == 2

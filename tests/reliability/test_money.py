@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
@@ -175,3 +176,20 @@ def test_the_balance_is_compared_before_anything_is_sent(
     service.restart("--fault", "balance-fails")
     assert mine.run("--detach", "--check-balance").code == 8
     assert service.count() == 3
+
+
+def test_a_finished_plan_names_its_doubts_again(emulator: Callable[..., Any], campaign: Callable[..., Any]) -> None:
+    """Exit 6 before 7: that the plan is used up is said, and that a person must settle what it left."""
+    service = emulator("--fault", "drop-after-accept:first=1", "--delay", "0")
+    mine = campaign(service, 2)
+    assert mine.command("plan", "-o", "plan.json").code == 0
+    plan = replace(mine, job="plan.json")
+    assert plan.run("--detach").code == 6
+    (doubtful,) = [line["address"] for line in mine.entries().values() if line["state"] == "in_doubt"]
+    again = plan.run("--detach")
+    assert again.code == 6, again.err
+    assert "plan.json was carried out on " in again.err
+    assert f"1 in doubt: {doubtful} (seedream-jobs resolve job.yaml)" in again.err
+    assert mine.command("resolve", doubtful, "--abandon", "--reason", "given up, for this test").code == 0
+    assert plan.run("--detach").code == 7
+    assert service.count() == 2
