@@ -153,7 +153,14 @@ def _tell_machines(done: Exported, rows: Rows) -> int:
 
     from seedream_jobs.errors import ExitCode
 
-    said = {"event": "exported", "images": done.images, "missing": done.missing, "without_image": rows.without_image}
+    said = {
+        "charged_usd": f"{rows.shared_usd:f}",
+        "event": "exported",
+        "images": done.images,
+        "left_out_usd": f"{rows.left_out_usd:f}",
+        "missing": done.missing,
+        "without_image": rows.without_image,
+    }
     click.echo(json.dumps(said), err=True)
     return ExitCode.UNFINISHED if done.missing else ExitCode.OK
 
@@ -167,6 +174,9 @@ def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None
     option = " --emulator" if emulator else ""
     if rows.without_image:
         click.echo(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
+    if rows.left_out_usd:
+        charged = rows.shared_usd + rows.left_out_usd
+        click.echo(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD charged were for what has no row", err=True)
     if not done.missing:
         return ExitCode.OK
     click.echo(f"error: {plural(done.missing, 'image')} left out: on record, but not on disk as stored", err=True)

@@ -194,6 +194,23 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
     return total
 
 
+def charged_usd(entry: Entry) -> Decimal | None:
+    """USD that the service said this request cost, over all its generations and branches; None where it said nothing.
+
+    What ``status`` prints as charged is the sum of these.
+    """
+    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    named = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    return sum(named, start=Decimal(0)) if named else None
+
+
+def in_shares(cost: Decimal, parts: int) -> list[Decimal]:
+    """An amount in equal parts of at most six places (more where it has more) that add up to it exactly."""
+    unit = Decimal(1).scaleb(min(-6, int(cost.as_tuple().exponent)))
+    units = int(cost / unit)
+    return [unit * (units * (part + 1) // parts - units * part // parts) for part in range(parts)]
+
+
 def image_price(attempt: Entry | Earlier, max_images: int | None = None) -> Decimal | None:
     """USD that the service charged per image; None where it named no cost, or gave the money back.
 

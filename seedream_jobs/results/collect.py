@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Image
-from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.ledger.steps import charged_usd, in_shares, spent_usd
 from seedream_jobs.results.gallery.values import Cell, Run
 from seedream_jobs.results.thumbnails import thumbnail_path
 
@@ -107,6 +108,9 @@ def _in_manifest(ledger: Ledger, place: _Place) -> Iterator[Cell]:
 
 def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterator[Cell]:
     images: tuple[Image | None, ...] = entry.images or (None,)
+    cost = charged_usd(entry)
+    paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
+    shares = {} if cost is None else dict(zip(paid, in_shares(cost, len(paid)), strict=True))
     for index, image in enumerate(images, 1):
         error = entry.error.message if entry.error else None
         yield Cell(
@@ -124,7 +128,7 @@ def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterato
             height=image.height if image else None,
             sha256=image.sha256 if image else None,
             task_id=" ".join(entry.task_ids) or None,
-            cost_usd=None if entry.cost_usd is None else entry.cost_usd / len(images),
+            cost_usd=None if cost is None else shares.get(index, Decimal(0)),
             error=(image.error if image and image.error else error),
             warnings=image.warnings if image else (),
             submitted_at=entry.submitted_at,

@@ -133,8 +133,8 @@ _ABOUT = {
     "format": "of the file, by its content",
     "bytes": "size of the file",
     "sha256": "of the file",
-    "cost_usd": "this image's share of what its request cost",
     "task_id": "the service's id; several, with spaces between them, where a group had one task for each image",
+    "cost_usd": "this image's share of what its request was charged",
     "submitted_at": "UTC",
     "warnings": "what was unexpected about the image",
     **dict.fromkeys(

@@ -16,6 +16,7 @@ from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.ledger.steps import charged_usd, in_shares
 from seedream_jobs.run.placing import digest
 
 AXIS = "axis_"
@@ -111,6 +112,7 @@ class Rows:
     Can be iterated again; each time reads the entries anew. What is on record but no longer in the job's file has no
     row, and neither has a request without a stored image: ``without_image`` counts these during each iteration.
     ``sound`` leaves out the rows whose file is not the image that was stored, and keeps count in ``left_out``.
+    ``shared_usd`` is what the rows' ``cost_usd`` adds up to, ``left_out_usd`` what was charged for all that has no row.
 
     :param folder: the manifest's folder
     :param select: which cells; only with an expansion
@@ -124,6 +126,8 @@ class Rows:
     without_image: int = 0
     left_out: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)
+    shared_usd: Decimal = Decimal(0)
+    left_out_usd: Decimal = Decimal(0)
     axes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +150,9 @@ class Rows:
     def leave_out(self, row: Row, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
         self.left_out += 1
+        share = Decimal(row.values["cost_usd"] or 0)
+        self.shared_usd -= share
+        self.left_out_usd += share
         if len(self.named) < NAMED:
             self.named.append((str(row.name), why))
 
@@ -155,14 +162,25 @@ class Rows:
         return Exported(images=images, missing=self.left_out, missing_names=names, missing_why=why)
 
     def __iter__(self) -> Iterator[Row]:
-        self.without_image, self.left_out = 0, 0
+        self.without_image = self.left_out = known = 0
+        self.shared_usd = self.left_out_usd = Decimal(0)
         self.named.clear()
         for entry, labels in self._known():
+            known += 1
             stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
             if not stored:
                 self.without_image += 1
-            for number, image in stored:
-                yield self._row(entry, labels, number, image)
+            cost = charged_usd(entry)
+            if stored:
+                self.shared_usd += cost or 0
+            else:
+                self.left_out_usd += cost or 0
+            shares = in_shares(cost, len(stored)) if stored and cost is not None else [None] * len(stored)
+            for (number, image), share in zip(stored, shares, strict=True):
+                yield self._row(entry, labels, number, image, share)
+        if known < len(self.entries):  # what ``select`` left out, and orphans
+            costs = (charged_usd(entry) for entry in self.entries.with_field("cost_usd"))
+            self.left_out_usd = sum(filter(None, costs), start=Decimal(0)) - self.shared_usd
 
     def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
         if self.expansion is None:
@@ -191,7 +209,7 @@ class Rows:
                 names |= dict.fromkeys(cell)
         return tuple(names)
 
-    def _row(self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image) -> Row:
+    def _row(self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image, share: Decimal | None) -> Row:
         sent = entry.request
         assert image.file is not None
         known = {"prompt", "image_urls", *PARAMETERS}
@@ -212,17 +230,12 @@ class Rows:
             "format": image.format,
             "bytes": image.bytes,
             "sha256": image.sha256,
-            "cost_usd": _share(entry.cost_usd, len(entry.images)),
             "task_id": " ".join(entry.task_ids) or None,
+            "cost_usd": None if share is None else f"{share.normalize():f}",
             "submitted_at": _time(entry.submitted_at),
             "warnings": list(image.warnings),
         }
         return Row(folder=self.folder, file=image.file, values=values)
-
-
-def _share(cost: Decimal | None, images: int) -> str | None:
-    """What one of a request's images cost: USD as text, exact to the sixth place."""
-    return None if cost is None else f"{(cost / images).quantize(Decimal('0.000001')).normalize():f}"
 
 
 def _time(at: int | None) -> str | None:
