@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.errors import HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
 from seedream_jobs.job.files import campaign_root
-from seedream_jobs.ledger.campaign import hold_campaign, paid_elsewhere
+from seedream_jobs.ledger.campaign import hold_campaign, hold_settled, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import PlanRecord
@@ -85,6 +85,9 @@ def prepare(
     opened = [(job, *_open(job, root, target, now, stack)) for job in wanted]
     campaign = hold_campaign(root, emulator=target.emulator, command=f"run {shown}", now=now)
     stack.callback(campaign.release)
+    for _, paths, _ in opened:
+        if not target.emulator:
+            hold_settled(root, paths.manifest)
     for _, _, ledger in opened:
         ledger.guard(campaign)
     parts: list[Part] = []

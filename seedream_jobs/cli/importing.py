@@ -49,7 +49,7 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
         key = place.key if known is None else known.key
         hold_task_id(ledger, task_id, key)
         if known is None or known.state is State.NEW:
-            _announce(ledger, one.job, place, address, generation=1 if known is None else known.generation, now=now)
+            announce(ledger, one.job, place, address, generation=1 if known is None else known.generation, now=now)
         elif known.state is not State.IN_DOUBT:
             raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
         why = reason or "imported by hand"
@@ -97,7 +97,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
             hold_task_id(ledger, task_id, place.key)
             address = one.job.expansion.cells.address(place.cell, place.repeat)
             generation = known.generation if known is not None and known.key == place.key else 1
-            _announce(ledger, one.job, place, address, generation=generation, now=now if at is None else at)
+            announce(ledger, one.job, place, address, generation=generation, now=now if at is None else at)
             why = reason or "taken from the sidecars beside its images"
             key = place.key
             ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
@@ -134,8 +134,10 @@ def _place(job: Job, address: str, named: Path) -> Place:
     raise UsageError(f"{named} has no request {address}", hint=f"seedream-jobs expand {named} lists them")
 
 
-def _announce(ledger: Ledger, job: Job, place: Place, address: str, *, generation: int, now: int) -> None:
-    """Put a request that was never sent on record, in doubt: a task made by hand has no intent of ours."""
+def announce(
+    ledger: Ledger, job: Job, place: Place, address: str, *, generation: int, now: int, why: str = "made by hand"
+) -> None:
+    """Put a request on record, in doubt, of which there is no intent of ours: a task was made by hand, say."""
     from seedream_jobs.plan.cost import tariff_of
     from seedream_jobs.run.offers import idempotency_key
 
@@ -155,4 +157,4 @@ def _announce(ledger: Ledger, job: Job, place: Place, address: str, *, generatio
             idempotency_key=idempotency_key(ledger.id, request, generation, {}),
         )
     )
-    ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail="made by hand"))
+    ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail=why))

@@ -48,11 +48,12 @@ class Known:
         return gallery_folder(self.job) if self.job else self.paths.manifest.parent / "out" / self.name / "gallery"
 
 
-def find(named: Path, *, where: Target) -> Known:
+def find(named: Path, *, where: Target, lost: bool = False) -> Known:
     """What ``named`` (a job file or a manifest) leads to.
 
     A job file with findings does not hide its record: what was paid can be fetched all the same.
 
+    :param lost: neither need be there: the record is about to be made from a journal
     :raises UsageError: neither is there
     """
     from seedream_jobs.errors import FindingsError
@@ -70,7 +71,7 @@ def find(named: Path, *, where: Target) -> Known:
             job = load(file, shown=str(file), target=where, sets={})
         except FindingsError:
             job = None
-    if job is None and not paths.manifest.exists() and not paths.journal.exists():
+    if job is None and not lost and not started(paths):
         if named.is_symlink() and not named.exists():
             raise UsageError(f"{named} is a symbolic link that leads nowhere", hint="name the job file itself")
         if not named.exists():
@@ -78,6 +79,15 @@ def find(named: Path, *, where: Target) -> Known:
         if named.is_dir():
             raise UsageError(f"{named} is a folder", hint="name a job file in it")
     return Known(shown=str(named), paths=paths, root=root, job=job)
+
+
+def started(paths: LedgerPaths) -> bool:
+    """Whether there is a record, or the journal of one that is gone."""
+    from seedream_jobs.ledger.loading import left_behind
+
+    if paths.manifest.exists() or paths.journal.exists():
+        return True
+    return paths.shared is not None and any(place.path == paths.within for _, _, place in left_behind(paths.shared))
 
 
 def _emulated_root(named: Path) -> Path | None:
@@ -99,13 +109,13 @@ def find_started(named: Sequence[Path], *, where: Target) -> list[Known]:
     :raises UsageError: one of them is not there
     """
     found = [find(job, where=where) for job in sorted(named)]
-    started = [one for one in found if one.paths.manifest.exists()]
-    if not started:
+    begun = [one for one in found if started(one.paths)]
+    if not begun:
         return found
     for one in found:
-        if one not in started:
+        if one not in begun:
             click.echo(f"{one.shown}: {_not_begun(one)[0]}", err=True)
-    return started
+    return begun
 
 
 def peek(known: Known) -> Ledger:

@@ -25,6 +25,18 @@ from seedream_jobs.cli.options import target, target_options
     help="With TASK_ID ADDRESS: that task, made by hand, belongs to ADDRESS. Alone: take what is on no record from the "
     "sidecars beside the images.",
 )
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Merge the journal of an interrupted run, such as another machine's, into the record.",
+)
+@click.option(
+    "--run",
+    "lost_run",
+    is_flag=True,
+    help="With --not-charged or --abandon: all that a run may have paid whose journal is lost.",
+)
 @click.option("--check", is_flag=True, help="Gather evidence: the balance, and each task id that was salvaged.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 @target_options
@@ -37,6 +49,8 @@ def resolve(
     not_charged: bool,
     abandon: bool,
     imported: bool,
+    journal: Path | None,
+    lost_run: bool,
     check: bool,
     reason: str,
     emulator: bool,
@@ -48,15 +62,29 @@ def resolve(
     its time or request id, then say what you found. Exit code 6 while any is left.
 
     An expired request whose task lives after all is asked for again by --accepted TASK_ID.
+
+    Where the manifest says that a run is open and its journal is not here: bring that in with --journal. Where it is
+    lost, --import what the console shows as paid, then close the run with --run and --not-charged or --abandon.
     """
     from seedream_jobs.cli.importing import import_sidecars, import_task
-    from seedream_jobs.cli.resolving import Decision, check_evidence, listing, settle
+    from seedream_jobs.cli.resolving import Decision, bring_in, check_evidence, close_run, listing, settle
     from seedream_jobs.errors import UsageError
 
     where = target(emulator=emulator, base_url=base_url)
-    chosen = [bool(accepted), not_charged, abandon, imported, check]
+    chosen = [bool(accepted), not_charged, abandon, imported, check, journal is not None]
     if sum(chosen) > 1:
-        raise UsageError("--accepted, --not-charged, --abandon, --import and --check exclude each other")
+        raise UsageError("--accepted, --not-charged, --abandon, --import, --journal and --check exclude each other")
+    if journal is not None:
+        return bring_in(job, journal, where=where, now=int(time.time()))
+    if lost_run:
+        if not (not_charged or abandon) or not reason.strip():
+            raise UsageError(
+                "--run says what became of all that a run may have paid, and why",
+                hint="add --not-charged or --abandon, and --reason '…'",
+            )
+        if addresses or everything:
+            raise UsageError("--run is about the run as a whole", hint="leave the addresses out")
+        return close_run(job, abandon=abandon, reason=reason, where=where, now=int(time.time()))
     if imported:
         if not addresses:
             return import_sidecars(job, reason=reason, where=where, now=int(time.time()))

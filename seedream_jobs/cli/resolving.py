@@ -56,9 +56,14 @@ def listing(job: Path, *, where: Target) -> ExitCode:
         click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
         for entry in expired:
             click.echo(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
+    lost = [note for note in ledger.notes if note.code in ("run-open", "journal-elsewhere")]
+    for note in lost:
+        click.echo(f"{job}: {note.message}.")
+        click.echo(f"  {note.hint}", err=True)
     if not doubtful:
-        click.echo(f"{job}: nothing is in doubt.")
-        return ExitCode.OK
+        if not lost:
+            click.echo(f"{job}: nothing is in doubt.")
+        return ExitCode.IN_DOUBT if lost else ExitCode.OK
     click.echo(
         f"{job}: {len(doubtful)} in doubt, counted with {money(_counted(doubtful))}. "
         "Each counts as paid until it is settled, and is never sent again."
@@ -156,6 +161,83 @@ def _named(address: str, doubtful: list[Entry], job: Path) -> Entry:
     near = closest(address, [entry.address for entry in doubtful])
     hint = f"did you mean {near!r}?" if near else f"seedream-jobs resolve {job} lists them"
     raise UsageError(f"{address} is not in doubt", hint=hint)
+
+
+def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
+    """Merge a journal into the record: one that another machine wrote, or that builds on another manifest.
+
+    :raises UsageError: there is no such file, or nothing was announced in it
+    """
+    from seedream_jobs.ledger import journal
+    from seedream_jobs.ledger.filesystem import RealFileSystem
+    from seedream_jobs.ledger.ledger import Ledger
+
+    file = Path(os.path.realpath(file))
+    one = records.find(job, where=where, lost=True)
+    try:
+        left = journal.read_journal(RealFileSystem().snapshot(file, apart=True), str(file))
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read: {error.strerror or error}",
+            hint="a run keeps its journal in .git/seedream-jobs/, outside git beside the manifest",
+        ) from error
+    if left is None:
+        raise UsageError(f"{file} is empty or no journal", hint="nothing was announced in it, so nothing was paid")
+    manifest = left.manifest
+    with Ledger.open(
+        one.paths,
+        job=left.place.job or Path(one.shown).name,
+        origin=None if one.paths.manifest.exists() else left.place.origin or where.origin,
+        new_id=lambda: manifest,
+        root=one.root,
+        command="resolve",
+        now=now,
+        apart_from=file,
+    ) as ledger:
+        before = len(ledger.entries)
+        ledger.take_in_journal(file, left)
+        found, doubtful = len(ledger.entries) - before, len(in_doubt(ledger))
+    click.echo(f"{job}: the journal is taken in, {found} requests are new on record, {doubtful} are in doubt.")
+    hint = "resolve" if doubtful else "fetch"
+    click.echo(f"  seedream-jobs {hint} {job}{' --emulator' if where.emulator else ''}", err=True)
+    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
+
+
+def close_run(job: Path, *, abandon: bool, reason: str, where: Target, now: int) -> ExitCode:
+    """Record what a person knows of the runs whose journal is lost: nothing was charged, or leave all of it.
+
+    :param abandon: every request of the job that is new counts as charged, and is not submitted by itself
+    :raises UsageError: no run is open, or the job can't be expanded
+    """
+    from seedream_jobs.cli.importing import announce
+    from seedream_jobs.ledger.records import ResolutionRecord
+
+    one = records.find(job, where=where)
+    left = 0
+    with records.hold(one, origin=None, command="resolve", now=now) as ledger:
+        lost = ledger.open_runs()
+        if not lost:
+            raise UsageError(f"no run of {job} is open", hint=f"seedream-jobs status {job} shows how it stands")
+        if abandon:
+            if one.job is None:
+                hint = "seedream-jobs validate shows why"
+                raise UsageError(f"{job} can't be expanded, so that nobody knows what is new in it", hint=hint)
+            expansion = one.job.expansion
+            for place in expansion.places():
+                known = ledger.brief(place.key)
+                if known is None or known[0] is State.NEW:
+                    address = expansion.cells.address(place.cell, place.repeat)
+                    generation = 1 if known is None else known[1]
+                    announce(ledger, one.job, place, address, generation=generation, now=now, why="the journal is lost")
+                    ledger.record_sync(Resolved(key=place.key, at=now, resolution="abandoned", reason=reason))
+                    left += 1
+        said: Resolution = "abandoned" if abandon else "not_charged"
+        ledger.close_runs(ResolutionRecord(key="", resolution=said, reason=reason, at=now, run=run.id) for run in lost)
+    if abandon:
+        click.echo(f"{job}: the run is closed; {left} requests are abandoned and count as charged")
+    else:
+        click.echo(f"{job}: the run is closed; the next one submits what is not on record")
+    return ExitCode.OK
 
 
 def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCode:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from seedream_jobs.errors import UsageError
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
 
@@ -150,6 +152,8 @@ def git_common(folder: Path) -> Path | None:
 
     Read from ``.git``, ``gitdir:`` and ``commondir`` as gitrepository-layout(5) describes them: the git command would
     obey the configuration of whoever made the repository.
+
+    :raises UsageError: a worktree whose repository was moved or removed: what was paid is on record there
     """
     for candidate in (folder, *folder.parents):
         found = candidate / ".git"
@@ -164,7 +168,14 @@ def git_common(folder: Path) -> Path | None:
                 found = found / shared.read_text("utf-8", "surrogateescape").strip()
         except OSError:
             return None
-        return Path(os.path.realpath(found)) if (found / "HEAD").is_file() else None
+        if (found / "HEAD").is_file():
+            return Path(os.path.realpath(found))
+        if (candidate / ".git").is_file():
+            raise UsageError(
+                f"{candidate / '.git'} leads to no repository, which holds the journals of all its worktrees",
+                hint="where the repository was moved: git worktree repair, there",
+            )
+        return None
     return None
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import FindingsError, LedgerError
+from seedream_jobs.errors import FindingsError, InDoubtError, LedgerError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
-from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.loading import ids_of, left_behind
 from seedream_jobs.ledger.lock import Lock, acquire
 from seedream_jobs.ledger.overlay import alone
@@ -101,6 +101,22 @@ def paid_elsewhere(
     if common is not None:
         _note_left_behind(common / SHARED, own, ids, origin, found)
     return found
+
+
+def hold_settled(root: Path, own: Path) -> None:
+    """See that this very record has no open run in another worktree: nobody knows which requests that one paid.
+
+    :raises InDoubtError: it has; names the next step
+    """
+    common = git_common(Path(os.path.realpath(root)))
+    within = paths_for(own).within if common is not None else ""
+    for top in worktrees(common) if common is not None else ():
+        manifest = top / within
+        if manifest.is_file() and not (own.exists() and manifest.samefile(own)):
+            paths = paths_for(manifest)
+            if lost := Ledger.peek(paths, root=top).open_runs():
+                told = run_open(lost[0], paths)
+                raise InDoubtError(f"in the worktree {top}, {told.message}", hint=f"there: {told.hint}")
 
 
 def _note(entries: Entries, job: str, found: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ editor does to the manifest meanwhile is looked for before the first record, and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from seedream_jobs.ledger.folding import Pair
 from seedream_jobs.ledger.loading import Loaded, digest_or_absent, load
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Manifest
-from seedream_jobs.ledger.overlay import apply, body_of
+from seedream_jobs.ledger.overlay import alone, apply, body_of
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
 from seedream_jobs.ledger.records import Header, OpenRun, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.replaced import hold_unchanged, older, remember, take_in_replacement, under_way
@@ -130,6 +130,7 @@ class Ledger:
         fs: FileSystem | None = None,
         lock: Lock | None = None,
         run: str | None = None,
+        apart_from: Path | None = None,
     ) -> Ledger:
         """Take the lock, fold what a crash left, and be ready to record.
 
@@ -142,6 +143,7 @@ class Ledger:
         :param lock: a lock already held (``lock.acquire_all``); the caller releases it
         :param run: of one that is going to pay: its id, random, which what it submits bears (``Entry.run``), and
             the manifest while the run is open
+        :param apart_from: a journal that is left alone, since it is going to be taken in (``take_in_journal``)
         :raises HeldError: another run holds the lock, or the manifest was written against another origin
         :raises InDoubtError: an earlier run may have paid what is not on record (only with ``run``), or the manifest is
             gone and a journal of it is not
@@ -157,7 +159,7 @@ class Ledger:
             raise _failed(paths.manifest, error) from error
         held = acquire(paths.lock, command=command, now=now) if lock is None else lock
         try:
-            loaded = load(paths, disk, root, apart=True, scratch=paths.manifest.parent)
+            loaded = load(paths, disk, root, apart=True, scratch=paths.manifest.parent, apart_from=apart_from)
             ledger = cls(paths, loaded.manifest, loaded.record, disk, held, root, run, now)
             try:
                 ledger._opened(loaded, job=job, origin=origin, new_id=new_id, command=command)
@@ -356,6 +358,53 @@ class Ledger:
                 self._moved = False
             except OSError as error:
                 raise self._dead(_failed(self.paths.manifest, error)) from error
+
+    def take_in_journal(self, file: Path, left: journal.Contents) -> None:
+        """Merge what a journal announces, which builds on another version of the manifest or was another machine's.
+
+        The file is removed where it lies among this repository's journals, or beside the manifest.
+
+        :raises FindingsError: it belongs to another service
+        :raises LedgerError: the manifest could not be written; the journal is still there
+        """
+        header = self._manifest.header
+        assert header is not None  # a writer has one
+        if left.place.origin not in ("", header.origin):
+            raise _other_origin(self.paths, header.origin, left.place.origin)
+        self._manifest.take_in(alone(left, self._manifest))
+        others = {*header.other_ids, left.manifest} - {header.id}
+        self._manifest.header = replace(header, other_ids=tuple(sorted(others)))
+        self._manifest.close_run(left.place.run)
+        self._write()
+        if file.parent == self.paths.shared or file == self.paths.journal:
+            try:
+                self._pair(file).remove_journal()
+            except OSError as error:
+                raise self._dead(_failed(file, error)) from error
+
+    def open_runs(self) -> tuple[OpenRun, ...]:
+        """The runs that may have paid what is not on record, since their journal is not here."""
+        return self._manifest.open_runs()
+
+    def close_runs(self, resolutions: Iterable[ResolutionRecord]) -> None:
+        """Record what a person decided about the open runs.
+
+        :raises LedgerError: it could not be written
+        """
+        self.fold()
+        header = self._manifest.header
+        assert header is not None  # a writer has one
+        self._manifest.header = replace(header, runs=())
+        self._manifest.resolutions.update(resolutions)
+        self._write()
+
+    def _write(self) -> None:
+        """The manifest as it is known, with no journal begun."""
+        self._alive()
+        try:
+            self._written(self._pair().write_manifest(self._chunks()))
+        except OSError as error:
+            raise self._dead(_failed(self.paths.manifest, error)) from error
 
     def fold(self) -> None:
         """Write everything known into the manifest and remove the journal; open intents are in doubt (interrupted).

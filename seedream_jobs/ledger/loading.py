@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job.files import git_common
+from seedream_jobs.job.files import worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, parse_checked
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
-from seedream_jobs.ledger.paths import SHARED, LedgerPaths
+from seedream_jobs.ledger.paths import LedgerPaths
 from seedream_jobs.ledger.records import Header, decode_header
 from seedream_jobs.ledger.snapshot import Snapshot
 
@@ -44,12 +44,21 @@ class Loaded:
     elsewhere: HeldError | InDoubtError | None = None
 
 
-def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart: bool = False, scratch: Path | None = None) -> Loaded:
+def load(
+    paths: LedgerPaths,
+    fs: FileSystem,
+    root: Path,
+    *,
+    apart: bool = False,
+    scratch: Path | None = None,
+    apart_from: Path | None = None,
+) -> Loaded:
     """Manifest and journal of one moment, while a run may be folding the one into the other.
 
     :param root: the campaign's root, out of which no recorded path may lead
     :param apart: the manifest as a copy, which nobody else can change
     :param scratch: where lines that come to the manifest later are kept, once they are many
+    :param apart_from: a journal that is left alone
     :raises FindingsError: one of them is damaged, or they do not belong together
     :raises UsageError: one of them can't be read
     :raises LedgerError: they keep changing
@@ -57,7 +66,8 @@ def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart: bool = False,
     for _ in range(_LOOKS):
         record = read_file(fs, paths.manifest, apart=apart)
         manifest = parse_record(paths, record, root, scratch=scratch)
-        found = [(path, hot) for path in _journals(paths, manifest.header, fs) if (hot := read_file(fs, path))]
+        files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
+        found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if apart or _version(record) == _version(read_file(fs, paths.manifest)):
             return _belonging(paths, Loaded(record=record, manifest=manifest), found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
@@ -116,10 +126,12 @@ def _belonging(paths: LedgerPaths, loaded: Loaded, found: list[tuple[Path, Snaps
         if not contents.records and present in (place.before, journal.ABSENT):
             loaded = replace(loaded, done=(*loaded.done, path))  # nothing was announced in it
             continue
-        if paths.shared is not None and path.parent == paths.shared and _lives(paths, contents):
-            if manifest.header is not None:
-                loaded = replace(loaded, elsewhere=_at_another_place(paths, place))
-            continue
+        if paths.shared is not None and path.parent == paths.shared:
+            there = _lives(paths, contents, present)
+            if there is not None:
+                if manifest.header is not None:
+                    loaded = replace(loaded, elsewhere=_at_another_place(paths, there, path))
+                continue
         if manifest.header is None and path != paths.journal:
             if place.before != journal.ABSENT:
                 loaded = replace(loaded, elsewhere=_gone(paths, path))
@@ -135,13 +147,19 @@ def _belonging(paths: LedgerPaths, loaded: Loaded, found: list[tuple[Path, Snaps
     return loaded
 
 
-def _lives(paths: LedgerPaths, contents: journal.Contents) -> bool:
-    """Whether the manifest of a journal in the git folder is still where it was, and that is not here."""
-    there = Path(contents.place.file)
-    if not contents.place.file or there == paths.real or contents.manifest not in ids_of(there):
-        return False
-    common = git_common(there.parent)
-    return common is not None and common / SHARED == paths.shared  # else it is a copy's, or the original's
+def _lives(paths: LedgerPaths, contents: journal.Contents, present: str) -> Path | None:
+    """Where the manifest of a journal in the git folder still is, if that is not here."""
+    assert paths.shared is not None
+    place = contents.place
+    known = [Path(place.file)] if place.file else []
+    if present != contents.base and Path(place.file) != paths.real:  # the repository may have been moved since
+        known += [top / place.path for top in worktrees(paths.shared.parent)]
+    for there in known:
+        if there == paths.real:
+            return None
+        if contents.manifest in ids_of(there):  # also where this whole repository is a copy of that one
+            return there
+    return None
 
 
 def ids_of(manifest: Path) -> tuple[str, ...]:
@@ -150,18 +168,18 @@ def ids_of(manifest: Path) -> tuple[str, ...]:
     try:
         with manifest.open("rb") as lines:
             for line in lines:
-                header = decode_header(parse_checked(line)[0])
+                header = decode_header(parse_checked(line.rstrip(b"\n"))[0])
                 found += (header.id, *header.other_ids)
     except (OSError, Malformed):
         pass
     return tuple(found)
 
 
-def _at_another_place(paths: LedgerPaths, place: journal.Place) -> HeldError:
-    there = Path(place.file)
+def _at_another_place(paths: LedgerPaths, there: Path, path: Path) -> HeldError:
     return HeldError(
         f"an interrupted run of this record is to be finished where it began: {there}",
-        hint=f"seedream-jobs fetch {there.with_name(place.job)} there; then run the same command again here",
+        hint=f"seedream-jobs fetch {there}; then the same command again here. Where this is to be a record of its own: "
+        f"seedream-jobs resolve JOB --journal {path}",
     )
 
 

@@ -80,13 +80,19 @@ class PlanRecord:
 
 @frozen
 class ResolutionRecord:
-    """What a person decided about an in-doubt submission. ``at`` is Unix seconds."""
+    """What a person decided about an in-doubt submission, or about a run whose journal is lost.
+
+    :param key: the request's; empty for a run
+    :param at: Unix seconds
+    :param run: the run's id; then ``resolution`` says what became of everything that it may have paid
+    """
 
     key: str
     resolution: Resolution
     reason: str
     at: int
     task_id: str | None = None
+    run: str | None = None
 
 
 def encode_header(header: Header) -> Json:
@@ -116,12 +122,15 @@ def encode_resolution(record: ResolutionRecord) -> Json:
     """A resolution's line."""
     line: Json = {
         "at": iso(record.at),
-        "key": record.key,
         "reason": record.reason,
         "resolution": record.resolution,
     }
+    if record.key:
+        line["key"] = record.key
     if record.task_id is not None:
         line["task_id"] = record.task_id
+    if record.run is not None:
+        line["run"] = record.run
     return line
 
 
@@ -156,9 +165,17 @@ def decode_plan(line: Json) -> PlanRecord:
 
 def decode_resolution(line: Json) -> ResolutionRecord:
     """:raises Malformed: for a field that is not as written"""
-    readers = {"key": request_key, "resolution": _resolution, "reason": text, "at": moment, "task_id": identifier}
+    readers = {
+        "key": request_key,
+        "resolution": _resolution,
+        "reason": text,
+        "at": moment,
+        "task_id": identifier,
+        "run": identifier,
+    }
     found = read_fields(line, readers, "a resolution's line")
-    _require(found, ("key", "resolution", "reason", "at"))
+    _require(found, ("run" if "run" in found else "key", "resolution", "reason", "at"))
+    found.setdefault("key", "")
     return ResolutionRecord(**found)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from seedream_jobs.errors import ExitCode, gravest
-from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.plan.sets import last_sets, said
@@ -27,6 +27,7 @@ class Standing:
 
     :param held_by: the process that works on it now; what is announced and open is its business then, nobody's doubt
     :param shared: which requests have one task, a sentence each
+    :param lost: which runs may have paid what is not on record, a sentence each
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
     """
 
@@ -40,6 +41,7 @@ class Standing:
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     sets: str = ""
     held_by: str | None = None
 
@@ -65,7 +67,7 @@ class Standing:
     def exit_code(self) -> ExitCode:
         """6 for doubt, 8 for what is not fetched or under way, 1 for what failed."""
         codes = [ExitCode.OK]
-        if self.counts[State.IN_DOUBT]:
+        if self.counts[State.IN_DOUBT] or self.lost:
             codes.append(ExitCode.IN_DOUBT)
         if self.held_by is not None or self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
             codes.append(ExitCode.UNFINISHED)
@@ -79,6 +81,9 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standin
     origin = ledger.header.origin if ledger.header else ""
     standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
     standing.shared = shared_said(ledger)
+    if ledger.held_by is None:
+        told = [run_open(run, ledger.paths) for run in ledger.open_runs()]
+        standing.lost = [f"{one.message}; {one.hint}" for one in told]
     for key in ledger.entries:
         entry = ledger.entries[key]
         standing.counts[entry.state] += 1
@@ -143,7 +148,7 @@ def status_text(standings: list[Standing]) -> str:
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(f"  {mark} {f'{count:,} {word}':<16}{next_step}".rstrip())
-        lines += [f"  {said}" for said in one.shared]
+        lines += [f"  {said}" for said in (*one.lost, *one.shared)]
     return "\n".join(lines) + "\n"
 
 

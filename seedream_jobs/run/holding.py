@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.ledger.campaign import hold_campaign
+from seedream_jobs.ledger.campaign import hold_campaign, hold_settled
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import campaign_lock
 from seedream_jobs.plan.job import Job
@@ -51,7 +51,11 @@ def hold_campaigns(
 
     :param ledger_of: the jobs' held ledgers, which announce nothing any more once the campaign is another's
     :raises HeldError: another run is under way in one of them
+    :raises InDoubtError: one of them has an open run, of which nobody knows what it paid, in another worktree
     """
+    for job in jobs:
+        if not emulator:
+            hold_settled(job.expansion.spec.root, job.paths.manifest)
     own = stack.enter_context(ExitStack())
     command = " ".join(["run", *(job.shown for job in jobs)])
     roots = {campaign_lock(job.expansion.spec.root, emulator=emulator): job.expansion.spec.root for job in jobs}

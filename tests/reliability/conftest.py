@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -57,11 +58,13 @@ def shared_emulator(tmp_path_factory: pytest.TempPathFactory, harness: ModuleTyp
 
 @pytest.fixture
 def campaign(tmp_path: Path, harness: ModuleType) -> Callable[..., Any]:
-    """Makes a campaign that speaks to an emulator."""
+    """Makes a campaign that speaks to an emulator; ``git``: in a repository, which then holds journal and locks."""
 
-    def make(emulator: Any, requests: int, *lines: str, name: str = "campaign") -> Any:
+    def make(emulator: Any, requests: int, *lines: str, name: str = "campaign", git: bool = False) -> Any:
         folder = tmp_path / name
         folder.mkdir()
+        if git:
+            subprocess.run(["git", "init", "-q", str(folder)], check=True)
         made = harness.Campaign(folder=folder, base_url=emulator.url, subject=f"heron {next(_numbers)} ")
         made.write(requests, *lines)
         return made

@@ -100,7 +100,7 @@ def test_a_failing_disk_stops_the_run(
     assert ended.code == 74, ended.said
     assert "Input/output error" in ended.err
     assert "Traceback" not in ended.err
-    assert traces.unannounced(log, mine.journal.name) == []
+    assert traces.unannounced(log) == []
     assert traces.posts(log) == shared_emulator.count(mine.subject) < REQUESTS
     lost = told_ids(ended.err)
     heard = {charge["id"] for charge in shared_emulator.charges(mine.subject)}
@@ -121,4 +121,4 @@ def test_the_log_would_show_a_program_that_sends_all_the_same(
     calls = "trace=write,fsync,fdatasync,sendto,sendmsg,writev"
     strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(log), "-e", calls)
     mine.run("--detach", fault="late-intent", prefix=(*strace, "-e", "inject=fsync:error=EIO:when=5+"))
-    assert traces.unannounced(log, mine.journal.name) != []
+    assert traces.unannounced(log) != []

@@ -69,7 +69,7 @@ def test_kills_pay_nothing_twice_and_lose_nothing(
 ) -> None:
     """0 duplicate charges, 0 ids lost, in doubt ≤ 8 for each kill. The long lane: 200 requests, 10 kills, 10 seeds."""
     service = emulator(*LATENCY)
-    mine = campaign(service, requests)
+    mine = campaign(service, requests, git=True)
     violations, figures = killing_run(harness, mine, service, seed=seed, kills=kills, requests=requests)
     print(figures)  # shown by -s, and with a failure
     assert violations == []
@@ -96,7 +96,7 @@ def test_the_harness_catches(
     found: list[str] = []
     for seed in range(4):
         service = emulator(*LATENCY, state=f"state-{seed}")
-        mine = campaign(service, 40, name=f"campaign-{seed}")
+        mine = campaign(service, 40, git=seed % 2 == 0, name=f"campaign-{seed}")
         found, _ = killing_run(harness, mine, service, seed=seed, kills=3, requests=40, fault=fault)
         if found:
             break

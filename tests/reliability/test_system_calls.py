@@ -48,12 +48,17 @@ def test_each_post_leaves_after_its_intent_is_durable(
     log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
     """Before the first send of each POST, an fsync of the journal that covers its intent has returned."""
-    mine = campaign(shared_emulator, REQUESTS)
+    mine = campaign(shared_emulator, REQUESTS, git=True)
     ended = traced(mine, log)
     assert ended.code == 0, ended.err
     assert traces.posts(log) == REQUESTS
-    assert traces.unannounced(log, mine.journal.name) == []
+    assert traces.unannounced(log) == []
     assert traces.unsafe_replacements(log, mine.folder) == []
+    seen = traces.calls(log)
+    post = min(call.began for call in seen if call.name in ("sendto", "sendmsg", "writev") and '"POST ' in call.text)
+    marked = [call for call in seen if call.name == "write" and '\\"run\\":{\\"id\\":' in call.text]
+    named = [call.returned for call in seen if call.name == "rename" and f'"{mine.manifest}"' in call.text]
+    assert marked[0].returned < named[0] < post, "the manifest says that a run is open before anything is sent"
 
 
 @pytest.mark.parametrize(
@@ -67,9 +72,9 @@ def test_the_log_shows(
     fault: str, words: str, log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]
 ) -> None:
     """A program that never syncs, or that announces too late, does not pass."""
-    mine = campaign(shared_emulator, REQUESTS)
+    mine = campaign(shared_emulator, REQUESTS, git=True)
     traced(mine, log, fault=fault)
-    found = traces.unannounced(log, mine.journal.name)
+    found = traces.unannounced(log)
     assert len(found) == traces.posts(log) == REQUESTS
     assert all(words in violation for violation in found)
     assert bool(traces.unsafe_replacements(log, mine.folder)) == (fault == "no-fsync")
@@ -98,7 +103,7 @@ def killed_at(harness: ModuleType, mine: Any, service: Any, call: str, number: i
 @pytest.fixture
 def every_point(log: Path, traces: ModuleType, shared_emulator: Any, campaign: Callable[..., Any]) -> list[Any]:
     """Every (call, number) of an undisturbed run that concerns the record or the network."""
-    mine = campaign(shared_emulator, REQUESTS, name="reference")
+    mine = campaign(shared_emulator, REQUESTS, git=True, name="reference")
     assert traced(mine, log).code == 0
     found: list[Any] = traces.points(log, mine.folder)
     assert {call for call, _ in found} == set(traces.CALLS)
@@ -112,7 +117,7 @@ def test_killed_at_sampled_calls(
     chance = random.Random(3)
     for call in chance.sample(traces.CALLS, 2):
         number = chance.choice([number for name, number in every_point if name == call])
-        mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
+        mine = campaign(shared_emulator, REQUESTS, git=True, name=f"{call}-{number}")
         assert killed_at(harness, mine, shared_emulator, call, number) == []
 
 
@@ -124,6 +129,6 @@ def test_killed_at_every_call(
     print(len(every_point), "points")  # shown by -s, and with a failure
     found = []
     for call, number in every_point:
-        mine = campaign(shared_emulator, REQUESTS, name=f"{call}-{number}")
+        mine = campaign(shared_emulator, REQUESTS, git=True, name=f"{call}-{number}")
         found += killed_at(harness, mine, shared_emulator, call, number)
     assert found == []

@@ -76,16 +76,13 @@ def points(log: Path, folder: Path) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def unannounced(log: Path, journal: str) -> list[str]:
-    """POSTs whose first byte left before an fsync of the journal that covers their intent had returned.
-
-    :param journal: the journal's file name
-    """
+def unannounced(log: Path) -> list[str]:
+    """POSTs whose first byte left before an fsync of the journal that covers their intent had returned."""
     written: dict[str, int] = {}  # idempotency key → line on which the write of its intent returned
     durable: dict[str, int] = {}  # … on which an fsync that began after that returned
     violations = []
     for call in calls(log):
-        on_journal = f"/{journal}>" in call.text.partition(",")[0].partition(")")[0]
+        on_journal = ".journal>" in call.text.partition(",")[0].partition(")")[0]
         if call.name in ("write", "writev") and on_journal and call.succeeded:
             for key in _KEY.findall(call.text):
                 written.setdefault(key, call.returned)

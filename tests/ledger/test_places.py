@@ -1,0 +1,145 @@
+"""Where a record's files lie, and whose a journal is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.job.files import git_common, worktrees
+from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.loading import ids_of, left_behind
+from seedream_jobs.ledger.paths import campaign_lock, paths_for
+
+NOW = 1_700_000_000
+ORIGIN = "https://api.example"
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    top = tmp_path / "repo"
+    git(tmp_path, "init", "-q", "-b", "main", str(top))
+    git(top, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "--allow-empty", "-m", "one")
+    return top
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+
+
+def opened(folder: Path, *, run: str | None = None, new: str = "m-1") -> Ledger:
+    return Ledger.open(
+        paths_for(folder / "garden.yaml"), job="garden.yaml", origin=ORIGIN, new_id=lambda: new, root=folder,
+        command="run", now=NOW, run=run,
+    )  # fmt: skip
+
+
+def interrupted(folder: Path, make: object, count: int = 2) -> Path:
+    """A run that announced some requests and died: its journal."""
+    ledger = opened(folder, run="r1")
+    ledger.announce(count + 1)
+    for number in range(count):
+        ledger.record_sync(make.intended(number))  # type: ignore[attr-defined]
+    journal = next((folder / ".git" / "seedream-jobs").glob("*.journal")) if (folder / ".git").is_dir() else None
+    for lock in (ledger._lock, ledger._journal_lock):
+        assert lock is not None
+        lock.release()
+    ledger._lock = ledger._journal_lock = None
+    ledger.close()
+    return journal or next(paths_for(folder / "garden.yaml").shared.glob("*.journal"))  # type: ignore[union-attr]
+
+
+def test_all_worktrees_share_one_place_and_no_git_command_is_asked(repo: Path, tmp_path: Path) -> None:
+    """Read from ``.git``, ``gitdir`` and ``commondir``; a worktree whose repository is gone is refused."""
+    git(repo, "worktree", "add", "-q", str(tmp_path / "second"), "-b", "second")
+    first, second = paths_for(repo / "garden.yaml"), paths_for(tmp_path / "second" / "garden.yaml")
+    assert first.shared == second.shared == (repo / ".git" / "seedream-jobs").resolve()
+    assert (first.lock == second.lock, first.within, second.within) == (False, *["garden.manifest.jsonl"] * 2)
+    assert campaign_lock(repo, emulator=False) == campaign_lock(tmp_path / "second", emulator=False)
+    common = git_common(repo)
+    assert common is not None
+    assert {top.resolve() for top in worktrees(common)} == {repo.resolve(), (tmp_path / "second").resolve()}
+    (repo / ".git").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="leads to no repository"):
+        paths_for(tmp_path / "second" / "garden.yaml")
+    assert git_common(tmp_path) is None
+
+
+def test_links_of_manifests_and_folders_lead_to_one_lock_and_one_journal(repo: Path, tmp_path: Path) -> None:
+    """A manifest that is a link is written where it leads to, and stays a link."""
+    (repo / "jobs").mkdir()
+    (tmp_path / "way").symlink_to(repo / "jobs")
+    assert paths_for(tmp_path / "way" / "garden.yaml").lock == paths_for(repo / "jobs" / "garden.yaml").lock
+    (repo / "store").mkdir()
+    with opened(repo / "store") as ledger:
+        ledger.ensure_created()
+    link = repo / "jobs" / "garden.manifest.jsonl"
+    link.symlink_to(repo / "store" / "garden.manifest.jsonl")
+    with opened(repo / "jobs", run="r1") as ledger:
+        assert ledger.paths.lock == paths_for(repo / "store" / "garden.yaml").lock
+        ledger.announce(1)
+        ledger._started()
+    assert link.is_symlink()
+    assert ids_of(repo / "store" / "garden.manifest.jsonl") == ("m-1",)
+    link.unlink()
+    link.symlink_to(repo / "nowhere")
+    with pytest.raises(UsageError, match="leads nowhere"):
+        opened(repo / "jobs")
+
+
+def test_a_journal_is_its_manifests_wherever_git_puts_that(repo: Path, tmp_path: Path, make: object) -> None:
+    """Gone: made anew at its path, and paid for every other job. In another worktree: folded there, counted here."""
+    journal = interrupted(repo, make)
+    assert [place.path for _, _, place in left_behind(journal.parent)] == ["garden.manifest.jsonl"]
+    key = make.key(0)  # type: ignore[attr-defined]
+    record = repo / "garden.manifest.jsonl"
+    marked = record.read_bytes()
+    assert b'"run":{"id":"r1","intents":3,' in marked
+    other = repo / "other.manifest.jsonl"
+    record.unlink()
+    assert "resolve garden.yaml --journal" in paid_elsewhere(repo, other, origin=ORIGIN, emulator=False)[key]
+    assert len(Ledger.peek(paths_for(repo / "garden.yaml"), root=repo).entries) == 2
+    record.write_bytes(marked)
+    assert paid_elsewhere(repo, other, origin=ORIGIN, emulator=False)[key] == "garden.yaml"
+
+    second = tmp_path / "second"
+    git(repo, "worktree", "add", "-q", str(second), "-b", "second")
+    assert len(Ledger.peek(paths_for(second / "garden.yaml"), root=second).entries) == 0
+    assert key in paid_elsewhere(second, second / "garden.manifest.jsonl", origin=ORIGIN, emulator=False)
+    (second / "garden.manifest.jsonl").write_bytes(marked)
+    with pytest.raises(HeldError, match="to be finished where it began"):
+        opened(second)
+    with opened(repo) as ledger:
+        assert len(ledger.entries) == 2
+    assert not journal.exists()
+    assert b'"intents"' not in record.read_bytes()
+
+
+def test_one_manifest_in_two_worktrees_has_one_writer(repo: Path, tmp_path: Path) -> None:
+    """They share the journal, so that the second is refused although its file is another one."""
+    second = tmp_path / "second"
+    git(repo, "worktree", "add", "-q", str(second), "-b", "second")
+    with opened(repo) as ledger:
+        ledger.ensure_created()
+    (second / "garden.manifest.jsonl").write_bytes((repo / "garden.manifest.jsonl").read_bytes())
+    with opened(repo), pytest.raises(HeldError, match=r"the record m-1 \(garden.manifest.jsonl\) is held by"):
+        opened(second)
+
+
+@pytest.mark.anyio
+async def test_an_intent_is_refused_once_a_lock_is_gone(repo: Path, make: object) -> None:
+    """Nothing is sent on its account; an outcome is still recorded, and the next run finds it."""
+    ledger = opened(repo, run="r1")
+    ledger.announce(2)
+    await ledger.record(make.intended(0))  # type: ignore[attr-defined]
+    ledger.paths.lock.unlink()
+    with pytest.raises(LedgerError, match="removed or replaced"):
+        await ledger.record(make.intended(1))  # type: ignore[attr-defined]
+    await ledger.record(make.accepted(0))  # type: ignore[attr-defined]
+    with pytest.raises(LedgerError, match="removed or replaced"):
+        ledger.close()
+    with opened(repo) as following:
+        assert following.entries[make.key(0)].task_id == "task_0"  # type: ignore[attr-defined]
