@@ -54,7 +54,12 @@ def manifest_edits(
     :param shown: how findings name a file
     :param allow_additions: new lines are warnings, not errors
     """
-    found: list[Diagnostic] = []
+    changed = frozenset(changed)
+    found = [
+        _finding("manifest-added", _JOURNAL, shown(path), None, hint="git rm --cached it; where a run left it: fetch")
+        for path in sorted(changed)
+        if path.name.endswith(".manifest.journal") and _has(head, path)
+    ]
     paths = sorted(path for path in changed if path.name.endswith(MANIFEST_SUFFIX))
     was = renamed(base, head, paths)
     for path in paths:
@@ -70,6 +75,17 @@ def manifest_edits(
         edit = _Edit(shown=name, base=before, head=after, lines=lines)
         found.extend([*_forged(edit), *_removed(edit), *_changed(edit), *_added(edit, allow_additions)])
     return in_order(found)
+
+
+_JOURNAL = "the change brings a journal, which says what was paid and what was not: no commit ever has one"
+
+
+def _has(files: Files, path: PurePosixPath) -> bool:
+    try:
+        files.read(path, limit=1)
+    except (OSError, OutsideRoot):
+        return False
+    return True
 
 
 def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:

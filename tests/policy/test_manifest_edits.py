@@ -149,3 +149,14 @@ def test_a_forged_key_is_found_whatever_its_checksum(edits: Callable[..., Any]) 
     assert [one[0] for one in found] == ["error manifest-damaged"]
     assert "its key is not that of its request" in found[0][1]
     assert found[0][2] == 2
+
+
+def test_a_journal_in_a_change_is_refused(edits: Callable[..., Any], tmp_path: Path) -> None:
+    """It would be believed: what was paid could be called unpaid by it. Where it is taken away, nothing is said."""
+    edits([HEADER], [HEADER])
+    name = PurePosixPath("garden.manifest.journal")
+    trees = WorkTree(tmp_path / "base"), WorkTree(tmp_path / "head")
+    assert manifest_edits(*trees, [name], shown=str, allow_additions=True) == ()
+    (tmp_path / "head" / name).write_bytes(b"x")
+    (found,) = manifest_edits(*trees, [name], shown=str, allow_additions=True)
+    assert (found.code, found.severity, found.path) == ("manifest-added", "error", str(name))
