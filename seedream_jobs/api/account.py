@@ -49,13 +49,6 @@ def parse_models(seen: Observation) -> tuple[str, ...]:
     return tuple(item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str))
 
 
-def parse_schema(seen: Observation) -> Mapping[str, Any]:
-    """:raises SeedreamError: as ``parse_balance``"""
-    data = _object(seen, "the model's schema")
-    inner = data.get("data")
-    return inner if isinstance(inner, dict) and "input_schema" in inner else data
-
-
 def parse_upload(seen: Observation) -> str:
     """:raises SeedreamError: as ``parse_balance``"""
     data = _object(seen, "the upload")

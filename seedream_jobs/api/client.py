@@ -11,16 +11,14 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Self
 
 import anyio
 import httpx
 
-from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_schema, parse_upload, upload_form
+from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_upload, upload_form
 from seedream_jobs.api.client_lane import TASK_LIMIT, Headers, Hook, Lane, Timeouts, target_of
 from seedream_jobs.api.credentials import ApiKey, endpoint
 from seedream_jobs.api.masking import Mask
@@ -162,12 +160,6 @@ class Client:
         """The ids of the models the key may use. :raises SeedreamError: as ``balance``"""
         with self.mask.refusals():
             return parse_models(await self.request("GET", "models"))
-
-    async def model_schema(self, model: str) -> Mapping[str, Any]:
-        """The service's own description of a model's input, as it stands. :raises SeedreamError: as ``balance``"""
-        query = f"model={quote(model, safe='')}&operation=image_generation"
-        with self.mask.refusals():
-            return parse_schema(await self.request("GET", f"model-schema?{query}"))
 
     async def upload(self, image: bytes, filename: str, content_type: str) -> str:
         """Upload a reference image (JPEG or PNG, at most 20 MB); the link that comes back lives 72 hours.

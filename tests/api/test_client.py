@@ -318,7 +318,7 @@ async def test_readers_share_connections_and_do_not_wait_for_submissions(wire_se
     assert server.connections <= 16
 
 
-async def test_balance_models_and_schema(wire_server: Callable[..., Any]) -> None:
+async def test_balance_and_models(wire_server: Callable[..., Any]) -> None:
     """Money is decimal; unknown fields are ignored."""
     balance = {"success": True, "remain_balance": 1.50, "used_balance": 0.1, "unlimited_quota": False, "new": 1}
     server = wire_server(answering(balance))
@@ -330,11 +330,6 @@ async def test_balance_models_and_schema(wire_server: Callable[..., Any]) -> Non
     server = wire_server(answering({"object": "list", "data": [{"id": "a"}, {"id": "b", "x": 1}, 7]}))
     async with client_of(server) as client:
         assert await client.models() == ("a", "b")
-    server = wire_server(answering({"model": "m", "input_schema": {}, "idempotency": {"header": "Idempotency-Key"}}))
-    async with client_of(server) as client:
-        schema = await client.model_schema("a/b&c")
-    assert schema["model"] == "m"
-    assert server.requests[0].split()[1] == b"/v1/model-schema?model=a%2Fb%26c&operation=image_generation"
 
 
 @pytest.mark.parametrize(
