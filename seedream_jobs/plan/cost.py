@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import Any
 
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.frozen import frozen
@@ -13,6 +15,10 @@ from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.profile import Profile
 
 _PLACES = Decimal("0.0001")
+_A_NUMBER = re.compile(
+    r"^[nk]$|^n_|_n$|num|count|batch|sample|variation|variant|quantity|amount|outputs|images$|max_?image", re.IGNORECASE
+)
+"""Names by which image services are asked for several images."""
 MOST_USD = Decimal(1_000_000_000)
 """An amount that a person gives is below it; together with ``MOST_DECIMALS`` it keeps every sum exact."""
 MOST_DECIMALS = 12
@@ -58,6 +64,16 @@ def tariff_of(profile: Profile, override: Decimal | None, seen: tuple[str, Decim
         return Tariff(usd=charged[0][1], source=charged[0][0], beside=dated)
     beside = tuple(one for one in charged if one[1] != known.usd_per_image)
     return Tariff(usd=known.usd_per_image, source=known.as_of, beside=beside)
+
+
+def asks_for_more(extra: Mapping[str, Any]) -> str | None:
+    """The field that nobody here knows and whose name sounds like a number of images, at any depth; None for none."""
+    for name, value in extra.items():
+        if _A_NUMBER.search(name):
+            return name
+        if isinstance(value, Mapping) and (inner := asks_for_more(value)):
+            return f"{name}.{inner}"
+    return None
 
 
 def price_seen(records: Iterable[Entries]) -> tuple[str, Decimal] | None:
@@ -112,8 +128,9 @@ def hold(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, i
         return
     if planned is None:
         raise MoneyError(
-            f"the price of an image is unknown, so {name} of {budget_text(limit)} can't be held",
-            hint="give it: --price 0.0228",
+            "the price of an image is unknown, or request.extra may ask for more images: "
+            f"{name} of {budget_text(limit)} can't be held",
+            hint="give the price: --price 0.0228, or leave out the field that asks for images",
         )
     if already + planned > limit:
         many = f"{images:,} {'image is' if images == 1 else 'images are'}"

@@ -15,7 +15,7 @@ from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import may_be_replayed
-from seedream_jobs.plan.cost import Tariff, hold, price_seen, spent
+from seedream_jobs.plan.cost import Tariff, asks_for_more, hold, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, all_new, summarise
@@ -145,6 +145,9 @@ def plan_jobs(
         planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=None, elsewhere=others, wish=asked))
     submits = any(part.summary.submit for part in planned)
     price = tariff(price_seen(part.ledger.entries for part in planned) if submits else None)
+    asking = (asks_for_more(part.job.expansion.spec.extra) for part in planned if part.summary.submit)
+    if more := next(filter(None, asking), None):  # then no maximum is known, and no budget can be held
+        price = Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
     return JobsPlan(jobs=tuple(_with_spent(part, price) for part in planned), tariff=price, budgets=tuple(budgets))
 
 

@@ -469,3 +469,24 @@ def test_the_last_day_says_the_price(folder: Any) -> None:
 
     folder.record(job, paid)
     assert "(0.03 per image, charged on 2026-08-03; 0.0228 by" in folder.text(folder.plan(job))
+
+
+@pytest.mark.parametrize(
+    ("extra", "known"),
+    [
+        ("{style_preset: x}", True),
+        ("{num_images: 4}", False),
+        ("{n_samples: 2}", False),
+        ("{options: {count: 3}}", False),
+    ],
+)
+def test_an_unknown_field_that_asks_for_images_makes_the_maximum_unknown(folder: Any, extra: str, known: bool) -> None:
+    """Refused under any budget as an unknown price is, --price or not."""
+    job = folder.load(f"version: 1\nrequest: {{prompt: a, extra: {extra}}}\nlimits: {{budget_usd: 9}}\n")
+    plan = folder.plan(job, price=Decimal("0.01"))
+    assert (plan.cost is not None) is known
+    if known:
+        plan.hold_budgets()
+    else:
+        with pytest.raises(MoneyError, match="may ask for more images"):
+            plan.hold_budgets()
