@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
-from seedream_jobs.ledger.filesystem import FileSystem
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, write_whole
 from seedream_jobs.ledger.loading import digest_or_absent, parse_record, read_file
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.paths import LedgerPaths
@@ -79,9 +79,7 @@ def remember(paths: LedgerPaths, header: Header) -> None:
     path = paths.serial_of(header.id)
     if path is not None and header.serial > _seen(path):
         with contextlib.suppress(OSError):
-            temp = path.with_name(f".{path.name}.new")
-            temp.write_text(f"{header.serial}\n", encoding="ascii")
-            temp.replace(path)
+            write_whole(RealFileSystem(), path, [b"%d\n" % header.serial])
 
 
 def _seen(path: Path | None) -> int:
