@@ -108,9 +108,12 @@ def test_what_befalls_a_reply_does_not_undo_the_charge(start, name):
     else:
         reply = peer.post()
         task = peer.books()["charges"][0]["id"]
-        status = {"500-after-accept": 500, "502-after-accept": 502, "other-shape": 202}.get(name, 200)
+        statuses = {"500-after-accept": 500, "502-after-accept": 502, "other-shape": 202, "429-with-id": 429}
+        status = statuses.get(name, 200)
         assert reply.status_code == status
-        readable = name in ("slow-reply", "event-stream", "other-shape", "garbage-with-id")
+        readable = name in (
+            "slow-reply", "event-stream", "other-shape", "garbage-with-id", "429-with-id", "task-per-image",
+        )  # fmt: skip
         assert (task in reply.text) == readable
         assert ("text/event-stream" in reply.headers["content-type"]) == (name == "event-stream")
         if name in ("garbage", "garbage-with-id"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ def test_a_data_link_never_enters_the_record(
     assert (seen.code, mine.states()) == (8, {"completed": 3}), seen.err
     assert "data:" not in mine.manifest.read_text()
     blocked = mine.folder / "out"
+    shutil.rmtree(blocked)
     blocked.write_text("in the way")
     assert mine.command("fetch").code != 0
     assert mine.states() == {"completed": 3}
