@@ -25,8 +25,8 @@ REQUESTS = 3000
 ROUNDS = 5
 BARE = """
 import asyncio, sys, uvicorn
-from seedream_jobs.api.emulator.server import bind, url_of
-from seedream_jobs.api.emulator.settings import Settings
+from seedream_jobs.emulator.server import bind, url_of
+from seedream_jobs.emulator.settings import Settings
 from pathlib import Path
 async def app(scope, receive, send):
     while (await receive()).get("more_body"):
@@ -99,7 +99,7 @@ def post(prompt: str) -> bytes:
 
 def run(quick: bool) -> Result:
     """Interleaved rounds against both servers."""
-    emulator = ("-m", "seedream_jobs.api.emulator", "--balance", "1000000000", "--state")
+    emulator = ("-m", "seedream_jobs.emulator", "--balance", "1000000000", "--state")
     rows: dict[str, list[float]] = {"an app that does nothing": [], "POST": [], "GET of a task": []}
     with contextlib.ExitStack() as stack:
         one, two = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))

@@ -28,7 +28,7 @@ def measure(count: int) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(dir=parent))
     try:
         job = jobs.write(folder, count)
-        emulator = ("-m", "seedream_jobs.api.emulator", "--balance", "1000000000", "--state", str(folder / "books"))
+        emulator = ("-m", "seedream_jobs.emulator", "--balance", "1000000000", "--state", str(folder / "books"))
         with process(*emulator) as url:
             os.environ["APIMART_API_KEY"] = "bench"
             started = time.perf_counter()

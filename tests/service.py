@@ -12,11 +12,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["seedream_jobs.api.emulator.__main__", "seedream_jobs.api.emulator.server"])
+_SERVER.set_forkserver_preload(["seedream_jobs.emulator.__main__", "seedream_jobs.emulator.server"])
 
 
 class ServiceProcess:
-    """``python -m seedream_jobs.api.emulator`` with these options; ``url`` is its base URL.
+    """``python -m seedream_jobs.emulator`` with these options; ``url`` is its base URL.
 
     :raises RuntimeError: if it does not start
     """
@@ -54,8 +54,8 @@ def serving(*options: str) -> Iterator[str]:
 
 
 def _serve(told: Connection, options: tuple[str, ...]) -> None:
-    """The process: as ``python -m seedream_jobs.api.emulator``, its first line goes to ``told``."""
-    from seedream_jobs.api.emulator.__main__ import main
+    """The process: as ``python -m seedream_jobs.emulator``, its first line goes to ``told``."""
+    from seedream_jobs.emulator.__main__ import main
 
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)

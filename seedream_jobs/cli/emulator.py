@@ -78,8 +78,8 @@ def emulator(
     The base URL is the first line on stdout; any key but one that begins with "invalid" is accepted. Point a run at
     it with --base-url, or start one for a single run with --emulator.
     """
-    from seedream_jobs.api.emulator.faults import parse_fault
-    from seedream_jobs.api.emulator.settings import Settings, parse_money, parse_seconds
+    from seedream_jobs.emulator.faults import parse_fault
+    from seedream_jobs.emulator.settings import Settings, parse_money, parse_seconds
 
     if list_faults:
         _print_faults()
@@ -102,13 +102,13 @@ def emulator(
         latency=latency / 1000,
         slow=slow,
     )
-    from seedream_jobs.api.emulator.server import serve
+    from seedream_jobs.emulator.server import serve
 
     serve(settings, click.echo)
 
 
 def _print_faults() -> None:
-    from seedream_jobs.api.emulator.faults import FAULTS
+    from seedream_jobs.emulator.faults import FAULTS
 
     width = max(map(len, FAULTS))
     for fault in FAULTS.values():

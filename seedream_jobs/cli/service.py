@@ -35,8 +35,8 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
         key = find_key(os.environ, root)
         keep_out(key.reveal())
         return Access(endpoint=find_endpoint(base_url, os.environ), key=key)
-    from seedream_jobs.api.emulator.server import EmulatorServer
-    from seedream_jobs.api.emulator.settings import Settings
+    from seedream_jobs.emulator.server import EmulatorServer
+    from seedream_jobs.emulator.settings import Settings
     from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
 
     state = root / STATE_FOLDER / "emulator" / "service"

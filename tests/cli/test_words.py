@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.api.emulator.books import read_charges
 from seedream_jobs.cli.ending import left_to_send
+from seedream_jobs.emulator.books import read_charges
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.bill import Bill

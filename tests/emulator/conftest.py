@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from seedream_jobs.api.emulator.faults import parse_fault
-from seedream_jobs.api.emulator.server import EmulatorServer
-from seedream_jobs.api.emulator.settings import Settings
+from seedream_jobs.emulator.faults import parse_fault
+from seedream_jobs.emulator.server import EmulatorServer
+from seedream_jobs.emulator.settings import Settings
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; making one for each client would take most of the time
 MODEL = "doubao-seedream-5-0-lite"

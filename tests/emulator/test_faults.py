@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from seedream_jobs.api.emulator.faults import FAULTS, Faults, parse_fault
+from seedream_jobs.emulator.faults import FAULTS, Faults, parse_fault
 from seedream_jobs.errors import UsageError
 
 AT_SUBMIT = {name for name, fault in FAULTS.items() if fault.stage == "submit"}

@@ -8,8 +8,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from seedream_jobs.api.emulator.pictures import Painter, Picture, drawable
-from seedream_jobs.api.emulator.rules import read_order
+from seedream_jobs.emulator.pictures import Painter, Picture, drawable
+from seedream_jobs.emulator.rules import read_order
 from seedream_jobs.profile import profiles
 
 PIXELS = profiles()["doubao-seedream-5-0-lite"].pixels

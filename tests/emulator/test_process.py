@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from seedream_jobs.api.emulator.books import read_charges
-from seedream_jobs.api.emulator.server import EmulatorServer
-from seedream_jobs.api.emulator.settings import Settings, parse_money, parse_seconds
+from seedream_jobs.emulator.books import read_charges
+from seedream_jobs.emulator.server import EmulatorServer
+from seedream_jobs.emulator.settings import Settings, parse_money, parse_seconds
 from seedream_jobs.errors import UsageError
 
 COMMAND = (sys.executable, "-c", "from seedream_jobs.cli.emulator import emulator; emulator()")
-MODULE = (sys.executable, "-m", "seedream_jobs.api.emulator")
+MODULE = (sys.executable, "-m", "seedream_jobs.emulator")
 PAYLOAD = {"model": "doubao-seedream-5-0-lite", "prompt": "a heron"}
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_option_is_one_line_and_exit_2(tmp_path):
 
 def test_it_shares_nothing_with_the_client():
     """Neither the HTTP client nor any stage of the program is imported: the contract is written twice."""
-    script = "import sys, seedream_jobs.api.emulator.server; print(*sys.modules)"
+    script = "import sys, seedream_jobs.emulator.server; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("seedream_jobs")}
     base = {"errors", "diagnostics", "frozen", "profile", "resources"}
@@ -103,7 +103,7 @@ def test_it_shares_nothing_with_the_client():
         *(f"seedream_jobs.{name}" for name in base),
     }
     assert {name for name in ours if name.startswith("seedream_jobs.api.")} == {
-        name for name in ours if name.startswith("seedream_jobs.api.emulator")
+        name for name in ours if name.startswith("seedream_jobs.emulator")
     }
 
 
@@ -111,7 +111,7 @@ def test_the_command_is_cheap_to_load():
     """Importing it for --help loads no server and no imaging library."""
     script = "import sys, seedream_jobs.cli.emulator; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"uvicorn", "starlette", "PIL", "asyncio", "seedream_jobs.api.emulator.settings"} & set(loaded)
+    assert not {"uvicorn", "starlette", "PIL", "asyncio", "seedream_jobs.emulator.settings"} & set(loaded)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from seedream_jobs.api.emulator.replies import Reply
+from seedream_jobs.emulator.replies import Reply
 
 _SO_LINGER_RESET = struct.pack("ii", 1, 0)
 

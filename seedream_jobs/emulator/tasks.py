@@ -8,12 +8,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from seedream_jobs.api.emulator import replies
-from seedream_jobs.api.emulator.books import Charge
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.service import Service
-from seedream_jobs.api.emulator.submit import unauthorised
-from seedream_jobs.api.emulator.wire import Exchange
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.books import Charge
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.submit import unauthorised
+from seedream_jobs.emulator.wire import Exchange
 
 TASK_LIFE = 7 * 86400
 """Seconds after which a task is forgotten: the service keeps them "for days"."""

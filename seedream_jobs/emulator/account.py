@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedream_jobs.api.emulator import replies
-from seedream_jobs.api.emulator.books import KEY_RETENTION
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.service import Service
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.books import KEY_RETENTION
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.service import Service
 from seedream_jobs.profile import Profile
 
 

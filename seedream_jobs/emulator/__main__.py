@@ -1,4 +1,4 @@
-"""``python -m seedream_jobs.api.emulator --state DIR``: the emulator in a process of its own, without the command line.
+"""``python -m seedream_jobs.emulator --state DIR``: the emulator in a process of its own, without the command line.
 
 Each field of ``Settings`` is an option (``--latency`` in milliseconds); the URL is the first line on stdout.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seedream_jobs.api.emulator.faults import parse_fault
-from seedream_jobs.api.emulator.settings import Settings, parse_money, parse_seconds
+from seedream_jobs.emulator.faults import parse_fault
+from seedream_jobs.emulator.settings import Settings, parse_money, parse_seconds
 from seedream_jobs.errors import SeedreamError
 
 _OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -35,7 +35,7 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m seedream_jobs.api.emulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m seedream_jobs.emulator", description=__doc__)
     for name, convert in _OPTIONS.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=convert, default=argparse.SUPPRESS, required=name == "state")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = Settings(faults=tuple(map(parse_fault, options.pop("fault"))), **options)
 
-        from seedream_jobs.api.emulator.server import serve
+        from seedream_jobs.emulator.server import serve
 
         serve(settings, lambda url: print(url, flush=True))  # noqa: T201
     except SeedreamError as error:

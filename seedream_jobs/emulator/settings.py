@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, get_args
 
-from seedream_jobs.api.emulator.faults import FaultRule
+from seedream_jobs.emulator.faults import FaultRule
 from seedream_jobs.errors import UsageError
 from seedream_jobs.frozen import frozen
 

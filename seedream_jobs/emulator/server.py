@@ -18,9 +18,9 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from seedream_jobs.api.emulator.app import App
-from seedream_jobs.api.emulator.service import Service
-from seedream_jobs.api.emulator.settings import Settings
+from seedream_jobs.emulator.app import App
+from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.settings import Settings
 from seedream_jobs.errors import UsageError
 
 

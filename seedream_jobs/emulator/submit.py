@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from seedream_jobs.api.emulator import replies
-from seedream_jobs.api.emulator.books import Charge
-from seedream_jobs.api.emulator.references import check_references
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.rules import Order, Refused, read_order
-from seedream_jobs.api.emulator.service import Service
-from seedream_jobs.api.emulator.uploads import uploaded
-from seedream_jobs.api.emulator.wire import Exchange
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.books import Charge
+from seedream_jobs.emulator.references import check_references
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.rules import Order, Refused, read_order
+from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.uploads import uploaded
+from seedream_jobs.emulator.wire import Exchange
 
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0

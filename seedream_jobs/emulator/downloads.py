@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seedream_jobs.api.emulator import replies
-from seedream_jobs.api.emulator.books import Charge
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.service import Service
-from seedream_jobs.api.emulator.uploads import serve_upload
-from seedream_jobs.api.emulator.wire import Exchange
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.books import Charge
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.uploads import serve_upload
+from seedream_jobs.emulator.wire import Exchange
 
 _PAGE = (
     b"<!doctype html><html><head><title>Sign in</title></head><body>"

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from io import BytesIO
 
-from seedream_jobs.api.emulator.rules import Refused
+from seedream_jobs.emulator.rules import Refused
 from seedream_jobs.profile import ReferenceLimits
 
 Local = Callable[[str], bytes | None]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from seedream_jobs.api.emulator import replies
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.service import Service
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.service import Service
 
 LIMIT = 20 << 20
 """Bytes that an uploaded image may have."""

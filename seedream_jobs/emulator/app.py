@@ -8,14 +8,14 @@ import re
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from seedream_jobs.api.emulator import account, replies
-from seedream_jobs.api.emulator.downloads import download
-from seedream_jobs.api.emulator.replies import Reply
-from seedream_jobs.api.emulator.service import Service
-from seedream_jobs.api.emulator.submit import submit, unauthorised
-from seedream_jobs.api.emulator.tasks import task
-from seedream_jobs.api.emulator.uploads import upload
-from seedream_jobs.api.emulator.wire import Exchange
+from seedream_jobs.emulator import account, replies
+from seedream_jobs.emulator.downloads import download
+from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.submit import submit, unauthorised
+from seedream_jobs.emulator.tasks import task
+from seedream_jobs.emulator.uploads import upload
+from seedream_jobs.emulator.wire import Exchange
 
 _ROUTE = re.compile(
     r"(?P<prefix>.*?)(?:/v1)*/(?:"

@@ -14,7 +14,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from seedream_jobs.api.emulator.scenery import MOODS, scenery
+from seedream_jobs.emulator.scenery import MOODS, scenery
 from seedream_jobs.frozen import frozen
 
 _BACKGROUND_BYTES = 192 << 20
