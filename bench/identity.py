@@ -16,7 +16,7 @@ def run(quick: bool) -> Result:
     """The same keys in three ways."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    from seedream_jobs.expand.request import key_of
+    from seedream_jobs.expand.identity import key_of
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
 
     count = 1000 if quick else 20_000
@@ -37,7 +37,7 @@ def run(quick: bool) -> Result:
             return keys
 
         def plain() -> list[str]:
-            return [expansion.cells.build(cell, 1).key for cell in cells]
+            return [expansion.builder.build(cell, 1).key for cell in cells]
 
         def fragments() -> list[str]:
             return [key for cell in cells for key, _ in expansion.fragments.keys(cell)]

@@ -6,7 +6,7 @@ import yaml
 
 from bench.result import Goal, Result, Row, ratios
 from bench.timing import here
-from seedream_jobs.job.source import parse
+from seedream_jobs.job.yaml_reader import parse
 
 TITLE = "Reading YAML: CPU seconds of one file"
 GOAL = 0.6

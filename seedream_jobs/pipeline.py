@@ -20,7 +20,8 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job import schema, source
+from seedream_jobs.job import schema, yaml_reader
+from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.load import load_spec
 from seedream_jobs.job.spec import JobSpec
@@ -109,7 +110,7 @@ def load(
     root = campaign_root(path)
     absolute = Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
     folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
-    document = source.read(path, shown) if files is None else _read(folder / path.name, shown, files)
+    document = yaml_reader.read(path, shown) if files is None else _read(folder / path.name, shown, files)
     findings = schema.check(document)
     if any(finding.code != "bad-reference" for finding in findings):
         raise FindingsError(in_order([*findings, *document.warnings]))
@@ -149,13 +150,13 @@ def _held(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Ex
     return expansion, warnings
 
 
-def _read(path: PurePosixPath, shown: str, files: Files) -> source.Document:
+def _read(path: PurePosixPath, shown: str, files: Files) -> Document:
     try:
-        raw = files.read(path, limit=source.MAX_BYTES + 1)
+        raw = files.read(path, limit=yaml_reader.MAX_BYTES + 1)
     except (OSError, OutsideRoot) as error:
         reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
         raise UsageError(f"{shown}: {reason}", hint="check the path") from None
-    return source.parse(raw, shown)
+    return yaml_reader.parse(raw, shown)
 
 
 def job_file(named: Path) -> Path:
@@ -366,7 +367,7 @@ def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
     if not again:
         return
     known = {
-        job.job.expansion.cells.address(change.place.cell, change.place.repeat)
+        job.job.expansion.builder.address(change.place.cell, change.place.repeat)
         for job in planned.jobs
         for change in job.stream(job.ledger.entries)
         if change.place is not None

@@ -1,7 +1,7 @@
 """What a model accepts and delivers, as data: ``schemas/models/*.json``.
 
 A new model is a new file. Nothing about a model (its ids, ratios, pixels, limits, link life or price) is a constant
-in code; the one exception is the frozen form v1 of a request's identity, in ``expand.request``.
+in code; the one exception is the frozen form v1 of a request's identity, in ``expand.identity``.
 """
 
 from __future__ import annotations

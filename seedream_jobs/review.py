@@ -18,7 +18,7 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
-from seedream_jobs.job.source import MAX_BYTES
+from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import paid_elsewhere
 from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 from seedream_jobs import pipeline
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 
 TARGET = pipeline.Target(origin="https://api.example", emulator=False)
 

@@ -95,7 +95,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
             if task_id is None:
                 continue
             hold_task_id(ledger, task_id, place.key)
-            address = one.job.expansion.cells.address(place.cell, place.repeat)
+            address = one.job.expansion.builder.address(place.cell, place.repeat)
             generation = known.generation if known is not None and known.key == place.key else 1
             announce(ledger, one.job, place, address, generation=generation, now=now if at is None else at)
             why = reason or "taken from the sidecars beside its images"
@@ -129,7 +129,7 @@ def taken_from(described: list[Described], folder: Path) -> tuple[str | None, in
 def _place(job: Job, address: str, named: Path) -> Place:
     expansion = job.expansion
     for place in expansion.places():
-        if expansion.cells.address(place.cell, place.repeat) == address:
+        if expansion.builder.address(place.cell, place.repeat) == address:
             return place
     raise UsageError(f"{named} has no request {address}", hint=f"seedream-jobs expand {named} lists them")
 

@@ -226,7 +226,7 @@ def close_run(job: Path, *, abandon: bool, reason: str, where: Target, now: int)
             for place in expansion.places():
                 known = ledger.brief(place.key)
                 if known is None or known[0] is State.NEW:
-                    address = expansion.cells.address(place.cell, place.repeat)
+                    address = expansion.builder.address(place.cell, place.repeat)
                     generation = 1 if known is None else known[1]
                     announce(ledger, one.job, place, address, generation=generation, now=now, why="the journal is lost")
                     ledger.record_sync(Resolved(key=place.key, at=now, resolution="abandoned", reason=reason))

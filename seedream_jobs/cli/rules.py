@@ -85,7 +85,7 @@ def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Pa
     :param only_jobs: leave out files that are neither, as a hook is given every YAML file of a commit
     """
     from seedream_jobs.errors import FindingsError
-    from seedream_jobs.job.source import read_bytes
+    from seedream_jobs.job.yaml_reader import read_bytes
     from seedream_jobs.plan.policy_file import POLICY_FILE
 
     jobs: list[Path] = []

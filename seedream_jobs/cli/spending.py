@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seedream_jobs.cli.ending import Ending
     from seedream_jobs.cli.errand import Pacing
     from seedream_jobs.cli.known import Known
-    from seedream_jobs.expand.request import Reference
+    from seedream_jobs.expand.references import Reference
     from seedream_jobs.job.files import Files
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.pipeline import Target

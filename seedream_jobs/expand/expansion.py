@@ -1,30 +1,33 @@
-"""A job's requests as a stream: shared parts checked first, equal ones merged, every finding with its place."""
+"""A job's requests as a stream: shared parts checked first, equal ones merged, every finding with its place.
+
+Called by ``validate``, ``plan``, ``expand`` and ``run``. Invariant: nothing here grows with the number of requests but
+a set of 64-bit fingerprints of their keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.expand.cells import Cells
-from seedream_jobs.expand.counting import Count, count, names_differ
 from seedream_jobs.expand.file_rows import FileRows
-from seedream_jobs.expand.fragments import Fragments
-from seedream_jobs.expand.matrix import MAX_RAW, Cell, Matrix
-from seedream_jobs.expand.names import fingerprint
-from seedream_jobs.expand.output_names import OutputNames
-from seedream_jobs.expand.references import ReferenceProblem, References
-from seedream_jobs.expand.request import Request
-from seedream_jobs.expand.shared import MAX_ALIKE, MAX_FINDINGS, SharedParts, check_filters, path_of, prompt_finding
-from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.pinpoint import template_finding
+from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
+from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
+from seedream_jobs.expand.request_builder import Request, RequestBuilder, checked_folder, folded_name
+from seedream_jobs.job.axis import DocumentPath, spoken
+from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.job.template import TemplateProblem, template_finding
 
-if TYPE_CHECKING:
-    from seedream_jobs.expand.assembly import Assembly
+MAX_FINDINGS = 20
+"""How many findings about single combinations are collected before the rest is left unsaid."""
+
+MAX_ALIKE = 3
+"""How many values or combinations are named for one and the same mistake."""
 
 
 class Place(NamedTuple):
@@ -40,35 +43,31 @@ class Expansion:
     """The requests of one job.
 
     ``check`` looks at what requests share: every axis value in every segment, every distinct set of parameters.
-    ``places`` streams the requests, equal ones merged, and leaves behind how many it ``made`` and ``merged``; so does
-    ``counted``, without making one, where the shared parts tell. ``request`` builds one of them whole.
+    ``places`` streams the requests, equal ones merged, and leaves behind how many it ``made`` and ``merged``.
+    ``request`` builds one of them whole.
     """
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.matrix = Matrix(spec)
-        self.cells = Cells(spec, self.matrix, References(spec.files, spec.folder, spec.profile.references))
         self.made = 0
         self.merged = 0
         self._merged_keys: dict[str, str] = {}
-        self._fragments: Fragments | None = None
-        self._assembly: Assembly | None = None
         self._files = FileRows(spec)
 
-    # -- findings ------------------------------------------------------------------------------------------------------
-
-    @property
-    def fragments(self) -> Fragments:
-        """The job's fragments.
+    @cached_property
+    def builder(self) -> RequestBuilder:
+        """Builds the requests of single cells.
 
         :raises FindingsError: where even a constant part of a template can't be evaluated
         """
-        if self._fragments is None:
-            try:
-                self._fragments = Fragments(self.cells)
-            except TemplateProblem as problem:
-                raise FindingsError([prompt_finding(self.spec, problem, "")]) from None
-        return self._fragments
+        try:
+            references = References(self.spec.files, self.spec.folder, self.spec.profile.references)
+            return RequestBuilder(self.spec, self.matrix, references)
+        except TemplateProblem as problem:
+            raise FindingsError([_prompt_finding(self.spec, problem, "")]) from None
+
+    # -- findings before the stream --------------------------------------------------------------------------------
 
     def check(self) -> tuple[Diagnostic, ...]:
         """Everything that can be said before the stream: warnings are returned.
@@ -76,32 +75,166 @@ class Expansion:
         :raises FindingsError: for errors
         """
         if self.matrix.raw > MAX_RAW:
-            path: DocumentPath = ("matrix",)
             message = f"the matrix has {self.matrix.raw:,} combinations: at most {MAX_RAW:,}"
             hint = "shorten an axis (limit:), or split the job"
             raise FindingsError(
-                [self.spec.document.finding("too-many-combinations", message, path, key=True, hint=hint)]
+                [self.spec.document.finding("too-many-combinations", message, ("matrix",), key=True, hint=hint)]
             )
-        found = list(check_filters(self.matrix))
+        found = list(self._find_in_filters())
         if not _errors(found):
-            found += SharedParts(self.cells, self.fragments).findings()
+            found += [
+                *self._find_in_output_folder(),
+                *self._find_in_columns(),
+                *islice(self._find_in_payloads(), MAX_FINDINGS),
+            ]
         if _errors(found):
             raise FindingsError(in_order([*found, *self.spec.warnings]))
         return in_order([*found, *self.spec.warnings])
 
-    # -- the stream ----------------------------------------------------------------------------------------------------
+    def _find_in_filters(self) -> Iterator[Diagnostic]:
+        """Whether ``where`` can be evaluated, and does anything."""
+        matrix, document, path = self.matrix, self.spec.document, ("matrix", "where")
+        where, sample = self.spec.where, self.spec.sample
+        try:
+            left = matrix.surviving()
+        except TemplateProblem as problem:
+            yield template_finding(document, "where-type", problem, where.source if where else "", path)
+            return
+        if sample is not None and sample.strategy == "pairwise" and left > MAX_PAIRWISE:
+            message = f"pairwise would choose among {left:,} combinations: at most {MAX_PAIRWISE:,}"
+            hint = "write {size: 100} for a random sample, or exclude more"
+            yield document.finding("too-many-combinations", message, ("matrix", "sample"), hint=hint)
+        if where is None:
+            return
+        unfiltered = Matrix(replace(self.spec, where=None)).surviving()
+        if left == unfiltered:
+            yield document.finding("where-drops-nothing", "'where' drops nothing", path, severity="warning")
+        elif left == 0:
+            yield document.finding(
+                "where-drops-everything", "'where' drops every combination", path, severity="warning"
+            )
+
+    def _find_in_output_folder(self) -> Iterator[Diagnostic]:
+        """The folder of the images: what can't be made is found before anything is paid."""
+        try:
+            checked_folder(self.spec.output_dir)
+        except TemplateProblem as problem:
+            yield self.spec.document.finding("output-dir", problem.message, ("output", "dir"), hint=problem.hint)
+
+    def _find_in_columns(self) -> Iterator[Diagnostic]:
+        """Each segment of the prompt that reads only one axis, for each of its values that some combination has."""
+        renderer, living = self.builder.prompt_renderer, self.matrix.living()
+        for column in renderer.columns if renderer else ():
+            axis, told = self.spec.axes[column.axis], 0
+            for index in sorted(living[column.axis]):
+                try:
+                    column.text(index)
+                except TemplateProblem as problem:
+                    note = f" ({axis.names[0]}={_short(axis.values[index].labels[0])})"
+                    yield _prompt_finding(self.spec, problem, note)
+                    told += 1
+                    if told == MAX_ALIKE:
+                        break
+
+    def parameter_cells(self) -> Iterator[Cell]:
+        """One cell for each distinct set of parameters."""
+        axes, known = self.builder.parameter_axes, set[tuple[Choice, tuple[int, ...]]]()
+        if self.spec.include or self.spec.sample is not None:
+            cells = self.matrix.cells()
+        else:
+            cells = (Cell(choice, ()) for choice, _ in self.matrix.groups(axes))
+        for cell in cells:
+            restricted = () if cell.choice is None else tuple([cell.choice[axis] for axis in axes])
+            if (restricted, cell.includes) not in known:
+                known.add((restricted, cell.includes))
+                yield cell
+
+    def _find_in_payloads(self) -> Iterator[Diagnostic]:
+        """Each distinct set of parameters against the payload's schema, and each local reference image."""
+        told = set[Diagnostic]()
+        for cell in self.parameter_cells():
+            for finding in self._find_in_payload(cell):
+                if finding not in told:  # many sets of parameters share a reference
+                    told.add(finding)
+                    yield finding
+
+    def _find_in_payload(self, cell: Cell) -> Iterator[Diagnostic]:
+        document, at = self.spec.document, _said_of(self.matrix, cell)
+        try:
+            written = self.builder.parameters(cell)
+        except TemplateProblem:
+            yield from self._find_in_reference_templates(cell, at)
+            return
+        if refused := list(self._find_in_references(written, cell)):
+            yield from refused
+            return
+        parameters, _ = self.builder.resolve(written)
+        for mistake in check_payload({**parameters, "prompt": "…"}, extra=self.spec.extra):
+            field = str(mistake.path[0]) if mistake.path else "request"
+            hint = mistake.hint
+            if mistake.code == "number-quoted" and self._from_file(field):
+                hint = f"give the column its type: types: {{{field}: integer}}"
+            yield document.finding(mistake.code, mistake.message + at, path_of(self.spec, field, cell), hint=hint)
+
+    def _find_in_references(self, written: Mapping[str, Any], cell: Cell) -> Iterator[Diagnostic]:
+        """Each local reference of a cell that the service would refuse, where it is written."""
+        for index, url in enumerate(written.get("image_urls", ())):
+            if is_remote(url):
+                continue
+            try:
+                self.builder.references.look(url)
+            except ReferenceProblem as problem:
+                path, note = self._reference_place(cell, index, url)
+                yield self.spec.document.finding("reference-image", problem.message + note, path, hint=problem.hint)
+
+    def _reference_place(self, cell: Cell, index: int, url: str) -> tuple[DocumentPath, str]:
+        """Where a cell's reference is written: the value that a template puts in where that is known, else the item.
+
+        :returns: the path, and which of the values of a file or a pattern it is
+        """
+        spec, document = self.spec, self.spec.document
+        path = path_of(spec, "image_urls", cell)
+        names = ["image_urls"]
+        if path == ("request", "image_urls"):
+            names = sorted((spec.image_urls or ())[index].names)
+        for name in names:
+            for found, value in _texts(self._value_path(name, cell), self.matrix.bindings(cell).get(name)):
+                if value and value in url and document.exists(found) and document.scalar_style(found) is not None:
+                    return found, ""
+        item = (*path, index)
+        labels = self.matrix.labels(cell)
+        said = ", ".join(f"{name}={_short(labels[name])}" for name in names if name in labels)
+        return item if document.exists(item) else path, f" (at {said})" if said else ""
+
+    def _value_path(self, name: str, cell: Cell) -> DocumentPath:
+        return path_of(self.spec, name, cell) if name in self.matrix.labels(cell) else ("vars", name)
+
+    def _from_file(self, field: str) -> bool:
+        """Whether an axis' values are cells of a file, which are text."""
+        place = self.spec.axis_of(field)
+        path = () if place is None else self.spec.axes[place[0]].name_path(field)
+        return bool(path) and self.spec.document.exists((*path, "from"))
+
+    def _find_in_reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
+        context = self.matrix.bindings(cell)
+        for index, template in enumerate(self.spec.image_urls or ()):
+            try:
+                template.render(context)
+            except TemplateProblem as problem:
+                path: DocumentPath = ("request", "image_urls", index)
+                yield template_finding(self.spec.document, "template-value", problem, template.source, path, note=at)
+
+    # -- the stream ------------------------------------------------------------------------------------------------
 
     def places(self) -> Iterator[Place]:
         """Every request, in order; a request equal to an earlier one is left out and counted in ``merged``.
 
         :raises FindingsError: at the end, or after ``MAX_FINDINGS``, if a combination can't be made
         """
-        from seedream_jobs.expand.seen import Seen  # not where counting is enough
-
         self.merged, self.made, self._merged_keys = 0, 0, {}
-        seen = Seen(min(self.matrix.expected() * self.spec.repeat, MAX_RAW))
+        seen: set[int] = set()
         found: list[Diagnostic] = []
-        keys, known = self.fragments.keys, seen.add
+        keys = self.builder.keys
         for cell in self.matrix.cells():
             try:
                 made = keys(cell)
@@ -111,27 +244,22 @@ class Expansion:
                     break
                 continue
             for repeat, (key, images) in enumerate(made, 1):
-                if known(key):
+                fingerprint = int(key[-16:], 16)  # two of ten million differ with a probability above 1 - 1e-5
+                if fingerprint in seen:
                     self._merge(cell, repeat, key)
                 else:
+                    seen.add(fingerprint)
                     self.made += 1
                     yield Place(cell, repeat, key, images)
         if found:
             raise FindingsError(in_order(found))
-
-    def counted(self) -> Count | None:
-        """After ``check``: what ``places`` would count, without making a request; None where only streaming tells."""
-        found = count(self.fragments)
-        if found is not None:
-            self.made, self.merged, self._merged_keys = found.requests, 0, {}
-        return found
 
     def total(self) -> int:
         """After ``check``: the exact number of requests.
 
         :raises FindingsError: as ``places``
         """
-        return self.made if self.counted() else sum(1 for _ in self.places())
+        return sum(1 for _ in self.places())
 
     def _unmade(self, problem: TemplateProblem | ReferenceProblem, cell: Cell) -> Diagnostic:
         if isinstance(problem, ReferenceProblem):
@@ -146,29 +274,22 @@ class Expansion:
                 place = self._files.place(axis, "prompt", cell.choice[at[0]])
                 column = (self._files.source(axis, "prompt") or {}).get("column")
                 hint = hint or (f"leave such rows out: where: row[{column!r}] | trim" if column else None)
-            message = f"{place}{problem.message} (at {self.cells.address(cell, 1)})"
+            message = f"{place}{problem.message} (at {self.builder.address(cell, 1)})"
             return self.spec.document.finding("template-value", message, path, hint=hint)
-        return prompt_finding(self.spec, problem, f" (at {self.cells.address(cell, 1)})")
+        return _prompt_finding(self.spec, problem, f" (at {self.builder.address(cell, 1)})")
 
     def _merge(self, cell: Cell, repeat: int, key: str) -> None:
         self.merged += 1
         if len(self._merged_keys) < 5:
-            self._merged_keys.setdefault(key, self.cells.address(cell, repeat))
+            self._merged_keys.setdefault(key, self.builder.address(cell, repeat))
 
     def request(self, place: Place) -> Request:
         """The whole request of a place.
 
         :raises FindingsError: its output name is none that every file system takes
         """
-        cell = place.cell
         try:
-            if cell.choice is None or cell.includes:
-                return self.cells.build(cell, place.repeat)
-            if self._assembly is None:
-                from seedream_jobs.expand.assembly import Assembly  # only for those who need requests whole
-
-                self._assembly = Assembly(self.cells, self.fragments)
-            return self._assembly.request(cell, place.repeat, place.key)
+            return self.builder.request(place.cell, place.repeat, place.key)
         except TemplateProblem as problem:  # the rest of it was made once already, by ``places``
             raise FindingsError([self._name_finding(problem, place.cell)]) from None
 
@@ -178,9 +299,9 @@ class Expansion:
             return []
         wanted, firsts = dict(self._merged_keys), dict[str, str]()
         for cell in self.matrix.cells():
-            for repeat, (key, _) in enumerate(self.fragments.keys(cell), 1):
+            for repeat, (key, _) in enumerate(self.builder.keys(cell), 1):
                 if key in wanted and key not in firsts:
-                    firsts[key] = self.cells.address(cell, repeat)
+                    firsts[key] = self.builder.address(cell, repeat)
             if len(firsts) == len(wanted):
                 break
         pairs = [f"{second} equals {firsts[key]}" for key, second in wanted.items()]
@@ -198,25 +319,26 @@ class Expansion:
             )
         ]
 
+    # -- output names ----------------------------------------------------------------------------------------------
+
     def name_collisions(self) -> list[Diagnostic]:
-        """After ``places`` or ``counted``: output names that no file system takes, or that two requests share.
+        """After ``places``: output names that no file system takes, or that two requests share.
 
-        The repeats of a cell differ by their suffix, so each cell is looked at once.
+        The repeats of a cell differ by their suffix, so each cell is looked at once. A default name holds the key.
         """
-        if self.spec.output_name is None or names_differ(self.spec, self.matrix):
+        if self.spec.output_name is None:
             return []
-        from seedream_jobs.expand.seen import Seen
-
-        seen, found = Seen(self.matrix.expected()), list[Diagnostic]()
-        name = OutputNames(self.cells)
+        seen, found = set[Hashable](), list[Diagnostic]()
         for cell in self._submitted():
             try:
-                output = name(cell)
+                output = self.builder.output_name(cell) or ""
             except TemplateProblem as problem:
                 found.append(self._name_finding(problem, cell))
             else:
-                if seen.add_fingerprint(fingerprint(output)):
-                    found.append(self._collision(name, output, cell))
+                fingerprint = hash(folded_name(output))  # a million names would take a hundred bytes each
+                if fingerprint in seen:
+                    found.append(self._collision(output, cell))
+                seen.add(fingerprint)
             if len(found) >= MAX_ALIKE:
                 break
         return found
@@ -229,25 +351,65 @@ class Expansion:
 
     def _name_finding(self, problem: TemplateProblem, cell: Cell) -> Diagnostic:
         source = self.spec.output_name.source if self.spec.output_name else ""
-        note = f" (at {self.cells.address(cell, 1)})"
+        note = f" (at {self.builder.address(cell, 1)})"
         return template_finding(self.spec.document, "output-name", problem, source, ("output", "name"), note=note)
 
-    def _collision(self, name: OutputNames, output: str, cell: Cell) -> Diagnostic:
-        first = next((other for other in self._submitted() if _writes(other, name, fingerprint(output))), cell)
+    def _collision(self, output: str, cell: Cell) -> Diagnostic:
+        wanted = folded_name(output)
+        first = next((other for other in self._submitted() if _named(self.builder.output_name, other) == wanted), cell)
+        both = f"{self.builder.address(first, 1)} and {self.builder.address(cell, 1)}"
         return self.spec.document.finding(
             "output-collision",
-            f"two requests would write {output!r}: {self.cells.address(first, 1)} and {self.cells.address(cell, 1)}",
+            f"two requests would write {output!r}: {both}",
             ("output", "name"),
             hint="name every axis in output.name, or leave it out",
         )
 
 
-def _writes(cell: Cell, name: OutputNames, wanted: int) -> bool:
-    """Whether the images of a cell have a name of this fingerprint; a cell whose name is none has not."""
+def _named(output_name: Callable[[Cell], str | None], cell: Cell) -> str | None:
+    """The folded name of a cell's images; None where its name is none."""
     try:
-        return fingerprint(name(cell)) == wanted
+        return folded_name(output_name(cell) or "")
     except TemplateProblem:
-        return False
+        return None
+
+
+def _texts(path: DocumentPath, value: Any) -> Iterator[tuple[DocumentPath, str]]:
+    """The texts in a value, each with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping | list):
+        for part, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _texts((*path, part), item)
+
+
+def path_of(spec: JobSpec, field: str, cell: Cell) -> DocumentPath:
+    """Where a cell's value of a request field is written: in an include, in an axis, or in the request."""
+    for number in reversed(cell.includes):
+        if field in spec.include[number].bindings:
+            return (*spec.include[number].path, field)
+    place = spec.axis_of(field)
+    if place is not None and cell.choice is not None:
+        return spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
+    return ("request", field)
+
+
+def _prompt_finding(spec: JobSpec, problem: TemplateProblem, note: str) -> Diagnostic:
+    """A problem of the prompt's template, at its place in the job file."""
+    source = spec.prompt.source if spec.prompt else ""
+    return template_finding(spec.document, "template-value", problem, source, ("request", "prompt"), note=note)
+
+
+def _said_of(matrix: Matrix, cell: Cell) -> str:
+    labels = matrix.labels(cell)
+    if not labels:
+        return ""
+    return f" (at {', '.join(f'{name}={_short(label)}' for name, label in list(labels.items())[:4])})"
+
+
+def _short(label: object) -> str:
+    text = spoken(label)
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _errors(found: list[Diagnostic]) -> bool:

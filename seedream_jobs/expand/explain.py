@@ -9,7 +9,7 @@ from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.job.spec import PARAMETERS
@@ -52,12 +52,12 @@ def explain(expansion: Expansion, address: str) -> Explanation:
 class _Explainer:
     def __init__(self, expansion: Expansion) -> None:
         self.expansion, self.spec = expansion, expansion.spec
-        self.matrix, self.cells, self.document = expansion.matrix, expansion.cells, expansion.spec.document
+        self.matrix, self.builder, self.document = expansion.matrix, expansion.builder, expansion.spec.document
 
     def explain(self, address: str) -> Explanation:
         values, repeat = self._parsed(address)
         cell = self._included(values) or self._chosen(address, values)
-        shown = self.cells.address(cell, repeat)
+        shown = self.builder.address(cell, repeat)
         if cell.choice is not None:
             reasons = list(self._axes(cell.choice))
             dropped = next(self._drops(cell.choice), None)
@@ -68,7 +68,7 @@ class _Explainer:
             text = "it matches no combination, so it stands for one of its own"
             reasons = [Reason(what="include", text=text, place=self._place(item.path))]
         reasons += self._decorations(cell)
-        request = self.cells.build(cell, repeat)
+        request = self.builder.request(cell, repeat)
         reasons += [*self._parameters(cell, request), *self._prompt(cell)]
         first = self._first(request.key)
         if first != shown:
@@ -94,7 +94,7 @@ class _Explainer:
 
     def _values(self, cell: Cell) -> dict[str, str]:
         """The values of a cell as its address writes them."""
-        return self._parsed(self.cells.address(cell, 1))[0]
+        return self._parsed(self.builder.address(cell, 1))[0]
 
     def _included(self, values: Mapping[str, str]) -> Cell | None:
         """The include that stands for a combination of its own with these values."""
@@ -208,15 +208,14 @@ class _Explainer:
 
     def _prompt(self, cell: Cell) -> Iterator[Reason]:
         """The prompt, line by line of its template: what each line reads, and what it becomes."""
-        context, given = self.matrix.bindings(cell), self.cells.given(cell)
         template = self.spec.prompt
-        if "prompt" in given or template is None:
-            text = self.cells.prompt(context, given)
+        if "prompt" in self.builder.given(cell) or template is None:
+            text = self.builder.prompt(cell)
             yield Reason(what="prompt", text=_shown(text), place=self._place(self._source("prompt", cell)[0] or ()))
             return
         first = self.document.span(("request", "prompt")).start.line
         exact = self.document.scalar_style(("request", "prompt")) == "|"
-        for line, names, text in _lines(template, context):
+        for line, names, text in _lines(template, self.matrix.bindings(cell)):
             reads = f" (reads {', '.join(names)})" if names else ""
             number = first + line if exact else first
             yield Reason(what="prompt", text=f"{_shown(text)}{reads}", place=f"{self.document.path}:{number}")
@@ -225,7 +224,7 @@ class _Explainer:
         """The address of the first request with this key."""
         for place in self.expansion.places():
             if place.key == key:
-                return self.cells.address(place.cell, place.repeat)
+                return self.builder.address(place.cell, place.repeat)
         raise AssertionError("a built request is in the stream")
 
 

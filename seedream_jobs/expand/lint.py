@@ -11,10 +11,10 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.file_rows import FileRows
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.expand.prompts import Find, Prompt, escaped_prompts, origin, read_by_prompt, unescaped
+from seedream_jobs.expand.prompts import Find, Prompt, origin, prompts, read_by_prompt
 from seedream_jobs.expand.texts import odd_texts
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
-from seedream_jobs.job.lint import MAX_HAN, Fault, contradiction, faults, ignored, unused_axes
+from seedream_jobs.job.lint import Fault, contradiction, faults, ignored, unused_axes
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import Segment, TemplateProblem
 
@@ -95,7 +95,7 @@ def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
     chosen = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
     included = (Cell(None, (number,)) for number in range(len(spec.include)))
     for cell in (*islice(chosen, MAX_PROMPTS if axes else 1), *included):
-        fields = {**spec.parameters, **expansion.cells.given(cell)}
+        fields = {**spec.parameters, **expansion.builder.given(cell)}
         problem = contradiction(fields)
         if problem is not None:
             path = _mode_path(spec, cell)
@@ -116,34 +116,18 @@ def _mode_path(spec: JobSpec, cell: Cell) -> DocumentPath:
 
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
     """What is odd in the rendered prompts, and prompts that several combinations share."""
-    first: dict[bytes, Cell] = {}
+    first: dict[str, Cell] = {}
     names = sorted(name for name in read_by_prompt(expansion) if expansion.spec.axis_of(name))
     try:
-        for cell, text in islice(escaped_prompts(expansion), MAX_PROMPTS):
-            if suspicious(text):
-                prompt = Prompt(cell, unescaped(text))
-                for fault in faults(prompt.text):
-                    yield _fault(expansion, prompt, fault)
+        for prompt in islice(prompts(expansion), MAX_PROMPTS):
+            cell, text = prompt
+            for fault in faults(text):
+                yield _fault(expansion, prompt, fault)
             known = first.setdefault(text, cell)
             if known is not cell and _differ(expansion, names, known, cell):
                 yield _identical(expansion, known, cell)
     except TemplateProblem:
         return  # the stream of requests reports it with its place
-
-
-def suspicious(text: bytes) -> bool:
-    """Whether an escaped prompt may have a fault: told without decoding it, so that looking costs next to nothing."""
-    # Doubled spaces (a tab and a no-break space stand escaped), or a template's braces. Written out: it runs for each.
-    return (
-        b"  " in text
-        or b"{{" in text
-        or b"}}" in text
-        or b"{%" in text
-        or b"%}" in text
-        or b"\\t" in text
-        or b"\\u00a0" in text
-        or len(text) > MAX_HAN
-    )
 
 
 def _differ(expansion: Expansion, names: list[str], first: Cell, second: Cell) -> bool:
@@ -157,7 +141,7 @@ def _fault(expansion: Expansion, prompt: Prompt, fault: Fault) -> Diagnostic:
     finding = expansion.spec.document.finding(fault.code, fault.message, path, severity="warning", hint=fault.hint)
     if span is not None:
         return replace(finding, span=span)
-    address = expansion.cells.address(prompt.cell, 1)
+    address = expansion.builder.address(prompt.cell, 1)
     return replace(finding, message=f"{fault.message} (at {address})")
 
 
@@ -175,7 +159,7 @@ def _identical(expansion: Expansion, first: Cell, second: Cell) -> Diagnostic:
     path: tuple[str | int, ...] = ("request", "prompt") if spec.prompt else ("matrix",)
     if names and (place := spec.axis_of(names[-1])) and second.choice is not None:
         path = spec.axes[place[0]].values[second.choice[place[0]]].path
-    addresses = f"{expansion.cells.address(first, 1)} and {expansion.cells.address(second, 1)}"
+    addresses = f"{expansion.builder.address(first, 1)} and {expansion.builder.address(second, 1)}"
     return spec.document.finding(
         "identical-prompts",
         f"{addresses} have the same prompt",

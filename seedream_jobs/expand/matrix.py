@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from hashlib import sha256
+from heapq import nsmallest
 from itertools import combinations, product
 from math import prod
 from typing import Any, NamedTuple
@@ -224,7 +226,6 @@ def canonical(value: Any) -> str:
 
 def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
     """A combination's rank: sha256 over the seed and its values, so that it moves only when they change."""
-    from hashlib import sha256
 
     values = [
         [canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
@@ -240,7 +241,6 @@ def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
 
 
 def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
-    from heapq import nsmallest  # few jobs have a sample
 
     rank = _ranker(matrix, sample.seed)
     size = sample.size if sample.size is not None else matrix.raw

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from seedream_jobs.diagnostics import Span
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.fragments import escaped
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.template import Template
@@ -33,32 +31,14 @@ def prompts(expansion: Expansion) -> Iterator[Prompt]:
 
     :raises TemplateProblem: for one that can't be rendered
     """
-    for cell, text in escaped_prompts(expansion):
-        yield Prompt(cell, unescaped(text))
-
-
-def escaped_prompts(expansion: Expansion) -> Iterator[tuple[Cell, bytes]]:
-    """As ``prompts``, each as it stands between the quotes of canonical JSON: put together from fragments, not decoded.
-
-    :raises TemplateProblem: for one that can't be rendered
-    """
-    spec, matrix, fragments = expansion.spec, expansion.matrix, expansion.fragments
+    spec, matrix = expansion.spec, expansion.matrix
     if spec.sample is None and not spec.include:
         axes = {place[0] for name in read_by_prompt(expansion) if (place := spec.axis_of(name))}
         cells: Iterator[Cell] = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
     else:
         cells = matrix.cells()
     for cell in cells:
-        if cell.choice is not None and not cell.includes:
-            yield cell, fragments.prompt(cell.choice)
-        else:
-            yield cell, escaped(expansion.cells.prompt(matrix.bindings(cell), expansion.cells.given(cell)))
-
-
-def unescaped(text: bytes) -> str:
-    """The text that stands between the quotes of canonical JSON."""
-    written: str = json.loads(b'"' + text + b'"') if b"\\" in text else text.decode("ascii")
-    return written
+        yield Prompt(cell, expansion.builder.prompt(cell))
 
 
 def read_by_prompt(expansion: Expansion) -> frozenset[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64decode, b64encode
 from pathlib import PurePosixPath
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.expand.request import Reference
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
@@ -25,6 +26,23 @@ class ReferenceProblem(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+@frozen
+class Reference:
+    """A reference image from the campaign's own files.
+
+    :param path: POSIX, relative to the campaign's root; or the data URI that the job file holds
+    :param sha256: hex digest of its bytes
+    :param format: ``jpeg`` or ``png``, by content
+    """
+
+    path: str
+    sha256: str
+    format: str
+    bytes: int
+    width: int
+    height: int
 
 
 @frozen
@@ -219,7 +237,6 @@ def _inline(uri: str) -> bytes:
             f"a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,; found {found!r}",
             hint="keep the whole prefix; other formats are converted first",
         )
-    from base64 import b64decode
 
     try:
         return b64decode(uri[head.end() :], validate=True)
@@ -250,13 +267,11 @@ def data_uri(reference: Reference, files: Files) -> str:
 
     :raises UsageError: as ``read_reference``
     """
-    from base64 import b64encode
 
     data = b64encode(read_reference(reference, files)).decode("ascii")
     return f"data:image/{reference.format};base64,{data}"
 
 
 def _sha256(data: bytes) -> str:
-    import hashlib  # most job files have no references
 
     return hashlib.sha256(data).hexdigest()

@@ -7,8 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from seedream_jobs.job.axis import MAX_VALUES, Axis, AxisValue, DocumentPath, label_of
+from seedream_jobs.job.data import expand_glob, expand_range, read_rows
+from seedream_jobs.job.document import Findings
 from seedream_jobs.job.files import Files
-from seedream_jobs.job.findings import Findings
+from seedream_jobs.job.formats import DataProblem
 from seedream_jobs.job.spec import PARAMETERS
 
 
@@ -65,8 +67,6 @@ class AxisReader:
         self, value: Mapping[str, Any], path: DocumentPath
     ) -> list[tuple[Any, Any, DocumentPath]] | None:
         """What a file holds, a glob finds or a range spans."""
-        from seedream_jobs.job.data import expand_glob, expand_range, read_rows  # most axes are lists
-        from seedream_jobs.job.formats import DataProblem
 
         try:
             if "from" in value:

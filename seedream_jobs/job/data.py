@@ -9,10 +9,11 @@ from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axis import MAX_VALUES
+from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.job.formats import FORMATS, DataProblem, Row, as_written, parse_rows
-from seedream_jobs.job.scalars import OutOfRange, number
 from seedream_jobs.job.template import TemplateProblem, undeclared
+from seedream_jobs.job.yaml_reader import OutOfRange, number
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest axis file, in bytes."""
@@ -129,10 +130,8 @@ def _where(rows: Iterator[Row], where: str | None, path: str) -> Iterator[Row]:
     if where is None:
         yield from rows
         return
-    from seedream_jobs.job.expression import compile_expression  # Jinja: most job files do without it
-
     try:
-        condition = compile_expression(where)
+        condition = compile_condition(where)
         unknown = undeclared(condition.names, ("row",))
         if unknown:
             raise TemplateProblem(f"{unknown[0]!r} is unknown here", hint="the entry is 'row': row.Column == 'value'")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -98,7 +99,6 @@ class WorkTree:
         return found.stat().st_size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        from glob import escape  # few jobs have a glob
 
         literal = PurePosixPath(*(escape(part) for part in folder.parts))
         base = within(literal, pattern)  # refuses a pattern that climbs out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from unicodedata import normalize
 
 MAX_SLUG = 80
 """The longest slug in characters: several of them must fit into one file name."""
@@ -14,8 +15,6 @@ def slug(value: Any, max_length: int = MAX_SLUG) -> str:
     """Text as a file name likes it: ``A tabby cat, 16:9`` becomes ``a-tabby-cat-16-9``. Letters of any script stay."""
     text = str(value)
     if not text.isascii():
-        from unicodedata import normalize
-
         text = normalize("NFKC", text)
     words = re.sub(r"[^\w]+", "-", text.casefold().replace("_", "-")).strip("-")
     return words[:max_length].rstrip("-")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.frozen import frozen
-
-if TYPE_CHECKING:
-    from seedream_jobs.job.source import Document
+from seedream_jobs.job.document import Document
+from seedream_jobs.job.yaml_reader import parse
 
 FORMATS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
 
@@ -81,7 +82,6 @@ Cells = Iterator[tuple[int, list[str]]]
 
 
 def _csv(path: str, text: str) -> Cells:
-    import csv
 
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -179,9 +179,6 @@ def _json(text: str, path: str, line: int, written: bool) -> Any:
 
 
 def _yaml(text: str, path: str, written: bool) -> Any:
-    from seedream_jobs.errors import FindingsError
-    from seedream_jobs.job.source import parse
-
     try:
         document = parse(text.encode(), path, root="list")
         return _numbers_written(document, document.data, ()) if written else document.data

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.frozen import frozen
-
-if TYPE_CHECKING:  # the command line reads CODES for its help, and must not load the rest of the program for it
-    from seedream_jobs.diagnostics import Diagnostic
-    from seedream_jobs.job.axis import Axis, DocumentPath
-    from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.axis import Axis, DocumentPath
+from seedream_jobs.job.spec import PARAMETERS, JobSpec
 
 CODES = (
     "doubled-spaces",
@@ -97,7 +95,6 @@ def _too_long(text: str) -> Iterator[Fault]:
 
 def unused_axes(spec: JobSpec) -> Iterator[Diagnostic]:
     """Axes that change no request: nothing that is sent reads them."""
-    from seedream_jobs.job.spec import PARAMETERS
 
     sent = {name for template in (spec.prompt, *(spec.image_urls or ())) if template for name in template.names}
     sent |= {*PARAMETERS, "prompt"}

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axes import AxisReader, axis_names
 from seedream_jobs.job.axis import Axis, DocumentPath
-from seedream_jobs.job.compile_template import compile_template
+from seedream_jobs.job.condition import Condition, compile_condition
+from seedream_jobs.job.document import Document, Findings
 from seedream_jobs.job.files import Files, OutsideRoot, within
-from seedream_jobs.job.findings import Findings
 from seedream_jobs.job.patterns import PatternReader
-from seedream_jobs.job.pinpoint import template_finding
-from seedream_jobs.job.source import Document
 from seedream_jobs.job.spec import DEFAULT_MAX_REQUESTS, Include, JobSpec, Sample
-from seedream_jobs.job.template import Template, TemplateProblem, undeclared
+from seedream_jobs.job.template import (
+    Template,
+    TemplateProblem,
+    compile_template,
+    lines_of,
+    template_finding,
+    undeclared,
+)
 from seedream_jobs.job.variables import variables
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
-
-if TYPE_CHECKING:
-    from seedream_jobs.job.expression import Expression
 
 MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""
@@ -178,8 +180,6 @@ class _Loader:
             self.problem("template-syntax", problem, source, path)
             return None
         for name in undeclared(template.names, self.known):
-            from seedream_jobs.job.jinja_template import lines_of
-
             hint = _suggestion(name, self.known, "known here")
             line = next(iter(lines_of(source, name)), None)
             self.problem(
@@ -190,15 +190,13 @@ class _Loader:
             )
         return template
 
-    def _where(self, source: str | None) -> Expression | None:
+    def _where(self, source: str | None) -> Condition | None:
         if source is None:
             return None
-        from seedream_jobs.job.expression import compile_expression  # Jinja: most job files do without it
-
         path = ("matrix", "where")
         bound = {*self.vars, *self.declared}
         try:
-            expression = compile_expression(source)
+            expression = compile_condition(source)
         except TemplateProblem as problem:
             self.problem("where-syntax", problem, source, path)
             return None

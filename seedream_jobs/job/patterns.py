@@ -7,7 +7,7 @@ from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.job.axis import Axis, DocumentPath, label_of, matches, spoken
-from seedream_jobs.job.findings import Findings
+from seedream_jobs.job.document import Findings
 from seedream_jobs.job.spec import PARAMETERS, Include, Pattern
 
 Fits = dict[int, frozenset[int]]

@@ -1,22 +1,80 @@
 """Checks a job file, or the payload of one request, against its schema: the place, the sentence and the next step.
 
-The answer yes comes from compiled code (``_valid.py``) and costs microseconds; only a refusal imports ``jsonschema``,
-to explain it. Stricter than draft-07 in one point: ``1.0`` is no integer, because the service wants a plain ``1``.
+Called by ``pipeline.load``, by the expansion for each distinct set of parameters, and for a policy. The sentence of a
+finding is the schema's own ``errorMessage`` where there is one, so that an editor and the command line say the same;
+the code and the next step may stand beside it, as ``errorCode`` and ``errorHint``.
+
+Stricter than draft-07 in one point: ``1.0`` is no integer, because the service wants a plain ``1``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import field, replace
+from functools import cache
+from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.job import _valid
+from jsonschema import Draft7Validator, ValidationError
+from jsonschema.validators import extend
 
-if TYPE_CHECKING:
-    from seedream_jobs.job.source import Document
+from seedream_jobs.diagnostics import Diagnostic, closest, in_order
+from seedream_jobs.frozen import frozen
+from seedream_jobs.job.document import Document
+from seedream_jobs.resources import resource
+
+Path = tuple[str | int, ...]
 
 _LOCAL = "sha256:"
 _STAND_IN = "data:image/png;base64,A"
+_LONG = 1_000
+"""Characters of a text that are looked at: no rule of ours looks further, and ``jsonschema`` prints what it gets."""
+
+_LARGE = 10**18
+
+_RANK = {"type": 0, "additionalProperties": 1, "required": 1, "enum": 2, "const": 2, "pattern": 3}
+
+_SHOWN = 60  # characters
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_TRUTH = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
+_CODES = {
+    "type": "wrong-type",
+    "enum": "not-allowed-value",
+    "const": "not-allowed-value",
+    "required": "missing-field",
+    "additionalProperties": "unknown-field",
+    "minimum": "out-of-range",
+    "maximum": "out-of-range",
+    "minItems": "wrong-length",
+    "maxItems": "wrong-length",
+    "minProperties": "empty-value",
+}
+_PLAIN = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+}
+_SPEAKS_FOR_ITSELF = frozenset(
+    ["auto-size-without-reference", "max-images-without-auto", "empty-axis", "empty-value", "missing-id"]
+)
+_SERVICE_HAS_NONE = {
+    "seed": "the service has no seed: the request can be repeated, its pixels can't",
+    "negative_prompt": "the service has no negative prompt: say it in prompt",
+    "response_format": "the service always answers with links; the images are downloaded by run and fetch",
+    "num_images": "the number of images is n",
+    "width": "pixels follow from size and resolution",
+    "height": "pixels follow from size and resolution",
+    "aspect_ratio": "the ratio is size",
+    "images": "reference images are image_urls",
+    "image": "reference images are image_urls",
+    "max_images": "max_images stands below sequential_image_generation_options",
+}
+_MATRIX_WORDS = ("include", "exclude", "where", "sample", "zip")
+_HOMES = ("request", "matrix", "limits", "output", "lint")
 
 
 class Mistake(NamedTuple):
@@ -28,16 +86,12 @@ class Mistake(NamedTuple):
     hint: str | None
 
 
-def check(document: Document) -> list[Diagnostic]:
-    """Every finding of ``schemas/job.schema.json`` in a job file, in the file's order; one for each mistake."""
-    if _valid.job(document.data):
-        return []
-    from seedream_jobs.job.schema_explain import explain
-
+def check(document: Document, file: str = "job.schema.json") -> list[Diagnostic]:
+    """Every finding of a schema in ``schemas/`` in a YAML file, in the file's order; one for each mistake."""
     return list(
         in_order(
             document.finding(finding.code, finding.message, finding.path, key=finding.key, hint=finding.hint)
-            for finding in explain("job.schema.json", document.data)
+            for finding in explain(file, document.data)
         )
     )
 
@@ -51,10 +105,6 @@ def check_payload(payload: Mapping[str, Any], *, extra: Collection[str] = ()) ->
     :param extra: names that ``request.extra`` lets through unchecked
     """
     data = _as_sent(payload, extra)
-    if _valid.payload(data):
-        return []
-    from seedream_jobs.job.schema_explain import explain
-
     return [
         Mistake(finding.path, finding.code, finding.message, finding.hint)
         for finding in explain("request.schema.json", data)
@@ -70,3 +120,309 @@ def _as_sent(payload: Mapping[str, Any], extra: Collection[str]) -> dict[str, An
             _STAND_IN if isinstance(item, str) and item.startswith(_LOCAL) else item for item in references
         ]
     return data
+
+
+# -- from errors to findings ------------------------------------------------------------------------------------------
+
+
+@frozen
+class Finding:
+    """A finding whose place is still a path: of a value, or with ``key`` of a mapping's key."""
+
+    path: Path
+    key: bool
+    code: str
+    message: str
+    hint: str | None
+
+
+@frozen
+class Broken:
+    """A rule that does not hold, and for what.
+
+    :param keyword: the schema's keyword, such as ``enum``, and ``value`` what stands beside it
+    :param schema: the schema that holds the keyword
+    :param instance: what broke the rule, its long texts cut
+    :param missing: the field that is not there
+    :param known: the fields that could stand here, for an unknown one
+    """
+
+    keyword: str
+    value: Any
+    schema: Mapping[str, Any]
+    instance: Any
+    path: Path
+    key: bool = False
+    missing: str | None = None
+    known: tuple[str, ...] = ()
+    root: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, name: str, *, root: Mapping[str, Any], known: tuple[str, ...] = ()) -> Broken:
+        """The same, about the key ``name`` of the mapping."""
+        return replace(self, path=(*self.path, name), key=True, instance=name, known=known, root=root)
+
+    def lacking(self, name: str) -> Broken:
+        """The same, about the absent field ``name``; it stands at the key of the mapping, if that has one."""
+        return replace(self, missing=name, key=bool(self.path) and isinstance(self.path[-1], str))
+
+    @property
+    def meant(self) -> str | None:
+        """The field that an unknown one was probably meant to be."""
+        return closest(str(self.path[-1]), self.known) if self.known else None
+
+
+def explain(file: str, data: Any) -> list[Finding]:
+    """The findings of a schema in ``schemas/``, one for each mistake, in the order of their places.
+
+    :param file: ``job.schema.json`` or ``request.schema.json``
+    """
+    schema = _schema(file)
+    broken = [each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error, schema)]
+    best: dict[tuple[object, ...], Broken] = {}
+    for each in sorted(broken, key=_weight):
+        best.setdefault((each.path, each.key, each.missing), each)
+    kept = _without_echoes(best.values())
+    return sorted((_finding_of(each) for each in kept), key=lambda found: [str(part).zfill(4) for part in found.path])
+
+
+@cache
+def _schema(file: str) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = json.loads(resource("schemas", file).read_text(encoding="utf-8"))
+    return schema
+
+
+@cache
+def _validator(file: str) -> Any:
+    strict: Any = extend
+    return strict(Draft7Validator, type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer))(
+        _schema(file)
+    )
+
+
+def _is_integer(_checker: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _abridged(value: Any) -> Any:
+    """``value`` with its long texts cut: ``jsonschema`` writes what it looks at into its messages, 7 MiB or not."""
+    if isinstance(value, str):
+        return value[:_LONG]
+    if isinstance(value, list):
+        return [_abridged(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _abridged(item) for key, item in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-_LARGE, min(value, _LARGE))
+    return value
+
+
+def _rules(error: ValidationError, root: Mapping[str, Any]) -> Iterable[Broken]:
+    """The broken rules of one error: an error about several unknown fields is one for each."""
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    instance: Any = error.instance
+    base = Broken(
+        keyword=str(error.validator),
+        value=error.validator_value,
+        schema=schema,
+        instance=instance,
+        path=tuple(error.absolute_path),
+    )
+    if base.keyword == "additionalProperties":
+        known, patterns = tuple(schema.get("properties", {})), schema.get("patternProperties", {})
+        for name in instance:
+            if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+                yield base.at(name, known=known, root=root)
+    elif base.keyword == "required":
+        for name in base.value:
+            if name not in instance:
+                yield base.lacking(name)
+    elif len(error.absolute_schema_path) > 1 and error.absolute_schema_path[-2] == "propertyNames":
+        yield base.at(instance, root=root)
+    else:
+        yield base
+
+
+def _weight(each: Broken) -> tuple[int, int]:
+    """Less is better. Of two bounds on the number of references, the tighter one speaks."""
+    return _RANK.get(each.keyword, 4), each.value if each.keyword == "maxItems" else 0
+
+
+def _without_echoes(found: Iterable[Broken]) -> list[Broken]:
+    """Without what is said to be missing where an unknown field stands for it."""
+    all_found = list(found)
+    unknown = {(each.path[:-1], each.meant) for each in all_found if each.keyword == "additionalProperties"}
+    strangers = {place for place, _ in unknown}
+    return [
+        each
+        for each in all_found
+        if each.missing is None
+        or not (
+            (each.path, each.missing) in unknown
+            or (each.path in strangers and each.schema.get("errorCode") == "axis-without-source")
+        )
+    ]
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _finding_of(broken: Broken) -> Finding:
+    """The one finding that says a broken rule."""
+    code = _code(broken)
+    return Finding(
+        path=broken.path, key=broken.key, code=code, message=_message(broken, code), hint=_hint(broken, code)
+    )
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, in at most 60 characters: a list by its length, a mapping by its first keys."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = repr(value[: _SHOWN + 1])
+        return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 2]}…{text[0]}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _code(broken: Broken) -> str:
+    if broken.keyword == "type":
+        wanted = _wanted(broken)
+        if isinstance(broken.instance, str) and wanted & {"integer", "number"} and _NUMBER.fullmatch(broken.instance):
+            return "number-quoted"
+        if isinstance(broken.instance, float) and "integer" in wanted:
+            return "float-for-integer"
+        return "wrong-type"
+    if broken.keyword == "additionalProperties":
+        return "unknown-field"
+    if broken.keyword == "enum" and len(broken.value) > 1 and isinstance(broken.value[0], int):
+        return "out-of-range"
+    if broken.keyword == "pattern" and isinstance(broken.instance, str) and not broken.instance.strip():
+        return "empty-value"
+    return str(broken.schema.get("errorCode") or _CODES.get(broken.keyword, "bad-value"))
+
+
+def _message(broken: Broken, code: str) -> str:
+    if broken.keyword == "additionalProperties":
+        return f"unknown field {shown(broken.path[-1])}"
+    sentence = broken.schema.get("errorMessage") or _sentence(broken)
+    if broken.missing is not None or code in _SPEAKS_FOR_ITSELF:
+        return str(sentence)
+    if broken.keyword in ("minItems", "maxItems"):
+        return f"{sentence}; found {len(broken.instance)}"
+    return f"{sentence}; found {shown(broken.instance)}"
+
+
+def _sentence(broken: Broken) -> str:
+    """Our own words, where the schema has none."""
+    if broken.missing is not None:
+        return f"{broken.missing} is missing"
+    if broken.keyword == "type":
+        return f"this is {' or '.join(_PLAIN[kind] for kind in sorted(_wanted(broken)))}"
+    if broken.keyword == "enum":
+        return f"this is one of {', '.join(map(str, broken.value))}"
+    return "this value is not allowed here"
+
+
+def _wanted(broken: Broken) -> set[str]:
+    return {broken.value} if isinstance(broken.value, str) else set(broken.value)
+
+
+def _hint(broken: Broken, code: str) -> str | None:
+    if broken.keyword == "additionalProperties":
+        return _about_unknown(broken)
+    if code == "missing-id" and broken.path[0] == "matrix":
+        word = closest(str(broken.path[1]), _MATRIX_WORDS)
+        if word is not None:
+            return f"did you mean {word!r}? A value that is a mapping needs an id"
+    if "errorHint" in broken.schema:
+        return str(broken.schema["errorHint"])
+    if broken.missing is not None:
+        return f"add {broken.missing}"
+    if broken.key:
+        return _about_name(broken)
+    value = broken.instance
+    if value is None:
+        return "give it a value, or remove the key"
+    if isinstance(value, str) and "{{" in value and broken.keyword in ("enum", "type"):
+        return "this is no template: prompt, image_urls and output.name are; an axis of the field's name sets the field"
+    if broken.keyword == "type":
+        return _about_type(value, _wanted(broken), broken)
+    if broken.keyword == "enum" and isinstance(value, str):
+        if broken.path[-1:] == ("size",) and re.fullmatch(r"\d+\s*[x×*]\s*\d+", value):
+            return "size is a ratio, such as 1:1; how many pixels it has follows from resolution"
+        if broken.path[-1:] == ("size",) and re.fullmatch(r"\d[kK]", value):
+            return f"write resolution: {value.upper()}"
+        near = closest(value, (str(allowed) for allowed in broken.value))
+        return f"did you mean {near!r}?" if near else None
+    return None
+
+
+def _about_name(broken: Broken) -> str | None:
+    """A name that would do, for one that does not."""
+    name = re.sub(r"\W+", "_", str(broken.instance)).strip("_")
+    fits = name and broken.keyword == "pattern" and re.search(broken.value, name)
+    return f"write {name}" if fits else None
+
+
+def _about_type(value: object, wanted: set[str], broken: Broken) -> str | None:
+    name = f"{broken.path[-1]}: " if broken.path and isinstance(broken.path[-1], str) else ""
+    if isinstance(value, str):
+        if wanted & {"integer", "number"} and _NUMBER.fullmatch(value):
+            return f"remove the quotes: {name}{value}"
+        if "boolean" in wanted and value.casefold() in _TRUTH:
+            return f"write {name}{_TRUTH[value.casefold()]}"
+    if isinstance(value, float) and "integer" in wanted:
+        return f"write {name}{int(value)}" if value.is_integer() else "write a whole number"
+    if wanted == {"string"} and isinstance(value, bool | int | float) and not {"enum", "else"} & broken.schema.keys():
+        return f'put it in quotes: {name}"{shown(value)}"'
+    if wanted == {"array"} and isinstance(value, Mapping):
+        return "put it in a list: a dash and a space before it"
+    if broken.path in (("matrix", "from"), ("matrix", "glob"), ("matrix", "range")):
+        return f"an axis has a name: write prompt: {{{broken.path[1]}: {shown(value)}}}"
+    if broken.path[-1:] == ("range",) and isinstance(value, int):
+        return f"write range: [1, {value}]"
+    if "array" in wanted and isinstance(value, str | bool | int | float):
+        return f"write a list: {name}[{value if isinstance(value, str) and len(value) <= _SHOWN else shown(value)}]"
+    return None
+
+
+def _about_unknown(broken: Broken) -> str:
+    """A misspelt field, one in the wrong place, one that people look for in vain, or none of them."""
+    name, parent = str(broken.path[-1]), broken.path[:-1]
+    in_request = parent == ("request",) or (not parent and "model" in broken.known)
+    if in_request and name == "max_images":
+        return "write sequential_image_generation_options: {max_images: 4}"
+    if len(parent) == 2 and parent[0] == "matrix" and name in ("values", "value", "list", "options"):
+        return f"an axis is the list itself: write {parent[1]}: [a, b]"
+    near = broken.meant
+    if near is not None:
+        return f"did you mean {near!r}?"
+    if in_request and name in _SERVICE_HAS_NONE:
+        return _SERVICE_HAS_NONE[name]
+    home = _home(name, parent, broken.root)
+    if home is not None:
+        return home
+    known = ", ".join(broken.known)
+    if parent == ("request",):
+        return f"known: {known}; a field that is new to the service goes below request.extra"
+    return f"known here: {known}"
+
+
+def _home(name: str, parent: Path, root: Mapping[str, Any]) -> str | None:
+    """Where a field of the job file belongs that stands somewhere else, perhaps misspelt."""
+    top = root.get("properties", {})
+    if "matrix" not in top:
+        return None
+    for home in _HOMES:
+        near = closest(name, top[home].get("properties", {})) if parent != (home,) else None
+        if near is not None:
+            return f"{near} stands below {home}"
+    near = closest(name, top) if parent else None
+    return f"{near} stands at the top of the file" if near is not None else None

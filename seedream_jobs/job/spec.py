@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, DocumentPath
+from seedream_jobs.job.condition import Condition
+from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files
-from seedream_jobs.job.source import Document
 from seedream_jobs.job.template import Template
 from seedream_jobs.profile import Profile
-
-if TYPE_CHECKING:
-    from seedream_jobs.job.expression import Expression
 
 PARAMETERS = (
     "model",
@@ -94,7 +92,7 @@ class JobSpec:
     axes: tuple[Axis, ...]
     exclude: tuple[Pattern, ...]
     include: tuple[Include, ...]
-    where: Expression | None
+    where: Condition | None
     sample: Sample | None
     repeat: int
     max_requests: int

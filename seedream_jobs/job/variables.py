@@ -7,7 +7,7 @@ from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.scalars import OutOfRange, number
+from seedream_jobs.job.yaml_reader import OutOfRange, number
 
 
 def variables(given: Mapping[str, Any], sets: Mapping[str, str], shown: str) -> dict[str, Any]:

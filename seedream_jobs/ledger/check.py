@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import PurePosixPath
 
-from seedream_jobs.expand.request import key_of
+from seedream_jobs.expand.identity import key_of
 from seedream_jobs.job.files import within
 from seedream_jobs.ledger.codec import Json, Malformed, decode_entry
 from seedream_jobs.ledger.state import Earlier, Entry, State

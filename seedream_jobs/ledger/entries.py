@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from zlib import crc32
 
-from seedream_jobs.expand.request import key_of, settled
+from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.ledger.check import hold_key, look
 from seedream_jobs.ledger.codec import (
     SEAL,

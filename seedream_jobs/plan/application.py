@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from seedream_jobs.expand.request import Reference
+from seedream_jobs.expand.references import Reference
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.ledger import Ledger

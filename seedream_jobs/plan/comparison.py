@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from seedream_jobs.expand.expansion import Expansion, Place
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
 from seedream_jobs.job.template import Template
@@ -82,7 +82,7 @@ class Comparison:
 
 def local_address(expansion: Expansion, place: Place) -> str:
     """A request's address without the job's name, which may change."""
-    return expansion.cells.address(place.cell, place.repeat).removeprefix(f"{expansion.spec.name}/")
+    return expansion.builder.address(place.cell, place.repeat).removeprefix(f"{expansion.spec.name}/")
 
 
 class Causes:

@@ -163,7 +163,7 @@ class _Judge:
 
     def change(self, place: Place, brief: tuple[State, int] | None) -> Change:
         """:raises UsageError: ``--again`` names it, and its last submission is not finished"""
-        if self._again and self._expansion.cells.address(place.cell, place.repeat) in self._again:
+        if self._again and self._expansion.builder.address(place.cell, place.repeat) in self._again:
             return self._wanted(place, brief)
         _, _, key, images = place
         other = self._elsewhere.get(key)
@@ -193,7 +193,7 @@ class _Judge:
         place = change.place
         if brief is None or place is None:
             return change
-        if self._again and self._expansion.cells.address(place.cell, place.repeat) in self._again:
+        if self._again and self._expansion.builder.address(place.cell, place.repeat) in self._again:
             self._hold_finished(place, former, brief[0])
             return change
         action, generation = _usual(*brief, self._policy)
@@ -214,7 +214,7 @@ class _Judge:
 
     def _hold_finished(self, place: Place, key: str, state: State) -> None:
         if not submits(state, Policy(again=frozenset({key})), key):
-            address = self._expansion.cells.address(place.cell, place.repeat)
+            address = self._expansion.builder.address(place.cell, place.repeat)
             raise UsageError(
                 f"--again {address}: its last submission is not finished",
                 hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.frozen import frozen
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import Tariff, hold

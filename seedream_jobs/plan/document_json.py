@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
-from seedream_jobs.expand.request import Reference, Request
+from seedream_jobs.expand.references import Reference
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import Tariff
 from seedream_jobs.plan.diff import Action

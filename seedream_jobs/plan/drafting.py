@@ -133,7 +133,7 @@ def _item(part: JobPlan, change: Change, comparison: Comparison | None) -> Item:
         relation = None if comparison is None else comparison.relation(place)
         if change.action in SHOWN_WHOLE or relation == "changed":
             request = expansion.request(place)
-        address = expansion.cells.address(place.cell, place.repeat) if request is None else request.address
+        address = expansion.builder.address(place.cell, place.repeat) if request is None else request.address
         if comparison is not None and relation == "changed":
             before = comparison.before(place).payload
     return Item(

@@ -83,20 +83,9 @@ def _limits(policy: Policy, spec: JobSpec) -> Iterator[Diagnostic]:
 
 def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
     """Each distinct set of parameters."""
-    spec, matrix = expansion.spec, expansion.matrix
-    axes = expansion.fragments.parameter_axes
-    if spec.sample is None and not spec.include:
-        cells: Iterator[Cell] = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
-    else:
-        cells = matrix.cells()
-    known, seen = profiles(), set[tuple[int, ...]]()
-    for cell in cells:
-        if cell.choice is not None and not cell.includes:
-            restricted = tuple(cell.choice[axis] for axis in axes)
-            if restricted in seen:
-                continue
-            seen.add(restricted)
-        payload = expansion.cells.parameters(matrix.bindings(cell), expansion.cells.given(cell))
+    spec, known = expansion.spec, profiles()
+    for cell in expansion.parameter_cells():
+        payload = expansion.builder.parameters(cell)
         for violation in policy.parameters(payload, known.get(payload["model"], spec.profile)):
             path, key = _place(spec, cell, violation.field)
             yield _finding(policy, spec, violation, path, key=key)
@@ -131,7 +120,7 @@ def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
                 path, span = origin(expansion, prompt.cell, partial(find_word, violation.word))
                 finding = _finding(policy, spec, violation, path)
                 if span is None:
-                    address = expansion.cells.address(prompt.cell, 1)
+                    address = expansion.builder.address(prompt.cell, 1)
                     yield replace(finding, message=f"{finding.message} (at {address})")
                 else:
                     yield replace(finding, span=span)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.paths import LedgerPaths
-
-if TYPE_CHECKING:
-    from seedream_jobs.plan.policy import Policy
+from seedream_jobs.plan.enforce import budget_name, hold_number
+from seedream_jobs.plan.policy import Policy
 
 
 @frozen
@@ -35,7 +33,6 @@ class Job:
     @property
     def budget_name(self) -> str:
         """Whose limit the job's budget is: its own, or the policy's where that is less."""
-        from seedream_jobs.plan.enforce import budget_name
 
         return budget_name(self.policy, self.expansion.spec)
 
@@ -51,11 +48,8 @@ def hold_count(job: Job, requests: int) -> int:
 
     :raises FindingsError: with the number and the ways out
     """
-    if job.policy is not None:
-        from seedream_jobs.plan.enforce import hold_number
-
-        if refused := hold_number(job.policy, job.expansion.spec, requests):
-            raise FindingsError(refused)
+    if job.policy is not None and (refused := hold_number(job.policy, job.expansion.spec, requests)):
+        raise FindingsError(refused)
     limit = job.expansion.spec.max_requests
     if requests <= limit:
         return requests

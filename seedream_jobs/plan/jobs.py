@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from decimal import Decimal
 
 from seedream_jobs.errors import HeldError
-from seedream_jobs.expand.request import Reference
+from seedream_jobs.expand.references import Reference
 from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
@@ -18,7 +18,7 @@ from seedream_jobs.ledger.steps import may_be_replayed
 from seedream_jobs.plan.cost import Tariff, asks_for_more, hold, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names
-from seedream_jobs.plan.summary import Summary, all_new, summarise
+from seedream_jobs.plan.summary import Summary, summarise
 
 
 @frozen
@@ -130,14 +130,10 @@ def plan_jobs(
             asked = replace(asked, under_way=under_way(ledger.entries))
         if asked.replay_at is not None:
             asked = replace(asked, replay=_replayable(ledger.entries, asked.replay_at))
-        summary = None
-        if len(jobs) == 1 and not (ledger.entries or others):
-            summary = all_new(job.expansion, asked)
-        if summary is None:
-            requests = changes(job.expansion, ledger.entries, others, asked)
-            stream = with_orphans(requests, job.expansion, ledger.entries)
-            observed = _claiming(stream, job, claimed) if len(jobs) > 1 else stream
-            summary = summarise(job.expansion, observed, ledger.entries, claimed)
+        requests = changes(job.expansion, ledger.entries, others, asked)
+        stream = with_orphans(requests, job.expansion, ledger.entries)
+        observed = _claiming(stream, job, claimed) if len(jobs) > 1 else stream
+        summary = summarise(job.expansion, observed, ledger.entries, claimed)
         left = None if asked.limit is None else asked.limit - summary.submit
         hold_count(job, job.expansion.made)  # also those that --select leaves out
         hold_names(job)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
-from seedream_jobs.job.source import MAX_BYTES, read_bytes
-
-if TYPE_CHECKING:  # a campaign without a policy does not pay for reading one
-    from seedream_jobs.plan.policy import Policy
+from seedream_jobs.job.yaml_reader import MAX_BYTES, read_bytes
+from seedream_jobs.plan.policy import Policy
+from seedream_jobs.plan.policy_reader import read_policy
 
 POLICY_FILE = "policy.yaml"
 """Where a campaign's policy lies, below its root."""
@@ -31,7 +29,6 @@ def named_policy(file: Path, *, today: datetime.date) -> PolicyOf:
     :raises UsageError: there is no such file
     :raises FindingsError: with every finding in it
     """
-    from seedream_jobs.plan.policy_reader import read_policy
 
     policy = read_policy(read_bytes(file, str(file)), str(file), today=today)
     return lambda root: policy
@@ -71,6 +68,5 @@ def _read(files: Files, shown: str, today: datetime.date) -> Policy | None:
     except (OSError, OutsideRoot) as error:
         # A policy that can't be read is not a policy that allows everything.
         raise UsageError(f"{shown} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    from seedream_jobs.plan.policy_reader import read_policy
 
     return read_policy(raw, shown, today=today)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from seedream_jobs.diagnostics import closest, in_order
+from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.job import _valid
+from seedream_jobs.job import schema
 from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.findings import Findings
-from seedream_jobs.job.source import Document, parse
+from seedream_jobs.job.document import Document, Findings
+from seedream_jobs.job.yaml_reader import parse
 from seedream_jobs.plan.policy import Policy, Word, word_pattern
 from seedream_jobs.profile import profiles
 
@@ -25,15 +25,8 @@ def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
     :raises FindingsError: with every finding
     """
     document = parse(raw, shown)
-    if not _valid.policy(document.data):
-        from seedream_jobs.job.schema_explain import explain
-
-        raise FindingsError(
-            in_order(
-                document.finding(found.code, found.message, found.path, key=found.key, hint=found.hint)
-                for found in explain("policy.schema.json", document.data)
-            )
-        )
+    if found := schema.check(document, "policy.schema.json"):
+        raise FindingsError(found)
     return _Reader(document, today).read()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import HeldError, UsageError
-from seedream_jobs.expand.request import Request, canonical_json, key_of, max_images, settled
+from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import OutsideRoot, within
 from seedream_jobs.ledger.entries import Brief
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole

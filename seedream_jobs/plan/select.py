@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.axis import matches, spoken
+from seedream_jobs.job.condition import Condition, compile_condition
 from seedream_jobs.job.template import TemplateProblem
-
-if TYPE_CHECKING:
-    from seedream_jobs.job.expression import Expression
+from seedream_jobs.job.yaml_reader import parse
 
 
 def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
@@ -25,10 +24,8 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
     names |= {name for item in expansion.spec.include for name in item.adds}
     if text.lstrip().startswith("{"):
         return _matching(_mapping(text), names, expansion)
-    from seedream_jobs.job.expression import compile_expression  # a plan without --select does without Jinja
-
     try:
-        condition = compile_expression(text)
+        condition = compile_condition(text)
     except TemplateProblem as problem:
         raise _refused(text, problem.message, problem.hint) from None
     _known(text, condition.names, names | set(expansion.spec.vars))
@@ -64,7 +61,6 @@ def hold_values(text: str, expansions: Iterable[Expansion]) -> None:
 
 
 def _mapping(text: str) -> Mapping[str, Any]:
-    from seedream_jobs.job.source import parse
 
     try:
         data: Mapping[str, Any] = parse(text.encode(), "--select").data
@@ -84,7 +80,7 @@ def _matching(pattern: Mapping[str, Any], names: set[str], expansion: Expansion)
     return fits
 
 
-def _holding(text: str, condition: Expression, expansion: Expansion) -> Callable[[Cell], bool]:
+def _holding(text: str, condition: Condition, expansion: Expansion) -> Callable[[Cell], bool]:
     def holds(cell: Cell) -> bool:
         try:
             return condition(expansion.matrix.bindings(cell))

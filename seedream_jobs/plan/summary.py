@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
@@ -16,7 +15,7 @@ from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import Tariff
-from seedream_jobs.plan.diff import SUBMITS, Action, Change, Wish
+from seedream_jobs.plan.diff import SUBMITS, Action, Change
 
 MAX_CAUSES = 12
 """How many causes are named before the rest is counted."""
@@ -98,33 +97,6 @@ def summarise(
     return summary
 
 
-def all_new(expansion: Expansion, wish: Wish) -> Summary | None:
-    """What ``summarise`` says of a job of which nothing is known yet, counted without making all of its requests.
-
-    Thus the first POST of a million does not wait for the last one to be planned. None where the operator asked for
-    certain cells, or the job's parts don't tell how many requests there are.
-    """
-    if wish.select is not None or wish.again:
-        return None
-    counted = expansion.counted()
-    if counted is None:
-        return None
-    requests, images = submit, submit_images = counted
-    if wish.limit is not None and wish.limit < requests:
-        submit = max(wish.limit, 0)
-        submit_images = sum(place.max_images for place in islice(expansion.places(), submit))
-        expansion.counted()  # what ``places`` left behind is that of the first few
-    said = {Action.NEW: submit, Action.LATER: requests - submit}
-    return Summary(
-        job=expansion.spec.document.path,
-        requests=requests,
-        images=images,
-        counts=Counter({action: count for action, count in said.items() if count}),
-        submit=submit,
-        submit_images=submit_images,
-    )
-
-
 def _failure(entry: Entry) -> str:
     if entry.state is State.EXPIRED:
         return "links died before they were fetched"
@@ -176,7 +148,7 @@ class _Causes:
 
     def _unlabelled(self, cell: Cell, repeat: int) -> tuple[str, str]:
         """Why a request is new whose values are all known."""
-        address = self.expansion.cells.address
+        address = self.expansion.builder.address
         if address(cell, repeat) in self.addresses:
             return "prompt or parameters changed", ""
         spec = self.expansion.spec

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job.positions import Lines
+from seedream_jobs.job.document import Lines
 from seedream_jobs.report.cells import Cell, cells, visible, width
 
 EXCERPT_COLUMNS = 96

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
-from seedream_jobs.expand.request import Request, wire_body
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files
 from seedream_jobs.plan.select import selector
 

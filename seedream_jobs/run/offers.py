@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 
+from seedream_jobs.expand.identity import canonical_json, wire_body
 from seedream_jobs.expand.references import data_uri
-from seedream_jobs.expand.request import Request, canonical_json, wire_body
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files
 from seedream_jobs.run.submission import Submission
 

@@ -11,8 +11,7 @@ import anyio.to_thread
 
 from seedream_jobs.api.client import Client
 from seedream_jobs.errors import MoneyError, SeedreamError
-from seedream_jobs.expand.references import read_reference
-from seedream_jobs.expand.request import Reference
+from seedream_jobs.expand.references import Reference, read_reference
 from seedream_jobs.job.files import Files
 from seedream_jobs.plan.cost import money
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Accepted, Event, InDoubt, Intended, NotSent, Problem, Rejected
 from seedream_jobs.run.breakers import said

@@ -98,12 +98,9 @@ def test_it_shares_nothing_with_the_client():
     ours = {name for name in loaded if name.startswith("seedream_jobs")}
     base = {"errors", "diagnostics", "frozen", "profile", "resources"}
     assert "httpx" not in loaded
-    assert {name for name in ours if not name.startswith("seedream_jobs.api")} <= {
+    assert {name for name in ours if not name.startswith("seedream_jobs.emulator")} <= {
         "seedream_jobs",
         *(f"seedream_jobs.{name}" for name in base),
-    }
-    assert {name for name in ours if name.startswith("seedream_jobs.api.")} == {
-        name for name in ours if name.startswith("seedream_jobs.emulator")
     }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,18 +16,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.expand.assembly import Assembly
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.identity import canonical_payload, key_of, max_images, settled
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.expand.output_names import OutputNames
-from seedream_jobs.expand.request import canonical_payload, key_of
-from seedream_jobs.expand.seen import Seen
-from seedream_jobs.job import schema, source
-from seedream_jobs.job.compile_template import compile_template
+from seedream_jobs.expand.request_builder import FIELD_ORDER
+from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.load import load_spec
-from seedream_jobs.job.sandbox import environment
-from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.job.template import TemplateProblem, compile_template, environment
 from tests.lanes import examples
 
 SOME = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
@@ -158,7 +154,7 @@ def expansion_of(job: Any, *, name: str = "job.yaml", flow: bool | None = None) 
         if isinstance(job, str)
         else yaml.safe_dump(job, sort_keys=False, allow_unicode=True, default_flow_style=flow)
     )
-    document = source.parse(text.encode(), name)
+    document = yaml_reader.parse(text.encode(), name)
     assert schema.check(document) == [], text
     root = Path("/nonexistent")
     return Expansion(load_spec(document, WorkTree(root), root=root, folder=PurePosixPath(), sets={}))
@@ -209,54 +205,25 @@ def test_data_can_not_be_changed() -> None:
 
 @MANY
 @given(jobs())
-def test_fast_keys_equal_plain_keys(job: dict[str, Any]) -> None:
-    """Keys put together from fragments, names put together from pieces: the same as by building each request whole."""
+def test_a_request_is_what_its_payload_says(job: dict[str, Any]) -> None:
+    """The prompt is what Jinja makes of the whole template, and the key is the digest of the payload, made plainly."""
     expansion = loaded(job)
-    name, spec = OutputNames(expansion.cells), expansion.spec
-
-    def plainly(cell: Cell) -> list[tuple[str, int, str]]:
-        built = [expansion.cells.build(cell, repeat) for repeat in range(1, spec.repeat + 1)]
-        return [(request.key, request.max_images, request.output) for request in built]
-
-    def quickly(cell: Cell) -> list[tuple[str, int, str]]:
-        keys = expansion.fragments.keys(cell)
-        suffixes = [f"-r{repeat}" if spec.repeat > 1 else "" for repeat in range(1, spec.repeat + 1)]
-        return [
-            (key, images, f"out/job/{name(cell)}{suffix}") for (key, images), suffix in zip(keys, suffixes, strict=True)
-        ]
-
+    builder, spec = expansion.builder, expansion.spec
     for cell in itertools.islice(expansion.matrix.cells(), 30):
-        assert outcome(quickly, cell) == outcome(plainly, cell)
-
-
-@MANY
-@given(jobs())
-def test_assembled_requests_equal_plain_ones(job: dict[str, Any]) -> None:
-    """Requests put together from parts are those that are built whole: every field, and the order of the payload's."""
-    expansion = loaded(job)
-
-    def plainly(cell: Cell) -> list[tuple[Any, list[str]]]:
-        built = [expansion.cells.build(cell, repeat) for repeat in range(1, expansion.spec.repeat + 1)]
-        return [(request, list(request.payload)) for request in built]
-
-    def assembled(cell: Cell) -> list[tuple[Any, list[str]]]:
-        keys = expansion.fragments.keys(cell)
-        made = [assembly.request(cell, repeat, key) for repeat, (key, _) in enumerate(keys, 1)]
-        return [(request, list(request.payload)) for request in made]
-
-    assembly = Assembly(expansion.cells, expansion.fragments)
-    for cell in itertools.islice(expansion.matrix.cells(), 30):
-        if cell.choice is not None and not cell.includes:
-            assert outcome(assembled, cell) == outcome(plainly, cell)
-            assert outcome(assembled, cell) == outcome(plainly, cell)  # now from parts that are there
-
-
-def outcome(make: Callable[[Cell], Any], cell: Cell) -> Any:
-    """What is made of a cell, or why nothing can be."""
-    try:
-        return make(cell)
-    except TemplateProblem as problem:
-        return problem.message
+        try:
+            keys = builder.keys(cell)
+            requests = [builder.request(cell, repeat) for repeat in range(1, spec.repeat + 1)]
+        except TemplateProblem:
+            continue
+        for repeat, ((key, images), request) in enumerate(zip(keys, requests, strict=True), 1):
+            if spec.prompt is not None and "prompt" not in builder.given(cell):
+                whole = environment().from_string(spec.prompt.source)
+                assert request.payload["prompt"] == settled(whole.render(expansion.matrix.bindings(cell)))
+            assert request.key == key == key_of(request.payload, spec.profile.id, repeat)
+            assert request.max_images == images == max_images(request.payload)
+            assert [name for name in FIELD_ORDER if name in request.payload] == list(request.payload)
+            assert request.output.endswith(f"-r{repeat}" if spec.repeat > 1 else "")
+            assert builder.request(cell, repeat, key) == request  # now from parts that are there
 
 
 @SOME
@@ -418,14 +385,3 @@ def test_pairwise_covers_every_feasible_pair(sizes: list[int], seed: int, filter
     taken = sampled({**axes, **extra}, strategy="pairwise", seed=seed)
     assert feasible(axes, iter(taken)) == feasible(axes, iter(rows))
     assert len(taken) <= max(1, 2 * sorted(sizes)[-1] * sorted(sizes)[-2])
-
-
-@SOME
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=300), st.integers(0, 50))
-def test_seen_is_a_set(numbers: list[int], expected: int) -> None:
-    """The table answers as a set does, whatever was expected (0 and 1 share a place)."""
-    seen, plain = Seen(expected), set[int]()
-    for number in numbers:
-        number = number or 1
-        assert seen.add_fingerprint(number) == (number in plain)
-        plain.add(number)

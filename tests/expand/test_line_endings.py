@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.expand.request import wire_body
+from seedream_jobs.expand.identity import wire_body
 from tests.campaign import Folder
 
 ROWS = "a heron\nby the lake"

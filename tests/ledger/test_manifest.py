@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
-from seedream_jobs.expand.request import key_of
+from seedream_jobs.expand.identity import key_of
 from seedream_jobs.ledger.check import EntryCheck, look, quick_look
 from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, is_sealed, parse, parse_checked, seal
 from seedream_jobs.ledger.ledger import Ledger

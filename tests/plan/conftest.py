@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs import pipeline
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import (
     Accepted,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.expand.request import Request, key_of, settled
+from seedream_jobs.expand.identity import key_of, settled
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.diff import Action
 from tests.plan.test_plan import WHAT_STANDS, actions

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError, UsageError
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.cost import budget_text, hold, money
 from seedream_jobs.plan.diff import SUBMITS, Action

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.expand.request import key_of
+from seedream_jobs.expand.identity import key_of
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.codec import canonical, seal
 from seedream_jobs.plan.manifest_edits import MAX_NAMED, manifest_edits

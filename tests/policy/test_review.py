@@ -11,7 +11,7 @@ import pytest
 
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.expand.request import key_of
+from seedream_jobs.expand.identity import key_of
 
 JOB = 'version: 1\nrequest: {prompt: "{{ a }} in a garden", resolution: 2K}\nmatrix: {a: [a cat, a heron]}\n'
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from seedream_jobs import pipeline
 from seedream_jobs.cli.views import FORMATS
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Accepted, Completed, Failed, Image, InDoubt, Intended, Problem, Stored
 from seedream_jobs.report import views

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from seedream_jobs import apply
 from seedream_jobs.emulator.books import read_charges
 from seedream_jobs.errors import HeldError, SeedreamError
-from seedream_jobs.expand.request import canonical_json
+from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
 from seedream_jobs.ledger.state import State

@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import Tariff
 from seedream_jobs.plan.diff import Action

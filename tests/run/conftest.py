@@ -23,7 +23,7 @@ import trio.testing
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import LedgerError
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.machine import evolve, settle_open_intent
 from seedream_jobs.ledger.state import (
     Accepted,

@@ -17,7 +17,7 @@ import pytest
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
-from seedream_jobs.expand.request import Reference
+from seedream_jobs.expand.references import Reference
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State
 from seedream_jobs.ledger.steps import spent_usd

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seedream_jobs.expand.request import Request, wire_body
+from seedream_jobs.expand.identity import wire_body
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.run.offers import idempotency_key, offer
 

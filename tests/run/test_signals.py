@@ -22,7 +22,7 @@ import json, sys, time
 from random import Random
 import anyio
 from seedream_jobs.api.outcomes import Outcome, Sent
-from seedream_jobs.expand.request import Request
+from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.run.executor import Executor
 from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.signals import Stopper, listen

@@ -10,7 +10,7 @@ from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.job.schema import check
-from seedream_jobs.job.source import parse
+from seedream_jobs.job.yaml_reader import parse
 from seedream_jobs.resources import resource
 
 Schema = dict[str, Any]

@@ -12,7 +12,8 @@ import jsonschema_rs
 import pytest
 from jsonschema import Draft7Validator
 
-from seedream_jobs.job.schema_explain import explain
+from seedream_jobs.job import schema as job_schema_module
+from seedream_jobs.job.schema import explain
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.resources import resource
 
@@ -190,9 +191,7 @@ def test_an_alias_is_the_same_model() -> None:
 
 def test_every_code_is_explained() -> None:
     """Each code that the check can say has its section in the documentation, and no section is left over."""
-    from seedream_jobs.job import schema_messages
-
-    said = set(re.findall(r'"((?:[a-z]+-)+[a-z]+)"', Path(schema_messages.__file__).read_text(encoding="utf-8")))
+    said = set(re.findall(r'"((?:[a-z]+-)+[a-z]+)"', Path(job_schema_module.__file__).read_text(encoding="utf-8")))
     for file in ("job.schema.json", "request.schema.json"):
         text = resource("schemas", file).read_text(encoding="utf-8")
         said |= set(re.findall(r'"errorCode": "([^"]+)"', text))

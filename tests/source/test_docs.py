@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import seedream_jobs.job.source
-from seedream_jobs.job.source import parse
+from seedream_jobs.job import yaml_reader
+from seedream_jobs.job.yaml_reader import parse
 
-PACKAGE = Path(seedream_jobs.job.source.__file__).parent
+PACKAGE = Path(yaml_reader.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("source", "builder", "unquoted", "yaml_events", "yaml_findings", "yaml_syntax", "yaml_texts")
+MODULES = ("yaml_reader", "yaml_hints")
 
 
 def codes_in_the_program() -> set[str]:

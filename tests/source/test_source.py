@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from yaml.error import Mark
 from yaml.scanner import ScannerError
 
 from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.job import builder, source
-from seedream_jobs.job.source import MAX_BYTES, UNPRINTABLE, Document, decode, parse, parse_list, read
+from seedream_jobs.job import yaml_reader
+from seedream_jobs.job.document import Document
+from seedream_jobs.job.yaml_reader import MAX_BYTES, UNPRINTABLE, decode, parse, parse_list, read
 
 pytestmark = pytest.mark.usefixtures("libyaml")
 
@@ -187,7 +189,7 @@ def test_positions_through_aliases_and_merges() -> None:
 
 def test_few_lines_do_not_become_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound counts keys, values and characters of everything written out, merges too; up to it, all is read."""
-    monkeypatch.setattr(builder, "MAX_EXPANDED_NODES", 40)
+    monkeypatch.setattr(yaml_reader, "MAX_EXPANDED_NODES", 40)
     base = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
     assert load(base + "b: [*a]")["b"] == [[1, 2, 3, 4, 5, 6, 7, 8, 9]]
     assert codes(base + "b: [*a, *a, *a]") == ["alias-expansion"]
@@ -322,7 +324,7 @@ def test_the_root_is_what_is_asked_for() -> None:
 
 def test_depth_is_bounded_without_recursion() -> None:
     """A hundred levels are read; a hundred thousand are one finding."""
-    deep = builder.MAX_DEPTH - 1
+    deep = yaml_reader.MAX_DEPTH - 1
     for text, place in (
         ("a: " + "[" * 100_000, "1:103"),
         ("a: " + "[" * 1_100 + "]" * 1_100, "1:103"),
@@ -354,10 +356,10 @@ def test_depth_is_bounded_without_recursion() -> None:
 def test_a_parser_that_stops_before_our_limit_says_too_deep(stop: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever limit a release of PyYAML brings: the finding has one name."""
 
-    def never() -> Any:
+    def never(*_: object, **__: object) -> Any:
         raise stop
 
-    monkeypatch.setattr(source, "open_events", lambda text, libyaml: never)
+    monkeypatch.setattr(yaml, "parse", never)
     assert codes("a: [[[[") == ["too-deep"]
 
 
@@ -464,7 +466,7 @@ def test_without_libyaml_the_parser_in_python_is_taken() -> None:
     """PyYAML may have been built without it."""
     program = (
         "import sys; sys.modules['yaml._yaml'] = None\n"
-        "from seedream_jobs.job.source import HAVE_LIBYAML, parse\n"
+        "from seedream_jobs.job.yaml_reader import HAVE_LIBYAML, parse\n"
         "print(HAVE_LIBYAML, parse(b'size: [16:9, 1:1]', 'job.yaml').data)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,12 +1,15 @@
-"""One request: its payload, its identity, its address."""
+"""What makes two requests the same request: the canonical payload of form v1, and the key made of it.
+
+Form v1 is frozen in code, apart from the model's profile: a later default never buys anything again. Golden keys in the
+tests hold it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
-
-from seedream_jobs.frozen import frozen
 
 FORM = "v1"
 
@@ -18,48 +21,10 @@ FORM_V1_DEFAULTS: Mapping[str, Any] = {
     "sequential_image_generation": "disabled",
     "watermark": False,
 }
-"""The defaults that form v1 of a request's identity fills in. Frozen: a later default of the service must never change
-a key and so buy anything again. Golden keys in the tests hold it."""
+"""The defaults that form v1 fills in."""
 
-
-@frozen
-class Reference:
-    """A reference image from the campaign's own files.
-
-    :param path: POSIX, relative to the campaign's root; or the data URI that the job file holds
-    :param sha256: hex digest of its bytes
-    :param format: ``jpeg`` or ``png``, by content
-    """
-
-    path: str
-    sha256: str
-    format: str
-    bytes: int
-    width: int
-    height: int
-
-
-@frozen
-class Request:
-    """One submission to be made.
-
-    :param key: ``v1:`` and 64 hex digits; what makes two requests the same request
-    :param address: for people, such as ``garden/subject=a-heron,size=16-9#1``; may change freely
-    :param payload: what the user set, plus ``model``; a local reference stands as ``sha256:<hex>``
-    :param references: the local references by their ``sha256:<hex>``
-    :param cell: name of the axis to the label of its value
-    :param max_images: the most images the service can deliver and charge
-    :param output: the images' path without extension, POSIX, relative to the job file's folder
-    """
-
-    key: str
-    address: str
-    payload: Mapping[str, Any]
-    references: Mapping[str, Reference]
-    cell: Mapping[str, Any]
-    repeat: int
-    max_images: int
-    output: str
+_ascii = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+_utf8 = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def max_images(payload: Mapping[str, Any]) -> int:
@@ -100,10 +65,6 @@ def canonical_payload(payload: Mapping[str, Any], model_id: str) -> dict[str, An
     return form
 
 
-_ascii = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-_utf8 = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys, no white space, everything beyond ASCII escaped: the same bytes everywhere."""
     return _ascii.encode(value).encode("ascii")
@@ -120,8 +81,6 @@ def key_of(payload: Mapping[str, Any], model_id: str, repeat: int) -> str:
     :param payload: with local references as ``sha256:<hex>``, whichever way they will be sent
     :param repeat: counted from 1
     """
-    from hashlib import sha256
-
     return f"{FORM}:{sha256(identity(payload, model_id, repeat)).hexdigest()}"
 
 

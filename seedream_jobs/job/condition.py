@@ -10,13 +10,18 @@ from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
 from seedream_jobs.frozen import frozen
-from seedream_jobs.job.jinja_template import free_names
-from seedream_jobs.job.sandbox import RENDER_ERRORS, environment, rendering_problem, syntax_problem
-from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.job.template import (
+    RENDER_ERRORS,
+    TemplateProblem,
+    environment,
+    free_names,
+    rendering_problem,
+    syntax_problem,
+)
 
 
 @frozen
-class Expression:
+class Condition:
     """A compiled condition.
 
     :param names: the names it reads
@@ -37,7 +42,7 @@ class Expression:
 _WITHOUT = "write it without {{ }}"
 
 
-def compile_expression(source: str) -> Expression:
+def compile_condition(source: str) -> Condition:
     """Compile a condition; every comparison in it is checked for types.
 
     :raises TemplateProblem: for a syntax error
@@ -55,7 +60,7 @@ def compile_expression(source: str) -> Expression:
         program.set_environment(env)
         template = env.template_class.from_code(env, env.compile(program), dict(env.globals))
     except TemplateSyntaxError as error:
-        raise _expression_problem(error, source) from error
+        raise _syntax_problem(error, source) from error
 
     scope = template.new_context({}, shared=True)
     constants, bound = dict(template.globals), scope.parent
@@ -76,10 +81,10 @@ def compile_expression(source: str) -> Expression:
             raise rendering_problem(error, template, 1) from error
         return result
 
-    return Expression(source=source, names=names, _evaluate=evaluate)
+    return Condition(source=source, names=names, _evaluate=evaluate)
 
 
-def _expression_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
+def _syntax_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
     if "{{" in source or "{%" in source:
         return TemplateProblem("this is not one expression", hint=_WITHOUT)
     problem = syntax_problem(error)

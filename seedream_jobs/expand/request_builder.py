@@ -1,0 +1,435 @@
+"""Builds the requests of a job: parameters, prompt, key, address and output name of a cell.
+
+Called by ``Expansion`` for every cell, once for its keys and once more for each request that is sent. What a million
+cells share is made once: the text of a template's segment for each value of the axis it reads, and everything of a
+request but its prompt for each distinct set of parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+from unicodedata import normalize
+
+from seedream_jobs.expand.identity import FORM, canonical_json, canonical_payload, max_images, settled
+from seedream_jobs.expand.matrix import Cell, Choice, Matrix, canonical
+from seedream_jobs.expand.references import Reference, References, is_remote
+from seedream_jobs.job.axis import spoken
+from seedream_jobs.job.filters import slug
+from seedream_jobs.job.spec import PARAMETERS, JobSpec
+from seedream_jobs.job.template import Segment, Template, TemplateProblem
+from seedream_jobs.profile import profiles
+
+FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
+"""The order of a payload's fields, before those of ``extra``."""
+
+MAX_NAME_BYTES = 200
+"""The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""
+
+MAX_FRAMES = 4096
+"""How many distinct sets of parameters are kept; a job with more makes some of them anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One submission to be made.
+
+    :param key: ``v1:`` and 64 hex digits; what makes two requests the same request
+    :param address: for people, such as ``garden/subject=a-heron,size=16-9#1``; may change freely
+    :param payload: what the user set, plus ``model``; a local reference stands as ``sha256:<hex>``
+    :param references: the local references by their ``sha256:<hex>``
+    :param cell: name of the axis to the label of its value
+    :param max_images: the most images the service can deliver and charge
+    :param output: the images' path without extension, POSIX, relative to the job file's folder
+    """
+
+    key: str
+    address: str
+    payload: Mapping[str, Any]
+    references: Mapping[str, Reference]
+    cell: Mapping[str, Any]
+    repeat: int
+    max_images: int
+    output: str
+
+
+class Column:
+    """A segment that reads a single axis: its text for each of the axis' values, made when first needed."""
+
+    def __init__(self, segment: Segment, axis: int, spec: JobSpec) -> None:
+        self.axis = axis
+        self.texts: list[str | None] = [None] * len(spec.axes[axis].values)
+        self._segment, self._spec = segment, spec
+
+    def text(self, index: int) -> str:
+        """The text for the axis' value ``index``.
+
+        :raises TemplateProblem: where the segment can't be evaluated for it
+        """
+        known = self.texts[index]
+        if known is None:
+            axis = self._spec.axes[self.axis]
+            context = {**self._spec.vars, **dict(zip(axis.names, axis.values[index].bindings, strict=True))}
+            known = self.texts[index] = self._segment.render(context)
+        return known
+
+
+class Renderer:
+    """One template of a job, rendered for one cell after the other.
+
+    :raises TemplateProblem: where even a constant part can't be evaluated
+    """
+
+    def __init__(self, template: Template, matrix: Matrix) -> None:
+        self._template, self._matrix, self._spec = template, matrix, matrix.spec
+        self.columns: list[Column] = []
+        self._parts: list[str | Column | Segment] = []
+        for segment in template.segments:
+            self._parts.append(self._part(segment))
+        only_columns = not any(isinstance(part, Segment) for part in self._parts)
+        self._row = [
+            (part.axis, part.texts) if isinstance(part, Column) else (-1, [part])
+            for part in self._parts
+            if only_columns
+        ]
+
+    def _part(self, segment: Segment) -> str | Column | Segment:
+        if segment.evaluate is None:
+            return segment.text
+        places = {name: place for name in segment.names if (place := self._spec.axis_of(name)) is not None}
+        if segment.names - places.keys() - self._spec.vars.keys():
+            return segment  # it reads what only an include brings
+        axes = {axis for axis, _ in places.values()}
+        if not axes:
+            return segment.render(self._spec.vars)
+        if len(axes) > 1:
+            return segment
+        self.columns.append(Column(segment, axes.pop(), self._spec))
+        return self.columns[-1]
+
+    def text(self, cell: Cell) -> str:
+        """The text for a cell.
+
+        :raises TemplateProblem: from a segment
+        """
+        choice = cell.choice
+        if choice is None or cell.includes:  # an include may stand for a variable that a column was made with
+            return self._template.render(self._matrix.bindings(cell))
+        if self._row:
+            try:
+                return "".join([texts[choice[axis] if axis >= 0 else 0] for axis, texts in self._row])  # type: ignore[misc]
+            except TypeError:  # a text that was not needed before
+                pass
+        context: dict[str, Any] | None = None
+        found: list[str] = []
+        for part in self._parts:
+            if isinstance(part, str):
+                found.append(part)
+            elif isinstance(part, Column):
+                found.append(part.text(choice[part.axis]))
+            else:
+                context = self._matrix.bindings(cell) if context is None else context
+                found.append(part.render(context))
+        return "".join(found)
+
+
+class Frame(NamedTuple):
+    """All of a request but its prompt, for one distinct set of parameters.
+
+    ``head`` + the prompt as JSON + a tail is what the key is the digest of; there is one tail for each repeat.
+    """
+
+    payload: dict[str, Any]
+    references: dict[str, Reference]
+    max_images: int
+    head: str
+    tails: tuple[str, ...]
+
+
+class RequestBuilder:
+    """Builds the requests of one job.
+
+    :raises TemplateProblem: where a constant part of a template can't be evaluated
+    """
+
+    def __init__(self, spec: JobSpec, matrix: Matrix, references: References) -> None:
+        self.spec, self.matrix, self.references = spec, matrix, references
+        named = {name for axis in spec.axes for name in axis.names}
+        added = {name for item in spec.include for name in item.adds}
+        self._set_by_cell = tuple(name for name in PARAMETERS if name in named | added)
+        read = set(self._set_by_cell).union(*(template.names for template in spec.image_urls or ()))
+        self.parameter_axes = tuple(sorted({place[0] for name in read if (place := spec.axis_of(name))}))
+        self._frames: dict[tuple[Choice | None, tuple[int, ...]], Frame] = {}
+        self._prompt_is_value = "prompt" in named | added
+        self.prompt_renderer = None if spec.prompt is None else Renderer(spec.prompt, matrix)
+        self._folder = str(PurePosixPath(spec.output_dir) / "-")[:-1]
+        self._spelled: list[list[str | None]] = [[None] * len(axis.values) for axis in spec.axes]
+
+    # -- parts of a request ----------------------------------------------------------------------------------------
+
+    def given(self, cell: Cell) -> dict[str, Any]:
+        """The bindings that the cell itself makes; only these, and no variable, set a request field."""
+        bound = self.matrix.bindings(cell)
+        return {name: bound[name] for name in self.matrix.labels(cell)}
+
+    def parameters(self, cell: Cell) -> dict[str, Any]:
+        """The payload's fields other than the prompt, in the order of the contract; references as written.
+
+        :raises TemplateProblem: from a template in ``image_urls``
+        """
+        fields, given = dict(self.spec.parameters), self.given(cell)
+        for name in self._set_by_cell:
+            if name in given:
+                fields[name] = given[name]
+        if "image_urls" in given:
+            urls = given["image_urls"]
+            fields["image_urls"] = [urls] if isinstance(urls, str) else list(urls)
+        elif self.spec.image_urls is not None:
+            context = self.matrix.bindings(cell)
+            fields["image_urls"] = [template.render(context) for template in self.spec.image_urls]
+        fields.setdefault("model", self.spec.profile.id)
+        return {name: fields[name] for name in PARAMETERS if name in fields} | dict(self.spec.extra)
+
+    def resolve(self, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Reference]]:
+        """Parameters with each local reference as ``sha256:<hex>``, and those references.
+
+        :raises ReferenceProblem: for one that the service would refuse
+        """
+        if "image_urls" not in parameters:
+            return dict(parameters), {}
+        local: dict[str, Reference] = {}
+        urls: list[str] = []
+        for url in parameters["image_urls"]:
+            if is_remote(url):
+                urls.append(url)
+            else:
+                reference = self.references.look(url)
+                urls.append(f"sha256:{reference.sha256}")
+                local[urls[-1]] = reference
+        return {**parameters, "image_urls": urls}, local
+
+    def prompt(self, cell: Cell) -> str:
+        """The prompt of a cell: an axis' value as it is, or the rendered template.
+
+        :raises TemplateProblem: from the template, or for a blank prompt
+        """
+        given = self.given(cell) if self._prompt_is_value else {}
+        if "prompt" in given:
+            prompt = str(given["prompt"])
+        elif self.prompt_renderer is None:
+            raise TemplateProblem("this combination has no prompt", hint="give it one in its include")
+        else:
+            prompt = self.prompt_renderer.text(cell)
+        if not prompt or prompt.isspace():
+            raise TemplateProblem("the prompt is empty")
+        return settled(prompt)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def keys(self, cell: Cell) -> list[tuple[str, int]]:
+        """(key, most images) for each repeat of a cell: what ``identity.key_of`` says of the payload.
+
+        :raises TemplateProblem: from the prompt
+        :raises ReferenceProblem: from a reference image
+        """
+        frame = self._frame(cell)
+        body = frame.head + encode_basestring_ascii(self.prompt(cell))
+        return [
+            (f"{FORM}:{sha256((body + tail).encode('ascii')).hexdigest()}", frame.max_images) for tail in frame.tails
+        ]
+
+    def request(self, cell: Cell, repeat: int, key: str | None = None) -> Request:
+        """The whole request.
+
+        :param key: its key, where the caller has it
+        :raises TemplateProblem: from a template, or for a name that no file system takes
+        :raises ReferenceProblem: from a reference image
+        """
+        frame, values = self._frame(cell), self._values(cell)
+        key = self.keys(cell)[repeat - 1][0] if key is None else key
+        return Request(
+            key=key,
+            address=f"{self.spec.name}/{values}#{repeat}",
+            payload={**frame.payload, "prompt": self.prompt(cell)},
+            references=frame.references,
+            cell=self.matrix.labels(cell),
+            repeat=repeat,
+            max_images=frame.max_images,
+            output=self._output(cell, values, repeat, key),
+        )
+
+    def _frame(self, cell: Cell) -> Frame:
+        choice = cell.choice
+        restricted = None if choice is None else tuple([choice[axis] for axis in self.parameter_axes])
+        known = self._frames.get((restricted, cell.includes))
+        if known is None:
+            if len(self._frames) >= MAX_FRAMES:
+                self._frames.clear()
+            known = self._frames[restricted, cell.includes] = self._made_frame(cell)
+        return known
+
+    def _made_frame(self, cell: Cell) -> Frame:
+        parameters, local = self.resolve(self.parameters(cell))
+        payload = {
+            name: value
+            for name in (*FIELD_ORDER, *self.spec.extra)
+            if (value := "" if name == "prompt" else parameters.get(name)) is not None
+        }
+        named = profiles().get(payload["model"])
+        form = canonical_payload(parameters, self.spec.profile.id if named is None else named.id)
+        before = canonical_json({name: value for name, value in form.items() if name < "prompt"})[:-1].decode()
+        after = canonical_json({name: value for name, value in form.items() if name > "prompt"})[1:].decode()
+        return Frame(
+            payload=payload,
+            references=local,
+            max_images=max_images(payload),
+            head=f'{{"payload":{before},"prompt":',
+            tails=tuple(f',{after},"repeat":{number}}}' for number in range(1, self.spec.repeat + 1)),
+        )
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def address(self, cell: Cell, repeat: int) -> str:
+        """``garden/subject=a-heron,size=16-9#1``."""
+        return f"{self.spec.name}/{self._values(cell)}#{repeat}"
+
+    def _values(self, cell: Cell) -> str:
+        """``subject=a-heron,size=16-9``."""
+        if cell.choice is None or cell.includes:
+            return self._spell(self.given(cell))
+        return ",".join(
+            [
+                texts[index] or self._spell_value(axis, index)
+                for axis, (texts, index) in enumerate(zip(self._spelled, cell.choice, strict=True))
+            ]
+        )
+
+    def _spell_value(self, axis: int, index: int) -> str:
+        names, value = self.spec.axes[axis].names, self.spec.axes[axis].values[index]
+        spelled = self._spelled[axis][index] = self._spell(dict(zip(names, value.bindings, strict=True)))
+        return spelled
+
+    def _spell(self, given: Mapping[str, Any]) -> str:
+        return ",".join([f"{name}={self._slugs[name][canonical(value)]}" for name, value in given.items()])
+
+    @cached_property
+    def _slugs(self) -> dict[str, dict[str, str]]:
+        """For each name the slug of each of its values; values of one slug are told apart by ``~2``, ``~3``."""
+        found: dict[str, dict[str, str]] = {}
+        times: dict[tuple[str, str], int] = {}
+
+        def add(name: str, value: Any, label: Any) -> None:
+            known = found.setdefault(name, {})
+            if (key := canonical(value)) not in known:
+                short = slug(spoken(label), 40) or "-"
+                number = times[name, short] = times.get((name, short), 0) + 1
+                known[key] = short if number == 1 else f"{short}~{number}"
+
+        for axis in self.spec.axes:
+            for value in axis.values:
+                for name, bound, label in zip(axis.names, value.bindings, value.labels, strict=True):
+                    add(name, bound, label)
+        for item in self.spec.include:
+            for name, bound in item.bindings.items():
+                add(name, bound, item.labels[name])
+        return found
+
+    def output_name(self, cell: Cell) -> str | None:
+        """What ``output.name`` calls the images of a cell, without folder and suffixes; None where the job has none.
+
+        :raises TemplateProblem: from the template, or for a name that no file system takes
+        """
+        return None if self._name_renderer is None else checked_name(self._name_renderer.text(cell))
+
+    @cached_property
+    def _name_renderer(self) -> Renderer | None:
+        return None if self.spec.output_name is None else Renderer(self.spec.output_name, self.matrix)
+
+    def _output(self, cell: Cell, values: str, repeat: int, key: str) -> str:
+        """The images' path without extension, relative to the job file's folder."""
+        name = self.output_name(cell)
+        if name is None:
+            said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
+            name = f"{said}-{key.removeprefix('v1:')[:8]}"
+        if self.spec.repeat > 1:
+            name += f"-r{repeat}"
+        return self._folder + name
+
+
+_PLAIN_NAME = re.compile(r"\w[\w,=~+-]{0,48}(?:/\w[\w,=~+-]{0,48})*")  # at most 4 bytes a character
+_SPECIAL = '\\:*?"<>|\x7f'
+_KEPT = frozenset({".git", ".seedream"})
+_RESERVED = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
+)
+_SLUG_HINT = "the filter 'slug' makes any text a file name"
+
+
+def checked_name(name: str) -> str:
+    """An output name that stays in its folder and that file systems take.
+
+    :raises TemplateProblem: if it does not
+    """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    if not name.strip():
+        raise TemplateProblem("the output name is empty", hint=_SLUG_HINT)
+    for part in name.split("/"):
+        if part in ("", ".", "..") or part != part.strip() or part.startswith(".") or part.endswith("."):
+            raise TemplateProblem(f"{name[:80]!r} can't be an output name: a part of it is {part!r}", hint=_SLUG_HINT)
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise TemplateProblem(
+                f"an output name has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint=_SLUG_HINT
+            )
+        if any(map(_is_special, part)):
+            raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=_SLUG_HINT)
+    return name
+
+
+def checked_folder(written: str) -> None:
+    """See that each part of an output folder, relative to the job file, is one that every file system takes.
+
+    :raises TemplateProblem: if one is not
+    """
+    for part in PurePosixPath(written).parts:
+        if part.startswith("~"):
+            hint = "images stay in the campaign: write a folder relative to the job file"
+            raise TemplateProblem(f"the folder {written[:80]!r} begins a part with ~, which is not expanded", hint=hint)
+        if part.casefold() in _KEPT:
+            raise TemplateProblem(
+                f"the folder {written[:80]!r} is no place for images: {part}", hint="name another one"
+            )
+        if part.casefold().partition(".")[0] in _RESERVED:
+            raise TemplateProblem(
+                f"the folder {written[:80]!r} has a part {part!r}, which Windows keeps for itself",
+                hint="name another one",
+            )
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise TemplateProblem(
+                f"a part of the folder has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint="shorten it"
+            )
+        if part != ".." and (part != part.strip() or part.endswith(".") or any(map(_is_special, part))):
+            raise TemplateProblem(
+                f"{part[:80]!r} can't be a folder on every system",
+                hint='leave out spaces and dots at its ends, control characters and any of \\ : * ? " < > |',
+            )
+
+
+def _is_special(character: str) -> bool:
+    return ord(character) < 32 or character in _SPECIAL
+
+
+def shortened(text: str, limit: int) -> str:
+    """The beginning of a text in at most ``limit`` bytes of UTF-8, no character cut in two."""
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode("utf-8", "ignore")
+
+
+def folded_name(name: str) -> str:
+    """What two names share if a file system may take them for one: case and composition of letters ignored."""
+    return name.casefold() if name.isascii() else normalize("NFC", name.casefold())
