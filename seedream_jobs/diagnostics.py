@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
-
-from seedream_jobs.frozen import frozen
 
 Severity = Literal["error", "warning"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pos:
     """A place between characters: ``offset`` counts characters from 0, ``line`` and ``column`` count from 1."""
 
@@ -19,7 +18,7 @@ class Pos:
     column: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """A stretch of text, ``end`` exclusive."""
 
@@ -27,7 +26,7 @@ class Span:
     end: Pos
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Related:
     """A second place that belongs to a finding, such as the first of two equal keys."""
 
@@ -36,7 +35,7 @@ class Related:
     span: Span | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
     """One finding.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
@@ -41,7 +41,7 @@ EMULATOR_ORIGIN = "emulator"
 """What a manifest of the emulator is tied to: its port changes, its books stay."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Which service a command speaks to, or would: a manifest is tied to its origin."""
 
@@ -49,7 +49,7 @@ class Target:
     emulator: bool
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What an operator asked of ``plan`` or ``run``, by the options' names.
 
@@ -79,7 +79,7 @@ class Request:
         return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What jobs are held against beside their schema.
 
@@ -212,7 +212,7 @@ def hold_apart(jobs: Sequence[Job]) -> None:
         records[record] = job
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
     """All findings of several job files, and (file, number of requests) of those without errors."""
 

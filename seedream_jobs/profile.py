@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.resources import resource
 
 DEFAULT_MODEL = "doubao-seedream-5-0-lite"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """USD for one delivered image, and the day it was read off the vendor's page (``YYYY-MM-DD``)."""
 
@@ -27,7 +27,7 @@ class Price:
     source: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceLimits:
     """What a reference image may be: bytes, pixels, and width divided by height."""
 
@@ -40,7 +40,7 @@ class ReferenceLimits:
     max_references_and_images: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One model: its canonical id, its aliases, and the rules of its requests.
 

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from seedream_jobs import pipeline
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import paid_elsewhere
@@ -35,7 +34,7 @@ from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_l
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """A change held against the record: the head's plan, and the document that everybody is shown.
 

@@ -11,7 +11,6 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "seedream_jobs"
 
 ORDER = (
-    "frozen",
     "diagnostics",
     "errors",
     "resources",

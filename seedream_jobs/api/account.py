@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from seedream_jobs.api.outcomes import Observation
 from seedream_jobs.api.replies import Reply, read_reply
 from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
-from seedream_jobs.frozen import frozen
 
 _MOST_USD = Decimal(10**15)  # nobody has it; beyond it decimal arithmetic is no longer exact
 UPLOAD_LIMIT = 20 * 1000 * 1000  # bytes
 UPLOAD_TYPES = frozenset({"image/jpeg", "image/png"})  # the service takes more, a generation does not
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
     """Money in USD; ``remaining_usd`` is None where the service did not say, ``unlimited`` where it does not count."""
 

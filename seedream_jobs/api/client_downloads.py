@@ -13,7 +13,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes, urljoin
@@ -27,7 +27,6 @@ from seedream_jobs.api.client_lane import Timeouts
 from seedream_jobs.api.client_network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.credentials import endpoint, is_loopback
 from seedream_jobs.api.replies import one_line
-from seedream_jobs.frozen import frozen
 
 CHUNK = 1024 * 1024  # bytes gathered before ``write`` is called
 MAX_BYTES = 64 * 1024 * 1024
@@ -37,7 +36,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _DATA = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[A-Za-z0-9=._-]+)*?)(;base64)?,", re.ASCII)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
     """How a download went. It is whole if ``problem`` is None; what was written is worthless otherwise.
 

@@ -12,6 +12,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -20,7 +21,6 @@ import httpx
 
 from seedream_jobs.api.client_network import Handshake, SpokeFirstError
 from seedream_jobs.api.outcomes import NOT_SENT_KINDS, Flight, Observation, Sent
-from seedream_jobs.frozen import frozen
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
 TASK_LIMIT = 64 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as base64
@@ -29,7 +29,7 @@ KEEPALIVE = 2.0  # seconds a connection is kept for reuse
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds for each step, and ``total`` for the whole exchange: a drip of bytes would outlive every other limit."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from seedream_jobs.errors import CredentialsError, UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import git_environment
 
 DEFAULT_BASE_URL = "https://api.apimart.ai"
@@ -66,7 +66,7 @@ class ApiKey:
         raise TypeError("an ApiKey is not pickled")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """The service's address.
 

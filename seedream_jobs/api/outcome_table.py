@@ -7,11 +7,10 @@ The tests run through these rows, and docs/outcomes.md is drawn from them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from seedream_jobs.frozen import frozen
 
-
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of table 1.
 

@@ -16,7 +16,6 @@ from typing import Literal
 from seedream_jobs.api.replies import Reply, one_line, read_reply, request_id, salvage, task_ids
 from seedream_jobs.api.retry_after import LONGEST, retry_after
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Doubt, Problem
 
 
@@ -40,7 +39,7 @@ class Flight:
     stage: str = ""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was seen of one POST: a response (``status``, ``headers``, ``body``) or a failure (``failure``).
 
@@ -64,7 +63,7 @@ class Observation:
 Verdict = Literal["accepted", "rejected", "not_sent", "in_doubt", "refused"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The meaning of one attempt.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Problem
 
 MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's stack trace
@@ -24,7 +24,7 @@ _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A body as far as it could be read.
 

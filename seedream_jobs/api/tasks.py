@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from seedream_jobs.api.replies import Reply, one_line, read_reply
 from seedream_jobs.api.retry_after import LONGEST, retry_after
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Image, Problem
 
 TaskStatus = Literal["running", "completed", "failed", "gone", "unavailable", "refused"]
@@ -23,7 +22,7 @@ _MOST_USD = Decimal(1_000_000)
 _PLAIN_BASE64 = str.maketrans("-_", "+/")  # the alphabet that is safe in a URL (RFC 4648, section 5)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
     """What a GET of one task said.
 

@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from seedream_jobs.errors import PRECEDENCE, SeedreamError
-from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
@@ -33,7 +33,7 @@ JOURNAL_WAITS = 0.001
 times for each record, would cost a twentieth of the requests per second."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
     """``--concurrency``, ``--rate`` and ``--deadline`` as given."""
 

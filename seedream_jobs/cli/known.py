@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seedream_jobs.profile import Profile
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """A job by what is on disk: its record, and the job itself where its file is at hand and sound."""
 

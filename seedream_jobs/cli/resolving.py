@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ import click
 
 from seedream_jobs.cli import known as records
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seedream_jobs.pipeline import Target
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What a person found out, and why they are sure."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-
-from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
     from seedream_jobs.cli.ending import Ending
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from seedream_jobs.run.finishing import Finish
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class How:
     """The options of ``run`` that say how, not what."""
 
@@ -41,7 +40,7 @@ class How:
     gallery: bool
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
     """What was shown and agreed to.
 

@@ -13,19 +13,18 @@ import heapq
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 
 KEY_RETENTION = 24 * 3600
 """Seconds for which an idempotency key is kept."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """One accepted POST and the task it became. Times are Unix seconds, money is USD.
 

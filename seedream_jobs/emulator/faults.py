@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 
 Stage = Literal["submit", "accepted", "task", "poll", "image", "account"]
 """Where a fault strikes: a POST before it is charged, after it was charged, the task it became, a GET of that task,
@@ -100,7 +100,7 @@ _OTHERS: tuple[tuple[str, Stage, str], ...] = (
 )
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One thing that can go wrong: where, and a sentence about it."""
 
@@ -123,7 +123,7 @@ FAULTS: Mapping[str, Fault] = _all_faults()
 """Every fault by its name, in the order in which ``--list-faults`` prints them."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRule:
     """A fault and when it fires: exactly one of the three is set.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -15,7 +16,6 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont
 
 from seedream_jobs.emulator.scenery import MOODS, scenery
-from seedream_jobs.frozen import frozen
 
 _BACKGROUND_BYTES = 192 << 20
 _LONGEST_TEXT = 2000
@@ -25,7 +25,7 @@ _PLAINER = str.maketrans({"–": "-", "—": "-", "×": "x"})
 """The typographer's signs that the font lacks, as the typewriter writes them."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """What is to be seen on an image.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
-
-from seedream_jobs.frozen import frozen
 
 RESPONSE_VERSION = "2026-07-27"
 """The value of X-APIMart-Response-Version that selects the other shape of the reply to a submit."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A reply to be sent; ``content_type`` None sends no such header."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.profile import Profile
 
 _PIXELS = re.compile(r"([1-9]\d{1,3})[x×*]([1-9]\d{1,3})", re.IGNORECASE)
@@ -21,7 +21,7 @@ class Refused(Exception):
     """The payload breaks a rule; the message is Chinese, as the service's are."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a valid payload asks for.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Literal, get_args
 
 from seedream_jobs.emulator.faults import FaultRule
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 
 Deliver = Literal["n", "max", "fewer"]
 Idempotency = Literal["honours", "ignores", "half"]
 Images = Literal["drawn", "plain"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be chosen about an emulator.
 

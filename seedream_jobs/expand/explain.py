@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import closest
@@ -10,7 +11,6 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.job.spec import PARAMETERS
 from seedream_jobs.job.template import Template, TemplateProblem
@@ -18,7 +18,7 @@ from seedream_jobs.job.template import Template, TemplateProblem
 Verdict = Literal["made", "dropped", "merged"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One thing that had a part in it. ``place`` is ``file:line``, empty for what stands in no file."""
 
@@ -27,7 +27,7 @@ class Reason:
     place: str = ""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """What becomes of an address, and why.
 

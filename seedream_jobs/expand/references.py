@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode, b64encode
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
 
@@ -28,7 +28,7 @@ class ReferenceProblem(Exception):
         self.hint = hint
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """A reference image from the campaign's own files.
 
@@ -45,7 +45,7 @@ class Reference:
     height: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What an image's first bytes say: format, and width and height in pixels."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from seedream_jobs.frozen import frozen
 
 DocumentPath = tuple[str | int, ...]
 """A place in the job file: the keys and indexes that lead to it."""
@@ -14,7 +13,7 @@ MAX_VALUES = 1_000_000
 """The most values of one axis."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AxisValue:
     """One value of an axis: what templates see, what people call it, where it is written; one of each per name."""
 
@@ -28,7 +27,7 @@ class AxisValue:
         return self.paths[0]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
     """An axis of the matrix: one name, or the several names of a ``zip`` that move together.
 

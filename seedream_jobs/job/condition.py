@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.template import (
     RENDER_ERRORS,
     TemplateProblem,
@@ -20,7 +20,7 @@ from seedream_jobs.job.template import (
 )
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """A compiled condition.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.frozen import frozen
 
 Style = Literal["plain", "|", ">", "'", '"']
 PathPart = str | int
@@ -110,7 +110,7 @@ class Layout:
         return _style_at(text, *self.extent(text, node))
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A YAML document: its data, and where everything in it stands.
 

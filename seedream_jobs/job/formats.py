@@ -7,10 +7,10 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.yaml_reader import parse
 
@@ -30,7 +30,7 @@ class DataProblem(Exception):
         self.hint = hint
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One entry of an axis file; ``line`` counts from 1, or is the entry's number where lines have no meaning."""
 

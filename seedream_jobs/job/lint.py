@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, DocumentPath
 from seedream_jobs.job.spec import PARAMETERS, JobSpec
 
@@ -39,7 +39,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
 _DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What is odd in a prompt's text: the characters ``start`` to ``end``, and a sentence."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic, closest, in_order
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.document import Document
 from seedream_jobs.resources import resource
 
@@ -125,7 +124,7 @@ def _as_sent(payload: Mapping[str, Any], extra: Collection[str]) -> dict[str, An
 # -- from errors to findings ------------------------------------------------------------------------------------------
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A finding whose place is still a path: of a value, or with ``key`` of a mapping's key."""
 
@@ -136,7 +135,7 @@ class Finding:
     hint: str | None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
     """A rule that does not hold, and for what.
 

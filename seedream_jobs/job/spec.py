@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, DocumentPath
 from seedream_jobs.job.condition import Condition
 from seedream_jobs.job.document import Document
@@ -32,7 +32,7 @@ PARAMETERS = (
 DEFAULT_MAX_REQUESTS = 1_000
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
     """A partial match over axes: for each axis it names, the indexes of the values that fit."""
 
@@ -40,7 +40,7 @@ class Pattern:
     path: DocumentPath
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Include:
     """One ``include`` item: what it must match, and what it adds.
 
@@ -56,7 +56,7 @@ class Include:
     path: DocumentPath
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A stable choice among the combinations: ``size`` of them by rank, or enough to cover every pair of values."""
 
@@ -65,7 +65,7 @@ class Sample:
     seed: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job file, checked.
 

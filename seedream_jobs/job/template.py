@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, wraps
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,6 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError,
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from seedream_jobs.diagnostics import Diagnostic, Span, closest
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.filters import FILTERS
@@ -88,7 +87,7 @@ class TemplateProblem(Exception):
         self.hint = hint
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """A part of a template: constant ``text``, or ``evaluate`` over the ``names`` it reads.
 
@@ -108,7 +107,7 @@ class Segment:
         return self.text if self.evaluate is None else self.evaluate(context)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A compiled template.
 

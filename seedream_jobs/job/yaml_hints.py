@@ -13,7 +13,6 @@ from typing import Any
 from yaml.error import MarkedYAMLError
 
 from seedream_jobs.diagnostics import Diagnostic, Related, Severity
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.document import Lines
 
 MAX_DEPTH = 100
@@ -235,7 +234,7 @@ class YamlFindings:
 # -- values that need quotes -------------------------------------------------------------------------------------------
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A template without quotes: its offsets, and its line with them (None where that is too long to show)."""
 

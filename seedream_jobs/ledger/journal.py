@@ -14,12 +14,12 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.codec import canonical, is_sealed, seal, unsealed
 from seedream_jobs.ledger.snapshot import Snapshot
 
@@ -53,7 +53,7 @@ class Records:
                     yield body
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a journal's manifest was when the run began; empty in a journal of an older version.
 
@@ -77,7 +77,7 @@ _NOWHERE = Place()
 _PLACE = ("before", "file", "path", "job", "origin", "run")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a journal's bytes say.
 

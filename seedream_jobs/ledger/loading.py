@@ -7,11 +7,10 @@ worktree, a copy) is that one's.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, parse_checked
@@ -25,7 +24,7 @@ from seedream_jobs.ledger.snapshot import Snapshot
 _LOOKS = 20
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A record as it is on the disk.
 

@@ -8,11 +8,10 @@ What the emulator answered lies apart, below ``.seedream/emulator``.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import campaign_root, git_common
 
 _MANIFEST = ".manifest.jsonl"
@@ -22,7 +21,7 @@ SHARED = "seedream-jobs"
 """The folder in a repository's git folder."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerPaths:
     """The manifest (committed), the journal (while a run is under way) and the lock (never deleted), absolute.
 

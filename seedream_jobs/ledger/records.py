@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.codec import (
     Json,
     Malformed,
@@ -25,7 +24,7 @@ FORMAT = 1
 _RESOLUTIONS = frozenset(get_args(Resolution))
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
     """A run that began to pay and whose journal is not folded into this manifest yet.
 
@@ -39,7 +38,7 @@ class OpenRun:
     since: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """Whose record it is.
 
@@ -59,7 +58,7 @@ class Header:
     serial: int = 0
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRecord:
     """A plan that was applied: recorded before its first intent, ``finished`` once none of it is left to send.
 
@@ -78,7 +77,7 @@ class PlanRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionRecord:
     """What a person decided about an in-doubt submission, or about a run whose journal is lost.
 

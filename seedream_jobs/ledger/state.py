@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
-
-from seedream_jobs.frozen import frozen
 
 
 class State(StrEnum):
@@ -39,7 +38,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """What a task id or a manifest id may be (``fullmatch``); anything else is refused wherever it comes from."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Why the service refused or failed a request: its words as they are, and where it said them."""
 
@@ -48,7 +47,7 @@ class Problem:
     message: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One delivered image. ``url`` until it is stored; ``file`` (POSIX, relative to the manifest's folder) once it is.
 
@@ -67,7 +66,7 @@ class Image:
     error: str | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
     """Another submission of the same request: a finished generation, or one that another branch paid for as well.
 
@@ -91,7 +90,7 @@ class Earlier:
     run: str | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """All that is known of one request.
 
@@ -155,7 +154,7 @@ class Entry:
         )
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to one request. ``at`` is Unix seconds."""
 
@@ -163,7 +162,7 @@ class Event:
     at: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intended(Event):
     """About to be sent: durable before the first byte of the POST. Holds all a later machine needs to go on."""
 
@@ -179,7 +178,7 @@ class Intended(Event):
     run: str | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(Event):
     """The service took it; ``salvaged`` if the id was read out of a broken reply and confirmed by a GET.
 
@@ -194,7 +193,7 @@ class Accepted(Event):
     more_task_ids: tuple[str, ...] = ()
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(Event):
     """The service refused it; nothing was charged."""
 
@@ -202,14 +201,14 @@ class Rejected(Event):
     request_id: str | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotSent(Event):
     """Provably not charged: not a byte left, or the service said "not now"; the request is new again."""
 
     reason: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InDoubt(Event):
     """Sent, and the outcome is unknown. Never sent again without a person or a proven idempotency key."""
 
@@ -220,7 +219,7 @@ class InDoubt(Event):
     more_task_ids: tuple[str, ...] = ()
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(Event):
     """The task is done; its links are known."""
 
@@ -228,7 +227,7 @@ class Completed(Event):
     cost_usd: Decimal | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
     """The task failed; the service refunds it, unless it names a cost."""
 
@@ -236,21 +235,21 @@ class Failed(Event):
     cost_usd: Decimal | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored(Event):
     """The images are whole on disk."""
 
     images: tuple[Image, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expired(Event):
     """The links died before they were fetched."""
 
     cost_usd: Decimal | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved(Event):
     """A person settled an in-doubt submission, and said why."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Literal, assert_never
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Earlier, Entry, State
 
 Submits = Literal["yes", "never", "retry-failed", "again"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """A row of table 1's head.
 
@@ -40,7 +40,7 @@ HEAD: Mapping[State, Standing] = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the operator asked for: ``--retry-failed``, and the keys named by ``--again``."""
 
@@ -48,21 +48,21 @@ class Policy:
     again: frozenset[str] = frozenset()
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
     """Announce it and send it, as this generation."""
 
     generation: int
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
     """Ask the service about this task."""
 
     task_id: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
     """Download what is not stored yet. ``expires_at`` (Unix seconds) is when the first of the links dies."""
 
@@ -70,12 +70,12 @@ class Fetch:
     expires_at: int | None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """A run is at it right now."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """Nothing happens by itself. ``why`` is the state that ends it."""
 

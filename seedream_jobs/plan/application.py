@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from seedream_jobs.expand.references import Reference
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths
@@ -16,7 +16,7 @@ from seedream_jobs.plan.saved import submitted
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One job of a saved plan with its held record.
 
@@ -42,7 +42,7 @@ class Part:
         return profiles()[DEFAULT_MODEL]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
     """A saved plan that may be carried out: its parts, and the budgets of this invocation.
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
 from seedream_jobs.job.template import Template
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.plan.summary import MAX_CAUSES, Cause
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
     """A request of the base that the head no longer makes. ``known`` is its state in the manifest, if it has one."""
 
@@ -162,7 +162,7 @@ class Causes:
         return f"{document.path}:{document.span(path, key=key).start.line}"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Edit:
     """Something that differs between the two job files.
 

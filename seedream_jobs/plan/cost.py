@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
 from typing import Any
 
 from seedream_jobs.errors import MoneyError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import spent_usd
@@ -24,7 +24,7 @@ MOST_USD = Decimal(1_000_000_000)
 MOST_DECIMALS = 12
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """USD per image, and what to say about where the number comes from; ``usd`` is None where nobody knows it.
 

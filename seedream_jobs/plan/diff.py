@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.steps import Policy, submits
 
@@ -70,7 +70,7 @@ class Change(NamedTuple):
     note: str = ""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the operator asked of a plan.
 

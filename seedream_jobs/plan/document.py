@@ -7,13 +7,12 @@ are re-iterable and made when they are looked at, so that a plan of a million re
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.frozen import frozen
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import Tariff, hold
 from seedream_jobs.plan.diff import SUBMITS, Action
@@ -26,7 +25,7 @@ SHOWN_WHOLE = SUBMITS | {Action.LATER}
 """The actions whose requests are shown with their payload."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One request of a plan.
 
@@ -49,7 +48,7 @@ class Item:
     before: Mapping[str, Any] | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Against:
     """One job against its base revision, in numbers.
 
@@ -72,7 +71,7 @@ class Against:
     notes: tuple[str, ...] = ()
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobDocument:
     """One job of a plan. Paths are POSIX; money is USD.
 
@@ -115,7 +114,7 @@ class JobDocument:
         return self.counts.get(action, 0)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """A git revision as it was named, and the commit it was then."""
 
@@ -123,7 +122,7 @@ class Revision:
     commit: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
     """A plan over one or several jobs.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.paths import LedgerPaths
 from seedream_jobs.plan.enforce import budget_name, hold_number
 from seedream_jobs.plan.policy import Policy
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job file, expanded, and where its record lies."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from seedream_jobs.errors import HeldError
 from seedream_jobs.expand.references import Reference
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
@@ -21,7 +20,7 @@ from seedream_jobs.plan.job import Job, hold_count, hold_names
 from seedream_jobs.plan.summary import Summary, summarise
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlan:
     """One job's part of a plan; its requests are streamed anew each time.
 
@@ -47,7 +46,7 @@ class JobPlan:
         return changes(self.job.expansion, known, self.elsewhere, wish)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPlan:
     """All jobs of one invocation."""
 

@@ -9,11 +9,11 @@ its job (``git mv`` of both) has the same id under another name: it is held agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.check import hold_key
 from seedream_jobs.ledger.codec import Malformed, parse_checked
@@ -30,7 +30,7 @@ MAX_NAMED = 20
 """How many lines of one kind are named in one manifest before the rest is counted."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Edit:
     """One manifest in both trees."""
 

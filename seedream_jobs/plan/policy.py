@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import translate
 from functools import cache
@@ -17,7 +18,6 @@ from urllib.parse import urlsplit
 
 from seedream_jobs.diagnostics import Diagnostic, Related
 from seedream_jobs.expand.references import is_remote
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath
 from seedream_jobs.job.document import Document
 from seedream_jobs.profile import Profile
@@ -25,7 +25,7 @@ from seedream_jobs.profile import Profile
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """A forbidden word, and the job files (patterns below the root) that may use it all the same.
 
@@ -39,7 +39,7 @@ class Word:
     path: DocumentPath
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """What a payload asks for and may not.
 
@@ -56,7 +56,7 @@ class Violation:
     word: Word | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A policy, checked. None, and for words an empty tuple, stands for "anything goes".
 

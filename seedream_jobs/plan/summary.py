@@ -10,7 +10,6 @@ from decimal import Decimal
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import DocumentPath, spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
@@ -24,7 +23,7 @@ MAX_GAINED = 3
 as what somebody wrote: the record does not know, so the plan says only what is certain, that they are not submitted."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """Why requests are new, said once: ``axis style gained 'ink'``, and where in the job file."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Earlier, Entry
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """USD of the tasks whose cost the service has named; ``estimated`` is None where one of them had no estimate."""
 

@@ -10,9 +10,9 @@ The text of a file is not trusted: what would steer a terminal is shown as an es
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.document import Lines
 from seedream_jobs.report.cells import Cell, cells, visible, width
 
@@ -30,7 +30,7 @@ _GUTTER = 5
 _RED, _YELLOW, _BLUE, _BOLD, _RESET = "\033[1;31m", "\033[1;33m", "\033[34m", "\033[1m", "\033[0m"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Paint:
     """Wraps words in colours, or leaves them."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order
 from seedream_jobs.errors import MoneyError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import JobDocument, PlanDocument
@@ -17,7 +17,7 @@ from seedream_jobs.report.text import plural
 Level = Literal["error", "warning", "note"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """One remark on a file.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.results.gallery.table import state_name
 from seedream_jobs.results.gallery.values import Cell, href
 from seedream_jobs.results.gallery.whole import write_whole
@@ -34,7 +34,7 @@ _WIDER_FONTS = (
 )
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """How the cells are laid out: lines of slots, a slot may be empty."""
 

@@ -7,9 +7,8 @@ specification (third edition) §5, RFC 9649.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from mmap import mmap
-
-from seedream_jobs.frozen import frozen
 
 Data = bytes | mmap
 
@@ -23,7 +22,7 @@ class Malformed(ValueError):
     """The file's structure ends early or contradicts itself."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A segment or chunk: ``start`` to ``end`` is all of it, ``body`` to ``body_end`` its payload. Byte offsets.
 

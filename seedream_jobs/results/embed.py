@@ -5,9 +5,9 @@ An image that carries a C2PA manifest is left as it came: any change would break
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.results import xmp
 from seedream_jobs.results.containers import (
     JPEG_MAX_PAYLOAD,
@@ -24,7 +24,7 @@ from seedream_jobs.run.placing import Sink
 _ROOM = JPEG_MAX_PAYLOAD - len(xmp.JPEG_HEADER)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """An image with metadata. ``data`` is the very object that was given where nothing was changed."""
 

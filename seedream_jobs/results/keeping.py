@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.results.embed import embed_file
 from seedream_jobs.results.labels import labels_of
@@ -18,7 +17,7 @@ from seedream_jobs.run.images import Examined
 from seedream_jobs.run.placing import confined, digest, refusal
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
     """``run.finishing.Finishing`` with all that belongs to a campaign.
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import html
 import mmap
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.results import xmp
 from seedream_jobs.results.containers import Data, Malformed, Part, parts
 
@@ -22,7 +22,7 @@ _SOURCE = re.compile(rb"newscodes/digitalsourcetype/(\w+)")
 _TEXTS = ("tEXt", "zTXt", "iTXt")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
     """The marks of an image.
 

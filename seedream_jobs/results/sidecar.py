@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.results.labels import Labels
 from seedream_jobs.run.images import EXTENSIONS
@@ -27,7 +26,7 @@ MOST_READ = 10_000
 """How many sidecars of a folder are read in search of those that no record knows."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where a request comes from, as far as it is known.
 
@@ -182,7 +181,7 @@ def _image_of(said: Mapping[str, Any]) -> Image | None:
     )
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
     """What a sidecar says of one image, for a record that was lost.
 

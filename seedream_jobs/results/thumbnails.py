@@ -15,17 +15,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.run.images import Examined
 
 _PACKAGES = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from seedream_jobs.results.decoder import main; main()"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """An image to make a thumbnail of: its file, and the sha256 of its content in hex."""
 
@@ -33,7 +33,7 @@ class Source:
     sha256: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """What came of it: ``thumbnail`` is None if there is none, and then ``problem`` says why."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.results.containers import Data, Malformed, Part, parts
 
 JPEG_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
@@ -29,7 +29,7 @@ class NotMergeable(ValueError):
     """The packet that is there can't be added to without risk to what it says."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Packet:
     """An XMP packet and the part of the file that holds it."""
 

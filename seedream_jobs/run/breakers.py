@@ -6,9 +6,10 @@ has to stop (table 1, rows 2, 4, 6, 11, 12, 14–16, 18, 20). The first halt sta
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from seedream_jobs.api.outcomes import NO_CONNECTION, Outcome
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.frozen import frozen
 
 SERVER_ERRORS_IN_A_ROW = 3
 UNANSWERED_IN_A_ROW = 3
@@ -25,7 +26,7 @@ _HINTS = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Halt:
     """Why submitting stops, and the exit code that says so."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from seedream_jobs import __version__
 from seedream_jobs.api.client import Client, Judged
 from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.api.credentials import ApiKey, Endpoint, proxy_for
-from seedream_jobs.frozen import frozen
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """Where the service is and what opens it."""
 
@@ -20,7 +20,7 @@ class Access:
     key: ApiKey
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """An open connection."""
 

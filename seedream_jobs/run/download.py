@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.run.images import MAX_BYTES, NO_IMAGE, disguise
 from seedream_jobs.run.placing import Sink
@@ -45,7 +45,7 @@ class Downloads(Protocol):
     async def get(self, url: str, write: Callable[[bytes], object], *, max_bytes: int) -> Download: ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
     """No image came.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Event
 from seedream_jobs.profile import Profile
@@ -39,7 +38,7 @@ class Watcher(Protocol):
     def on_news(self, text: str) -> None: ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How fast, and how long.
 
@@ -53,7 +52,7 @@ class Pace:
     cadence: Callable[[Random], Cadence] | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
     """What is to be done for one job.
 
@@ -79,7 +78,7 @@ class Duty:
     output_of: Callable[[Entry], str] = field(default=lambda entry: entry.output)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What became of one job: each part is None where it was not asked for.
 

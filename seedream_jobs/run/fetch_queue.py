@@ -11,11 +11,10 @@ from typing import Literal
 import anyio
 
 from seedream_jobs.errors import ExitCode, gravest
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Something to show: an image was queued, stored, failed for now or was lost, or an attempt is made again.
 
@@ -29,7 +28,7 @@ class Progress:
     detail: str = ""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """An image that was not fetched, and why."""
 

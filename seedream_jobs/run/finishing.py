@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.plan.job import Job
 from seedream_jobs.run.images import Examined, examine
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """The bytes that will be kept: other than what came only where metadata was asked to be embedded."""
 

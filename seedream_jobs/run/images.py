@@ -7,10 +7,9 @@ proof. Pillow is imported where it is needed only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from seedream_jobs.frozen import frozen
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -38,7 +37,7 @@ HEAD_BYTES = 512
 """So much of a body's beginning is needed by ``sniff`` and ``disguise``."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
     """What a look inside an image file found.
 

@@ -11,12 +11,12 @@ Pure: ``now`` is any monotonic clock in seconds, randomness is a passed-in ``ran
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Literal
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 
 FIRST_BACKOFF = 1.0  # seconds
 LONGEST_BACKOFF = 60.0  # seconds
@@ -28,7 +28,7 @@ _RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """At most ``count`` POSTs in ``seconds``."""
 
@@ -88,7 +88,7 @@ class Bucket:
         self._full_at = max(self._full_at, now) + self._interval
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """An admission by the gate; ``epoch`` counts the cuts before it, so that one burst of 429s is one cut."""
 

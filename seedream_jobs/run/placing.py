@@ -11,11 +11,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.paths import in_the_way
 from seedream_jobs.run.images import HEAD_BYTES
 
@@ -167,7 +167,7 @@ class Sink:
             self.path.unlink()
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """Where a file came to be. ``adopted`` if the same bytes were already there."""
 

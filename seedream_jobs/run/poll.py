@@ -19,7 +19,6 @@ import anyio
 from seedream_jobs.api.retry_after import LONGEST
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
 from seedream_jobs.run.breakers import Halt
 from seedream_jobs.run.cadence import Cadence
@@ -37,7 +36,7 @@ LATE = "tasks not finished by the deadline"
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """One task to be asked for.
 
@@ -71,7 +70,7 @@ class _Open:
         return self.deadline if self.asked else self.deadline + FIRST_LOOK_SECONDS
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
     """How polling ended.
 

@@ -11,11 +11,11 @@ shows otherwise: the id that the first reply named, a mark that no first answer 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from seedream_jobs.api.outcomes import Outcome
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.steps import REPLAY_SECONDS, REPLAYS
 from seedream_jobs.run.pacing import full_jitter, no_earlier
 
@@ -25,7 +25,7 @@ Why = Literal["pending", "replay", "server error"]
 Answer = Literal["settled", "charged again", "not charged", "open"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
     """Send it again, ``wait`` seconds from now at the earliest."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
@@ -10,12 +11,11 @@ from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Accepted, Event, InDoubt, Intended, NotSent, Problem, Rejected
 from seedream_jobs.run.breakers import said
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One request to be submitted.
 
@@ -102,7 +102,7 @@ class Quiet:
         """Let it pass."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """How submitting ended.
 

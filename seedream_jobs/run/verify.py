@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.frozen import frozen
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.run.links import damaged
 from seedream_jobs.run.placing import confined, digest
@@ -15,7 +15,7 @@ from seedream_jobs.run.placing import confined, digest
 Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
     """A stored request with images to fetch again: their position among its images, and what is wrong with each."""
 

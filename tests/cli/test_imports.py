@@ -64,7 +64,7 @@ def test_help_of_a_command_imports_no_work(modules_after: Modules) -> None:
     words = [word for name in COMMANDS for word in (name, "--help", "THEN")]
     modules = modules_after(*words)
     other = {module for module in ours(modules) if not module.startswith("seedream_jobs.cli")}
-    assert other <= OF_HELP | {"seedream_jobs.frozen"}
+    assert other <= OF_HELP
     assert not HEAVY & modules
 
 

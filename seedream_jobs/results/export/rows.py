@@ -12,7 +12,6 @@ from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.frozen import frozen
 from seedream_jobs.job.axis import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
@@ -51,7 +50,7 @@ NAMED = 5
 _POINTER = b"version https://git-lfs"
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One image.
 
@@ -92,7 +91,7 @@ class Row:
         return "changed since it was stored" if changed else None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """What an export did: rows written, and images left out because their file is missing or not what was stored.
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from seedream_jobs.frozen import frozen
 from seedream_jobs.results.gallery.values import Cell, Run, href
 
 AxisKind = Literal["axis", "repeat", "image", "run"]
@@ -23,7 +23,7 @@ AxisKind = Literal["axis", "repeat", "image", "run"]
 _UNSAFE = re.compile("[<>&'\u007f-\u009f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageAxis:
     """An axis of the page: one of the jobs' axes, or one that every page may have (repeat, image, run)."""
 

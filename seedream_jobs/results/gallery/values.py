@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from seedream_jobs.frozen import frozen
 
-
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One image slot of one request, or its placeholder while there is no image.
 
@@ -51,7 +49,7 @@ class Cell:
     submitted_at: int | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One column of the story: a job at one moment. Two of them on one page can be held against each other.
 
