@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,10 +106,12 @@ def prepare(
             left = tuple(item for item in submitted(job) if sendable(item, ledger.brief(item.key)))
             if record is None:
                 _hold_whole(job, left, shown)
-            _hold_unpaid(
-                left, paid_elsewhere(root, paths.manifest, origin=target.origin, emulator=target.emulator), shown
-            )
-            already = spent(ledger.entries.values(), plan.tariff) if job.budget_usd is not None else Decimal(0)
+            paid = paid_elsewhere(root, paths.manifest, origin=target.origin, emulator=target.emulator)
+            _hold_unpaid(left, paid.jobs, shown)
+            already = Decimal(0)
+            if job.budget_usd is not None:
+                keys = (item.key for item in job.items if item.action is not Action.ORPHANED)
+                already = spent(chain(ledger.entries.values(), paid.of_gone_jobs(keys)), plan.tariff)
             assert job.manifest is not None
             parts.append(
                 Part(job=job, ledger=ledger, paths=paths, root=root, manifest=job.manifest, left=left, spent=already)

@@ -29,6 +29,7 @@ from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
 from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
+    from seedream_jobs.ledger.campaign import Elsewhere
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.diff import Wish
     from seedream_jobs.plan.jobs import JobPlan, JobsPlan
@@ -274,7 +275,7 @@ def plan(
     target: Target,
     asked: Request,
     ledger_of: Callable[[Job], Ledger] | None = None,
-    elsewhere_of: Callable[[Job], Mapping[str, str]] | None = None,
+    elsewhere_of: Callable[[Job], Elsewhere] | None = None,
 ) -> JobsPlan:
     """What would be submitted, why, and for how much. Writes nothing; held against the budgets by ``hold_budgets``.
 
@@ -302,7 +303,7 @@ def plan(
             limit=asked.limit,
         )
 
-    def elsewhere(job: Job) -> Mapping[str, str]:
+    def elsewhere(job: Job) -> Elsewhere:
         root = job.expansion.spec.root
         return paid_elsewhere(root, job.paths.manifest, origin=target.origin, emulator=target.emulator)
 

@@ -18,7 +18,7 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.yaml_reader import MAX_BYTES
-from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.snapshot import Snapshot
@@ -139,14 +139,17 @@ class Revisions:
             return Ledger.peek(job.paths, root=self.root)
         return Ledger.peek(job.paths, root=self.root, fs=_TreeDisk(self.head_tree, self.root))
 
-    def elsewhere_of(self, job: Job) -> Mapping[str, str]:
+    def elsewhere_of(self, job: Job) -> Elsewhere:
         """What other manifests of the head have paid."""
         own, origin, emulator = job.paths.manifest, self._target.origin, self._target.emulator
         if self.head_tree is None or emulator:
             return paid_elsewhere(self.root, own, origin=origin, emulator=emulator)
         among = [self.root / path for path in sorted(self.head_tree.paths()) if path.name.endswith(MANIFEST_SUFFIX)]
         disk = _TreeDisk(self.head_tree, self.root)
-        return paid_elsewhere(self.root, own, origin=origin, emulator=False, among=among, fs=disk)
+        files = frozenset(self.root / path for path in self.head_tree.paths())
+        return paid_elsewhere(
+            self.root, own, origin=origin, emulator=False, among=among, fs=disk, is_file=files.__contains__
+        )
 
     def policy_of(self, today: datetime.date) -> PolicyOf:
         """The base's policy: a change is never held against the one it brings along."""

@@ -76,7 +76,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
 
     folder = one.paths.manifest.parent
     found = by_key(folder / one.job.expansion.spec.output_dir, folder)
-    elsewhere = paid_elsewhere(one.root, one.paths.manifest, origin=where.origin, emulator=where.emulator)
+    elsewhere = paid_elsewhere(one.root, one.paths.manifest, origin=where.origin, emulator=where.emulator).jobs
     counts = {State.STORED: 0, State.ACCEPTED: 0}
     with Ledger.open(
         one.paths,

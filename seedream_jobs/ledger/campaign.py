@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
@@ -18,10 +19,37 @@ from seedream_jobs.ledger.loading import ids_of, left_behind
 from seedream_jobs.ledger.lock import Lock, acquire
 from seedream_jobs.ledger.overlay import alone
 from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
+from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.steps import HEAD
 
 _SUFFIX = ".manifest.jsonl"
 _SKIPPED = frozenset({".git", STATE_FOLDER})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What manifests other than the job's own hold.
+
+    :param jobs: request key to the job in whose manifest it counts as spent
+    :param jobless: (manifest id, what it holds) of those whose job file is gone: renamed, or removed
+    """
+
+    jobs: dict[str, str] = field(default_factory=dict)
+    jobless: list[tuple[str, Entries]] = field(default_factory=list)
+
+    def of_gone_jobs(self, keys: Iterable[str]) -> Iterator[Entry]:
+        """The entries of these requests in manifests without a job file.
+
+        What they cost counts against the budget of the job that asks for the requests now. As long as the other job
+        file exists, the money is that one's.
+        """
+        for key in keys if self.jobless else ():
+            counted = set[str]()  # two worktrees may have the same manifest
+            for manifest, entries in self.jobless:
+                entry = entries.standing(key)
+                if entry is not None and manifest not in counted:
+                    counted.add(manifest)
+                    yield entry
 
 
 def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
@@ -72,20 +100,23 @@ def paid_elsewhere(
     emulator: bool,
     among: Iterable[Path] | None = None,
     fs: FileSystem | None = None,
-) -> dict[str, str]:
-    """Request key to the job in whose manifest, other than ``own``, it counts as spent with the same origin.
+    is_file: Callable[[Path], bool] = Path.is_file,
+) -> Elsewhere:
+    """What was paid with the same origin by the record of a manifest other than ``own``.
 
     In a repository also what the manifests of its other worktrees hold, and journals whose manifest is gone.
 
     :param among: the campaign's manifests, sorted, where they are not those on disk; ``fs`` reads them
+    :param is_file: tells whether a job file is there
     :raises FindingsError: one of the manifests, or of those journals, is damaged
     """
     common = None if emulator or among is not None else git_common(Path(os.path.realpath(root)))
     tops = [root]
     if common is not None:
         tops += [top for top in worktrees(common) if not top.samefile(root)]
-    found: dict[str, str] = {}
-    ids = set(ids_of(own)) if common is not None else set()
+    found = Elsewhere()
+    mine = ids_of(own)
+    ids = set(mine)
     for top in tops:
         for manifest in manifests(top, emulator=emulator) if among is None else among:
             if manifest == own:
@@ -97,9 +128,12 @@ def paid_elsewhere(
             if ledger.header.origin == origin:
                 base = root / STATE_FOLDER / "emulator" if emulator else root
                 job = Path(os.path.relpath(manifest.with_name(ledger.header.job), base)).as_posix()
-                _note(ledger.entries, job, found)
+                _note(ledger.entries, job, found.jobs)
+                beside = top / manifest.relative_to(base if emulator else top)
+                if ledger.header.id not in mine and job_beside(beside, is_file) is None:
+                    found.jobless.append((ledger.header.id, ledger.entries))
     if common is not None:
-        _note_left_behind(common / SHARED, own, ids, origin, found)
+        _note_left_behind(root, common / SHARED, own, ids, origin, found)
     return found
 
 
@@ -130,7 +164,7 @@ def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
             found.setdefault(key, job)
 
 
-def _note_left_behind(shared: Path, own: Path, ids: set[str], origin: str, found: dict[str, str]) -> None:
+def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin: str, found: Elsewhere) -> None:
     """What journals hold whose manifest is nowhere: git or a hand took it away after the run was interrupted."""
     for file, manifest, place in left_behind(shared):
         mine = not own.exists() and place.before == journal.ABSENT and paths_for(own).within == place.path
@@ -139,8 +173,11 @@ def _note_left_behind(shared: Path, own: Path, ids: set[str], origin: str, found
         left = journal.read_journal(RealFileSystem().snapshot(file, apart=False), str(file))
         if left is not None:
             job = Path(place.path).with_name(place.job).as_posix()
+            entries = alone(left).entries
+            if job_beside(root / place.path) is None:
+                found.jobless.append((manifest, entries))
             way_back = f"bring its record back, or: seedream-jobs resolve {job} --journal {file}"
-            _note(alone(left).entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found)
+            _note(entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found.jobs)
 
 
 def half_renamed(

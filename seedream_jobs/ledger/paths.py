@@ -8,6 +8,7 @@ What the emulator answered lies apart, below ``.seedream/emulator``.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,11 +111,11 @@ def hold_no_source(output: Path) -> None:
         raise UsageError(f"{output} is the name of a job file or a record", hint="name another file")
 
 
-def job_beside(manifest: Path) -> Path | None:
+def job_beside(manifest: Path, is_file: Callable[[Path], bool] = Path.is_file) -> Path | None:
     """The job file that a manifest is the record of, where it is at hand."""
     stem = manifest.name.removesuffix(_MANIFEST)
     candidates = (manifest.with_name(stem + ending) for ending in (".yaml", ".yml"))
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if is_file(candidate)), None)
 
 
 def campaign_lock(root: Path, *, emulator: bool) -> Path:

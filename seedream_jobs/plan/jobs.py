@@ -6,10 +6,12 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import chain
 
 from seedream_jobs.errors import HeldError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.job.files import Files
+from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import State
@@ -98,7 +100,7 @@ def plan_jobs(
     jobs: Sequence[Job],
     *,
     origin: str,
-    elsewhere: Callable[[Job], Mapping[str, str]],
+    elsewhere: Callable[[Job], Elsewhere],
     wish: Callable[[Job], Wish],
     tariff: Callable[[tuple[str, Decimal] | None], Tariff],
     budgets: Sequence[tuple[str, Decimal]] = (),
@@ -114,6 +116,7 @@ def plan_jobs(
     :raises HeldError: a manifest was written against another origin
     """
     planned: list[JobPlan] = []
+    paid_of: list[Elsewhere] = []
     claimed: dict[str, str] = {}
     left: int | None = None
     for job in jobs:
@@ -123,7 +126,8 @@ def plan_jobs(
                 f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
                 hint="name that origin by --base-url, or give the job file another name",
             )
-        others = ChainMap(dict(claimed), dict(elsewhere(job))) if claimed else elsewhere(job)
+        paid = elsewhere(job)
+        others = ChainMap(dict(claimed), paid.jobs) if claimed else paid.jobs
         asked = wish(job) if left is None else replace(wish(job), limit=left)  # --limit counts over all jobs
         if asked.retry_failed:
             asked = replace(asked, under_way=under_way(ledger.entries))
@@ -138,19 +142,25 @@ def plan_jobs(
         hold_names(job)
         summary.warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
         planned.append(JobPlan(job=job, ledger=ledger, summary=summary, spent=None, elsewhere=others, wish=asked))
+        paid_of.append(paid)
     submits = any(part.summary.submit for part in planned)
     price = tariff(price_seen(part.ledger.entries for part in planned) if submits else None)
     asking = (asks_for_more(part.job.expansion.spec.extra) for part in planned if part.summary.submit)
     if more := next(filter(None, asking), None):  # then no maximum is known, and no budget can be held
         price = Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
-    return JobsPlan(jobs=tuple(_with_spent(part, price) for part in planned), tariff=price, budgets=tuple(budgets))
+    parts = tuple(_with_spent(part, paid, price) for part, paid in zip(planned, paid_of, strict=True))
+    return JobsPlan(jobs=parts, tariff=price, budgets=tuple(budgets))
 
 
-def _with_spent(part: JobPlan, tariff: Tariff) -> JobPlan:
-    """A job's plan with what counts against its budget already, where it has one."""
+def _with_spent(part: JobPlan, paid: Elsewhere, tariff: Tariff) -> JobPlan:
+    """A job's plan with what counts against its budget already, where it has one.
+
+    That is what is on its own record, and what a job that is gone paid for the same requests: a renamed job.
+    """
     if part.job.expansion.spec.budget_usd is None:
         return part
-    return replace(part, spent=spent(part.ledger.entries.values(), tariff))
+    gone = paid.of_gone_jobs(place.key for place in part.job.expansion.places()) if paid.jobless else ()
+    return replace(part, spent=spent(chain(part.ledger.entries.values(), gone), tariff))
 
 
 def _replayable(known: Entries, now: int) -> frozenset[str]:

@@ -215,6 +215,27 @@ def test_budget_of_the_job(folder: Any) -> None:
     )
 
 
+def test_what_a_renamed_job_paid_counts_against_its_budget(folder: Any) -> None:
+    """The job file alone is renamed: its record stays under the old name, and what that paid is this job's money.
+
+    As long as the other job file exists, the money is that one's.
+    """
+    text = THREE + "limits: {budget_usd: 0.06}\n"
+    states = [State.STORED, State.IN_DOUBT]
+    old = folder.load(text, name="old.yaml")
+    folder.record(old, lambda number, request: folder.history(request, states[number]) if number < 2 else [])
+    job = folder.load(text, name="new.yaml")
+    folder.plan(job).hold_budgets()
+    old.file.unlink()
+    plan = folder.plan(job)
+    assert actions(plan) == [Action.ELSEWHERE, Action.ELSEWHERE, Action.NEW]
+    with pytest.raises(MoneyError, match=r"0\.0456 USD already spent and at most 0\.0228 USD for 1 image is over it"):
+        plan.hold_budgets()
+    folder.plan(folder.load(text.replace("0.06", "0.0684"), name="new.yaml")).hold_budgets()  # to the cent
+    other = folder.load(text.replace("{{ a }}", "b {{ a }}"), name="other.yaml")
+    assert folder.plan(other, limit=2).jobs[0].spent == 0, "it asks for none of what the old job paid"
+
+
 def test_refunded_money_is_not_spent(folder: Any) -> None:
     """What was refused or failed counts for nothing."""
     job = folder.load(THREE + "limits: {budget_usd: 0.0684}\n")

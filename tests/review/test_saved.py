@@ -129,6 +129,19 @@ def test_a_request_paid_in_another_job_overtakes_a_plan(campaign: Any, command: 
     assert "is paid for in copy.yaml" in ended.err
 
 
+def test_what_a_renamed_job_paid_counts_against_the_budget_of_a_saved_plan(campaign: Any, command: Run) -> None:
+    """The other job file goes after the plan was made: what it paid for the plan's requests is this job's money."""
+    shutil.copy(campaign.folder / "garden.yaml", campaign.folder / "former.yaml")
+    assert command("run", "former.yaml", "--limit", "2", "--emulator", "--detach").code == 0
+    campaign.edit("garden.yaml", "version: 1", "version: 1\nlimits: {budget_usd: 0.06}")
+    assert command("plan", "garden.yaml", "--emulator", "-o", "plan.json").code == 0
+    (campaign.folder / "former.yaml").unlink()
+    ended = command("run", "plan.json", "--emulator")
+    assert ended.code == 5, ended.err
+    assert "0.0456 USD already spent and at most 0.0456 USD for 2 images are over it" in ended.err
+    assert charges(campaign.folder) == 2
+
+
 def test_an_unrelated_change_keeps_the_plan_and_its_digest(campaign: Any, command: Run, plan: Path) -> None:
     """A rebase that changes no request: other commits, comments and files."""
     before = digest(plan)
