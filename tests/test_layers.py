@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "resources",
     "profile",
+    "image_header",
     "job",
     "expand",
     "ledger",

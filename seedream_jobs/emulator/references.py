@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from io import BytesIO
 
 from seedream_jobs.emulator.rules import Refused
+from seedream_jobs.image_header import read_header
 from seedream_jobs.profile import ReferenceLimits
 
 Local = Callable[[str], bytes | None]
@@ -41,9 +41,10 @@ def _check(number: int, reference: str, limits: ReferenceLimits, local: Local) -
         data, declared = found, None
     if len(data) > limits.max_bytes:
         raise Refused(f"{which}超过 {limits.max_bytes // (1 << 20)}MB")
-    form, width, height = _measure(which, data)
-    if form not in limits.formats or (declared is not None and form != declared):
-        raise Refused(f"{which}的格式必须是 {'、'.join(limits.formats)}，且与声明一致")
+    header = read_header(data)
+    if header is None or header.format not in limits.formats or declared not in (None, header.format):
+        raise Refused(f"{which}不是可识别的图片：格式必须是 {'、'.join(limits.formats)}，且与声明一致")
+    width, height = header.width, header.height
     if min(width, height) <= limits.min_side_exclusive:
         raise Refused(f"{which}的宽和高必须大于 {limits.min_side_exclusive} 像素")
     if width * height > limits.max_pixels:
@@ -52,14 +53,3 @@ def _check(number: int, reference: str, limits: ReferenceLimits, local: Local) -
     if width * below < height * low or width * above > height * high:
         raise Refused(f"{which}的宽高比必须在 [1/3, 3] 范围内")
     return width, height
-
-
-def _measure(which: str, data: bytes) -> tuple[str, int, int]:
-    """Format in lower case, width and height, from the header alone."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(BytesIO(data)) as image:
-            return (image.format or "").lower(), image.width, image.height
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refused(f"{which}不是可识别的图片") from None

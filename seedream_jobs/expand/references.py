@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.profile import ReferenceLimits
 
@@ -45,72 +46,9 @@ class Reference:
     height: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What an image's first bytes say: format, and width and height in pixels."""
-
-    format: str
-    width: int
-    height: int
-
-
 def is_remote(url: str) -> bool:
     """Whether the service fetches the image itself."""
     return url.startswith(("http://", "https://"))
-
-
-def read_header(data: bytes) -> Header | None:
-    """Format and pixels of a JPEG or PNG; None for anything else. Reads markers and chunks, decodes nothing."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
-        return Header(format="png", width=_number(data[16:20]), height=_number(data[20:24]))
-    if data[:3] == b"\xff\xd8\xff":
-        return _jpeg_header(data)
-    return None
-
-
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0–SOF15 without DHT, JPG and DAC
-
-
-def _jpeg_header(data: bytes) -> Header | None:
-    at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker in _FRAME_MARKERS:
-            height, width = _number(data[at + 5 : at + 7]), _number(data[at + 7 : at + 9])
-            return Header(format="jpeg", width=width, height=height)
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # no length follows
-            at += 2
-        else:
-            at += 2 + _number(data[at + 2 : at + 4])
-    return None
-
-
-def is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG (``read_header`` knows it) ends before its end: a download that broke off, a full disk."""
-    if data[:3] == b"\xff\xd8\xff":
-        at = 2
-        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the first scan
-            marker = data[at + 1]
-            if marker == 0xFF:
-                at += 1
-            else:
-                at += 2 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else 2 + _number(data[at + 2 : at + 4])
-        return data.find(b"\xff\xd9", at) < 0  # within a scan no other bytes look like the end
-    at = 8
-    while at + 12 <= len(data):
-        length, kind = _number(data[at : at + 4]), data[at + 4 : at + 8]
-        at += 12 + length
-        if kind == b"IEND":
-            return at > len(data)
-    return True
-
-
-def _number(data: bytes) -> int:
-    return int.from_bytes(data, "big")
 
 
 class References:
@@ -141,7 +79,7 @@ class References:
             data, shown = _inline(url), "the data URI"
             path = url
         else:
-            _hold_path(url)
+            _check_path(url)
             data, path = self._read(url)
             shown = _shown(url)
         return self._checked(data, path, shown)
@@ -177,7 +115,7 @@ class References:
             raise ReferenceProblem(
                 f"{shown} is no JPEG or PNG image", hint="convert it; the name's ending does not count"
             )
-        if is_cut_short(data):
+        if header.is_cut_short:
             raise ReferenceProblem(f"{shown} is cut short: its end is missing", hint="copy or download it again")
         width, height = header.width, header.height
         if min(width, height) <= limits.min_side_exclusive:
@@ -208,7 +146,7 @@ def _shown(url: str) -> str:
     return repr(url if len(url) <= _SHOWN else url[:_SHOWN] + "…")
 
 
-def _hold_path(url: str) -> None:
+def _check_path(url: str) -> None:
     """See that what is no link and no data URI was meant as a path.
 
     :raises ReferenceProblem: with what it looks like instead
@@ -237,7 +175,6 @@ def _inline(uri: str) -> bytes:
             f"a data URI must begin with data:image/jpeg;base64, or data:image/png;base64,; found {found!r}",
             hint="keep the whole prefix; other formats are converted first",
         )
-
     try:
         return b64decode(uri[head.end() :], validate=True)
     except ValueError:
@@ -267,11 +204,9 @@ def data_uri(reference: Reference, files: Files) -> str:
 
     :raises UsageError: as ``read_reference``
     """
-
     data = b64encode(read_reference(reference, files)).decode("ascii")
     return f"data:image/{reference.format};base64,{data}"
 
 
 def _sha256(data: bytes) -> str:
-
     return hashlib.sha256(data).hexdigest()

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.expand.references import ReferenceProblem, References, data_uri, read_header
+from seedream_jobs.expand.references import ReferenceProblem, References, data_uri
+from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from tests.campaign import Folder
@@ -70,7 +71,7 @@ def test_accepted(look: Any, data: bytes, form: str) -> None:
         (picture(46, 15), "width / height must be from 1/3 to 3"),
         (picture(15, 46), "width / height must be from 1/3 to 3"),
         (png_of(6001, 6000), "6001×6000 pixels: at most 36,000,000"),
-        (png_of(0, 0), "each side must exceed"),
+        (png_of(0, 1), "no JPEG or PNG"),
         (picture(20, 20) + b"\0" * (10 * 1024 * 1024), "larger than 10 MB"),
         (picture(20, 20, "GIF"), "no JPEG or PNG"),
         (picture(20, 20, "WEBP"), "no JPEG or PNG"),
@@ -90,13 +91,14 @@ def test_refused(look: Any, data: bytes, said: str) -> None:
     assert said in caught.value.message
 
 
-@pytest.mark.parametrize("size", [(16, 16), (33, 20), (300, 150)])
-@pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_header_agrees_with_pillow(size: tuple[int, int], form: str) -> None:
-    """Format and pixels read off markers and chunks are what a decoder says."""
-    header = read_header(picture(*size, form))
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "MPO"])
+def test_header(form: str) -> None:
+    """Format and pixels; a phone's JPEG that holds a second picture is a JPEG."""
+    second = {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]} if form == "MPO" else {}
+    header = read_header(picture(33, 20, form, **second))
     assert header is not None
-    assert (header.width, header.height, header.format.upper()) == (*size, form)
+    assert not header.is_cut_short
+    assert (header.width, header.height, header.format) == (33, 20, "png" if form == "PNG" else "jpeg")
 
 
 @pytest.mark.parametrize(
