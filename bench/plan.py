@@ -46,12 +46,12 @@ def ours(job: Path, *, first: bool) -> int:
 
     :param first: nothing is known in the whole campaign; else another job of it has paid for something
     """
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Request, Target, load_all, plan
+    from seedream_jobs.pipeline import EMULATOR_ORIGIN, PlanOptions, Target, load_all, plan
 
     target = Target(origin=EMULATOR_ORIGIN, emulator=True)
     paid = {} if first else {f"v1:{'0' * 64}": "other.yaml"}
     loaded = load_all([job], target=target, sets={})
-    return plan(loaded, target=target, asked=Request(sets={}), elsewhere_of=lambda job: paid).submit
+    return plan(loaded, target=target, asked=PlanOptions(sets={}), elsewhere_of=lambda job: paid).submit
 
 
 def gains(job: Path, count: int) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # what only plan and run need is imported there: validate sta
     from seedream_jobs.plan.jobs import JobPlan, JobsPlan
     from seedream_jobs.plan.policy import Policy
     from seedream_jobs.plan.policy_file import PolicyOf
-    from seedream_jobs.run.duty import Done, Duty
+    from seedream_jobs.run.job_run import JobResult, JobRun
     from seedream_jobs.run.session import Session
 
 EMULATOR_ORIGIN = "emulator"
@@ -51,7 +51,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class PlanOptions:
     """What an operator asked of ``plan`` or ``run``, by the options' names.
 
     :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
@@ -273,7 +273,7 @@ def plan(
     jobs: Sequence[Job],
     *,
     target: Target,
-    asked: Request,
+    asked: PlanOptions,
     ledger_of: Callable[[Job], Ledger] | None = None,
     elsewhere_of: Callable[[Job], Elsewhere] | None = None,
 ) -> JobsPlan:
@@ -378,7 +378,7 @@ def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
             raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
 
 
-async def execute(session: Session, work: list[Duty]) -> list[Done]:
+async def execute(session: Session, work: list[JobRun]) -> list[JobResult]:
     """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
     return await session.carry_out(work)
 

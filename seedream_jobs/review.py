@@ -263,7 +263,7 @@ def review(
     jobs: Sequence[Path],
     *,
     target: pipeline.Target,
-    asked: pipeline.Request,
+    asked: pipeline.PlanOptions,
     rules: pipeline.Rules | None = None,
 ) -> Review:
     """What merging the change would submit, and for how much.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
     from seedream_jobs.ledger.state import Event
-    from seedream_jobs.run.duty import Done
+    from seedream_jobs.run.job_run import JobResult
 
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
 MAX_NAMED = 5
@@ -33,7 +33,7 @@ class Ending:
     :param asked: of each job, how many requests were to be submitted
     """
 
-    parts: list[tuple[str, Ledger, LedgerPaths, Done]]
+    parts: list[tuple[str, Ledger, LedgerPaths, JobResult]]
     emulator: bool
     asked: tuple[int, ...]
     pages: list[Path] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Ending:
     def of(
         cls,
         jobs: Sequence[tuple[str, Ledger, LedgerPaths]],
-        done: Sequence[Done],
+        done: Sequence[JobResult],
         emulator: bool,
         asked: Sequence[int] = (),
     ) -> Ending:
@@ -71,7 +71,7 @@ class Ending:
         codes = [code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in self.refusals)])
 
-    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: Done, asked: int) -> None:
+    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: JobResult, asked: int) -> None:
         click.echo(f"{name}: {_sentence(ledger, done, asked)}")
         if ledger.header is not None:
             click.echo(f"  manifest  {_near(paths.manifest)}")
@@ -138,7 +138,7 @@ def _them(keys: list[str]) -> str:
     return "it" if len(keys) == 1 else "them"
 
 
-def left_to_send(done: Done, asked: int) -> int:
+def left_to_send(done: JobResult, asked: int) -> int:
     """How many are left to send: also those that no worker had come to when submitting stopped."""
     submitted = done.submitted
     if submitted.stop is None:
@@ -146,7 +146,7 @@ def left_to_send(done: Done, asked: int) -> int:
     return max(submitted.not_sent, asked - submitted.accepted - submitted.rejected - submitted.in_doubt)
 
 
-def _sentence(ledger: Ledger, done: Done, asked: int) -> str:
+def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
     from seedream_jobs.report.bill import charged
     from seedream_jobs.report.text import plural
 
@@ -205,7 +205,7 @@ def _retrying(ledger: Ledger) -> str:
     return " ".join(filter(None, ["--retry-failed", said(last_sets(ledger.plans.values()))]))
 
 
-def _reasons(done: Done) -> list[tuple[str, str | None]]:
+def _reasons(done: JobResult) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     for part in (done.submitted, done.polled):
         if part is not None and part.reason and part.reason not in (reason for reason, _ in found):

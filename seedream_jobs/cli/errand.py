@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
     from seedream_jobs.run.connection import Access, Connection
-    from seedream_jobs.run.duty import Done, Duty
     from seedream_jobs.run.finishing import Finishing
+    from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,28 +33,21 @@ JOURNAL_WAITS = 0.001
 times for each record, would cost a twentieth of the requests per second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
-    """``--concurrency``, ``--rate`` and ``--deadline`` as given."""
-
-    concurrency: int
-    rate: str | None
-    deadline: float
-
-
 def pace_options(function: F) -> F:
-    """How fast, and how long; handed on as one value, ``pacing``, with the ``--rate`` of a command that has one.
+    """How fast, and how long; handed on as one value, ``options``, with the ``--rate`` of a command that has one.
 
     :raises UsageError: ``--rate`` is no rate
     """
 
     @wraps(function)
     def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
+        from seedream_jobs.run.job_run import RunOptions
+
         if rate is not None:
             from seedream_jobs.run.pacing import parse_rate
 
             parse_rate(rate)  # before anything is begun
-        return function(pacing=Pacing(concurrency=concurrency, rate=rate, deadline=deadline), **others)
+        return function(options=RunOptions(concurrency=concurrency, rate=rate, deadline=deadline), **others)
 
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
@@ -112,13 +105,12 @@ def go(
     duties: Callable[[Connection], Any],
     *,
     access: Access,
-    pacing: Pacing,
+    options: RunOptions,
     progress: Progress,
     budgets: tuple[tuple[str, Decimal], ...] = (),
     rehearsal: bool,
-    retry_server_errors: bool = False,
     on_submitted: Callable[[], None] = lambda: None,
-) -> list[Done]:
+) -> list[JobResult]:
     """Open the connection, listen to signals, carry out the duties.
 
     :param duties: an async function from the open connection to the list of duties
@@ -129,38 +121,33 @@ def go(
     from seedream_jobs.cli.service import rehearsal_cadence
     from seedream_jobs.pipeline import execute
     from seedream_jobs.run.connection import connect
-    from seedream_jobs.run.duty import Pace
     from seedream_jobs.run.pacing import Gate, parse_rate
     from seedream_jobs.run.session import Session
     from seedream_jobs.run.signals import Stopper, listen
     from seedream_jobs.run.spend import Budget
 
     chance = random.Random()
-    rate = parse_rate(pacing.rate) if pacing.rate else None
+    rate = parse_rate(options.rate) if options.rate else None
 
-    async def main() -> list[Done]:
+    async def main() -> list[JobResult]:
         stopper = Stopper()
         async with anyio.create_task_group() as background:
             await background.start(listen, stopper)
-            async with connect(access, workers=pacing.concurrency, environment=os.environ) as connection:
+            async with connect(access, workers=options.concurrency, environment=os.environ) as connection:
                 session = Session(
                     service=connection.service,
                     downloads=connection.downloads,
-                    gate=Gate(concurrency=pacing.concurrency, random=chance, rate=rate),
+                    gate=Gate(concurrency=options.concurrency, random=chance, rate=rate),
                     stopper=stopper,
-                    pace=Pace(
-                        concurrency=pacing.concurrency,
-                        deadline=pacing.deadline,
-                        cadence=rehearsal_cadence if rehearsal else None,
-                    ),
+                    options=replace(options, cadence=rehearsal_cadence if rehearsal else None),
                     random=chance,
                     now=time.time,
                     watcher=progress,
                     budgets=[Budget(name, limit) for name, limit in budgets],
-                    retry_server_errors=retry_server_errors,
+                    retry_server_errors=options.retry_server_errors,
                     on_submitted=on_submitted,
                 )
-                work: list[Duty] = await duties(connection)
+                work: list[JobRun] = await duties(connection)
                 with progress:
                     done = await execute(session, work)
             background.cancel_scope.cancel()

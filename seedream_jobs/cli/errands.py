@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import known as records
+from seedream_jobs.cli import records
 from seedream_jobs.cli.ending import Ending
-from seedream_jobs.cli.errand import Pacing, go, keeping, open_tasks, progress_mode
+from seedream_jobs.cli.errand import go, keeping, open_tasks, progress_mode
 from seedream_jobs.cli.service import open_access
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.report.progress import Progress
 from seedream_jobs.results.thumbnails import Decoders
-from seedream_jobs.run.duty import Duty
+from seedream_jobs.run.job_run import JobRun, RunOptions
 from seedream_jobs.run.links import time_left
 from seedream_jobs.run.poll import LATE
 from seedream_jobs.run.verify import verify as damaged
 
 if TYPE_CHECKING:
-    from seedream_jobs.cli.known import Known
+    from seedream_jobs.cli.records import Record
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.pipeline import Target
 
@@ -35,7 +35,7 @@ def fetch_jobs(
     *,
     where: Target,
     base_url: str | None,
-    pacing: Pacing,
+    options: RunOptions,
     as_json: bool,
     verify: bool,
     expiring: float | None,
@@ -51,7 +51,7 @@ def fetch_jobs(
         held = [_hold(one, where, "fetch", int(now()), stack) for one in found]
         finishing = keeping(stack.enter_context(Decoders()), embed_metadata=embed_metadata)
 
-        async def duties(_: object) -> list[Duty]:
+        async def duties(_: object) -> list[JobRun]:
             return [
                 replace(
                     _polling(one, ledger),
@@ -69,7 +69,7 @@ def fetch_jobs(
         done = go(
             duties,
             access=access,
-            pacing=pacing,
+            options=options,
             progress=Progress(progress_mode(as_json), total=0, usd=None, running=sum(map(open_tasks, held))),
             rehearsal=where.emulator,
         )
@@ -81,13 +81,13 @@ def fetch_jobs(
     return ending.tell()
 
 
-def _hold(one: Known, where: Target, command: str, now: int, stack: ExitStack) -> Ledger:
+def _hold(one: Record, where: Target, command: str, now: int, stack: ExitStack) -> Ledger:
     return stack.enter_context(records.hold(one, origin=where.origin, command=command, now=now))
 
 
-def _polling(one: Known, ledger: Ledger) -> Duty:
+def _polling(one: Record, ledger: Ledger) -> JobRun:
     """Asking for the open tasks of a job."""
-    return Duty(
+    return JobRun(
         ledger=ledger,
         submissions=iter(()),
         profile=one.profile,
@@ -98,7 +98,7 @@ def _polling(one: Known, ledger: Ledger) -> Duty:
     )
 
 
-def _output_of(one: Known, ledger: Ledger) -> Callable[[Entry], str]:
+def _output_of(one: Record, ledger: Ledger) -> Callable[[Entry], str]:
     """Where images go that are not stored yet: as the job file says today, where it is at hand."""
     from seedream_jobs.run.planned import outputs
 
@@ -112,7 +112,7 @@ def _with_images(ledger: Ledger) -> Iterator[Entry]:
             yield ledger.entries[key]
 
 
-def _within(seconds: float | None, one: Known, now: Callable[[], float]) -> Callable[[Entry], bool]:
+def _within(seconds: float | None, one: Record, now: Callable[[], float]) -> Callable[[Entry], bool]:
     """Whether an entry's links die within so many seconds; a task whose links are unknown may be among them."""
 
     def wanted(entry: Entry) -> bool:
@@ -125,7 +125,7 @@ def _within(seconds: float | None, one: Known, now: Callable[[], float]) -> Call
 
 
 def build_page(
-    one: Known,
+    one: Record,
     ledger: Ledger,
     *,
     page: Path | None = None,
@@ -167,29 +167,29 @@ def build_page(
 
 
 def poll_once(
-    jobs: Sequence[Path], *, where: Target, base_url: str | None, pacing: Pacing, now: float
-) -> list[tuple[Known, Ledger, ExitCode]]:
+    jobs: Sequence[Path], *, where: Target, base_url: str | None, options: RunOptions, now: float
+) -> list[tuple[Record, Ledger, ExitCode]]:
     """Ask for the open tasks of several jobs; their records as they are then (read only).
 
-    A job that a run works on is not asked for: the run does, and records it. Only to wait for it (``pacing.deadline``)
+    A job that a run works on is not asked for: the run does, and records it. Only to wait for it (``options.deadline``)
     is refused.
     """
     found = records.find_started(jobs, where=where)
     seen = [(one, records.peek(one)) for one in found]
-    asked = [one for one, ledger in seen if open_tasks(ledger) and (pacing.deadline or ledger.held_by is None)]
+    asked = [one for one, ledger in seen if open_tasks(ledger) and (options.deadline or ledger.held_by is None)]
     if not asked:
         return [(one, ledger, ExitCode.OK) for one, ledger in seen]
     with ExitStack() as stack:
         access = open_access(where, found[0].root, stack, base_url=base_url)
         held = [_hold(one, where, "status", int(now), stack) for one in asked]
 
-        async def duties(_: object) -> list[Duty]:
+        async def duties(_: object) -> list[JobRun]:
             return [_polling(one, ledger) for one, ledger in zip(asked, held, strict=True)]
 
         done = go(
             duties,
             access=access,
-            pacing=pacing,
+            options=options,
             progress=Progress("quiet", total=0, usd=None),
             rehearsal=where.emulator,
         )

@@ -72,7 +72,7 @@ def export(
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
     key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
-    from seedream_jobs.cli import known as records
+    from seedream_jobs.cli import records
     from seedream_jobs.errors import LedgerError, UsageError
     from seedream_jobs.ledger.paths import hold_no_source
     from seedream_jobs.results.export import Rows

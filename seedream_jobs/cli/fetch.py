@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.errand import Duration, Pacing, pace_options
+from seedream_jobs.cli.errand import Duration, pace_options
 from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
+
+if TYPE_CHECKING:
+    from seedream_jobs.run.job_run import RunOptions
 
 
 @click.command()
@@ -28,7 +32,7 @@ def fetch(
     jobs: tuple[Path, ...],
     emulator: bool,
     base_url: str | None,
-    pacing: Pacing,
+    options: RunOptions,
     as_json: bool,
     verify: bool,
     expiring: float | None,
@@ -46,7 +50,7 @@ def fetch(
         jobs,
         where=target(emulator=emulator, base_url=base_url),
         base_url=base_url,
-        pacing=pacing,
+        options=options,
         as_json=as_json,
         verify=verify,
         expiring=expiring,

@@ -22,7 +22,7 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
 
     JOB may be a job file or only its manifest. Needs no key and no network.
     """
-    from seedream_jobs.cli import known as records
+    from seedream_jobs.cli import records
     from seedream_jobs.cli.errands import build_page
 
     where = target(emulator=emulator, base_url=None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import known as records
+from seedream_jobs.cli import records
 from seedream_jobs.cli.resolving import hold_task_id
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.ledger.ledger import Ledger

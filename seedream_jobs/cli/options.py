@@ -118,9 +118,9 @@ def request_options(function: F) -> F:
         budget: Decimal | None,
         **others: Any,
     ) -> Any:
-        from seedream_jobs.pipeline import Request
+        from seedream_jobs.pipeline import PlanOptions
 
-        wanted = Request(
+        wanted = PlanOptions(
             sets=dict(sets),
             select=select,
             limit=limit,

@@ -17,7 +17,7 @@ from seedream_jobs.cli.views import view_options
 
 if TYPE_CHECKING:
     from seedream_jobs.diagnostics import Diagnostic
-    from seedream_jobs.pipeline import Request, Target
+    from seedream_jobs.pipeline import PlanOptions, Target
     from seedream_jobs.plan.document import PlanDocument
     from seedream_jobs.plan.jobs import JobsPlan
     from seedream_jobs.review import Revisions
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @view_options
 def plan(
     jobs: tuple[Path, ...],
-    wanted: Request,
+    wanted: PlanOptions,
     policy: Path | None,
     ignore: tuple[str, ...],
     emulator: bool,
@@ -66,7 +66,7 @@ def plan(
     Needs no key and no network. Writes nothing, unless -o saves the plan: that also gives a job its manifest, whose
     id stands in the plan. Exit code 5 if a budget does not allow it.
     """
-    from seedream_jobs.cli.known import tell_in_use
+    from seedream_jobs.cli.records import tell_in_use
     from seedream_jobs.cli.talk import show_findings
     from seedream_jobs.cli.views import show_found, show_plan
     from seedream_jobs.errors import ExitCode, FindingsError
@@ -107,7 +107,7 @@ def plan(
 
 
 def _planned(
-    jobs: tuple[Path, ...], where: Target, wanted: Request, policy: Path | None, ignore: tuple[str, ...]
+    jobs: tuple[Path, ...], where: Target, wanted: PlanOptions, policy: Path | None, ignore: tuple[str, ...]
 ) -> tuple[JobsPlan, PlanDocument]:
     from seedream_jobs import pipeline
     from seedream_jobs.cli.rules import rules
@@ -119,7 +119,7 @@ def _planned(
 
 
 def _revisions(
-    jobs: tuple[Path, ...], where: Target, wanted: Request, *, base: str, head: str | None, stack: ExitStack
+    jobs: tuple[Path, ...], where: Target, wanted: PlanOptions, *, base: str, head: str | None, stack: ExitStack
 ) -> Revisions:
     from seedream_jobs.review import Revisions, repository_of
 
@@ -131,7 +131,7 @@ def _between(
     revisions: Revisions,
     jobs: tuple[Path, ...],
     where: Target,
-    wanted: Request,
+    wanted: PlanOptions,
     policy: Path | None,
     ignore: tuple[str, ...],
     allow_manifest_additions: bool,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import known as records
+from seedream_jobs.cli import records
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
 

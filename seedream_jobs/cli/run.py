@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from seedream_jobs.cli.options import jobs_argument, request_options, target, ta
 from seedream_jobs.cli.rules import rule_options
 
 if TYPE_CHECKING:
-    from seedream_jobs.cli.errand import Pacing
-    from seedream_jobs.pipeline import Request
+    from seedream_jobs.pipeline import PlanOptions
+    from seedream_jobs.run.job_run import RunOptions
 
 
 @click.command()
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 @goes_on_unheard
 def run(
     jobs: tuple[Path, ...],
-    wanted: Request,
+    wanted: PlanOptions,
     policy: Path | None,
     ignore: tuple[str, ...],
     emulator: bool,
     base_url: str | None,
-    pacing: Pacing,
+    options: RunOptions,
     as_json: bool,
     yes: bool,
     detach: bool,
@@ -68,15 +69,17 @@ def run(
 
     where = target(emulator=emulator, base_url=base_url)
     how = How(
-        pacing=pacing,
         as_json=as_json,
         yes=yes,
-        detach=detach,
-        upload_references=upload_references,
-        check_balance=check_balance,
-        embed_metadata=embed_metadata,
-        retry_server_errors=retry_server_errors,
-        gallery=not no_gallery,
+        options=replace(
+            options,
+            detach=detach,
+            upload_references=upload_references,
+            check_balance=check_balance,
+            embed_metadata=embed_metadata,
+            retry_server_errors=retry_server_errors,
+            gallery=not no_gallery,
+        ),
     )
     held = rules(policy, ignore)
     if expect is not None or any(job.suffix == ".json" for job in jobs):

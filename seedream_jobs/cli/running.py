@@ -14,19 +14,19 @@ import click
 if TYPE_CHECKING:
     from seedream_jobs.cli.spending import How
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.pipeline import Request, Rules, Target
+    from seedream_jobs.pipeline import PlanOptions, Rules, Target
     from seedream_jobs.plan.jobs import JobsPlan
 
 
 def run_jobs(
-    files: tuple[Path, ...], *, asked: Request, where: Target, base_url: str | None, rules: Rules, how: How
+    files: tuple[Path, ...], *, asked: PlanOptions, where: Target, base_url: str | None, rules: Rules, how: How
 ) -> ExitCode | int:
     """Plan job files and, if a person agrees, carry the plan out.
 
     :raises SeedreamError: whatever stands in the way, before anything is sent
     """
     from seedream_jobs import pipeline
-    from seedream_jobs.cli.known import known_job
+    from seedream_jobs.cli.records import record_of
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
@@ -54,9 +54,9 @@ def run_jobs(
             requests=tuple(part.summary.submit for part in planned.jobs),
             usd=planned.cost,
             budgets=planned.budgets,
-            jobs=tuple((known_job(part.job), part.ledger) for part in planned.jobs),
+            jobs=tuple((record_of(part.job), part.ledger) for part in planned.jobs),
             references=planned.references,
-            duties=partial(duties, planned, detach=how.detach),
+            duties=partial(duties, planned, detach=how.options.detach),
             release=release,
         )
         ending = carry_out(agreed, access=access, where=where, how=how, stack=stack)

@@ -14,14 +14,14 @@ import click
 if TYPE_CHECKING:
     from seedream_jobs.cli.spending import How
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.pipeline import Request, Rules, Target
+    from seedream_jobs.pipeline import PlanOptions, Rules, Target
     from seedream_jobs.plan.application import Application
 
 
 def run_saved(
     files: tuple[Path, ...],
     *,
-    asked: Request,
+    asked: PlanOptions,
     where: Target,
     base_url: str | None,
     expect: str | None,
@@ -35,7 +35,7 @@ def run_saved(
     :raises HeldError: the plan may not be carried out (any more)
     """
     from seedream_jobs import apply
-    from seedream_jobs.cli.known import Known
+    from seedream_jobs.cli.records import Record
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
@@ -72,11 +72,11 @@ def run_saved(
             usd=application.cost,
             budgets=application.budgets,
             jobs=tuple(
-                (Known(shown=part.job.shown, paths=part.paths, root=part.root, job=None), part.ledger)
+                (Record(shown=part.job.shown, paths=part.paths, root=part.root, job=None), part.ledger)
                 for part in application.parts
             ),
             references=application.references,
-            duties=partial(duties, application, detach=how.detach),
+            duties=partial(duties, application, detach=how.options.detach),
             release=application.release,
         )
         ending = carry_out(agreed, access=access, where=where, how=how, stack=stack)
@@ -84,7 +84,7 @@ def run_saved(
     return ending.tell()
 
 
-def _one(files: tuple[Path, ...], asked: Request) -> Path:
+def _one(files: tuple[Path, ...], asked: PlanOptions) -> Path:
     from seedream_jobs.errors import UsageError
 
     if len(files) != 1 or files[0].suffix != ".json":

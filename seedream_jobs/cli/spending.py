@@ -14,30 +14,23 @@ import click
 
 if TYPE_CHECKING:
     from seedream_jobs.cli.ending import Ending
-    from seedream_jobs.cli.errand import Pacing
-    from seedream_jobs.cli.known import Known
+    from seedream_jobs.cli.records import Record
     from seedream_jobs.expand.references import Reference
     from seedream_jobs.job.files import Files
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.pipeline import Target
     from seedream_jobs.run.connection import Access, Connection
-    from seedream_jobs.run.duty import Duty
     from seedream_jobs.run.finishing import Finish
+    from seedream_jobs.run.job_run import JobRun, RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
     """The options of ``run`` that say how, not what."""
 
-    pacing: Pacing
     as_json: bool
     yes: bool
-    detach: bool
-    upload_references: bool
-    check_balance: bool
-    embed_metadata: bool
-    retry_server_errors: bool
-    gallery: bool
+    options: RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +49,9 @@ class Agreed:
     requests: tuple[int, ...]
     usd: Decimal | None
     budgets: tuple[tuple[str, Decimal], ...]
-    jobs: tuple[tuple[Known, Ledger], ...]
+    jobs: tuple[tuple[Record, Ledger], ...]
     references: Callable[[], Mapping[str, tuple[Reference, Files]]]
-    duties: Callable[[Mapping[str, str], Finish], list[Duty]]
+    duties: Callable[[Mapping[str, str], Finish], list[JobRun]]
     release: Callable[[], None]
 
 
@@ -70,32 +63,31 @@ def carry_out(agreed: Agreed, *, access: Access, where: Target, how: How, stack:
     from seedream_jobs.report.progress import Progress
     from seedream_jobs.results.thumbnails import Decoders
 
-    running = 0 if how.detach else sum(map(open_tasks, (ledger for _, ledger in agreed.jobs)))
-    finishing = keeping(stack.enter_context(Decoders()), embed_metadata=how.embed_metadata)
+    running = 0 if how.options.detach else sum(map(open_tasks, (ledger for _, ledger in agreed.jobs)))
+    finishing = keeping(stack.enter_context(Decoders()), embed_metadata=how.options.embed_metadata)
 
-    async def duties(connection: Connection) -> list[Duty]:
+    async def duties(connection: Connection) -> list[JobRun]:
         from seedream_jobs.run.preparing import hold_balance, upload
 
-        if how.check_balance:
+        if how.options.check_balance:
             await hold_balance(connection.client, agreed.usd)
         urls: dict[str, str] = {}
-        if how.upload_references:
-            urls = await upload(connection.client, agreed.references(), how.pacing.concurrency)
+        if how.options.upload_references:
+            urls = await upload(connection.client, agreed.references(), how.options.concurrency)
         return agreed.duties(urls, finishing)
 
     done = go(
         duties,
         access=access,
-        pacing=how.pacing,
+        options=how.options,
         progress=Progress(progress_mode(how.as_json), total=sum(agreed.requests), usd=agreed.usd, running=running),
         budgets=agreed.budgets,
         rehearsal=where.emulator,
-        retry_server_errors=how.retry_server_errors,
         on_submitted=agreed.release,
     )
     parts = [(one.shown, ledger, one.paths) for one, ledger in agreed.jobs]
     ending = Ending.of(parts, done, where.emulator, agreed.requests)
-    if how.gallery and not how.detach:
+    if how.options.gallery and not how.options.detach:
         for one, ledger in agreed.jobs:
             ending.add_page(partial(build_page, one, ledger))
     return ending

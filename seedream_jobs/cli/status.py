@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.errand import Duration, Pacing
+from seedream_jobs.cli.errand import Duration
 from seedream_jobs.cli.listeners import data_on_stdout, goes_on_unheard
 from seedream_jobs.cli.options import jobs_argument, target, target_options
 from seedream_jobs.cli.views import format_option
@@ -40,10 +40,11 @@ def status(
     stands and asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads
     are open.
     """
-    from seedream_jobs.cli import known as records
+    from seedream_jobs.cli import records
     from seedream_jobs.cli.errands import poll_once
     from seedream_jobs.errors import ExitCode, gravest
     from seedream_jobs.report.status import status_of, status_text
+    from seedream_jobs.run.job_run import RunOptions
 
     where = target(emulator=emulator, base_url=base_url)
     if offline:
@@ -54,7 +55,7 @@ def status(
             jobs,
             where=where,
             base_url=base_url,
-            pacing=Pacing(concurrency=concurrency, rate=None, deadline=deadline if wait else 0.0),
+            options=RunOptions(concurrency=concurrency, deadline=deadline if wait else 0.0),
             now=time.time(),
         )
     standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]

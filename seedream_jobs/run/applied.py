@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.document import Item
-from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
+from seedream_jobs.run.job_run import JobRun
 from seedream_jobs.run.offers import offer
 from seedream_jobs.run.placing import Folders
 from seedream_jobs.run.spend import Budget
 from seedream_jobs.run.submission import Submission
 
 
-def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
+def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[JobRun]:
     """What is to be done for each job of the plan."""
-    made: list[Duty] = []
+    made: list[JobRun] = []
     for part in application.parts:
         limit, folder = part.job.budget_usd, part.paths.manifest.parent
         folders = Folders(folder, part.root)
@@ -25,7 +25,7 @@ def duties(application: Application, urls: Mapping[str, str], finishing: Finish,
             if item.request is not None:
                 folders.hold(item.request.output)  # of all jobs, before the first POST of any
         made.append(
-            Duty(
+            JobRun(
                 ledger=part.ledger,
                 submissions=_submissions(application, part, urls),
                 budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent),),

@@ -27,7 +27,7 @@ from seedream_jobs.run.retrying import Retrying
 from seedream_jobs.run.sending import Sending
 from seedream_jobs.run.signals import Stopper
 from seedream_jobs.run.spend import Spend
-from seedream_jobs.run.submission import Ask, Finished, Observer, Quiet, Record, Submission, Submit
+from seedream_jobs.run.submission import Ask, Finished, LedgerPort, Observer, Quiet, Submission, Submit
 from seedream_jobs.run.turnstile import Turnstile
 
 SMALL_BODY = 1024 * 1024  # bytes; a larger one is made in a thread
@@ -46,7 +46,7 @@ class Executor:
         self,
         *,
         submit: Submit,
-        record: Record,
+        record: LedgerPort,
         gate: Gate,
         retries: RetryBudget,
         spend: Spend,

@@ -41,7 +41,7 @@ UNKNOWN = "the service does not know its task: is the key of another account?"
 Work = Entry | Repair
 
 
-class Record(Protocol):
+class LedgerPort(Protocol):
     """Makes an event durable; returns once it is."""
 
     async def record(self, event: Event) -> None: ...
@@ -53,7 +53,7 @@ class _Fetch:
     def __init__(
         self,
         downloads: Downloads,
-        record: Record,
+        record: LedgerPort,
         refresh: Refresh,
         finishing: Finishing,
         profile: Profile,
@@ -306,7 +306,7 @@ async def fetch(
     work: AsyncIterable[Work] | Iterable[Work],
     *,
     downloads: Downloads,
-    record: Record,
+    record: LedgerPort,
     refresh: Refresh,
     folder: Path,
     root: Path,

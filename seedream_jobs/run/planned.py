@@ -15,8 +15,8 @@ from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.diff import Action, Change
 from seedream_jobs.plan.jobs import JobPlan, JobsPlan
-from seedream_jobs.run.duty import Duty
 from seedream_jobs.run.finishing import Finish
+from seedream_jobs.run.job_run import JobRun
 from seedream_jobs.run.offers import offer
 from seedream_jobs.run.placing import Folders
 from seedream_jobs.run.spend import Budget
@@ -26,16 +26,16 @@ MAX_HELD = 1_000
 """Of so many requests the folders are looked at before the first POST; of the others each before its own."""
 
 
-def duties(planned: JobsPlan, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[Duty]:
+def duties(planned: JobsPlan, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[JobRun]:
     """What is to be done for each job of a plan."""
-    made: list[Duty] = []
+    made: list[JobRun] = []
     for index, part in enumerate(planned.jobs):
         spec, folder = part.job.expansion.spec, part.job.paths.manifest.parent
         limit, folders = spec.budget_usd, Folders(folder, spec.root)
         for submission in islice(_submissions(planned, index, urls), MAX_HELD):
             folders.hold(submission.request.output)  # of all jobs, before the first POST of any
         made.append(
-            Duty(
+            JobRun(
                 ledger=part.ledger,
                 submissions=held(_submissions(planned, index, urls), folders),
                 budgets=() if limit is None else (Budget(part.job.budget_name, limit, part.spent or Decimal(0)),),

@@ -25,7 +25,7 @@ from seedream_jobs.run.cadence import Cadence
 from seedream_jobs.run.links import recordable
 from seedream_jobs.run.pacing import full_jitter, no_earlier
 from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.submission import Ask, Observer, Quiet, Record
+from seedream_jobs.run.submission import Ask, LedgerPort, Observer, Quiet
 
 _log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 1800.0
@@ -104,7 +104,7 @@ class Poller:
         self,
         *,
         ask: Ask,
-        record: Record,
+        record: LedgerPort,
         stopper: Stopper,
         random: Random,
         now: Callable[[], float],

@@ -15,7 +15,7 @@ from seedream_jobs.run.breakers import Halt, said
 from seedream_jobs.run.halting import Halting
 from seedream_jobs.run.retrying import Retrying
 from seedream_jobs.run.spend import Spend
-from seedream_jobs.run.submission import Observer, Record, Submission, event_of
+from seedream_jobs.run.submission import LedgerPort, Observer, Submission, event_of
 
 
 class Recording:
@@ -27,7 +27,7 @@ class Recording:
     def __init__(
         self,
         *,
-        ledger: Record,
+        ledger: LedgerPort,
         observer: Observer,
         spend: Spend,
         halting: Halting,

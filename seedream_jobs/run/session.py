@@ -18,10 +18,10 @@ from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
 from seedream_jobs.plan.diff import under_way
 from seedream_jobs.run.download import Downloads
-from seedream_jobs.run.duty import Done, Duty, Pace, Service, Watcher
 from seedream_jobs.run.executor import Executor
 from seedream_jobs.run.fetch import Work, fetch
 from seedream_jobs.run.fetch_queue import Fetched
+from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Service, Watcher
 from seedream_jobs.run.memory import Weights
 from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.poll import Polled, Poller, Watch
@@ -45,7 +45,7 @@ class Session:
         downloads: Downloads,
         gate: Gate,
         stopper: Stopper,
-        pace: Pace,
+        options: RunOptions,
         random: Random,
         now: Callable[[], float],
         watcher: Watcher,
@@ -54,7 +54,7 @@ class Session:
         on_submitted: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._downloads, self._gate = service, downloads, gate
-        self._stopper, self._pace, self._random, self._now = stopper, pace, random, now
+        self._stopper, self._options, self._random, self._now = stopper, options, random, now
         self._watcher, self._budgets, self._price = watcher, tuple(budgets), Price()
         self._retries, self._memory = RetryBudget(), Weights()
         self._retry_server_errors = retry_server_errors
@@ -63,13 +63,13 @@ class Session:
         self._still_to_submit = 0
         self._stopped: Finished | None = None
 
-    async def carry_out(self, duties: Iterable[Duty]) -> list[Done]:
+    async def carry_out(self, duties: Iterable[JobRun]) -> list[JobResult]:
         """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
         work = list(duties)
         self._still_to_submit = len(work)
-        results: dict[int, Done] = {}
+        results: dict[int, JobResult] = {}
 
-        async def one(index: int, duty: Duty) -> None:
+        async def one(index: int, duty: JobRun) -> None:
             results[index] = await self._job(duty)
 
         async with anyio.create_task_group() as jobs:
@@ -77,7 +77,7 @@ class Session:
                 jobs.start_soon(one, index, duty)
         return [results[index] for index in range(len(work))]
 
-    async def _job(self, duty: Duty) -> Done:
+    async def _job(self, duty: JobRun) -> JobResult:
         send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
         spend = Spend((*self._budgets, *duty.budgets), self._price)
         poller = self._poller(duty, _Completing(duty, send, self._watcher, self._spend_of(duty, spend), self._price))
@@ -97,7 +97,7 @@ class Session:
         receive.close()
         submitted, polled, fetched = outcome.get("submitted"), outcome.get("polled"), outcome.get("fetched")
         refusal = outcome.get("refusal")
-        return Done(
+        return JobResult(
             submitted=submitted if isinstance(submitted, Finished) else Finished(),
             polled=polled if isinstance(polled, Polled) else None,
             fetched=fetched if isinstance(fetched, Fetched) else None,
@@ -105,7 +105,7 @@ class Session:
             cut=self._stopper.code if outcome.get("cut") else None,
         )
 
-    def _spend_of(self, duty: Duty, spend: Spend) -> Callable[[str], Spend]:
+    def _spend_of(self, duty: JobRun, spend: Spend) -> Callable[[str], Spend]:
         """Of a request's key, the guard that its money was reserved with.
 
         What an earlier run submitted counts against the job's lifetime only: settling it must not make room in the
@@ -115,7 +115,7 @@ class Session:
         lifetime = Spend(duty.budgets)
         return lambda key: lifetime if key in before else spend
 
-    async def _submit(self, duty: Duty, observer: _Feeding, spend: Spend) -> Finished:
+    async def _submit(self, duty: JobRun, observer: _Feeding, spend: Spend) -> Finished:
         """Submit one job's requests, unless an earlier job met what stops them all (no money, no key, a signal)."""
         if self._stopped is not None:
             return Finished(stop=self._stopped.stop, reason=None)
@@ -124,7 +124,7 @@ class Session:
             self._stopped = finished
         return finished
 
-    def _executor(self, duty: Duty, observer: _Feeding, spend: Spend) -> Executor:
+    def _executor(self, duty: JobRun, observer: _Feeding, spend: Spend) -> Executor:
         return Executor(
             submit=self._service,
             record=duty.ledger,
@@ -134,17 +134,17 @@ class Session:
             stopper=self._stopper,
             random=self._random,
             now=self._now,
-            concurrency=self._pace.concurrency,
+            concurrency=self._options.concurrency,
             observer=observer,
             ask=self._service,
             retry_server_errors=self._retry_server_errors,
             memory=self._memory,
         )
 
-    def _poller(self, duty: Duty, observer: _Completing) -> Poller | None:
+    def _poller(self, duty: JobRun, observer: _Completing) -> Poller | None:
         if not duty.poll:
             return None
-        pace = self._pace
+        options = self._options
         poller = Poller(
             ask=self._service,
             record=duty.ledger,
@@ -152,10 +152,10 @@ class Session:
             random=self._random,
             now=self._now,
             link_life=duty.profile.link_life,
-            concurrency=min(8, pace.concurrency),
-            deadline=pace.deadline,
+            concurrency=min(8, options.concurrency),
+            deadline=options.deadline,
             observer=observer,
-            cadence=None if pace.cadence is None else pace.cadence(self._random),
+            cadence=None if options.cadence is None else options.cadence(self._random),
         )
         for key in duty.ledger.entries:
             brief = duty.ledger.brief(key)
@@ -166,7 +166,7 @@ class Session:
         return poller
 
     async def _poll(
-        self, duty: Duty, poller: Poller | None, completed: MemoryObjectSendStream[Work], outcome: dict[str, object]
+        self, duty: JobRun, poller: Poller | None, completed: MemoryObjectSendStream[Work], outcome: dict[str, object]
     ) -> None:
         async with completed:
             for item in _ready(duty):
@@ -174,7 +174,7 @@ class Session:
             if poller is not None:
                 outcome["polled"] = await poller.run()
 
-    async def _fetch(self, duty: Duty, work: MemoryObjectReceiveStream[Work], outcome: dict[str, object]) -> None:
+    async def _fetch(self, duty: JobRun, work: MemoryObjectReceiveStream[Work], outcome: dict[str, object]) -> None:
         """Fetch what is done; a signal ends it at once, nothing can be lost."""
         done = Fetched()
         outcome["fetched"] = done
@@ -192,8 +192,8 @@ class Session:
                     now=self._now,
                     finishing=duty.finishing,
                     output_of=duty.output_of,
-                    concurrency=self._pace.concurrency,
-                    deadline=self._pace.deadline,
+                    concurrency=self._options.concurrency,
+                    deadline=self._options.deadline,
                     on_progress=self._watcher.on_fetch,
                 )
             except SeedreamError as error:
@@ -213,7 +213,7 @@ async def _each(stream: MemoryObjectReceiveStream[Work]) -> AsyncIterator[Work]:
         yield item
 
 
-def _ready(duty: Duty) -> Iterator[Work]:
+def _ready(duty: JobRun) -> Iterator[Work]:
     """What could be fetched before anything is asked for."""
     yield from duty.repairs
     repaired = {item.entry.key for item in duty.repairs if isinstance(item, Repair)}
@@ -228,7 +228,7 @@ def _ready(duty: Duty) -> Iterator[Work]:
 class _Feeding:
     """Hands each accepted task to the poller."""
 
-    def __init__(self, duty: Duty, poller: Poller | None, watcher: Watcher) -> None:
+    def __init__(self, duty: JobRun, poller: Poller | None, watcher: Watcher) -> None:
         self._duty, self._poller, self._watcher = duty, poller, watcher
         self.on_trouble = watcher.on_trouble
 
@@ -249,7 +249,7 @@ class _Completing:
 
     def __init__(
         self,
-        duty: Duty,
+        duty: JobRun,
         completed: MemoryObjectSendStream[Work],
         watcher: Watcher,
         spend_of: Callable[[str], Spend],

@@ -64,7 +64,7 @@ class Submit(Protocol):
     async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome: ...
 
 
-class Record(Protocol):
+class LedgerPort(Protocol):
     """The ledger: returns once the event is durable. Events of one caller become durable in order.
 
     Not cancelled half-way: once called it comes to its end, and a cancellation is raised by whatever is awaited next.

@@ -15,7 +15,7 @@ from pathlib import Path
 from seedream_jobs import pipeline
 target = pipeline.Target(origin="https://api.example", emulator=False)
 job = pipeline.load(Path("job.yaml"), shown="job.yaml", target=target, sets={})
-plan = pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+plan = pipeline.plan([job], target=target, asked=pipeline.PlanOptions(sets={}))
 # not getrusage: its peak begins with that of the process that forked this one
 print(plan.submit, re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """

@@ -77,7 +77,7 @@ from pathlib import Path
 from seedream_jobs import pipeline
 target = pipeline.Target(origin="https://api.example", emulator=False)
 job = pipeline.load(Path("all.yaml"), shown="all.yaml", target=target, sets={})
-plan = pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+plan = pipeline.plan([job], target=target, asked=pipeline.PlanOptions(sets={}))
 # not getrusage: its peak begins with that of the process that forked this one
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 print(plan.submit, job.expansion.merged, peak // 1024)

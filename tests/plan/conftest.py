@@ -45,7 +45,7 @@ class PlannedFolder(Folder):
 
     def plan(self, *jobs: pipeline.Job, **asked: Any) -> JobsPlan:
         asked.setdefault("sets", {})
-        return pipeline.plan(list(jobs), target=TARGET, asked=pipeline.Request(**asked))
+        return pipeline.plan(list(jobs), target=TARGET, asked=pipeline.PlanOptions(**asked))
 
     def text(self, plan: JobsPlan) -> str:
         """What the command prints, with two spaces wherever it aligns."""

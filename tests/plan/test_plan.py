@@ -191,7 +191,7 @@ def test_another_origin(folder: Any) -> None:
     folder.record(job, lambda _, request: folder.history(request, State.STORED))
     target = pipeline.Target(origin="https://other.example", emulator=False)
     with pytest.raises(HeldError, match=r"written against https://api\.example") as caught:
-        pipeline.plan([job], target=target, asked=pipeline.Request(sets={}))
+        pipeline.plan([job], target=target, asked=pipeline.PlanOptions(sets={}))
     assert caught.value.exit_code is ExitCode.HELD
 
 

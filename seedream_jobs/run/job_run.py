@@ -39,21 +39,29 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How fast, and how long.
+class RunOptions:
+    """How a command speaks to the service, by the options' names; what it submits is in the plan.
 
     :param concurrency: POSTs, and downloads, under way at once
+    :param rate: at most so many POSTs, such as ``60/m``; None for no limit
     :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
     :param cadence: when to ask for a task; None for the service's usual one
     """
 
     concurrency: int
+    rate: str | None = None
     deadline: float
     cadence: Callable[[Random], Cadence] | None = None
+    detach: bool = False
+    upload_references: bool = False
+    check_balance: bool = False
+    embed_metadata: bool = False
+    retry_server_errors: bool = False
+    gallery: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duty:
+class JobRun:
     """What is to be done for one job.
 
     :param submissions: pulled one at a time; empty where nothing is to be sent
@@ -79,7 +87,7 @@ class Duty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class JobResult:
     """What became of one job: each part is None where it was not asked for.
 
     :param cut: the exit code of the signal that ended downloading before its end

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Record:
     """A job by what is on disk: its record, and the job itself where its file is at hand and sound."""
 
     shown: str
@@ -48,7 +48,7 @@ class Known:
         return gallery_folder(self.job) if self.job else self.paths.manifest.parent / "out" / self.name / "gallery"
 
 
-def find(named: Path, *, where: Target, lost: bool = False) -> Known:
+def find(named: Path, *, where: Target, lost: bool = False) -> Record:
     """What ``named`` (a job file or a manifest) leads to.
 
     A job file with findings does not hide its record: what was paid can be fetched all the same.
@@ -78,7 +78,7 @@ def find(named: Path, *, where: Target, lost: bool = False) -> Known:
             raise UsageError(f"there is no {named}", hint="name a job file, or its .manifest.jsonl")
         if named.is_dir():
             raise UsageError(f"{named} is a folder", hint="name a job file in it")
-    return Known(shown=str(named), paths=paths, root=root, job=job)
+    return Record(shown=str(named), paths=paths, root=root, job=job)
 
 
 def started(paths: LedgerPaths) -> bool:
@@ -98,12 +98,12 @@ def _emulated_root(named: Path) -> Path | None:
     return next((own.parent.parent for own in folders if own.parts[-2:] == (STATE_FOLDER, "emulator")), None)
 
 
-def known_job(job: Job) -> Known:
+def record_of(job: Job) -> Record:
     """A job that is loaded already."""
-    return Known(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
+    return Record(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
 
 
-def find_started(named: Sequence[Path], *, where: Target) -> list[Known]:
+def find_started(named: Sequence[Path], *, where: Target) -> list[Record]:
     """What several JOBs lead to, in path order; one that was never run is told of and left out, unless all are.
 
     :raises UsageError: one of them is not there
@@ -118,7 +118,7 @@ def find_started(named: Sequence[Path], *, where: Target) -> list[Known]:
     return begun
 
 
-def peek(known: Known) -> Ledger:
+def peek(known: Record) -> Ledger:
     """What is known, read only.
 
     :raises UsageError: nothing was submitted for it yet
@@ -132,7 +132,7 @@ def peek(known: Known) -> Ledger:
     return ledger
 
 
-def _not_begun(known: Known) -> tuple[str, str]:
+def _not_begun(known: Record) -> tuple[str, str]:
     """What is said of a job without a record, and the next step: after a rehearsal that is not the paid run."""
     if known.job is not None:
         from seedream_jobs.pipeline import half_renamed
@@ -159,7 +159,7 @@ def tell_in_use(shown: str, ledger: Ledger) -> None:
         click.echo(f"{shown}: in use by {ledger.held_by}; this is how it stands now", err=True)
 
 
-def hold(known: Known, *, origin: str | None, command: str, now: int) -> Ledger:
+def hold(known: Record, *, origin: str | None, command: str, now: int) -> Ledger:
     """Take the record for writing.
 
     :raises UsageError: nothing was submitted for it yet
