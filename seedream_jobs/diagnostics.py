@@ -8,6 +8,21 @@ from typing import Literal
 
 Severity = Literal["error", "warning"]
 
+LINT_CODES = (
+    "doubled-spaces",
+    "fullwidth-comma",
+    "identical-prompts",
+    "invisible-character",
+    "leftover-braces",
+    "line-break",
+    "long-prompt",
+    "n-against-sequential",
+    "smart-quotes",
+    "unused-axis",
+    "value-not-shown",
+)
+"""What ``--ignore`` can silence, sorted; the same list as ``lint.ignore`` in the job schema."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pos:

@@ -23,8 +23,7 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
-from seedream_jobs.job.load import load_spec
-from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.spec import JobSpec, load_spec
 from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
 from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
 

@@ -122,5 +122,5 @@ def test_the_checker_sees_a_violation() -> None:
     """A checker that has never failed proves nothing."""
     tree = ast.parse("from seedream_jobs.cli.run import run\nimport httpx")
     assert "seedream_jobs.cli.run" in set(imports(tree))
-    assert ORDER.index(room("cli.run") or "") > ORDER.index(room("job.load") or "")
+    assert ORDER.index(room("cli.run") or "") > ORDER.index(room("job.spec") or "")
     assert {"httpx"} & {imported.split(".")[0] for imported in imports(tree)} & IMPURE

@@ -31,9 +31,9 @@ class LintCode(click.ParamType[str]):
         return self._choice().shell_complete(ctx, param, incomplete)
 
     def _choice(self) -> click.Choice[str]:
-        from seedream_jobs.job.lint import CODES
+        from seedream_jobs.diagnostics import LINT_CODES
 
-        return click.Choice(CODES)
+        return click.Choice(LINT_CODES)
 
 
 def rule_options(function: F) -> F:

@@ -6,22 +6,22 @@ a set of 64-bit fingerprints of their keys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.expand.file_rows import FileRows
 from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
 from seedream_jobs.expand.request_builder import Request, RequestBuilder, checked_folder, folded_name
-from seedream_jobs.job.axis import DocumentPath, spoken
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import TemplateProblem, template_finding
+from seedream_jobs.job.template import Template, TemplateProblem, template_finding
 
 MAX_FINDINGS = 20
 """How many findings about single combinations are collected before the rest is left unsaid."""
@@ -53,7 +53,6 @@ class Expansion:
         self.made = 0
         self.merged = 0
         self._merged_keys: dict[str, str] = {}
-        self._files = FileRows(spec)
 
     @cached_property
     def builder(self) -> RequestBuilder:
@@ -212,8 +211,7 @@ class Expansion:
     def _from_file(self, field: str) -> bool:
         """Whether an axis' values are cells of a file, which are text."""
         place = self.spec.axis_of(field)
-        path = () if place is None else self.spec.axes[place[0]].name_path(field)
-        return bool(path) and self.spec.document.exists((*path, "from"))
+        return place is not None and self.spec.axes[place[0]].file(field) is not None
 
     def _find_in_reference_templates(self, cell: Cell, at: str) -> Iterator[Diagnostic]:
         context = self.matrix.bindings(cell)
@@ -271,9 +269,9 @@ class Expansion:
             at = self.spec.axis_of("prompt")
             if at is not None and cell.choice is not None and not cell.includes:
                 axis = self.spec.axes[at[0]]
-                place = self._files.place(axis, "prompt", cell.choice[at[0]])
-                column = (self._files.source(axis, "prompt") or {}).get("column")
-                hint = hint or (f"leave such rows out: where: row[{column!r}] | trim" if column else None)
+                place, file = axis.place("prompt", cell.choice[at[0]]), axis.file("prompt")
+                if file and file.column:
+                    hint = hint or f"leave such rows out: where: row[{file.column!r}] | trim"
             message = f"{place}{problem.message} (at {self.builder.address(cell, 1)})"
             return self.spec.document.finding("template-value", message, path, hint=hint)
         return _prompt_finding(self.spec, problem, f" (at {self.builder.address(cell, 1)})")
@@ -414,3 +412,88 @@ def _short(label: object) -> str:
 
 def _errors(found: list[Diagnostic]) -> bool:
     return any(finding.severity == "error" for finding in found)
+
+
+# -- prompts, and where a part of one was written ----------------------------------------------------------------------
+
+
+FindText = Callable[[str], "tuple[int, int] | None"]
+"""Finds something in a text: its first offset and the one behind its last, or None."""
+
+_EXPRESSIONS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+
+
+class Prompt(NamedTuple):
+    """A rendered prompt, and a cell that has it."""
+
+    cell: Cell
+    text: str
+
+
+def prompts(expansion: Expansion) -> Iterator[Prompt]:
+    """Every prompt of a job at least once: axes that no prompt reads are not walked through.
+
+    :raises TemplateProblem: for one that can't be rendered
+    """
+    spec, matrix = expansion.spec, expansion.matrix
+    if spec.sample is None and not spec.include:
+        axes = {place[0] for name in read_by_prompt(expansion) if (place := spec.axis_of(name))}
+        cells: Iterator[Cell] = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
+    else:
+        cells = matrix.cells()
+    for cell in cells:
+        yield Prompt(cell, expansion.builder.prompt(cell))
+
+
+def read_by_prompt(expansion: Expansion) -> frozenset[str]:
+    """The names that a prompt reads, or that are the prompt."""
+    template = expansion.spec.prompt
+    return frozenset({"prompt"} | (set(template.names) if template else set()))
+
+
+def origin(expansion: Expansion, cell: Cell, find: FindText) -> tuple[DocumentPath, Span | None]:
+    """Where what ``find`` finds in a cell's prompt was written: a value of the cell, a variable, or the template.
+
+    :returns: the path in the job file, and the exact place where that is known
+    """
+    spec = expansion.spec
+    names = read_by_prompt(expansion)
+    for number in reversed(cell.includes):
+        for name, value in spec.include[number].bindings.items():
+            if name in names and _inside(value, find):
+                return (*spec.include[number].path, name), None
+    for axis, index in zip(spec.axes, cell.choice or (), strict=False):
+        for name, value in zip(axis.names, axis.values[index].bindings, strict=True):
+            if name in names and _inside(value, find):
+                path = axis.values[index].path
+                return path, _exactly(expansion, path, value, find)
+    for name, value in spec.vars.items():
+        if name in names and name not in spec.sets and _inside(value, find):
+            return ("vars", name), _exactly(expansion, ("vars", name), value, find)
+    path = ("request", "prompt") if spec.prompt is not None else ("request",)
+    return path, None if spec.prompt is None else _in_template(expansion, spec.prompt, find)
+
+
+def _inside(value: Any, find: FindText) -> bool:
+    if isinstance(value, str):
+        return find(value) is not None
+    if isinstance(value, dict):
+        return any(_inside(item, find) for item in value.values())
+    return isinstance(value, list) and any(_inside(item, find) for item in value)
+
+
+def _in_template(expansion: Expansion, template: Template, find: FindText) -> Span | None:
+    """Where the template's own text holds it; its expressions count as some character that is no letter."""
+    text = _EXPRESSIONS.sub(lambda match: "\x01" * len(match.group()), template.source)
+    return _exactly(expansion, ("request", "prompt"), text, find)
+
+
+def _exactly(expansion: Expansion, path: DocumentPath, text: Any, find: FindText) -> Span | None:
+    found = find(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    document = expansion.spec.document
+    if not document.exists(path):
+        return None
+    start, end = document.text_position(path, found[0]), document.text_position(path, found[1])
+    return None if start is None or end is None else Span(start=start, end=end)

@@ -11,8 +11,8 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.job.axis import DocumentPath, spoken
-from seedream_jobs.job.spec import PARAMETERS
+from seedream_jobs.job.axes import PARAMETERS
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template, TemplateProblem
 
 Verdict = Literal["made", "dropped", "merged"]

@@ -1,27 +1,35 @@
-"""Looks for what is probably not meant in a job's prompts and parameters, by the rules of ``job.lint``."""
+"""Looks for what is allowed in a job and probably not meant: warnings, each with a code that can be silenced.
+
+Called by ``pipeline.load`` for a job without errors. ``lint: {ignore: [code]}`` in the job file or ``--ignore CODE``
+silences a code of ``diagnostics.LINT_CODES``. Invariant: a job of a million requests is no slower by it, since at most
+``MAX_PROMPTS`` prompts and each text once are looked at.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
+from unicodedata import name as unicode_name
 
-from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.file_rows import FileRows
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.expand.expansion import Expansion, FindText, Prompt, origin, prompts, read_by_prompt
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.expand.prompts import Find, Prompt, origin, prompts, read_by_prompt
-from seedream_jobs.expand.texts import odd_texts
-from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
-from seedream_jobs.job.lint import Fault, contradiction, faults, ignored, unused_axes
+from seedream_jobs.job.axes import PARAMETERS, Axis, AxisValue
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import Segment, TemplateProblem
 
 MAX_PROMPTS = 10_000
-"""How many prompts are looked at: advice is no reason to look at a million of them."""
+"""How many prompts are looked at."""
 MAX_PER_CODE = 5
 """How many findings of one code are reported for one job."""
+
+MAX_WORDS = 600
+MAX_HAN = 300
+"""The longest prompt that the model's maker advises: English words, Chinese characters (docs/diagnostics.md)."""
 
 _OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break", "value-not-shown")
 _MODE = ("n", "sequential_image_generation", "sequential_image_generation_options")
@@ -32,9 +40,9 @@ def lint(expansion: Expansion, ignore: Collection[str] = ()) -> tuple[Diagnostic
 
     :param ignore: codes that are silenced, beside those the job file silences itself
     """
-    silent = {*ignore, *ignored(expansion.spec)}
     spec = expansion.spec
-    found = [*unused_axes(spec), *_values(expansion), *odd_texts(expansion), *_modes(expansion), *_prompts(expansion)]
+    silent = {*ignore, *spec.document.data.get("lint", {}).get("ignore", ())}
+    found = [*_unused_axes(spec), *_values(expansion), *_odd_texts(expansion), *_modes(expansion), *_prompts(expansion)]
     return in_order(_few(finding for finding in found if finding.code not in silent))
 
 
@@ -52,11 +60,49 @@ def _few(findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
             yield finding
 
 
+# -- axes --------------------------------------------------------------------------------------------------------------
+
+
+def _unused_axes(spec: JobSpec) -> Iterator[Diagnostic]:
+    """Axes that change no request: nothing that is sent reads them."""
+    sent = {name for template in (spec.prompt, *(spec.image_urls or ())) if template for name in template.names}
+    sent |= {*PARAMETERS, "prompt"}
+    named = set(spec.output_name.names) if spec.output_name else set()
+    filtering = set(spec.where.names) if spec.where else set()
+    matched = {spec.axes[axis].names[0] for pattern in spec.exclude for axis, _ in pattern.fits}
+    for axis in spec.axes:
+        if len(axis.names) == 1:
+            if axis.names[0] not in sent:
+                elsewhere = [
+                    word
+                    for word, names in (("output.name", named), ("where", filtering), ("exclude", matched))
+                    if axis.names[0] in names
+                ]
+                yield _unused_axis(spec, axis, axis.names[0], axis.path, elsewhere)
+            continue
+        for name in axis.names:
+            if name not in sent | named | filtering:
+                written = spec.document.exists((*axis.path, "zip", name))
+                path = (*axis.path, "zip", name) if written else (*axis.path, name)
+                yield _unused_axis(spec, axis, name, path, [])
+
+
+def _unused_axis(spec: JobSpec, axis: Axis, name: str, path: DocumentPath, elsewhere: list[str]) -> Diagnostic:
+    count = len(axis.values)
+    if elsewhere:
+        message = f"the axis {name!r} changes no request: only {' and '.join(elsewhere)} reads it"
+        hint = "requests that are equal are submitted once; for more copies of one write repeat"
+    else:
+        message = f"nothing reads the axis {name!r}"
+        hint = f"write {{{{ {name} }}}} in the prompt, or remove the axis ({count} value{'' if count == 1 else 's'})"
+    return spec.document.finding("unused-axis", message, path, key=True, severity="warning", hint=hint)
+
+
 def _values(expansion: Expansion) -> Iterator[Diagnostic]:
     """Axis values of which nothing is left in any prompt, though other values of the axis show."""
     spec = expansion.spec
     segments = [segment for segment in spec.prompt.segments if segment.evaluate] if spec.prompt else []
-    constants, files = set(spec.vars), FileRows(spec)
+    constants = set(spec.vars)
     for axis in spec.axes:
         names = set(axis.names)
         mine = [segment for segment in segments if segment.names & names]
@@ -71,7 +117,7 @@ def _values(expansion: Expansion) -> Iterator[Diagnostic]:
             value = axis.values[number]
             yield spec.document.finding(
                 "value-not-shown",
-                f"{files.place(axis, axis.names[0], number)}no prompt shows the value {spoken(value.labels[0])!r} "
+                f"{axis.place(axis.names[0], number)}no prompt shows the value {spoken(value.labels[0])!r} "
                 f"of the axis {axis.names[0]!r}",
                 value.path,
                 severity="warning",
@@ -86,6 +132,9 @@ def _bound(axis: Axis, value: AxisValue) -> dict[str, Any]:
 def _shows(segments: Iterable[Segment], context: Mapping[str, Any]) -> bool:
     """Whether any of the segments has a text for these values."""
     return any(segment.evaluate(context).strip() for segment in segments if segment.evaluate)
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
 
 
 def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
@@ -112,6 +161,81 @@ def _mode_path(spec: JobSpec, cell: Cell) -> DocumentPath:
         return spec.axes[place[0]].values[cell.choice[place[0]]].path
     written = next((name for name in reversed(_MODE) if name in spec.parameters), None)
     return ("request",) if written is None else ("request", written)
+
+
+def contradiction(parameters: Mapping[str, Any]) -> str | None:
+    """How ``n`` and ``sequential_image_generation`` contradict each other in one set of parameters, or None.
+
+    The page: ``n`` above 1 makes it ``auto`` by itself. With ``auto`` and without ``max_images`` the model decides how
+    many images it makes and charges.
+    """
+    n, mode = parameters.get("n"), parameters.get("sequential_image_generation")
+    options = parameters.get("sequential_image_generation_options") or {}
+    most = options.get("max_images")
+    if isinstance(n, int) and n > 1 and mode == "disabled":
+        return f"n: {n} sets sequential_image_generation to auto by itself: 'disabled' is not what happens"
+    if n == 1 and mode == "auto" and most is None:
+        return "n: 1 does not bound 'auto': without max_images up to 15 images are made and charged"
+    if isinstance(n, int) and isinstance(most, int) and n > 1 and most < n:
+        return f"max_images: {most} is less than n: {n}, which is charged in advance"
+    return None
+
+
+# -- prompts -----------------------------------------------------------------------------------------------------------
+
+
+_HAN = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
+_BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
+_DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is odd in a prompt's text: the characters ``start`` to ``end``, and a sentence."""
+
+    code: str
+    message: str
+    start: int
+    end: int
+    hint: str | None = None
+
+
+def faults(text: str) -> Iterator[Fault]:
+    """What is odd in a rendered prompt; each code once, at its first place."""
+    braces = _BRACES.search(text)
+    if braces:
+        yield Fault(
+            code="leftover-braces",
+            message=f"the rendered prompt still holds {braces.group()!r}",
+            start=braces.start(),
+            end=braces.end(),
+            hint="values of axes and vars are data and never rendered: write the placeholder in the prompt itself",
+        )
+    doubled = _DOUBLED.search(text)
+    if doubled:
+        yield Fault(
+            code="doubled-spaces",
+            message="the rendered prompt has doubled spaces",
+            start=doubled.start(),
+            end=doubled.end(),
+            hint="an empty value leaves its spaces behind: {% if x %}, {{ x }}{% endif %}, or | oneline",
+        )
+    if len(text) > MAX_HAN:
+        yield from _too_long(text)
+
+
+def _too_long(text: str) -> Iterator[Fault]:
+    han = len(re.findall(_HAN, text))
+    words = len(re.sub(_HAN, " ", text).split())
+    if han > MAX_HAN or words > MAX_WORDS:
+        size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
+        yield Fault(
+            code="long-prompt",
+            message=f"a prompt has {size}: the model's maker advises at most {MAX_HAN} characters or {MAX_WORDS} words",
+            start=0,
+            end=len(text),
+            hint="a longer prompt is sent and paid all the same; details at its end may be lost",
+        )
 
 
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
@@ -145,7 +269,7 @@ def _fault(expansion: Expansion, prompt: Prompt, fault: Fault) -> Diagnostic:
     return replace(finding, message=f"{fault.message} (at {address})")
 
 
-def _finder(code: str) -> Find:
+def _finder(code: str) -> FindText:
     def find(text: str) -> tuple[int, int] | None:
         return next(((fault.start, fault.end) for fault in faults(text) if fault.code == code), None)
 
@@ -167,3 +291,344 @@ def _identical(expansion: Expansion, first: Cell, second: Cell) -> Diagnostic:
         severity="warning",
         hint="the template drops what tells them apart; for more copies of one request write repeat",
     )
+
+
+# -- characters that nobody sees ---------------------------------------------------------------------------------------
+
+
+# They come with text from web pages, word processors and terminals, and are sent and paid as part of a prompt.
+
+UNSEEN = (
+    # A flag of a region is one match, so that its tags are not met alone.
+    "\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f"
+    "|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffc\U000e0000-\U000e0fff]"
+)
+_JOINING = (
+    "[\u0590-\u109f\u1700-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff\U0001e900-\U0001e95f]"
+)
+_UNSPACED = "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1900-\u1aaf\ua980-\uaaff]"
+_RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+_EMOJI = "[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff]"
+_VARIED = "[#*0-9\xa9\xae\u1000-\u1fff\u203c\u2049\u2070-\ufdff\uff01-\uffef\U00010000-\U0003ffff]"
+_HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
+
+
+def unseen(text: str, *, right_to_left: bool = False) -> Iterator[int]:
+    """The offsets of the characters that nobody sees and no script has a use for where they stand.
+
+    Joiners belong to Arabic, Persian and Indic words and to emoji, the space of no width to Thai and Khmer, direction
+    marks to what is written from the right, variation selectors to the emoji or character before them.
+
+    :param right_to_left: whether what surrounds the text is written from the right
+    """
+    if text.isascii() and text.isprintable():
+        return
+    for match in re.finditer(UNSEEN, text):
+        at = match.start()
+        if len(match.group()) == 1 and not _needed(text, at, right_to_left):
+            yield at
+
+
+def _is_right_to_left(text: str) -> bool:
+    """Whether something in a text is written from the right."""
+    return not text.isascii() and re.search(_RIGHT_TO_LEFT, text) is not None
+
+
+def _named(character: str) -> str:
+    """``U+200B (zero width space)``."""
+    control = ord(character) < 32 or 127 <= ord(character) < 160
+    said = "a control character" if control else unicode_name(character, "no character of its own").lower()
+    return f"U+{ord(character):04X} ({said})"
+
+
+def _needed(text: str, at: int, right_to_left: bool) -> bool:
+    character, before, after = text[at], text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+    if character in "\u200c\u200d":
+        if _is(_JOINING, before) or _is(_JOINING, after):
+            return True
+        return character == "\u200d" and _is(_EMOJI, before) and _is(_EMOJI, after)
+    if character == "\u200b":
+        return _is(_UNSPACED, before) or _is(_UNSPACED, after)
+    if character in _DIRECTIONS:
+        return right_to_left or _is_right_to_left(text)
+    if "\ufe00" <= character <= "\ufe0f":
+        return _is(_VARIED, before)
+    if "\U000e0100" <= character <= "\U000e01ef":
+        return _is(_HAN, before)
+    if "\u180b" <= character <= "\u180f":
+        return "\u1800" <= before <= "\u18af" if before else False
+    if character in "\u115f\u1160":
+        return "\u1100" <= before <= "\u11ff" or "\u1100" <= after <= "\u11ff"
+    return False
+
+
+def _is(characters: str, one: str) -> bool:
+    return bool(one) and re.match(characters, one) is not None
+
+
+# -- the texts that prompts are made of --------------------------------------------------------------------------------
+
+
+MAX_FOUND = 6
+"""How many findings of one kind are looked for; one more than are reported."""
+
+_ODD = f"{UNSEEN}|\\A\\s*[“”„‟＂‘’‚‛]|[\\n\\r]\\Z"
+_QUOTED = re.compile("[“”„‟＂][^“”„‟＂]*[“”„‟＂]|[‘’‚‛][^‘’‚‛]*[‘’‚‛]")
+
+
+class Leaf(NamedTuple):
+    """A scalar that prompts read: of an axis (``axis``, and the number of its value), or of none."""
+
+    value: Any
+    path: DocumentPath
+    name: str
+    axis: Axis | None = None
+    number: int = 0
+
+    @property
+    def in_file(self) -> bool:
+        return self.axis is not None and self.axis.file(self.name) is not None
+
+    @property
+    def place(self) -> str:
+        """``prompts.csv:3: `` for a value of a file."""
+        return "" if self.axis is None else self.axis.place(self.name, self.number)
+
+
+def _odd_texts(expansion: Expansion) -> Iterator[Diagnostic]:
+    """What nobody sees, line breaks in mid-sentence, quotes that are none, numbers that are written otherwise."""
+    texts = _Texts(expansion)
+    yield from texts.template()
+    yield from texts.lists()
+    looks = [texts.unseen, texts.breaks, texts.quotes, texts.numbers]
+    counts = dict.fromkeys(looks, 0)
+    for leaf in texts.leaves():
+        for look in looks:
+            if counts[look] < MAX_FOUND:
+                for finding in look(leaf):
+                    counts[look] += 1
+                    yield finding
+
+
+class _Texts:
+    """The leaves of a job's variables, axes and includes that its prompts read."""
+
+    def __init__(self, expansion: Expansion) -> None:
+        self.spec: JobSpec = expansion.spec
+        self.names = read_by_prompt(expansion)
+        self._right_to_left: bool | None = None
+
+    def leaves(self) -> Iterator[Leaf]:
+        """What may be odd: of a million values few are, and the others are not looked at twice."""
+        spec, is_odd = self.spec, re.compile(_ODD).search
+        for name, value in spec.vars.items():
+            if name in self.names and name not in spec.sets:
+                yield from _leaves(Leaf(value, ("vars", name), name))
+        for axis in spec.axes:
+            for position, name in enumerate(axis.names):
+                if name in self.names:
+                    for index, one in enumerate(axis.values):
+                        value = one.bindings[position]
+                        if isinstance(value, str):
+                            if not (value.isascii() and value.isprintable()) and is_odd(value):
+                                yield Leaf(value, one.paths[position], name, axis, index)
+                        else:
+                            yield from _leaves(Leaf(value, one.paths[position], name, axis, index))
+        for include in spec.include:
+            for name, value in include.bindings.items():
+                if name in self.names:
+                    yield from _leaves(Leaf(value, (*include.path, name), name))
+
+    # -- what nobody sees ------------------------------------------------------------------------------------------
+
+    def template(self) -> Iterator[Diagnostic]:
+        """The template's own text, and numbers given by ``--set``."""
+        if self.spec.prompt is None:
+            return
+        for name, text in self.spec.sets.items():
+            value = self.spec.vars[name]
+            if name in self.names and isinstance(value, int | float) and str(value) != text != str(value).lower():
+                message = f"--set {name}={text[:40]}: the number is {value} in the prompt"
+                yield self.spec.document.finding(
+                    "ambiguous-scalar", message, ("vars", name), severity="warning", hint="quote the variable's value"
+                )
+        leaf = Leaf(self.spec.prompt.source, ("request", "prompt"), "prompt")
+        yield from self.unseen(leaf)
+        yield from self.quotes(leaf)
+
+    def unseen(self, leaf: Leaf) -> Iterator[Diagnostic]:
+        """The first character of a text that nobody sees."""
+        if not isinstance(leaf.value, str):
+            return
+        for at in unseen(leaf.value):
+            if not self._is_right_to_left() or at in set(unseen(leaf.value, right_to_left=True)):
+                finding = self._finding(
+                    "invisible-character",
+                    f"{leaf.place}{_short(leaf.value, at)} holds {_named(leaf.value[at])}",
+                    leaf,
+                    "remove it: nobody sees it, and it is sent and paid as part of the prompt",
+                )
+                yield self._exactly(finding, leaf, at)
+                return
+
+    def _is_right_to_left(self) -> bool:
+        """Whether anything that prompts read is written from the right; looked at when a mark for it was met."""
+        if self._right_to_left is None:
+            source = self.spec.prompt.source if self.spec.prompt else ""
+            values = (one.bindings for axis in self.spec.axes for one in axis.values)
+            self._right_to_left = _is_right_to_left(source) or any(_is_right_to_left(str(value)) for value in values)
+        return self._right_to_left
+
+    def _finding(self, code: str, message: str, leaf: Leaf, hint: str) -> Diagnostic:
+        path = leaf.path
+        if leaf.axis is not None and leaf.in_file:
+            path = (*leaf.axis.name_path(leaf.name), "from")
+        return self.spec.document.finding(code, message, path, severity="warning", hint=hint)
+
+    def _exactly(self, finding: Diagnostic, leaf: Leaf, at: int) -> Diagnostic:
+        document, path = self.spec.document, leaf.path
+        if leaf.in_file or not document.exists(path):
+            return finding
+        start, end = document.text_position(path, at), document.text_position(path, at + 1)
+        return finding if start is None or end is None else replace(finding, span=Span(start=start, end=end))
+
+    # -- line breaks -----------------------------------------------------------------------------------------------
+
+    def breaks(self, leaf: Leaf) -> Iterator[Diagnostic]:
+        """A value that ends with a line break, which then stands in mid-sentence: a ``|`` block writes one."""
+        if isinstance(leaf.value, str) and leaf.value.endswith(("\n", "\r")) and self._goes_on(leaf):
+            yield self._finding(
+                "line-break",
+                f"{leaf.place}{_short(leaf.value, 0)} ends with a line break, and the prompt goes on after it",
+                leaf,
+                f"write it below |- or in quotes, or {{{{ {leaf.name} | trim }}}} in the prompt",
+            )
+
+    def _goes_on(self, leaf: Leaf) -> bool:
+        segments = self.spec.prompt.segments if self.spec.prompt else ()
+        for number in range(len(segments)):
+            rendered = self._rendered(leaf, number)
+            if rendered is not None and rendered.endswith(("\n", "\r")):
+                rest = segments[number + 1 :]
+                said = next((part.text for part in rest if part.evaluate or part.text), "")
+                ended = all(part.evaluate is None and not part.text.strip() for part in rest)
+                if not ended and not said.lstrip(" \t").startswith(("\n", "\r")):
+                    return True
+        return False
+
+    def _rendered(self, leaf: Leaf, number: int) -> str | None:
+        """The text of a segment of the prompt for a leaf's value; None where it reads anything else."""
+        assert self.spec.prompt is not None
+        segment, context = self.spec.prompt.segments[number], dict(self.spec.vars)
+        if segment.evaluate is None or leaf.name not in segment.names:
+            return None
+        if leaf.axis is not None:
+            context |= dict(zip(leaf.axis.names, leaf.axis.values[leaf.number].bindings, strict=True))
+        if segment.names - context.keys():
+            return None
+        try:
+            return segment.evaluate(context)
+        except TemplateProblem:
+            return None
+
+    # -- how it is written -----------------------------------------------------------------------------------------
+
+    def quotes(self, leaf: Leaf) -> Iterator[Diagnostic]:
+        """A plain value between the quotes of a word processor, which YAML takes for a part of the text."""
+        document = self.spec.document
+        if not isinstance(leaf.value, str) or not _QUOTED.fullmatch(leaf.value.strip()):
+            return
+        if document.exists(leaf.path) and document.scalar_style(leaf.path) == "plain":
+            yield self._finding(
+                "smart-quotes",
+                f"the quotes of {_short(leaf.value, 0)} are part of the text: YAML's own are \" and '",
+                leaf,
+                f'write "{leaf.value.strip()[1:-1][:40]}", or quote the whole if the model is to see these quotes',
+            )
+
+    def numbers(self, leaf: Leaf) -> Iterator[Diagnostic]:
+        """A number that a prompt shows otherwise than it is written: ``3.10`` is 3.1, ``1e3`` is 1000.0."""
+        if isinstance(leaf.value, bool) or not isinstance(leaf.value, int | float) or not self._is_read(leaf):
+            return
+        written = self._written(leaf)
+        if written is None or written == str(leaf.value):
+            return
+        if any(written in (self._rendered(leaf, number) or "") for number in range(self._segments)):
+            return  # formatted so
+        place = leaf.place
+        yield self._finding(
+            "ambiguous-scalar",
+            f"{place}the number {written[:40]} is {leaf.value} in the prompt",
+            leaf,
+            "leave the column's type out (types:), or write it as text" if place else f'quote it: "{written[:40]}"',
+        )
+
+    @property
+    def _segments(self) -> int:
+        return len(self.spec.prompt.segments) if self.spec.prompt else 0
+
+    def _is_read(self, leaf: Leaf) -> bool:
+        """Whether the template names the field that a leaf is of; a number in an unread column changes nothing."""
+        base = leaf.axis.values[leaf.number].paths[leaf.axis.names.index(leaf.name)] if leaf.axis else leaf.path[:2]
+        fields = [part for part in leaf.path[len(base) :] if isinstance(part, str)]
+        source = self.spec.prompt.source if self.spec.prompt else ""
+        return all(re.search(rf"\b{re.escape(field)}\b", source) for field in fields)
+
+    def _written(self, leaf: Leaf) -> str | None:
+        """How a number is written, None where that is not known."""
+        file = leaf.axis.file(leaf.name) if leaf.axis else None
+        if leaf.axis and file:
+            return file.written.get(leaf.number, {}).get(leaf.path[len(leaf.axis.name_path(leaf.name)) :])
+        document = self.spec.document
+        if not document.exists(leaf.path) or document.scalar_style(leaf.path) != "plain":
+            return None
+        span = document.span(leaf.path)
+        text = document.text[span.start.offset : span.end.offset]
+        return text if re.fullmatch(r"-?[0-9][0-9.eE+-]*", text) else None
+
+    def lists(self) -> Iterator[Diagnostic]:
+        """``[春天，秋天]``: one value, where YAML wants a half-width comma between two."""
+        document = self.spec.document
+        for axis in self.spec.axes:
+            for position, name in enumerate(axis.names):
+                path = axis.values[0].paths[position]
+                value = axis.values[0].bindings[position]
+                if (
+                    name == "prompt"
+                    or len(axis.values) > 1
+                    or not isinstance(value, str)
+                    or not re.search("[，、]", value)
+                ):
+                    continue
+                at = document.span(path[:-1]).start.offset
+                if path[-1:] == (0,) and document.text[at : at + 1] == "[" and document.scalar_style(path) == "plain":
+                    yield document.finding(
+                        "fullwidth-comma",
+                        f"the axis {name!r} has one value: in YAML only a half-width comma parts two",
+                        path,
+                        severity="warning",
+                        hint="write [a, b]; if it is one text, put it in quotes",
+                    )
+
+
+def _leaves(leaf: Leaf) -> Iterator[Leaf]:
+    """The scalars in a value, each with its path."""
+    value = leaf.value
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(leaf._replace(value=item, path=(*leaf.path, key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(leaf._replace(value=item, path=(*leaf.path, index)))
+    else:
+        yield leaf
+
+
+def _short(text: str, at: int) -> str:
+    """A value for a message, the part around ``at``, with nothing in it that a terminal obeys or nobody sees."""
+    begin = max(0, at - 20)
+    shown = text[begin : begin + 40].strip()
+    said = "".join(c if c.isprintable() and not 0xFE00 <= ord(c) <= 0xFE0F else "·" for c in shown)
+    return f"'{'…' if begin else ''}{said}{'…' if begin + 40 < len(text) else ''}'"

@@ -14,7 +14,7 @@ from itertools import combinations, product
 from math import prod
 from typing import Any, NamedTuple
 
-from seedream_jobs.job.axis import spoken
+from seedream_jobs.job.document import spoken
 from seedream_jobs.job.spec import JobSpec, Sample
 from seedream_jobs.job.template import TemplateProblem
 

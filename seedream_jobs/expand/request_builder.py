@@ -20,10 +20,10 @@ from unicodedata import normalize
 from seedream_jobs.expand.identity import FORM, canonical_json, canonical_payload, max_images, settled
 from seedream_jobs.expand.matrix import Cell, Choice, Matrix, canonical
 from seedream_jobs.expand.references import Reference, References, is_remote
-from seedream_jobs.job.axis import spoken
-from seedream_jobs.job.filters import slug
-from seedream_jobs.job.spec import PARAMETERS, JobSpec
-from seedream_jobs.job.template import Segment, Template, TemplateProblem
+from seedream_jobs.job.axes import PARAMETERS
+from seedream_jobs.job.document import spoken
+from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import Segment, Template, TemplateProblem, slug
 from seedream_jobs.profile import profiles
 
 FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))

@@ -17,6 +17,8 @@ from seedream_jobs.errors import FindingsError
 
 Style = Literal["plain", "|", ">", "'", '"']
 PathPart = str | int
+DocumentPath = tuple[PathPart, ...]
+"""A place in a document: the keys and indexes that lead to it."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*+(?:[ \t\r\n]++|#[^\r\n]*+)*+)+")  # anchor, tag, what is between them
@@ -284,3 +286,10 @@ def _block_indent(lines: Lines, start: int, first: int) -> int:
     if header[parent:].startswith("|") and parent:
         parent -= 2
     return parent + int(explicit.group(1))
+
+
+def spoken(value: Any) -> str:
+    """A scalar as text: ``true`` and ``null`` as YAML writes them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)

@@ -1,59 +1,38 @@
-"""A checked job: everything a job file says, as values, with its templates compiled and its axis files read."""
+"""A job, checked: everything a job file says, as values, with its templates compiled and its axis files read.
+
+Called by ``pipeline.load``, once the document is valid by the schema. Invariant: ``load_spec`` reports all findings at
+once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.job.axis import Axis, DocumentPath
-from seedream_jobs.job.condition import Condition
-from seedream_jobs.job.document import Document
-from seedream_jobs.job.files import Files
-from seedream_jobs.job.template import Template
-from seedream_jobs.profile import Profile
-
-PARAMETERS = (
-    "model",
-    "size",
-    "resolution",
-    "n",
-    "image_urls",
-    "output_format",
-    "sequential_image_generation",
-    "sequential_image_generation_options",
-    "watermark",
+from seedream_jobs.diagnostics import Diagnostic, closest
+from seedream_jobs.errors import UsageError
+from seedream_jobs.job.axes import Axis, AxisReader, Include, Pattern, PatternReader, axis_names
+from seedream_jobs.job.condition import Condition, compile_condition
+from seedream_jobs.job.document import Document, DocumentPath, Findings
+from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.template import (
+    Template,
+    TemplateProblem,
+    compile_template,
+    lines_of,
+    template_finding,
+    undeclared,
 )
-"""The request fields that an axis of the same name sets, beside ``prompt``."""
+from seedream_jobs.job.yaml_reader import OutOfRange, number
+from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+
+MATRIX_WORDS = ("include", "exclude", "where", "sample")
+"""What stands in a matrix and is no axis."""
 
 DEFAULT_MAX_REQUESTS = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
-    """A partial match over axes: for each axis it names, the indexes of the values that fit."""
-
-    fits: tuple[tuple[int, frozenset[int]], ...]
-    path: DocumentPath
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Include:
-    """One ``include`` item: what it must match, and what it adds.
-
-    :param fits: as in ``Pattern``; None if one of its values is no value of its axis, so that it matches nothing
-    :param bindings: every name it gives, with the value that templates see
-    :param adds: the names it gives that are no axis
-    """
-
-    fits: tuple[tuple[int, frozenset[int]], ...] | None
-    bindings: Mapping[str, Any]
-    labels: Mapping[str, Any]
-    adds: tuple[str, ...]
-    path: DocumentPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +86,250 @@ class JobSpec:
             if name in axis.names:
                 return index, axis.names.index(name)
         return None
+
+
+def load_spec(
+    document: Document,
+    files: Files,
+    *,
+    root: Path,
+    folder: PurePosixPath,
+    sets: Mapping[str, str],
+    file: str | None = None,
+) -> JobSpec:
+    """The job that a document (already valid by the schema) describes.
+
+    :param folder: the job file's folder, relative to ``root``
+    :param sets: ``--set`` values by the name of the variable
+    :param file: the job file's name, where the document is shown under another one, as one of a git revision is
+    :raises FindingsError: with every finding
+    :raises UsageError: for a ``--set`` that names no variable
+    """
+    name = name_of(document.data, file or document.path)
+    return _Loader(document, files, root, folder, sets, name).load()
+
+
+def name_of(data: Mapping[str, Any], path: str) -> str:
+    """The job's name: what the file says, else the file's stem."""
+    return str(data.get("name") or PurePosixPath(path).name.split(".")[0])
+
+
+class _Loader:
+    def __init__(
+        self, document: Document, files: Files, root: Path, folder: PurePosixPath, sets: Mapping[str, str], name: str
+    ) -> None:
+        self.document = document
+        self.data: dict[str, Any] = document.data
+        self.files, self.root, self.folder, self.sets, self.name = files, root, folder, sets, name
+        self.findings = Findings(document)
+
+    def load(self) -> JobSpec:
+        data, request, matrix = self.data, self.data["request"], self.data.get("matrix", {})
+        self.vars = variables(data.get("vars", {}), self.sets, self.document.path)
+        self.axes = self._axes({name: value for name, value in matrix.items() if name not in MATRIX_WORDS})
+        self._names_once()
+        patterns = PatternReader(self.axes, self.declared - self.bound, self.findings)
+        include = tuple(patterns.includes(matrix.get("include", [])))
+        exclude = tuple(patterns.excludes(matrix.get("exclude", [])))
+        self.known = {*self.vars, *self.declared, *(name for item in include for name in item.adds)}
+        prompt, urls, name = self._templates(request, data.get("output", {}))
+        self._prompt_given(include)
+        patterns.check_used(include, {n for t in (prompt, name, *(urls or ())) if t for n in t.names})
+        limits = data.get("limits", {})
+        budget = limits.get("budget_usd")
+        spec = JobSpec(
+            document=self.document,
+            root=self.root,
+            folder=self.folder,
+            files=self.files,
+            name=self.name,
+            profile=profiles()[request.get("model", DEFAULT_MODEL)],
+            vars=self.vars,
+            sets=dict(self.sets),
+            parameters={key: value for key, value in request.items() if key not in ("prompt", "image_urls", "extra")},
+            extra=self._extra(request.get("extra", {})),
+            prompt=prompt,
+            image_urls=urls,
+            axes=self.axes,
+            exclude=exclude,
+            include=include,
+            where=self._where(matrix.get("where")),
+            sample=_sample(matrix.get("sample")),
+            repeat=data.get("repeat", 1),
+            max_requests=limits.get("max_requests", DEFAULT_MAX_REQUESTS),
+            budget_usd=None if budget is None else Decimal(str(budget)),
+            output_dir=self._output_dir(data.get("output", {})),
+            output_name=name,
+            warnings=self.findings.warnings(),
+        )
+        self.findings.refuse_errors()
+        return spec
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    def _axes(self, written: Mapping[str, Any]) -> tuple[Axis, ...]:
+        reader = AxisReader(self.files, self.folder, self.findings)
+        axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
+        self.bound = {name for axis in axes for name in axis.names}
+        self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
+        return axes
+
+    def _names_once(self) -> None:
+        request = self.data["request"]
+        taken: set[str] = set(self.data.get("vars", {}))
+        for axis in self.axes:
+            for name in axis.names:
+                path = axis.name_path(name)
+                if name in request:
+                    self.findings.add(
+                        "axis-and-field",
+                        f"{name!r} is an axis and a request field",
+                        path,
+                        key=True,
+                        hint=f"remove request.{name}",
+                    )
+                if name in taken:
+                    self.findings.add(
+                        "name-twice", f"the name {name!r} is used twice", path, key=True, hint="rename one of them"
+                    )
+                taken.add(name)
+
+    def _extra(self, extra: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in extra:
+            path = ("request", "extra", name)
+            self.findings.add(
+                "extra-field", f"{name!r} is sent as it is: nobody checks it", path, key=True, severity="warning"
+            )
+        return extra
+
+    def _output_dir(self, output: Mapping[str, Any]) -> str:
+        """The images' folder. One outside the campaign would be written where nobody looks for it."""
+        written = str(output.get("dir", f"out/{self.name}"))
+        try:
+            within(self.folder, written)
+        except OutsideRoot:
+            self.findings.add(
+                "output-dir",
+                f"the folder {written!r} is outside the campaign's folder",
+                ("output", "dir"),
+                hint="write a folder relative to the job file, with / between its parts",
+            )
+        return written
+
+    # -- templates -----------------------------------------------------------------------------------------------------
+
+    def _templates(
+        self, request: Mapping[str, Any], output: Mapping[str, Any]
+    ) -> tuple[Template | None, tuple[Template, ...] | None, Template | None]:
+        prompt = self._template(request["prompt"], ("request", "prompt")) if "prompt" in request else None
+        urls = None
+        if "image_urls" in request:
+            compiled = [
+                self._template(url, ("request", "image_urls", index)) for index, url in enumerate(request["image_urls"])
+            ]
+            urls = tuple(template for template in compiled if template is not None)
+        name = self._template(output["name"], ("output", "name")) if "name" in output else None
+        return prompt, urls, name
+
+    def _template(self, source: str, path: DocumentPath) -> Template | None:
+        try:
+            template = compile_template(source)
+        except TemplateProblem as problem:
+            self.problem("template-syntax", problem, source, path)
+            return None
+        for name in undeclared(template.names, self.known):
+            hint = _suggestion(name, self.known, "known here")
+            line = next(iter(lines_of(source, name)), None)
+            self.problem(
+                "undefined-name",
+                TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint),
+                source,
+                path,
+            )
+        return template
+
+    def _where(self, source: str | None) -> Condition | None:
+        if source is None:
+            return None
+        path = ("matrix", "where")
+        bound = {*self.vars, *self.declared}
+        try:
+            expression = compile_condition(source)
+        except TemplateProblem as problem:
+            self.problem("where-syntax", problem, source, path)
+            return None
+        for name in undeclared(expression.names, bound):
+            hint = _suggestion(name, bound, "the axes are")
+            unknown = TemplateProblem(f"'where' reads {name!r}, which is no axis", word=name, hint=hint)
+            self.problem("undefined-name", unknown, source, path)
+        return expression
+
+    def _prompt_given(self, include: Sequence[Include]) -> None:
+        by_include = any("prompt" in item.bindings for item in include)
+        if "prompt" not in self.data["request"] and "prompt" not in self.declared and not by_include:
+            self.findings.add(
+                "missing-prompt",
+                "the request has no prompt",
+                ("request",),
+                key=True,
+                hint="add request.prompt, or an axis named prompt",
+            )
+
+    # -- findings ------------------------------------------------------------------------------------------------------
+
+    def problem(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
+        self.findings.put(template_finding(self.document, code, problem, source, path))
+
+
+def _sample(given: Mapping[str, Any] | None) -> Sample | None:
+    if given is None:
+        return None
+    return Sample(strategy=given.get("strategy", "random"), size=given.get("size"), seed=given.get("seed", 0))
+
+
+def _suggestion(name: str, known: Iterable[str], these: str) -> str:
+    names = sorted(known)
+    near = closest(name, names)
+    return f"did you mean {near!r}?" if near else f"{these}: {', '.join(names) or 'none'}"
+
+
+# -- variables ---------------------------------------------------------------------------------------------------------
+
+
+def variables(given: Mapping[str, Any], sets: Mapping[str, str], shown: str) -> dict[str, Any]:
+    """The job's variables, each ``--set`` text with the type of the one it replaces.
+
+    :param shown: the job file as the user named it
+    :raises UsageError: for a ``--set`` that names no variable, or whose text is not of the variable's type
+    """
+    result = dict(given)
+    for name, text in sets.items():
+        if name not in result:
+            near = closest(name, result)
+            hint = f"did you mean {near!r}?" if near else f"the job's vars are: {', '.join(result) or 'none'}"
+            raise UsageError(f"--set {name}: {shown} has no such variable", hint=hint)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # an argument of other bytes reaches Python as lone surrogates
+            raise UsageError(f"--set {name}: its value is not UTF-8") from None
+        result[name] = _like(result[name], text, name)
+    return result
+
+
+def _like(declared: Any, text: str, name: str) -> Any:
+    if isinstance(declared, bool):
+        if text not in ("true", "false"):
+            raise UsageError(f"--set {name}={text}: {name} is true or false")
+        return text == "true"
+    if isinstance(declared, Mapping | list):
+        raise UsageError(f"--set {name}: its value in the job file is no scalar", hint="change the job file")
+    if isinstance(declared, int | float):
+        try:
+            value = number(text)
+        except OutOfRange:
+            value = None
+        if value is None or (isinstance(declared, int) and isinstance(value, float)):
+            kind = "a whole number" if isinstance(declared, int) else "a number"
+            raise UsageError(f"--set {name}={text}: {name} is {kind}")
+        return value
+    return text

@@ -1,6 +1,6 @@
 """Prompts as templates: Jinja in a sandbox without loaders, over plain data that is never rendered again.
 
-Called by ``job.load`` for the prompt, the references and the output name. A template is cut into *segments*, one per
+Called by ``job.spec`` for the prompt, the references and the output name. A template is cut into *segments*, one per
 top-level statement or expression, and each segment knows the names it reads: one that reads a single axis is evaluated
 once per axis value instead of once per request (``expand.request_builder``).
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache, wraps
 from types import TracebackType
 from typing import Any
+from unicodedata import normalize
 
 from jinja2 import StrictUndefined, Undefined, meta, nodes
 from jinja2 import Template as Compiled
@@ -21,9 +22,7 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError,
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from seedream_jobs.diagnostics import Diagnostic, Span, closest
-from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.document import Document
-from seedream_jobs.job.filters import FILTERS
+from seedream_jobs.job.document import Document, DocumentPath
 
 MAX_REPEATED = 100_000
 """The longest text or list that ``*`` or a padding may make inside a template, in items."""
@@ -220,6 +219,54 @@ def evaluator(template: Compiled, names: frozenset[str], line: int) -> Callable[
             raise rendering_problem(error, template, line) from error
 
     return evaluate
+
+
+# -- filters -----------------------------------------------------------------------------------------------------------
+
+
+MAX_SLUG = 80
+"""The longest slug in characters: several of them must fit into one file name."""
+
+
+def slug(value: Any, max_length: int = MAX_SLUG) -> str:
+    """Text as a file name likes it: ``A tabby cat, 16:9`` becomes ``a-tabby-cat-16-9``. Letters of any script stay."""
+    text = str(value)
+    if not text.isascii():
+        text = normalize("NFKC", text)
+    words = re.sub(r"[^\w]+", "-", text.casefold().replace("_", "-")).strip("-")
+    return words[:max_length].rstrip("-")
+
+
+def oneline(value: Any) -> str:
+    """Text on one line: every run of white space becomes one space."""
+    return " ".join(str(value).split())
+
+
+_AN = (  # compiled by the first use, not at every start
+    r"(?i)(?!(?:one|once|u(?:ni|se|su|ti|k)|eu|ewe)\b|(?:uni(?!n|m)|use|usu|uti|uk|eu|one-|once-))[aeiou]|hon|hour|heir"
+)
+
+
+def article(value: Any) -> str:
+    """English text with its indefinite article: ``heron`` becomes ``a heron``, ``owl`` becomes ``an owl``."""
+    text = str(value).strip()
+    return f"{'an' if re.match(_AN, text) else 'a'} {text}" if text else text
+
+
+def join_and(values: Iterable[Any], word: str = "and") -> str:
+    """A list as English writes it: ``a, b and c``."""
+    items = [str(item) for item in values]
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {word} {items[-1]}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "slug": slug,
+    "oneline": oneline,
+    "article": article,
+    "join_and": join_and,
+}
 
 
 # -- the sandbox -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.job.axis import Axis, AxisValue, DocumentPath, spoken
+from seedream_jobs.job.axes import Axis, AxisValue
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.plan.summary import MAX_CAUSES, Cause

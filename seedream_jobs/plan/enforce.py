@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.expansion import Expansion, origin, prompts
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.expand.prompts import origin, prompts
-from seedream_jobs.job.axis import DocumentPath
+from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.plan.policy import Policy, Violation, find_word

@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 from seedream_jobs.diagnostics import Diagnostic, Related
 from seedream_jobs.expand.references import is_remote
-from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.document import Document
+from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.profile import Profile
 
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"

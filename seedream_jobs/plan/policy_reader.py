@@ -10,8 +10,7 @@ from typing import Any
 from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job import schema
-from seedream_jobs.job.axis import DocumentPath
-from seedream_jobs.job.document import Document, Findings
+from seedream_jobs.job.document import Document, DocumentPath, Findings
 from seedream_jobs.job.yaml_reader import parse
 from seedream_jobs.plan.policy import Policy, Word, word_pattern
 from seedream_jobs.profile import profiles

@@ -9,8 +9,9 @@ from seedream_jobs.diagnostics import closest
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.job.axis import matches, spoken
+from seedream_jobs.job.axes import matches
 from seedream_jobs.job.condition import Condition, compile_condition
+from seedream_jobs.job.document import spoken
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.job.yaml_reader import parse
 

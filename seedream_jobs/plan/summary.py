@@ -10,7 +10,7 @@ from decimal import Decimal
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.job.axis import DocumentPath, spoken
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import Tariff

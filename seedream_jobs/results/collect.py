@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.job.axis import spoken
+from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.ledger.steps import charged_usd, in_shares, spent_usd

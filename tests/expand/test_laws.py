@@ -22,7 +22,7 @@ from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.request_builder import FIELD_ORDER
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.job.load import load_spec
+from seedream_jobs.job.spec import load_spec
 from seedream_jobs.job.template import TemplateProblem, compile_template, environment
 from tests.lanes import examples
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs import pipeline
-from seedream_jobs.job.filters import FILTERS
-from seedream_jobs.job.spec import PARAMETERS
-from seedream_jobs.job.template import SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
+from seedream_jobs.job.axes import PARAMETERS
+from seedream_jobs.job.template import FILTERS, SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TARGET = pipeline.Target(origin="https://api.example", emulator=False)
-OWN = ("job/load", "job/axes", "job/patterns", "job/data", "expand/expansion", "plan/job")
+OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/job")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 
 

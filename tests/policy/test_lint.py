@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.job.lint import CODES, contradiction, faults
+from seedream_jobs.diagnostics import LINT_CODES
+from seedream_jobs.expand.lint import contradiction, faults
 from seedream_jobs.resources import resource
 
 Lint = Callable[..., list[tuple[str, str]]]
@@ -36,7 +37,7 @@ def test_examples_teach_no_lint(file: Path) -> None:
 
     rules = Rules(policy_of=lambda root: None)
     job = load(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}, rules=rules)
-    assert [finding.message for finding in job.warnings if finding.code in CODES] == []
+    assert [finding.message for finding in job.warnings if finding.code in LINT_CODES] == []
 
 
 CASES = {
@@ -155,9 +156,9 @@ def test_codes_stand_in_the_schema_and_the_documentation() -> None:
     schema = resource("schemas", "job.schema.json").read_text(encoding="utf-8")
     listed = re.search(r'"enum": \[([^]]*)\],\s*"examples": \["doubled-spaces"\]', schema)
     assert listed is not None
-    assert tuple(re.findall(r'"([a-z-]+)"', listed[1])) == CODES
+    assert tuple(re.findall(r'"([a-z-]+)"', listed[1])) == LINT_CODES
     docs = Path(__file__).parents[2] / "docs" / "diagnostics" / "lint.md"
-    assert tuple(sorted(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M))) == CODES
+    assert tuple(sorted(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M))) == LINT_CODES
 
 
 def test_a_mode_in_an_include_is_looked_at(lint: Lint) -> None:

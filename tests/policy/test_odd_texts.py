@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.job.characters import unseen
+from seedream_jobs.expand.lint import unseen
 from seedream_jobs.pipeline import Rules, validate_all
 from tests.policy.conftest import EMULATOR
 

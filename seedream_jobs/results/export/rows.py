@@ -12,7 +12,7 @@ from typing import Any
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.job.axis import spoken
+from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.ledger.steps import charged_usd, in_shares
