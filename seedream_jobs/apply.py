@@ -7,8 +7,8 @@ record its use → send
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,14 +16,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedream_jobs.errors import HeldError, InDoubtError, LedgerError, UsageError
+from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
 from seedream_jobs.job.files import campaign_root
-from seedream_jobs.ledger.campaign import hold_campaign, hold_settled, paid_elsewhere
+from seedream_jobs.ledger.campaign import hold_campaign, hold_settled, naming_doubts, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.records import PlanRecord
-from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.cost import hold, spent
 from seedream_jobs.plan.diff import Action
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.jobs import JobsPlan
 
-MAX_NAMED = 5
-"""How many doubts are named before the rest is counted."""
 _NEW_PLAN = "make a new plan: seedream-jobs plan JOB… -o plan.json"
 
 
@@ -69,7 +66,7 @@ def prepare(
     :param now: Unix seconds
     :param stack: folds and releases the ledgers, releases the campaign
     :raises HeldError: another run is under way; the plan is finished or overtaken, or of another record or service
-    :raises InDoubtError: it is finished or overtaken, and there are doubts in its records
+    :raises InDoubtError: one of both, or a budget, and there are doubts in its records
     :raises MoneyError: a budget does not bear what is left of it
     """
     if plan.origin != target.origin:
@@ -92,7 +89,7 @@ def prepare(
     for _, _, ledger in opened:
         ledger.guard(campaign)
     parts: list[Part] = []
-    with _naming_doubts(opened, plan.option):
+    with naming_doubts([(job.path, ledger) for job, _, ledger in opened], plan.option):
         records = [ledger.plans.get(named) for _, _, ledger in opened]
         if opened and all(record is not None and record.finished for record in records):
             used = max(record.used_at for record in records if record is not None)
@@ -116,33 +113,12 @@ def prepare(
             parts.append(
                 Part(job=job, ledger=ledger, paths=paths, root=root, manifest=job.manifest, left=left, spent=already)
             )
-    application = Application(
-        plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets), release=campaign.release
-    )
-    _hold_budgets(application)
+        application = Application(
+            plan=plan, parts=tuple(parts), budgets=(*plan.budgets, *budgets), release=campaign.release
+        )
+        _hold_budgets(application)
     hold_references(application)
     return application
-
-
-@contextmanager
-def _naming_doubts(opened: Sequence[tuple[JobDocument, LedgerPaths, Ledger]], option: str) -> Iterator[None]:
-    """A plan that may not be carried out, of a record with doubts: these are named first, since a person must decide.
-
-    :raises InDoubtError: in place of the HeldError
-    """
-    try:
-        yield
-    except HeldError as error:
-        doubts: list[str] = []
-        for job, _, ledger in opened:
-            found = [key for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.IN_DOUBT]
-            if found:
-                named = ", ".join(ledger.entries[key].address for key in found[:MAX_NAMED])
-                more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-                doubts.append(f"{len(found)} in doubt: {named}{more} (seedream-jobs resolve {job.path}{option})")
-        if not doubts:
-            raise
-        raise InDoubtError(f"{error.message}; {'; '.join(doubts)}", hint=error.hint) from None
 
 
 def _open(job: JobDocument, root: Path, target: Target, now: int, stack: ExitStack) -> tuple[LedgerPaths, Ledger]:

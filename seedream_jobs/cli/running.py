@@ -30,6 +30,7 @@ def run_jobs(
     from seedream_jobs.cli.service import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
+    from seedream_jobs.ledger.campaign import naming_doubts
     from seedream_jobs.run.holding import hold_campaigns, hold_kept, hold_ledgers, record_sets
     from seedream_jobs.run.planned import duties
 
@@ -39,6 +40,8 @@ def run_jobs(
         access = open_access(where, loaded[0].expansion.spec.root, stack, base_url=base_url)
         held = hold_ledgers(loaded, origin=where.origin, now=now, stack=stack)
         release = hold_campaigns(loaded, held, emulator=where.emulator, now=now, stack=stack)
+        option = " --emulator" if where.emulator else ""
+        stack.enter_context(naming_doubts([(job.shown, held(job)) for job in loaded], option))
         planned = pipeline.plan(loaded, target=where, asked=asked, ledger_of=held)
         _show(planned, where.origin)
         if not where.emulator:

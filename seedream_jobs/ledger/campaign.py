@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import FindingsError, InDoubtError, LedgerError
+from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.entries import Entries
@@ -19,9 +20,11 @@ from seedream_jobs.ledger.loading import ids_of, left_behind
 from seedream_jobs.ledger.lock import Lock, acquire
 from seedream_jobs.ledger.overlay import alone
 from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
-from seedream_jobs.ledger.state import Entry
+from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.ledger.steps import HEAD
 
+MAX_NAMED = 5
+"""How many doubts are named before the rest is counted."""
 _SUFFIX = ".manifest.jsonl"
 _SKIPPED = frozenset({".git", STATE_FOLDER})
 
@@ -151,6 +154,29 @@ def hold_settled(root: Path, own: Path) -> None:
             if lost := Ledger.peek(paths, root=top).open_runs():
                 told = run_open(lost[0], paths)
                 raise InDoubtError(f"in the worktree {top}, {told.message}", hint=f"there: {told.hint}")
+
+
+@contextmanager
+def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterator[None]:
+    """A run that is refused, of records with doubts: these are named as well, since a person must decide (6 before 5).
+
+    :param records: each job as a command names it, and its held ledger
+    :param option: what stands behind the job in that command
+    :raises InDoubtError: in place of the refusal
+    """
+    try:
+        yield
+    except (CredentialsError, MoneyError, HeldError) as error:
+        doubts: list[str] = []
+        for job, ledger in records:
+            found = [key for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.IN_DOUBT]
+            if found:
+                named = ", ".join(ledger.entries[key].address for key in found[:MAX_NAMED])
+                more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+                doubts.append(f"{len(found)} in doubt: {named}{more} (seedream-jobs resolve {job}{option})")
+        if not doubts:
+            raise
+        raise InDoubtError(f"{error.message}; {'; '.join(doubts)}", hint=error.hint) from None
 
 
 def _note(entries: Entries, job: str, found: dict[str, str]) -> None:

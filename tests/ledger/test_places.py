@@ -100,15 +100,15 @@ def test_a_journal_is_its_manifests_wherever_git_puts_that(repo: Path, tmp_path:
     assert b'"run":{"id":"r1","intents":3,' in marked
     other = repo / "other.manifest.jsonl"
     record.unlink()
-    assert "resolve garden.yaml --journal" in paid_elsewhere(repo, other, origin=ORIGIN, emulator=False)[key]
+    assert "resolve garden.yaml --journal" in paid_elsewhere(repo, other, origin=ORIGIN, emulator=False).jobs[key]
     assert len(Ledger.peek(paths_for(repo / "garden.yaml"), root=repo).entries) == 2
     record.write_bytes(marked)
-    assert paid_elsewhere(repo, other, origin=ORIGIN, emulator=False)[key] == "garden.yaml"
+    assert paid_elsewhere(repo, other, origin=ORIGIN, emulator=False).jobs[key] == "garden.yaml"
 
     second = tmp_path / "second"
     git(repo, "worktree", "add", "-q", str(second), "-b", "second")
     assert len(Ledger.peek(paths_for(second / "garden.yaml"), root=second).entries) == 0
-    assert key in paid_elsewhere(second, second / "garden.manifest.jsonl", origin=ORIGIN, emulator=False)
+    assert key in paid_elsewhere(second, second / "garden.manifest.jsonl", origin=ORIGIN, emulator=False).jobs
     (second / "garden.manifest.jsonl").write_bytes(marked)
     with pytest.raises(HeldError, match="to be finished where it began"):
         opened(second)

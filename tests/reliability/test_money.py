@@ -25,10 +25,12 @@ def test_the_files_budget_counts_what_is_in_doubt(emulator: Callable[..., Any], 
     assert mine.run("--detach").code == 6
     mine.write(5, "limits: {budget_usd: 0.10}")
     over = mine.run("--detach")
-    assert over.code == 5, over.said
+    assert over.code == 6, "in doubt before over budget; both are told"
     assert "0.0684 USD already spent and at most 0.0456 USD for 2 images are over it" in over.err
+    assert mine.command("plan").code == 5, "plan tells the budget"
     assert service.count() == 3
     (doubtful,) = [line["address"] for line in mine.entries().values() if line["state"] == "in_doubt"]
+    assert f"1 in doubt: {doubtful} (seedream-jobs resolve job.yaml)" in over.err
     assert mine.command("resolve", doubtful, "--not-charged", "--reason", "a mistake, for this test").code == 0
     mine.write(4, "limits: {budget_usd: 0.10}")
     assert mine.run("--detach").code == 0

@@ -39,7 +39,9 @@ def test_a_replay_is_asked_for_and_held_by_the_budget(
     assert "0.0456 USD" in planned.out
     assert mine.command("plan", "--replay", "--format", "json").out.count('"action": "replay"') == 2
     assert mine.start("run", "--detach", "--replay").wait().code == 2  # nobody to ask
-    assert mine.run("--detach", "--replay", "--budget", "0.03").code == 5
+    over = mine.run("--detach", "--replay", "--budget", "0.03")
+    assert over.code == 6, "in doubt before over budget; both are told"
+    assert "--budget is 0.03 USD" in over.err
     assert (service.count(), mine.states()) == (4, {"accepted": 2, "in_doubt": 2})
 
 
