@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs import __version__
-from seedream_jobs.cli.listeners import open_standard_streams, unheard
+from seedream_jobs.cli.streams import open_standard_streams, unheard
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _ended(arguments: list[str]) -> int:
         click.echo(f"error: {error.format_message()}", err=True)
         return ExitCode.USAGE
     except FindingsError as error:
-        from seedream_jobs.cli.talk import show_findings
+        from seedream_jobs.cli.output import show_findings
 
         show_findings(error.diagnostics, err=True)
         return ExitCode.FINDINGS

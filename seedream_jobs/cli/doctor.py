@@ -34,7 +34,7 @@ def doctor(emulator: bool, base_url: str | None) -> int:
 def _service(where: object, root: Path, base_url: str | None) -> int:
     import anyio
 
-    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.cli.session import open_access
     from seedream_jobs.errors import ExitCode, SeedreamError
     from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.cost import money

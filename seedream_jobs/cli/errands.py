@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs.cli import records
-from seedream_jobs.cli.ending import Ending
-from seedream_jobs.cli.errand import go, keeping, open_tasks, progress_mode
-from seedream_jobs.cli.service import open_access
+from seedream_jobs.cli.result import Ending
+from seedream_jobs.cli.session import go, keeping, open_access, open_tasks, progress_mode
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.report.progress import Progress

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.listeners import data_on_stdout
 from seedream_jobs.cli.options import set_option
+from seedream_jobs.cli.streams import data_on_stdout
 
 
 @click.command()
@@ -33,17 +34,29 @@ def expand(
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, job_file, load
-    from seedream_jobs.report.requests import render_requests
+    from seedream_jobs.plan.select import selector
+    from seedream_jobs.report.json import request_json
+    from seedream_jobs.report.text import request_curl, request_row
 
     file = job_file(job)
     loaded = load(file, shown=str(file), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
     if address is not None:
         from seedream_jobs.expand.explain import explain
-        from seedream_jobs.report.explanation import explanation_text
+        from seedream_jobs.report.text import explanation_text
 
         click.echo(explanation_text(explain(loaded.expansion, address)), nl=False)
         return
     if form != "table":
         data_on_stdout()
-    for line in render_requests(loaded.expansion, select=select, limit=limit, form=form):
+    expansion = loaded.expansion
+    keep = None if select is None else selector(select, expansion)
+    requests = (expansion.request(place) for place in expansion.places() if keep is None or keep(place.cell))
+    for request in islice(requests, limit):
+        match form:
+            case "jsonl":
+                line = request_json(request)
+            case "curl":
+                line = request_curl(request, expansion.spec.files)
+            case _:
+                line = request_row(request)
         click.echo(line)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.errand import Duration, pace_options
-from seedream_jobs.cli.listeners import goes_on_unheard
-from seedream_jobs.cli.options import jobs_argument, target, target_options
+from seedream_jobs.cli.options import Duration, jobs_argument, pace_options, target, target_options
+from seedream_jobs.cli.streams import goes_on_unheard
 
 if TYPE_CHECKING:
     from seedream_jobs.run.job_run import RunOptions

@@ -102,6 +102,79 @@ def target_options(function: F) -> F:
     return click.option("--base-url", metavar="URL", help="The service, instead of APIMART_BASE_URL.")(function)
 
 
+FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
+
+
+def format_option(function: F) -> F:
+    """``--format``."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="text",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)}.  [default: text]",
+    )(function)
+
+
+def view_options(function: F) -> F:
+    """``--format`` and ``--concise``."""
+    return format_option(click.option("--concise", is_flag=True, help="A line for each job.")(function))
+
+
+def pace_options(function: F) -> F:
+    """How fast, and how long; handed on as one value, ``options``, with the ``--rate`` of a command that has one.
+
+    :raises UsageError: ``--rate`` is no rate
+    """
+
+    @wraps(function)
+    def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
+        from seedream_jobs.run.job_run import RunOptions
+
+        if rate is not None:
+            from seedream_jobs.run.pacing import parse_rate
+
+            parse_rate(rate)  # before anything is begun
+        return function(options=RunOptions(concurrency=concurrency, rate=rate, deadline=deadline), **others)
+
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
+        click.option(
+            "--deadline",
+            type=Duration(),
+            default=1800.0,
+            metavar="TIME",
+            help="Poll each task so long, and download so long without a further image.  [default: 30m]",
+        ),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 256),
+            default=8,
+            metavar="N",
+            help="Requests to the service, and downloads, at once.  [default: 8]",
+        ),
+    ):
+        read = decorate(read)
+    return cast("F", read)
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``90s``, ``30m``, ``6h`` or ``2d``; a plain number is seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower()
+        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+        number = text[:-1] if unit else text
+        if not number.replace(".", "", 1).isdecimal():
+            self.fail(f"{value!r} is no time, such as 90s, 30m or 6h", param, ctx)
+        return float(number) * (unit or 1)
+
+
 def request_options(function: F) -> F:
     """What is to be submitted, and for how much at most; handed on as one value, ``wanted``."""
 

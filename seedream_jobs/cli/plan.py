@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.options import only_jobs, request_options, target, target_options
+from seedream_jobs.cli.options import only_jobs, request_options, target, target_options, view_options
 from seedream_jobs.cli.rules import rule_options
-from seedream_jobs.cli.views import view_options
 
 if TYPE_CHECKING:
     from seedream_jobs.diagnostics import Diagnostic
@@ -66,9 +65,8 @@ def plan(
     Needs no key and no network. Writes nothing, unless -o saves the plan: that also gives a job its manifest, whose
     id stands in the plan. Exit code 5 if a budget does not allow it.
     """
+    from seedream_jobs.cli.output import show_findings, show_found, show_plan
     from seedream_jobs.cli.records import tell_in_use
-    from seedream_jobs.cli.talk import show_findings
-    from seedream_jobs.cli.views import show_found, show_plan
     from seedream_jobs.errors import ExitCode, FindingsError
 
     where = target(emulator=emulator, base_url=base_url)
@@ -150,7 +148,7 @@ def _between(
 
 def _with_edits(document: PlanDocument, edits: tuple[Diagnostic, ...], revisions: Revisions) -> PlanDocument:
     """The claims of payment that were allowed, beside each job's other warnings; those of no job are told apart."""
-    from seedream_jobs.cli.talk import show_findings
+    from seedream_jobs.cli.output import show_findings
 
     of_job: dict[str, list[Diagnostic]] = {}
     for finding in edits:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.listeners import goes_on_unheard
 from seedream_jobs.cli.options import target, target_options
+from seedream_jobs.cli.streams import goes_on_unheard
 
 
 @click.command()

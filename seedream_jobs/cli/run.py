@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.errand import pace_options
-from seedream_jobs.cli.listeners import goes_on_unheard
-from seedream_jobs.cli.options import jobs_argument, request_options, target, target_options
+from seedream_jobs.cli.options import jobs_argument, pace_options, request_options, target, target_options
 from seedream_jobs.cli.rules import rule_options
+from seedream_jobs.cli.streams import goes_on_unheard
 
 if TYPE_CHECKING:
     from seedream_jobs.pipeline import PlanOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -27,7 +28,7 @@ def run_jobs(
     """
     from seedream_jobs import pipeline
     from seedream_jobs.cli.records import record_of
-    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.cli.session import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.ledger.campaign import naming_doubts
@@ -67,12 +68,12 @@ def run_jobs(
 
 
 def _show(planned: JobsPlan, origin: str) -> None:
-    from seedream_jobs.cli.talk import flush_stdout, show_findings
+    from seedream_jobs.cli.output import show_findings
     from seedream_jobs.plan.drafting import document_of
     from seedream_jobs.report.text import plan_text
 
     click.echo(plan_text(document_of(planned, origin=origin)), nl=False)
-    flush_stdout()
+    sys.stdout.flush()
     warnings = [warning for part in planned.jobs for warning in part.summary.warnings]
     if warnings:
         show_findings(warnings, err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -36,7 +37,7 @@ def run_saved(
     """
     from seedream_jobs import apply
     from seedream_jobs.cli.records import Record
-    from seedream_jobs.cli.service import open_access
+    from seedream_jobs.cli.session import open_access
     from seedream_jobs.cli.spending import Agreed, carry_out, confirmed
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan import saved
@@ -99,11 +100,10 @@ def _one(files: tuple[Path, ...], asked: PlanOptions) -> Path:
 
 
 def _show(application: Application) -> None:
-    from seedream_jobs.cli.talk import flush_stdout
     from seedream_jobs.report.text import plan_text, plural
 
     click.echo(plan_text(application.plan), nl=False)
-    flush_stdout()
+    sys.stdout.flush()
     if application.left < application.plan.submit:
         begun = application.plan.submit - application.left
         said = f"{begun:,} of {plural(application.plan.submit, 'request')} went out before, {application.left:,} left"

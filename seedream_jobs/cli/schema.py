@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from seedream_jobs.cli.listeners import data_on_stdout
+from seedream_jobs.cli.streams import data_on_stdout
 
 NAMES = ("job", "request", "manifest", "plan", "model", "ratings", "policy")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.views import view_options
+from seedream_jobs.cli.options import view_options
 
 
 @click.command()
@@ -17,7 +17,7 @@ def show(plan: Path, form: str, concise: bool) -> int:
 
     Reads nothing but that file. Exit code 7 if it was edited after it was saved.
     """
-    from seedream_jobs.cli.views import show_plan
+    from seedream_jobs.cli.output import show_plan
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.plan.saved import read
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from seedream_jobs.cli.ending import Ending
     from seedream_jobs.cli.records import Record
+    from seedream_jobs.cli.result import Ending
     from seedream_jobs.expand.references import Reference
     from seedream_jobs.job.files import Files
     from seedream_jobs.ledger.ledger import Ledger
@@ -57,9 +57,9 @@ class Agreed:
 
 def carry_out(agreed: Agreed, *, access: Access, where: Target, how: How, stack: ExitStack) -> Ending:
     """Spend the money; what is to be told of it, once ``stack`` has folded the ledgers."""
-    from seedream_jobs.cli.ending import Ending
-    from seedream_jobs.cli.errand import go, keeping, open_tasks, progress_mode
     from seedream_jobs.cli.errands import build_page
+    from seedream_jobs.cli.result import Ending
+    from seedream_jobs.cli.session import go, keeping, open_tasks, progress_mode
     from seedream_jobs.report.progress import Progress
     from seedream_jobs.results.thumbnails import Decoders
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.errand import Duration
-from seedream_jobs.cli.listeners import data_on_stdout, goes_on_unheard
-from seedream_jobs.cli.options import jobs_argument, target, target_options
-from seedream_jobs.cli.views import format_option
+from seedream_jobs.cli.options import Duration, format_option, jobs_argument, target, target_options
+from seedream_jobs.cli.streams import goes_on_unheard
 
 
 @click.command()
@@ -42,8 +40,9 @@ def status(
     """
     from seedream_jobs.cli import records
     from seedream_jobs.cli.errands import poll_once
+    from seedream_jobs.cli.output import show_status
     from seedream_jobs.errors import ExitCode, gravest
-    from seedream_jobs.report.status import status_of, status_text
+    from seedream_jobs.report.status import status_of
     from seedream_jobs.run.job_run import RunOptions
 
     where = target(emulator=emulator, base_url=base_url)
@@ -58,18 +57,11 @@ def status(
             options=RunOptions(concurrency=concurrency, deadline=deadline if wait else 0.0),
             now=time.time(),
         )
-    standings = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
-    if form == "text":
-        click.echo(status_text(standings), nl=False)
-    else:
-        from seedream_jobs.report.standings import render_standings
-
-        data_on_stdout()
-        for piece in render_standings(standings, form):
-            click.echo(piece, nl=False)
+    found_status = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
+    show_status(found_status, form)
     if notes := [note for _, ledger, _ in parts for note in ledger.notes]:
-        from seedream_jobs.cli.talk import show_findings
+        from seedream_jobs.cli.output import show_findings
 
         show_findings(notes, err=True)
     codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
-    return gravest([*codes, *(standing.exit_code for standing in standings)])
+    return gravest([*codes, *(one_status.exit_code for one_status in found_status)])

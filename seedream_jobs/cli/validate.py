@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import jobs_argument, set_option
+from seedream_jobs.cli.options import format_option, jobs_argument, set_option
 from seedream_jobs.cli.rules import rule_options
-from seedream_jobs.cli.views import format_option
 
 
 @click.command()
@@ -31,9 +30,8 @@ def validate(
     policy.yaml holds, and is checked itself where it is named. Needs no key and no network. Exit code 1 if there are
     errors.
     """
+    from seedream_jobs.cli.output import show_findings, show_found
     from seedream_jobs.cli.rules import policies_among, rules
-    from seedream_jobs.cli.talk import flush_stdout, show_findings
-    from seedream_jobs.cli.views import show_found
     from seedream_jobs.diagnostics import in_order
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, validate_all
@@ -46,7 +44,6 @@ def validate(
         show_found(findings, [*map(str, files), *valid], form)
     elif findings:
         show_findings(findings, err=False)
-        flush_stdout()
     for shown in valid:
         click.echo(f"{shown}: valid policy", err=True)
     for job, requests in report.valid:

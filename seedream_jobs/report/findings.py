@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order
 from seedream_jobs.job.document import Lines
-from seedream_jobs.report.cells import Cell, cells, visible, width
+from seedream_jobs.report.text import Cell, cell, visible, width
 
 EXCERPT_COLUMNS = 96
 """The widest excerpt of a line, in terminal columns."""
@@ -112,7 +112,7 @@ def _window(text: str, first: int, last: int) -> tuple[str, int, int]:
     """
     # A line may have a million characters: only those near the underline are looked at.
     left, right = max(0, first - _NEAR), min(len(text), first + _NEAR)
-    row = list(cells(text[left:right]))
+    row = list(map(cell, text[left:right]))
     first, last = first - left, last - left
     begin, stop = 0, len(row)
     if sum(cell.columns for cell in row) > EXCERPT_COLUMNS:

@@ -1,27 +1,34 @@
-"""A plan as Markdown: a comment on a pull request that is read in half a minute.
+"""This module shows plans, findings and statuses as Markdown: a comment on a pull request, read in half a minute.
 
-First what merging costs and whether it may; the rest is folded. The comment is found again by ``MARKER``. Everything
-that comes out of a job file stands in code, where there are no mentions, links or HTML.
+Called by ``report.formats`` and the commands. First comes what merging costs and whether it may; the rest is folded.
+The comment is found again by ``MARKER``. Invariant: everything that comes out of a job file or from the service stands
+in code, where Markdown knows no mentions, links or HTML.
 """
 
 from __future__ import annotations
 
 import heapq
+import html
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
 from typing import TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import MoneyError
+from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import money, plain
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
-from seedream_jobs.report.hostile import code, fenced, html_code
-from seedream_jobs.report.text import in_all, plural
-from seedream_jobs.report.words import marked
+from seedream_jobs.report.ci_formats import remarks_on_status
+from seedream_jobs.report.findings import summary
+from seedream_jobs.report.status import JobStatus
+from seedream_jobs.report.text import defused, in_all, one_line, plural, visible
 
 MARKER = "<!-- seedream-jobs: plan -->"
-"""The first line, which no reader sees."""
+"""The first line of a comment: no reader sees it, and the next run finds the comment by it."""
+STATUS_MARKER = "<!-- seedream-jobs: status -->"
 MAX_CHARACTERS = 60_000
 """GitHub takes 65,536."""
 SAMPLES = 8
@@ -32,6 +39,66 @@ _CLOSING = 400
 
 T = TypeVar("T")
 Block = list[str]
+
+_RUNS = re.compile("`+")
+
+MAX_WORDS = 1_500
+"""Longer texts are shown without marks: comparing takes time that grows with the square."""
+
+# A word; a single character of a script without spaces; a run of white space; or one other character.
+_WORD = (  # it takes Python 3 ms to compile: not at every start
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
+)
+
+
+def code(text: str, limit: int | None = None) -> str:
+    """``text`` as inline code of Markdown: in it there are no mentions, links, HTML or emphasis."""
+    shown = one_line(text, limit) or " "
+    ticks = "`" * (longest_run(shown) + 1)
+    # A space on both sides is taken away again, and keeps the text's own backticks apart from the fence.
+    return f"{ticks} {shown} {ticks}" if shown[0] in "` " or shown[-1] in "` " else f"{ticks}{shown}{ticks}"
+
+
+def fenced(lines: Iterable[str], language: str = "") -> list[str]:
+    """Lines as a fenced block, the fence longer than any run of backticks in it; each line visible and defused."""
+    shown = [defused(visible(line)) for line in lines]
+    fence = "`" * max(3, longest_run("\n".join(shown)) + 1)
+    return [f"{fence}{language}", *shown, fence]
+
+
+def longest_run(text: str) -> int:
+    """The length of the longest run of backticks."""
+    return max((len(run) for run in _RUNS.findall(text)), default=0)
+
+
+def html_code(text: str, limit: int | None = None) -> str:
+    """``text`` as code inside a line of HTML."""
+    return f"<code>{html.escape(one_line(text, limit))}</code>"
+
+
+def marked(before: str, after: str) -> tuple[str, str]:
+    """Both texts, with what only the first has as ``[-…-]`` and what only the second has as ``{+…+}``."""
+    old, new = re.findall(_WORD, before), re.findall(_WORD, after)
+    if len(old) > MAX_WORDS or len(new) > MAX_WORDS:
+        return before, after
+    start = _alike(old, new)
+    stop = _alike(old[start:][::-1], new[start:][::-1])
+    head, tail = "".join(old[:start]), "".join(old[len(old) - stop :])
+    old, new = old[start : len(old) - stop], new[start : len(new) - stop]
+    left, right = head, head
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        was, now = "".join(old[a:b]), "".join(new[c:d])
+        if kind == "equal":
+            left, right = left + was, right + now
+        else:
+            left += f"[-{was}-]" if was else ""
+            right += f"{{+{now}+}}" if now else ""
+    return left + tail, right + tail
+
+
+def _alike(left: list[str], right: list[str]) -> int:
+    """How many words both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def plan_markdown(plan: PlanDocument) -> str:
@@ -240,3 +307,30 @@ def _closing(plan: PlanDocument) -> str:
     if plan.digest is not None:
         parts.append(f"approval digest {code(plan.digest)}")
     return f"<sub>{'; '.join(parts)}</sub>" if parts else ""
+
+
+def findings_comment(findings: Sequence[Diagnostic]) -> str:
+    """A comment on a pull request, found again by the same marker as a plan's."""
+    lines = [MARKER, f"### {summary(findings)}", ""]
+    size = sum(len(line) + 1 for line in lines)
+    for number, line in enumerate(findings_markdown(findings)):
+        size += len(line) + 1
+        if size > MAX_CHARACTERS - 100:
+            lines.append(f"- and {len(findings) - number:,} more")
+            break
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def status_markdown(jobs: list[JobStatus]) -> str:
+    """A list item for each job, with what a person must look at below it."""
+    lines = [STATUS_MARKER]
+    for one in jobs:
+        counts = ", ".join(
+            f"**{one.counts[state]:,}** {state.replace('_', ' ')}" for state in State if one.counts[state]
+        )
+        images = plural(one.images, "image")
+        facts = ", ".join(filter(None, [f"{images} stored", one.money]))
+        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {facts}")
+        lines.extend(f"  - {remark.level}: {code(remark.text, 300)}" for remark in list(remarks_on_status(one))[:20])
+    return "\n".join(lines) + "\n"

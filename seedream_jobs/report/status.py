@@ -1,28 +1,65 @@
-"""Where every request of a job stands, in numbers, with the time that unfetched links have left."""
+"""This module counts the states, costs and links of a job's record, and shows them as text.
+
+Called by ``status``, and by the end of ``run`` and ``fetch``. Invariant: only what the service itself named counts as
+charged; estimates stand beside it.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.state import Earlier, Entry, State
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.plan.sets import last_sets, said
 from seedream_jobs.profile import Profile
-from seedream_jobs.report.bill import Bill, bill_of
 from seedream_jobs.report.text import plural
 from seedream_jobs.run.links import time_left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """USD of the tasks whose cost the service has named; ``estimated`` is None where one of them had no estimate."""
+
+    usd: Decimal = Decimal(0)
+    estimated: Decimal | None = Decimal(0)
+
+    def __add__(self, other: Bill) -> Bill:
+        known = self.estimated is not None and other.estimated is not None
+        estimated = (self.estimated or Decimal(0)) + (other.estimated or Decimal(0)) if known else None
+        return Bill(usd=self.usd + other.usd, estimated=estimated)
+
+    def __str__(self) -> str:
+        """``0.0456 USD charged of 0.0912 estimated``."""
+        beside = "" if self.estimated is None else f" of {self.estimated:.4f} estimated"
+        return f"{self.usd:.4f} USD charged{beside}"
+
+
+def bill_of(entry: Entry) -> Bill:
+    """One request's, all its generations and branches included."""
+    bill = Bill()
+    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    for attempt in attempts:
+        if attempt.cost_usd is not None:
+            bill += Bill(usd=attempt.cost_usd, estimated=attempt.max_cost_usd)
+    return bill
+
+
+def charged(entries: Iterable[Entry]) -> Bill:
+    """The bill of a record."""
+    return sum(map(bill_of, entries), start=Bill())
+
 
 NAMED = 5
 """How many addresses of one kind are named."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class JobStatus:
     """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now).
 
     :param held_by: the process that works on it now; what is announced and open is its business then, nobody's doubt
@@ -76,29 +113,29 @@ class Standing:
         return gravest(codes)
 
 
-def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> Standing:
+def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStatus:
     """Count a record. ``now`` is Unix seconds."""
     origin = ledger.header.origin if ledger.header else ""
-    standing = Standing(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
-    standing.shared = shared_said(ledger)
+    status = JobStatus(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
+    status.shared = shared_said(ledger)
     if ledger.held_by is None:
         told = [run_open(run, ledger.paths) for run in ledger.open_runs()]
-        standing.lost = [f"{one.message}; {one.hint}" for one in told]
+        status.lost = [f"{one.message}; {one.hint}" for one in told]
     for key in ledger.entries:
         entry = ledger.entries[key]
-        standing.counts[entry.state] += 1
-        standing.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
-        standing.bill += bill_of(entry)
-        standing.images += sum(1 for image in entry.images if image.file)
+        status.counts[entry.state] += 1
+        status.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
+        status.bill += bill_of(entry)
+        status.images += sum(1 for image in entry.images if image.file)
         if entry.state is State.COMPLETED:
             left = time_left(entry, now, profile)
             if left is not None:
-                standing.first_death = left if standing.first_death is None else min(left, standing.first_death)
+                status.first_death = left if status.first_death is None else min(left, status.first_death)
         if entry.state is State.IN_DOUBT:
-            standing.doubtful.append((entry.address, entry.doubt or "open"))
+            status.doubtful.append((entry.address, entry.doubt or "open"))
         elif entry.state in (State.FAILED, State.REJECTED):
-            standing.failed.append((entry.address, entry.error.message if entry.error else ""))
-    return standing
+            status.failed.append((entry.address, entry.error.message if entry.error else ""))
+    return status
 
 
 def shared_said(ledger: Ledger) -> list[str]:
@@ -128,10 +165,10 @@ _ROWS: tuple[tuple[str, str, tuple[State, ...], str], ...] = (
 )
 
 
-def status_text(standings: list[Standing]) -> str:
+def status_text(jobs: list[JobStatus]) -> str:
     """A block for each job."""
     lines: list[str] = []
-    for one in standings:
+    for one in jobs:
         total = sum(one.counts.values())
         images = plural(one.images, "image")
         facts = [f"{one.job}: {plural(total, 'request')} on record", f"{images} stored", one.money]
@@ -166,24 +203,3 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
-
-
-def status_json(standings: list[Standing]) -> str:
-    """The same as JSON, names sorted."""
-    document = [
-        {
-            "charged_usd": str(one.bill.usd),
-            "counts": {str(state): one.counts[state] for state in State if one.counts[state]},
-            "failed": [{"address": address, "message": message} for address, message in one.failed],
-            "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
-            "held_by": one.held_by,
-            "images": one.images,
-            "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
-            "job": one.job,
-            "origin": one.origin,
-            "shared_tasks": one.shared,
-            "spent_usd": str(one.spent),
-        }
-        for one in standings
-    ]
-    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"

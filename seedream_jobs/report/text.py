@@ -1,17 +1,90 @@
-"""Plans and results as text for a terminal. Pure: values in, a string out."""
+"""This module shows plans, requests and explanations as text for a terminal.
+
+Called by the commands; the other modules of this folder share its helpers. Invariant: foreign words (a prompt, a file
+name, a message of the service) never reach the terminal or the log of a CI as something that these obey: escape
+sequences, ``::error::`` at the start of a line, ``##[group]`` anywhere.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from seedream_jobs.expand.explain import Explanation
+from seedream_jobs.expand.identity import wire_body
+from seedream_jobs.expand.references import data_uri
+from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.job.files import Files
 from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Against, JobDocument, PlanDocument
 from seedream_jobs.plan.summary import Cause
-from seedream_jobs.report.hostile import defused
 
-_WIDTH = 16
-"""Columns of the count and its word, before the explanation."""
+_TAB = "    "
+_WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
+
+
+class Cell(NamedTuple):
+    """One character: what is shown for it, and the columns that takes."""
+
+    shown: str
+    columns: int
+
+
+def cell(character: str) -> Cell:
+    """How ``character`` is shown."""
+    if " " <= character <= "~":
+        return Cell(character, 1)
+    if character == "\t":
+        return Cell(_TAB, len(_TAB))
+    if character == _WIDE_SPACE:
+        return Cell("  ", 2)
+    if not character.isprintable():
+        # Controls, invisible formatting (such as the marks that reverse a line), surrogates, no-break spaces.
+        shown = character.encode("unicode_escape").decode("ascii")
+        return Cell(shown, len(shown))
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return Cell(character, 0)
+    return Cell(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with everything a terminal would obey shown as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(cell(character).shown for character in text)
+
+
+def width(text: str) -> int:
+    """The columns that ``text`` takes when shown."""
+    return sum(cell(character).columns for character in text)
+
+
+CI_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
+"""``::error::`` and its like, which a CI runner obeys at the start of a line."""
+
+
+def defused(text: str) -> str:
+    """``text`` without anything that a CI runner takes for a command when the line is printed to its log."""
+    return CI_COMMAND.sub(r"\1: :", text).replace("##[", "# #[")
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """``text`` on one line, white space as single spaces, what a terminal would obey as an escape; cut to ``limit``."""
+    shown = visible(" ".join(text.split()))
+    if limit is not None and len(shown) > limit:
+        shown = shown[: limit - 1] + "…"
+    return shown.replace("##[", "# #[")
+
+
+_WIDTH = 16  # columns of the count and its word, before the explanation
+
+
+def printable(text: str) -> str:
+    """``text`` with a space for each character that a terminal would obey, or not show."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def plural(count: int, noun: str) -> str:
@@ -23,7 +96,7 @@ def plan_text(plan: PlanDocument) -> str:
     """What ``plan`` prints: each job, what would happen to its requests and why, then images and money."""
     lines: list[str] = []
     if plan.base is not None:
-        lines.append(f"{_safe(plan.base.name)} → {_safe(plan.head.name) if plan.head else 'work tree'}")
+        lines.append(f"{printable(plan.base.name)} → {printable(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
         lines.extend(_job(job, plan.option))
     against = plan.against
@@ -34,7 +107,7 @@ def plan_text(plan: PlanDocument) -> str:
 
 
 def _job(job: JobDocument, option: str) -> Iterator[str]:
-    yield f"{_safe(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
+    yield f"{printable(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
     if job.against is not None:
         yield from _against(job.against)
     elif job.count(Action.NEW):
@@ -43,7 +116,7 @@ def _job(job: JobDocument, option: str) -> Iterator[str]:
         else:
             yield _line("+", job.count(Action.NEW), "new", "nothing submitted so far")
     yield from _submitted_again(job)
-    yield from _standing(job, option)
+    yield from _on_record(job, option)
 
 
 def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int = 0) -> Iterator[str]:
@@ -61,7 +134,7 @@ def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: in
 def _against(against: Against) -> Iterator[str]:
     """What the change brings: new and changed requests with their causes, and what it takes away."""
     for note in against.notes:
-        yield f"  {_safe(note)}"
+        yield f"  {printable(note)}"
     if against.new:
         yield from _because("+", against.new, "new", against.causes)
     if against.changed:
@@ -84,14 +157,14 @@ def _submitted_again(job: JobDocument) -> Iterator[str]:
         yield _line(" ", job.count(Action.LATER), "later", "past --limit")
 
 
-def _standing(job: JobDocument, option: str) -> Iterator[str]:
-    shown = _safe(job.shown) + option
+def _on_record(job: JobDocument, option: str) -> Iterator[str]:
+    shown = printable(job.shown) + option
     if job.count(Action.DONE):
         yield _line("=", job.count(Action.DONE), "done", _days(job.days))
     for other, count in job.elsewhere.items():
-        yield _line("=", count, "paid", f"in {_safe(other)}")
+        yield _line("=", count, "paid", f"in {printable(other)}")
     for other, count in job.claimed.items():
-        yield _line("=", count, "shared", f"submitted by {_safe(other)}")
+        yield _line("=", count, "shared", f"submitted by {printable(other)}")
     if job.count(Action.FETCH):
         yield _line("v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}")
     if job.count(Action.RESUME):
@@ -103,7 +176,7 @@ def _standing(job: JobDocument, option: str) -> Iterator[str]:
             note = f"{replays:,} of them will be replayed (--replay), and charged again if the service ignores keys"
         yield _line("?", job.count(Action.IN_DOUBT) + replays, "in doubt", note)
     if job.count(Action.FAILED):
-        why, failed = ", ".join(_safe(text) for text, _ in job.failures[:2]), job.count(Action.FAILED)
+        why, failed = ", ".join(printable(text) for text, _ in job.failures[:2]), job.count(Action.FAILED)
         yield _line("!", failed, "failed", f"{why}; --retry-failed submits {_them(failed)}")
     if job.count(Action.ABANDONED):
         note = "given up by resolve; --again ADDRESS submits one again"
@@ -121,7 +194,7 @@ def _line(mark: str, count: int, word: str, note: str) -> str:
 
 
 def _cause(text: str, place: str) -> str:
-    return f"{_safe(text)} ({_safe(place)})" if place else _safe(text)
+    return f"{printable(text)} ({printable(place)})" if place else printable(text)
 
 
 def _days(days: tuple[str, str] | None) -> str:
@@ -153,17 +226,96 @@ def total(plan: PlanDocument) -> str:
     """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
-    each = f" ({_safe(str(plan.tariff))})" if plan.tariff.usd is not None else ""
+    each = f" ({printable(str(plan.tariff))})" if plan.tariff.usd is not None else ""
     parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
     for job in plan.jobs:
         if job.budget_usd is not None:
-            whose = f" of {_safe(job.name)}" if len(plan.jobs) > 1 else ""
+            whose = f" of {printable(job.name)}" if len(plan.jobs) > 1 else ""
             already = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
             parts.append(f"Budget{whose} {budget_text(job.budget_usd)}{already}.")
-    parts.extend(f"{_safe(name)} {budget_text(limit)}." for name, limit in plan.budgets)
+    parts.extend(f"{printable(name)} {budget_text(limit)}." for name, limit in plan.budgets)
     return " ".join(parts)
 
 
-def _safe(text: str) -> str:
-    """Foreign words on one line, without anything a terminal obeys."""
-    return "".join(character if character.isprintable() else " " for character in text)
+_MARKS: tuple[tuple[str, tuple[Action, ...]], ...] = (
+    ("=", (Action.DONE, Action.ELSEWHERE)),
+    (">", (Action.RESUME, Action.FETCH)),
+    ("?", (Action.IN_DOUBT, Action.REPLAY)),
+    ("!", (Action.FAILED,)),
+    (".", (Action.ABANDONED,)),
+)
+
+
+def plan_concise(plan: PlanDocument) -> str:
+    """``garden.yaml +12 ~3 -4 =26 ?1``, then how much is to be submitted for how much."""
+    lines = [defused(" ".join([one_line(job.shown), *_counts(job)])) for job in plan.jobs]
+    if plan.submit:
+        lines.append(f"{plan.submit:,} to submit, {plural(plan.images, 'image')}, {money(plan.cost)}")
+    else:
+        lines.append("nothing to submit")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(job: JobDocument) -> Iterator[str]:
+    against = job.against
+    changed = 0 if against is None else against.changed
+    if job.submit - changed:
+        yield f"+{job.submit - changed}"
+    if changed:
+        yield f"~{changed}"
+    if against is not None and against.removed:
+        yield f"-{against.removed}"
+    elif against is None and job.count(Action.ORPHANED):
+        yield f"-{job.count(Action.ORPHANED)}"
+    for mark, actions in _MARKS:
+        count = sum(job.count(action) for action in actions)
+        if count:
+            yield f"{mark}{count}"
+
+
+_VERDICTS = {"made": "is made", "dropped": "is not made", "merged": "is made once, with another one"}
+
+
+def explanation_text(explanation: Explanation) -> str:
+    """Lines such as ``axis     size = 16:9    garden.yaml:12``, with a final line end."""
+    lines = [f"{explanation.address} {_VERDICTS[explanation.verdict]}"]
+    width = max((len(reason.what) for reason in explanation.reasons), default=0)
+    for reason in explanation.reasons:
+        place = f"  [{reason.place}]" if reason.place else ""
+        lines.append(f"  {reason.what:<{width}}  {reason.text}{place}")
+    request = explanation.request
+    if request is not None:
+        lines.append(f"  {'output':<{width}}  {request.output}")
+        lines.append(f"  {'key':<{width}}  {request.key}")
+    return "\n".join(lines) + "\n"
+
+
+def request_row(request: Request) -> str:
+    """``address  2K 16:9  prompt …`` on one line that no terminal obeys."""
+    shown = printable(" ".join(str(request.payload["prompt"]).split()))
+    parameters = " ".join(
+        f"{name}={value}" if name not in ("size", "resolution") else str(value)
+        for name, value in request.payload.items()
+        if name not in ("model", "prompt", "image_urls")
+    )
+    cut = shown if len(shown) <= 100 else shown[:99] + "…"
+    return "  ".join(filter(None, (request.address, parameters, cut)))
+
+
+def request_curl(request: Request, files: Files) -> str:
+    """A command that makes the same request by hand; the key stays in its variable.
+
+    The body is the POST's own, local references in it, and comes by standard input: no shell takes 128 KiB as one word.
+
+    :raises UsageError: as ``data_uri``
+    """
+    urls = {name: data_uri(reference, files) for name, reference in request.references.items()}
+    return (
+        f"# {request.address}\n"
+        "curl https://api.apimart.ai/v1/images/generations \\\n"
+        '  --header "Authorization: Bearer $APIMART_API_KEY" \\\n'
+        "  --header 'Content-Type: application/json' \\\n"
+        "  --data-binary @- <<'BODY'\n"
+        f"{wire_body(request.payload, urls).decode()}\n"
+        "BODY"
+    )

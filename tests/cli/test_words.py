@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.cli.ending import left_to_send
+from seedream_jobs.cli.output import render_status
+from seedream_jobs.cli.result import left_to_send
 from seedream_jobs.emulator.books import read_charges
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
-from seedream_jobs.report.bill import Bill
-from seedream_jobs.report.standings import render_standings
-from seedream_jobs.report.status import Standing, status_text
+from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
 from seedream_jobs.run.submission import Finished
 from tests.service import serving
@@ -28,7 +27,7 @@ Command = Callable[..., Any]
 @pytest.mark.parametrize(("left", "said"), [(90.0, "the first link dies in 1 min"), (-5.0, "the first link is dead")])
 def test_dead_links_are_said_to_be_dead(left: float, said: str) -> None:
     """Not "dies in 0 s"; ``fetch`` may still be given fresh ones."""
-    one = Standing(job="a.yaml", origin="o", counts=Counter({State.COMPLETED: 2}), first_death=left)
+    one = JobStatus(job="a.yaml", origin="o", counts=Counter({State.COMPLETED: 2}), first_death=left)
     assert said in status_text([one])
     assert "dies in 0 s" not in status_text([one])
 
@@ -37,8 +36,8 @@ def test_dead_links_are_said_to_be_dead(left: float, said: str) -> None:
 def test_a_rehearsal_is_named_in_the_next_command(origin: str, option: str) -> None:
     """In text and in every other format; without it the command would look at another record."""
     counts = Counter({State.COMPLETED: 1, State.IN_DOUBT: 1})
-    one = Standing(job="a.yaml", origin=origin, counts=counts, first_death=90.0, doubtful=[("a#1", "crash")])
-    for said in (status_text([one]), "".join(render_standings([one], "sarif"))):
+    one = JobStatus(job="a.yaml", origin=origin, counts=counts, first_death=90.0, doubtful=[("a#1", "crash")])
+    for said in (status_text([one]), "".join(render_status([one], "sarif"))):
         for command in ("fetch", "resolve"):
             assert re.search(rf"seedream-jobs {command} a\.yaml{option}(?! --)", said), said
 
@@ -46,7 +45,7 @@ def test_a_rehearsal_is_named_in_the_next_command(origin: str, option: str) -> N
 def test_one_is_not_several() -> None:
     """Of one failure, "it"; the next command is whole, with what the last run set."""
     counts = Counter({State.FAILED: 1, State.NEW: 1})
-    said = status_text([Standing(job="a.yaml", origin="emulator", counts=counts, sets="--set colour=red")])
+    said = status_text([JobStatus(job="a.yaml", origin="emulator", counts=counts, sets="--set colour=red")])
     assert "seedream-jobs run a.yaml --emulator --set colour=red --retry-failed submits it again" in said
     assert "2 requests on record" in said
 
@@ -54,10 +53,10 @@ def test_one_is_not_several() -> None:
 def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None:
     """What is in doubt counts with the most it can cost, in text and in Markdown."""
     bill = Bill(usd=Decimal("0.0228"), estimated=Decimal("0.0456"))
-    one = Standing(job="a.yaml", origin="o", counts=Counter({State.STORED: 1}), bill=bill, spent=Decimal("0.0228"))
+    one = JobStatus(job="a.yaml", origin="o", counts=Counter({State.STORED: 1}), bill=bill, spent=Decimal("0.0228"))
     assert status_text([one]).splitlines()[0].endswith("0.0228 USD charged of 0.0456 estimated")
     one.spent = Decimal("0.0456")
-    for said in (status_text([one]), "".join(render_standings([one], "markdown"))):
+    for said in (status_text([one]), "".join(render_status([one], "markdown"))):
         assert "0.0228 USD charged of 0.0456 estimated, 0.0456 USD count as spent" in said
 
 

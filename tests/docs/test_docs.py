@@ -233,7 +233,7 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
         "cli/running.py": "carry_out(agreed, ",
         "cli/saved.py": "carry_out(agreed, ",
         "cli/spending.py": "done = go(",
-        "cli/errand.py": "execute(session, work)",
+        "cli/session.py": "execute(session, work)",
         "pipeline.py": "session.carry_out(work)",
         "run/session.py": "Executor(",
         "run/executor.py": "self._sending.post(",

@@ -21,6 +21,8 @@ from jsonschema import Draft4Validator, Draft7Validator
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from seedream_jobs.cli.options import FORMATS
+from seedream_jobs.cli.output import render_plan
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.plan.comparison import Removed
@@ -29,11 +31,9 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.document import Against, Item, JobDocument, PlanDocument, Revision
 from seedream_jobs.plan.document_json import decode, encode
 from seedream_jobs.plan.summary import Cause
-from seedream_jobs.report.hostile import code, fenced, one_line
-from seedream_jobs.report.markdown import MARKER, MAX_CHARACTERS, plan_markdown, sample
-from seedream_jobs.report.remarks import remarks_on_plan
-from seedream_jobs.report.views import FORMATS, render_plan
-from seedream_jobs.report.words import marked
+from seedream_jobs.report.ci_formats import remarks_on_plan
+from seedream_jobs.report.markdown import MARKER, MAX_CHARACTERS, code, fenced, marked, plan_markdown, sample
+from seedream_jobs.report.text import one_line
 from seedream_jobs.resources import resource
 from tests.lanes import examples
 

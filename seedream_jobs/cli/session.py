@@ -1,4 +1,7 @@
-"""What ``run``, ``status`` and ``fetch`` share: a session over held ledgers, with signals, progress and pace."""
+"""This module opens the service and carries out a command's work on it, with signals, progress and pace.
+
+Called by ``run``, ``fetch``, ``status``, ``resolve --check`` and ``doctor``. Invariant: the ledgers are locked before.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,71 +22,18 @@ from seedream_jobs.errors import PRECEDENCE, SeedreamError
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.job import Job
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.cadence import Cadence
     from seedream_jobs.run.connection import Access, Connection
     from seedream_jobs.run.finishing import Finishing
     from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 JOURNAL_WAITS = 0.001
 """Seconds the journal's thread waits at most for its turn while the event loop is busy; Python's own 5 ms, up to three
 times for each record, would cost a twentieth of the requests per second."""
-
-
-def pace_options(function: F) -> F:
-    """How fast, and how long; handed on as one value, ``options``, with the ``--rate`` of a command that has one.
-
-    :raises UsageError: ``--rate`` is no rate
-    """
-
-    @wraps(function)
-    def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
-        from seedream_jobs.run.job_run import RunOptions
-
-        if rate is not None:
-            from seedream_jobs.run.pacing import parse_rate
-
-            parse_rate(rate)  # before anything is begun
-        return function(options=RunOptions(concurrency=concurrency, rate=rate, deadline=deadline), **others)
-
-    for decorate in (
-        click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
-        click.option(
-            "--deadline",
-            type=Duration(),
-            default=1800.0,
-            metavar="TIME",
-            help="Poll each task so long, and download so long without a further image.  [default: 30m]",
-        ),
-        click.option(
-            "--concurrency",
-            type=click.IntRange(1, 256),
-            default=8,
-            metavar="N",
-            help="Requests to the service, and downloads, at once.  [default: 8]",
-        ),
-    ):
-        read = decorate(read)
-    return cast("F", read)
-
-
-class Duration(click.ParamType[float]):
-    """A time such as ``90s``, ``30m``, ``6h`` or ``2d``; a plain number is seconds."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        text = str(value).strip().lower()
-        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
-        number = text[:-1] if unit else text
-        if not number.replace(".", "", 1).isdecimal():
-            self.fail(f"{value!r} is no time, such as 90s, 30m or 6h", param, ctx)
-        return float(number) * (unit or 1)
 
 
 def progress_mode(as_json: bool) -> Mode:
@@ -118,7 +68,6 @@ def go(
     """
     import anyio
 
-    from seedream_jobs.cli.service import rehearsal_cadence
     from seedream_jobs.pipeline import execute
     from seedream_jobs.run.connection import connect
     from seedream_jobs.run.pacing import Gate, parse_rate
@@ -221,3 +170,42 @@ def _commit(root: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return ended.stdout.strip() if ended.returncode == 0 else None
+
+
+EMULATOR_KEY = "emulator"
+EMULATOR_DELAY = 1.0
+"""Seconds that a task of the built-in emulator takes: long enough to be seen, short enough for a rehearsal."""
+
+
+def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | None) -> Access:
+    """What opens the service; starts the emulator, which ``stack`` stops.
+
+    :param root: the campaign's root
+    :raises CredentialsError: there is no key
+    :raises UsageError: a file is where the emulator keeps its books
+    """
+    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
+    from seedream_jobs.api.masking import keep_out
+    from seedream_jobs.run.connection import Access
+
+    if not where.emulator:
+        key = find_key(os.environ, root)
+        keep_out(key.reveal())
+        return Access(endpoint=find_endpoint(base_url, os.environ), key=key)
+    from seedream_jobs.emulator.server import EmulatorServer
+    from seedream_jobs.emulator.settings import Settings
+    from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
+
+    state = root / STATE_FOLDER / "emulator" / "service"
+    if (refusal := in_the_way(state)) is not None:
+        raise refusal
+    settings = Settings(state=state, delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
+    server = stack.enter_context(EmulatorServer(settings))
+    return Access(endpoint=endpoint(server.url), key=ApiKey(EMULATOR_KEY))
+
+
+def rehearsal_cadence(chance: random.Random) -> Cadence:
+    """When to ask the built-in emulator for a task: its tasks take a second, not forty."""
+    from seedream_jobs.run.cadence import Cadence
+
+    return Cadence(chance, pace=EMULATOR_DELAY / 20)

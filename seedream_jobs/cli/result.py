@@ -147,7 +147,7 @@ def left_to_send(done: JobResult, asked: int) -> int:
 
 
 def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
-    from seedream_jobs.report.bill import charged
+    from seedream_jobs.report.status import charged
     from seedream_jobs.report.text import plural
 
     parts: list[str] = []
