@@ -18,8 +18,8 @@ from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.run.fetch import fetch
-from seedream_jobs.run.finishing import Plain
 from seedream_jobs.run.images import Examined, measure
+from seedream_jobs.run.store_image import Plain
 
 TITLE = "Fetching: 10 MB bodies, hashed and written"
 BYTES = 10 * 1000 * 1000

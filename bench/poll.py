@@ -19,7 +19,7 @@ def played(tasks: int, seed: int, *, estimates: bool) -> tuple[float, float, flo
     from seedream_jobs.api.tasks import TaskReport
     from seedream_jobs.ledger.state import Event, Image
     from seedream_jobs.run.poll import Poller, Watch
-    from seedream_jobs.run.signals import Stopper
+    from seedream_jobs.run.shutdown import Stopper
 
     chance = Random(seed)
     ends = {f"task_{number}": chance.uniform(30, 50) for number in range(tasks)}

@@ -40,7 +40,7 @@ PURE = (
     "ledger.steps",
     "ledger.machine",
     "ledger.transitions",
-    "run.pacing",
+    "run.retry",
     "api.outcomes",
 )
 IMPURE = frozenset(

@@ -39,7 +39,7 @@ def _service(where: object, root: Path, base_url: str | None) -> int:
     from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.cost import money
     from seedream_jobs.profile import DEFAULT_MODEL, profiles
-    from seedream_jobs.run.connection import Access, connect
+    from seedream_jobs.run.session import Access, connect
 
     assert isinstance(where, Target)
 

@@ -21,7 +21,7 @@ from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.job_run import JobRun, RunOptions
 from seedream_jobs.run.links import time_left
 from seedream_jobs.run.poll import LATE
-from seedream_jobs.run.verify import verify as damaged
+from seedream_jobs.run.store_image import verify as damaged
 
 if TYPE_CHECKING:
     from seedream_jobs.cli.records import Record

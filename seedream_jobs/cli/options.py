@@ -133,7 +133,7 @@ def pace_options(function: F) -> F:
         from seedream_jobs.run.job_run import RunOptions
 
         if rate is not None:
-            from seedream_jobs.run.pacing import parse_rate
+            from seedream_jobs.run.rate_limiter import parse_rate
 
             parse_rate(rate)  # before anything is begun
         return function(options=RunOptions(concurrency=concurrency, rate=rate, deadline=deadline), **others)

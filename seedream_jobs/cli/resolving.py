@@ -246,7 +246,7 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
 
     from seedream_jobs.cli.session import open_access
     from seedream_jobs.plan.cost import money
-    from seedream_jobs.run.connection import connect
+    from seedream_jobs.run.session import connect
 
     one = records.find(job, where=where)
     doubtful = in_doubt(records.peek(one))

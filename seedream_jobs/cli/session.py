@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from seedream_jobs.plan.job import Job
     from seedream_jobs.report.progress import Mode, Progress
     from seedream_jobs.results.thumbnails import Decoders
-    from seedream_jobs.run.cadence import Cadence
-    from seedream_jobs.run.connection import Access, Connection
-    from seedream_jobs.run.finishing import Finishing
     from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions
+    from seedream_jobs.run.poll import Cadence
+    from seedream_jobs.run.session import Access, Connection
+    from seedream_jobs.run.store_image import Finishing
 
 JOURNAL_WAITS = 0.001
 """Seconds the journal's thread waits at most for its turn while the event loop is busy; Python's own 5 ms, up to three
@@ -69,11 +69,10 @@ def go(
     import anyio
 
     from seedream_jobs.pipeline import execute
-    from seedream_jobs.run.connection import connect
-    from seedream_jobs.run.pacing import Gate, parse_rate
-    from seedream_jobs.run.session import Session
-    from seedream_jobs.run.signals import Stopper, listen
-    from seedream_jobs.run.spend import Budget
+    from seedream_jobs.run.budget import Budget
+    from seedream_jobs.run.rate_limiter import Gate, parse_rate
+    from seedream_jobs.run.session import Session, connect
+    from seedream_jobs.run.shutdown import Stopper, listen
 
     chance = random.Random()
     rate = parse_rate(options.rate) if options.rate else None
@@ -124,7 +123,7 @@ def keeping(decoders: Decoders, *, embed_metadata: bool) -> Callable[[Path, Path
     from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
     from seedream_jobs.results.keeping import Keeping
     from seedream_jobs.results.sidecar import Provenance
-    from seedream_jobs.run.placing import refusal
+    from seedream_jobs.run.atomic_file import refusal
 
     def make(folder: Path, root: Path, job: Job | None) -> Keeping:
         try:
@@ -186,7 +185,7 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
     """
     from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
     from seedream_jobs.api.masking import keep_out
-    from seedream_jobs.run.connection import Access
+    from seedream_jobs.run.session import Access
 
     if not where.emulator:
         key = find_key(os.environ, root)
@@ -206,6 +205,6 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
 
 def rehearsal_cadence(chance: random.Random) -> Cadence:
     """When to ask the built-in emulator for a task: its tasks take a second, not forty."""
-    from seedream_jobs.run.cadence import Cadence
+    from seedream_jobs.run.poll import Cadence
 
     return Cadence(chance, pace=EMULATOR_DELAY / 20)

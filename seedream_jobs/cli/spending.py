@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from seedream_jobs.job.files import Files
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.pipeline import Target
-    from seedream_jobs.run.connection import Access, Connection
-    from seedream_jobs.run.finishing import Finish
     from seedream_jobs.run.job_run import JobRun, RunOptions
+    from seedream_jobs.run.session import Access, Connection
+    from seedream_jobs.run.store_image import Finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
-from seedream_jobs.run.fetch_queue import Progress as FetchProgress
+from seedream_jobs.run.fetch import Progress as FetchProgress
 
 if TYPE_CHECKING:
     from rich.live import Live

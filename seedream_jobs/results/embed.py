@@ -19,7 +19,7 @@ from seedream_jobs.results.containers import (
     png_chunk,
 )
 from seedream_jobs.results.labels import is_c2pa
-from seedream_jobs.run.placing import Sink
+from seedream_jobs.run.atomic_file import Sink
 
 _ROOM = JPEG_MAX_PAYLOAD - len(xmp.JPEG_HEADER)
 

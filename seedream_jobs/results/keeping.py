@@ -11,10 +11,10 @@ from seedream_jobs.results.embed import embed_file
 from seedream_jobs.results.labels import labels_of
 from seedream_jobs.results.sidecar import Provenance, found, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
-from seedream_jobs.run.download import temporary
-from seedream_jobs.run.finishing import Prepared
+from seedream_jobs.run.atomic_file import confined, digest, refusal
+from seedream_jobs.run.fetch import temporary
 from seedream_jobs.run.images import Examined
-from seedream_jobs.run.placing import confined, digest, refusal
+from seedream_jobs.run.store_image import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

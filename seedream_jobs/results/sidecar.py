@@ -17,8 +17,8 @@ from typing import Any
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.results.labels import Labels
+from seedream_jobs.run.atomic_file import Sink, confined, digest, refusal, sync
 from seedream_jobs.run.images import EXTENSIONS
-from seedream_jobs.run.placing import Sink, confined, digest, refusal, sync
 
 FORMAT = "seedream-jobs/sidecar/1"
 MAX_BYTES = 4 * 1024 * 1024

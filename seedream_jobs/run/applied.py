@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.document import Item
-from seedream_jobs.run.finishing import Finish
+from seedream_jobs.run.atomic_file import Folders
+from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.job_run import JobRun
 from seedream_jobs.run.offers import offer
-from seedream_jobs.run.placing import Folders
-from seedream_jobs.run.spend import Budget
-from seedream_jobs.run.submission import Submission
+from seedream_jobs.run.store_image import Finish
+from seedream_jobs.run.submit import Submission
 
 
 def duties(application: Application, urls: Mapping[str, str], finishing: Finish, *, detach: bool) -> list[JobRun]:

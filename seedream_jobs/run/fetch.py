@@ -1,35 +1,251 @@
 """Fetches the images of completed requests whole, those first whose links die first, and records each request once.
 
 An image is downloaded to a temporary name in its folder and hashed on the way; its length and first bytes are looked
-at; it is decoded once; then it gets its name and a request whose images are all durable is recorded as stored. What
-goes wrong with a download never changes a paid task: it stays completed, and the next ``fetch`` goes on. Only where
-the links are dead, past their time *and* the service has no fresh ones is a request recorded as expired.
+at; it is decoded once; then it gets its name and a request whose images are all durable is recorded as stored. Called
+by ``session``. Invariant: what goes wrong with a download never changes a paid task: it stays completed, and the next
+``fetch`` goes on. Only where the links are dead, past their time *and* the service has no fresh ones is a request
+recorded as expired.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio
 from anyio import to_thread
 
-from seedream_jobs.errors import SeedreamError
+from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.state import Completed, Entry, Event, Expired, Image, State, Stored
 from seedream_jobs.profile import Profile
-from seedream_jobs.run.download import Downloads, Missed, discarding, receive, temporary
-from seedream_jobs.run.fetch_queue import Fetched, Order, Progress, Queue, Trouble
-from seedream_jobs.run.finishing import Finishing, Plain, Prepared
-from seedream_jobs.run.images import DAMAGED, EXTENSIONS, departures, sniff
+from seedream_jobs.run.atomic_file import Sink, confined, place
+from seedream_jobs.run.images import DAMAGED, EXTENSIONS, MAX_BYTES, NO_IMAGE, departures, disguise, sniff
 from seedream_jobs.run.links import dies_at, recordable, wanted
-from seedream_jobs.run.placing import Sink, confined, place
-from seedream_jobs.run.refresh import Refresh
-from seedream_jobs.run.verify import Repair
+from seedream_jobs.run.store_image import Finishing, Plain, Prepared, Repair
+
+DEAD = frozenset({401, 403, 404, 410})
+"""What an image host answers for a link that has died; signed links of object stores answer 403."""
+
+
+class DownloadReply(Protocol):
+    """How a download went, as the network's side reports it: ``api.client_downloads.Download``.
+
+    ``problem`` is None if the body came whole; ``refused`` if the link is one that must not be followed.
+    """
+
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def content_length(self) -> int | None: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def problem(self) -> str | None: ...
+    @property
+    def refused(self) -> bool: ...
+
+
+class Downloader(Protocol):
+    """Gets a link without the API key, its address checked, redirects included; hands the body over as it comes."""
+
+    async def get(self, url: str, write: Callable[[bytes], object], *, max_bytes: int) -> DownloadReply: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """No image came.
+
+    :param damaged: the body came whole, and can't be decoded
+    :param aside: the name under which such bytes, which came twice, are kept
+    :param dead: the host says that the link is no good (any more); asking it again is no use
+    :param refused: the link leads where we don't go; asking it again is no use either, but the host was not heard
+    """
+
+    problem: str
+    damaged: bool = False
+    aside: str | None = None
+    dead: bool = False
+    refused: bool = False
+
+
+@contextmanager
+def discarding(sink: Sink) -> Iterator[Sink]:
+    """``sink``, its temporary file removed on the way out, also when the work is cancelled or fails."""
+    try:
+        yield sink
+    finally:
+        sink.discard()
+
+
+async def receive(downloads: Downloader, url: str, sink: Sink) -> Missed | None:
+    """Download ``url`` into ``sink``; None if a body came whole that begins like an image.
+
+    :raises SeedreamError: if the disk is full or failing
+    """
+    try:
+        reply = await downloads.get(url, sink.write, max_bytes=MAX_BYTES)
+    except OSError as error:
+        if sink.error is not None:
+            raise sink.error from error
+        return Missed(problem=f"the download broke off: {error}")
+    if sink.error is not None:
+        raise sink.error
+    if reply.status in DEAD:
+        return Missed(problem=f"the link is dead: HTTP {reply.status}", dead=True)
+    if reply.problem is not None:
+        return Missed(problem=reply.problem, refused=reply.refused)
+    if reply.status != 200:
+        return Missed(problem=f"the image host answered HTTP {reply.status}")
+    if reply.content_length is not None and reply.content_length != reply.received:
+        return Missed(problem=f"{reply.received} of {reply.content_length} bytes came")
+    sink.finish()
+    wrong = disguise(sink.head, sink.size)
+    return None if wrong is None else Missed(problem=wrong, damaged=wrong == NO_IMAGE)
+
+
+def temporary(stem: Path, entry: Entry, index: int) -> Path:
+    """The temporary name for one image, in the folder of ``stem``.
+
+    The same for each attempt, so that what a killed process left behind is overwritten by the next one; and nobody
+    else's: two jobs may fetch the same request, each its own task, into one folder.
+    """
+    key = entry.key.rpartition(":")[2][:16]
+    return stem.with_name(f".{key}-{entry.task_id or entry.generation}-{index}.part")
+
+
+Refresh = Callable[[Entry], Awaitable[tuple[Image, ...] | None]]
+"""Asks the task again: its images with fresh links, ``()`` if the service has it no more, None if it can't be told."""
+
+
+def refresher(task: Callable[[str], Awaitable[TaskReport]]) -> Refresh:
+    """A ``Refresh`` over the client's ``task`` call."""
+
+    async def refresh(entry: Entry) -> tuple[Image, ...] | None:
+        if entry.task_id is None:
+            return ()
+        from seedream_jobs.api.tasks import joined
+
+        report = joined([await task(one) for one in entry.task_ids], settle=True)
+        if len(entry.task_ids) > 1 and report.status == "completed" and len(report.images) != len(entry.images):
+            return None  # which link is whose can't be told
+        if report.status == "completed":
+            return report.images or None  # done without images is no answer; it has been seen to pass
+        if report.status in ("gone", "failed"):  # a task that was done can "fail" only by being forgotten
+            return ()
+        return None
+
+    return refresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Something to show: an image was queued, stored, failed for now or was lost, or an attempt is made again.
+
+    ``index`` counts the request's images from 0; ``image`` is set for ``stored``; ``detail`` says what went wrong.
+    """
+
+    kind: Literal["queued", "stored", "again", "failed", "lost"]
+    entry: Entry
+    index: int
+    image: Image | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """An image that was not fetched, and why."""
+
+    key: str
+    address: str
+    index: int
+    problem: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Fetched:
+    """What a fetch did. ``bytes`` counts what was stored; ``unfinished`` can be fetched again, ``lost`` can't.
+
+    ``stop`` says why it ended before it came to all, empty where it did not.
+    """
+
+    requests: int = 0
+    images: int = 0
+    bytes: int = 0
+    warnings: int = 0
+    unfinished: list[Trouble] = field(default_factory=list)
+    lost: list[Trouble] = field(default_factory=list)
+    stop: str = ""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """8 if the same command goes on later, 1 if images were lost, 0 if all are there."""
+        unfinished = [ExitCode.UNFINISHED] if self.unfinished or self.stop else []
+        return gravest(unfinished + ([ExitCode.FINDINGS] if self.lost else []))
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Order:
+    """One request on its way: its links as last known, and what became of each of its images.
+
+    ``aside`` are those whose bytes can't be decoded and are kept under another name, each with the words for it;
+    ``undecodable`` has the sha256 of such bytes that came once.
+    """
+
+    entry: Entry
+    stem: Path
+    links: dict[int, Image]
+    left: int = 0
+    got: dict[int, Image] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    aside: dict[int, str] = field(default_factory=dict)
+    undecodable: dict[int, str] = field(default_factory=dict)
+    asked: bool = False
+    gone: bool = False
+    asking: anyio.Lock = field(default_factory=anyio.Lock)
+
+
+class Queue:
+    """Images to fetch, the one whose link dies first first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, int, Order]] = []
+        self._count = 0
+        self._closed = False
+        self._changed = anyio.Condition()
+
+    async def put(self, jobs: Iterable[tuple[float, int, Order]]) -> None:
+        async with self._changed:
+            for dies, index, order in jobs:
+                heapq.heappush(self._heap, (dies, self._count, index, order))
+                self._count += 1
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def take(self) -> tuple[int, Order] | None:
+        """The next image; None once all are taken and no more will come."""
+        async with self._changed:
+            while not self._heap:
+                if self._closed:
+                    return None
+                await self._changed.wait()
+            _, _, index, order = heapq.heappop(self._heap)
+            return index, order
+
 
 _log = logging.getLogger(__name__)
 WAITS: tuple[float, ...] = (1.0, 4.0, 15.0)
@@ -52,7 +268,7 @@ class _Fetch:
 
     def __init__(
         self,
-        downloads: Downloads,
+        downloads: Downloader,
         record: LedgerPort,
         refresh: Refresh,
         finishing: Finishing,
@@ -305,7 +521,7 @@ def _repaired(old: Image, new: Image | None) -> Image:
 async def fetch(
     work: AsyncIterable[Work] | Iterable[Work],
     *,
-    downloads: Downloads,
+    downloads: Downloader,
     record: LedgerPort,
     refresh: Refresh,
     folder: Path,

@@ -13,13 +13,11 @@ from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Event
 from seedream_jobs.profile import Profile
-from seedream_jobs.run.cadence import Cadence
-from seedream_jobs.run.fetch import Work
-from seedream_jobs.run.fetch_queue import Fetched, Progress
-from seedream_jobs.run.finishing import Finishing
-from seedream_jobs.run.poll import Polled
-from seedream_jobs.run.spend import Budget
-from seedream_jobs.run.submission import Ask, Finished, Submission, Submit
+from seedream_jobs.run.budget import Budget
+from seedream_jobs.run.fetch import Fetched, Progress, Work
+from seedream_jobs.run.poll import Cadence, Polled
+from seedream_jobs.run.store_image import Finishing
+from seedream_jobs.run.submit import Ask, Finished, Submission, Submit
 
 
 class Service(Submit, Ask, Protocol):

@@ -10,7 +10,7 @@ from seedream_jobs.expand.identity import canonical_json, wire_body
 from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files
-from seedream_jobs.run.submission import Submission
+from seedream_jobs.run.submit import Submission
 
 
 def offer(

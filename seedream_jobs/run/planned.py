@@ -15,12 +15,12 @@ from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.diff import Action, Change
 from seedream_jobs.plan.jobs import JobPlan, JobsPlan
-from seedream_jobs.run.finishing import Finish
+from seedream_jobs.run.atomic_file import Folders
+from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.job_run import JobRun
 from seedream_jobs.run.offers import offer
-from seedream_jobs.run.placing import Folders
-from seedream_jobs.run.spend import Budget
-from seedream_jobs.run.submission import Submission
+from seedream_jobs.run.store_image import Finish
+from seedream_jobs.run.submit import Submission
 
 MAX_HELD = 1_000
 """Of so many requests the folders are looked at before the first POST; of the others each before its own."""

@@ -1,35 +1,69 @@
-"""One job's doing, from its first POST to its last image: submit, poll and fetch at the same time, each at its pace.
+"""All jobs of one invocation, from the first POST to the last image: submit, poll and fetch at the same time.
 
-This is where money is spent: ``Session.carry_out`` → ``Executor.run`` → ``Sending.post`` → ``Client.submit``. Every
-step's record goes to the job's ledger before the next step relies on it.
+This is where money is spent: ``Session.carry_out`` → ``Executor.run`` → ``Sending.post`` → ``Client.submit``. Called by
+``pipeline``. Invariant: every step's record goes to the job's ledger before the next step relies on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from seedream_jobs import __version__
+from seedream_jobs.api.client import Client, Judged
+from seedream_jobs.api.client_downloads import Downloads
+from seedream_jobs.api.credentials import ApiKey, Endpoint, proxy_for
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
 from seedream_jobs.plan.diff import under_way
-from seedream_jobs.run.download import Downloads
-from seedream_jobs.run.executor import Executor
-from seedream_jobs.run.fetch import Work, fetch
-from seedream_jobs.run.fetch_queue import Fetched
+from seedream_jobs.run.budget import Budget, Price, Spend
+from seedream_jobs.run.fetch import Downloader, Fetched, Work, fetch, refresher
 from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Service, Watcher
-from seedream_jobs.run.memory import Weights
-from seedream_jobs.run.pacing import Gate, RetryBudget
 from seedream_jobs.run.poll import Polled, Poller, Watch
-from seedream_jobs.run.refresh import refresher
-from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Budget, Price, Spend
-from seedream_jobs.run.submission import Finished
-from seedream_jobs.run.verify import Repair
+from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.store_image import Repair
+from seedream_jobs.run.submit import Executor, Finished, Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the service is and what opens it."""
+
+    endpoint: Endpoint
+    key: ApiKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An open connection."""
+
+    client: Client
+    service: Judged
+    downloads: Downloads
+
+
+@asynccontextmanager
+async def connect(access: Access, *, workers: int, environment: Mapping[str, str]) -> AsyncIterator[Connection]:
+    """Open it; no byte is sent before something is asked.
+
+    :param workers: how many submissions may be under way
+    """
+    proxy = proxy_for(access.endpoint, environment)
+    agent = f"seedream-jobs/{__version__}"
+    async with (
+        Client(access.endpoint.base, access.key, workers=workers, user_agent=agent, proxy=proxy) as client,
+        Downloads(access.endpoint.base, user_agent=agent, connections=workers, proxy=proxy) as downloads,
+    ):
+        yield Connection(client=client, service=Judged(client), downloads=downloads)
 
 
 class Session:
@@ -42,7 +76,7 @@ class Session:
         self,
         *,
         service: Service,
-        downloads: Downloads,
+        downloads: Downloader,
         gate: Gate,
         stopper: Stopper,
         options: RunOptions,

@@ -11,7 +11,7 @@ import pytest
 
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.run.placing import Folders
+from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.planned import outputs
 from tests.campaign import Folder
 

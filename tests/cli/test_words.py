@@ -18,7 +18,7 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
-from seedream_jobs.run.submission import Finished
+from seedream_jobs.run.submit import Finished
 from tests.service import serving
 
 Command = Callable[..., Any]

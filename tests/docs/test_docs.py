@@ -225,9 +225,7 @@ def test_every_code_of_the_program_has_a_section() -> None:
 
 def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
     """Each step of the README's chain calls the next: whoever follows it arrives at the POST."""
-    assert "`pipeline.execute` → `run/session.py` → `run/executor.py` → `run/sending.py`" in (
-        ROOT / "README.md"
-    ).read_text(encoding="utf-8")
+    assert "`pipeline.execute` → `run/session.py` → `run/submit.py`" in (ROOT / "README.md").read_text(encoding="utf-8")
     calls = {
         "cli/run.py": "return run_jobs(",
         "cli/running.py": "carry_out(agreed, ",
@@ -236,8 +234,7 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
         "cli/session.py": "execute(session, work)",
         "pipeline.py": "session.carry_out(work)",
         "run/session.py": "Executor(",
-        "run/executor.py": "self._sending.post(",
-        "run/sending.py": ".submit(",
+        "run/submit.py": "._submit.submit(",
     }
     for name, call in calls.items():
         assert call in (ROOT / "seedream_jobs" / name).read_text(encoding="utf-8"), f"{name} does not call {call}"

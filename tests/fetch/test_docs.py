@@ -12,8 +12,7 @@ from seedream_jobs.results.decoder import THUMBNAIL_SIDE
 from seedream_jobs.results.labels import Labels
 from seedream_jobs.results.sidecar import FORMAT, Provenance, sidecar
 from seedream_jobs.run import images
-from seedream_jobs.run.download import DEAD
-from seedream_jobs.run.fetch import WAITS
+from seedream_jobs.run.fetch import DEAD, WAITS
 
 PAGE = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Completed, Entry, Image, Stored
 from seedream_jobs.profile import DEFAULT_MODEL
 from seedream_jobs.run.fetch import Progress
-from seedream_jobs.run.verify import verify
+from seedream_jobs.run.store_image import verify
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000

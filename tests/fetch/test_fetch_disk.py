@@ -15,7 +15,7 @@ import pytest
 from seedream_jobs.errors import LedgerError, UsageError
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Image, State
-from seedream_jobs.run.verify import verify
+from seedream_jobs.run.store_image import verify
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
@@ -45,7 +45,7 @@ async def test_a_kill_between_the_two_halves_of_a_rename_is_harmless(
     run, host, entry, picture, record, tmp_path, files
 ):
     """A killed process left one file under both names: writing the temporary name anew spares the final one."""
-    from seedream_jobs.run.download import temporary
+    from seedream_jobs.run.fetch import temporary
 
     work = entry(host.serves("/a", picture(seed=2)))
     (tmp_path / "out").mkdir()
@@ -59,12 +59,12 @@ async def test_a_file_system_without_hard_links_overwrites_nothing(
     run, host, entry, picture, record, tmp_path, monkeypatch, files
 ):
     """exFAT and some network mounts: renaming stands in, after a look."""
-    from seedream_jobs.run import placing
+    from seedream_jobs.run import atomic_file
 
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(placing.os, "link", refused)
+    monkeypatch.setattr(atomic_file.os, "link", refused)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/heron.jpeg").write_bytes(b"mine")
     await run([entry(host.serves("/a", picture()))])
@@ -75,12 +75,12 @@ async def test_a_full_disk_stops_with_nothing_half_written(
     run, host, entry, picture, record, tmp_path, monkeypatch, files
 ):
     """The disk fills up while bytes are written: exit 74, no temporary file, no record."""
-    from seedream_jobs.run import placing
+    from seedream_jobs.run import atomic_file
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(placing.os, "fsync", full)
+    monkeypatch.setattr(atomic_file.os, "fsync", full)
     with pytest.raises(LedgerError, match="no room"):
         await run([entry(host.serves(f"/{n}", picture()), name=f"n{n}") for n in range(4)])
     assert files(tmp_path) == {}
@@ -90,14 +90,14 @@ async def test_a_full_disk_stops_with_nothing_half_written(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 async def test_a_full_device_is_told_from_a_bad_download(run, host, entry, picture, tmp_path, monkeypatch):
     """A write that fails inside the network's callback is the disk's fault, and is said to be."""
-    from seedream_jobs.run import placing
+    from seedream_jobs.run import atomic_file
 
     real = os.open
 
     def full(path: Any, flags: int, *mode: int, **options: Any) -> int:
         return real("/dev/full", os.O_WRONLY) if str(path).endswith(".part") else real(path, flags, *mode, **options)
 
-    monkeypatch.setattr(placing.os, "open", full)
+    monkeypatch.setattr(atomic_file.os, "open", full)
     with pytest.raises(LedgerError, match="no room"):
         await run([entry(host.serves("/a", picture(seed=9, quality=100)))])
 
@@ -119,7 +119,7 @@ async def test_no_link_leads_out_of_the_campaign(run, host, entry, picture, tmp_
 
 async def test_an_image_is_durable_before_its_record(run, host, entry, picture, monkeypatch):
     """Bytes, then name, then the folder that holds the name, then the record: a power cut finds no gap in between."""
-    from seedream_jobs.run import placing
+    from seedream_jobs.run import atomic_file
 
     done: list[str] = []
     sync, link = os.fsync, os.link
@@ -136,8 +136,8 @@ async def test_an_image_is_durable_before_its_record(run, host, entry, picture, 
         async def record(self, _: Any) -> None:
             done.append("record")
 
-    monkeypatch.setattr(placing.os, "fsync", synced)
-    monkeypatch.setattr(placing.os, "link", linked)
+    monkeypatch.setattr(atomic_file.os, "fsync", synced)
+    monkeypatch.setattr(atomic_file.os, "link", linked)
     await run([entry(host.serves("/a", picture()))], record=Notes())
     assert done == ["folder", "file", "name", "folder", "record"], "the first is the new folder in the one above it"
 

@@ -296,8 +296,8 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
     """Many bodies of a megabyte take no more than ten do: the peak of traced memory is compared."""
     import tracemalloc
 
-    from seedream_jobs.run.finishing import Plain
     from seedream_jobs.run.images import Examined
+    from seedream_jobs.run.store_image import Plain
 
     class Undecoded(Plain):
         async def examine(self, temp: Path, sha256: str) -> Examined:

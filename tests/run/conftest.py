@@ -38,11 +38,11 @@ from seedream_jobs.ledger.state import (
     State,
 )
 from seedream_jobs.ledger.steps import spent_usd
-from seedream_jobs.run.executor import Executor
-from seedream_jobs.run.pacing import Gate, Rate, RetryBudget
-from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Budget, Price, Spend
-from seedream_jobs.run.submission import Finished, Submission
+from seedream_jobs.run.budget import Budget, Price, Spend
+from seedream_jobs.run.rate_limiter import Gate, Rate
+from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.submit import Executor, Finished, Submission
 
 COST = Decimal("0.0228")
 EPOCH = 1_780_000_000.0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from seedream_jobs.api.outcomes import Observation, Outcome, Sent, judge
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.run.breakers import Breakers, said
-from seedream_jobs.run.spend import Budget, Price, Spend
+from seedream_jobs.run.budget import Budget, Price, Spend
+from seedream_jobs.run.retry import Breakers, said
 
 OK = Outcome(row=8, verdict="accepted", task_id="task_1")
 

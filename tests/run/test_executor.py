@@ -21,12 +21,11 @@ from seedream_jobs.expand.references import Reference
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State
 from seedream_jobs.ledger.steps import spent_usd
-from seedream_jobs.run.executor import Executor
-from seedream_jobs.run.memory import Weights
-from seedream_jobs.run.pacing import Gate, RetryBudget
-from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Budget, Spend
-from seedream_jobs.run.submission import Finished, Submission
+from seedream_jobs.run.budget import Budget, Spend
+from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.submit import Executor, Finished, Submission, Weights
 
 COST = Decimal("0.0228")
 Answer = Callable[["Service", Flight], Any]

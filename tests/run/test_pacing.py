@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.run.pacing import Bucket, Gate, Rate, RetryBudget, full_jitter, no_earlier, parse_rate
+from seedream_jobs.run.rate_limiter import Bucket, Gate, Rate, parse_rate
+from seedream_jobs.run.retry import RetryBudget, full_jitter, no_earlier
 from tests.lanes import examples
 
 REPLIES = st.tuples(

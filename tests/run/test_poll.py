@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, Problem
-from seedream_jobs.run.cadence import Cadence
-from seedream_jobs.run.poll import Polled, Poller, Watch
-from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.submission import Quiet
+from seedream_jobs.run.poll import Cadence, Polled, Poller, Watch
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.submit import Quiet
 
 EPOCH = 1_780_000_000.0
 LIFE = 72 * 3600.0

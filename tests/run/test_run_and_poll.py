@@ -12,12 +12,12 @@ from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, Image, State
-from seedream_jobs.run.executor import Executor
-from seedream_jobs.run.pacing import Gate, RetryBudget
+from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.poll import Poller, Watch
-from seedream_jobs.run.signals import Stopper
-from seedream_jobs.run.spend import Spend
-from seedream_jobs.run.submission import Quiet
+from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.submit import Executor, Quiet
 
 
 class Service:

@@ -14,8 +14,8 @@ import anyio
 import pytest
 
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.run.memory import Weights
-from seedream_jobs.run.signals import Stopper
+from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.submit import Weights
 
 PROGRAM = """
 import json, sys, time
@@ -23,11 +23,12 @@ from random import Random
 import anyio
 from seedream_jobs.api.outcomes import Outcome, Sent
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.run.executor import Executor
-from seedream_jobs.run.pacing import Gate, RetryBudget
-from seedream_jobs.run.signals import Stopper, listen
-from seedream_jobs.run.spend import Spend
-from seedream_jobs.run.submission import Submission
+from seedream_jobs.run.submit import Executor
+from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.shutdown import Stopper, listen
+from seedream_jobs.run.budget import Spend
+from seedream_jobs.run.submit import Submission
 
 class Service:
     async def submit(self, worker, body, *, idempotency_key, flight):

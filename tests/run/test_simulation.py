@@ -12,8 +12,8 @@ import pytest
 from seedream_jobs.api.outcomes import Flight, Outcome
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Event
-from seedream_jobs.run import breakers, halting, pacing, recording, resend, sending, spend, turnstile
-from seedream_jobs.run.submission import Submission
+from seedream_jobs.run import budget, rate_limiter, retry, shutdown, submit
+from seedream_jobs.run.submit import Submission
 
 FAST = 300
 SLOW = 10_000
@@ -49,92 +49,92 @@ def test_the_same_seed_gives_the_same_trace(simulate: Callable[[int], Any]) -> N
 def blind_retry(patch: pytest.MonkeyPatch) -> None:
     """Sends again whatever got no answer."""
 
-    def again(self: resend.OpenCase, now: float, random: object) -> resend.Again:
-        return resend.Again(why="replay", wait=1.0)
+    def again(self: retry.OpenCase, now: float, random: object) -> retry.Again:
+        return retry.Again(why="replay", wait=1.0)
 
-    patch.setattr(resend.OpenCase, "again", again)
+    patch.setattr(retry.OpenCase, "again", again)
 
 
 def replay_after_limit(patch: pytest.MonkeyPatch) -> None:
     """Takes "too many requests" to a replay for the answer to the first POST."""
 
-    async def freed(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def freed(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
         self.counts["in_doubt"] -= 1
 
-    patch.setattr(recording.Recording, "not_repeated", freed)
+    patch.setattr(submit.Recording, "not_repeated", freed)
 
 
 def repeats_are_free(patch: pytest.MonkeyPatch) -> None:
     """Takes whatever a repeat is answered with for the first POST's answer."""
 
-    def take(self: resend.OpenCase, outcome: Outcome, *, mark_counts: bool) -> str:
+    def take(self: retry.OpenCase, outcome: Outcome, *, mark_counts: bool) -> str:
         self._latest = outcome
         return "settled" if outcome.verdict == "accepted" else "open"
 
-    patch.setattr(resend.OpenCase, "take", take)
+    patch.setattr(retry.OpenCase, "take", take)
 
 
 def intent_written_late(patch: pytest.MonkeyPatch) -> None:
     """Writes the intent once the reply is there."""
-    settle = recording.Recording.settle
+    settle = submit.Recording.settle
 
-    async def intend(self: recording.Recording, submission: Submission) -> bool:
+    async def intend(self: submit.Recording, submission: Submission) -> bool:
         return True
 
-    async def late(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def late(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
         await self.record(submission.intent(0))
         await settle(self, submission, outcome)
 
-    patch.setattr(recording.Recording, "intend", intend)
-    patch.setattr(recording.Recording, "settle", late)
+    patch.setattr(submit.Recording, "intend", intend)
+    patch.setattr(submit.Recording, "settle", late)
 
 
 def gate_ignored(patch: pytest.MonkeyPatch) -> None:
     """Doesn't wait as told."""
-    patch.setattr(pacing.Gate, "closed_until", property(lambda self: float("-inf")))
-    patch.setattr(pacing.Gate, "_close", lambda self, until: None)
+    patch.setattr(rate_limiter.Gate, "closed_until", property(lambda self: float("-inf")))
+    patch.setattr(rate_limiter.Gate, "_close", lambda self, until: None)
 
 
 def no_last_look(patch: pytest.MonkeyPatch) -> None:
     """Sends an announced POST although another worker was told to wait meanwhile."""
-    patch.setattr(turnstile.Turnstile, "still_open", lambda self: True)
+    patch.setattr(rate_limiter.Turnstile, "still_open", lambda self: True)
 
 
 def jitter_both_ways(patch: pytest.MonkeyPatch) -> None:
     """Lets jitter shorten the wait."""
-    patch.setattr(pacing, "no_earlier", lambda told, random: told * random.uniform(0.9, 1.1))
+    patch.setattr(rate_limiter, "no_earlier", lambda told, random: told * random.uniform(0.9, 1.1))
 
 
 def budget_checked_after(patch: pytest.MonkeyPatch) -> None:
     """Looks at the money once it is spent."""
-    reserve, settle = recording.Recording.reserve, recording.Recording.settle
+    reserve, settle = submit.Recording.reserve, submit.Recording.settle
 
-    async def late(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def late(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
         over = reserve(self, submission)
         if over is not None:
             self._halting.stop(over)
         await settle(self, submission, outcome)
 
-    patch.setattr(recording.Recording, "reserve", lambda self, submission: None)
-    patch.setattr(recording.Recording, "settle", late)
+    patch.setattr(submit.Recording, "reserve", lambda self, submission: None)
+    patch.setattr(submit.Recording, "settle", late)
 
 
 def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
     """Gives the money back for what is in doubt."""
-    settle = recording.Recording.settle
+    settle = submit.Recording.settle
 
-    async def cheap(self: recording.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def cheap(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
         await settle(self, submission, outcome)
         if outcome.verdict == "in_doubt":
             self._spend.release(submission.request.key)
 
-    patch.setattr(recording.Recording, "settle", cheap)
+    patch.setattr(submit.Recording, "settle", cheap)
 
 
 def price_of_the_plan(patch: pytest.MonkeyPatch) -> None:
     """Goes on counting with the plan's price, whatever the service charges."""
-    patch.setattr(spend.Spend, "most", lambda self, cost, images: cost)
-    patch.setattr(spend.Spend, "recount", lambda self, usd: None)
+    patch.setattr(budget.Spend, "most", lambda self, cost, images: cost)
+    patch.setattr(budget.Spend, "recount", lambda self, usd: None)
 
 
 def cancelled_is_not_sent(patch: pytest.MonkeyPatch) -> None:
@@ -143,44 +143,44 @@ def cancelled_is_not_sent(patch: pytest.MonkeyPatch) -> None:
     def optimist(flight: Flight, detail: str) -> Outcome:
         return Outcome(row=5, verdict="not_sent", detail=detail)
 
-    patch.setattr(sending, "given_up", optimist)
+    patch.setattr(submit, "given_up", optimist)
 
 
 def records_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
     """Lets a cancellation interrupt the writing of an acceptance."""
-    record = recording.Recording.record
+    record = submit.Recording.record
 
-    async def exposed(self: recording.Recording, event: Event, outcome: Outcome | None = None) -> bool:
+    async def exposed(self: submit.Recording, event: Event, outcome: Outcome | None = None) -> bool:
         await anyio.sleep(1.0)
         return await record(self, event, outcome)
 
-    patch.setattr(recording.Recording, "record", exposed)
+    patch.setattr(submit.Recording, "record", exposed)
 
 
 def retries_without_budget(patch: pytest.MonkeyPatch) -> None:
     """Retries as often as it likes."""
-    patch.setattr(pacing.RetryBudget, "take", lambda self, earlier: True)
+    patch.setattr(retry.RetryBudget, "take", lambda self, earlier: True)
 
 
 def breakers_removed(patch: pytest.MonkeyPatch) -> None:
     """Goes on after 401."""
-    patch.setattr(breakers.Breakers, "note", lambda self, key, outcome, **_: None)
+    patch.setattr(retry.Breakers, "note", lambda self, key, outcome, **_: None)
 
 
 def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
     """Goes on submitting after a signal."""
-    patch.setattr(halting.Halting, "halted", property(lambda self: self._halt is not None))
-    patch.setattr(halting.Halting, "withdraws", property(lambda self: self._withdraws))
-    patch.setattr(halting.Idle, "end", lambda self: None)
+    patch.setattr(shutdown.Halting, "halted", property(lambda self: self._halt is not None))
+    patch.setattr(shutdown.Halting, "withdraws", property(lambda self: self._withdraws))
+    patch.setattr(shutdown.Idle, "end", lambda self: None)
 
 
 def endless_drain(patch: pytest.MonkeyPatch) -> None:
     """Never gives up what is under way."""
 
-    async def watch(self: halting.Halting) -> None:
+    async def watch(self: shutdown.Halting) -> None:
         await anyio.sleep_forever()
 
-    patch.setattr(halting.Halting, "watch", watch)
+    patch.setattr(shutdown.Halting, "watch", watch)
 
 
 FAULTS = [

@@ -15,7 +15,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.files import place, whole_file
 from seedream_jobs.results.export.rows import AXIS, Exported, Row, Rows
 from seedream_jobs.results.export.tables import json_line
-from seedream_jobs.run.placing import digest
+from seedream_jobs.run.atomic_file import digest
 
 METADATA = "metadata.jsonl"
 CARD = "README.md"

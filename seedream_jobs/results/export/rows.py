@@ -16,7 +16,7 @@ from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.ledger.steps import charged_usd, in_shares
-from seedream_jobs.run.placing import digest
+from seedream_jobs.run.atomic_file import digest
 
 AXIS = "axis_"
 """Before an axis' name in a column's: an axis may have the name of a field (``size``)."""

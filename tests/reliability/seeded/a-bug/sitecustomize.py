@@ -1,6 +1,6 @@
 """Seeded fault: a mistake in the program, met while it submits."""
 
-from seedream_jobs.run.sending import Sending
+from seedream_jobs.run.submit import Sending
 
 
 async def announce(self, submission):

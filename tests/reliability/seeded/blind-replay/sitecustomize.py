@@ -1,7 +1,7 @@
 """Seeded fault: whatever is in doubt is replayed, and its answer is taken for the first POST's."""
 
 from seedream_jobs.plan import jobs
-from seedream_jobs.run.resend import OpenCase
+from seedream_jobs.run.retry import OpenCase
 
 plan_jobs = jobs.plan_jobs
 

@@ -1,6 +1,6 @@
 """Seeded fault: the intent is written with the outcome, after the POST."""
 
-from seedream_jobs.run.recording import Recording
+from seedream_jobs.run.submit import Recording
 
 settle = Recording.settle
 

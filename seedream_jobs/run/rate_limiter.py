@@ -1,28 +1,27 @@
-"""When the next POST may leave: the arithmetic of rate, concurrency, Retry-After and retries, over a passed-in clock.
+"""When the next POST may leave: the rate, the number in flight, Retry-After, and one queue for all workers.
 
-Pure: ``now`` is any monotonic clock in seconds, randomness is a passed-in ``random.Random``. Four laws hold:
+``Gate`` is pure arithmetic over a passed-in clock; ``Turnstile`` is the queue in front of it. Called by ``submit``.
+Invariants:
 
 - never earlier than told: no admission before the latest ``Retry-After``; jitter only adds;
 - one gate for all workers: what one of them was told holds for every one;
-- concurrency halves on 429, creeps up on success, is never below 1 nor above its cap;
-- retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request.
+- the number in flight halves on 429, creeps up on success, is never below 1 nor above its cap.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Literal
 
-from seedream_jobs.errors import UsageError
+import anyio
 
-FIRST_BACKOFF = 1.0  # seconds
-LONGEST_BACKOFF = 60.0  # seconds
-RETRIES_PER_REQUEST = 5
-SPARE_RETRIES = 10
-ACCEPTED_PER_RETRY = 10
+from seedream_jobs.errors import UsageError
+from seedream_jobs.run.retry import full_jitter, no_earlier
+from seedream_jobs.run.shutdown import Idle
 
 _RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -56,16 +55,6 @@ def parse_rate(text: str) -> Rate:
     if match is None or count == 0:
         raise UsageError(f"'{text}' is not a rate", hint="write a count and a unit, such as 60/m, 2/s or 100/h")
     return Rate(count=count, seconds=_SECONDS[match.group(2)[0]])
-
-
-def full_jitter(failures: int, random: Random) -> float:
-    """Seconds to wait after that many failures before this one: anything up to 1 s doubling to 60 s."""
-    return random.uniform(0.0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 16)))
-
-
-def no_earlier(told: float, random: Random) -> float:
-    """Seconds to wait when told to wait ``told`` seconds: that, and up to a tenth (at most 1 s) more."""
-    return told + random.uniform(0.0, min(1.0, 0.1 * told))
 
 
 class Bucket:
@@ -170,20 +159,50 @@ class Gate:
         self._closed_until = max(self._closed_until, until)
 
 
-class RetryBudget:
-    """How many POSTs may be sent again: ≤ 0.1 × accepted + 10 in all, ≤ 5 for one request."""
+_log = logging.getLogger(__name__)
 
-    def __init__(self) -> None:
-        self.accepted = 0
-        self.retries = 0
 
-    def exhausted_for(self, earlier: int) -> bool:
-        """Whether a request with ``earlier`` retries has had all that one request may have."""
-        return earlier >= RETRIES_PER_REQUEST
+class Turnstile:
+    """One queue in front of the one gate. Only its head looks at the clock, so that a change wakes one worker."""
 
-    def take(self, earlier: int) -> bool:
-        """Take one retry for a request that had ``earlier`` ones; False where there is none left."""
-        if self.exhausted_for(earlier) or self.retries >= SPARE_RETRIES + self.accepted // ACCEPTED_PER_RETRY:
-            return False
-        self.retries += 1
-        return True
+    def __init__(self, gate: Gate, idle: Idle) -> None:
+        self._gate = gate
+        self._idle = idle
+        self._queue = anyio.Lock()
+        self._changed = anyio.Event()
+
+    async def enter(self) -> Ticket | None:
+        """Wait until one more POST may leave; None if that was called off."""
+        if self._idle.ended:
+            return None
+        now = anyio.current_time()
+        if self._queue.locked() or self._gate.ready_at() > now:
+            admitted: list[Ticket] = []
+
+            async def in_turn() -> None:
+                async with self._queue:
+                    await self._wait_for_gate()
+                    admitted.append(self._gate.enter(anyio.current_time()))
+
+            await self._idle.until(in_turn)
+            return admitted[0] if admitted else None
+        return self._gate.enter(now)
+
+    def leave(self, ticket: Ticket, reply: Reply, retry_after: float | None = None) -> None:
+        """One POST is over; ``retry_after`` in seconds."""
+        now = anyio.current_time()
+        self._gate.leave(ticket, now, reply, retry_after)
+        if self._gate.closed_until > now:
+            _log.info("no POST for %.1f s, then %d at a time", self._gate.closed_until - now, self._gate.limit)
+        self._changed.set()
+
+    def still_open(self) -> bool:
+        """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
+        until = self._gate.closed_until
+        return until == -inf or until <= anyio.current_time()
+
+    async def _wait_for_gate(self) -> None:
+        while (ready_at := self._gate.ready_at()) > anyio.current_time():
+            self._changed = anyio.Event()
+            with anyio.CancelScope(deadline=ready_at):
+                await self._changed.wait()

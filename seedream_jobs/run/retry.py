@@ -1,15 +1,57 @@
-"""When a run must stop submitting: what was refused to the run itself, and the same bad answer again and again.
+"""What an outcome leads to beside its record: the run stops, a request is sent again, or neither. Pure arithmetic.
 
-Pure. ``note`` takes each outcome in the order in which the replies came and answers with a ``Halt`` once submitting
-has to stop (table 1, rows 2, 4, 6, 11, 12, 14–16, 18, 20). The first halt stands.
+This module holds three rules. ``RetryBudget`` and the backoff say how often, and after which wait, a POST that was
+provably not sent is sent again. ``Breakers`` says when the same bad answer, again and again, stops the run.
+``OpenCase`` says when a POST whose outcome is open may be repeated under the same intent. Called by ``submit``,
+``rate_limiter`` and ``poll``. Invariants: retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request; the first halt
+stands; only an acceptance settles a doubt. Randomness and the clock are passed in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
+from typing import Literal
 
 from seedream_jobs.api.outcomes import NO_CONNECTION, Outcome
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.steps import REPLAY_SECONDS, REPLAYS
+
+FIRST_BACKOFF = 1.0  # seconds
+LONGEST_BACKOFF = 60.0  # seconds
+RETRIES_PER_REQUEST = 5
+SPARE_RETRIES = 10
+ACCEPTED_PER_RETRY = 10
+
+
+def full_jitter(failures: int, random: Random) -> float:
+    """Seconds to wait after that many failures before this one: anything up to 1 s doubling to 60 s."""
+    return random.uniform(0.0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 16)))
+
+
+def no_earlier(told: float, random: Random) -> float:
+    """Seconds to wait when told to wait ``told`` seconds: that, and up to a tenth (at most 1 s) more."""
+    return told + random.uniform(0.0, min(1.0, 0.1 * told))
+
+
+class RetryBudget:
+    """How many POSTs may be sent again: ≤ 0.1 × accepted + 10 in all, ≤ 5 for one request."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.retries = 0
+
+    def exhausted_for(self, earlier: int) -> bool:
+        """Whether a request with ``earlier`` retries has had all that one request may have."""
+        return earlier >= RETRIES_PER_REQUEST
+
+    def take(self, earlier: int) -> bool:
+        """Take one retry for a request that had ``earlier`` ones; False where there is none left."""
+        if self.exhausted_for(earlier) or self.retries >= SPARE_RETRIES + self.accepted // ACCEPTED_PER_RETRY:
+            return False
+        self.retries += 1
+        return True
+
 
 SERVER_ERRORS_IN_A_ROW = 3
 UNANSWERED_IN_A_ROW = 3
@@ -150,3 +192,95 @@ def said(outcome: Outcome) -> str:
 def _signature(outcome: Outcome) -> tuple[int | None, str, str]:
     problem = outcome.problem
     return (problem.status, problem.code, problem.message) if problem else (None, "", outcome.detail)
+
+
+PENDING_SECONDS = 600.0
+
+Why = Literal["pending", "replay", "server error"]
+Answer = Literal["settled", "charged again", "not charged", "open"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Send it again, ``wait`` seconds from now at the earliest."""
+
+    why: Why
+    wait: float
+
+
+class OpenCase:
+    """One submission in doubt: what has been tried, and what may be tried.
+
+    :param first: the outcome that put it in doubt
+    :param since: Unix seconds of its intent
+    :param now: Unix seconds
+    :param replays: replays before this run, which count
+    :param replay: the operator asked for a replay of this one
+    """
+
+    def __init__(
+        self,
+        first: Outcome,
+        *,
+        since: float,
+        now: float,
+        replays: int = 0,
+        replay: bool = False,
+        retry_server_errors: bool = False,
+    ) -> None:
+        self.first = first
+        self.server_retries = 0
+        self._latest = first
+        self._since = since
+        self._pending_until = now + PENDING_SECONDS
+        self._replay = replay
+        self._retry_server_errors = retry_server_errors
+        self._replays = replays
+        self._tries = 0
+        self._why: Why = "pending"
+
+    def again(self, now: float, random: Random) -> Again | None:
+        """What may be done next; None: leave it in doubt. ``now`` is Unix seconds."""
+        wait = self._wait(random)
+        if self._latest.row == 19:
+            return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None
+        if self._latest.row == "8a":  # a task id was named: that POST may well be charged
+            return None
+        if self._replay and self._replays < REPLAYS and now + wait - self._since <= REPLAY_SECONDS:
+            return Again(why="replay", wait=wait)
+        if self._retry_server_errors and self._is_retriable_server_error():
+            return Again(why="server error", wait=wait)
+        return None
+
+    def sent(self, why: Why) -> None:
+        """It was sent again."""
+        self._why = why
+        self._tries += 1
+        self._replays += why == "replay"
+        self.server_retries += why == "server error"
+
+    def take(self, outcome: Outcome, *, mark_counts: bool) -> Answer:
+        """What the answer to a repeat means for the submission in doubt.
+
+        :param mark_counts: ``Idempotency-Replayed`` says something: no first answer carried it
+        """
+        self._latest = outcome
+        if outcome.verdict == "accepted":
+            if self.first.task_id is not None:
+                return "settled" if outcome.task_id == self.first.task_id else "charged again"
+            return "settled" if self._why == "pending" or (outcome.replayed and mark_counts) else "charged again"
+        return "open" if outcome.verdict == "in_doubt" and outcome.row != 19 else "not charged"
+
+    @property
+    def still_open(self) -> Outcome:
+        """The outcome to record while nothing settles it: the latest doubt, never a later "not now"."""
+        return self._latest if self._latest.verdict == "in_doubt" else self.first
+
+    def _wait(self, random: Random) -> float:
+        if self._latest.retry_after is not None:
+            return no_earlier(self._latest.retry_after, random)
+        return max(1.0, full_jitter(self._tries, random))
+
+    def _is_retriable_server_error(self) -> bool:
+        problem = self._latest.problem
+        return self._latest.counts_against == "server" and problem is not None and problem.status in (500, 502)

@@ -1,8 +1,8 @@
-"""The guard in front of the money: before a POST leaves, every budget must bear the most it can cost.
+"""The guard in front of the money: before a POST leaves, every budget must bear the most it can cost. Pure.
 
-Pure. What is in flight, accepted or in doubt counts with its maximum; a request that is provably not charged gives
-its share back; a completed one is settled with what it really cost. Once the service has charged more for an image than
-was counted, everything that is not settled counts with that price, too. USD throughout.
+Called by ``submit`` and ``session``. Invariant: what is in flight, accepted or in doubt counts with its maximum. A
+request that is provably not charged gives its share back; a completed one is settled with what it really cost. Once the
+service has charged more for an image than was counted, everything that is not settled counts with that price, too. USD.
 """
 
 from __future__ import annotations

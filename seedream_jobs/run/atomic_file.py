@@ -1,7 +1,7 @@
 """Files that appear whole or not at all: a temporary name in the same folder, fsync, then a name nobody had.
 
-An existing file is never overwritten, nothing is written outside the campaign's root, and a full disk is told from a
-bad download.
+Called by ``fetch``, ``store_image`` and ``results``. Invariants: an existing file is never overwritten, nothing is
+written outside the campaign's root, and a full disk is told from a bad download.
 """
 
 from __future__ import annotations

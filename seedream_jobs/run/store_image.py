@@ -1,0 +1,116 @@
+"""What is done about an image between its last byte and its record, and whether it is still what was stored.
+
+Called by ``fetch`` and ``fetch --verify``. ``results`` implements the steps with sidecars and thumbnails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.plan.job import Job
+from seedream_jobs.run.atomic_file import confined, digest
+from seedream_jobs.run.images import Examined, examine
+from seedream_jobs.run.links import damaged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The bytes that will be kept: other than what came only where metadata was asked to be embedded."""
+
+    sha256: str
+    bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+class Finishing(Protocol):
+    """The steps around an image's final name, in this order. All but ``examine`` block and are called in a thread."""
+
+    def already(self, entry: Entry, index: int) -> Image | None:
+        """The image, if an interrupted command has put it on disk whole and has not come to record it."""
+        ...
+
+    def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
+        """May change the file's metadata, never its pixels, before it is examined and named."""
+        ...
+
+    async def examine(self, temp: Path, sha256: str) -> Examined:
+        """Decode the file whole, once, somewhere else than on the event loop."""
+        ...
+
+    def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
+        """Write down beside the named file what it is; the warnings that come of it."""
+        ...
+
+
+Finish = Callable[[Path, Path, Job | None], Finishing]
+"""Makes what is done with each image, for a manifest's folder, its campaign's root and its job if that is at hand."""
+
+
+class Plain:
+    """Finishing without sidecars, thumbnails and metadata: only the decode check, in a thread."""
+
+    def already(self, entry: Entry, index: int) -> Image | None:
+        return None
+
+    def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
+        return came
+
+    async def examine(self, temp: Path, sha256: str) -> Examined:
+        from anyio import to_thread
+
+        return await to_thread.run_sync(examine, temp, abandon_on_cancel=True)
+
+    def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
+        return ()
+
+
+Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """A stored request with images to fetch again: their position among its images, and what is wrong with each."""
+
+    entry: Entry
+    damage: Mapping[int, Damage]
+
+
+def verify(entries: Iterable[Entry], folder: Path, *, root: Path) -> Iterator[Repair]:
+    """The requests of which an image is missing or damaged on disk, or came damaged. Reads every stored file whole;
+    writes nothing.
+
+    :param folder: the manifest's folder, to which the images' paths are relative
+    :param root: the campaign's root, which no path may leave
+    """
+    for entry in entries:
+        if entry.state not in (State.STORED, State.COMPLETED):
+            continue
+        damage: dict[int, Damage] = {}
+        for index, image in enumerate(entry.images):
+            found = damage_of(image, folder, root)
+            if found is not None:
+                damage[index] = found
+        if damage:
+            yield Repair(entry=entry, damage=damage)
+
+
+def damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
+    """What is wrong with the file of an image; None if it is as it was recorded, or never came. Reads it whole."""
+    if image.file is None:
+        return "undecodable" if damaged(image) else None
+    try:
+        path = confined(root, folder, image.file)
+        if image.bytes is not None and path.stat().st_size != image.bytes:
+            return "changed"
+        return None if image.sha256 is None or digest(path) == image.sha256 else "changed"
+    except UsageError:
+        return "outside"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError:
+        return "unreadable"
