@@ -13,10 +13,7 @@ from bench.table import text
 STAGES = (
     "startup",
     "yaml_load",
-    "validation",
     "plan",
-    "identity",
-    "first_post",
     "submit",
     "memory",
     "journal",

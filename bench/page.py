@@ -25,15 +25,11 @@ bench says how quick.
 WHERE = """## Where the speed comes from
 
 - **Start-up.** Only click is imported before a command is known, and a command imports what it needs. The version is a
-  constant; the schema's check is compiled ahead into plain code, so that `validate` needs no jsonschema; a template
-  that only puts values in is read without Jinja; what is counted takes no hash. Python looks for rubbish seldom, and
-  the process ends without taking its modules apart.
+  constant. Python looks for rubbish seldom, and the process ends without taking its modules apart.
 - **Load.** One pass over libyaml's events builds values, positions, duplicate keys and alias bounds at once.
 - **Plan.** What axes share is made once: a distinct set of parameters is validated once and is the fixed part of a key;
   a template is cut into the parts that read one axis, each evaluated once per value. A combination is a tuple of
-  indexes. The plain way to the same key and prompt stands beside each fast one, and a test holds them together.
-- **First POST.** A prompt is read back from its ends as a code word is: where its parts tell every axis' value, no two
-  requests are equal, and their number and the maximum spend need no expansion.
+  indexes.
 - **Run.** A fixed set of workers, one connection each, without a pool: a pool's bookkeeping costs as much as the
   request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the next.
 - **Resume.** A manifest's lines are vouched for by one pattern, a quarter of a mebibyte at a time. Of each only its

@@ -8,11 +8,12 @@ request but its prompt for each distinct set of parameters.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -60,10 +61,13 @@ class Request:
 
 
 class Column:
-    """A segment that reads a single axis: its text for each of the axis' values, made when first needed."""
+    """A segment that reads a single axis: its text for each of the axis' values, made when first needed.
+
+    ``before`` and ``after`` are the constant texts around it, which become part of its own: half the pieces to join.
+    """
 
     def __init__(self, segment: Segment, axis: int, spec: JobSpec) -> None:
-        self.axis = axis
+        self.axis, self.before, self.after = axis, "", ""
         self.texts: list[str | None] = [None] * len(spec.axes[axis].values)
         self._segment, self._spec = segment, spec
 
@@ -76,7 +80,7 @@ class Column:
         if known is None:
             axis = self._spec.axes[self.axis]
             context = {**self._spec.vars, **dict(zip(axis.names, axis.values[index].bindings, strict=True))}
-            known = self.texts[index] = self._segment.render(context)
+            known = self.texts[index] = self.before + self._segment.render(context) + self.after
         return known
 
 
@@ -88,16 +92,20 @@ class Renderer:
 
     def __init__(self, template: Template, matrix: Matrix) -> None:
         self._template, self._matrix, self._spec = template, matrix, matrix.spec
-        self.columns: list[Column] = []
         self._parts: list[str | Column | Segment] = []
-        for segment in template.segments:
-            self._parts.append(self._part(segment))
-        only_columns = not any(isinstance(part, Segment) for part in self._parts)
-        self._row = [
-            (part.axis, part.texts) if isinstance(part, Column) else (-1, [part])
-            for part in self._parts
-            if only_columns
-        ]
+        for part in map(self._part, template.segments):
+            last = self._parts[-1] if self._parts else None
+            if isinstance(part, str) and isinstance(last, Column):
+                last.after += part
+            elif isinstance(part, str) and isinstance(last, str):
+                self._parts[-1] = last + part
+            elif isinstance(part, Column) and isinstance(last, str):
+                part.before, self._parts[-1] = last, part
+            else:
+                self._parts.append(part)
+        self.columns = [part for part in self._parts if isinstance(part, Column)]
+        only_columns = len(self.columns) == len(self._parts)
+        self._row = [(column.axis, column.texts) for column in self.columns if only_columns]
 
     def _part(self, segment: Segment) -> str | Column | Segment:
         if segment.evaluate is None:
@@ -110,8 +118,7 @@ class Renderer:
             return segment.render(self._spec.vars)
         if len(axes) > 1:
             return segment
-        self.columns.append(Column(segment, axes.pop(), self._spec))
-        return self.columns[-1]
+        return Column(segment, axes.pop(), self._spec)
 
     def text(self, cell: Cell) -> str:
         """The text for a cell.
@@ -123,7 +130,7 @@ class Renderer:
             return self._template.render(self._matrix.bindings(cell))
         if self._row:
             try:
-                return "".join([texts[choice[axis] if axis >= 0 else 0] for axis, texts in self._row])  # type: ignore[misc]
+                return "".join([texts[choice[axis]] for axis, texts in self._row])  # type: ignore[misc]
             except TypeError:  # a text that was not needed before
                 pass
         context: dict[str, Any] | None = None
@@ -165,7 +172,8 @@ class RequestBuilder:
         self._set_by_cell = tuple(name for name in PARAMETERS if name in named | added)
         read = set(self._set_by_cell).union(*(template.names for template in spec.image_urls or ()))
         self.parameter_axes = tuple(sorted({place[0] for name in read if (place := spec.axis_of(name))}))
-        self._frames: dict[tuple[Choice | None, tuple[int, ...]], Frame] = {}
+        self._parameters_of: Callable[[Choice], Any] = itemgetter(*self.parameter_axes or [slice(0)])
+        self._frames: dict[tuple[Any, tuple[int, ...]], Frame] = {}
         self._prompt_is_value = "prompt" in named | added
         self.prompt_renderer = None if spec.prompt is None else Renderer(spec.prompt, matrix)
         self._folder = str(PurePosixPath(spec.output_dir) / "-")[:-1]
@@ -219,8 +227,7 @@ class RequestBuilder:
 
         :raises TemplateProblem: from the template, or for a blank prompt
         """
-        given = self.given(cell) if self._prompt_is_value else {}
-        if "prompt" in given:
+        if self._prompt_is_value and "prompt" in (given := self.given(cell)):
             prompt = str(given["prompt"])
         elif self.prompt_renderer is None:
             raise TemplateProblem("this combination has no prompt", hint="give it one in its include")
@@ -266,12 +273,12 @@ class RequestBuilder:
 
     def _frame(self, cell: Cell) -> Frame:
         choice = cell.choice
-        restricted = None if choice is None else tuple([choice[axis] for axis in self.parameter_axes])
-        known = self._frames.get((restricted, cell.includes))
+        at = (None if choice is None else self._parameters_of(choice), cell.includes)
+        known = self._frames.get(at)
         if known is None:
             if len(self._frames) >= MAX_FRAMES:
                 self._frames.clear()
-            known = self._frames[restricted, cell.includes] = self._made_frame(cell)
+            known = self._frames[at] = self._made_frame(cell)
         return known
 
     def _made_frame(self, cell: Cell) -> Frame:
