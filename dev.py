@@ -33,6 +33,10 @@ EXPORTS = {"base": (), "dev": ("--extra", "dev")}
 NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning")
 
 
+READERS = ("datasets",)
+"""What reads the exports and is too large for every fresh machine (it brings pandas): tests/export/test_readers.py."""
+
+
 def python_in(folder: Path) -> str:
     """The Python of the environment in ``folder``, which is made where it is missing."""
     if not any((folder / BIN / name).exists() for name in ("python", "python.exe")):
@@ -69,7 +73,7 @@ def newest(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="seedream-jobs-newest-") as folder:
         print("Installing today's releases …", file=sys.stderr, flush=True)
         python = python_in(Path(folder))
-        pip(python, "--upgrade", "-e", ".[dev]")
+        pip(python, "--upgrade", "-e", ".[dev]", *READERS)
         listed = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
         print("Other than in the lock:", *(differences(listed) or ["nothing"]), sep="\n  ", flush=True)
         suite = [python, "-m", "pytest", *PARALLEL, *NEWEST, "--ignore=tests/reliability", *arguments]

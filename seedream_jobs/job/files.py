@@ -179,6 +179,22 @@ def git_common(folder: Path) -> Path | None:
     return None
 
 
+def is_tracked(path: Path) -> bool:
+    """Whether git has a file in its index; False where there is no git, no repository, or it can't say.
+
+    Only the index is read: no configuration of the repository can have a program run.
+    """
+    import subprocess  # hardly ever asked
+
+    real = Path(os.path.realpath(path))
+    words = ("git", "-c", "core.fsmonitor=false", "--literal-pathspecs", "ls-files", "--error-unmatch", "--", real.name)
+    environment = {**git_environment(os.environ), "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        return not subprocess.run(words, cwd=real.parent, env=environment, capture_output=True, check=False).returncode
+    except OSError:
+        return False
+
+
 def worktrees(common: Path) -> list[Path]:
     """The top folders of a repository's worktrees that are at hand, the main one first."""
     found = [common.parent] if common.name == ".git" else []

@@ -212,6 +212,18 @@ def foreign(path: str, manifest: str, base: str) -> Diagnostic:
     )
 
 
+def tracked(path: str) -> Diagnostic:
+    """The finding that a journal beside its manifest is in git: whoever made the commit wrote it, not a run here."""
+    return Diagnostic(
+        code="journal-tracked",
+        severity="error",
+        message="git tracks this journal: it came with a commit, and may claim or forget what was paid",
+        path=path,
+        hint="see who committed it (`git log -- FILE`), then git rm it; where a run of yours left it, merge it "
+        f"into the record before: resolve JOB --journal {path}",
+    )
+
+
 def _damage(path: str, line: int, offset: int, why: str) -> FindingsError:
     place = Pos(offset=offset, line=line, column=1)
     return FindingsError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
-from seedream_jobs.job.files import worktrees
+from seedream_jobs.job.files import is_tracked, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, parse_checked
 from seedream_jobs.ledger.entries import Entries
@@ -58,7 +58,7 @@ def load(
     :param apart: the manifest as a copy, which nobody else can change
     :param scratch: where lines that come to the manifest later are kept, once they are many
     :param apart_from: a journal that is left alone
-    :raises FindingsError: one of them is damaged, or they do not belong together
+    :raises FindingsError: one of them is damaged, they do not belong together, or the journal came with a commit
     :raises UsageError: one of them can't be read
     :raises LedgerError: they keep changing
     """
@@ -67,6 +67,8 @@ def load(
         manifest = parse_record(paths, record, root, scratch=scratch)
         files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
+        if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
+            raise FindingsError([journal.tracked(str(paths.journal))])
         if apart or _version(record) == _version(read_file(fs, paths.manifest)):
             return _belonging(paths, Loaded(record=record, manifest=manifest), found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")

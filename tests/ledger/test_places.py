@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger.campaign import paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
@@ -116,6 +116,32 @@ def test_a_journal_is_its_manifests_wherever_git_puts_that(repo: Path, tmp_path:
         assert len(ledger.entries) == 2
     assert not journal.exists()
     assert b'"intents"' not in record.read_bytes()
+
+
+def test_a_journal_that_came_with_a_commit_is_not_believed(
+    repo: Path, tmp_path: Path, make: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the manifest, where an older version left one, it is honoured only if git does not track it.
+
+    No program of the repository's configuration runs to find that out; without git it is honoured.
+    """
+    journal = interrupted(repo, make)
+    beside = repo / "garden.manifest.journal"
+    journal.rename(beside)
+    paths, ran = paths_for(repo / "garden.yaml"), tmp_path / "ran"
+    (tmp_path / "monitor").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "monitor").chmod(0o755)
+    git(repo, "config", "core.fsmonitor", str(tmp_path / "monitor"))
+    assert len(Ledger.peek(paths, root=repo).entries) == 2
+    git(repo, "-c", "core.fsmonitor=false", "add", "-f", beside.name)
+    for look in (lambda: Ledger.peek(paths, root=repo), lambda: opened(repo)):
+        with pytest.raises(FindingsError) as caught:
+            look()
+        assert [found.code for found in caught.value.diagnostics] == ["journal-tracked"]
+    assert not ran.exists()
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path))
+        assert len(Ledger.peek(paths, root=repo).entries) == 2
 
 
 def test_one_manifest_in_two_worktrees_has_one_writer(repo: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -72,4 +73,44 @@ def test_a_dead_holder_holds_nothing(
     service.restart()
     again = mine.run("--detach")
     assert again.code == (6 if mine.states()["in_doubt"] else 0)
+    assert harness.audit(mine, service, {}, set()) == []
+
+
+@pytest.mark.parametrize(
+    ("git", "accident"),
+    [
+        (True, "rm -f .git/seedream-jobs/*.lock"),
+        pytest.param(False, "rm -f *.lock .seedream/*.lock", marks=pytest.mark.slow),
+    ],
+)
+def test_locks_that_are_removed_under_a_run_let_nothing_be_paid_twice(
+    git: bool, accident: str, harness: ModuleType, emulator: Callable[..., Any], campaign: Callable[..., Any]
+) -> None:
+    """``git clean`` reaches no lock. Where a hand does, the first run stops with 74, and its POST is in doubt."""
+    service = emulator()
+    mine = campaign(service, 4, git=git)
+    if git:
+        subprocess.run(["git", "add", mine.job], cwd=mine.folder, check=True)
+
+    def intents() -> int:
+        return sum(record.get("event") == "intended" for record in mine.records())
+
+    service.hold()
+    detached = ("--yes", "--detach", "--concurrency", "1")
+    first = mine.start("run", *detached)
+    harness.until(lambda: intents() == 1, first)
+    if git:
+        subprocess.run(["git", "clean", "-qfdx"], cwd=mine.folder, check=True)
+        assert not mine.manifest.exists()
+        assert mine.start("run", *detached).wait().code == 7
+    subprocess.run(accident, shell=True, cwd=mine.folder, check=True)
+    second = mine.start("run", *detached)
+    harness.until(lambda: mine.states()["in_doubt"] == 1 and intents() == 1, second)
+    service.release()
+    stopped, ended = first.wait(), second.wait()
+    assert (stopped.code, ended.code) == (74, 6), stopped.err + ended.err
+    assert "was removed or replaced during the run" in stopped.err
+    assert mine.states() == {"accepted": 3, "in_doubt": 1}
+    assert "seedream-jobs resolve job.yaml" in ended.err
+    assert service.count() == 4
     assert harness.audit(mine, service, {}, set()) == []
