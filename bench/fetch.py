@@ -63,7 +63,7 @@ async def unknown(_: Entry) -> None:
 
 def ten_megabytes(file: Path) -> None:
     """A PNG whose one chunk of noise makes it exactly that long; nobody decodes it here."""
-    from seedream_jobs.results.containers import PNG_START, png_chunk
+    from seedream_jobs.results.image_metadata import PNG_START, png_chunk
 
     header = (2048).to_bytes(4, "big") * 2 + bytes((8, 2, 0, 0, 0))
     head, tail = PNG_START + png_chunk("IHDR", header), png_chunk("IEND", b"")

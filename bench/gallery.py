@@ -19,7 +19,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from bench.result import Goal, Result, Row
-from seedream_jobs.results.gallery import Cell, Run, write_gallery
+from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun
+from seedream_jobs.results.gallery.page import write_gallery
 
 TITLE = "The gallery: a page of 10,000 cells in a browser"
 GOAL = 2.0  # seconds
@@ -38,7 +39,7 @@ return performance.now() - start;
 """
 
 
-def sample(folder: Path, shape: tuple[int, int]) -> Run:
+def sample(folder: Path, shape: tuple[int, int]) -> GalleryRun:
     """A run whose prompts are as long as people write them."""
     Image.new("RGB", (384, 216), (120, 150, 90)).save(folder / "x.webp")
     axes = {
@@ -46,7 +47,7 @@ def sample(folder: Path, shape: tuple[int, int]) -> Run:
         "style": tuple(f"style {n}" for n in range(shape[1])),
     }
     cells = [
-        Cell(
+        GalleryCell(
             key=f"v1:{number:064x}",
             address=f"big/prompt={prompt},style={style}#1",
             axes={"prompt": prompt, "style": style},
@@ -62,7 +63,7 @@ def sample(folder: Path, shape: tuple[int, int]) -> Run:
         )
         for number, (prompt, style) in enumerate(product(*axes.values()))
     ]
-    return Run(name="big", axes=axes, cells=cells)
+    return GalleryRun(name="big", axes=axes, cells=cells)
 
 
 def chromium(profile: str) -> webdriver.Chrome:

@@ -344,9 +344,9 @@ def _on_no_record(part: JobPlan) -> tuple[Diagnostic, ...]:
     if not part.summary.submit or not output.is_dir():
         return ()
     from seedream_jobs.plan.diff import Action
-    from seedream_jobs.results.sidecar import by_key
+    from seedream_jobs.results.sidecar import read_sidecars
 
-    found = by_key(output, folder)
+    found = read_sidecars(output, folder)
     new = (change.key for change in part.submissions(part.ledger.entries) if change.action is Action.NEW)
     there = [found[key][0] for key in new if key in found] if found else []
     if not there:

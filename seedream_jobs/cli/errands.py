@@ -137,8 +137,8 @@ def build_page(
     :param contact_sheet: also write this image
     """
     from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
-    from seedream_jobs.results.collect import collect
-    from seedream_jobs.results.gallery import write_gallery
+    from seedream_jobs.results.gallery.cells import collect
+    from seedream_jobs.results.gallery.page import write_gallery
 
     folder = page or one.page
     try:
@@ -152,7 +152,7 @@ def build_page(
             cache=one.root / STATE_FOLDER / "thumbnails",
         )
         if contact_sheet is not None:
-            from seedream_jobs.results.contact_sheet import contact_sheet as draw
+            from seedream_jobs.results.gallery.contact_sheet import contact_sheet as draw
 
             draw(run.cells, folder.resolve(), contact_sheet)
         return write_gallery(folder, [run], single_file=single_file)

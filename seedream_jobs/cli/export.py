@@ -13,7 +13,7 @@ import click
 from seedream_jobs.cli.options import rehearsal_option, target
 
 if TYPE_CHECKING:
-    from seedream_jobs.results.export import Exported, Rows
+    from seedream_jobs.results.export import Exported, ExportRows
 
 FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
 LINE_EVERY = 30.0
@@ -75,7 +75,7 @@ def export(
     from seedream_jobs.cli import records
     from seedream_jobs.errors import LedgerError, UsageError
     from seedream_jobs.ledger.paths import hold_no_source
-    from seedream_jobs.results.export import Rows
+    from seedream_jobs.results.export import ExportRows
     from seedream_jobs.results.export import export as write
 
     given = click.get_current_context().get_parameter_source("shard_size")
@@ -96,7 +96,7 @@ def export(
         if expansion is None:
             raise UsageError("--select needs the job file", hint=f"{one.shown} is only a manifest")
         chosen = selector(select, expansion)
-    rows = Rows(
+    rows = ExportRows(
         job=one.name, entries=ledger.entries, folder=one.paths.manifest.parent, expansion=expansion, select=chosen
     )
     told = _Told(as_json=as_json)
@@ -148,7 +148,7 @@ class _Told:
             sys.stderr.write("\r\x1b[K")
 
 
-def _tell_machines(done: Exported, rows: Rows) -> int:
+def _tell_machines(done: Exported, rows: ExportRows) -> int:
     import json
 
     from seedream_jobs.errors import ExitCode
@@ -165,7 +165,7 @@ def _tell_machines(done: Exported, rows: Rows) -> int:
     return ExitCode.UNFINISHED if done.missing else ExitCode.OK
 
 
-def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
+def _tell(done: Exported, rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.report.text import plural
 
@@ -180,7 +180,7 @@ def _tell(done: Exported, rows: Rows, shown: str, form: str, output: Path | None
     if not done.missing:
         return ExitCode.OK
     click.echo(f"error: {plural(done.missing, 'image')} left out: on record, but not on disk as stored", err=True)
-    for name, why in zip(done.missing_names, done.missing_why, strict=True):
+    for name, why in done.named:
         click.echo(f"    {name}  {why}", err=True)
     click.echo(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
     return ExitCode.UNFINISHED

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seedream_jobs.expand.expansion import Place
     from seedream_jobs.pipeline import Target
     from seedream_jobs.plan.job import Job
-    from seedream_jobs.results.sidecar import Described
+    from seedream_jobs.results.sidecar import SidecarImage
 
 
 def import_task(named: Path, task_id: str, address: str, *, reason: str, where: Target, now: int) -> ExitCode:
@@ -72,10 +72,10 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
             f"{named} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"
         )
     from seedream_jobs.ledger.campaign import paid_elsewhere
-    from seedream_jobs.results.sidecar import by_key
+    from seedream_jobs.results.sidecar import read_sidecars
 
     folder = one.paths.manifest.parent
-    found = by_key(folder / one.job.expansion.spec.output_dir, folder)
+    found = read_sidecars(folder / one.job.expansion.spec.output_dir, folder)
     elsewhere = paid_elsewhere(one.root, one.paths.manifest, origin=where.origin, emulator=where.emulator).jobs
     counts = {State.STORED: 0, State.ACCEPTED: 0}
     with Ledger.open(
@@ -115,7 +115,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
     return ExitCode.OK
 
 
-def taken_from(described: list[Described], folder: Path) -> tuple[str | None, int | None, tuple[Image, ...]]:
+def taken_from(described: list[SidecarImage], folder: Path) -> tuple[str | None, int | None, tuple[Image, ...]]:
     """Task id, time and images of the latest generation that sidecars describe; no images where not all are whole."""
     latest = max(described, key=lambda one: (one.generation, one.task_id or ""))
     same = {

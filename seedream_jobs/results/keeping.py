@@ -1,4 +1,8 @@
-"""What the campaign keeps of a fetched image: the file, its sidecar, its thumbnail, and if asked, embedded metadata."""
+"""This module keeps what belongs to a fetched image: file, sidecar, thumbnail, and if asked, embedded metadata.
+
+Called by ``run.fetch`` through ``run.store_image.Finishing``. Invariant: a sidecar is written only
+once its image has its final name.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedream_jobs.ledger.state import Entry, Image
-from seedream_jobs.results.embed import embed_file
-from seedream_jobs.results.labels import labels_of
-from seedream_jobs.results.sidecar import Provenance, found, sidecar, write_sidecar
+from seedream_jobs.results.image_metadata import embed_in_file, read_labels
+from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.atomic_file import confined, digest, refusal
 from seedream_jobs.run.fetch import temporary
@@ -19,7 +22,7 @@ from seedream_jobs.run.store_image import Prepared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """``run.finishing.Finishing`` with all that belongs to a campaign.
+    """``run.store_image.Finishing`` with all that belongs to a campaign.
 
     :param decoders: the processes that decode; the caller closes them
     :param folder: the manifest's folder
@@ -38,13 +41,13 @@ class Keeping:
     embed_metadata: bool = False
 
     def already(self, entry: Entry, index: int) -> Image | None:
-        return found(entry, index, self.folder, self.root)
+        return find_stored_image(entry, index, self.folder, self.root)
 
     def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
         if not self.embed_metadata:
             return came
         try:
-            warnings = embed_file(temp, entry.request.get("prompt"))
+            warnings = embed_in_file(temp, entry.request.get("prompt"))
             return Prepared(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
         except OSError as error:
             raise refusal(error, temp) from error
@@ -56,7 +59,7 @@ class Keeping:
         assert image.file is not None
         path = confined(self.root, self.folder, image.file)
         try:
-            labels = labels_of(path)
+            labels = read_labels(path)
             content = sidecar(
                 entry,
                 index,

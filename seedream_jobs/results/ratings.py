@@ -1,21 +1,26 @@
-"""Takes ratings exported by the gallery into the campaign: ``reviews/<job>.yaml``, one file per job, for git.
+"""This module merges ratings exported by the gallery into ``reviews/<job>.yaml``, one file per job, for git.
 
-The file is merged, not replaced: an opinion belongs to a reviewer and an image (request key and image number), a vote
-to a reviewer, an axis and a pair. A later export replaces both, an emptied opinion takes back an earlier one, and
-applying the same export twice changes nothing. The same opinions give the same bytes.
+Called by ``cli.ratings``. Invariant: the file is merged, not replaced, and applying the same export twice changes
+nothing. An opinion belongs to a reviewer and an image (request key and image number), a vote to a reviewer, an axis and
+a pair; a later export replaces both, an emptied opinion takes back an earlier one. The same opinions give the same
+bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import best_match
+
 from seedream_jobs.errors import UsageError
 from seedream_jobs.resources import resource
-from seedream_jobs.results.gallery.whole import write_whole
+from seedream_jobs.results.whole_file import write_whole
 
 LIMIT = 16 * 1024 * 1024
 """Bytes of an export or of a review: far above what people rate, far below what hurts."""
@@ -45,7 +50,7 @@ def apply_ratings(ratings: bytes, reviews_folder: Path) -> Path:
         else:
             opinions[place] = opinion
     for vote in export.get("votes", ()):
-        _count(votes, vote, reviewer)
+        _enter_vote(votes, vote, reviewer)
     write_whole(path, _review_text(job, opinions, votes).encode())
     return path
 
@@ -55,9 +60,6 @@ def _read_export(data: bytes) -> dict[str, Any]:
 
     :raises UsageError: naming the first thing that is wrong
     """
-    from jsonschema import Draft7Validator
-    from jsonschema.exceptions import best_match
-
     if len(data) > LIMIT:
         raise UsageError(
             f"the ratings are larger than {LIMIT // 1024**2} MiB", hint="export them again from the gallery"
@@ -90,8 +92,6 @@ def _read_review(path: Path) -> tuple[Opinions, Votes]:
 
     :raises UsageError: for a file that is not a review
     """
-    import yaml
-
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _read_review(path: Path) -> tuple[Opinions, Votes]:
             if opinion is not None:
                 opinions[(str(item["key"]), reviewer, int(item["image"]))] = opinion
         for vote in review.get("votes") or ():
-            _count(votes, vote, str(vote.get("reviewer", "")))
+            _enter_vote(votes, vote, str(vote.get("reviewer", "")))
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         told = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -137,9 +137,9 @@ def _opinion(item: Mapping[str, Any], reviewer: str) -> dict[str, Any] | None:
     return {**head, **({"reviewer": reviewer} if reviewer else {}), **said}
 
 
-def _count(votes: Votes, vote: Mapping[str, Any], reviewer: str) -> None:
+def _enter_vote(votes: Votes, vote: Mapping[str, Any], reviewer: str) -> None:
     """Enter a vote, the pair in one order whichever way it was shown."""
-    first, second = (_image(vote[side]) for side in ("first", "second"))
+    first, second = (_image_id(vote[side]) for side in ("first", "second"))
     winner = str(vote["winner"])
     if winner not in ("first", "second", "tie"):
         raise ValueError(f"winner {winner!r}")
@@ -149,16 +149,26 @@ def _count(votes: Votes, vote: Mapping[str, Any], reviewer: str) -> None:
     votes[(str(vote["axis"]), reviewer, first, second)] = winner
 
 
-def _image(reference: Mapping[str, Any]) -> tuple[str, int]:
+def _image_id(reference: Mapping[str, Any]) -> tuple[str, int]:
     number = reference["index"] if "index" in reference else reference["image"]
     return str(reference["key"]), int(number)
 
 
+class _ReviewDumper(yaml.SafeDumper):
+    """Writes one line per note: PyYAML folds other breaks (U+0085, U+2028) into spaces when it reads them back."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_ReviewDumper.add_representer(str, _represent_text)
+
+
 def _review_text(job: str, opinions: Opinions, votes: Votes) -> str:
     """The review as YAML, sorted by address, so that a new opinion is one new block in the diff."""
-    import yaml
-
-    review: dict[str, Any] = {"version": 1, "job": job, "ratings": _by_address(opinions.values())}
+    by_address = sorted(opinions.values(), key=lambda o: (o["address"], o["key"], o["image"], o.get("reviewer", "")))
+    review: dict[str, Any] = {"version": 1, "job": job, "ratings": by_address}
     if votes:
         review["votes"] = [
             {
@@ -171,17 +181,5 @@ def _review_text(job: str, opinions: Opinions, votes: Votes) -> str:
             for (axis, reviewer, first, second), winner in sorted(votes.items())
         ]
 
-    class Dumper(yaml.SafeDumper):
-        """One line per note: PyYAML folds other breaks (U+0085, U+2028) into spaces when it reads them back."""
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = None if value.isprintable() else '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    body = yaml.dump(review, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6)
+    body = yaml.dump(review, Dumper=_ReviewDumper, sort_keys=False, allow_unicode=True, width=10**6)
     return f"# What the team thinks of {job}. Merged by: seedream-jobs ratings apply ratings.json\n{body}"
-
-
-def _by_address(opinions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(opinions, key=lambda o: (o["address"], o["key"], o["image"], o.get("reviewer", "")))

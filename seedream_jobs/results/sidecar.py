@@ -1,7 +1,8 @@
-"""``name.json`` beside each image: all that is known of how it came to be, for people and for other programs.
+"""This module writes and reads sidecars: ``name.json`` beside each image says how the image came to be.
 
-The same image, request and provenance give the same bytes. A sidecar is also how an interrupted fetch knows its own:
-an image with a matching sidecar is not downloaded again.
+Called by ``keeping`` for each stored image, by ``pipeline`` and ``resolve --import`` to find images that no record
+knows. Invariant: the same image, request and provenance give the same bytes; an image with a matching sidecar and hash
+is not downloaded again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.state import ID, Entry, Image
-from seedream_jobs.results.labels import Labels
+from seedream_jobs.results.image_metadata import AiLabels
 from seedream_jobs.run.atomic_file import Sink, confined, digest, refusal, sync
 from seedream_jobs.run.images import EXTENSIONS
 
@@ -41,7 +43,14 @@ class Provenance:
 
 
 def sidecar(
-    entry: Entry, index: int, image: Image, *, provenance: Provenance, labels: Labels, came_sha256: str, stored_at: int
+    entry: Entry,
+    index: int,
+    image: Image,
+    *,
+    provenance: Provenance,
+    labels: AiLabels,
+    came_sha256: str,
+    stored_at: int,
 ) -> bytes:
     """The sidecar's bytes: JSON, sorted keys, two spaces, no field without a value.
 
@@ -49,53 +58,44 @@ def sidecar(
     :param came_sha256: of the bytes that were downloaded, which differs from the image's where metadata was embedded
     :param stored_at: Unix seconds
     """
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "address": entry.address,
-        "cell": dict(entry.cell),
-        "generation": entry.generation,
-        "key": entry.key,
-        "model": entry.request.get("model"),
-        "request": dict(entry.request),
-        "repeat": entry.repeat,
-        "task_id": entry.task_id,
-        "request_id": entry.request_id,
-        "submitted_at": _time(entry.submitted_at),
-        "stored_at": _time(stored_at),
-        **{name: value for name, value in asdict(provenance).items() if value is not None},
-        "image": {
-            "file": Path(image.file or "").name,
-            "number": index + 1,
-            "sha256": image.sha256,
-            "downloaded_sha256": came_sha256 if came_sha256 != image.sha256 else None,
-            "bytes": image.bytes,
-            "width": image.width,
-            "height": image.height,
-            "format": image.format,
-            "expires_at": image.expires_at,
-            "warnings": list(image.warnings),
-        },
-        "ai_labels": {"c2pa": labels.c2pa, "aigc": labels.aigc, "iptc_source_type": labels.source_type},
-    }
-    return (json.dumps(_present(content), ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode(
-        "utf-8", "backslashreplace"
+    content = _known(
+        {
+            "format": FORMAT,
+            "address": entry.address,
+            "cell": dict(entry.cell),
+            "generation": entry.generation,
+            "key": entry.key,
+            "model": entry.request.get("model"),
+            "request": dict(entry.request),
+            "repeat": entry.repeat,
+            "task_id": entry.task_id,
+            "request_id": entry.request_id,
+            "submitted_at": None if entry.submitted_at is None else iso(entry.submitted_at),
+            "stored_at": iso(stored_at),
+            **asdict(provenance),
+            "image": _known(
+                {
+                    "file": Path(image.file or "").name,
+                    "number": index + 1,
+                    "sha256": image.sha256,
+                    "downloaded_sha256": came_sha256 if came_sha256 != image.sha256 else None,
+                    "bytes": image.bytes,
+                    "width": image.width,
+                    "height": image.height,
+                    "format": image.format,
+                    "expires_at": image.expires_at,
+                    "warnings": list(image.warnings),
+                }
+            ),
+            "ai_labels": _known({"c2pa": labels.c2pa, "aigc": labels.aigc, "iptc_source_type": labels.source_type}),
+        }
     )
+    text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
-def _present(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the values that are not known, two levels deep; what the user wrote is below that."""
-    inner = {name: content[name] for name in ("image", "ai_labels")}
-    kept = {name: {k: v for k, v in part.items() if v is not None} for name, part in inner.items()}
-    return {name: kept.get(name, value) for name, value in content.items() if value is not None}
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def sidecar_path(image: Path) -> Path:
-    """``heron.json`` for ``heron.jpeg``."""
-    return image.with_suffix(".json")
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[st
     :param temp: the temporary name, which nobody else writes to: two images may have come to the same file
     :raises SeedreamError: if the disk is full or failing
     """
-    path = sidecar_path(image)
+    path = image.with_suffix(".json")
     if path.exists() or path.is_symlink():
         there = read_sidecar(path)
         if there is None or there.get("key") != key:
@@ -134,56 +134,9 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("format") == FORMAT else None
 
 
-def found(entry: Entry, index: int, folder: Path, root: Path) -> Image | None:
-    """The image of ``entry`` that an interrupted fetch left whole on disk: its sidecar matches and so does its hash.
-
-    :param folder: the manifest's folder
-    """
-    try:
-        stem = confined(root, folder, entry.output_of(index))
-    except UsageError:
-        return None
-    content = read_sidecar(stem.with_name(stem.name + ".json"))
-    image = None if content is None else _described(content, entry, index)
-    try:
-        if image is None or image.file is None or digest(stem.with_name(image.file)) != image.sha256:
-            return None
-    except OSError:
-        return None
-    return replace(image, file=str(PurePosixPath(entry.output).with_name(image.file)))
-
-
-def _described(content: Mapping[str, Any], entry: Entry, index: int) -> Image | None:
-    """The image that a sidecar describes, ``file`` being its bare name; None if it is not this one."""
-    said = content.get("image")
-    if not isinstance(said, dict):
-        return None
-    same = (content.get("key"), content.get("generation"), content.get("task_id"), said.get("number"))
-    return _image_of(said) if same == (entry.key, entry.generation, entry.task_id, index + 1) else None
-
-
-def _image_of(said: Mapping[str, Any]) -> Image | None:
-    """The image that the ``image`` of a sidecar is; None where that is damaged."""
-    name, warnings = said.get("file"), said.get("warnings", [])
-    if not isinstance(name, str) or not name or "/" in name:
-        return None
-    numbers = {field: said.get(field) for field in ("expires_at", "bytes", "width", "height")}
-    if not all(value is None or type(value) is int for value in numbers.values()):
-        return None
-    if not isinstance(warnings, list) or said.get("format") not in EXTENSIONS:
-        return None
-    return Image(
-        file=name,
-        sha256=str(said.get("sha256")),
-        format=said["format"],
-        warnings=tuple(str(warning) for warning in warnings),
-        **numbers,
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """What a sidecar says of one image, for a record that was lost.
+class SidecarImage:
+    """What a sidecar says of one image.
 
     :param number: the image's place among the request's, from 1
     :param submitted_at: Unix seconds
@@ -206,14 +159,32 @@ class Described:
             return False
 
 
-def by_key(output: Path, folder: Path) -> dict[str, list[Described]]:
+def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Image | None:
+    """The image of ``entry`` that an interrupted fetch left whole on disk: its sidecar matches and so does its hash.
+
+    :param folder: the manifest's folder
+    """
+    try:
+        stem = confined(root, folder, entry.output_of(index))
+    except UsageError:
+        return None
+    said = _read_image(stem.with_name(stem.name + ".json"), stem.parent)
+    wanted = (entry.key, entry.generation, entry.task_id, index + 1)
+    if said is None or (said.key, said.generation, said.task_id, said.number) != wanted:
+        return None
+    if not said.is_whole(stem.parent):
+        return None
+    return replace(said.image, file=str(PurePosixPath(entry.output).with_name(said.image.file or "")))
+
+
+def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:
     """The sidecars below a job's output folder, by the request they are of; links are not followed.
 
     At most ``MOST_READ`` files are looked at.
 
     :param folder: the manifest's folder
     """
-    found: dict[str, list[Described]] = {}
+    found: dict[str, list[SidecarImage]] = {}
     left = MOST_READ
     for there, folders, files in os.walk(output):
         folders.sort()
@@ -222,39 +193,45 @@ def by_key(output: Path, folder: Path) -> dict[str, list[Described]]:
                 left -= 1
                 if left < 0:
                     return found
-                one = _any_image(Path(there, name), folder)
+                path = Path(there, name)
+                one = None if path.is_symlink() else _read_image(path, folder)
                 if one is not None:
                     found.setdefault(one.key, []).append(one)
     return found
 
 
-def _any_image(path: Path, folder: Path) -> Described | None:
-    content = None if path.is_symlink() else read_sidecar(path)
+def _read_image(path: Path, folder: Path) -> SidecarImage | None:
+    """The image that a sidecar describes; None where that is missing or damaged. It may be anybody's file."""
+    content = read_sidecar(path)
     said = None if content is None else content.get("image")
     if content is None or not isinstance(said, dict):
         return None
-    key, generation, task_id, number = (
-        content.get("key"),
-        content.get("generation"),
-        content.get("task_id"),
-        said.get("number"),
-    )
+    key, generation, task_id = (content.get(name) for name in ("key", "generation", "task_id"))
+    number = said.get("number")
     if not isinstance(key, str) or type(generation) is not int or type(number) is not int:
         return None
-    image = _image_of(said)
-    if image is None or image.file is None:
+    name, format, warnings = said.get("file"), str(said.get("format")), said.get("warnings", [])
+    if not isinstance(name, str) or not name or "/" in name or "\0" in name or format not in EXTENSIONS:
+        return None
+    numbers = {field: said.get(field) for field in ("expires_at", "bytes", "width", "height")}
+    if not all(value is None or type(value) is int for value in numbers.values()) or not isinstance(warnings, list):
         return None
     try:
-        at = int(datetime.fromisoformat(str(content.get("submitted_at"))).timestamp())
+        submitted_at = int(datetime.fromisoformat(str(content.get("submitted_at"))).timestamp())
     except ValueError:
-        at = None
-    file = Path(os.path.relpath(path.with_name(image.file), folder)).as_posix()
-    return Described(
+        submitted_at = None
+    return SidecarImage(
         key=key,
         generation=generation,
         task_id=task_id if isinstance(task_id, str) and ID.fullmatch(task_id) else None,
         number=number,
-        submitted_at=at,
+        submitted_at=submitted_at,
         path=path,
-        image=replace(image, file=file),
+        image=Image(
+            file=Path(os.path.relpath(path.parent / name, folder)).as_posix(),
+            sha256=str(said.get("sha256")),
+            format=format,
+            warnings=tuple(str(warning) for warning in warnings),
+            **numbers,
+        ),
     )

@@ -1,6 +1,11 @@
-"""Thumbnails by content, made in a pool of processes: ``thumbnails/<2 hex>/<sha256>.webp``.
+"""This module decodes images in processes of their own: for the check that they are whole, and for their thumbnails.
 
-The cache can be deleted at any time; what is missing is made again.
+Called by ``keeping`` for each downloaded image. Invariant: images come from the network, so no image is decoded in the
+process that holds the ledger and the API key; a decoder that crashes costs one image.
+
+A thumbnail is kept by its image's content, ``thumbnails/<2 hex>/<sha256>.webp``. The cache can be deleted at any time.
+Jobs go to a process as JSON lines on stdin and are answered on stdout; it ends with its stdin, which is also how it
+learns of the death of its parent.
 """
 
 from __future__ import annotations
@@ -8,51 +13,30 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from seedream_jobs.run.images import Examined
+from seedream_jobs.run.images import Examined, not_whole, open_image
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+THUMBNAIL_SIDE = 384
+"""Pixels of a thumbnail's longest side."""
+
+_QUALITY = 80
 _PACKAGES = str(Path(__file__).resolve().parents[2])
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from seedream_jobs.results.decoder import main; main()"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """An image to make a thumbnail of: its file, and the sha256 of its content in hex."""
-
-    file: Path
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What came of it: ``thumbnail`` is None if there is none, and then ``problem`` says why."""
-
-    source: Source
-    thumbnail: Path | None
-    problem: str | None = None
-
-
-def thumbnail_cache(root: Path) -> Path:
-    """The campaign's cache, ``.seedream/thumbnails`` below its root, made if need be and kept out of git.
-
-    :raises OSError: if it can't be made
-    """
-    cache = root / ".seedream" / "thumbnails"
-    cache.mkdir(parents=True, exist_ok=True)
-    ignored = cache / ".gitignore"
-    if not ignored.exists():
-        ignored.write_text("# Thumbnails made by seedream-jobs: can be deleted at any time.\n*\n", encoding="utf-8")
-    return cache
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from seedream_jobs.results.thumbnails import serve_decoder; "
+    "serve_decoder()"
+)
 
 
 def thumbnail_path(cache: Path, sha256: str) -> Path:
@@ -61,6 +45,60 @@ def thumbnail_path(cache: Path, sha256: str) -> Path:
     :param cache: the campaign's ``.seedream/thumbnails``
     """
     return cache / sha256[:2] / f"{sha256}.webp"
+
+
+def decode(file: Path, thumbnail: Path | None) -> Examined:
+    """Decode ``file`` whole and, if asked to, write its thumbnail on the way.
+
+    For a thumbnail a JPEG is decoded at a fraction of its size; its compressed data is read to the end all the same.
+
+    :param thumbnail: where the thumbnail belongs; it appears whole or not at all
+    """
+    try:
+        with open_image(file) as image:
+            size = image.size
+            if thumbnail is not None:
+                image.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+            image.load()
+    except (OSError, SyntaxError, ValueError, MemoryError, EOFError, IndexError) as error:
+        return not_whole(error)
+    if thumbnail is not None:
+        with suppress(OSError, ValueError):  # an image without a thumbnail is still an image
+            _write_thumbnail(image, thumbnail)
+    return Examined(width=size[0], height=size[1])
+
+
+def _write_thumbnail(image: PillowImage, path: Path) -> None:
+    """Write a decoded image as WebP of at most ``THUMBNAIL_SIDE`` pixels, upright, with its colour profile."""
+    from PIL import ImageOps
+
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("RGB", "RGBA"):
+        profile = None if image.mode in ("CMYK", "L", "LA") else profile
+        see_through = image.mode in ("LA", "PA") or "transparency" in image.info
+        image = image.convert("RGBA" if see_through else "RGB")
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), reducing_gap=2.0)
+    ImageOps.exif_transpose(image, in_place=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        image.save(temp, "WEBP", quality=_QUALITY, method=4, icc_profile=profile or b"", exif=b"", xmp=b"")
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def serve_decoder() -> None:
+    """The program of a process: answer jobs, ``["file", "thumbnail" or null]`` a line, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides what it means
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is not an answer
+    with suppress(BrokenPipeError):
+        for line in sys.stdin.buffer:
+            file, thumbnail = json.loads(line)
+            found = decode(Path(file), None if thumbnail is None else Path(thumbnail))
+            answers.write(json.dumps(asdict(found)).encode() + b"\n")
+            answers.flush()
 
 
 class Decoders:
@@ -94,7 +132,12 @@ class Decoders:
         process = self._idle.get()
         try:
             process = process or self._start()
-            answer = self._ask(process, [str(file), None if thumbnail is None else str(thumbnail)])
+            assert process.stdin is not None
+            assert process.stdout is not None
+            job = [str(file), None if thumbnail is None else str(thumbnail)]
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
         except (OSError, ValueError):  # its pipes broke, or were closed with all the others
             answer = b""
         if not answer.endswith(b"\n"):
@@ -132,13 +175,6 @@ class Decoders:
             self._all.add(process)
             return process
 
-    def _ask(self, process: subprocess.Popen[bytes], job: list[str | None]) -> bytes:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(job).encode() + b"\n")
-        process.stdin.flush()
-        return process.stdout.readline()
-
     def _drop(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
@@ -150,34 +186,3 @@ class Decoders:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-
-
-def make_thumbnails(sources: Iterable[Source], cache: Path, *, workers: int | None = None) -> Iterator[Made]:
-    """Make the thumbnails that are missing from the cache; one result for each source, in their order.
-
-    Holds a few sources at a time, however many there are. Closing the iterator ends the processes.
-    """
-    with Decoders(workers) as decoders, ThreadPoolExecutor(decoders.workers) as threads:
-        try:
-            waiting: deque[Future[Made]] = deque()
-            for source in sources:
-                waiting.append(threads.submit(_make, decoders, source, thumbnail_path(cache, source.sha256)))
-                if len(waiting) >= 4 * decoders.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            decoders.close()  # before the threads are joined, which wait for the processes
-            raise
-
-
-def _make(decoders: Decoders, source: Source, path: Path) -> Made:
-    if path.exists():
-        return Made(source=source, thumbnail=path)
-    if not source.file.is_file():
-        return Made(source=source, thumbnail=None, problem="the image is not there")
-    problem = decoders.decode(source.file, path).problem
-    if problem is None and not path.exists():
-        problem = "the thumbnail could not be written"
-    return Made(source=source, thumbnail=None if problem else path, problem=problem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image as Pillow
 
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.results.export import Rows
+from seedream_jobs.results.export import ExportRows
 
 
 def picture(number: int) -> bytes:
@@ -63,8 +62,8 @@ class Record:
         self.entries.put(entry)
         return entry
 
-    def rows(self, job: str = "garden") -> Rows:
-        return Rows(job=job, entries=self.entries, folder=self.folder, expansion=None)
+    def rows(self, job: str = "garden") -> ExportRows:
+        return ExportRows(job=job, entries=self.entries, folder=self.folder, expansion=None)
 
 
 @pytest.fixture
@@ -83,9 +82,3 @@ def garden(record: Record) -> Record:
     record.add("failed", state=State.FAILED, subject="none", size="16:9")
     record.add("a fox\nwith a second line", subject="a fox", weight=3)
     return record
-
-
-@pytest.fixture
-def told() -> Callable[[int], None]:
-    """Nobody listens."""
-    return lambda _: None

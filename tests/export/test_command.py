@@ -96,14 +96,14 @@ def test_what_is_no_image_is_left_out(garden: Any, tmp_path: Path, form: str) ->
     fourth.source.write_bytes(bytes(fourth.values["bytes"]))
     done = export(garden.rows(), form, tmp_path / "x", stdout=io.BytesIO())
     assert (done.images, done.missing) == (0, 4)
-    assert done.missing_names == tuple(str(row.name) for row in (first, second, third, fourth))
+    assert [name for name, _ in done.named] == [str(row.name) for row in (first, second, third, fourth)]
     sizes = [row.values["bytes"] for row in (second, third)]
-    assert done.missing_why == (
+    assert [why for _, why in done.named] == [
         "not on disk",
         f"0 bytes where {sizes[0]} were stored",
         f"a Git LFS pointer, {len(pointer)} bytes where {sizes[1]} were stored",
         "changed since it was stored",
-    )
+    ]
 
 
 def test_a_missing_image_is_exit_8(campaign: Path) -> None:

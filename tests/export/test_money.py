@@ -15,8 +15,8 @@ from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Earlier, Entry, Image, State
 from seedream_jobs.ledger.steps import in_shares
 from seedream_jobs.report.status import charged
-from seedream_jobs.results.collect import _cells, _Place
-from seedream_jobs.results.export import Rows
+from seedream_jobs.results.export import ExportRows
+from seedream_jobs.results.gallery.cells import ImageFiles, cells_of_entry
 
 COSTS = st.none() | st.decimals(0, 3, places=4) | st.sampled_from([Decimal("0.05"), Decimal("0.1234567")])
 IMAGES = st.lists(st.sampled_from(["stored", "lost", "open"]), max_size=15)
@@ -56,12 +56,16 @@ def test_the_shares_add_up_to_what_status_says(tmp_path: Path, run: list[Any]) -
     entries = Entries()
     for number, what in enumerate(run):
         entries.put(entry(number, *what))
-    rows = Rows(job="garden", entries=entries, folder=tmp_path, expansion=None)
+    rows = ExportRows(job="garden", entries=entries, folder=tmp_path, expansion=None)
     shares = [row.values["cost_usd"] for row in rows]
     total = sum((Decimal(share) for share in shares if share is not None), start=Decimal(0))
     assert total == rows.shared_usd
     assert total + rows.left_out_usd == charged(entries.values()).usd
-    cells = [cell for one in entries.values() for cell in _cells(one, _Place(tmp_path, tmp_path, tmp_path), labels={})]
+    cells = [
+        cell
+        for one in entries.values()
+        for cell in cells_of_entry(one, ImageFiles(tmp_path, tmp_path, tmp_path), labels={})
+    ]
     shown = sum((cell.cost_usd for cell in cells if cell.cost_usd is not None), start=Decimal(0))
     assert shown == charged(entries.values()).usd, "the gallery's cells as well"
 

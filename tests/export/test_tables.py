@@ -1,11 +1,13 @@
-"""csv and jsonl, read by the readers that everybody uses."""
+"""csv, jsonl and parquet, read by the readers that everybody uses."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results.export import export
+from seedream_jobs.results.export import export, tables
 from seedream_jobs.results.export.tables import safe
 from tests.lanes import examples
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0")
+
+needs_pyarrow = pytest.mark.skipif(
+    importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed: pip install 'seedream-jobs[parquet]'"
+)
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -144,3 +150,43 @@ def test_a_device_is_written_to(garden: Any, tmp_path: Path) -> None:
     reader.join()
     assert pipe.is_fifo()
     assert read[0].count(b"\r\n") == 5
+
+
+def test_without_pyarrow(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line to type, and no file."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError) as refused:
+        export(garden.rows(), "parquet", tmp_path / "t" / "x.parquet", stdout=io.BytesIO())
+    assert refused.value.hint == "python -m pip install 'seedream-jobs[parquet]'"
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+@needs_pyarrow
+def test_columns_have_types(garden: Any, tmp_path: Path) -> None:
+    """Numbers are numbers, lists are lists, and what is not known is null."""
+    from pyarrow import parquet
+
+    export(garden.rows(), "parquet", tmp_path / "x.parquet", stdout=io.BytesIO())
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert table.num_rows == 4
+    assert str(table.schema.field("width").type) == "int64"
+    assert str(table.schema.field("watermark").type) == "bool"
+    assert str(table.schema.field("warnings").type).startswith("list")
+    assert table.column("watermark").to_pylist() == [None] * 4
+    assert table.column("axis_subject").to_pylist() == ["a heron", "cats", "cats", "a fox"]
+
+
+@needs_pyarrow
+def test_images_in_the_table(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `datasets` keeps them, and in groups of rows, so that memory stays flat."""
+    from pyarrow import parquet
+
+    monkeypatch.setattr(tables, "GROUP_ROWS", 3)
+    export(garden.rows(), "parquet", tmp_path / "x.parquet", stdout=io.BytesIO(), with_images=True)
+    file = parquet.ParquetFile(tmp_path / "x.parquet")
+    assert file.num_row_groups == 2
+    for row in file.read().to_pylist():
+        assert len(row["image"]["bytes"]) == row["bytes"]
+        assert row["image"]["path"] == row["file"].rpartition("/")[2]
+    known = json.loads(file.schema_arrow.metadata[b"huggingface"])
+    assert known["info"]["features"]["image"] == {"_type": "Image"}

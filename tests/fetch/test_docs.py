@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seedream_jobs.ledger.state import Entry, Image
-from seedream_jobs.results.decoder import THUMBNAIL_SIDE
-from seedream_jobs.results.labels import Labels
+from seedream_jobs.results.image_metadata import AiLabels
 from seedream_jobs.results.sidecar import FORMAT, Provenance, sidecar
+from seedream_jobs.results.thumbnails import THUMBNAIL_SIDE
 from seedream_jobs.run import images
 from seedream_jobs.run.fetch import DEAD, WAITS
 
@@ -27,7 +27,7 @@ def test_every_field_of_a_sidecar_is_described(entry: Callable[..., Entry]) -> N
         0,
         image,
         provenance=Provenance(job="j", template="t", commit="c"),
-        labels=Labels(c2pa=True, aigc="{}", source_type="x"),
+        labels=AiLabels(c2pa=True, aigc="{}", source_type="x"),
         came_sha256="2",
         stored_at=1,
     )

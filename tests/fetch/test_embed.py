@@ -14,10 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from seedream_jobs.results import xmp
-from seedream_jobs.results.containers import Malformed, jpeg_segment, parts, png_chunk
-from seedream_jobs.results.embed import embed, embed_file
-from seedream_jobs.results.labels import labels_in, labels_of
+from seedream_jobs.results import image_metadata as metadata
+from seedream_jobs.results.image_metadata import (
+    MalformedImage,
+    embed,
+    embed_in_file,
+    find_xmp,
+    image_parts,
+    jpeg_segment,
+    labels_in,
+    png_chunk,
+    read_labels,
+)
 from tests.lanes import examples
 
 DC = "{http://purl.org/dc/elements/1.1/}"
@@ -43,7 +51,7 @@ def pixels(data: bytes) -> tuple[str, tuple[int, int], bytes]:
 
 def described(data: bytes) -> tuple[str | None, str | None]:
     """The digital source type and the description, read by another parser than the one that wrote them."""
-    found = xmp.find(data)
+    found = find_xmp(data)
     assert found is not None
     tree = ElementTree.fromstring(found.xml.decode())
     source = tree.find(f".//{IPTC}DigitalSourceType")
@@ -56,23 +64,23 @@ def described(data: bytes) -> tuple[str | None, str | None]:
 def test_pixels_are_identical_and_the_prompt_is_readable(size, format, mode, prompt):
     """For any size, mode and prompt: the decoded pixels are the same, and the packet says what it was told."""
     before = image(size, format, mode)
-    after = embed(before, prompt)
-    assert after.warnings == ()
-    assert pixels(after.data) == pixels(before)
-    source, text = described(after.data)
-    assert source == xmp.SOURCE_TYPE
-    assert (text or "") == xmp._NOT_XML.sub("\ufffd", prompt)
-    assert labels_in(after.data).source_type == "trainedAlgorithmicMedia"
+    after, warnings = embed(before, prompt)
+    assert warnings == ()
+    assert pixels(after) == pixels(before)
+    source, text = described(after)
+    assert source == metadata.SOURCE_TYPE
+    assert (text or "") == metadata._NOT_XML.sub("\ufffd", prompt)
+    assert labels_in(after).source_type == "trainedAlgorithmicMedia"
 
 
 @settings(max_examples=examples(30), deadline=None)
 @given(sizes, st.sampled_from(["JPEG", "PNG"]), texts, texts)
 def test_embedding_again_changes_nothing(size, format, first, second):
     """What stands there is kept: a second embedding finds both statements and leaves the bytes alone."""
-    once = embed(image(size, format), first)
-    again = embed(once.data, second)
-    assert again.data == once.data
-    assert len(again.warnings) == 2
+    once, _ = embed(image(size, format), first)
+    again, warnings = embed(once, second)
+    assert again == once
+    assert len(warnings) == 2
 
 
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -91,8 +99,8 @@ def test_a_damaged_file_is_never_a_traceback(format, data):
 def test_only_a_packet_is_added(picture: Callable[..., bytes]) -> None:
     """Taking the one new part out gives the downloaded bytes back."""
     for before in (picture((64, 64), "PNG"), picture((64, 64))):
-        after = embed(before, "a heron").data
-        part = xmp.find(after)
+        after, _ = embed(before, "a heron")
+        part = find_xmp(after)
         assert part is not None
         assert after[: part.part.start] + after[part.part.end :] == before
 
@@ -102,11 +110,11 @@ def test_the_packet_stands_behind_jfif_and_exif() -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken"
     before = image((20, 20), "JPEG", exif=exif.tobytes())
-    names = [part.name for part in parts(embed(before, "x").data)]
+    names = [part.name for part in image_parts(embed(before, "x")[0])]
     assert names[:3] == ["APP0", "APP1", "APP1"]
-    with Image.open(io.BytesIO(embed(before, "x").data)) as opened:
+    with Image.open(io.BytesIO(embed(before, "x")[0])) as opened:
         assert opened.getexif()[0x010E] == "taken"
-        assert xmp.SOURCE_TYPE.encode() in opened.info["xmp"]
+        assert metadata.SOURCE_TYPE.encode() in opened.info["xmp"]
 
 
 EXISTING = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -121,17 +129,17 @@ def test_an_existing_packet_is_added_to(format: str) -> None:
     """The GB 45438 label of the service's own packet is still there, word for word, beside our statement."""
     plain = image((20, 20), format)
     if format == "JPEG":
-        before = plain[:2] + jpeg_segment("APP1", xmp.JPEG_HEADER + EXISTING) + plain[2:]
+        before = plain[:2] + jpeg_segment("APP1", metadata.XMP_JPEG_HEADER + EXISTING) + plain[2:]
     else:
-        packed = xmp.PNG_KEYWORD + b"\0\1\0\0\0" + zlib.compress(EXISTING)
+        packed = metadata.XMP_PNG_KEYWORD + b"\0\1\0\0\0" + zlib.compress(EXISTING)
         before = plain[:33] + png_chunk("iTXt", packed) + plain[33:]
-    after = embed(before, "a heron & <friends>")
-    assert after.warnings == ()
-    assert pixels(after.data) == pixels(plain)
-    assert described(after.data) == (xmp.SOURCE_TYPE, "a heron & <friends>")
-    assert labels_in(after.data).aigc == labels_in(before).aigc == '{"Label":"1","ContentProducer":"x"}'
-    assert sum(1 for part in parts(after.data) if part.name in ("APP1", "iTXt")) == 1
-    found = xmp.find(after.data)
+    after, warnings = embed(before, "a heron & <friends>")
+    assert warnings == ()
+    assert pixels(after) == pixels(plain)
+    assert described(after) == (metadata.SOURCE_TYPE, "a heron & <friends>")
+    assert labels_in(after).aigc == labels_in(before).aigc == '{"Label":"1","ContentProducer":"x"}'
+    assert sum(1 for part in image_parts(after) if part.name in ("APP1", "iTXt")) == 1
+    found = find_xmp(after)
     assert found is not None
     assert found.xml.count(b'about="uuid:7"') == 2
 
@@ -148,10 +156,10 @@ def test_an_existing_packet_is_added_to(format: str) -> None:
 def test_a_packet_that_can_not_be_added_to_is_left(packet: bytes, why: str) -> None:
     """A strange packet is somebody's: nothing is embedded, and the reason is told."""
     plain = image((20, 20), "JPEG")
-    before = plain[:2] + jpeg_segment("APP1", xmp.JPEG_HEADER + packet) + plain[2:]
-    after = embed(before, "x")
-    assert after.data is before
-    assert why in after.warnings[0]
+    before = plain[:2] + jpeg_segment("APP1", metadata.XMP_JPEG_HEADER + packet) + plain[2:]
+    after, warnings = embed(before, "x")
+    assert after is before
+    assert why in warnings[0]
 
 
 def test_a_signed_image_is_not_touched() -> None:
@@ -162,20 +170,20 @@ def test_a_signed_image_is_not_touched() -> None:
         png[:33] + png_chunk("caBX", C2PA[8:]) + png[33:],
     ]
     for before in signed:
-        after = embed(before, "x")
-        assert after.data is before
-        assert "C2PA" in after.warnings[0]
+        after, warnings = embed(before, "x")
+        assert after is before
+        assert "C2PA" in warnings[0]
         assert labels_in(before).c2pa
-        assert labels_in(before).names == ("C2PA",)
+        assert labels_in(before) == metadata.AiLabels(c2pa=True)
 
 
 def test_a_prompt_too_long_for_a_segment_is_left_out_of_a_jpeg() -> None:
     """64 KB is a JPEG segment's limit; the source type still goes in, a PNG takes it all."""
     prompt = "a heron " * 10_000
-    jpeg = embed(image((20, 20), "JPEG"), prompt)
-    assert described(jpeg.data) == (xmp.SOURCE_TYPE, None)
-    assert "does not fit" in jpeg.warnings[0]
-    assert described(embed(image((20, 20), "PNG"), prompt).data)[1] == prompt
+    jpeg, warnings = embed(image((20, 20), "JPEG"), prompt)
+    assert described(jpeg) == (metadata.SOURCE_TYPE, None)
+    assert "does not fit" in warnings[0]
+    assert described(embed(image((20, 20), "PNG"), prompt)[0])[1] == prompt
 
 
 def test_labels_are_found_where_they_are_put(tmp_path: Path) -> None:
@@ -199,22 +207,22 @@ def test_labels_are_found_where_they_are_put(tmp_path: Path) -> None:
         assert '"Label": "1"' in found
     plain = tmp_path / "plain.jpeg"
     plain.write_bytes(image((20, 20), "JPEG"))
-    assert labels_of(plain).names == ()
+    assert read_labels(plain) == metadata.AiLabels()
 
 
 def test_a_prompt_about_labels_is_no_label() -> None:
     """The words of a prompt are not taken for a mark."""
-    assert labels_in(embed(image((20, 20), "PNG"), "AIGC: a heron, AIGC=1").data).aigc is None
+    assert labels_in(embed(image((20, 20), "PNG"), "AIGC: a heron, AIGC=1")[0]).aigc is None
 
 
 def test_inflated_metadata_is_bounded() -> None:
     """A compressed text chunk that unpacks to gigabytes is refused after four megabytes."""
     bomb = zlib.compress(b"\0" * 50_000_000, 9)
     png = image((20, 20), "PNG")
-    before = png[:33] + png_chunk("iTXt", xmp.PNG_KEYWORD + b"\0\1\0\0\0" + bomb) + png[33:]
-    with pytest.raises(Malformed, match="too large"):
-        xmp.find(before)
-    assert embed(before, "x").data is before
+    before = png[:33] + png_chunk("iTXt", metadata.XMP_PNG_KEYWORD + b"\0\1\0\0\0" + bomb) + png[33:]
+    with pytest.raises(MalformedImage, match="too large"):
+        find_xmp(before)
+    assert embed(before, "x")[0] is before
     labels_in(before)
 
 
@@ -222,6 +230,6 @@ def test_embedding_in_a_file_leaves_no_other(tmp_path: Path) -> None:
     """The file is replaced in one step."""
     file = tmp_path / ".x.part"
     file.write_bytes(image((20, 20), "JPEG"))
-    assert embed_file(file, "a heron") == ()
+    assert embed_in_file(file, "a heron") == ()
     assert [path.name for path in tmp_path.iterdir()] == [".x.part"]
     assert described(file.read_bytes())[1] == "a heron"

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image as Pillow
 
 from seedream_jobs.ledger.state import Entry, Image, Stored
+from seedream_jobs.results.image_metadata import AiLabels
 from seedream_jobs.results.keeping import Keeping
-from seedream_jobs.results.labels import Labels
-from seedream_jobs.results.sidecar import Provenance, found, read_sidecar, sidecar, write_sidecar
+from seedream_jobs.results.sidecar import Provenance, find_stored_image, read_sidecar, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.fetch import Fetched, fetch
 
@@ -182,7 +182,7 @@ def made(entry: Any, tmp_path: Path) -> tuple[Entry, Image, bytes]:
     image = Image(file="out/heron.png", sha256=hashlib.sha256(b"bytes").hexdigest(), format="png", warnings=("w",))
     work = entry("http://x/a")
     content = sidecar(
-        work, 0, image, provenance=Provenance(), labels=Labels(), came_sha256=image.sha256 or "", stored_at=NOW
+        work, 0, image, provenance=Provenance(), labels=AiLabels(), came_sha256=image.sha256 or "", stored_at=NOW
     )
     return work, image, content
 
@@ -193,7 +193,7 @@ def test_a_sidecar_is_deterministic_and_read_back(entry, tmp_path):
     assert write_sidecar(tmp_path / "out/heron.png", content, work.key, tmp_path / "out/.p") == ()
     assert write_sidecar(tmp_path / "out/heron.png", content, work.key, tmp_path / "out/.p") == ()
     assert (tmp_path / "out/heron.json").read_bytes() == content
-    assert found(work, 0, tmp_path, tmp_path) == image
+    assert find_stored_image(work, 0, tmp_path, tmp_path) == image
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heron.json", "heron.png"]
 
 
@@ -206,6 +206,8 @@ def test_a_sidecar_is_deterministic_and_read_back(entry, tmp_path):
         {"format": "else"},
         {"image": []},
         {"image": {"file": "../heron.png", "number": 1, "format": "png"}},
+        {"image": {"file": "heron.png", "number": 1, "format": []}},
+        {"image": {"file": ".", "number": 1, "format": "png"}},
         {"image": {"file": 7, "number": 1, "format": "png"}},
         {"image": {"file": "heron.png", "number": 1, "format": "png", "sha256": "0"}},
         {"image": {"file": "heron.png", "number": 1, "format": "png", "width": "x"}},
@@ -216,9 +218,9 @@ def test_a_sidecar_of_something_else_proves_nothing(entry, tmp_path, change):
     """Another request's, an earlier generation's, an edited or a hostile sidecar: the image is downloaded."""
     work, _, content = made(entry, tmp_path)
     (tmp_path / "out/heron.json").write_text(json.dumps(json.loads(content) | change))
-    assert found(work, 0, tmp_path, tmp_path) is None
+    assert find_stored_image(work, 0, tmp_path, tmp_path) is None
     (tmp_path / "out/heron.json").write_bytes(content[:40])
-    assert found(work, 0, tmp_path, tmp_path) is None
+    assert find_stored_image(work, 0, tmp_path, tmp_path) is None
     assert read_sidecar(tmp_path / "out/heron.json") is None
 
 

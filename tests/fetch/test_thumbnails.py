@@ -9,71 +9,39 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from seedream_jobs.results.decoder import decode
-from seedream_jobs.results.thumbnails import Decoders, Made, Source, make_thumbnails, thumbnail_cache, thumbnail_path
+from seedream_jobs.results.thumbnails import Decoders, decode, thumbnail_path
 
 
 @pytest.fixture
-def sources(tmp_path: Path, picture: Callable[..., bytes]) -> list[Source]:
-    """Three images: a wide JPEG, a tall PNG and one that breaks off."""
+def file(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
+    """A whole image."""
+    file = tmp_path / "whole"
+    file.write_bytes(picture((1600, 400)))
+    return file
+
+
+def test_a_process_decodes_and_writes_the_thumbnail(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    """The thumbnail lies where its image's content says; an image that breaks off has a problem instead."""
     bodies = [picture((1600, 400)), picture((300, 900), "PNG"), picture((900, 900), "PNG")[:-4000]]
-    made = []
-    for number, body in enumerate(bodies):
-        file = tmp_path / f"{number}"
-        file.write_bytes(body)
-        made.append(Source(file=file, sha256=f"{number:064x}"))
-    return made
-
-
-def test_thumbnails_are_made_once_and_kept_by_content(sources: list[Source], tmp_path: Path) -> None:
-    """Results come in order; what is in the cache is not made again; a broken image has a problem instead."""
-    cache = tmp_path / "cache"
-    first = list(make_thumbnails(sources, cache, workers=2))
-    assert [made.thumbnail for made in first] == [thumbnail_path(cache, s.sha256) for s in sources[:2]] + [None]
-    assert "decoded" in (first[2].problem or "")
     sizes = []
-    for made in first[:2]:
-        assert made.thumbnail is not None
-        with Image.open(made.thumbnail) as image:
-            assert image.format == "WEBP"
-            sizes.append(image.size)
-    assert sizes == [(384, 96), (128, 384)]
-    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.webp")}
-    assert list(make_thumbnails(sources[:2], cache, workers=2)) == first[:2]
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
-
-
-def test_the_cache_says_what_it_is_and_stays_out_of_git(tmp_path: Path) -> None:
-    """A folder of ours explains itself, and a second call changes nothing."""
-    cache = thumbnail_cache(tmp_path)
-    assert cache == tmp_path / ".seedream/thumbnails"
-    assert (cache / ".gitignore").read_text().splitlines()[-1] == "*"
-    (cache / ".gitignore").write_text("mine")
-    assert thumbnail_cache(tmp_path) == cache
-    assert (cache / ".gitignore").read_text() == "mine"
-
-
-def test_few_sources_are_held_at_a_time(sources: list[Source], tmp_path: Path) -> None:
-    """An endless iterator of sources yields results; closing it ends the processes."""
-    taken = 0
-
-    def endless() -> Iterator[Source]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield sources[0]
-
-    results = make_thumbnails(endless(), tmp_path / "cache", workers=2)
-    for _ in range(20):
-        assert isinstance(next(results), Made)
-    assert taken <= 40
-    results.close()  # type: ignore[attr-defined]
+    with Decoders(2) as decoders:
+        for number, body in enumerate(bodies):
+            (tmp_path / f"{number}").write_bytes(body)
+            thumbnail = thumbnail_path(tmp_path / "cache", f"{number:064x}")
+            found = decoders.decode(tmp_path / f"{number}", thumbnail)
+            if found.problem is None:
+                with Image.open(thumbnail) as image:
+                    assert image.format == "WEBP"
+                    sizes.append(((found.width, found.height), image.size))
+    assert sizes == [((1600, 400), (384, 96)), ((300, 900), (128, 384))]
+    assert "decoded" in (found.problem or "")
+    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 2
 
 
 def test_a_rotated_photo_stands_upright(tmp_path: Path) -> None:
@@ -108,24 +76,24 @@ def test_a_jpeg_cut_short_is_found_at_thumbnail_size_too(tmp_path: Path, progres
     assert not (tmp_path / "t.webp").exists()
 
 
-def test_a_decoder_that_dies_costs_one_image(sources: list[Source]) -> None:
+def test_a_decoder_that_dies_costs_one_image(file: Path) -> None:
     """A crash is a problem of that image; the next one is decoded by a fresh process."""
     with Decoders(1) as decoders:
-        assert decoders.decode(sources[0].file).problem is None
+        assert decoders.decode(file).problem is None
         (process,) = decoders._all
         os.kill(process.pid, signal.SIGSEGV)
         process.wait()
-        assert "stopped" in (decoders.decode(sources[0].file).problem or "")
-        assert decoders.decode(sources[0].file).problem is None
+        assert "stopped" in (decoders.decode(file).problem or "")
+        assert decoders.decode(file).problem is None
     assert process.poll() is not None
-    assert "stopped" in (decoders.decode(sources[0].file).problem or ""), "closed is closed"
+    assert "stopped" in (decoders.decode(file).problem or ""), "closed is closed"
 
 
-def test_the_key_does_not_reach_the_decoders(sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_does_not_reach_the_decoders(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that reads foreign images has no key in its environment, and imports nothing from here."""
     monkeypatch.setenv("APIMART_API_KEY", "sk-test")
     with Decoders(1) as decoders:
-        assert decoders.decode(sources[0].file).problem is None
+        assert decoders.decode(file).problem is None
         (process,) = decoders._all
         environment = Path(f"/proc/{process.pid}/environ")
         if environment.exists():
@@ -133,14 +101,14 @@ def test_the_key_does_not_reach_the_decoders(sources: list[Source], monkeypatch:
 
 
 def test_a_module_in_the_working_folder_is_not_imported(
-    sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A campaign's folder may hold a ``PIL`` or ``json`` of its own; it is data, not code."""
     (tmp_path / "json.py").write_text("raise SystemExit")
     (tmp_path / "PIL.py").write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
     with Decoders(1) as decoders:
-        assert decoders.decode(sources[0].file).problem is None
+        assert decoders.decode(file).problem is None
 
 
 def test_the_processes_end_with_their_parent(tmp_path: Path, picture: Callable[..., bytes]) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seedream_jobs.results.gallery import Cell, Run, write_gallery
+from seedream_jobs.results.gallery.cells import GalleryCell as Cell
+from seedream_jobs.results.gallery.cells import GalleryRun as Run
+from seedream_jobs.results.gallery.page import write_gallery
 
 SUBJECTS = ("a heron", "a tabby cat", "an otter")
 SEASONS = ("spring", "autumn", "winter")

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results import contact_sheet as module
-from seedream_jobs.results.contact_sheet import arrange, contact_sheet
-from seedream_jobs.results.gallery import Cell, Run
+from seedream_jobs.results.gallery import contact_sheet as module
+from seedream_jobs.results.gallery.cells import GalleryCell as Cell
+from seedream_jobs.results.gallery.cells import GalleryRun as Run
+from seedream_jobs.results.gallery.contact_sheet import arrange, contact_sheet
 
 
 def test_every_image_stands_in_its_row_and_column(tmp_path: Path, make_run: Callable[..., Run]) -> None:

@@ -15,7 +15,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from seedream_jobs.results.gallery import Cell, Run, write_gallery
+from seedream_jobs.results.gallery.cells import GalleryCell as Cell
+from seedream_jobs.results.gallery.cells import GalleryRun as Run
+from seedream_jobs.results.gallery.page import write_gallery
 from seedream_jobs.results.ratings import apply_ratings
 
 TAB = "\ue004"
@@ -383,7 +385,8 @@ def test_without_a_script_it_is_a_linked_table(page: Any, campaign: Path) -> Non
 def test_a_lost_thumbnail_is_said_not_broken(page: Any, tmp_path: Path) -> None:
     page.open(
         write_gallery(
-            tmp_path, [Run(name="lost", cells=[Cell(key="k", address="lost#1", state="stored", image="gone.png")])]
+            tmp_path,
+            [Run(name="lost", cells=[Cell(key="k", address="lost#1", state="stored", image="gone.png")])],
         )
     )
     page.until("document.querySelector('.placeholder .word')?.textContent === 'image not found'")

@@ -16,10 +16,19 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import State
-from seedream_jobs.results.gallery import Cell, Run, page, write_gallery
-from seedream_jobs.results.gallery.data import data_script, literal
-from seedream_jobs.results.gallery.table import PAGE_SIZE, STATE_WORDS, html_text
-from seedream_jobs.results.gallery.values import href
+from seedream_jobs.results.gallery import page
+from seedream_jobs.results.gallery.cells import GalleryCell as Cell
+from seedream_jobs.results.gallery.cells import GalleryRun as Run
+from seedream_jobs.results.gallery.cells import href
+from seedream_jobs.results.gallery.page import (
+    PAGE_SIZE,
+    STATE_WORDS,
+    data_script,
+    html_text,
+    literal,
+    page_axes,
+    write_gallery,
+)
 from tests.lanes import examples
 
 ASSETS = Path(page.__file__).parent / "assets"
@@ -28,6 +37,10 @@ NASTY = st.text(st.sampled_from("<>/!-'\"\\&`${}\n\r\u2028\u2029\ufeff\x00\x7f\u
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def script_of(runs: list[Run]) -> str:
+    return data_script(runs, page_axes(runs), title="t")
 
 
 def decoded(script: str) -> list[str]:
@@ -105,18 +118,21 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, make_run: Callable[..
 
 
 def test_equal_payloads_are_written_once_and_prompts_apart(make_run: Callable[..., Run], tmp_path: Path) -> None:
-    header = json.loads(decoded(data_script([make_run(tmp_path)], title="t", generated_at=None))[0])
+    header = json.loads(decoded(script_of([make_run(tmp_path)]))[0])
     assert header["payloads"] == [{"model": "m", "size": "16:9", "n": 1}]
 
 
 def test_axes_of_runs_and_cells_are_united_in_order() -> None:
     runs = [
         Run(
-            name="a", title="one", axes={"x": ("1", "2")}, cells=[Cell(key="k", address="a", axes={"x": "3", "y": "p"})]
+            name="a",
+            title="one",
+            axes={"x": ("1", "2")},
+            cells=[Cell(key="k", address="a", axes={"x": "3", "y": "p"})],
         ),
         Run(name="a", title="two", axes={"x": ("2", "4")}, cells=[Cell(key="k", address="a", repeat=2, index=3)]),
     ]
-    header, first, second = (json.loads(t) for t in decoded(data_script(runs, title="t", generated_at=None)))
+    header, first, second = (json.loads(t) for t in decoded(script_of(runs)))
     assert [(a["name"], a["values"]) for a in header["axes"]] == [
         ("x", ["1", "2", "3", "4"]),
         ("y", ["p"]),
@@ -151,7 +167,10 @@ def test_a_single_file_has_a_bound(
 def test_a_single_file_takes_only_images(tmp_path: Path) -> None:
     """A thumbnail that is no image, or is gone, is left out: its bytes never reach the page."""
     (tmp_path / "t.webp").write_bytes(b"<svg onload=alert(1)>")
-    cells = [Cell(key="k", address="x#1", thumbnail="t.webp"), Cell(key="l", address="x#2", thumbnail="gone.webp")]
+    cells = [
+        Cell(key="k", address="x#1", thumbnail="t.webp"),
+        Cell(key="l", address="x#2", thumbnail="gone.webp"),
+    ]
     text = write_gallery(tmp_path, [Run(name="x", cells=cells)], single_file=True).read_text()
     assert "data:image" not in text.split("<noscript>")[1].split("</noscript>")[0]
 
@@ -222,7 +241,7 @@ def test_every_cell_reaches_the_page_as_it_is(texts: list[tuple[str, str]]) -> N
         )
         for n, (prompt, label) in enumerate(texts)
     ]
-    _, *told = (json.loads(t) for t in decoded(data_script([Run(name="x", cells=cells)], title="t", generated_at=None)))
+    _, *told = (json.loads(t) for t in decoded(script_of([Run(name="x", cells=cells)])))
     assert [(cell["prompt"], cell["error"], cell["cost"]) for cell in told] == [(p, e, "0.10") for p, e in texts]
 
 

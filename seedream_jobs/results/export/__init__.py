@@ -1,8 +1,62 @@
-"""A job's images as a table or a data set: csv, jsonl, imagefolder, webdataset, parquet. One row per stored image."""
+"""A job's images as a table or a data set: csv, jsonl, imagefolder, webdataset, parquet. One row per stored image.
+
+Called by ``cli.export``. Invariant: nothing half-written stands under a final name; images are links to the files there
+are, or copies where the file system has no links.
+"""
 
 from __future__ import annotations
 
-from seedream_jobs.results.export.rows import Exported, Row, Rows
-from seedream_jobs.results.export.write import FILES, FOLDERS, FORMATS, export
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["FILES", "FOLDERS", "FORMATS", "Exported", "Row", "Rows", "export"]
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results.export.folders import write_imagefolder, write_webdataset
+from seedream_jobs.results.export.rows import Exported, ExportRows
+from seedream_jobs.results.export.tables import write_csv, write_jsonl, write_parquet
+from seedream_jobs.results.whole_file import whole_file
+
+__all__ = ["ExportRows", "Exported", "export"]
+
+
+def export(
+    rows: ExportRows,
+    form: str,
+    target: Path | None,
+    *,
+    stdout: BinaryIO,
+    told: Callable[[int], None] = lambda _: None,
+    shard_bytes: int = 1_000_000_000,
+    with_images: bool = False,
+) -> Exported:
+    """Write a job's images in one format.
+
+    :param form: ``csv``, ``jsonl``, ``imagefolder``, ``webdataset`` or ``parquet``
+    :param target: the file or folder; None is standard output
+    :param told: called with the number of images so far
+    :param shard_bytes: of webdataset: the most bytes of a shard
+    :param with_images: of parquet: the images, too
+    :raises UsageError: the format can't go there, or pyarrow is not installed
+    :raises OSError: as the file system does; nothing half-written stands under a final name
+    """
+
+    def write_table(out: BinaryIO, base: Path) -> Exported:
+        if form == "parquet":
+            return write_parquet(rows, out, base, told, with_images=with_images)
+        return (write_csv if form == "csv" else write_jsonl)(rows, out, base, told)
+
+    if target is None:
+        if form not in ("csv", "jsonl"):
+            raise UsageError(f"{form} can't go to standard output", hint="name a place: -o PATH")
+        return write_table(stdout, Path.cwd())
+    if form == "imagefolder":
+        return write_imagefolder(rows, target, told)
+    if form == "webdataset":
+        return write_webdataset(rows, target, told, shard_bytes=shard_bytes)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder", hint=f"{form} is one file, such as -o {target / f'images.{form}'}")
+    if target.exists() and not target.is_file():  # a device or a pipe: it is written to, never replaced
+        with target.open("wb") as out:
+            return write_table(out, target.parent)
+    with whole_file(target) as file:
+        return write_table(file, target.resolve().parent)

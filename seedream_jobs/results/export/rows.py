@@ -1,11 +1,14 @@
-"""From a ledger to rows: one per stored image, axes flattened into columns of their own. A stream, never a list."""
+"""This module turns a ledger into rows: one per stored image, axes flattened into columns of their own.
+
+Called by the writers of ``export``. Invariant: rows are a stream, never a list; what the rows cost and what was left
+out add up to what ``status`` says was charged.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.document import spoken
+from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.ledger.steps import charged_usd, in_shares
@@ -51,7 +55,7 @@ _POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ExportRow:
     """One image.
 
     :param folder: the manifest's
@@ -65,7 +69,6 @@ class Row:
 
     @property
     def source(self) -> Path:
-        """The image."""
         return self.folder / self.file
 
     @property
@@ -95,17 +98,16 @@ class Row:
 class Exported:
     """What an export did: rows written, and images left out because their file is missing or not what was stored.
 
-    Of these the first few are named; ``missing_why`` says for each of them what is wrong.
+    :param named: name and reason of the first few that were left out
     """
 
     images: int
     missing: int = 0
-    missing_names: tuple[str, ...] = ()
-    missing_why: tuple[str, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
-class Rows:
+class ExportRows:
     """The stored images of a job, in the job's order where its file is at hand, else sorted by key.
 
     Can be iterated again; each time reads the entries anew. What is on record but no longer in the job's file has no
@@ -130,14 +132,21 @@ class Rows:
     axes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.axes = self._axes()
+        """Axes are in the job's order; without a job file in the order in which the record has them."""
+        if self.expansion is not None:
+            spec = self.expansion.spec
+            names = dict.fromkeys(name for axis in spec.axes for name in axis.names)
+            names |= dict.fromkeys(name for item in spec.include for name in item.adds)
+        else:
+            names = dict.fromkeys(name for _, cell in self.entries.cells() for name in cell)
+        self.axes = tuple(names)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns, in order; the file's own name comes before them."""
         return (*BEFORE_AXES, *(AXIS + name for name in self.axes), *AFTER_AXES)
 
-    def sound(self) -> Iterator[Row]:
+    def sound(self) -> Iterator[ExportRow]:
         """The rows whose file is the image that was stored."""
         for row in self:
             wrong = row.wrong
@@ -146,7 +155,7 @@ class Rows:
             else:
                 self.leave_out(row, wrong)
 
-    def leave_out(self, row: Row, why: str) -> None:
+    def leave_out(self, row: ExportRow, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
         self.left_out += 1
         share = Decimal(row.values["cost_usd"] or 0)
@@ -157,24 +166,22 @@ class Rows:
 
     def exported(self, images: int) -> Exported:
         """What an export of these rows did."""
-        names, why = tuple(name for name, _ in self.named), tuple(why for _, why in self.named)
-        return Exported(images=images, missing=self.left_out, missing_names=names, missing_why=why)
+        return Exported(images=images, missing=self.left_out, named=tuple(self.named))
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[ExportRow]:
         self.without_image = self.left_out = known = 0
         self.shared_usd = self.left_out_usd = Decimal(0)
         self.named.clear()
         for entry, labels in self._known():
             known += 1
+            cost = charged_usd(entry)
             stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
             if not stored:
                 self.without_image += 1
-            cost = charged_usd(entry)
-            if stored:
-                self.shared_usd += cost or 0
-            else:
                 self.left_out_usd += cost or 0
-            shares = in_shares(cost, len(stored)) if stored and cost is not None else [None] * len(stored)
+                continue
+            self.shared_usd += cost or 0
+            shares = [None] * len(stored) if cost is None else in_shares(cost, len(stored))
             for (number, image), share in zip(stored, shares, strict=True):
                 yield self._row(entry, labels, number, image, share)
         if known < len(self.entries):  # what ``select`` left out, and orphans
@@ -182,6 +189,7 @@ class Rows:
             self.left_out_usd = sum(filter(None, costs), start=Decimal(0)) - self.shared_usd
 
     def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
+        """Entries with the labels of their axes."""
         if self.expansion is None:
             for key in self.entries:
                 entry = self.entries[key]
@@ -196,19 +204,9 @@ class Rows:
             else:
                 yield found, self.expansion.matrix.labels(place.cell)
 
-    def _axes(self) -> tuple[str, ...]:
-        """In the job's order, then those that only the record knows, in order of first appearance."""
-        names: dict[str, None] = {}
-        if self.expansion is not None:
-            spec = self.expansion.spec
-            names = dict.fromkeys(name for axis in spec.axes for name in axis.names)
-            names |= dict.fromkeys(name for item in spec.include for name in item.adds)
-        else:
-            for _, cell in self.entries.cells():
-                names |= dict.fromkeys(cell)
-        return tuple(names)
-
-    def _row(self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image, share: Decimal | None) -> Row:
+    def _row(
+        self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image, share: Decimal | None
+    ) -> ExportRow:
         sent = entry.request
         assert image.file is not None
         known = {"prompt", "image_urls", *PARAMETERS}
@@ -231,11 +229,7 @@ class Rows:
             "sha256": image.sha256,
             "task_id": " ".join(entry.task_ids) or None,
             "cost_usd": None if share is None else f"{share.normalize():f}",
-            "submitted_at": _time(entry.submitted_at),
+            "submitted_at": None if entry.submitted_at is None else iso(entry.submitted_at),
             "warnings": list(image.warnings),
         }
-        return Row(folder=self.folder, file=image.file, values=values)
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return ExportRow(folder=self.folder, file=image.file, values=values)

@@ -1,4 +1,8 @@
-"""Tables of text: csv that a spreadsheet can't be tricked by, and JSON Lines."""
+"""This module writes tables: csv that a spreadsheet can't be tricked by, JSON Lines, and parquet by pyarrow.
+
+Called by ``export``. Invariant: every format has the same columns, of which the first, ``file``, is the image's path
+relative to the table's folder.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,26 @@ import io
 import json
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from seedream_jobs.results.export.rows import Exported, Row, Rows
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, Exported, ExportRow, ExportRows
 
 FILE = "file"
-"""The column of the image's path: relative to the table's folder, POSIX."""
+GROUP_ROWS = 1_000
+GROUP_BYTES = 64 * 1024 * 1024
+"""A row group of parquet is written when it has so many rows, or so many bytes of images: that much is in memory."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _with_file(rows: ExportRows, base: Path) -> Iterator[tuple[ExportRow, dict[str, Any]]]:
+    """The sound rows, and their values with the image's path, POSIX, relative to ``base``."""
+    way = Path(os.path.relpath(rows.folder, base)).as_posix()
+    for row in rows.sound():
+        yield row, {FILE: posixpath.normpath(posixpath.join(way, row.file)), **row.values}
 
 
 def safe(text: str) -> str:
@@ -27,12 +41,12 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def write_csv(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
+def write_csv(rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
     """RFC 4180, UTF-8 without a byte order mark. Lists are JSON; what is not known is empty.
 
     :param base: the folder that ``file`` is relative to
     """
-    columns = rows.columns
+    columns = (FILE, *rows.columns)
     line = io.StringIO()
     writer = csv.writer(line)
 
@@ -42,10 +56,10 @@ def write_csv(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]
         line.seek(0)
         line.truncate()
 
-    put([safe(name) for name in (FILE, *columns)])
-    count, way = 0, way_from(base, rows.folder)
-    for count, row in enumerate(rows.sound(), 1):
-        put([_field(value) for value in (relative(row, way), *(row.values[name] for name in columns))])
+    put([safe(name) for name in columns])
+    count = 0
+    for count, (_, values) in enumerate(_with_file(rows, base), 1):
+        put([_field(values[name]) for name in columns])
         told(count)
     return rows.exported(count)
 
@@ -64,11 +78,11 @@ def _field(value: Any) -> Any:
             return value
 
 
-def write_jsonl(rows: Rows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
+def write_jsonl(rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
     """One object per line, UTF-8, the columns in order; what is not known is null."""
-    count, way = 0, way_from(base, rows.folder)
-    for count, row in enumerate(rows.sound(), 1):
-        out.write(json_line({FILE: relative(row, way)} | dict(row.values)))
+    count = 0
+    for count, (_, values) in enumerate(_with_file(rows, base), 1):
+        out.write(json_line(values))
         told(count)
     return rows.exported(count)
 
@@ -78,11 +92,51 @@ def json_line(values: dict[str, Any]) -> bytes:
     return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def way_from(base: Path, folder: Path) -> str:
-    """How ``folder`` is reached from ``base``, POSIX."""
-    return Path(os.path.relpath(folder, base)).as_posix()
+def write_parquet(
+    rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None], *, with_images: bool
+) -> Exported:
+    """One file, written in groups of rows.
+
+    :param with_images: add a column ``image`` of ``{bytes, path}``, as Hugging Face's viewer and ``datasets`` read it
+    :raises UsageError: pyarrow, an optional extra, is not installed
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UsageError(
+            "parquet needs pyarrow, which is not installed", hint="python -m pip install 'seedream-jobs[parquet]'"
+        ) from None
+    schema = _parquet_schema(pyarrow, rows, with_images=with_images)
+    group: list[dict[str, Any]] = []
+    held, count = 0, 0
+    with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+        for count, (row, values) in enumerate(_with_file(rows, base), 1):
+            if with_images:
+                data = row.source.read_bytes()
+                values["image"] = {"bytes": data, "path": row.name.name}
+                held += len(data)
+            group.append(values)
+            if len(group) >= GROUP_ROWS or held >= GROUP_BYTES:
+                writer.write_table(pyarrow.Table.from_pylist(group, schema))
+                group, held = [], 0
+            told(count)
+        if group:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+    return rows.exported(count)
 
 
-def relative(row: Row, way: str) -> str:
-    """The image's path, where ``way`` leads to its manifest's folder."""
-    return posixpath.normpath(posixpath.join(way, row.file))
+def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
+    def kind(name: str) -> Any:
+        if name in LISTS:
+            return arrow.list_(arrow.string())
+        if name in INTEGERS:
+            return arrow.int64()
+        return arrow.bool_() if name in BOOLEANS else arrow.string()
+
+    fields = [arrow.field(name, kind(name)) for name in (FILE, *rows.columns)]
+    if not with_images:
+        return arrow.schema(fields)
+    fields.append(arrow.field("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])))
+    known = {"info": {"features": {"image": {"_type": "Image"}}}}
+    return arrow.schema(fields, metadata={"huggingface": json.dumps(known)})

@@ -1,21 +1,38 @@
-"""Writes the gallery: the page, its data, its styles and scripts, as a folder or as one file."""
+"""This module writes the gallery: the page, its data, its styles and scripts, as a folder or as one file.
+
+Called by ``cli`` with the runs that ``gallery.cells`` collected. Invariant: the same runs give the same bytes; no text
+of a job can become markup or code in the page.
+
+The data crosses into the page as JSON text inside JavaScript string literals, read by ``JSON.parse``: no value can end
+the script element, and none (``__proto__`` included) is ever evaluated. One line per cell, so that a regenerated page
+diffs line by line. A reader without JavaScript sees plain, linked HTML tables.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any, Literal
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results.gallery.data import data_script, page_axes
-from seedream_jobs.results.gallery.table import html_text, page_links, pages_of, plain_table
-from seedream_jobs.results.gallery.values import Run
-from seedream_jobs.results.gallery.whole import write_whole
+from seedream_jobs.ledger.codec import iso
+from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
+from seedream_jobs.results.whole_file import write_whole
+from seedream_jobs.run.images import sniff
 
 SINGLE_FILE_LIMIT = 24 * 1024 * 1024
 """Bytes of a page that stands alone: what a mail server or a chat still takes."""
+
+PAGE_SIZE = 500
+"""Cells on one plain page: small enough for a phone, and for the script's page that carries the first of them."""
 
 SCRIPTS = (
     "dom",
@@ -33,21 +50,246 @@ SCRIPTS = (
     "panel",
     "app",
 )
-"""The page's scripts, in the order in which they are read; each leans only on those before it."""
+"""The page's scripts, in the order in which they are read; each needs only those before it."""
 
+STATE_WORDS = {
+    "planned": ("○", "planned"),
+    "new": ("○", "planned"),
+    "intent": ("◔", "submitting"),
+    "submitted": ("◔", "submitted"),
+    "accepted": ("◑", "running"),
+    "running": ("◑", "running"),
+    "completed": ("◕", "ready to fetch"),
+    "stored": ("●", "stored"),
+    "in_doubt": ("?", "in doubt"),
+    "rejected": ("⊘", "rejected"),
+    "failed": ("✕", "failed"),
+    "expired": ("⌛", "expired"),
+    "abandoned": ("–", "abandoned"),
+}
+"""A sign and a word for each state: never by colour alone. ``assets/dom.js`` has the same words."""
+
+# What must not stand raw in a script element, in a JavaScript string of any edition, or in UTF-8.
+_UNSAFE = re.compile("[<>&'\u007f-\u009f\u2028\u2029\ufeff\ud800-\udfff]")
 _ASSETS = Path(__file__).resolve().parent / "assets"
 # A page on disk has no origin: 'self' covers it in Chromium, other browsers want the scheme named.
 _FOLDER_SOURCES = {"script-src": "'self' file:", "style-src": "'self' file:", "img-src": "'self' file: data: blob:"}
-_MEDIA_TYPES = {b"RIFF": "image/webp", b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAxis:
+    """An axis of the page: one of the jobs' axes, or one that every page may have (repeat, image, run)."""
+
+    name: str
+    kind: Literal["axis", "repeat", "image", "run"]
+    values: tuple[str, ...]
+
+
+def page_axes(runs: Sequence[GalleryRun]) -> tuple[PageAxis, ...]:
+    """The union of all runs' axes and labels, in order of first appearance, and the page's own axes where they vary.
+
+    A label that only a cell has (an ``include``) joins its axis at the end.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, values in run.axes.items():
+            labels.setdefault(name, {}).update(dict.fromkeys(values))
+        for cell in run.cells:
+            for name, label in cell.axes.items():
+                labels.setdefault(name, {})[label] = None
+    repeats = max((cell.repeat for run in runs for cell in run.cells), default=1)
+    images = max((cell.index for run in runs for cell in run.cells), default=1)
+    axes = [PageAxis(name=name, kind="axis", values=tuple(values)) for name, values in labels.items()]
+    if repeats > 1:
+        axes.append(PageAxis(name="repeat", kind="repeat", values=tuple(str(n + 1) for n in range(repeats))))
+    if images > 1:
+        axes.append(PageAxis(name="image", kind="image", values=tuple(str(n + 1) for n in range(images))))
+    if len(runs) > 1:
+        axes.append(PageAxis(name="run", kind="run", values=tuple(run.title or run.name for run in runs)))
+    return tuple(axes)
+
+
+# ── The page's data ──
+
+
+def literal(value: Any) -> str:
+    """A JavaScript string literal whose content is ``value`` as JSON."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_json_value)
+    # First escapes that JSON.parse undoes, then the backslashes of the literal around it.
+    text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return "'" + text.replace("\\", "\\\\") + "'"
+
+
+def data_script(
+    runs: Sequence[GalleryRun],
+    axes: Sequence[PageAxis],
+    *,
+    title: str,
+    generated_at: str | None = None,
+    images: bool = True,
+) -> str:
+    """The classic script that holds the page's data.
+
+    :param images: False leaves out every reference to a file, for a page that stands alone
+    :raises ValueError: for an image that is not a relative path
+    """
+    ranks = {axis.name: {label: n for n, label in enumerate(axis.values)} for axis in axes if axis.kind == "axis"}
+    own = [axis.kind for axis in axes if axis.kind != "axis"]
+    payloads: dict[str, tuple[int, dict[str, Any]]] = {}
+    lines = []
+    for number, run in enumerate(runs):
+        for cell in run.cells:
+            at = [rank[cell.axes[name]] if name in cell.axes else -1 for name, rank in ranks.items()]
+            numbers = {"repeat": cell.repeat - 1, "image": cell.index - 1, "run": number}
+            at += [numbers[kind] for kind in own]
+            lines.append(literal(_cell_values(cell, number, at, _payload_number(cell, payloads), images=images)))
+    header = {
+        "format": 1,
+        "title": title,
+        "generated_at": generated_at,
+        "axes": [{"name": axis.name, "kind": axis.kind, "values": axis.values} for axis in axes],
+        "runs": [
+            {
+                "name": run.name,
+                "title": run.title or run.name,
+                "cost_usd": run.cost_usd,
+                "max_cost_usd": run.max_cost_usd,
+            }
+            for run in runs
+        ],
+        "payloads": [payload for _, payload in payloads.values()],
+    }
+    body = ",\n".join(lines)
+    return f"'use strict';\nglobalThis.seedreamGallery = {{\nheader: {literal(header)},\ncells: [\n{body}\n]}};\n"
+
+
+def _payload_number(cell: GalleryCell, payloads: dict[str, tuple[int, dict[str, Any]]]) -> int:
+    """The number of the cell's payload without its prompt: a few among thousands of cells, so each is written once."""
+    rest = {name: value for name, value in cell.payload.items() if name != "prompt"}
+    text = json.dumps(rest, separators=(",", ":"), allow_nan=False, default=_json_value)
+    return payloads.setdefault(text, (len(payloads), rest))[0]
+
+
+def _cell_values(cell: GalleryCell, run: int, at: list[int], payload: int, *, images: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "key": cell.key,
+        "address": cell.address,
+        "at": at,
+        "run": run,
+        "repeat": cell.repeat,
+        "index": cell.index,
+        "state": cell.state,
+        "prompt": cell.prompt,
+        "payload": payload,
+        "image": href(cell.image) if cell.image and images else None,
+        "thumbnail": href(cell.thumbnail) if cell.thumbnail and images else None,
+        "width": cell.width,
+        "height": cell.height,
+        "sha256": cell.sha256,
+        "task": cell.task_id,
+        "cost": cell.cost_usd,
+        "error": cell.error,
+        "warnings": list(cell.warnings) or None,
+        "submitted": None if cell.submitted_at is None else iso(cell.submitted_at).rstrip("Z").replace("T", " "),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _json_value(value: Any) -> Any:
+    """What ``json`` doesn't know: decimals as written, mappings as themselves."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no place in a payload")
+
+
+# ── The plain table ──
+
+
+def state_name(state: str) -> str:
+    """What people call a state; one this page does not know is shown as it is."""
+    return STATE_WORDS[state][1] if state in STATE_WORDS else state.replace("_", " ")
+
+
+def html_text(text: str) -> str:
+    """Text for HTML, in an element or an attribute; what UTF-8 or HTML cannot hold becomes U+FFFD."""
+    kept = "".join(c if c in "\t\n" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF) else "\ufffd" for c in text)
+    return escape(kept, quote=True)
+
+
+def _plain_table(
+    rows: Sequence[tuple[GalleryRun, GalleryCell]], axes: Sequence[PageAxis], pictures: Iterable[str]
+) -> str:
+    """One table, a row per image, in the same order as the script's data.
+
+    :param pictures: for each row the markup of its image, empty without one
+    """
+    heads = ["Image", *(axis.name for axis in axes), "State", "Prompt"]
+    cells = "".join(f'<th scope="col">{html_text(head)}</th>' for head in heads)
+    body = "\n".join(_plain_row(run, cell, axes, picture) for (run, cell), picture in zip(rows, pictures, strict=True))
+    return (
+        '<table class="plain">\n<caption>One row per image, in the order of the job</caption>\n'
+        f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    )
+
+
+def _plain_row(run: GalleryRun, cell: GalleryCell, axes: Sequence[PageAxis], picture: str) -> str:
+    own = {"repeat": str(cell.repeat), "image": str(cell.index), "run": run.title or run.name}
+    labels = (cell.axes.get(axis.name, "–") if axis.kind == "axis" else own[axis.kind] for axis in axes)
+    sign = STATE_WORDS[cell.state][0] if cell.state in STATE_WORDS else "·"
+    note = f"<br><small>{html_text(cell.error)}</small>" if cell.error else ""
+    return (
+        f'<tr><th scope="row">{picture}<small>{html_text(cell.address)}</small></th>'
+        f"{''.join(f'<td>{html_text(label)}</td>' for label in labels)}"
+        f"<td>{html_text(f'{sign} {state_name(cell.state)}')}{note}</td><td>{html_text(cell.prompt)}</td></tr>"
+    )
+
+
+def _picture(cell: GalleryCell, source: str | None) -> str:
+    if source is None:
+        return ""
+    return f'<img src="{source}" alt="{html_text(cell.prompt or cell.address)}" loading="lazy" decoding="async">'
+
+
+def _linked_picture(cell: GalleryCell, up: int) -> str:
+    """The thumbnail, linked to the whole image where there is one.
+
+    :param up: how many folders below the page's folder the table stands
+    """
+    shown = cell.thumbnail or cell.image
+    picture = _picture(cell, href(shown, up=up) if shown else None)
+    return f'<a href="{href(cell.image, up=up)}">{picture}</a>' if cell.image else picture
+
+
+def _page_links(current: int, count: int) -> str:
+    """Links to all plain pages, numbered from 1; the first is the gallery itself."""
+    if count == 1:
+        return ""
+    items = []
+    for number in range(1, count + 1):
+        prefix = "" if current == 1 else "../"
+        target = f"{prefix}index.html" if number == 1 else f"{prefix}pages/{number}.html"
+        here = ' aria-current="page"' if number == current else ""
+        items.append(f'<li><a href="{target}"{here}>{number}</a></li>')
+    return f'<nav class="pages" aria-label="Pages of the table"><ol>{"".join(items)}</ol></nav>'
+
+
+# ── The files ──
 
 
 def write_gallery(
-    folder: Path, runs: Sequence[Run], *, single_file: bool = False, generated_at: str | None = None, title: str = ""
+    folder: Path,
+    runs: Sequence[GalleryRun],
+    *,
+    single_file: bool = False,
+    generated_at: str | None = None,
+    title: str = "",
 ) -> Path:
     """Write the page of ``runs`` into ``folder`` and return the path of its ``index.html``.
 
-    The same runs give the same bytes. Thumbnails and images are not copied: their paths are relative to ``folder``.
-    Every file appears whole, ``index.html`` last.
+    Thumbnails and images are not copied: their paths are relative to ``folder``. Every file appears whole,
+    ``index.html`` last.
 
     :param single_file: one file that stands alone, with the thumbnails inside and no link to the whole images
     :param generated_at: shown on the page as it is
@@ -57,86 +299,79 @@ def write_gallery(
     :raises OSError: as the file system does
     """
     heading = title or " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
-    if single_file:
-        page = _single_file(folder, runs, heading, generated_at)
-    else:
-        page = _folder(folder, runs, heading, generated_at)
+    make = _single_file if single_file else _folder
+    page = make(folder, runs, heading, generated_at)
     index = folder / "index.html"
     write_whole(index, page.encode())
     return index
 
 
-def _folder(folder: Path, runs: Sequence[Run], heading: str, generated_at: str | None) -> str:
+def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, generated_at: str | None) -> str:
     """Write everything but ``index.html``, and return that."""
-    data = data_script(runs, title=heading, generated_at=generated_at)
-    axes, pages = page_axes(runs), pages_of(runs)
-    write_whole(folder / "data.js", data.encode())
-    write_whole(folder / "assets" / "gallery.css", _asset("gallery.css").encode())
-    for name in SCRIPTS:
-        write_whole(folder / "assets" / f"{name}.js", _asset(f"{name}.js").encode())
-    for number, rows in enumerate(pages[1:], start=2):
-        table = plain_table(rows, axes, up=1) + page_links(number, len(pages))
-        write_whole(folder / "pages" / f"{number}.html", _plain_page(heading, table).encode())
+    axes = page_axes(runs)
+    rows = [(run, cell) for run in runs for cell in run.cells]
+    pages = [rows[start : start + PAGE_SIZE] for start in range(0, len(rows), PAGE_SIZE)] or [[]]
+    write_whole(folder / "data.js", data_script(runs, axes, title=heading, generated_at=generated_at).encode())
+    for name in ("gallery.css", *(f"{script}.js" for script in SCRIPTS)):
+        write_whole(folder / "assets" / name, _asset(name).encode())
+
+    def table(number: int) -> str:
+        shown = pages[number - 1]
+        return _plain_table(shown, axes, (_linked_picture(cell, up=int(number > 1)) for _, cell in shown))
+
+    policy = _policy({**_FOLDER_SOURCES, "script-src": "'none'"})
+    for number in range(2, len(pages) + 1):
+        page = _fill("plain.html", heading, policy=policy, table=table(number) + _page_links(number, len(pages)))
+        write_whole(folder / "pages" / f"{number}.html", page.encode())
     _remove_stale_pages(folder / "pages", len(pages))
+    links = _page_links(1, len(pages))
     return _fill(
+        "index.html",
         heading,
         policy=_policy(_FOLDER_SOURCES),
         style='<link rel="stylesheet" href="assets/gallery.css">',
-        table=page_links(1, len(pages)) + plain_table(pages[0], axes) + page_links(1, len(pages)),
+        table=links + table(1) + links,
         scripts="\n".join(
             f'<script src="{src}"></script>' for src in ("data.js", *(f"assets/{n}.js" for n in SCRIPTS))
         ),
     )
 
 
-def _single_file(folder: Path, runs: Sequence[Run], heading: str, generated_at: str | None) -> str:
+def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str, generated_at: str | None) -> str:
     """The page that stands alone. The plain table carries the thumbnails; the script takes them from there."""
     rows = [(run, cell) for run in runs for cell in run.cells]
-    thumbnails: list[str | None] = []
+    too_large = UsageError(
+        f"{len(rows)} images are too many for one file of at most {SINGLE_FILE_LIMIT // 1024**2} MiB",
+        hint="leave out --single-file: the folder has no such bound",
+    )
+    pictures = []
     room = SINGLE_FILE_LIMIT
     for _, cell in rows:
-        thumbnails.append(_data_uri(folder / cell.thumbnail) if cell.thumbnail else None)
-        room -= len(thumbnails[-1] or "")
-        if room < 0:
-            raise _too_large(len(rows))
+        uri = _data_uri(folder / cell.thumbnail) if cell.thumbnail else None
+        pictures.append(_picture(cell, uri))
+        room -= len(uri or "")
+        if room < 0:  # before the rest is read into memory
+            raise too_large
+    axes = page_axes(runs)
     style = _asset("gallery.css")
-    sources = [data_script(runs, title=heading, generated_at=generated_at, images=False)]
+    sources = [data_script(runs, axes, title=heading, generated_at=generated_at, images=False)]
     sources += [_asset(f"{name}.js") for name in SCRIPTS]
+    script_hashes = " ".join(_hash(source) for source in sources)
     page = _fill(
+        "index.html",
         heading,
-        policy=_policy(
-            {
-                "script-src": " ".join(_hash(source) for source in sources),
-                "style-src": _hash(style),
-                "img-src": "data: blob:",
-            }
-        ),
+        policy=_policy({"script-src": script_hashes, "style-src": _hash(style), "img-src": "data: blob:"}),
         style=f"<style>{style}</style>",
-        table=plain_table(rows, page_axes(runs), thumbnails=thumbnails),
+        table=_plain_table(rows, axes, pictures),
         scripts="\n".join(f"<script>{source}</script>" for source in sources),
     )
     if len(page.encode()) > SINGLE_FILE_LIMIT:
-        raise _too_large(len(rows))
+        raise too_large
     return page
 
 
-def _too_large(cells: int) -> UsageError:
-    return UsageError(
-        f"{cells} images are too many for one file of at most {SINGLE_FILE_LIMIT // 1024**2} MiB",
-        hint="leave out --single-file: the folder has no such bound",
-    )
-
-
-def _fill(heading: str, *, policy: str, style: str, table: str, scripts: str) -> str:
-    template = Template(_asset("index.html"))
-    return template.substitute(title=html_text(heading), policy=policy, style=style, table=table, scripts=scripts)
-
-
-def _plain_page(heading: str, table: str) -> str:
-    template = Template(_asset("plain.html"))
-    return template.substitute(
-        title=html_text(heading), policy=_policy({**_FOLDER_SOURCES, "script-src": "'none'"}), table=table
-    )
+def _fill(asset: str, heading: str, **values: str) -> str:
+    return Template(_asset(asset)).substitute(title=html_text(heading), **values)
 
 
 def _policy(sources: dict[str, str]) -> str:
@@ -151,15 +386,13 @@ def _hash(source: str) -> str:
 
 
 def _data_uri(path: Path) -> str | None:
-    """A thumbnail as a data URI; None where the file is gone or is no image of a known kind."""
+    """A thumbnail as a data URI; None where the file is gone or is no image."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    for magic, media_type in _MEDIA_TYPES.items():
-        if data.startswith(magic):
-            return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    return None
+    kind = sniff(data[:12])
+    return None if kind is None else f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _remove_stale_pages(folder: Path, count: int) -> None:

@@ -1,52 +1,126 @@
-"""From a ledger, and its job where that is at hand, to the cells of a gallery."""
+"""This module turns a ledger, and its job where that is at hand, into the cells that a gallery shows.
+
+Called by ``cli``, before ``gallery.page`` or ``gallery.contact_sheet``. Invariant: the values are plain; whoever draws
+them needs neither the ledger nor the job.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.ledger.steps import charged_usd, in_shares, spent_usd
-from seedream_jobs.results.gallery.values import Cell, Run
 from seedream_jobs.results.thumbnails import thumbnail_path
+from seedream_jobs.results.whole_file import link_or_copy
 
 PLACEHOLDERS = 20_000
 """How many requests that were never sent get a place on the page; a page of a million cells helps nobody."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryCell:
+    """One image slot of one request, or its placeholder while there is no image.
+
+    :param key: the request's identity; with ``index`` it is what a rating belongs to
+    :param address: for people, such as ``garden/subject=a-heron,size=16-9#1``
+    :param axes: axis name to the label of its value, in axis order; an axis a cell lacks is left out
+    :param repeat: the request's repeat number, from 1
+    :param index: the image's number within the request, from 1
+    :param state: a ledger state (``new``, ``accepted``, ``stored``, …) or a word of a plan (``planned``)
+    :param payload: what is sent; ``prompt`` may be among it and is shown once
+    :param image: the whole image, a POSIX path relative to the page's folder, not percent-encoded
+    :param thumbnail: a small image, likewise
+    :param width: pixels
+    :param height: pixels
+    :param cost_usd: what this slot cost, in USD
+    :param submitted_at: Unix seconds
+    """
+
+    key: str
+    address: str
+    axes: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    index: int = 1
+    state: str = "planned"
+    prompt: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    image: str | None = None
+    thumbnail: str | None = None
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    task_id: str | None = None
+    cost_usd: Decimal | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    submitted_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryRun:
+    """A job at one moment. Two of them on one page can be held against each other.
+
+    :param name: the job's name; ratings are filed under it
+    :param title: what tells this run from another of the same job, such as a revision; the name where it is empty
+    :param axes: axis name to the labels of its values, both in the job's order
+    :param cost_usd: spent so far, in USD
+    :param max_cost_usd: the most it can cost, in USD
+    """
+
+    name: str
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cells: Sequence[GalleryCell] = ()
+    title: str = ""
+    cost_usd: Decimal | None = None
+    max_cost_usd: Decimal | None = None
+
+
+def href(path: str, *, up: int = 0) -> str:
+    """A relative path as a URL reference that can only be a relative one.
+
+    Every character that could begin a scheme, a host, a query or a fragment is percent-encoded.
+
+    :param up: how many folders below the page's folder the reference stands
+    :raises ValueError: for an absolute path, a backslash or a control character
+    """
+    if not path or PurePosixPath(path).is_absolute() or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
+        raise ValueError(f"not a path relative to the page: {path!r}")
+    return "../" * up + quote(path, safe="/-._~", errors="surrogateescape")
+
+
 def collect(
-    ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path, title: str = ""
-) -> Run:
-    """One job at this moment.
+    ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path
+) -> GalleryRun:
+    """One job at this moment: in the job file's order where that is at hand, else as the manifest has it.
 
     :param page: the page's folder, to which the paths of images are made relative
     :param folder: the manifest's folder
     :param cache: where thumbnails lie
     """
-    place = _Place(page, folder, cache)
-    found = list(_in_file(ledger, expansion, place) if expansion else _in_manifest(ledger, place))
-    paired = _paired(found)
+    files = ImageFiles(page, folder, cache)
+    found = list(_cells_of_job(ledger, expansion, files) if expansion else _cells_of_record(ledger, files))
+    paired = _paired_axes(found)
     cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
     costs = [cost for key in ledger.entries if (cost := spent_usd(ledger.entries[key])) is not None]
-    return Run(
+    return GalleryRun(
         name=name,
-        title=title,
         axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
         cells=cells,
-        cost_usd=sum(costs) if costs else None,  # type: ignore[arg-type]  # a sum of decimals
+        cost_usd=sum(costs, start=Decimal(0)) if costs else None,
     )
 
 
-class _Place:
-    """Turns a recorded file into links of the page."""
+class ImageFiles:
+    """Turns a recorded file into paths relative to the page."""
 
     def __init__(self, page: Path, folder: Path, cache: Path) -> None:
         self.page, self.folder, self.cache = page, folder, cache
@@ -64,33 +138,24 @@ class _Place:
             return None
         own = self.page / "thumbnails" / made.name  # the page is a folder that can be handed on, cache and all
         if not own.exists():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            _link(made, own)
+            link_or_copy(made, own)
         return self._relative(own)
 
     def _relative(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.page)).as_posix()
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _in_file(ledger: Ledger, expansion: Expansion, place: _Place) -> Iterator[Cell]:
+def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> Iterator[GalleryCell]:
     """The job file's requests in its order, known or not; what is only in the manifest is not shown."""
     planned = 0
     for at in expansion.places():
         entry = ledger.entries.standing(at.key)
         if entry is not None:
-            yield from _cells(entry, place, labels=expansion.matrix.labels(at.cell))
+            yield from cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell))
         elif planned < PLACEHOLDERS:
             planned += 1
             request = expansion.request(at)
-            yield Cell(
+            yield GalleryCell(
                 key=request.key,
                 address=request.address,
                 axes={name: spoken(label) for name, label in request.cell.items()},
@@ -100,20 +165,21 @@ def _in_file(ledger: Ledger, expansion: Expansion, place: _Place) -> Iterator[Ce
             )
 
 
-def _in_manifest(ledger: Ledger, place: _Place) -> Iterator[Cell]:
+def _cells_of_record(ledger: Ledger, files: ImageFiles) -> Iterator[GalleryCell]:
     for key in ledger.entries:
         entry = ledger.entries[key]
-        yield from _cells(entry, place, labels=entry.cell)
+        yield from cells_of_entry(entry, files, labels=entry.cell)
 
 
-def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterator[Cell]:
+def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]) -> Iterator[GalleryCell]:
+    """A cell for each image of a request, which share its cost; one cell while it has no image."""
     images: tuple[Image | None, ...] = entry.images or (None,)
     cost = charged_usd(entry)
     paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
     shares = {} if cost is None else dict(zip(paid, in_shares(cost, len(paid)), strict=True))
+    error = entry.error.message if entry.error else None
     for index, image in enumerate(images, 1):
-        error = entry.error.message if entry.error else None
-        yield Cell(
+        yield GalleryCell(
             key=entry.key,
             address=entry.address,
             axes={name: spoken(label) for name, label in labels.items()},
@@ -122,8 +188,8 @@ def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterato
             state=str(entry.state),
             prompt=str(entry.request.get("prompt", "")),
             payload=entry.request,
-            image=place.image(image),
-            thumbnail=place.thumbnail(image),
+            image=files.image(image),
+            thumbnail=files.thumbnail(image),
             width=image.width if image else None,
             height=image.height if image else None,
             sha256=image.sha256 if image else None,
@@ -135,7 +201,7 @@ def _cells(entry: Entry, place: _Place, *, labels: Mapping[str, Any]) -> Iterato
         )
 
 
-def _paired(cells: list[Cell]) -> set[str]:
+def _paired_axes(cells: list[GalleryCell]) -> set[str]:
     """Axes that always move together with an earlier one, as the names of a zip do: a grid over both is a diagonal."""
     names = list(dict.fromkeys(name for cell in cells for name in cell.axes))
     dropped: set[str] = set()
@@ -147,7 +213,7 @@ def _paired(cells: list[Cell]) -> set[str]:
     return dropped
 
 
-def _axes(expansion: Expansion | None, cells: list[Cell]) -> dict[str, tuple[str, ...]]:
+def _axes(expansion: Expansion | None, cells: list[GalleryCell]) -> dict[str, tuple[str, ...]]:
     """Axis names and labels in the job's order; from a manifest alone in the order of first appearance."""
     found: dict[str, dict[str, None]] = {}
     if expansion is not None:

@@ -1,4 +1,7 @@
-"""Draws one picture of a whole run, a labelled grid of thumbnails, for a pull request or a mail."""
+"""This module draws one picture of a whole run, a labelled grid of thumbnails, for a pull request or a mail.
+
+Called by ``cli`` with the cells that ``gallery.cells`` collected. Invariant: the same cells give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results.gallery.table import state_name
-from seedream_jobs.results.gallery.values import Cell, href
-from seedream_jobs.results.gallery.whole import write_whole
+from seedream_jobs.results.gallery.cells import GalleryCell, href
+from seedream_jobs.results.gallery.page import state_name
+from seedream_jobs.results.whole_file import write_whole
 
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
-
-    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 TALLEST = 16_000
 """Pixels: WebP ends at 16,383, and nobody scrolls further."""
@@ -35,15 +36,15 @@ _WIDER_FONTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class SheetLayout:
     """How the cells are laid out: lines of slots, a slot may be empty."""
 
     heads: tuple[str, ...]  # over the columns; empty where each image has its own caption
-    lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]  # the label left of a line, and its slots
+    lines: tuple[tuple[str, tuple[GalleryCell | None, ...]], ...]  # the label left of a line, and its slots
     captions: bool
 
 
-def contact_sheet(cells: Sequence[Cell], images_root: Path, out: Path, *, max_width: int = 1600) -> Path:
+def contact_sheet(cells: Sequence[GalleryCell], images_root: Path, out: Path, *, max_width: int = 1600) -> Path:
     """Draw ``cells`` into ``out`` (``.webp`` or ``.png``), at most ``max_width`` pixels wide, and return its path.
 
     The last axis that varies and has at most eight values makes the columns, the other axes the lines. Without one
@@ -68,7 +69,7 @@ def contact_sheet(cells: Sequence[Cell], images_root: Path, out: Path, *, max_wi
     return out
 
 
-def arrange(cells: Sequence[Cell]) -> Sheet:
+def arrange(cells: Sequence[GalleryCell]) -> SheetLayout:
     """The layout of the sheet; see :func:`contact_sheet`. Cells that share a place stand side by side."""
     labels: dict[str, dict[str, None]] = {}
     for cell in cells:
@@ -80,41 +81,36 @@ def arrange(cells: Sequence[Cell]) -> Sheet:
         return _flow(cells, varying)
     across = short[-1]
     heads = tuple(labels[across])
-    places: dict[str, dict[str, list[Cell]]] = {}
+    grid: dict[str, dict[str, list[GalleryCell]]] = {}
     for cell in cells:
         line = " · ".join(cell.axes[axis] for axis in varying if axis != across and axis in cell.axes)
-        places.setdefault(line, {}).setdefault(cell.axes[across], []).append(cell)
-    deepest = max(len(slot) for slots in places.values() for slot in slots.values())
+        grid.setdefault(line, {}).setdefault(cell.axes[across], []).append(cell)
+    deepest = max(len(slot) for slots in grid.values() for slot in slots.values())
     beside = max(1, min(deepest, _MOST_COLUMNS // len(heads)))  # further ones go into lines of their own
     lines = []
-    for label, slots in places.items():
+    for label, slots in grid.items():
         for turn in range(-(-max(len(slot) for slot in slots.values()) // beside)):
-            row = [_nth(slots.get(head, []), turn * beside + n) for head in heads for n in range(beside)]
+            places = [(slots.get(head, []), turn * beside + n) for head in heads for n in range(beside)]
+            row = [slot[at] if at < len(slot) else None for slot, at in places]
             lines.append((label if turn == 0 else "", tuple(row)))
     spread = tuple(head if n == 0 else "" for head in heads for n in range(beside))
-    return Sheet(heads=spread, lines=tuple(lines), captions=False)
+    return SheetLayout(heads=spread, lines=tuple(lines), captions=False)
 
 
-def _nth(cells: Sequence[Cell], n: int) -> Cell | None:
-    return cells[n] if n < len(cells) else None
-
-
-def _flow(cells: Sequence[Cell], varying: Sequence[str]) -> Sheet:
+def _flow(cells: Sequence[GalleryCell], varying: Sequence[str]) -> SheetLayout:
     columns = min(_MOST_COLUMNS - 2, len(cells))
     lines = []
     for start in range(0, len(cells), columns):
         part = cells[start : start + columns]
         lines.append(("", (*part, *[None] * (columns - len(part)))))
-    return Sheet(heads=("",) * columns, lines=tuple(lines), captions=bool(varying) or len(cells) > 1)
+    return SheetLayout(heads=("",) * columns, lines=tuple(lines), captions=bool(varying) or len(cells) > 1)
 
 
-def _draw(sheet: Sheet, root: Path, width: int) -> Image.Image:
+def _draw(sheet: SheetLayout, root: Path, width: int) -> Image.Image:
     """Paint the sheet.
 
     :raises UsageError: if it would be taller than ``TALLEST``
     """
-    from PIL import Image, ImageDraw
-
     columns = len(sheet.heads)
     left = _MARGIN + (150 if any(label for label, _ in sheet.lines) else 0)
     slot = min(420, (width - left - _MARGIN - _GAP * (columns - 1)) // columns)
@@ -147,7 +143,7 @@ def _draw(sheet: Sheet, root: Path, width: int) -> Image.Image:
     return picture
 
 
-def _aspect(sheet: Sheet) -> float:
+def _aspect(sheet: SheetLayout) -> float:
     """The middle of the images' ratios of width to height, kept from extremes; square where none is known."""
     cells = [cell for _, line in sheet.lines for cell in line if cell is not None]
     ratios = sorted(cell.width / cell.height for cell in cells if cell.width and cell.height)
@@ -155,7 +151,7 @@ def _aspect(sheet: Sheet) -> float:
 
 
 def _place(
-    picture: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, root: Path, box: tuple[int, int, int, int]
+    picture: Image.Image, pen: ImageDraw.ImageDraw, cell: GalleryCell, root: Path, box: tuple[int, int, int, int]
 ) -> None:
     """One image in its slot, whole, in the middle; or the word that says why there is none."""
     x, y, width, height = box
@@ -172,8 +168,6 @@ def _place(
 
 def _load(root: Path, path: str, size: tuple[int, int]) -> Image.Image | None:
     """The image, scaled to fit; None where the file is gone or damaged."""
-    from PIL import Image, ImageOps
-
     href(path)  # refuses what is not relative
     try:
         with Image.open(root / path) as opened:
@@ -184,8 +178,6 @@ def _load(root: Path, path: str, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _font(size: int, text: str) -> Font:
-    from PIL import ImageFont
-
     if not text.isascii() and any(ord(c) > 0xFF for c in text):
         for name in _WIDER_FONTS:
             try:

@@ -1,0 +1,302 @@
+"""This module writes data sets that are folders: ``imagefolder`` for Hugging Face, and WebDataset shards.
+
+Called by ``export``. Invariant: an export that was interrupted is continued by the same command; in a folder nothing is
+touched but what an earlier export wrote.
+
+``imagefolder`` is what ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: images, ``metadata.jsonl``, a card.
+``metadata.jsonl`` is written last, so that it only ever names images that are there.
+
+A WebDataset shard is a plain tar file of ``KEY.jpeg``, ``KEY.txt`` (the prompt) and ``KEY.json`` (the row). It is
+closed before it would exceed its bound. The same images give the same bytes: members have no owner, no time and no
+other mode than 0644. ``.index.json`` says what each finished shard holds and is renewed after each one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results.export.rows import Exported, ExportRow, ExportRows
+from seedream_jobs.results.export.tables import json_line
+from seedream_jobs.results.whole_file import link_or_copy, whole_file
+from seedream_jobs.run.atomic_file import digest
+
+METADATA = "metadata.jsonl"
+CARD = "README.md"
+IMAGES = "images"
+INDEX = ".index.json"
+"""Hidden: ``datasets`` takes every other file of the folder for a shard."""
+FORMER_INDEX = "index.json"
+MAX_SAMPLES = 10_000
+"""Of one shard, whatever its size: so many rows are held at once."""
+
+_BLOCK = tarfile.BLOCKSIZE
+_MARK = "<!-- Written by seedream-jobs export; remove this line to keep your changes. -->"
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_ABOUT = {
+    "job": "the job's name",
+    "address": "the request, for people",
+    "key": "the request's identity; with `number`, the image's",
+    "repeat": "number of the repetition, from 1",
+    "number": "number among the request's images, from 1",
+    "prompt": "the prompt as it was sent",
+    "references": "reference images: URLs, or `sha256:…` of local files",
+    "other_fields": "further fields that were sent, as JSON",
+    "width": "pixels",
+    "height": "pixels",
+    "format": "of the file, by its content",
+    "bytes": "size of the file",
+    "sha256": "of the file",
+    "task_id": "the service's id; several, with spaces between them, where a group had one task for each image",
+    "cost_usd": "this image's share of what its request was charged",
+    "submitted_at": "UTC",
+    "warnings": "what was unexpected about the image",
+    **dict.fromkeys(
+        ("model", "size", "resolution", "n", "output_format", "watermark", "sequential_image_generation"),
+        "as it was sent; empty where it was not",
+    ),
+}
+
+
+def _foreign_files(folder: Path, form: str) -> list[Path]:
+    """What lies in a folder that is to be exported into, hidden files apart.
+
+    :raises UsageError: it is a file
+    """
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint=f"{form} is a folder: name another")
+    return [file for file in folder.iterdir() if not file.name.startswith(".")]
+
+
+def _holds_other_files(folder: Path, foreign: list[Path]) -> UsageError:
+    return UsageError(f"{folder} holds other files, such as {foreign[0].name}", hint="name a new or an empty folder")
+
+
+# ── imagefolder ──
+
+
+def write_imagefolder(rows: ExportRows, folder: Path, told: Callable[[int], None]) -> Exported:
+    """Make or renew the folder: what is missing is linked, images that only the earlier export named are removed.
+
+    :raises UsageError: it holds something that is not an earlier export
+    :raises OSError: as the file system does; the same command continues
+    """
+    metadata = folder / METADATA
+    foreign = [file for file in _foreign_files(folder, "imagefolder") if file.name != CARD]
+    unfinished = (folder / f".{METADATA}.part").exists()
+    if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
+        raise _holds_other_files(folder, foreign)
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with whole_file(metadata) as out:
+        for row in rows:
+            name, wrong = IMAGES / row.name, row.wrong
+            if wrong is None:
+                link_or_copy(row.source, folder / name)
+            elif not _has_image(folder / name, row):  # an earlier export may be the last to have it
+                rows.leave_out(row, wrong)
+                continue
+            out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
+            count += 1
+            told(count)
+        out.flush()
+        _remove_stale_images(folder, old=metadata, new=Path(out.name))
+    card = folder / CARD
+    if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):
+        with whole_file(card) as file:
+            file.write(_card(rows, count).encode())
+    return rows.exported(count)
+
+
+def _has_image(target: Path, row: ExportRow) -> bool:
+    return target.is_file() and digest(target) == row.values["sha256"]
+
+
+def _remove_stale_images(folder: Path, *, old: Path, new: Path) -> None:
+    """Images of the earlier export that this one does not have, before its metadata takes the earlier one's place."""
+    if not old.exists():
+        return
+    kept = set(_image_names(new))
+    for name in _image_names(old):
+        if name not in kept and PurePosixPath(name).parts[:1] == (IMAGES,) and ".." not in PurePosixPath(name).parts:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _image_names(metadata: Path) -> Iterator[str]:
+    with metadata.open("rb") as lines:
+        for line in lines:
+            yield str(json.loads(line)["file_name"])
+
+
+def _card(rows: ExportRows, count: int) -> str:
+    """The dataset card, with the front matter the hub reads (huggingface.co/docs/hub/datasets-cards)."""
+    size = next((word for limit, word in _SIZES if count < limit), "n>1M")
+    columns = "\n".join(f"| `{name}` | {_ABOUT.get(name, 'label of an axis of the job')} |" for name in rows.columns)
+    return f"""\
+---
+pretty_name: {json.dumps(rows.job)}
+task_categories:
+- text-to-image
+tags:
+- synthetic
+size_categories:
+- {size}
+---
+{_MARK}
+
+# {rows.job}
+
+{count:,} generated images, each with the prompt and the parameters it was requested with.
+
+```python
+from datasets import load_dataset
+data = load_dataset("imagefolder", data_dir=".", split="train")
+```
+
+| column | meaning |
+| --- | --- |
+| `image` | the image, by `file_name` |
+{columns}
+
+The images are made by a model. Say so where you publish them, and check the model's terms for the use you have in mind.
+"""
+
+
+# ── webdataset ──
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sample:
+    """One image (of ``length`` bytes) with its texts; ``row`` is JSON."""
+
+    key: str
+    suffix: str
+    source: Path
+    length: int
+    prompt: bytes
+    row: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to a tar: each member has a header and is filled up to whole blocks."""
+        return sum(_BLOCK + -(-length // _BLOCK) * _BLOCK for length in (self.length, len(self.prompt), len(self.row)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    samples: list[_Sample] = field(default_factory=list)
+    size: int = 2 * _BLOCK  # a tar ends with two empty blocks
+
+    def recipe(self) -> str:
+        """What the shard is made of, without reading an image: a changed image has another sha256 in its row."""
+        recipe = hashlib.sha256()
+        for sample in self.samples:
+            recipe.update(f"{sample.key}.{sample.suffix} {sample.length}\n".encode())
+            recipe.update(sample.prompt + b"\0" + sample.row + b"\0")
+        return recipe.hexdigest()
+
+
+def write_webdataset(rows: ExportRows, folder: Path, told: Callable[[int], None], *, shard_bytes: int) -> Exported:
+    """Write the shards ``JOB-000000.tar`` … and ``.index.json``.
+
+    :param shard_bytes: the most bytes of a shard; one image alone may exceed it
+    :raises UsageError: the folder holds something that is not an earlier export
+    :raises OSError: as the file system does; the same command continues
+    """
+    before = _read_index(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_index(folder, list(before.values()))
+    (folder / FORMER_INDEX).unlink(missing_ok=True)  # from here on the folder is known as ours, whenever we are killed
+    done: dict[str, dict[str, Any]] = {}
+    count = 0
+    for number, shard in enumerate(_shards(rows, shard_bytes)):
+        path = folder / f"{rows.job}-{number:06d}.tar"
+        said = {"file": path.name, "samples": len(shard.samples), "recipe": shard.recipe()}
+        old = before.get(path.name, {})
+        there = path.is_file() and path.stat().st_size == old.get("bytes")
+        if not there or old.get("recipe") != said["recipe"]:
+            with whole_file(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for sample in shard.samples:
+                    _add_sample(tar, sample)
+        done[path.name] = said | {"bytes": path.stat().st_size}
+        _write_index(folder, [*done.values(), *(before[name] for name in before if name not in done)])
+        count += len(shard.samples)
+        told(count)
+    for name in before.keys() - done.keys():
+        (folder / name).unlink(missing_ok=True)
+    _write_index(folder, list(done.values()))
+    return rows.exported(count)
+
+
+def _shards(rows: ExportRows, shard_bytes: int) -> Iterator[_Shard]:
+    shard = _Shard()
+    for row in rows.sound():
+        sample = _sample(row)
+        size = -(-(shard.size + sample.size) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE  # a tar is filled up to that
+        if shard.samples and (size > shard_bytes or len(shard.samples) == MAX_SAMPLES):
+            yield shard
+            shard = _Shard()
+        shard.samples.append(sample)
+        shard.size += sample.size
+    if shard.samples:
+        yield shard
+
+
+def _sample(row: ExportRow) -> _Sample:
+    """The key is the request's and the image's number; it has no dot, since a reader takes a key up to the first."""
+    key = str(row.values["key"]).rpartition(":")[2]
+    return _Sample(
+        key=f"{key[:32]}-i{row.values['number']}",
+        suffix=row.source.suffix.lstrip(".").lower() or "bin",
+        source=row.source,
+        length=row.source.stat().st_size,
+        prompt=str(row.values["prompt"] or "").encode("utf-8", "backslashreplace"),
+        row=json.dumps(dict(row.values), ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace"),
+    )
+
+
+def _add_sample(tar: tarfile.TarFile, sample: _Sample) -> None:
+    with sample.source.open("rb") as image:
+        tar.addfile(_member(f"{sample.key}.{sample.suffix}", sample.length), image)
+    for suffix, text in (("json", sample.row), ("txt", sample.prompt)):
+        tar.addfile(_member(f"{sample.key}.{suffix}", len(text)), io.BytesIO(text))
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member
+
+
+def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
+    """The shards that an earlier export finished, by name.
+
+    :raises UsageError: the folder is a file, or holds files but no index
+    """
+    foreign = _foreign_files(folder, "webdataset")
+    index = folder / INDEX
+    if not index.exists() and (folder / FORMER_INDEX).exists():
+        index = folder / FORMER_INDEX
+    try:
+        shards = json.loads(index.read_bytes())["shards"]
+        return {str(one["file"]): one for one in shards if Path(one["file"]).name == one["file"]}
+    except FileNotFoundError:
+        if foreign:
+            raise _holds_other_files(folder, foreign) from None
+        return {}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{index} is not an earlier export's", hint="name a new folder") from None
+
+
+def _write_index(folder: Path, shards: list[dict[str, Any]]) -> None:
+    with whole_file(folder / INDEX) as out:
+        out.write((json.dumps({"format": 1, "shards": shards}, indent=1, sort_keys=True) + "\n").encode())

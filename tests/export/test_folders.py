@@ -1,0 +1,344 @@
+"""imagefolder and webdataset by their documented rules, and as the readers that people use see them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from seedream_jobs.errors import UsageError
+from seedream_jobs.results.export import export, folders
+
+
+def write(record: Any, folder: Path) -> Any:
+    return export(record.rows(), "imagefolder", folder, stdout=io.BytesIO())
+
+
+def metadata(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def images(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*.jpeg")}
+
+
+def test_the_rules(garden: Any, tmp_path: Path) -> None:
+    """Each line names a file relative to itself; each image has a line; all lines have equal columns and types."""
+    folder = tmp_path / "data"
+    assert write(garden, folder).images == 4
+    lines = metadata(folder)
+    assert {line["file_name"] for line in lines} == images(folder)
+    assert len({tuple(line) for line in lines}) == 1
+    for name in lines[0]:
+        assert len({type(line[name]) for line in lines if line[name] is not None}) <= 1, name
+    for line in lines:
+        with Image.open(folder / line["file_name"]) as image:
+            assert image.size == (line["width"], line["height"])
+
+
+def test_the_card(garden: Any, tmp_path: Path) -> None:
+    """Front matter that is YAML, a row for each column; a card that somebody edited stays."""
+    folder = tmp_path / "data"
+    write(garden, folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["pretty_name"] == "garden"
+    assert front["size_categories"] == ["n<1K"]
+    for name in metadata(folder)[0]:
+        assert name == "file_name" or f"| `{name}` |" in card
+    (folder / "README.md").write_text("ours\n", encoding="utf-8")
+    write(garden, folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == "ours\n"
+
+
+def test_images_are_not_doubled(garden: Any, tmp_path: Path) -> None:
+    """On one file system an image is a second name of the same file; again, and not even that is made."""
+    folder = tmp_path / "data"
+    write(garden, folder)
+    before = {name: (folder / name).stat() for name in images(folder)}
+    write(garden, folder)
+    for line in metadata(folder):
+        now = (folder / line["file_name"]).stat()
+        assert os.path.samestat(now, before[line["file_name"]])
+        assert now.st_nlink == 2
+
+
+def test_copies_where_there_are_no_links(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another disk: copied once, and known again by size and time."""
+
+    def refused(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    folder = tmp_path / "data"
+    write(garden, folder)
+    before = {name: (folder / name).stat().st_ino for name in images(folder)}
+    write(garden, folder)
+    assert {name: (folder / name).stat().st_ino for name in images(folder)} == before
+
+
+def test_what_is_gone_from_the_job_is_gone_from_the_folder(garden: Any, record: Any, tmp_path: Path) -> None:
+    """Only images that the earlier export named are removed; a repository around them is left alone."""
+    folder = tmp_path / "data"
+    write(garden, folder)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref\n", encoding="utf-8")
+    (folder / "images" / "mine.jpeg").write_bytes(b"mine")
+    smaller = type(record)(garden.folder)
+    smaller.add("a heron", subject="a heron")
+    write(smaller, folder)
+    assert len(metadata(folder)) == 1
+    assert images(folder) == {metadata(folder)[0]["file_name"], "images/mine.jpeg"}
+    assert (folder / ".git" / "HEAD").exists()
+
+
+def test_an_interrupted_export_goes_on(garden: Any, tmp_path: Path) -> None:
+    """Killed in the middle there is no metadata, so that nobody takes it for whole; the same call finishes it."""
+    folder = tmp_path / "data"
+
+    def killed(count: int) -> None:
+        if count == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(garden.rows(), "imagefolder", folder, stdout=io.BytesIO(), told=killed)
+    assert not (folder / "metadata.jsonl").exists()
+    assert images(folder)
+    write(garden, folder)
+    assert {line["file_name"] for line in metadata(folder)} == images(folder)
+
+
+def test_a_missing_image_is_named(garden: Any, tmp_path: Path) -> None:
+    """It has no line, and is counted; where an earlier export still has it, it stays."""
+    lost = next(iter(garden.rows()))
+    folder, fresh = tmp_path / "data", tmp_path / "fresh"
+    write(garden, folder)
+    lost.source.unlink()
+    assert write(garden, folder).images == 4
+    done = write(garden, fresh)
+    assert (done.images, done.missing, done.named) == (3, 1, ((str(lost.name), "not on disk"),))
+    assert {line["file_name"] for line in metadata(fresh)} == images(fresh)
+
+
+def test_a_folder_with_other_things_is_refused(garden: Any, tmp_path: Path) -> None:
+    """Nothing is mixed into somebody's folder."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("x", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        write(garden, folder)
+    assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match="is a file"):
+        write(garden, folder / "thesis.tex")
+
+
+def test_no_name_leads_out(record: Any, tmp_path: Path) -> None:
+    """An output folder beside the job's own stays inside the export."""
+    record.add("a heron", folder="../shared")
+    folder = tmp_path / "deep" / "data"
+    write(record, folder)
+    assert metadata(folder)[0]["file_name"] == "images/_/shared/0000-i1.jpeg"
+    assert images(folder) == {"images/_/shared/0000-i1.jpeg"}
+
+
+# -- webdataset --
+
+
+def write_shards(record: Any, folder: Path, *, shard_bytes: int = 10**9, **options: Any) -> Any:
+    return export(record.rows(), "webdataset", folder, stdout=io.BytesIO(), shard_bytes=shard_bytes, **options)
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.tar"))
+
+
+def samples(folder: Path) -> dict[str, dict[str, bytes]]:
+    """Sample key to suffix to content, grouped as webdataset groups: up to the first dot, neighbours only."""
+    found: dict[str, dict[str, bytes]] = {}
+    for shard in shards(folder):
+        with tarfile.open(shard, "r:") as tar:
+            last = None
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                assert key == last or key not in found, "a sample's members stand together"
+                last = key
+                content = tar.extractfile(member)
+                assert content is not None
+                found.setdefault(key, {})[suffix] = content.read()
+    return found
+
+
+def test_a_sample_is_image_prompt_and_row(garden: Any, tmp_path: Path) -> None:
+    """Three members of one key; the key says which image of which request it is."""
+    assert write_shards(garden, tmp_path / "w").images == 4
+    found = samples(tmp_path / "w")
+    assert len(found) == 4
+    for key, parts in found.items():
+        row = json.loads(parts["json"])
+        assert set(parts) == {"jpeg", "txt", "json"}
+        assert key == f"{row['key'][3:35]}-i{row['number']}"
+        assert parts["txt"].decode() == row["prompt"]
+        assert len(parts["jpeg"]) == row["bytes"]
+
+
+def test_the_same_images_give_the_same_bytes(garden: Any, tmp_path: Path) -> None:
+    """No time, no owner, no order by chance."""
+    write_shards(garden, tmp_path / "one")
+    for file in garden.folder.rglob("*.jpeg"):
+        file.touch()
+    write_shards(garden, tmp_path / "two")
+    assert [file.name for file in shards(tmp_path / "one")] == ["garden-000000.tar"]
+    assert shards(tmp_path / "one")[0].read_bytes() == shards(tmp_path / "two")[0].read_bytes()
+    with tarfile.open(shards(tmp_path / "one")[0]) as tar:
+        assert {(one.mtime, one.uid, one.gid, one.uname, one.mode) for one in tar} == {(0, 0, 0, "", 0o644)}
+
+
+@pytest.mark.parametrize("bound", [10_240, 20_480, 50_000])
+def test_no_shard_is_larger_than_asked(record: Any, tmp_path: Path, bound: int) -> None:
+    """Not by a byte, unless one image alone is; and all images are in one of them."""
+    for number in range(30):
+        record.add(f"prompt {number} " + "x" * number * 40)
+    write_shards(record, tmp_path / "w", shard_bytes=bound)
+    assert len(shards(tmp_path / "w")) > 1
+    for shard in shards(tmp_path / "w"):
+        assert shard.stat().st_size <= bound
+    assert len(samples(tmp_path / "w")) == 30
+
+
+def test_one_image_may_be_larger_than_a_shard(garden: Any, tmp_path: Path) -> None:
+    write_shards(garden, tmp_path / "w", shard_bytes=1)
+    assert len(shards(tmp_path / "w")) == 4
+
+
+def test_an_interrupted_export_of_shards_goes_on(record: Any, tmp_path: Path) -> None:
+    """What is finished is not written again: the shards keep their inodes, and the index is whole at every moment."""
+    for number in range(30):
+        record.add(f"prompt {number}")
+    folder = tmp_path / "w"
+
+    def killed(count: int) -> None:
+        if count > 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(record, folder, shard_bytes=20_480, told=killed)
+    index = json.loads((folder / ".index.json").read_bytes())["shards"]
+    assert [one["file"] for one in index] == [file.name for file in shards(folder)]
+    before = {file.name: file.stat().st_ino for file in shards(folder)}
+    write_shards(record, folder, shard_bytes=20_480)
+    after = {file.name: file.stat().st_ino for file in shards(folder)}
+    assert len(samples(folder)) == 30
+    assert len(after) > len(before)
+    assert {name: after[name] for name in before} == before
+
+
+def test_killed_between_a_shard_and_its_index(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shard that no index names yet is made again, and nobody's folder is in the way."""
+    kept = folders._write_index
+    calls: list[int] = []
+
+    def killed(folder: Path, known: list[dict[str, Any]]) -> None:
+        calls.append(len(known))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        kept(folder, known)
+
+    monkeypatch.setattr(folders, "_write_index", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(garden, tmp_path / "w")
+    assert len(shards(tmp_path / "w")) == 1
+    assert write_shards(garden, tmp_path / "w").images == len(samples(tmp_path / "w")) == 4
+
+
+def test_a_changed_image_renews_its_shard_only(record: Any, tmp_path: Path) -> None:
+    """And an export that has become smaller takes its surplus shards with it."""
+    for number in range(30):
+        record.add(f"prompt {number}")
+    folder = tmp_path / "w"
+    write_shards(record, folder, shard_bytes=20_480)
+    before = {file.name: file.stat().st_ino for file in shards(folder)}
+    last = list(record.entries)[-1]
+    entry = record.entries[last]
+    record.entries.put(type(entry)(**{**{name: getattr(entry, name) for name in entry.__slots__}, "repeat": 2}))
+    write_shards(record, folder, shard_bytes=20_480)
+    after = {file.name: file.stat().st_ino for file in shards(folder)}
+    assert [name for name in before if after[name] != before[name]] == [max(before)]
+    write_shards(record, folder, shard_bytes=10**9)
+    assert [file.name for file in shards(folder)] == ["garden-000000.tar"]
+
+
+def test_a_folder_of_shards_with_other_things_is_refused(garden: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    folder.mkdir()
+    (folder / "other.tar").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"other\.tar"):
+        write_shards(garden, folder)
+    (folder / "index.json").write_text('{"shards": [{"file": "../../x.tar"}]}', encoding="utf-8")
+    (tmp_path.parent / "x.tar").write_bytes(b"x")
+    write_shards(garden, folder)
+    assert (tmp_path.parent / "x.tar").exists(), "an index can't lead out of its folder"
+    seen = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    assert seen == {"other.tar", "garden-000000.tar"}, "an index of an earlier version gives way to the hidden one"
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_webdataset_library_reads_it(garden: Any, tmp_path: Path) -> None:
+    """The reader that people use sees the same samples."""
+    reader = pytest.importorskip("webdataset")
+    write_shards(garden, tmp_path / "w", shard_bytes=20_480)
+    urls = [str(shard) for shard in shards(tmp_path / "w")]
+    found = list(reader.WebDataset(urls, shardshuffle=False, empty_check=False))
+    assert sorted(one["__key__"] for one in found) == sorted(samples(tmp_path / "w"))
+    assert all(json.loads(one["json"])["prompt"] == one["txt"].decode() for one in found)
+
+
+# -- Hugging Face's datasets --
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``load_dataset``, off the network and with a cache of its own."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed (it is large: pip install datasets)")
+
+    def read(kind: str, **options: Any) -> Any:
+        return datasets.load_dataset(kind, split="train", cache_dir=str(tmp_path / "cache"), **options)
+
+    return read
+
+
+@pytest.mark.filterwarnings("default")
+def test_datasets_reads_imagefolder(garden: Any, tmp_path: Path, load: Any) -> None:
+    """Images with their rows; the card and its front matter do not disturb."""
+    export(garden.rows(), "imagefolder", tmp_path / "data", stdout=io.BytesIO())
+    found = load("imagefolder", data_dir=str(tmp_path / "data"))
+    assert found.num_rows == 4
+    assert {row["image"].size for row in found} == {(16, 9)}
+    assert {row["prompt"] for row in found} == {row.values["prompt"] for row in garden.rows()}
+
+
+@pytest.mark.filterwarnings("default")
+def test_datasets_reads_webdataset(garden: Any, tmp_path: Path, load: Any) -> None:
+    """Samples with decoded image, text and row."""
+    export(garden.rows(), "webdataset", tmp_path / "w", stdout=io.BytesIO(), shard_bytes=20_480)
+    found = load("webdataset", data_dir=str(tmp_path / "w"))
+    assert found.num_rows == 4
+    for row in found:
+        told = row["json"] if isinstance(row["json"], dict) else json.loads(row["json"])
+        assert (row["jpeg"].size, told["prompt"]) == ((16, 9), row["txt"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_datasets_reads_parquet_with_images(garden: Any, tmp_path: Path, load: Any) -> None:
+    """The column of images is one without being told."""
+    export(garden.rows(), "parquet", tmp_path / "x.parquet", stdout=io.BytesIO(), with_images=True)
+    found = load("parquet", data_files=str(tmp_path / "x.parquet"))
+    assert found[0]["image"].size == (16, 9)
