@@ -19,7 +19,7 @@ def played(tasks: int, seed: int, *, estimates: bool) -> tuple[float, float, flo
     from seedream_jobs.api.tasks import TaskReport
     from seedream_jobs.ledger.state import Event, Image
     from seedream_jobs.run.poll import Poller, Watch
-    from seedream_jobs.run.shutdown import Stopper
+    from seedream_jobs.run.shutdown import Shutdown
 
     chance = Random(seed)
     ends = {f"task_{number}": chance.uniform(30, 50) for number in range(tasks)}
@@ -45,7 +45,11 @@ def played(tasks: int, seed: int, *, estimates: bool) -> tuple[float, float, flo
         nonlocal start
         start = trio.current_time()
         poller = Poller(
-            ask=Service(), record=Nothing(), stopper=Stopper(), random=chance, now=lambda: trio.current_time() - start
+            service=Service(),
+            ledger=Nothing(),
+            shutdown=Shutdown(),
+            random=chance,
+            now=lambda: trio.current_time() - start,
         )
         for task_id in ends:
             poller.add(Watch(key=f"v1:{task_id}", task_id=task_id, accepted_at=0.0))

@@ -379,7 +379,7 @@ def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
 
 async def execute(session: Session, work: list[JobRun]) -> list[JobResult]:
     """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
-    return await session.carry_out(work)
+    return await session.run(work)
 
 
 def half_renamed(job: Job, emulator: bool) -> tuple[Diagnostic, ...]:

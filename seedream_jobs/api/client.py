@@ -1,4 +1,4 @@
-"""The seam to the network: every call to the service goes through ``Client``; the executor submits and asks by it.
+"""The seam to the network: every call to the service goes through ``Client``; a run submits and asks by it.
 
 One connection per worker, all sharing one TLS context: one pool of 64 connections spends its time scanning itself and
 reaches 6 % of what the workers could do; 64 pools of one reach 70–90 % (bench/submit.py).
@@ -177,7 +177,7 @@ class Client:
 
 
 class Judged:
-    """The client as the executor sees it: ``submit`` already judged by table 1, its words without the key."""
+    """The client as the submitter sees it: ``submit`` already judged by table 1, its words without the key."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

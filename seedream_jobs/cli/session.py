@@ -70,23 +70,23 @@ def go(
 
     from seedream_jobs.pipeline import execute
     from seedream_jobs.run.budget import Budget
-    from seedream_jobs.run.rate_limiter import Gate, parse_rate
+    from seedream_jobs.run.rate_limiter import RateLimiter, parse_rate
     from seedream_jobs.run.session import Session, connect
-    from seedream_jobs.run.shutdown import Stopper, listen
+    from seedream_jobs.run.shutdown import Shutdown, listen
 
     chance = random.Random()
     rate = parse_rate(options.rate) if options.rate else None
 
     async def main() -> list[JobResult]:
-        stopper = Stopper()
+        shutdown = Shutdown()
         async with anyio.create_task_group() as background:
-            await background.start(listen, stopper)
+            await background.start(listen, shutdown)
             async with connect(access, workers=options.concurrency, environment=os.environ) as connection:
                 session = Session(
                     service=connection.service,
                     downloads=connection.downloads,
-                    gate=Gate(concurrency=options.concurrency, random=chance, rate=rate),
-                    stopper=stopper,
+                    limiter=RateLimiter(concurrency=options.concurrency, random=chance, rate=rate),
+                    shutdown=shutdown,
                     options=replace(options, cadence=rehearsal_cadence if rehearsal else None),
                     random=chance,
                     now=time.time,

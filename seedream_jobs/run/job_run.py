@@ -17,11 +17,7 @@ from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.fetch import Fetched, Progress, Work
 from seedream_jobs.run.poll import Cadence, Polled
 from seedream_jobs.run.store_image import Finishing
-from seedream_jobs.run.submit import Ask, Finished, Submission, Submit
-
-
-class Service(Submit, Ask, Protocol):
-    """The client as this module needs it."""
+from seedream_jobs.run.submit import Submission, Submitted
 
 
 class Watcher(Protocol):
@@ -91,7 +87,7 @@ class JobResult:
     :param cut: the exit code of the signal that ended downloading before its end
     """
 
-    submitted: Finished
+    submitted: Submitted
     polled: Polled | None
     fetched: Fetched | None
     refusal: SeedreamError | None = None

@@ -23,8 +23,8 @@ from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
 from seedream_jobs.run.links import recordable
 from seedream_jobs.run.retry import Halt, full_jitter, no_earlier
-from seedream_jobs.run.shutdown import Stopper
-from seedream_jobs.run.submit import Ask, LedgerPort, Observer, Quiet
+from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.submit import LedgerPort, Observer, TaskService
 
 FIRST_ASK = (10.0, 20.0)  # seconds of age, where nothing is known of how long tasks take
 PAUSE = (3.0, 5.0)  # seconds, at least
@@ -148,9 +148,9 @@ class Poller:
     def __init__(
         self,
         *,
-        ask: Ask,
-        record: LedgerPort,
-        stopper: Stopper,
+        service: TaskService,
+        ledger: LedgerPort,
+        shutdown: Shutdown,
         random: Random,
         now: Callable[[], float],
         link_life: float,
@@ -159,15 +159,15 @@ class Poller:
         observer: Observer | None = None,
         cadence: Cadence | None = None,
     ) -> None:
-        self._ask = ask
-        self._ledger = record
-        self._stopper = stopper
+        self._service = service
+        self._ledger = ledger
+        self._shutdown = shutdown
         self._random = random
         self._now = now
         self._link_life = link_life
         self._concurrency = concurrency
         self._deadline = deadline
-        self._observer: Observer = observer or Quiet()
+        self._observer = observer or Observer()
         self._cadence = cadence or Cadence(random)
         self._due: list[tuple[float, int, _Open]] = []
         self._order = 0
@@ -210,8 +210,8 @@ class Poller:
         return self._polled()
 
     async def _end_on_signal(self) -> None:
-        await self._stopper.stopped()
-        self._stop(Halt(stop=self._stopper.code or ExitCode.SIGINT, reason="interrupted", hint=RESUME))
+        await self._shutdown.wait_interrupted()
+        self._stop(Halt(stop=self._shutdown.code or ExitCode.SIGINT, reason="interrupted", hint=RESUME))
 
     def _stop(self, halt: Halt) -> None:
         self._halt = self._halt or halt
@@ -233,7 +233,7 @@ class Poller:
             report = task.done.get(task_id)
             if report is None:
                 self._counts["gets"] += 1
-                report = await self._ask.task(task_id)
+                report = await self._service.task(task_id)
             if report.status == "failed" or any(image.url for image in report.images):
                 task.done[task_id] = report
             reports.append(report)

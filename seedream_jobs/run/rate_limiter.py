@@ -1,10 +1,9 @@
 """When the next POST may leave: the rate, the number in flight, Retry-After, and one queue for all workers.
 
-``Gate`` is pure arithmetic over a passed-in clock; ``Turnstile`` is the queue in front of it. Called by ``submit``.
-Invariants:
+Called by ``submit``. Invariants:
 
 - never earlier than told: no admission before the latest ``Retry-After``; jitter only adds;
-- one gate for all workers: what one of them was told holds for every one;
+- one limiter for all workers: what one of them was told holds for every one;
 - the number in flight halves on 429, creeps up on success, is never below 1 nor above its cap.
 """
 
@@ -21,7 +20,7 @@ import anyio
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.run.retry import full_jitter, no_earlier
-from seedream_jobs.run.shutdown import Idle
+from seedream_jobs.run.shutdown import Shutdown
 
 _RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -77,22 +76,17 @@ class Bucket:
         self._full_at = max(self._full_at, now) + self._interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """An admission by the gate; ``epoch`` counts the cuts before it, so that one burst of 429s is one cut."""
-
-    epoch: int
+Feedback = Literal["accepted", "limited", "unreachable", "other"]
+"""What the limiter learns of a POST: taken; told to slow down (429); no connection came about; anything else."""
 
 
-Reply = Literal["accepted", "limited", "unreachable", "other"]
-"""What the gate learns of a POST: taken; told to slow down (429); no connection came about; anything else."""
-
-
-class Gate:
+class RateLimiter:
     """The one gate in front of all POSTs: when, and how many at a time.
 
-    On 429 the number in flight is halved and the gate closes as told; where no connection came about, one POST at a
-    time probes the host, behind a growing backoff, until one gets through.
+    On 429 the number in flight is halved and nothing leaves as long as told; where no connection came about, one POST
+    at a time probes the host, behind a growing backoff, until one gets through.
+
+    ``enter`` and ``leave`` are the arithmetic, over a passed-in clock; workers call ``acquire`` and ``release``.
     """
 
     def __init__(self, *, concurrency: int, random: Random, rate: Rate | None = None) -> None:
@@ -105,6 +99,8 @@ class Gate:
         self._failures = 0
         self._epoch = 0
         self.in_flight = 0
+        self._queue = anyio.Lock()
+        self._changed = anyio.Event()
 
     @property
     def limit(self) -> int:
@@ -122,25 +118,64 @@ class Gate:
             return inf
         return max(self._closed_until, self._bucket.ready_at()) if self._bucket else self._closed_until
 
-    def enter(self, now: float) -> Ticket:
-        """Admit one POST; the caller has checked ``ready_at() <= now``."""
+    def enter(self, now: float) -> int:
+        """Admit one POST; the caller has checked ``ready_at() <= now``.
+
+        :return: a ticket: the number of cuts before it, so that one burst of 429s is one cut
+        """
         if self._bucket:
             self._bucket.take(now)
         self.in_flight += 1
-        return Ticket(epoch=self._epoch)
+        return self._epoch
 
-    def leave(self, ticket: Ticket, now: float, reply: Reply, retry_after: float | None = None) -> None:
+    def leave(self, ticket: int, now: float, feedback: Feedback, retry_after: float | None = None) -> None:
         """One POST is over. ``retry_after``: seconds, as told by the service, which hold for every worker."""
         self.in_flight -= 1
-        if retry_after is not None and reply != "accepted":
+        if retry_after is not None and feedback != "accepted":
             self._close(now + no_earlier(retry_after, self._random))
-        if reply == "accepted":
+        if feedback == "accepted":
             self._succeeded()
-        elif reply in ("limited", "unreachable") and ticket.epoch == self._epoch:
-            self._cut(reply)
+        elif feedback in ("limited", "unreachable") and ticket == self._epoch:
+            self._cut(feedback)
             if retry_after is None:
                 self._close(now + full_jitter(self._failures, self._random))
             self._failures += 1
+
+    async def acquire(self, shutdown: Shutdown) -> int | None:
+        """Wait until one more POST may leave; its ticket, or None if submitting stopped meanwhile.
+
+        Workers queue, and only the head of the queue looks at the clock, so that a change wakes one worker.
+        """
+        if shutdown.waits_ended:
+            return None
+        now = anyio.current_time()
+        if not self._queue.locked() and self.ready_at() <= now:
+            return self.enter(now)
+        admitted: list[int] = []
+
+        async def in_turn() -> None:
+            async with self._queue:
+                while (ready_at := self.ready_at()) > anyio.current_time():
+                    self._changed = anyio.Event()
+                    with anyio.CancelScope(deadline=ready_at):
+                        await self._changed.wait()
+                admitted.append(self.enter(anyio.current_time()))
+
+        await shutdown.wait(in_turn)
+        return admitted[0] if admitted else None
+
+    def release(self, ticket: int, feedback: Feedback, retry_after: float | None = None) -> None:
+        """One POST is over; ``retry_after`` in seconds."""
+        now = anyio.current_time()
+        self.leave(ticket, now, feedback, retry_after)
+        if self._closed_until > now:
+            _log.info("no POST for %.1f s, then %d at a time", self._closed_until - now, self.limit)
+        self._changed.set()
+
+    def still_open(self) -> bool:
+        """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
+        until = self.closed_until
+        return until == -inf or until <= anyio.current_time()
 
     def _succeeded(self) -> None:
         self._failures = 0
@@ -148,9 +183,9 @@ class Gate:
             self._limit, self._probing_from = self._probing_from, None
         self._limit = min(self._cap, self._limit + 1.0 / self._limit)
 
-    def _cut(self, reply: Reply) -> None:
+    def _cut(self, feedback: Feedback) -> None:
         self._epoch += 1
-        if reply == "limited":
+        if feedback == "limited":
             self._limit = max(1.0, self._limit / 2.0)
         elif self._probing_from is None:
             self._probing_from = self._limit
@@ -160,49 +195,3 @@ class Gate:
 
 
 _log = logging.getLogger(__name__)
-
-
-class Turnstile:
-    """One queue in front of the one gate. Only its head looks at the clock, so that a change wakes one worker."""
-
-    def __init__(self, gate: Gate, idle: Idle) -> None:
-        self._gate = gate
-        self._idle = idle
-        self._queue = anyio.Lock()
-        self._changed = anyio.Event()
-
-    async def enter(self) -> Ticket | None:
-        """Wait until one more POST may leave; None if that was called off."""
-        if self._idle.ended:
-            return None
-        now = anyio.current_time()
-        if self._queue.locked() or self._gate.ready_at() > now:
-            admitted: list[Ticket] = []
-
-            async def in_turn() -> None:
-                async with self._queue:
-                    await self._wait_for_gate()
-                    admitted.append(self._gate.enter(anyio.current_time()))
-
-            await self._idle.until(in_turn)
-            return admitted[0] if admitted else None
-        return self._gate.enter(now)
-
-    def leave(self, ticket: Ticket, reply: Reply, retry_after: float | None = None) -> None:
-        """One POST is over; ``retry_after`` in seconds."""
-        now = anyio.current_time()
-        self._gate.leave(ticket, now, reply, retry_after)
-        if self._gate.closed_until > now:
-            _log.info("no POST for %.1f s, then %d at a time", self._gate.closed_until - now, self._gate.limit)
-        self._changed.set()
-
-    def still_open(self) -> bool:
-        """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
-        until = self._gate.closed_until
-        return until == -inf or until <= anyio.current_time()
-
-    async def _wait_for_gate(self) -> None:
-        while (ready_at := self._gate.ready_at()) > anyio.current_time():
-            self._changed = anyio.Event()
-            with anyio.CancelScope(deadline=ready_at):
-                await self._changed.wait()

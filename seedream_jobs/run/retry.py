@@ -207,37 +207,38 @@ class Again:
     why: Why
     wait: float
 
+    @property
+    def costly(self) -> bool:
+        """It may be charged a second time, so the money for that is reserved, too."""
+        return self.why != "pending"
+
 
 class OpenCase:
     """One submission in doubt: what has been tried, and what may be tried.
 
     :param first: the outcome that put it in doubt
-    :param since: Unix seconds of its intent
     :param now: Unix seconds
+    :param replay_since: the operator asked for a replay of this one; Unix seconds of its intent
     :param replays: replays before this run, which count
-    :param replay: the operator asked for a replay of this one
     """
 
     def __init__(
         self,
         first: Outcome,
         *,
-        since: float,
         now: float,
+        replay_since: float | None = None,
         replays: int = 0,
-        replay: bool = False,
         retry_server_errors: bool = False,
     ) -> None:
         self.first = first
         self.server_retries = 0
         self._latest = first
-        self._since = since
         self._pending_until = now + PENDING_SECONDS
-        self._replay = replay
+        self._replay_since = replay_since
         self._retry_server_errors = retry_server_errors
         self._replays = replays
         self._tries = 0
-        self._why: Why = "pending"
 
     def again(self, now: float, random: Random) -> Again | None:
         """What may be done next; None: leave it in doubt. ``now`` is Unix seconds."""
@@ -246,29 +247,26 @@ class OpenCase:
             return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None
         if self._latest.row == "8a":  # a task id was named: that POST may well be charged
             return None
-        if self._replay and self._replays < REPLAYS and now + wait - self._since <= REPLAY_SECONDS:
+        since = self._replay_since
+        if since is not None and self._replays < REPLAYS and now + wait - since <= REPLAY_SECONDS:
             return Again(why="replay", wait=wait)
         if self._retry_server_errors and self._is_retriable_server_error():
             return Again(why="server error", wait=wait)
         return None
 
-    def sent(self, why: Why) -> None:
-        """It was sent again."""
-        self._why = why
-        self._tries += 1
-        self._replays += why == "replay"
-        self.server_retries += why == "server error"
-
-    def take(self, outcome: Outcome, *, mark_counts: bool) -> Answer:
-        """What the answer to a repeat means for the submission in doubt.
+    def take(self, again: Again, outcome: Outcome, *, mark_counts: bool) -> Answer:
+        """Count a repeat; what its answer means for the submission in doubt.
 
         :param mark_counts: ``Idempotency-Replayed`` says something: no first answer carried it
         """
+        self._tries += 1
+        self._replays += again.why == "replay"
+        self.server_retries += again.why == "server error"
         self._latest = outcome
         if outcome.verdict == "accepted":
             if self.first.task_id is not None:
                 return "settled" if outcome.task_id == self.first.task_id else "charged again"
-            return "settled" if self._why == "pending" or (outcome.replayed and mark_counts) else "charged again"
+            return "settled" if again.why == "pending" or (outcome.replayed and mark_counts) else "charged again"
         return "open" if outcome.verdict == "in_doubt" and outcome.row != 19 else "not charged"
 
     @property

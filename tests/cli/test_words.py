@@ -18,7 +18,7 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
-from seedream_jobs.run.submit import Finished
+from seedream_jobs.run.submit import Submitted
 from tests.service import serving
 
 Command = Callable[..., Any]
@@ -62,9 +62,9 @@ def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None
 
 def test_what_no_worker_came_to_is_not_sent_either() -> None:
     """A run that was stopped says how many of its requests are left, not how many were in its workers' hands."""
-    stopped = Finished(accepted=25, in_doubt=1, not_sent=8, stop=ExitCode.SIGINT)
+    stopped = Submitted(accepted=25, in_doubt=1, not_sent=8, stop=ExitCode.SIGINT)
     assert left_to_send(JobResult(submitted=stopped, polled=None, fetched=None), 60) == 34
-    ended = Finished(accepted=59, not_sent=1)
+    ended = Submitted(accepted=59, not_sent=1)
     assert left_to_send(JobResult(submitted=ended, polled=None, fetched=None), 60) == 1
 
 

@@ -232,9 +232,9 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
         "cli/saved.py": "carry_out(agreed, ",
         "cli/spending.py": "done = go(",
         "cli/session.py": "execute(session, work)",
-        "pipeline.py": "session.carry_out(work)",
-        "run/session.py": "Executor(",
-        "run/submit.py": "._submit.submit(",
+        "pipeline.py": "session.run(work)",
+        "run/session.py": "submitter.run(job.submissions)",
+        "run/submit.py": "self._service.submit(worker, body,",
     }
     for name, call in calls.items():
         assert call in (ROOT / "seedream_jobs" / name).read_text(encoding="utf-8"), f"{name} does not call {call}"

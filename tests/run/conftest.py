@@ -1,4 +1,4 @@
-"""The simulation: the executor and a service that misbehaves by seed, on a virtual clock and a seeded scheduler.
+"""The simulation: the submitter and a service that misbehaves by seed, on a virtual clock and a seeded scheduler.
 
 ``simulate(seed)`` plays one seed and checks every invariant; it raises ``Violation`` naming the first that broke. All
 chance comes from the seed, the scheduler's too, so that the same seed gives the same trace.
@@ -39,10 +39,10 @@ from seedream_jobs.ledger.state import (
 )
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.run.budget import Budget, Price, Spend
-from seedream_jobs.run.rate_limiter import Gate, Rate
+from seedream_jobs.run.rate_limiter import Rate, RateLimiter
 from seedream_jobs.run.retry import RetryBudget
-from seedream_jobs.run.shutdown import Stopper
-from seedream_jobs.run.submit import Executor, Finished, Submission
+from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.submit import Submission, Submitted, Submitter
 
 COST = Decimal("0.0228")
 EPOCH = 1_780_000_000.0
@@ -188,7 +188,7 @@ class Post:
 class SimulatedService:
     """Charges at acceptance, before it replies, and checks the laws that can be checked when a POST arrives."""
 
-    def __init__(self, plan: Plan, ledger: SimulatedLedger, stopper: Stopper, trace: list[tuple[Any, ...]]) -> None:
+    def __init__(self, plan: Plan, ledger: SimulatedLedger, shutdown: Shutdown, trace: list[tuple[Any, ...]]) -> None:
         self.posts: list[Post] = []
         self.by_key: dict[str, list[Post]] = {}
         self.acknowledged: dict[str, str] = {}
@@ -203,7 +203,7 @@ class SimulatedService:
         self._tasks: dict[str, str] = {}
         self._plan = plan
         self._ledger = ledger
-        self._stopper = stopper
+        self._stopper = shutdown
         self._random = Random(plan.seed + 2)
         self._trace = trace
 
@@ -247,7 +247,7 @@ class SimulatedService:
         now = anyio.current_time()
         must(isinstance(self._ledger.last.get(post.key), Intended), "no POST before its intent is durable")
         must(now >= self.not_before, "never earlier than told")
-        must(not self._stopper.stopping, "no POST begins after a signal")
+        must(not self._stopper.interrupted, "no POST begins after a signal")
         must(not self.halted, "no POST begins once the run was refused")
         must(not self._ledger.dead, "no POST begins after the ledger has failed")
         must(worker not in self.busy and len(self.busy) < self._plan.concurrency, "no more in flight than allowed")
@@ -353,7 +353,7 @@ class Played:
     """What came of one seed."""
 
     plan: Plan
-    finished: Finished | None
+    finished: Submitted | None
     service: SimulatedService
     ledger: SimulatedLedger
     untouched: set[str]
@@ -381,25 +381,24 @@ def submission(number: int, cost: Decimal | None = COST) -> Submission:
 async def _play(plan: Plan) -> Played:
     trace: list[tuple[Any, ...]] = []
     ledger = SimulatedLedger(plan, trace)
-    stopper = Stopper()
-    service = SimulatedService(plan, ledger, stopper, trace)
+    shutdown = Shutdown()
+    service = SimulatedService(plan, ledger, shutdown, trace)
     budgets = [Budget("--budget", plan.budget)] if plan.budget is not None else []
     random, price = Random(plan.seed + 3), Price()
     spend = Spend(budgets, price)
-    executor = Executor(
-        submit=service,
-        record=ledger,
-        gate=Gate(concurrency=plan.concurrency, random=random, rate=plan.rate),
+    submitter = Submitter(
+        service=service,
+        ledger=ledger,
+        limiter=RateLimiter(concurrency=plan.concurrency, random=random, rate=plan.rate),
         retries=RetryBudget(),
         spend=spend,
-        stopper=stopper,
+        shutdown=shutdown,
         random=random,
         now=lambda: EPOCH + anyio.current_time(),
         concurrency=plan.concurrency,
-        ask=service,
         retry_server_errors=plan.retry_server_errors,
     )
-    finished: Finished | None = None
+    finished: Submitted | None = None
     pulled: set[str] = set()
     for number in range(plan.doubts):
         service.leave_in_doubt(submission(number))
@@ -413,7 +412,7 @@ async def _play(plan: Plan) -> Played:
     async def interrupt() -> None:
         for at, received in plan.signals:
             await anyio.sleep_until(at)
-            stopper.interrupt(received)
+            shutdown.interrupt(received)
 
     async def complete() -> None:
         """Tasks come to their end while others are still sent: what they cost is settled, and the price is learned."""
@@ -444,13 +443,13 @@ async def _play(plan: Plan) -> Played:
             group.start_soon(interrupt)
             if plan.rises_at is not None:
                 group.start_soon(complete)
-            finished = await executor.run(work())
+            finished = await submitter.run(work())
             ended = anyio.current_time()
             group.cancel_scope.cancel()
-    if plan.signals and finished is not None and stopper.stopping:
+    if plan.signals and finished is not None and shutdown.interrupted:
         slack = 1.3  # seconds: three records on a slow disk
-        must(ended <= plan.signals[0][0] + stopper.grace + slack, "what is under way drains within its grace")
-        if stopper.leaving:
+        must(ended <= plan.signals[0][0] + shutdown.grace + slack, "what is under way drains within its grace")
+        if shutdown.leaving:
             must(ended <= plan.signals[1][0] + slack, "a second signal ends it at once")
     if plan.budget is not None and plan.rises_at is not None:
         charged = sum(sum(amounts, Decimal(0)) for amounts in service.paid.values())
@@ -487,7 +486,7 @@ def _check_books(played: Played) -> None:
         _check_counts(finished, {key: state for key, state in states.items() if key not in played.untouched})
 
 
-def _check_counts(finished: Finished, states: dict[str, State]) -> None:
+def _check_counts(finished: Submitted, states: dict[str, State]) -> None:
     counted = Counter(states.values())
     must(finished.accepted == counted[State.ACCEPTED] + counted[State.COMPLETED], "accepted is what the ledger says")
     must(finished.rejected == counted[State.REJECTED], "rejected is what the ledger says")

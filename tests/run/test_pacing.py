@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.run.rate_limiter import Bucket, Gate, Rate, parse_rate
+from seedream_jobs.run.rate_limiter import Bucket, Rate, RateLimiter, parse_rate
 from seedream_jobs.run.retry import RetryBudget, full_jitter, no_earlier
 from tests.lanes import examples
 
@@ -56,7 +56,7 @@ def test_the_gate_is_never_early_never_shut_for_good_and_never_over_its_cap(
     cap: int, replies: list[tuple[str, float | None, float]], seed: int
 ) -> None:
     """After any replies: 1 ≤ limit ≤ cap, nothing enters before the latest Retry-After, and it opens again."""
-    gate, now, told = Gate(concurrency=cap, random=Random(seed)), 0.0, 0.0
+    gate, now, told = RateLimiter(concurrency=cap, random=Random(seed)), 0.0, 0.0
     for reply, retry_after, pause in replies:
         now = max(now + pause, gate.ready_at())
         assert now >= told
@@ -71,7 +71,7 @@ def test_the_gate_is_never_early_never_shut_for_good_and_never_over_its_cap(
 
 def test_one_burst_of_429_is_one_cut() -> None:
     """Eight workers that hit the limit together halve the concurrency once, not eight times."""
-    gate = Gate(concurrency=8, random=Random(1))
+    gate = RateLimiter(concurrency=8, random=Random(1))
     tickets = [gate.enter(0.0) for _ in range(8)]
     for ticket in tickets:
         gate.leave(ticket, 1.0, "limited", 5.0)
@@ -80,7 +80,7 @@ def test_one_burst_of_429_is_one_cut() -> None:
 
 def test_success_creeps_back_to_the_cap_and_not_beyond() -> None:
     """One step more for each round of successes."""
-    gate = Gate(concurrency=8, random=Random(1))
+    gate = RateLimiter(concurrency=8, random=Random(1))
     gate.leave(gate.enter(0.0), 0.0, "limited")
     rounds = 0
     while gate.limit < 8:
@@ -95,7 +95,7 @@ def test_success_creeps_back_to_the_cap_and_not_beyond() -> None:
 
 def test_an_unreachable_host_is_probed_by_one_post_at_a_time() -> None:
     """Until one gets through; then the concurrency is what it was."""
-    gate = Gate(concurrency=8, random=Random(1))
+    gate = RateLimiter(concurrency=8, random=Random(1))
     gate.leave(gate.enter(0.0), 0.0, "unreachable")
     assert gate.limit == 1
     gate.leave(gate.enter(100.0), 100.0, "unreachable")

@@ -18,8 +18,8 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, Problem
 from seedream_jobs.run.poll import Cadence, Polled, Poller, Watch
-from seedream_jobs.run.shutdown import Stopper
-from seedream_jobs.run.submit import Quiet
+from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.submit import Observer
 
 EPOCH = 1_780_000_000.0
 LIFE = 72 * 3600.0
@@ -71,9 +71,9 @@ def poll(virtual: Callable[..., Any]) -> Callable[..., Polled]:
     def run(tasks: Tasks, ledger: Ledger, *, number: int = 1, age: float = 0.0, **changes: Any) -> Polled:
         async def main() -> Polled:
             given = {
-                "ask": tasks,
-                "record": ledger,
-                "stopper": Stopper(),
+                "service": tasks,
+                "ledger": ledger,
+                "shutdown": Shutdown(),
                 "random": Random(1),
                 "now": now,
                 "link_life": LIFE,
@@ -123,7 +123,7 @@ def test_what_tasks_have_taken_says_when_to_ask_for_the_next(virtual: Any) -> No
     tasks.report = report
 
     async def main() -> Polled:
-        poller = Poller(ask=tasks, record=ledger, stopper=Stopper(), random=Random(1), now=now, link_life=LIFE)
+        poller = Poller(service=tasks, ledger=ledger, shutdown=Shutdown(), random=Random(1), now=now, link_life=LIFE)
         async with anyio.create_task_group() as group:
 
             async def submit() -> None:
@@ -243,7 +243,7 @@ def test_without_an_answer_everyone_backs_off(poll: Callable[..., Polled]) -> No
 def test_an_outage_is_told_once_it_begins_and_once_it_is_over(poll: Callable[..., Polled]) -> None:
     """Whoever draws the progress can say why nothing moves."""
 
-    class Watching(Quiet):
+    class Watching(Observer):
         def __init__(self) -> None:
             self.told: list[str] = []
 
@@ -281,9 +281,9 @@ def test_no_pause_outlives_the_deadline(virtual: Any, status: Any, told: float, 
 
     async def main() -> tuple[Polled, float]:
         poller = Poller(
-            ask=tasks,
-            record=Ledger(),
-            stopper=Stopper(),
+            service=tasks,
+            ledger=Ledger(),
+            shutdown=Shutdown(),
             random=Random(1),
             now=now,
             link_life=LIFE,
@@ -315,11 +315,11 @@ def test_a_signal_ends_it_at_once(virtual: Any) -> None:
     """Nothing can be lost while polling."""
 
     async def main() -> tuple[Polled, float]:
-        stopper = Stopper()
+        shutdown = Shutdown()
         poller = Poller(
-            ask=Tasks(lambda *_: RUNNING, latency=50.0),
-            record=Ledger(),
-            stopper=stopper,
+            service=Tasks(lambda *_: RUNNING, latency=50.0),
+            ledger=Ledger(),
+            shutdown=shutdown,
             random=Random(1),
             now=now,
             link_life=LIFE,
@@ -329,7 +329,7 @@ def test_a_signal_ends_it_at_once(virtual: Any) -> None:
 
             async def interrupt() -> None:
                 await anyio.sleep(30.0)
-                stopper.interrupt(SIGINT)
+                shutdown.interrupt(SIGINT)
 
             group.start_soon(interrupt)
             polled = await poller.run()

@@ -14,10 +14,10 @@ from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, Image, State
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.poll import Poller, Watch
-from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.rate_limiter import RateLimiter
 from seedream_jobs.run.retry import RetryBudget
-from seedream_jobs.run.shutdown import Stopper
-from seedream_jobs.run.submit import Executor, Quiet
+from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.submit import Observer, Submitter
 
 
 class Service:
@@ -58,22 +58,22 @@ def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
     service, ledger = Service(), Ledger()
 
     async def main() -> None:
-        random, stopper = Random(1), Stopper()
-        shared: dict[str, Any] = {"record": ledger, "stopper": stopper, "random": random}
+        random, shutdown = Random(1), Shutdown()
+        shared: dict[str, Any] = {"ledger": ledger, "shutdown": shutdown, "random": random}
 
         def now() -> float:
             return 1_780_000_000.0 + anyio.current_time()
 
-        poller = Poller(ask=service, now=now, link_life=259_200.0, **shared)
+        poller = Poller(service=service, now=now, link_life=259_200.0, **shared)
 
-        class Feed(Quiet):
+        class Feed(Observer):
             def on_event(self, event: Event, outcome: Outcome | None) -> None:
                 if isinstance(event, Accepted):
                     poller.add(Watch(key=event.key, task_ids=(event.task_id,), accepted_at=event.at))
 
-        executor = Executor(
-            submit=service,
-            gate=Gate(concurrency=4, random=random),
+        submitter = Submitter(
+            service=service,
+            limiter=RateLimiter(concurrency=4, random=random),
             retries=RetryBudget(),
             spend=Spend(),
             now=now,
@@ -83,7 +83,7 @@ def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
         )
         async with anyio.create_task_group() as group:
             group.start_soon(poller.run)
-            finished = await executor.run(make_submission(number) for number in range(200))
+            finished = await submitter.run(make_submission(number) for number in range(200))
             assert finished.accepted == 200
             poller.close()
 

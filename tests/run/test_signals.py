@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.run.shutdown import Stopper
+from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import Weights
 
 PROGRAM = """
@@ -23,10 +23,10 @@ from random import Random
 import anyio
 from seedream_jobs.api.outcomes import Outcome, Sent
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.run.submit import Executor
+from seedream_jobs.run.submit import Submitter
 from seedream_jobs.run.retry import RetryBudget
-from seedream_jobs.run.rate_limiter import Gate
-from seedream_jobs.run.shutdown import Stopper, listen
+from seedream_jobs.run.rate_limiter import RateLimiter
+from seedream_jobs.run.shutdown import Shutdown, listen
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.submit import Submission
 
@@ -47,13 +47,13 @@ def submission(number):
     return Submission(request=request, generation=1, idempotency_key="k", max_cost_usd=None, body=lambda: b"{}")
 
 async def main():
-    stopper, random = Stopper(), Random(1)
+    shutdown, random = Shutdown(), Random(1)
     async with anyio.create_task_group() as group:
-        await group.start(lambda *, task_status: listen(stopper, task_status=task_status))
-        executor = Executor(submit=Service(), record=Ledger(), gate=Gate(concurrency=2, random=random),
-                            retries=RetryBudget(), spend=Spend(), stopper=stopper, random=random, now=time.time,
+        await group.start(lambda *, task_status: listen(shutdown, task_status=task_status))
+        submitter = Submitter(service=Service(), ledger=Ledger(), limiter=RateLimiter(concurrency=2, random=random),
+                            retries=RetryBudget(), spend=Spend(), shutdown=shutdown, random=random, now=time.time,
                             concurrency=2)
-        finished = await executor.run(submission(number) for number in range(100))
+        finished = await submitter.run(submission(number) for number in range(100))
         group.cancel_scope.cancel()
     print(json.dumps([finished.accepted, finished.in_doubt, finished.stop]), flush=True)
     sys.exit(finished.stop)
@@ -106,19 +106,19 @@ def test_a_second_press_leaves_with_the_open_posts_in_doubt() -> None:
 def test_a_press_within_half_a_second_is_the_same_press() -> None:
     """A terminal and a wrapper may both pass it on."""
     clock = [0.0]
-    stopper = Stopper(lambda: clock[0])
+    shutdown = Shutdown(lambda: clock[0])
     for at, leaving in [(0.0, False), (0.2, False), (0.5, False), (0.51, True)]:
         clock[0] = at
-        stopper.interrupt(signal.SIGINT)
-        assert stopper.leaving is leaving
-    assert stopper.code is ExitCode.SIGINT
+        shutdown.interrupt(signal.SIGINT)
+        assert shutdown.leaving is leaving
+    assert shutdown.code is ExitCode.SIGINT
 
 
 def test_sigterm_has_the_shorter_grace() -> None:
     """Whoever sends it may send SIGKILL soon after."""
-    stopper = Stopper(lambda: 0.0)
-    stopper.interrupt(signal.SIGTERM)
-    assert stopper.grace == 2.0
+    shutdown = Shutdown(lambda: 0.0)
+    shutdown.interrupt(signal.SIGTERM)
+    assert shutdown.grace == 2.0
 
 
 def test_weights_above_the_capacity_count_as_all_of_it() -> None:

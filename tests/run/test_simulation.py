@@ -58,16 +58,16 @@ def blind_retry(patch: pytest.MonkeyPatch) -> None:
 def replay_after_limit(patch: pytest.MonkeyPatch) -> None:
     """Takes "too many requests" to a replay for the answer to the first POST."""
 
-    async def freed(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
-        self.counts["in_doubt"] -= 1
+    async def freed(self: submit.Submitter, submission: Submission, outcome: Outcome) -> None:
+        self._counts["in_doubt"] -= 1
 
-    patch.setattr(submit.Recording, "not_repeated", freed)
+    patch.setattr(submit.Submitter, "_stay_in_doubt", freed)
 
 
 def repeats_are_free(patch: pytest.MonkeyPatch) -> None:
     """Takes whatever a repeat is answered with for the first POST's answer."""
 
-    def take(self: retry.OpenCase, outcome: Outcome, *, mark_counts: bool) -> str:
+    def take(self: retry.OpenCase, again: retry.Again, outcome: Outcome, *, mark_counts: bool) -> str:
         self._latest = outcome
         return "settled" if outcome.verdict == "accepted" else "open"
 
@@ -76,28 +76,28 @@ def repeats_are_free(patch: pytest.MonkeyPatch) -> None:
 
 def intent_written_late(patch: pytest.MonkeyPatch) -> None:
     """Writes the intent once the reply is there."""
-    settle = submit.Recording.settle
+    settle = submit.Submitter._settle
 
-    async def intend(self: submit.Recording, submission: Submission) -> bool:
+    async def intend(self: submit.Submitter, submission: Submission) -> bool:
         return True
 
-    async def late(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
-        await self.record(submission.intent(0))
+    async def late(self: submit.Submitter, submission: Submission, outcome: Outcome) -> None:
+        await self._record(submission.intent(0))
         await settle(self, submission, outcome)
 
-    patch.setattr(submit.Recording, "intend", intend)
-    patch.setattr(submit.Recording, "settle", late)
+    patch.setattr(submit.Submitter, "_intend", intend)
+    patch.setattr(submit.Submitter, "_settle", late)
 
 
 def gate_ignored(patch: pytest.MonkeyPatch) -> None:
     """Doesn't wait as told."""
-    patch.setattr(rate_limiter.Gate, "closed_until", property(lambda self: float("-inf")))
-    patch.setattr(rate_limiter.Gate, "_close", lambda self, until: None)
+    patch.setattr(rate_limiter.RateLimiter, "closed_until", property(lambda self: float("-inf")))
+    patch.setattr(rate_limiter.RateLimiter, "_close", lambda self, until: None)
 
 
 def no_last_look(patch: pytest.MonkeyPatch) -> None:
     """Sends an announced POST although another worker was told to wait meanwhile."""
-    patch.setattr(rate_limiter.Turnstile, "still_open", lambda self: True)
+    patch.setattr(rate_limiter.RateLimiter, "still_open", lambda self: True)
 
 
 def jitter_both_ways(patch: pytest.MonkeyPatch) -> None:
@@ -107,28 +107,28 @@ def jitter_both_ways(patch: pytest.MonkeyPatch) -> None:
 
 def budget_checked_after(patch: pytest.MonkeyPatch) -> None:
     """Looks at the money once it is spent."""
-    reserve, settle = submit.Recording.reserve, submit.Recording.settle
+    reserve, settle = submit.Submitter._reserve, submit.Submitter._settle
 
-    async def late(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def late(self: submit.Submitter, submission: Submission, outcome: Outcome) -> None:
         over = reserve(self, submission)
         if over is not None:
-            self._halting.stop(over)
+            self._shutdown.stop(over)
         await settle(self, submission, outcome)
 
-    patch.setattr(submit.Recording, "reserve", lambda self, submission: None)
-    patch.setattr(submit.Recording, "settle", late)
+    patch.setattr(submit.Submitter, "_reserve", lambda self, submission: None)
+    patch.setattr(submit.Submitter, "_settle", late)
 
 
 def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
     """Gives the money back for what is in doubt."""
-    settle = submit.Recording.settle
+    settle = submit.Submitter._settle
 
-    async def cheap(self: submit.Recording, submission: Submission, outcome: Outcome) -> None:
+    async def cheap(self: submit.Submitter, submission: Submission, outcome: Outcome) -> None:
         await settle(self, submission, outcome)
         if outcome.verdict == "in_doubt":
             self._spend.release(submission.request.key)
 
-    patch.setattr(submit.Recording, "settle", cheap)
+    patch.setattr(submit.Submitter, "_settle", cheap)
 
 
 def price_of_the_plan(patch: pytest.MonkeyPatch) -> None:
@@ -148,13 +148,13 @@ def cancelled_is_not_sent(patch: pytest.MonkeyPatch) -> None:
 
 def records_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
     """Lets a cancellation interrupt the writing of an acceptance."""
-    record = submit.Recording.record
+    record = submit.Submitter._record
 
-    async def exposed(self: submit.Recording, event: Event, outcome: Outcome | None = None) -> bool:
+    async def exposed(self: submit.Submitter, event: Event, outcome: Outcome | None = None) -> bool:
         await anyio.sleep(1.0)
         return await record(self, event, outcome)
 
-    patch.setattr(submit.Recording, "record", exposed)
+    patch.setattr(submit.Submitter, "_record", exposed)
 
 
 def retries_without_budget(patch: pytest.MonkeyPatch) -> None:
@@ -169,18 +169,18 @@ def breakers_removed(patch: pytest.MonkeyPatch) -> None:
 
 def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
     """Goes on submitting after a signal."""
-    patch.setattr(shutdown.Halting, "halted", property(lambda self: self._halt is not None))
-    patch.setattr(shutdown.Halting, "withdraws", property(lambda self: self._withdraws))
-    patch.setattr(shutdown.Idle, "end", lambda self: None)
+    patch.setattr(shutdown.Shutdown, "halted", property(lambda self: self._halt is not None))
+    patch.setattr(shutdown.Shutdown, "withdraws", property(lambda self: self._withdraws))
+    patch.setattr(shutdown.Shutdown, "end_waits", lambda self: None)
 
 
 def endless_drain(patch: pytest.MonkeyPatch) -> None:
     """Never gives up what is under way."""
 
-    async def watch(self: shutdown.Halting) -> None:
+    async def watch(self: shutdown.Shutdown) -> None:
         await anyio.sleep_forever()
 
-    patch.setattr(shutdown.Halting, "watch", watch)
+    patch.setattr(shutdown.Shutdown, "watch", watch)
 
 
 FAULTS = [

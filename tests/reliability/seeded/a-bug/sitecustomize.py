@@ -1,10 +1,10 @@
 """Seeded fault: a mistake in the program, met while it submits."""
 
-from seedream_jobs.run.submit import Sending
+from seedream_jobs.run.submit import Submitter
 
 
-async def announce(self, submission):
+async def submit(self, worker, submission, body, *, repeat=None):
     raise ZeroDivisionError("a seeded mistake")
 
 
-Sending.announce = announce
+Submitter.submit = submit

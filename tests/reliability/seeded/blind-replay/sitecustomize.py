@@ -16,7 +16,7 @@ def eager(*args, wish, **others):
     return plan_jobs(*args, wish=asked, **others)
 
 
-def take(self, outcome, *, mark_counts):
+def take(self, again, outcome, *, mark_counts):
     self._latest = outcome
     return "settled" if outcome.verdict == "accepted" else "open"
 

@@ -1,8 +1,8 @@
 """Seeded fault: the intent is written with the outcome, after the POST."""
 
-from seedream_jobs.run.submit import Recording
+from seedream_jobs.run.submit import Submitter
 
-settle = Recording.settle
+settle = Submitter._settle
 
 
 async def intend(self, submission):
@@ -10,9 +10,9 @@ async def intend(self, submission):
 
 
 async def settle_late(self, submission, outcome):
-    await self.record(submission.intent(int(self._now())))
+    await self._record(submission.intent(int(self._now())))
     await settle(self, submission, outcome)
 
 
-Recording.intend = intend
-Recording.settle = settle_late
+Submitter._intend = intend
+Submitter._settle = settle_late

@@ -1,4 +1,4 @@
-"""The executor, one promise at a time: a scripted service, a ledger in memory, a virtual clock or a real loop."""
+"""The submitter, one promise at a time: a scripted service, a ledger in memory, a virtual clock or a real loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State
 from seedream_jobs.ledger.steps import spent_usd
 from seedream_jobs.run.budget import Budget, Spend
-from seedream_jobs.run.rate_limiter import Gate
+from seedream_jobs.run.rate_limiter import RateLimiter
 from seedream_jobs.run.retry import RetryBudget
-from seedream_jobs.run.shutdown import Stopper
-from seedream_jobs.run.submit import Executor, Finished, Submission, Weights
+from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.submit import Submission, Submitted, Submitter, Weights
 
 COST = Decimal("0.0228")
 Answer = Callable[["Service", Flight], Any]
@@ -103,35 +103,35 @@ DROP = Observation(sent=Sent.STARTED, failure="read", detail="reset")
 REFUSED = Observation(sent=Sent.NO, failure="connect", detail="refused")
 
 
-def executor(service: Service, ledger: Ledger, *, concurrency: int = 1, **changes: Any) -> Executor:
+def submitter(service: Service, ledger: Ledger, *, concurrency: int = 1, **changes: Any) -> Submitter:
     random = Random(1)
     given: dict[str, Any] = {
-        "submit": service,
-        "record": ledger,
-        "gate": Gate(concurrency=concurrency, random=random),
+        "service": service,
+        "ledger": ledger,
+        "limiter": RateLimiter(concurrency=concurrency, random=random),
         "retries": RetryBudget(),
         "spend": Spend(),
-        "stopper": Stopper(),
+        "shutdown": Shutdown(),
         "random": random,
         "now": lambda: 1_780_000_000.0 + anyio.current_time(),
         "concurrency": concurrency,
     }
-    return Executor(**(given | changes))
+    return Submitter(**(given | changes))
 
 
 @pytest.fixture
-def play(virtual: Callable[..., Any], make_submission: Callable[..., Submission]) -> Callable[..., Finished]:
+def play(virtual: Callable[..., Any], make_submission: Callable[..., Submission]) -> Callable[..., Submitted]:
     """Submit ``requests`` requests to a scripted service on the virtual clock."""
 
-    def run(service: Service, ledger: Ledger, *, requests: int | list[Submission] = 1, **changes: Any) -> Finished:
-        async def main() -> Finished:
+    def run(service: Service, ledger: Ledger, *, requests: int | list[Submission] = 1, **changes: Any) -> Submitted:
+        async def main() -> Submitted:
             work = (
                 [make_submission(number, COST) for number in range(requests)] if isinstance(requests, int) else requests
             )
-            return await executor(service, ledger, **changes).run(iter(work))
+            return await submitter(service, ledger, **changes).run(iter(work))
 
         finished = virtual(main)
-        assert isinstance(finished, Finished)
+        assert isinstance(finished, Submitted)
         return finished
 
     return run
@@ -150,8 +150,8 @@ def test_work_is_pulled_as_workers_come_free(virtual: Any, make_submission: Any)
             assert pulled - done <= 4
             yield make_submission(number, COST)
 
-    finished = virtual(lambda: executor(service, ledger, concurrency=4).run(work()))
-    assert finished == Finished(accepted=200)
+    finished = virtual(lambda: submitter(service, ledger, concurrency=4).run(work()))
+    assert finished == Submitted(accepted=200)
     assert service.most_in_flight == 4
     assert ledger.states() == {State.ACCEPTED: 200}
 
@@ -159,7 +159,7 @@ def test_work_is_pulled_as_workers_come_free(virtual: Any, make_submission: Any)
 @pytest.mark.parametrize("told", ["45", "1", None])
 @pytest.mark.parametrize("accepted_every", [0, 3])
 def test_eight_workers_at_429_for_ten_minutes(
-    play: Callable[..., Finished], told: str | None, accepted_every: int
+    play: Callable[..., Submitted], told: str | None, accepted_every: int
 ) -> None:
     """Nobody is early, the retries stay in their budget, and the run ends resumable, with the rest new."""
     headers = {"retry_after": told} if told else {}
@@ -182,7 +182,7 @@ def test_eight_workers_at_429_for_ten_minutes(
     assert len(service.posts) <= 8 + 10 + finished.accepted * 2
 
 
-def test_an_unreachable_host_costs_the_retry_budget_and_no_doubt(play: Callable[..., Finished]) -> None:
+def test_an_unreachable_host_costs_the_retry_budget_and_no_doubt(play: Callable[..., Submitted]) -> None:
     """Row 3: provably not sent; once the service was reached, retried with growing pauses, then left new, resumable."""
     service, ledger = Service(lambda number: REFUSED if number > 8 else ok(number)), Ledger()
     finished = play(service, ledger, requests=50, concurrency=8)
@@ -193,7 +193,7 @@ def test_an_unreachable_host_costs_the_retry_budget_and_no_doubt(play: Callable[
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_an_address_where_nobody_is_stops_the_run_at_once(play: Callable[..., Finished], concurrency: int) -> None:
+def test_an_address_where_nobody_is_stops_the_run_at_once(play: Callable[..., Submitted], concurrency: int) -> None:
     """Before the first connection there is nothing to wait for: three that fail stop the run, and say where to."""
     service, ledger = Service(lambda number: REFUSED), Ledger()
     finished = play(service, ledger, requests=50, concurrency=concurrency)
@@ -203,7 +203,7 @@ def test_an_address_where_nobody_is_stops_the_run_at_once(play: Callable[..., Fi
     assert finished.reason == "the service can't be reached: connect: refused"
 
 
-def test_a_request_that_is_never_let_through_is_left_after_five_retries(play: Callable[..., Finished]) -> None:
+def test_a_request_that_is_never_let_through_is_left_after_five_retries(play: Callable[..., Submitted]) -> None:
     """Row 13: the others go on; the exit code says that work remains."""
     key_of = "idem-0"
 
@@ -216,7 +216,7 @@ def test_a_request_that_is_never_let_through_is_left_after_five_retries(play: Ca
     assert sum(1 for _, key, _ in service.posts if key == key_of) == 6
 
 
-def test_a_dropped_reply_is_in_doubt_and_never_sent_again(play: Callable[..., Finished]) -> None:
+def test_a_dropped_reply_is_in_doubt_and_never_sent_again(play: Callable[..., Submitted]) -> None:
     """Row 6: without a proven key there is no second POST."""
     service, ledger = Service(lambda number: DROP if number == 2 else ok(number)), Ledger()
     finished = play(service, ledger, requests=4)
@@ -226,7 +226,7 @@ def test_a_dropped_reply_is_in_doubt_and_never_sent_again(play: Callable[..., Fi
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_three_silences_stop_the_run_with_what_is_in_flight_in_doubt(
-    play: Callable[..., Finished], concurrency: int
+    play: Callable[..., Submitted], concurrency: int
 ) -> None:
     """Row 6: a proxy that swallows every reply costs three requests and those under way, not the whole run."""
     service, ledger = Service(lambda number: ok(number) if number < 3 else DROP), Ledger()
@@ -239,7 +239,7 @@ def test_three_silences_stop_the_run_with_what_is_in_flight_in_doubt(
 @pytest.mark.parametrize("status", ["running", "gone"])
 @pytest.mark.parametrize("code", [400, 402, 429, 500])
 def test_an_error_that_names_a_task_id_is_never_sent_again(
-    play: Callable[..., Finished], code: int, status: Any
+    play: Callable[..., Submitted], code: int, status: Any
 ) -> None:
     """Row 8a: the id is confirmed by a GET, and then it is accepted; else the request is in doubt and keeps it."""
     named = Observation(
@@ -249,7 +249,7 @@ def test_an_error_that_names_a_task_id_is_never_sent_again(
     )
     service, ledger = Service(lambda number: named), Ledger()
     service.tasks["task_00000000000000000000000000"] = TaskReport(status=status)
-    finished = play(service, ledger, ask=service, retry_server_errors=True)
+    finished = play(service, ledger, retry_server_errors=True)
     (entry,) = ledger.entries.values()
     assert len(service.posts) == 1
     assert entry.task_id == "task_00000000000000000000000000"
@@ -271,7 +271,7 @@ def test_an_error_that_names_a_task_id_is_never_sent_again(
     ],
 )
 def test_a_refusal_of_the_run_stops_submitting(
-    play: Callable[..., Finished], answer: Observation, stop: ExitCode, after: State
+    play: Callable[..., Submitted], answer: Observation, stop: ExitCode, after: State
 ) -> None:
     """The first answer ends it: one POST, one state, everything else untouched."""
     service, ledger = Service(lambda number: answer), Ledger()
@@ -281,7 +281,7 @@ def test_a_refusal_of_the_run_stops_submitting(
     assert ledger.states() == {after: 1}
 
 
-def test_posts_under_way_come_to_their_own_end_after_a_refusal(play: Callable[..., Finished]) -> None:
+def test_posts_under_way_come_to_their_own_end_after_a_refusal(play: Callable[..., Submitted]) -> None:
     """They are paid for; a 401 to one of them is no reason to give the others up."""
 
     def script(number: int) -> Observation:
@@ -294,7 +294,7 @@ def test_posts_under_way_come_to_their_own_end_after_a_refusal(play: Callable[..
     assert len(service.posts) == 4
 
 
-def test_ten_equal_refusals_stop_and_all_of_their_kind_are_new_again(play: Callable[..., Finished]) -> None:
+def test_ten_equal_refusals_stop_and_all_of_their_kind_are_new_again(play: Callable[..., Submitted]) -> None:
     """Row 12: it was the run that was refused; what is in flight then comes back alike and is new too."""
     service, ledger = Service(lambda number: error(400)), Ledger()
     finished = play(service, ledger, requests=100, concurrency=4)
@@ -304,38 +304,40 @@ def test_ten_equal_refusals_stop_and_all_of_their_kind_are_new_again(play: Calla
     assert (finished.rejected, finished.not_sent) == (0, len(service.posts))
 
 
-def test_nine_equal_refusals_are_refusals_of_requests(play: Callable[..., Finished]) -> None:
+def test_nine_equal_refusals_are_refusals_of_requests(play: Callable[..., Submitted]) -> None:
     """Below ten the run goes on, and they stay rejected."""
     service, ledger = Service(lambda number: error(400) if number % 10 else ok(number)), Ledger()
     finished = play(service, ledger, requests=40)
     assert (finished.accepted, finished.rejected, finished.stop) == (4, 36, None)
 
 
-def test_three_server_errors_in_a_row_stop_with_all_three_in_doubt(play: Callable[..., Finished]) -> None:
+def test_three_server_errors_in_a_row_stop_with_all_three_in_doubt(play: Callable[..., Submitted]) -> None:
     """Row 16."""
     service, ledger = Service(lambda number: ok(number) if number < 3 else error(502)), Ledger()
     finished = play(service, ledger, requests=40)
     assert (finished.accepted, finished.in_doubt, finished.stop) == (2, 3, ExitCode.UNFINISHED)
 
 
-def test_no_intent_is_written_while_waiting_at_the_gate(play: Callable[..., Finished]) -> None:
+def test_no_intent_is_written_while_waiting_at_the_gate(play: Callable[..., Submitted]) -> None:
     """An interruption during a long Retry-After leaves nothing in doubt."""
-    stopper = Stopper()
+    shutdown = Shutdown()
     service, ledger = Service(lambda number: error(429, retry_after="600")), Ledger()
 
     def interrupting(number: int) -> Observation:
         if number == 1:
-            stopper.interrupt(SIGINT)
+            shutdown.interrupt(SIGINT)
         return error(429, retry_after="600")
 
     service.script = interrupting
-    finished = play(service, ledger, requests=9, concurrency=3, stopper=stopper)
+    finished = play(service, ledger, requests=9, concurrency=3, shutdown=shutdown)
     assert finished.stop is ExitCode.SIGINT
     assert set(ledger.states()) == {State.NEW}
 
 
 @pytest.mark.parametrize("kind", [Intended, Accepted])
-def test_a_ledger_that_fails_stops_everything_and_loses_no_id(play: Callable[..., Finished], kind: type[Event]) -> None:
+def test_a_ledger_that_fails_stops_everything_and_loses_no_id(
+    play: Callable[..., Submitted], kind: type[Event]
+) -> None:
     """Rows 1 and 21: no POST without its intent; an id that can't be written is handed back."""
     service, ledger = Service(ok), Ledger(fail_on=kind)
     finished = play(service, ledger, requests=20, concurrency=4)
@@ -359,7 +361,9 @@ def test_a_cancelled_run_records_what_was_in_flight(
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(executor(service, ledger, concurrency=3).run, iter([make_submission(n) for n in range(9)]))
+            group.start_soon(
+                submitter(service, ledger, concurrency=3).run, iter([make_submission(n) for n in range(9)])
+            )
             while service.in_flight < 3:
                 await anyio.sleep(0.001)
             await anyio.sleep(0.1)
@@ -374,23 +378,23 @@ def test_an_interruption_drains_for_its_grace_and_a_second_one_ends_it(
     virtual: Any, make_submission: Any, signals: list[Any], ends: float
 ) -> None:
     """What still comes in time is accepted; what doesn't is in doubt; nothing new begins."""
-    ledger, stopper = Ledger(), Stopper()
+    ledger, shutdown = Ledger(), Shutdown()
     service = Service(lambda number: "stuck" if number % 2 else ok(number), latency=0.5)
 
-    async def main() -> tuple[Finished, float]:
+    async def main() -> tuple[Submitted, float]:
         async with anyio.create_task_group() as group:
 
             async def interrupt() -> None:
                 await anyio.sleep(0.1)
-                stopper.interrupt(signals[0])
-                stopper.interrupt(signals[0])  # the same press, heard twice
+                shutdown.interrupt(signals[0])
+                shutdown.interrupt(signals[0])  # the same press, heard twice
                 for received in signals[1:]:
                     await anyio.sleep(1.0)
-                    stopper.interrupt(received)
+                    shutdown.interrupt(received)
 
             group.start_soon(interrupt)
             work = (make_submission(number) for number in range(50))
-            finished = await executor(service, ledger, concurrency=4, stopper=stopper).run(work)
+            finished = await submitter(service, ledger, concurrency=4, shutdown=shutdown).run(work)
             return finished, anyio.current_time()
 
     finished, ended = virtual(main)
@@ -407,11 +411,11 @@ def test_a_bug_is_raised_as_it_is_once_the_others_are_recorded(virtual: Any, mak
     service = Service(lambda number: ZeroDivisionError("a bug") if number == 3 else ok(number), latency=30.0)
     work = [make_submission(number) for number in range(9)]
     with pytest.raises(ZeroDivisionError):
-        virtual(lambda: executor(service, ledger, concurrency=3).run(iter(work)))
+        virtual(lambda: submitter(service, ledger, concurrency=3).run(iter(work)))
     assert ledger.states() == {State.ACCEPTED: 2, State.NEW: 1}
 
 
-def test_a_refusal_while_making_a_body_stops_the_run(play: Callable[..., Finished], make_submission: Any) -> None:
+def test_a_refusal_while_making_a_body_stops_the_run(play: Callable[..., Submitted], make_submission: Any) -> None:
     """A reference image that changed since the plan: nothing is announced for it, its exit code is the run's."""
 
     def changed() -> bytes:
@@ -441,18 +445,18 @@ def test_bodies_in_flight_are_capped(virtual: Any, make_submission: Any) -> None
         )
 
     work = (large(number) for number in range(12))
-    run = executor(service, ledger, concurrency=8, memory=Weights(1_000_000))
+    run = submitter(service, ledger, concurrency=8, memory=Weights(1_000_000))
     assert virtual(lambda: run.run(work)).accepted == 12
     assert service.most_in_flight == 2
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "gone", "unavailable"])
-def test_a_salvaged_id_counts_once_the_service_knows_it(play: Callable[..., Finished], status: Any) -> None:
+def test_a_salvaged_id_counts_once_the_service_knows_it(play: Callable[..., Submitted], status: Any) -> None:
     """Row 9: a token out of a broken reply is confirmed by a GET, else it stays a doubt with its token recorded."""
     broken = Observation(sent=Sent.STARTED, status=200, body=b'<html>"task_00000000000000000000000000"')
     service, ledger = Service(lambda number: broken), Ledger()
     service.tasks["task_00000000000000000000000000"] = TaskReport(status=status)
-    finished = play(service, ledger, ask=service)
+    finished = play(service, ledger)
     (entry,) = ledger.entries.values()
     assert entry.task_id == "task_00000000000000000000000000"
     known = status in ("running", "completed")
@@ -460,7 +464,7 @@ def test_a_salvaged_id_counts_once_the_service_knows_it(play: Callable[..., Fini
     assert (finished.accepted, finished.in_doubt) == ((1, 0) if known else (0, 1))
 
 
-def test_in_progress_is_asked_again_with_the_same_key_and_body(play: Callable[..., Finished]) -> None:
+def test_in_progress_is_asked_again_with_the_same_key_and_body(play: Callable[..., Submitted]) -> None:
     """Row 19: as told, until the first POST's answer is there."""
     pending = error(409, "idempotency_in_progress", retry_after="20")
     service, ledger = Service(lambda number: pending if number < 4 else ok(number)), Ledger()
@@ -469,7 +473,7 @@ def test_in_progress_is_asked_again_with_the_same_key_and_body(play: Callable[..
     assert len({post[1:] for post in service.posts}) == 1
 
 
-def test_in_progress_for_more_than_ten_minutes_is_in_doubt(play: Callable[..., Finished]) -> None:
+def test_in_progress_for_more_than_ten_minutes_is_in_doubt(play: Callable[..., Submitted]) -> None:
     """Row 19 ends, and says "pending"."""
     service, ledger = Service(lambda number: error(409, "idempotency_in_progress", retry_after="50")), Ledger()
     assert play(service, ledger).in_doubt == 1
@@ -486,7 +490,7 @@ def doubtful(make_submission: Any, ledger: Ledger, *, age: int = 3600, number: i
     return replace(plain, in_doubt_since=begun)
 
 
-def test_a_replay_is_tried_three_times_under_the_same_key(play: Callable[..., Finished], make_submission: Any) -> None:
+def test_a_replay_is_tried_three_times_under_the_same_key(play: Callable[..., Submitted], make_submission: Any) -> None:
     """Same key, same body; each may have been charged, and counts."""
     ledger, service = Ledger(), Service(lambda number: error(504))
     finished = play(service, ledger, requests=[doubtful(make_submission, ledger)])
@@ -496,7 +500,7 @@ def test_a_replay_is_tried_three_times_under_the_same_key(play: Callable[..., Fi
     assert (entry.replays, spent_usd(entry)) == (3, 4 * COST)
 
 
-def test_a_doubt_of_this_very_run_is_not_replayed(play: Callable[..., Finished]) -> None:
+def test_a_doubt_of_this_very_run_is_not_replayed(play: Callable[..., Submitted]) -> None:
     """Nobody has agreed to it: not even where a reply is marked as replayed."""
     service = Service(lambda number: DROP if number == 2 else ok(number, idempotency_replayed="true"))
     ledger = Ledger()
@@ -517,7 +521,7 @@ def test_a_doubt_of_this_very_run_is_not_replayed(play: Callable[..., Finished])
     ],
 )
 def test_a_replay_that_may_have_been_charged_is_on_record(
-    play: Callable[..., Finished], make_submission: Any, answers: list[Observation], charges: int
+    play: Callable[..., Submitted], make_submission: Any, answers: list[Observation], charges: int
 ) -> None:
     """Unless its answer shows that it is the first one's, it is a submission of its own, in every budget as well."""
     ledger, service = Ledger(), Service(lambda number: answers[min(number, len(answers)) - 1])
@@ -532,14 +536,14 @@ def test_a_replay_that_may_have_been_charged_is_on_record(
     assert [one.state for one in entry.earlier] == ([State.ABANDONED] if accepted and charges > 1 else [])
 
 
-def test_a_mark_that_first_answers_carry_proves_nothing(play: Callable[..., Finished], make_submission: Any) -> None:
+def test_a_mark_that_first_answers_carry_proves_nothing(play: Callable[..., Submitted], make_submission: Any) -> None:
     """A header that is always there: a replay's answer is another submission."""
     ledger, service = Ledger(), Service(lambda number: ok(number, idempotency_replayed="true"))
     play(service, ledger, requests=[make_submission(1, COST), doubtful(make_submission, ledger)])
     assert {number: spent_usd(entry) for number, entry in enumerate(ledger.entries.values())} == {0: 2 * COST, 1: COST}
 
 
-def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Finished], make_submission: Any) -> None:
+def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Submitted], make_submission: Any) -> None:
     """A 429 to a replay says nothing about what was sent before it."""
     answers = [error(429), error(400), error(503)]
     ledger, service = Ledger(), Service(lambda number: answers[number - 1])
@@ -549,7 +553,7 @@ def test_a_later_not_now_leaves_the_first_post_in_doubt(play: Callable[..., Fini
     assert spent_usd(next(iter(ledger.entries.values()))) == 2 * COST
 
 
-def test_a_replay_needs_the_money_once_more(play: Callable[..., Finished], make_submission: Any) -> None:
+def test_a_replay_needs_the_money_once_more(play: Callable[..., Submitted], make_submission: Any) -> None:
     """Every budget has to bear it."""
     ledger, service = Ledger(), Service(ok)
     finished = play(
@@ -560,7 +564,7 @@ def test_a_replay_needs_the_money_once_more(play: Callable[..., Finished], make_
 
 @pytest.mark.parametrize(("age", "posts"), [(3600, 1), (23 * 3600 + 60, 0)])
 def test_an_earlier_doubt_is_replayed_only_while_the_key_is_kept(
-    play: Callable[..., Finished], make_submission: Any, age: int, posts: int
+    play: Callable[..., Submitted], make_submission: Any, age: int, posts: int
 ) -> None:
     """Within 23 h; else it is left alone, without a new intent."""
     ledger, service = Ledger(), Service(ok)
@@ -571,7 +575,7 @@ def test_an_earlier_doubt_is_replayed_only_while_the_key_is_kept(
 
 @pytest.mark.parametrize(("opted", "posts"), [(False, 1), (True, 2)])
 def test_server_errors_are_sent_again_only_where_the_operator_accepts_it(
-    play: Callable[..., Finished], opted: bool, posts: int
+    play: Callable[..., Submitted], opted: bool, posts: int
 ) -> None:
     """--retry-server-errors, row 16."""
     service, ledger = Service(lambda number: error(500) if number == 1 else ok(number)), Ledger()
@@ -580,14 +584,14 @@ def test_server_errors_are_sent_again_only_where_the_operator_accepts_it(
     assert spent_usd(next(iter(ledger.entries.values()))) == posts * COST
 
 
-def test_a_server_error_that_is_sent_again_needs_the_money_twice(play: Callable[..., Finished]) -> None:
+def test_a_server_error_that_is_sent_again_needs_the_money_twice(play: Callable[..., Submitted]) -> None:
     """The first POST may have been charged; a budget for one is not a budget for two."""
     service, ledger = Service(lambda number: error(500)), Ledger()
     finished = play(service, ledger, retry_server_errors=True, spend=Spend([Budget("--budget", COST)]))
     assert (len(service.posts), finished.in_doubt) == (1, 1)
 
 
-def test_the_budget_holds_with_everything_in_flight(play: Callable[..., Finished]) -> None:
+def test_the_budget_holds_with_everything_in_flight(play: Callable[..., Submitted]) -> None:
     """Eight workers, money for five: five POSTs, exit 5, the rest untouched."""
     service, ledger = Service(ok), Ledger()
     budget = Budget("--budget", COST * 5)
@@ -596,7 +600,7 @@ def test_the_budget_holds_with_everything_in_flight(play: Callable[..., Finished
     assert budget.left == 0
 
 
-def test_the_observer_hears_of_each_event_once_it_is_durable(play: Callable[..., Finished]) -> None:
+def test_the_observer_hears_of_each_event_once_it_is_durable(play: Callable[..., Submitted]) -> None:
     """Progress never runs ahead of the record."""
     heard: list[Event] = []
 
