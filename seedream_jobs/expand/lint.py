@@ -190,7 +190,7 @@ _DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class PromptFault:
     """What is odd in a prompt's text: the characters ``start`` to ``end``, and a sentence."""
 
     code: str
@@ -200,11 +200,11 @@ class Fault:
     hint: str | None = None
 
 
-def faults(text: str) -> Iterator[Fault]:
+def faults(text: str) -> Iterator[PromptFault]:
     """What is odd in a rendered prompt; each code once, at its first place."""
     braces = _BRACES.search(text)
     if braces:
-        yield Fault(
+        yield PromptFault(
             code="leftover-braces",
             message=f"the rendered prompt still holds {braces.group()!r}",
             start=braces.start(),
@@ -213,7 +213,7 @@ def faults(text: str) -> Iterator[Fault]:
         )
     doubled = _DOUBLED.search(text)
     if doubled:
-        yield Fault(
+        yield PromptFault(
             code="doubled-spaces",
             message="the rendered prompt has doubled spaces",
             start=doubled.start(),
@@ -224,12 +224,12 @@ def faults(text: str) -> Iterator[Fault]:
         yield from _too_long(text)
 
 
-def _too_long(text: str) -> Iterator[Fault]:
+def _too_long(text: str) -> Iterator[PromptFault]:
     han = len(re.findall(_HAN, text))
     words = len(re.sub(_HAN, " ", text).split())
     if han > MAX_HAN or words > MAX_WORDS:
         size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
-        yield Fault(
+        yield PromptFault(
             code="long-prompt",
             message=f"a prompt has {size}: the model's maker advises at most {MAX_HAN} characters or {MAX_WORDS} words",
             start=0,
@@ -260,7 +260,7 @@ def _differ(expansion: Expansion, names: list[str], first: Cell, second: Cell) -
     return [ours.get(name) for name in names] != [theirs.get(name) for name in names]
 
 
-def _fault(expansion: Expansion, prompt: Prompt, fault: Fault) -> Diagnostic:
+def _fault(expansion: Expansion, prompt: Prompt, fault: PromptFault) -> Diagnostic:
     path, span = origin(expansion, prompt.cell, _finder(fault.code))
     finding = expansion.spec.document.finding(fault.code, fault.message, path, severity="warning", hint=fault.hint)
     if span is not None:

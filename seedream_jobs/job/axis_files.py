@@ -51,7 +51,7 @@ class DataProblem(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class FileRow:
     """One entry of an axis file; ``line`` counts from 1, or is the entry's number where lines have no meaning."""
 
     line: int
@@ -159,7 +159,7 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _typed(rows: Iterator[Row], types: Mapping[str, str], path: str) -> Iterator[Row]:
+def _typed(rows: Iterator[FileRow], types: Mapping[str, str], path: str) -> Iterator[FileRow]:
     for row in rows:
         if types and isinstance(row.value, dict):
             value, written = dict(row.value), dict(row.written or {})
@@ -176,11 +176,11 @@ def _typed(rows: Iterator[Row], types: Mapping[str, str], path: str) -> Iterator
                         raise DataProblem(
                             f"{path}:{row.line}: {value[column][:60]!r} in column {column!r} is no {kind}", at="types"
                         ) from None
-            row = Row(line=row.line, value=value, written=written)
+            row = FileRow(line=row.line, value=value, written=written)
         yield row
 
 
-def _where(rows: Iterator[Row], where: str | None, path: str) -> Iterator[Row]:
+def _where(rows: Iterator[FileRow], where: str | None, path: str) -> Iterator[FileRow]:
     if where is None:
         yield from rows
         return
@@ -200,7 +200,7 @@ def _where(rows: Iterator[Row], where: str | None, path: str) -> Iterator[Row]:
             yield row
 
 
-def _row_problem(problem: TemplateProblem, row: Row, path: str) -> DataProblem:
+def _row_problem(problem: TemplateProblem, row: FileRow, path: str) -> DataProblem:
     hint = problem.hint
     if problem.word is not None and isinstance(row.value, Mapping):
         near = closest(problem.word, row.value)
@@ -208,7 +208,7 @@ def _row_problem(problem: TemplateProblem, row: Row, path: str) -> DataProblem:
     return DataProblem(f"{path}:{row.line}: {problem.message}", at="where", hint=hint)
 
 
-def _column(rows: Iterator[Row], column: str | None, path: str) -> Iterator[Row]:
+def _column(rows: Iterator[FileRow], column: str | None, path: str) -> Iterator[FileRow]:
     for row in rows:
         if column is None:
             yield row
@@ -218,7 +218,7 @@ def _column(rows: Iterator[Row], column: str | None, path: str) -> Iterator[Row]
             raise _no_column(column, row.value, path, at="column")
         else:
             written = {at[1:]: text for at, text in (row.written or {}).items() if at[0] == column}
-            yield Row(line=row.line, value=row.value[column], written=written)
+            yield FileRow(line=row.line, value=row.value[column], written=written)
 
 
 def _no_column(column: str, row: Mapping[str, Any], path: str, *, at: str) -> DataProblem:
@@ -230,7 +230,7 @@ def _no_column(column: str, row: Mapping[str, Any], path: str, *, at: str) -> Da
 # -- formats -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(suffix: str, path: str, text: str) -> Iterator[Row]:
+def _rows(suffix: str, path: str, text: str) -> Iterator[FileRow]:
     """The entries of a file of one of ``FORMATS``, whose lines end with line feeds.
 
     Of a prompt file, lines that begin with ``#`` are comments, as in the field's other tools; none has an escape.
@@ -240,7 +240,7 @@ def _rows(suffix: str, path: str, text: str) -> Iterator[Row]:
     if suffix == ".txt":
         for at, line in enumerate(text.split("\n"), 1):
             if (line := line.strip()) and not line.startswith("#"):
-                yield Row(line=at, value=line)
+                yield FileRow(line=at, value=line)
     elif suffix in (".csv", ".tsv"):
         yield from _table(path, _csv(path, text) if suffix == ".csv" else _tsv(text))
     elif suffix in (".jsonl", ".ndjson"):
@@ -296,7 +296,7 @@ def _unquoted(cell: str) -> str:
     return cell
 
 
-def _table(path: str, lines: Cells) -> Iterator[Row]:
+def _table(path: str, lines: Cells) -> Iterator[FileRow]:
     _, header = next(lines, (1, []))
     if len(header) == 1 and header[0].count(";") > 0 and path.endswith(".csv"):
         raise DataProblem(
@@ -312,7 +312,7 @@ def _table(path: str, lines: Cells) -> Iterator[Row]:
                 f"{path}:{line}: {len(cells)} cells under {len(header)} columns",
                 hint="a cell that holds the delimiter or a line break needs the quotes of csv",
             )
-        yield Row(line=line, value=dict(zip(header, cells, strict=True)))
+        yield FileRow(line=line, value=dict(zip(header, cells, strict=True)))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -369,7 +369,7 @@ def _json(text: str, path: str, line: int) -> Any:
         raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from None
 
 
-def _json_row(value: Any, line: int, path: str) -> Row:
+def _json_row(value: Any, line: int, path: str) -> FileRow:
     """The row of a value that was read from JSON, its numbers as numbers."""
     written: dict[DocumentPath, str] = {}
 
@@ -384,19 +384,19 @@ def _json_row(value: Any, line: int, path: str) -> Row:
         return value.value
 
     try:
-        return Row(line=line, value=plain(value, ()), written=written)
+        return FileRow(line=line, value=plain(value, ()), written=written)
     except RecursionError as error:
         raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from None
 
 
-def _yaml(text: str, path: str) -> Iterator[Row]:
+def _yaml(text: str, path: str) -> Iterator[FileRow]:
     try:
         document = parse(text.encode(), path, root="list")
     except FindingsError as error:
         first = error.diagnostics[0]
         raise DataProblem(f"{first.place}: {first.message}", hint=first.hint) from None
     for index, value in enumerate(document.data):
-        yield Row(line=index + 1, value=value, written=dict(_yaml_numbers(document, value, (index,))))
+        yield FileRow(line=index + 1, value=value, written=dict(_yaml_numbers(document, value, (index,))))
 
 
 def _yaml_numbers(document: Document, value: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath, str]]:

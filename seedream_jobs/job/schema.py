@@ -14,16 +14,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic, closest, in_order
-from seedream_jobs.job.document import Document
+from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.resources import resource
-
-Path = tuple[str | int, ...]
 
 _LOCAL = "sha256:"
 _STAND_IN = "data:image/png;base64,A"
@@ -76,10 +74,12 @@ _MATRIX_WORDS = ("include", "exclude", "where", "sample", "zip")
 _HOMES = ("request", "matrix", "limits", "output", "lint")
 
 
-class Mistake(NamedTuple):
-    """What is wrong with a payload. ``path`` leads to the value, or to the mapping that lacks something."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaFinding:
+    """A finding whose place is still a path: of a value, or with ``key`` of a mapping's key."""
 
-    path: tuple[str | int, ...]
+    path: DocumentPath
+    key: bool
     code: str
     message: str
     hint: str | None
@@ -95,7 +95,7 @@ def check(document: Document, file: str = "job.schema.json") -> list[Diagnostic]
     )
 
 
-def check_payload(payload: Mapping[str, Any], *, extra: Collection[str] = ()) -> list[Mistake]:
+def check_payload(payload: Mapping[str, Any], *, extra: Collection[str] = ()) -> list[SchemaFinding]:
     """What ``schemas/request.schema.json`` finds in the payload of one request; nothing if it may be sent.
 
     No reference image is walked: of a data URI only the head is looked at.
@@ -103,11 +103,7 @@ def check_payload(payload: Mapping[str, Any], *, extra: Collection[str] = ()) ->
     :param payload: what would be sent; a local reference may stand as ``sha256:<hex>``
     :param extra: names that ``request.extra`` lets through unchecked
     """
-    data = _as_sent(payload, extra)
-    return [
-        Mistake(finding.path, finding.code, finding.message, finding.hint)
-        for finding in explain("request.schema.json", data)
-    ]
+    return explain("request.schema.json", _as_sent(payload, extra))
 
 
 def _as_sent(payload: Mapping[str, Any], extra: Collection[str]) -> dict[str, Any]:
@@ -125,17 +121,6 @@ def _as_sent(payload: Mapping[str, Any], extra: Collection[str]) -> dict[str, An
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A finding whose place is still a path: of a value, or with ``key`` of a mapping's key."""
-
-    path: Path
-    key: bool
-    code: str
-    message: str
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
     """A rule that does not hold, and for what.
 
@@ -150,7 +135,7 @@ class Broken:
     value: Any
     schema: Mapping[str, Any]
     instance: Any
-    path: Path
+    path: DocumentPath
     key: bool = False
     missing: str | None = None
     known: tuple[str, ...] = ()
@@ -170,7 +155,7 @@ class Broken:
         return closest(str(self.path[-1]), self.known) if self.known else None
 
 
-def explain(file: str, data: Any) -> list[Finding]:
+def explain(file: str, data: Any) -> list[SchemaFinding]:
     """The findings of a schema in ``schemas/``, one for each mistake, in the order of their places.
 
     :param file: ``job.schema.json`` or ``request.schema.json``
@@ -265,12 +250,11 @@ def _without_echoes(found: Iterable[Broken]) -> list[Broken]:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _finding_of(broken: Broken) -> Finding:
+def _finding_of(broken: Broken) -> SchemaFinding:
     """The one finding that says a broken rule."""
     code = _code(broken)
-    return Finding(
-        path=broken.path, key=broken.key, code=code, message=_message(broken, code), hint=_hint(broken, code)
-    )
+    message, hint = _message(broken, code), _hint(broken, code)
+    return SchemaFinding(path=broken.path, key=broken.key, code=code, message=message, hint=hint)
 
 
 def shown(value: object) -> str:
@@ -414,7 +398,7 @@ def _about_unknown(broken: Broken) -> str:
     return f"known here: {known}"
 
 
-def _home(name: str, parent: Path, root: Mapping[str, Any]) -> str | None:
+def _home(name: str, parent: DocumentPath, root: Mapping[str, Any]) -> str | None:
     """Where a field of the job file belongs that stands somewhere else, perhaps misspelt."""
     top = root.get("properties", {})
     if "matrix" not in top:

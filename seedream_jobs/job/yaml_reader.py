@@ -34,7 +34,7 @@ from yaml.events import (
 from seedream_jobs.diagnostics import Severity, closest, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.document import Document, Layout, Lines
-from seedream_jobs.job.yaml_hints import MAX_DEPTH, Stop, YamlFindings, explain
+from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain, shorten
 
 HAVE_LIBYAML = hasattr(yaml, "CLoader")
 
@@ -97,7 +97,7 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
     """
     findings = YamlFindings(path, Lines(decode(raw)))
     builder = _Builder(findings.lines.text, findings.lines, findings)
-    with suppress(Stop):
+    with suppress(StopReading):
         _check_bytes(raw, findings)
         try:
             builder.run(yaml.parse(builder.text, Loader=yaml.CLoader if libyaml else yaml.Loader))
@@ -191,17 +191,17 @@ def _yaml_files(folder: Path) -> list[str]:
 def _check_bytes(raw: bytes, findings: YamlFindings) -> None:
     """Refuses what is no text of a sensible size.
 
-    :raises Stop: if anything was found; a parser would only repeat it in other words
+    :raises StopReading: if anything was found; a parser would only repeat it in other words
     """
     if len(raw) > MAX_BYTES:
         size = f"the file has more than {MAX_BYTES:,} bytes (1 MiB)"
         findings.add("file-too-large", size, 0, 0, hint="move the prompts to a file of their own: {from: prompts.tsv}")
-        raise Stop
+        raise StopReading
     try:
         raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _not_utf8(raw, error, findings)
-        raise Stop from None
+        raise StopReading from None
     text = findings.lines.text
     suspect = not text.replace("\n", "").isprintable()  # else the pattern need not even be compiled
     for match in re.finditer(UNPRINTABLE, text) if suspect else ():
@@ -209,7 +209,7 @@ def _check_bytes(raw: bytes, findings: YamlFindings) -> None:
         hint = "remove it; in a quoted text it can be written as an escape"
         findings.add("control-character", f"the character {code} is not allowed", match.start(), match.end(), hint=hint)
     if findings.items:
-        raise Stop
+        raise StopReading
 
 
 def _not_utf8(raw: bytes, error: UnicodeDecodeError, findings: YamlFindings) -> None:
@@ -379,7 +379,7 @@ class _Builder:
     def run(self, events: Iterator[Any]) -> None:
         """Read to the end of the stream.
 
-        :raises Stop: where a finding makes the rest unreadable
+        :raises StopReading: where a finding makes the rest unreadable
         :raises MarkedYAMLError: from ``events``, at the first break of YAML's syntax
         """
         layout, frame = self.layout, _Frame(mode=_ROOT, container=None, kids=None, node=-1, flow=False)
@@ -403,7 +403,8 @@ class _Builder:
             elif kind is AliasEvent:
                 value, node = self._alias(event)
                 if frame.mode == _KEY:
-                    self.findings.alias_as_key(layout.starts[node], layout.ends[node])
+                    start, end = layout.starts[node], layout.ends[node]
+                    self.findings.add("bad-key", "a key can't be an alias", start, end, hint="write the key itself")
             else:
                 self._document(event)
                 continue
@@ -445,8 +446,14 @@ class _Builder:
         if self.documents > 1:
             start: Any = event.start_mark
             end: Any = event.end_mark
-            self.findings.second_document(start.index, end.index)
-            raise Stop
+            self.findings.add(
+                "second-document",
+                "a second document begins here; a file holds one",
+                start.index,
+                end.index,
+                hint="move it to a file of its own, or remove the '---'",
+            )
+            raise StopReading
 
     # Scalars
 
@@ -458,7 +465,12 @@ class _Builder:
             try:
                 value = number(text)
             except OutOfRange:
-                self.findings.out_of_range(text, *self._extent(node))
+                self.findings.add(
+                    "number-out-of-range",
+                    f"the number {shorten(text)} is too large to be kept exactly",
+                    *self._extent(node),
+                    hint="quote it if it is text; integers have at most 64 bits, other numbers the range of a double",
+                )
                 return text
             if value is not None:
                 return value
@@ -482,7 +494,14 @@ class _Builder:
             return _NO_KEY
         if key in frame.container or (key == "<<" and _MERGE in frame.container):
             first = frame.kids[_MERGE if key == "<<" and _MERGE in frame.kids else key]
-            self.findings.duplicate_key(key, self._extent(first), (start, end))
+            self.findings.add(
+                "duplicate-key",
+                f"the key '{shorten(key)}' is given twice",
+                start,
+                end,
+                hint="keep one of the two",
+                related=(self.findings.related(f"'{shorten(key)}' is given here first", *self._extent(first)),),
+            )
             return _NO_KEY
         return _MERGE if key == "<<" and event.implicit[0] else key
 
@@ -498,12 +517,12 @@ class _Builder:
         layout.ends.append(start)
         if len(self._stack) >= MAX_DEPTH:
             self.findings.too_deep(start)
-            raise Stop
+            raise StopReading
         mapping = type(event) is MappingStartEvent
         flow = bool(event.flow_style)
         unquoted = flow and mapping and self.findings.unquoted_template(start, parent.flow)
         if parent.mode == _KEY and not unquoted and self.text[start - 1 : start + 1] != "{{":
-            self.findings.complex_key(start, event.end_mark.index)
+            self.findings.add("bad-key", "a key is a text, not a mapping or a list", start, event.end_mark.index)
         if event.tag:
             self.findings.tag(event.tag, start, event.end_mark.index)
         anchor = event.anchor
@@ -537,7 +556,8 @@ class _Builder:
         self.last_end = end
         name: str = event.anchor
         if name in self._open:
-            self.findings.cyclic_alias(name, start, end)
+            message = f"'*{shorten(name)}' stands inside the value it stands for"
+            self.findings.add("cyclic-alias", message, start, end)
             return None, node
         found = self._anchors.get(name)
         if found is None:
@@ -548,8 +568,14 @@ class _Builder:
         self._extra_characters += found.characters
         nodes = node + self._extra_nodes
         if nodes > MAX_EXPANDED_NODES or end + self._extra_characters > MAX_EXPANDED_CHARACTERS:
-            self.findings.expands_too_far(name, start, end)
-            raise Stop
+            self.findings.add(
+                "alias-expansion",
+                f"with '*{shorten(name)}' written out, the file grows beyond what is read",
+                start,
+                end,
+                hint="use fewer aliases of large values, or move the values to a file of their own",
+            )
+            raise StopReading
         layout.targets[node] = found.node
         return found.value, node
 
@@ -568,7 +594,8 @@ class _Builder:
             if not isinstance(source, dict):
                 if self.text[layout.starts[at]] == "*" and at not in layout.targets:
                     continue  # an alias that has its own finding
-                self.findings.bad_merge(layout.starts[at], layout.ends[at])
+                message, hint = "'<<' takes a mapping or a list of mappings", "such as '<<: *defaults'"
+                self.findings.add("bad-merge", message, layout.starts[at], layout.ends[at], hint=hint)
                 continue
             source_kids = layout.kids[layout.targets.get(at, at)]
             for key, value in source.items():

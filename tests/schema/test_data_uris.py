@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.job.schema import Mistake, check_payload
+from seedream_jobs.job.schema import SchemaFinding, check_payload
 
 BASE = {"model": "doubao-seedream-5-0-lite", "prompt": "a dog"}
 SIZE = 7 * 1024 * 1024
 
 
-def _peak(payload: dict[str, Any]) -> tuple[int, list[Mistake]]:
+def _peak(payload: dict[str, Any]) -> tuple[int, list[SchemaFinding]]:
     """Bytes that the check allocates at most."""
     check_payload({"prompt": "x", "n": "1"})  # whatever is imported and compiled once
     tracemalloc.start()
