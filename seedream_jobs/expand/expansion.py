@@ -490,10 +490,4 @@ def _in_template(expansion: Expansion, template: Template, find: FindText) -> Sp
 
 def _exactly(expansion: Expansion, path: DocumentPath, text: Any, find: FindText) -> Span | None:
     found = find(text) if isinstance(text, str) else None
-    if found is None:
-        return None
-    document = expansion.spec.document
-    if not document.exists(path):
-        return None
-    start, end = document.text_position(path, found[0]), document.text_position(path, found[1])
-    return None if start is None or end is None else Span(start=start, end=end)
+    return None if found is None else expansion.spec.document.text_span(path, *found)

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
-from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion, FindText, Prompt, origin, prompts, read_by_prompt
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.axes import PARAMETERS, Axis, AxisValue
@@ -488,11 +488,8 @@ class _Texts:
         return self.spec.document.finding(code, message, path, severity="warning", hint=hint)
 
     def _exactly(self, finding: Diagnostic, leaf: Leaf, at: int) -> Diagnostic:
-        document, path = self.spec.document, leaf.path
-        if leaf.in_file or not document.exists(path):
-            return finding
-        start, end = document.text_position(path, at), document.text_position(path, at + 1)
-        return finding if start is None or end is None else replace(finding, span=Span(start=start, end=end))
+        span = None if leaf.in_file else self.spec.document.text_span(leaf.path, at, at + 1)
+        return finding if span is None else replace(finding, span=span)
 
     # -- line breaks -----------------------------------------------------------------------------------------------
 

@@ -56,14 +56,6 @@ class Matrix:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def choice_of(self, number: int) -> Choice:
-        """The ``number``-th raw combination, counted from 0 (mixed radix, first axis slowest)."""
-        choice: list[int] = []
-        for size in reversed(self.sizes):
-            number, index = divmod(number, size)
-            choice.append(index)
-        return tuple(reversed(choice))
-
     def bindings(self, cell: Cell) -> dict[str, Any]:
         """What templates see for a cell."""
         context = dict(self.spec.vars)
@@ -76,10 +68,10 @@ class Matrix:
         return context
 
     def labels(self, cell: Cell) -> dict[str, Any]:
-        """What a cell's values are called, by the name of the axis."""
+        """What a cell's values are called, by the name of the axis; of a choice's first axes where it has no others."""
         labels: dict[str, Any] = {}
         if cell.choice is not None:
-            for axis, index in zip(self.spec.axes, cell.choice, strict=True):
+            for axis, index in zip(self.spec.axes, cell.choice, strict=False):
                 labels.update(zip(axis.names, axis.values[index].labels, strict=True))
         for number in cell.includes:
             item = self.spec.include[number]
@@ -175,17 +167,11 @@ class Matrix:
         try:
             return where(context)
         except TemplateProblem as problem:
-            names = [f"{name}={spoken(label)}" for name, label in self.labels_of(choice).items() if name in where.names]
+            labels = self.labels(Cell(choice, ()))
+            names = [f"{name}={spoken(label)}" for name, label in labels.items() if name in where.names]
             raise TemplateProblem(
                 f"{problem.message} (at {', '.join(names)})", line=problem.line, word=problem.word, hint=problem.hint
             ) from None
-
-    def labels_of(self, choice: Choice) -> dict[str, Any]:
-        """The labels of the first axes of a choice."""
-        found: dict[str, Any] = {}
-        for axis, index in zip(self.spec.axes, choice, strict=False):
-            found.update(zip(axis.names, axis.values[index].labels, strict=True))
-        return found
 
     # -- counting ------------------------------------------------------------------------------------------------------
 
@@ -201,10 +187,6 @@ class Matrix:
         if self._surviving is None:
             self._surviving = sum(share for _, share in self.groups(()))
         return self._surviving
-
-    def expected(self) -> int:
-        """How many choices there are, the sample taken; what includes add comes on top."""
-        return self.surviving() if self.spec.sample is None else sum(1 for _ in self.chosen())
 
     def living(self) -> list[Collection[int]]:
         """For each axis the indexes of the values that some combination has."""

@@ -171,6 +171,11 @@ class Document:
             return None
         return self.lines.pos(inner + offset)
 
+    def text_span(self, path: Sequence[PathPart], start: int, end: int) -> Span | None:
+        """Where the characters ``start`` to ``end`` of the text at ``path`` stand in the file, if that is exact."""
+        first, last = self.text_position(path, start), self.text_position(path, end)
+        return None if first is None or last is None else Span(start=first, end=last)
+
     def finding(
         self,
         code: str,

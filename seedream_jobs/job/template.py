@@ -21,7 +21,7 @@ from jinja2 import Template as Compiled
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from seedream_jobs.diagnostics import Diagnostic, Span, closest
+from seedream_jobs.diagnostics import Diagnostic, closest
 from seedream_jobs.job.document import Document, DocumentPath
 
 MAX_REPEATED = 100_000
@@ -442,11 +442,8 @@ def template_finding(
     """A template's problem as a finding at the exact word where that is known, else at the whole scalar."""
     finding = document.finding(code, problem.message + note, path, hint=problem.hint)
     start, word = _locate(source, problem)
-    begin = document.text_position(path, start)
-    end = document.text_position(path, start + len(word))
-    if begin is None or end is None or (not word and problem.line in (None, 1)):
-        return finding
-    return replace(finding, span=Span(start=begin, end=end))
+    span = document.text_span(path, start, start + len(word))
+    return finding if span is None or (not word and problem.line in (None, 1)) else replace(finding, span=span)
 
 
 def _locate(source: str, problem: TemplateProblem) -> tuple[int, str]:

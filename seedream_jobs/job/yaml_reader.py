@@ -128,15 +128,6 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
     )
 
 
-def parse_list(raw: bytes, path: str) -> list[Any]:
-    """The items of an axis file, a YAML document that is a list.
-
-    :raises FindingsError: as ``parse`` does
-    """
-    items: list[Any] = parse(raw, path, root="list").data
-    return items
-
-
 def read(file: Path, shown: str | None = None, *, root: Root = "mapping") -> Document:
     """The document in ``file``.
 

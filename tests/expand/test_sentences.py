@@ -394,7 +394,6 @@ def test_pairwise_is_bounded(refused: Refused) -> None:
 def test_a_small_sample_of_many(folder: Any) -> None:
     """A sample of a few among millions is held, and counted, as the few it is."""
     expansion = folder.expand(P + "matrix: {a: {range: [1, 300]}, b: {range: [1, 300]}, sample: {size: 3}}")
-    assert expansion.matrix.expected() == 3
     list(expansion.places())
     assert expansion.made + expansion.merged == 3
 

@@ -18,7 +18,7 @@ from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job import yaml_reader
 from seedream_jobs.job.document import Document
-from seedream_jobs.job.yaml_reader import MAX_BYTES, UNPRINTABLE, decode, parse, parse_list, read
+from seedream_jobs.job.yaml_reader import MAX_BYTES, UNPRINTABLE, decode, parse, read
 
 pytestmark = pytest.mark.usefixtures("libyaml")
 
@@ -315,7 +315,7 @@ def test_finding_carries_its_place() -> None:
 
 def test_the_root_is_what_is_asked_for() -> None:
     """A job file is a mapping, an axis file a list."""
-    assert parse_list(b"- a\n- 16:9\n", "axis.yaml") == ["a", "16:9"]
+    assert parse(b"- a\n- 16:9\n", "axis.yaml", root="list").data == ["a", "16:9"]
     assert load("- a", root="any") == ["a"]
     assert codes("- a") == ["wrong-root"]
     assert codes("a: 1", root="list") == ["wrong-root"]
@@ -339,7 +339,7 @@ def test_depth_is_bounded_without_recursion() -> None:
         assert (last.code, last.place) == ("too-deep", f"job.yaml:{place}")
         assert [item.code for item in before] == ["undefined-alias"] * text.count("*")
     with pytest.raises(FindingsError) as caught:
-        parse_list(b"- " * 50_000, "axis.yaml")
+        parse(b"- " * 50_000, "axis.yaml", root="list")
     assert [(item.code, item.place) for item in caught.value.diagnostics] == [("too-deep", "axis.yaml:1:201")]
     found = load("a: " + "[" * deep + "]" * deep)
     assert json.dumps(found).count("[") == deep
