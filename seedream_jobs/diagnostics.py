@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -83,10 +84,13 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(unique, key=lambda d: (d.path, d.span.start.offset if d.span else -1, d.code, d.message)))
 
 
+def shorten(text: str, limit: int = 60) -> str:
+    """A text for a message: what is longer than ``limit`` characters ends with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` was probably meant to be, for a "did you mean"."""
-    from difflib import get_close_matches
-
     candidates = list(known)
     found = get_close_matches(name, candidates, n=1, cutoff=0.6)
     if not found:

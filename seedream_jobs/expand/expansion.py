@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
@@ -129,7 +129,7 @@ class Expansion:
                 try:
                     column.text(index)
                 except TemplateProblem as problem:
-                    note = f" ({axis.names[0]}={_short(axis.values[index].labels[0])})"
+                    note = f" ({axis.names[0]}={shorten(spoken(axis.values[index].labels[0]), 40)})"
                     yield _prompt_finding(self.spec, problem, note)
                     told += 1
                     if told == MAX_ALIKE:
@@ -202,7 +202,7 @@ class Expansion:
                     return found, ""
         item = (*path, index)
         labels = self.matrix.labels(cell)
-        said = ", ".join(f"{name}={_short(labels[name])}" for name in names if name in labels)
+        said = ", ".join(f"{name}={shorten(spoken(labels[name]), 40)}" for name in names if name in labels)
         return item if document.exists(item) else path, f" (at {said})" if said else ""
 
     def _value_path(self, name: str, cell: Cell) -> DocumentPath:
@@ -402,12 +402,7 @@ def _said_of(matrix: Matrix, cell: Cell) -> str:
     labels = matrix.labels(cell)
     if not labels:
         return ""
-    return f" (at {', '.join(f'{name}={_short(label)}' for name, label in list(labels.items())[:4])})"
-
-
-def _short(label: object) -> str:
-    text = spoken(label)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return f" (at {', '.join(f'{name}={shorten(spoken(label), 40)}' for name, label in list(labels.items())[:4])})"
 
 
 def _errors(found: list[Diagnostic]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import closest
+from seedream_jobs.diagnostics import closest, shorten
 from seedream_jobs.job.axis_files import MAX_VALUES, AxisFile, DataProblem, expand_glob, expand_range, read_axis_file
 from seedream_jobs.job.document import DocumentPath, Findings, spoken
 from seedream_jobs.job.files import Files
@@ -385,7 +385,7 @@ class PatternReader:
             hint: str | None = "a number and a quoted number are different values"
         else:
             hint = f"did you mean {near!r}?" if near else f"it has: {', '.join(labels[:8])}"
-        self._findings.add(code, f"the axis {name!r} has no value {_short(wanted)}", path, hint=hint)
+        self._findings.add(code, f"the axis {name!r} has no value {shorten(repr(wanted))}", path, hint=hint)
 
 
 def _narrow(fits: Fits, axis: int, found: frozenset[int]) -> None:
@@ -397,8 +397,3 @@ def _overlap(left: Sequence[tuple[int, frozenset[int]]], right: Sequence[tuple[i
     """Whether some combination fits both."""
     others = dict(right)
     return all(found & others.get(axis, found) for axis, found in left)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

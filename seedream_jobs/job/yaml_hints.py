@@ -12,15 +12,11 @@ from typing import Any
 
 from yaml.error import MarkedYAMLError
 
-from seedream_jobs.diagnostics import Diagnostic, Related, Severity
+from seedream_jobs.diagnostics import Diagnostic, Related, Severity, shorten
 from seedream_jobs.job.document import Lines
 
 MAX_DEPTH = 100
 """Mappings and lists within each other."""
-
-SHOWN = 60
-"""Characters of the file's own words that a message repeats."""
-
 
 MAX_ERRORS = 200
 """Errors after which reading stops: they have one cause, or the file is not meant for us."""
@@ -45,11 +41,6 @@ _MISSING_SPACE = re.compile(r"([^\s:'\"{}\[\],#]+):(?=[^\s:/])(?!.*:\s)")
 
 class StopReading(Exception):
     """Reading can't go on; the reason is among the findings."""
-
-
-def shorten(text: str) -> str:
-    """``text`` for a message: not longer than ``SHOWN`` characters."""
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 class YamlFindings:

@@ -31,10 +31,10 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from seedream_jobs.diagnostics import Severity, closest, in_order
+from seedream_jobs.diagnostics import Severity, closest, in_order, shorten
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.document import Document, Layout, Lines
-from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain, shorten
+from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain
 
 HAVE_LIBYAML = hasattr(yaml, "CLoader")
 

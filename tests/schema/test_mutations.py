@@ -1,4 +1,4 @@
-"""The compiled yes or no is the schema's: two other validators, reading the schema itself, never disagree with it."""
+"""A value has findings exactly where the schema refuses it: another implementation of draft-07 never disagrees."""
 
 from __future__ import annotations
 
