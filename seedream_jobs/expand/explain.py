@@ -60,7 +60,7 @@ class _Explainer:
         shown = self.builder.address(cell, repeat)
         if cell.choice is not None:
             reasons = list(self._axes(cell.choice))
-            dropped = next(self._drops(cell.choice), None)
+            dropped = self._dropped(cell.choice)
             if dropped is not None:
                 return Explanation(address=shown, verdict="dropped", reasons=(*reasons, dropped))
         else:
@@ -98,14 +98,8 @@ class _Explainer:
 
     def _included(self, values: Mapping[str, str]) -> Cell | None:
         """The include that stands for a combination of its own with these values."""
-        alone = [cell for cell in self._alone() if self._values(cell) == values]
-        return alone[0] if alone else None
-
-    def _alone(self) -> Iterator[Cell]:
-        if self.spec.include:
-            for cell in self.matrix.cells():
-                if cell.choice is None:
-                    yield cell
+        alone = (cell for cell in self.matrix.cells() if cell.choice is None) if self.spec.include else ()
+        return next((cell for cell in alone if self._values(cell) == values), None)
 
     def _chosen(self, address: str, values: Mapping[str, str]) -> Cell:
         """The choice with these values, whether or not it survives, and the includes that decorate it."""
@@ -159,24 +153,22 @@ class _Explainer:
                     text += f" (value {index + 1} of {len(axis.values)})"
                 yield Reason(what="axis", text=text, place=self._place(value.path))
 
-    def _drops(self, choice: Choice) -> Iterator[Reason]:
+    def _dropped(self, choice: Choice) -> Reason | None:
+        """The filter that drops a choice."""
         for pattern in self.spec.exclude:
             if all(choice[axis] in fit for axis, fit in pattern.fits):
-                yield Reason(what="exclude", text="it matches this item", place=self._place(pattern.path))
-        where = self.spec.where
-        if where is not None:
+                return Reason(what="exclude", text="it matches this item", place=self._place(pattern.path))
+        if self.spec.where is not None:
+            place = self._place(("matrix", "where"))
             try:
-                holds = where(self.matrix.bindings(Cell(choice, ())))
+                if not self.spec.where(self.matrix.bindings(Cell(choice, ()))):
+                    return Reason(what="where", text=f"it is false: {_shown(self.spec.where.source)}", place=place)
             except TemplateProblem as problem:
-                yield Reason(what="where", text=problem.message, place=self._place(("matrix", "where")))
-                return
-            if not holds:
-                yield Reason(
-                    what="where", text=f"it is false: {_shown(where.source)}", place=self._place(("matrix", "where"))
-                )
+                return Reason(what="where", text=problem.message, place=place)
         if self.spec.sample is not None and choice not in set(self.matrix.chosen()):
             text = f"the sample (seed {self.spec.sample.seed}) does not take it"
-            yield Reason(what="sample", text=text, place=self._place(("matrix", "sample")))
+            return Reason(what="sample", text=text, place=self._place(("matrix", "sample")))
+        return None
 
     def _decorations(self, cell: Cell) -> Iterator[Reason]:
         for number in cell.includes:
