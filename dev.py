@@ -34,7 +34,7 @@ NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.
 
 
 READERS = ("datasets",)
-"""What reads the exports and is too large for every fresh machine (it brings pandas): tests/export/test_readers.py."""
+"""What reads the exports and is too large for every fresh machine (it brings pandas): tests/export/test_folders.py."""
 
 
 def python_in(folder: Path) -> str:

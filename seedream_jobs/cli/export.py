@@ -13,7 +13,7 @@ import click
 from seedream_jobs.cli.options import rehearsal_option, target
 
 if TYPE_CHECKING:
-    from seedream_jobs.results.export import Exported, ExportRows
+    from seedream_jobs.results.export import ExportRows
 
 FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
 LINE_EVERY = 30.0
@@ -96,17 +96,21 @@ def export(
         if expansion is None:
             raise UsageError("--select needs the job file", hint=f"{one.shown} is only a manifest")
         chosen = selector(select, expansion)
-    rows = ExportRows(
-        job=one.name, entries=ledger.entries, folder=one.paths.manifest.parent, expansion=expansion, select=chosen
-    )
     told = _Told(as_json=as_json)
+    rows = ExportRows(
+        job=one.name,
+        entries=ledger.entries,
+        folder=one.paths.manifest.parent,
+        expansion=expansion,
+        select=chosen,
+        on_progress=told,
+    )
     try:
-        done = write(
+        write(
             rows,
             form,
             None if output is None or str(output) == "-" else output,
             stdout=sys.stdout.buffer,
-            told=told,
             shard_bytes=shard_size,
             with_images=with_images,
         )
@@ -118,8 +122,8 @@ def export(
         raise LedgerError(f"{place}: {error.strerror or error}", hint="then run the same command again") from None
     told.end()
     if as_json:
-        return _tell_machines(done, rows)
-    return _tell(done, rows, one.shown, form, output, emulator=emulator)
+        return _tell_machines(rows)
+    return _tell(rows, one.shown, form, output, emulator=emulator)
 
 
 class _Told:
@@ -148,7 +152,7 @@ class _Told:
             sys.stderr.write("\r\x1b[K")
 
 
-def _tell_machines(done: Exported, rows: ExportRows) -> int:
+def _tell_machines(rows: ExportRows) -> int:
     import json
 
     from seedream_jobs.errors import ExitCode
@@ -156,31 +160,31 @@ def _tell_machines(done: Exported, rows: ExportRows) -> int:
     said = {
         "charged_usd": f"{rows.shared_usd:f}",
         "event": "exported",
-        "images": done.images,
+        "images": rows.images,
         "left_out_usd": f"{rows.left_out_usd:f}",
-        "missing": done.missing,
+        "missing": rows.missing,
         "without_image": rows.without_image,
     }
     click.echo(json.dumps(said), err=True)
-    return ExitCode.UNFINISHED if done.missing else ExitCode.OK
+    return ExitCode.UNFINISHED if rows.missing else ExitCode.OK
 
 
-def _tell(done: Exported, rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
+def _tell(rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
     from seedream_jobs.errors import ExitCode
     from seedream_jobs.report.text import plural
 
     where = "" if output is None else f" in {output}"
-    click.echo(f"{shown}: {plural(done.images, 'image')} as {form}{where}", err=True)
+    click.echo(f"{shown}: {plural(rows.images, 'image')} as {form}{where}", err=True)
     option = " --emulator" if emulator else ""
     if rows.without_image:
         click.echo(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
     if rows.left_out_usd:
         charged = rows.shared_usd + rows.left_out_usd
         click.echo(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD charged were for what has no row", err=True)
-    if not done.missing:
+    if not rows.missing:
         return ExitCode.OK
-    click.echo(f"error: {plural(done.missing, 'image')} left out: on record, but not on disk as stored", err=True)
-    for name, why in done.named:
+    click.echo(f"error: {plural(rows.missing, 'image')} left out: on record, but not on disk as stored", err=True)
+    for name, why in rows.named:
         click.echo(f"    {name}  {why}", err=True)
     click.echo(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
     return ExitCode.UNFINISHED

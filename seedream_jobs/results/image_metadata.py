@@ -294,16 +294,16 @@ def _merged_packet(existing: bytes, prompt: str | None) -> tuple[bytes, tuple[st
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise UnmergeablePacket("it declares entities")
     _check_well_formed(text)
-    said: list[str] = []
+    warnings: list[str] = []
     if _IPTC in text and "DigitalSourceType" in text:
-        said.append("its XMP names a digital source type already, which was kept")
-    source = not said
+        warnings.append("its XMP names a digital source type already, which was kept")
+    source = not warnings
     if _DC in text and re.search(r"<[\w.-]+:description\b", text):
         if prompt is not None:
-            said.append("its XMP has a description already, which was kept")
+            warnings.append("its XMP has a description already, which was kept")
         prompt = None
     if not source and prompt is None:
-        return existing, tuple(said)
+        return existing, tuple(warnings)
     end = list(re.finditer(r"</([\w.-]+):RDF\s*>", text))
     if len(end) != 1:
         raise UnmergeablePacket("it has no single rdf:RDF element")
@@ -311,7 +311,7 @@ def _merged_packet(existing: bytes, prompt: str | None) -> tuple[bytes, tuple[st
     subject = (about[1] if about[1] is not None else about[2]) if about else ""
     grown = text[: end[0].start()] + _rdf_description(subject, prompt, source=source) + text[end[0].start() :]
     _check_well_formed(grown)
-    return grown.encode(), tuple(said)
+    return grown.encode(), tuple(warnings)
 
 
 def _rdf_description(about: str, prompt: str | None, *, source: bool = True) -> str:
@@ -362,33 +362,33 @@ def _packet(found: XmpPacket | None, prompt: str | None) -> tuple[bytes, tuple[s
 def _embed_in_jpeg(data: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ...]]:
     room = JPEG_MAX_PAYLOAD - len(XMP_JPEG_HEADER)
     found = find_xmp(data)
-    xml, said = _packet(found, prompt)
+    xml, warnings = _packet(found, prompt)
     if len(xml) > room:
-        xml, said = _packet(found, None)
-        said += ("the prompt was not embedded: it does not fit into a JPEG segment",)
+        xml, warnings = _packet(found, None)
+        warnings += ("the prompt was not embedded: it does not fit into a JPEG segment",)
         if len(xml) > room:
             raise UnmergeablePacket("its XMP packet is full")
     segment = jpeg_segment("APP1", XMP_JPEG_HEADER + xml)
     if found is not None:
-        return data[: found.part.start] + segment + data[found.part.end :], said
+        return data[: found.part.start] + segment + data[found.part.end :], warnings
     at = 2
     for part in image_parts(data):
         if part.name not in ("APP0", "APP1"):  # JFIF and EXIF, which readers want first
             break
         at = part.end
-    return data[:at] + segment + data[at:], said
+    return data[:at] + segment + data[at:], warnings
 
 
 def _embed_in_png(data: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ...]]:
     found = find_xmp(data)
-    xml, said = _packet(found, prompt)
+    xml, warnings = _packet(found, prompt)
     chunk = png_chunk("iTXt", XMP_PNG_KEYWORD + b"\0\0\0\0\0" + xml)  # not compressed, no language, no translation
     if found is not None:
-        return data[: found.part.start] + chunk + data[found.part.end :], said
+        return data[: found.part.start] + chunk + data[found.part.end :], warnings
     header = next(iter(image_parts(data)), None)
     if header is None or header.name != "IHDR":
         raise MalformedImage("the PNG does not begin with its header")
-    return data[: header.end] + chunk + data[header.end :], said
+    return data[: header.end] + chunk + data[header.end :], warnings
 
 
 def embed_in_file(file: Path, prompt: str | None) -> tuple[str, ...]:

@@ -112,29 +112,29 @@ def _read_review(path: Path) -> tuple[Opinions, Votes]:
         for vote in review.get("votes") or ():
             _enter_vote(votes, vote, str(vote.get("reviewer", "")))
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"{path} is not a review this version can read: {type(error).__name__}: {told}",
+            f"{path} is not a review this version can read: {type(error).__name__}: {reason}",
             hint="repair it, or move it away and apply the ratings again",
         ) from None
     return opinions, votes
 
 
 def _opinion(item: Mapping[str, Any], reviewer: str) -> dict[str, Any] | None:
-    """An opinion as the review writes it, absent parts left out; None when nothing is said."""
-    said: dict[str, Any] = {}
+    """An opinion as the review writes it, absent parts left out; None when there is nothing in it."""
+    marks: dict[str, Any] = {}
     if item.get("star"):
-        said["star"] = True
+        marks["star"] = True
     if item.get("rating"):
-        said["rating"] = int(item["rating"])
+        marks["rating"] = int(item["rating"])
     if note := str(item.get("note") or "").strip():
-        said["note"] = note
-    if not said:
+        marks["note"] = note
+    if not marks:
         return None
     head: dict[str, Any] = {"address": str(item["address"]), "key": str(item["key"]), "image": int(item["index"])}
     if item.get("sha256"):
         head["sha256"] = str(item["sha256"])
-    return {**head, **({"reviewer": reviewer} if reviewer else {}), **said}
+    return {**head, **({"reviewer": reviewer} if reviewer else {}), **marks}
 
 
 def _enter_vote(votes: Votes, vote: Mapping[str, Any], reviewer: str) -> None:

@@ -168,13 +168,13 @@ def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Ima
         stem = confined(root, folder, entry.output_of(index))
     except UsageError:
         return None
-    said = _read_image(stem.with_name(stem.name + ".json"), stem.parent)
+    described = _read_image(stem.with_name(stem.name + ".json"), stem.parent)
     wanted = (entry.key, entry.generation, entry.task_id, index + 1)
-    if said is None or (said.key, said.generation, said.task_id, said.number) != wanted:
+    if described is None or (described.key, described.generation, described.task_id, described.number) != wanted:
         return None
-    if not said.is_whole(stem.parent):
+    if not described.is_whole(stem.parent):
         return None
-    return replace(said.image, file=str(PurePosixPath(entry.output).with_name(said.image.file or "")))
+    return replace(described.image, file=str(PurePosixPath(entry.output).with_name(described.image.file or "")))
 
 
 def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:
@@ -203,17 +203,17 @@ def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:
 def _read_image(path: Path, folder: Path) -> SidecarImage | None:
     """The image that a sidecar describes; None where that is missing or damaged. It may be anybody's file."""
     content = read_sidecar(path)
-    said = None if content is None else content.get("image")
-    if content is None or not isinstance(said, dict):
+    described = None if content is None else content.get("image")
+    if content is None or not isinstance(described, dict):
         return None
     key, generation, task_id = (content.get(name) for name in ("key", "generation", "task_id"))
-    number = said.get("number")
+    number = described.get("number")
     if not isinstance(key, str) or type(generation) is not int or type(number) is not int:
         return None
-    name, format, warnings = said.get("file"), str(said.get("format")), said.get("warnings", [])
+    name, format, warnings = described.get("file"), str(described.get("format")), described.get("warnings", [])
     if not isinstance(name, str) or not name or "/" in name or "\0" in name or format not in EXTENSIONS:
         return None
-    numbers = {field: said.get(field) for field in ("expires_at", "bytes", "width", "height")}
+    numbers = {field: described.get(field) for field in ("expires_at", "bytes", "width", "height")}
     if not all(value is None or type(value) is int for value in numbers.values()) or not isinstance(warnings, list):
         return None
     try:
@@ -229,7 +229,7 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
         path=path,
         image=Image(
             file=Path(os.path.relpath(path.parent / name, folder)).as_posix(),
-            sha256=str(said.get("sha256")),
+            sha256=str(described.get("sha256")),
             format=format,
             warnings=tuple(str(warning) for warning in warnings),
             **numbers,

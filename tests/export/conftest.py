@@ -62,8 +62,8 @@ class Record:
         self.entries.put(entry)
         return entry
 
-    def rows(self, job: str = "garden") -> ExportRows:
-        return ExportRows(job=job, entries=self.entries, folder=self.folder, expansion=None)
+    def rows(self, **options: Any) -> ExportRows:
+        return ExportRows(job="garden", entries=self.entries, folder=self.folder, expansion=None, **options)
 
 
 @pytest.fixture

@@ -94,11 +94,12 @@ def test_what_is_no_image_is_left_out(garden: Any, tmp_path: Path, form: str) ->
     second.source.write_bytes(b"")
     third.source.write_bytes(pointer)
     fourth.source.write_bytes(bytes(fourth.values["bytes"]))
-    done = export(garden.rows(), form, tmp_path / "x", stdout=io.BytesIO())
-    assert (done.images, done.missing) == (0, 4)
-    assert [name for name, _ in done.named] == [str(row.name) for row in (first, second, third, fourth)]
+    rows = garden.rows()
+    export(rows, form, tmp_path / "x", stdout=io.BytesIO())
+    assert (rows.images, rows.missing) == (0, 4)
+    assert [name for name, _ in rows.named] == [str(row.name) for row in (first, second, third, fourth)]
     sizes = [row.values["bytes"] for row in (second, third)]
-    assert [why for _, why in done.named] == [
+    assert [why for _, why in rows.named] == [
         "not on disk",
         f"0 bytes where {sizes[0]} were stored",
         f"a Git LFS pointer, {len(pointer)} bytes where {sizes[1]} were stored",

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export import export, folders
 
 
-def write(record: Any, folder: Path) -> Any:
-    return export(record.rows(), "imagefolder", folder, stdout=io.BytesIO())
+def write(record: Any, folder: Path, on_progress: Callable[[int], None] = lambda _: None) -> Any:
+    rows = record.rows(on_progress=on_progress)
+    export(rows, "imagefolder", folder, stdout=io.BytesIO())
+    return rows
 
 
 def metadata(folder: Path) -> list[dict[str, Any]]:
@@ -108,7 +111,7 @@ def test_an_interrupted_export_goes_on(garden: Any, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export(garden.rows(), "imagefolder", folder, stdout=io.BytesIO(), told=killed)
+        write(garden, folder, killed)
     assert not (folder / "metadata.jsonl").exists()
     assert images(folder)
     write(garden, folder)
@@ -123,7 +126,7 @@ def test_a_missing_image_is_named(garden: Any, tmp_path: Path) -> None:
     lost.source.unlink()
     assert write(garden, folder).images == 4
     done = write(garden, fresh)
-    assert (done.images, done.missing, done.named) == (3, 1, ((str(lost.name), "not on disk"),))
+    assert (done.images, done.missing, done.named) == (3, 1, [(str(lost.name), "not on disk")])
     assert {line["file_name"] for line in metadata(fresh)} == images(fresh)
 
 
@@ -152,7 +155,9 @@ def test_no_name_leads_out(record: Any, tmp_path: Path) -> None:
 
 
 def write_shards(record: Any, folder: Path, *, shard_bytes: int = 10**9, **options: Any) -> Any:
-    return export(record.rows(), "webdataset", folder, stdout=io.BytesIO(), shard_bytes=shard_bytes, **options)
+    rows = record.rows(**options)
+    export(rows, "webdataset", folder, stdout=io.BytesIO(), shard_bytes=shard_bytes)
+    return rows
 
 
 def shards(folder: Path) -> list[Path]:
@@ -228,7 +233,7 @@ def test_an_interrupted_export_of_shards_goes_on(record: Any, tmp_path: Path) ->
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shards(record, folder, shard_bytes=20_480, told=killed)
+        write_shards(record, folder, shard_bytes=20_480, on_progress=killed)
     index = json.loads((folder / ".index.json").read_bytes())["shards"]
     assert [one["file"] for one in index] == [file.name for file in shards(folder)]
     before = {file.name: file.stat().st_ino for file in shards(folder)}

@@ -36,9 +36,9 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def test_one_row_per_image(garden: Any, tmp_path: Path) -> None:
     """Two images of one request are two rows that share its price; a request without an image has none."""
     rows = garden.rows()
-    done = export(rows, "csv", tmp_path / "t" / "x.csv", stdout=io.BytesIO())
+    export(rows, "csv", tmp_path / "t" / "x.csv", stdout=io.BytesIO())
     found = rows_of(tmp_path / "t" / "x.csv")
-    assert (done.images, rows.without_image, len(found)) == (4, 1, 4)
+    assert (rows.images, rows.without_image, len(found)) == (4, 1, 4)
     assert [row["number"] for row in found] == ["1", "1", "2", "1"]
     assert {row["cost_usd"] for row in found} == {"0.0228"}
     assert len({(row["key"], row["number"]) for row in found}) == 4
@@ -123,7 +123,7 @@ def test_a_failure_leaves_the_old_table(garden: Any, tmp_path: Path, form: str) 
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        export(garden.rows(), form, table, stdout=io.BytesIO(), told=full)
+        export(garden.rows(on_progress=full), form, table, stdout=io.BytesIO())
     assert table.read_bytes() == before
     assert list(table.parent.iterdir()) == [table]
 
@@ -135,7 +135,9 @@ def test_a_folder_is_no_file(garden: Any, tmp_path: Path) -> None:
 
 def test_nothing_to_export(record: Any, tmp_path: Path) -> None:
     """A head and no rows."""
-    assert export(record.rows(), "csv", tmp_path / "x.csv", stdout=io.BytesIO()).images == 0
+    rows = record.rows()
+    export(rows, "csv", tmp_path / "x.csv", stdout=io.BytesIO())
+    assert rows.images == 0
     assert rows_of(tmp_path / "x.csv") == []
 
 

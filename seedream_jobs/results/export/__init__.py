@@ -6,17 +6,16 @@ are, or copies where the file system has no links.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.folders import write_imagefolder, write_webdataset
-from seedream_jobs.results.export.rows import Exported, ExportRows
+from seedream_jobs.results.export.rows import ExportRows
 from seedream_jobs.results.export.tables import write_csv, write_jsonl, write_parquet
 from seedream_jobs.results.whole_file import whole_file
 
-__all__ = ["ExportRows", "Exported", "export"]
+__all__ = ["ExportRows", "export"]
 
 
 def export(
@@ -25,38 +24,38 @@ def export(
     target: Path | None,
     *,
     stdout: BinaryIO,
-    told: Callable[[int], None] = lambda _: None,
     shard_bytes: int = 1_000_000_000,
     with_images: bool = False,
-) -> Exported:
-    """Write a job's images in one format.
+) -> None:
+    """Write a job's images in one format. What came of it is counted in ``rows``.
 
     :param form: ``csv``, ``jsonl``, ``imagefolder``, ``webdataset`` or ``parquet``
     :param target: the file or folder; None is standard output
-    :param told: called with the number of images so far
     :param shard_bytes: of webdataset: the most bytes of a shard
     :param with_images: of parquet: the images, too
     :raises UsageError: the format can't go there, or pyarrow is not installed
     :raises OSError: as the file system does; nothing half-written stands under a final name
     """
 
-    def write_table(out: BinaryIO, base: Path) -> Exported:
+    def write_table(out: BinaryIO, base: Path) -> None:
         if form == "parquet":
-            return write_parquet(rows, out, base, told, with_images=with_images)
-        return (write_csv if form == "csv" else write_jsonl)(rows, out, base, told)
+            write_parquet(rows, out, base, with_images=with_images)
+        else:
+            (write_csv if form == "csv" else write_jsonl)(rows, out, base)
 
     if target is None:
         if form not in ("csv", "jsonl"):
             raise UsageError(f"{form} can't go to standard output", hint="name a place: -o PATH")
-        return write_table(stdout, Path.cwd())
-    if form == "imagefolder":
-        return write_imagefolder(rows, target, told)
-    if form == "webdataset":
-        return write_webdataset(rows, target, told, shard_bytes=shard_bytes)
-    if target.is_dir():
+        write_table(stdout, Path.cwd())
+    elif form == "imagefolder":
+        write_imagefolder(rows, target)
+    elif form == "webdataset":
+        write_webdataset(rows, target, shard_bytes=shard_bytes)
+    elif target.is_dir():
         raise UsageError(f"{target} is a folder", hint=f"{form} is one file, such as -o {target / f'images.{form}'}")
-    if target.exists() and not target.is_file():  # a device or a pipe: it is written to, never replaced
+    elif target.exists() and not target.is_file():  # a device or a pipe: it is written to, never replaced
         with target.open("wb") as out:
-            return write_table(out, target.parent)
-    with whole_file(target) as file:
-        return write_table(file, target.resolve().parent)
+            write_table(out, target.parent)
+    else:
+        with whole_file(target) as file:
+            write_table(file, target.resolve().parent)

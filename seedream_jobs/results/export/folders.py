@@ -17,13 +17,13 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results.export.rows import Exported, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
 from seedream_jobs.results.whole_file import link_or_copy, whole_file
 from seedream_jobs.run.atomic_file import digest
@@ -84,7 +84,7 @@ def _holds_other_files(folder: Path, foreign: list[Path]) -> UsageError:
 # ── imagefolder ──
 
 
-def write_imagefolder(rows: ExportRows, folder: Path, told: Callable[[int], None]) -> Exported:
+def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     """Make or renew the folder: what is missing is linked, images that only the earlier export named are removed.
 
     :raises UsageError: it holds something that is not an earlier export
@@ -96,25 +96,22 @@ def write_imagefolder(rows: ExportRows, folder: Path, told: Callable[[int], None
     if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
         raise _holds_other_files(folder, foreign)
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
     with whole_file(metadata) as out:
         for row in rows:
-            name, wrong = IMAGES / row.name, row.wrong
-            if wrong is None:
+            name, problem = IMAGES / row.name, row.problem
+            if problem is None:
                 link_or_copy(row.source, folder / name)
             elif not _has_image(folder / name, row):  # an earlier export may be the last to have it
-                rows.leave_out(row, wrong)
+                rows.leave_out(row, problem)
                 continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
-            count += 1
-            told(count)
+            rows.count_exported()
         out.flush()
         _remove_stale_images(folder, old=metadata, new=Path(out.name))
     card = folder / CARD
     if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):
         with whole_file(card) as file:
-            file.write(_card(rows, count).encode())
-    return rows.exported(count)
+            file.write(_card(rows).encode())
 
 
 def _has_image(target: Path, row: ExportRow) -> bool:
@@ -137,9 +134,9 @@ def _image_names(metadata: Path) -> Iterator[str]:
             yield str(json.loads(line)["file_name"])
 
 
-def _card(rows: ExportRows, count: int) -> str:
+def _card(rows: ExportRows) -> str:
     """The dataset card, with the front matter the hub reads (huggingface.co/docs/hub/datasets-cards)."""
-    size = next((word for limit, word in _SIZES if count < limit), "n>1M")
+    size = next((word for limit, word in _SIZES if rows.images < limit), "n>1M")
     columns = "\n".join(f"| `{name}` | {_ABOUT.get(name, 'label of an axis of the job')} |" for name in rows.columns)
     return f"""\
 ---
@@ -155,7 +152,7 @@ size_categories:
 
 # {rows.job}
 
-{count:,} generated images, each with the prompt and the parameters it was requested with.
+{rows.images:,} generated images, each with the prompt and the parameters it was requested with.
 
 ```python
 from datasets import load_dataset
@@ -205,7 +202,7 @@ class _Shard:
         return recipe.hexdigest()
 
 
-def write_webdataset(rows: ExportRows, folder: Path, told: Callable[[int], None], *, shard_bytes: int) -> Exported:
+def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> None:
     """Write the shards ``JOB-000000.tar`` … and ``.index.json``.
 
     :param shard_bytes: the most bytes of a shard; one image alone may exceed it
@@ -217,29 +214,25 @@ def write_webdataset(rows: ExportRows, folder: Path, told: Callable[[int], None]
     _write_index(folder, list(before.values()))
     (folder / FORMER_INDEX).unlink(missing_ok=True)  # from here on the folder is known as ours, whenever we are killed
     done: dict[str, dict[str, Any]] = {}
-    count = 0
     for number, shard in enumerate(_shards(rows, shard_bytes)):
         path = folder / f"{rows.job}-{number:06d}.tar"
-        said = {"file": path.name, "samples": len(shard.samples), "recipe": shard.recipe()}
+        content = {"file": path.name, "samples": len(shard.samples), "recipe": shard.recipe()}
         old = before.get(path.name, {})
         there = path.is_file() and path.stat().st_size == old.get("bytes")
-        if not there or old.get("recipe") != said["recipe"]:
+        if not there or old.get("recipe") != content["recipe"]:
             with whole_file(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 for sample in shard.samples:
                     _add_sample(tar, sample)
-        done[path.name] = said | {"bytes": path.stat().st_size}
+        done[path.name] = content | {"bytes": path.stat().st_size}
         _write_index(folder, [*done.values(), *(before[name] for name in before if name not in done)])
-        count += len(shard.samples)
-        told(count)
     for name in before.keys() - done.keys():
         (folder / name).unlink(missing_ok=True)
     _write_index(folder, list(done.values()))
-    return rows.exported(count)
 
 
 def _shards(rows: ExportRows, shard_bytes: int) -> Iterator[_Shard]:
     shard = _Shard()
-    for row in rows.sound():
+    for row in rows.intact():
         sample = _sample(row)
         size = -(-(shard.size + sample.size) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE  # a tar is filled up to that
         if shard.samples and (size > shard_bytes or len(shard.samples) == MAX_SAMPLES):

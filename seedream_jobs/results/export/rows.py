@@ -78,7 +78,7 @@ class ExportRow:
         return PurePosixPath(*("_" if part == ".." else part for part in parts if part != "/"))
 
     @property
-    def wrong(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the file is not the image that was stored; None if it is. Reads it whole."""
         try:
             size, expected = self.source.stat().st_size, self.values["bytes"]
@@ -94,29 +94,22 @@ class ExportRow:
         return "changed since it was stored" if changed else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What an export did: rows written, and images left out because their file is missing or not what was stored.
-
-    :param named: name and reason of the first few that were left out
-    """
-
-    images: int
-    missing: int = 0
-    named: tuple[tuple[str, str], ...] = ()
-
-
 @dataclass(slots=True, kw_only=True)
 class ExportRows:
     """The stored images of a job, in the job's order where its file is at hand, else sorted by key.
 
-    Can be iterated again; each time reads the entries anew. What is on record but no longer in the job's file has no
-    row, and neither has a request without a stored image: ``without_image`` counts these during each iteration.
-    ``sound`` leaves out the rows whose file is not the image that was stored, and keeps count in ``left_out``.
-    ``shared_usd`` is what the rows' ``cost_usd`` adds up to, ``left_out_usd`` what was charged for all that has no row.
+    Can be iterated again; each time reads the entries and counts anew. What is on record but no longer in the job's
+    file has no row, and neither has a request without a stored image.
 
     :param folder: the manifest's folder
     :param select: which cells; only with an expansion
+    :param on_progress: called with the number of images so far
+    :param images: rows that were exported
+    :param missing: rows that were left out because their file is missing or not what was stored
+    :param named: name and reason of the first few of these
+    :param without_image: requests that have no row
+    :param shared_usd: what the rows' ``cost_usd`` adds up to
+    :param left_out_usd: what was charged for all that has no row
     """
 
     job: str
@@ -124,8 +117,10 @@ class ExportRows:
     folder: Path
     expansion: Expansion | None
     select: Callable[[Cell], bool] | None = None
+    on_progress: Callable[[int], None] = lambda _: None
+    images: int = 0
+    missing: int = 0
     without_image: int = 0
-    left_out: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)
     shared_usd: Decimal = Decimal(0)
     left_out_usd: Decimal = Decimal(0)
@@ -146,30 +141,31 @@ class ExportRows:
         """The columns, in order; the file's own name comes before them."""
         return (*BEFORE_AXES, *(AXIS + name for name in self.axes), *AFTER_AXES)
 
-    def sound(self) -> Iterator[ExportRow]:
-        """The rows whose file is the image that was stored."""
+    def intact(self) -> Iterator[ExportRow]:
+        """The rows whose file is the image that was stored; each is counted once the next one is asked for."""
         for row in self:
-            wrong = row.wrong
-            if wrong is None:
+            problem = row.problem
+            if problem is None:
                 yield row
+                self.count_exported()
             else:
-                self.leave_out(row, wrong)
+                self.leave_out(row, problem)
+
+    def count_exported(self) -> None:
+        self.images += 1
+        self.on_progress(self.images)
 
     def leave_out(self, row: ExportRow, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
-        self.left_out += 1
+        self.missing += 1
         share = Decimal(row.values["cost_usd"] or 0)
         self.shared_usd -= share
         self.left_out_usd += share
         if len(self.named) < NAMED:
             self.named.append((str(row.name), why))
 
-    def exported(self, images: int) -> Exported:
-        """What an export of these rows did."""
-        return Exported(images=images, missing=self.left_out, named=tuple(self.named))
-
     def __iter__(self) -> Iterator[ExportRow]:
-        self.without_image = self.left_out = known = 0
+        self.images = self.missing = self.without_image = known = 0
         self.shared_usd = self.left_out_usd = Decimal(0)
         self.named.clear()
         for entry, labels in self._known():

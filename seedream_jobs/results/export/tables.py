@@ -11,12 +11,12 @@ import io
 import json
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, Exported, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, ExportRow, ExportRows
 
 FILE = "file"
 GROUP_ROWS = 1_000
@@ -27,10 +27,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _with_file(rows: ExportRows, base: Path) -> Iterator[tuple[ExportRow, dict[str, Any]]]:
-    """The sound rows, and their values with the image's path, POSIX, relative to ``base``."""
-    way = Path(os.path.relpath(rows.folder, base)).as_posix()
-    for row in rows.sound():
-        yield row, {FILE: posixpath.normpath(posixpath.join(way, row.file)), **row.values}
+    """The intact rows, and their values with the image's path, POSIX, relative to ``base``."""
+    folder = Path(os.path.relpath(rows.folder, base)).as_posix()
+    for row in rows.intact():
+        yield row, {FILE: posixpath.normpath(posixpath.join(folder, row.file)), **row.values}
 
 
 def safe(text: str) -> str:
@@ -41,7 +41,7 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def write_csv(rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
+def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
     """RFC 4180, UTF-8 without a byte order mark. Lists are JSON; what is not known is empty.
 
     :param base: the folder that ``file`` is relative to
@@ -57,11 +57,8 @@ def write_csv(rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int],
         line.truncate()
 
     put([safe(name) for name in columns])
-    count = 0
-    for count, (_, values) in enumerate(_with_file(rows, base), 1):
+    for _, values in _with_file(rows, base):
         put([_field(values[name]) for name in columns])
-        told(count)
-    return rows.exported(count)
 
 
 def _field(value: Any) -> Any:
@@ -78,13 +75,10 @@ def _field(value: Any) -> Any:
             return value
 
 
-def write_jsonl(rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None]) -> Exported:
+def write_jsonl(rows: ExportRows, out: BinaryIO, base: Path) -> None:
     """One object per line, UTF-8, the columns in order; what is not known is null."""
-    count = 0
-    for count, (_, values) in enumerate(_with_file(rows, base), 1):
+    for _, values in _with_file(rows, base):
         out.write(json_line(values))
-        told(count)
-    return rows.exported(count)
 
 
 def json_line(values: dict[str, Any]) -> bytes:
@@ -92,9 +86,7 @@ def json_line(values: dict[str, Any]) -> bytes:
     return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def write_parquet(
-    rows: ExportRows, out: BinaryIO, base: Path, told: Callable[[int], None], *, with_images: bool
-) -> Exported:
+def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: bool) -> None:
     """One file, written in groups of rows.
 
     :param with_images: add a column ``image`` of ``{bytes, path}``, as Hugging Face's viewer and ``datasets`` read it
@@ -109,9 +101,9 @@ def write_parquet(
         ) from None
     schema = _parquet_schema(pyarrow, rows, with_images=with_images)
     group: list[dict[str, Any]] = []
-    held, count = 0, 0
+    held = 0
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for count, (row, values) in enumerate(_with_file(rows, base), 1):
+        for row, values in _with_file(rows, base):
             if with_images:
                 data = row.source.read_bytes()
                 values["image"] = {"bytes": data, "path": row.name.name}
@@ -120,10 +112,8 @@ def write_parquet(
             if len(group) >= GROUP_ROWS or held >= GROUP_BYTES:
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
                 group, held = [], 0
-            told(count)
         if group:
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
-    return rows.exported(count)
 
 
 def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
