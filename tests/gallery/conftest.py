@@ -84,7 +84,7 @@ def make_run() -> Callable[..., Run]:
 def campaign(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
     """The page of one run; its index."""
     folder = tmp_path_factory.mktemp("campaign") / "a gallery #1"
-    return write_gallery(folder, [make_run(folder)], generated_at="2026-08-02 10:11 UTC")
+    return write_gallery(folder, [make_run(folder)])
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,6 @@ class GalleryRun:
     :param title: what tells this run from another of the same job, such as a revision; the name where it is empty
     :param axes: axis name to the labels of its values, both in the job's order
     :param cost_usd: spent so far, in USD
-    :param max_cost_usd: the most it can cost, in USD
     """
 
     name: str
@@ -81,7 +80,6 @@ class GalleryRun:
     cells: Sequence[GalleryCell] = ()
     title: str = ""
     cost_usd: Decimal | None = None
-    max_cost_usd: Decimal | None = None
 
 
 def href(path: str, *, up: int = 0) -> str:

@@ -120,14 +120,7 @@ def literal(value: Any) -> str:
     return "'" + text.replace("\\", "\\\\") + "'"
 
 
-def data_script(
-    runs: Sequence[GalleryRun],
-    axes: Sequence[PageAxis],
-    *,
-    title: str,
-    generated_at: str | None = None,
-    images: bool = True,
-) -> str:
+def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: str, images: bool = True) -> str:
     """The classic script that holds the page's data.
 
     :param images: False leaves out every reference to a file, for a page that stands alone
@@ -146,17 +139,8 @@ def data_script(
     header = {
         "format": 1,
         "title": title,
-        "generated_at": generated_at,
         "axes": [{"name": axis.name, "kind": axis.kind, "values": axis.values} for axis in axes],
-        "runs": [
-            {
-                "name": run.name,
-                "title": run.title or run.name,
-                "cost_usd": run.cost_usd,
-                "max_cost_usd": run.max_cost_usd,
-            }
-            for run in runs
-        ],
+        "runs": [{"name": run.name, "title": run.title or run.name, "cost_usd": run.cost_usd} for run in runs],
         "payloads": [payload for _, payload in payloads.values()],
     }
     body = ",\n".join(lines)
@@ -278,40 +262,30 @@ def _page_links(current: int, count: int) -> str:
 # ── The files ──
 
 
-def write_gallery(
-    folder: Path,
-    runs: Sequence[GalleryRun],
-    *,
-    single_file: bool = False,
-    generated_at: str | None = None,
-    title: str = "",
-) -> Path:
+def write_gallery(folder: Path, runs: Sequence[GalleryRun], *, single_file: bool = False) -> Path:
     """Write the page of ``runs`` into ``folder`` and return the path of its ``index.html``.
 
     Thumbnails and images are not copied: their paths are relative to ``folder``. Every file appears whole,
     ``index.html`` last.
 
     :param single_file: one file that stands alone, with the thumbnails inside and no link to the whole images
-    :param generated_at: shown on the page as it is
-    :param title: the page's heading; by default the names of the runs
     :raises UsageError: for a page that would be larger than ``SINGLE_FILE_LIMIT``
     :raises ValueError: for an image that is not a path relative to the page
     :raises OSError: as the file system does
     """
-    heading = title or " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
-    make = _single_file if single_file else _folder
-    page = make(folder, runs, heading, generated_at)
+    heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
+    page = _single_file(folder, runs, heading) if single_file else _folder(folder, runs, heading)
     index = folder / "index.html"
     write_whole(index, page.encode())
     return index
 
 
-def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, generated_at: str | None) -> str:
+def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
     """Write everything but ``index.html``, and return that."""
     axes = page_axes(runs)
     rows = [(run, cell) for run in runs for cell in run.cells]
     pages = [rows[start : start + PAGE_SIZE] for start in range(0, len(rows), PAGE_SIZE)] or [[]]
-    write_whole(folder / "data.js", data_script(runs, axes, title=heading, generated_at=generated_at).encode())
+    write_whole(folder / "data.js", data_script(runs, axes, title=heading).encode())
     for name in ("gallery.css", *(f"{script}.js" for script in SCRIPTS)):
         write_whole(folder / "assets" / name, _asset(name).encode())
 
@@ -337,7 +311,7 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, generated_at
     )
 
 
-def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str, generated_at: str | None) -> str:
+def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
     """The page that stands alone. The plain table carries the thumbnails; the script takes them from there."""
     rows = [(run, cell) for run in runs for cell in run.cells]
     too_large = UsageError(
@@ -354,7 +328,7 @@ def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str, generat
             raise too_large
     axes = page_axes(runs)
     style = _asset("gallery.css")
-    sources = [data_script(runs, axes, title=heading, generated_at=generated_at, images=False)]
+    sources = [data_script(runs, axes, title=heading, images=False)]
     sources += [_asset(f"{name}.js") for name in SCRIPTS]
     script_hashes = " ".join(_hash(source) for source in sources)
     page = _fill(

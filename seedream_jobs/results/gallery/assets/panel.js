@@ -19,9 +19,7 @@
     for (const run of model.runs) {
       const name = model.runs.length > 1 ? `${run.title}: ` : '';
       if (run.cost_usd) parts.push(`${name}${run.cost_usd} USD`);
-      else if (run.max_cost_usd) parts.push(`${name}at most ${run.max_cost_usd} USD`);
     }
-    if (model.generated_at) parts.push(model.generated_at);
     return parts.join(' · ');
   };
 
