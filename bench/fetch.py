@@ -19,7 +19,7 @@ from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.run.fetch import fetch
 from seedream_jobs.run.images import Examined, measure
-from seedream_jobs.run.store_image import Plain
+from seedream_jobs.run.store_image import Finishing
 
 TITLE = "Fetching: 10 MB bodies, hashed and written"
 BYTES = 10 * 1000 * 1000
@@ -42,7 +42,7 @@ asyncio.run(main())
 """
 
 
-class Measured(Plain):
+class Measured(Finishing):
     """Looks at the header only: decoding is another bench's."""
 
     async def examine(self, temp: Path, sha256: str) -> Examined:

@@ -17,11 +17,11 @@ from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.atomic_file import confined, digest, refusal
 from seedream_jobs.run.fetch import temporary
 from seedream_jobs.run.images import Examined
-from seedream_jobs.run.store_image import Prepared
+from seedream_jobs.run.store_image import Finishing, Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Keeping(Finishing):
     """``run.store_image.Finishing`` with all that belongs to a campaign.
 
     :param decoders: the processes that decode; the caller closes them

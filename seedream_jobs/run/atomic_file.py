@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -167,16 +166,8 @@ class Sink:
             self.path.unlink()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """Where a file came to be. ``adopted`` if the same bytes were already there."""
-
-    path: Path
-    adopted: bool
-
-
-def place(temp: Path, stem: Path, extension: str, sha256: str) -> Placed:
-    """Give ``temp`` its final name, durably: ``stem`` + ``extension``, or ``stem-2`` … where that is taken.
+def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
+    """Give ``temp`` its final name, durably; ``stem`` + ``extension``, or ``stem-2`` … where that is taken.
 
     A file with the same bytes is adopted and ``temp`` removed; one with other bytes is left alone. Blocks on the disk.
 
@@ -188,12 +179,12 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Placed:
         for candidate in _names(stem, extension):
             if _claim(temp, candidate):
                 sync(candidate.parent)
-                return Placed(path=candidate, adopted=False)
+                return candidate
             if candidate.is_file() and digest(candidate) == sha256:
                 temp.unlink()
                 sync(candidate)
                 sync(candidate.parent)
-                return Placed(path=candidate, adopted=True)
+                return candidate
     except OSError as error:
         raise refusal(error, stem) from error
     raise AssertionError("names never run out")

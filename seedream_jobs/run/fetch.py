@@ -24,12 +24,13 @@ from anyio import to_thread
 
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
-from seedream_jobs.ledger.state import Completed, Entry, Event, Expired, Image, State, Stored
+from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
 from seedream_jobs.profile import Profile
 from seedream_jobs.run.atomic_file import Sink, confined, place
-from seedream_jobs.run.images import DAMAGED, EXTENSIONS, MAX_BYTES, NO_IMAGE, departures, disguise, sniff
+from seedream_jobs.run.images import DAMAGED, MAX_BYTES, NO_IMAGE, disguise
 from seedream_jobs.run.links import dies_at, recordable, wanted
-from seedream_jobs.run.store_image import Finishing, Plain, Prepared, Repair
+from seedream_jobs.run.store_image import Finishing, Repair, store_image
+from seedream_jobs.run.submit import LedgerPort
 
 DEAD = frozenset({401, 403, 404, 410})
 """What an image host answers for a link that has died; signed links of object stores answer 403."""
@@ -257,38 +258,26 @@ UNKNOWN = "the service does not know its task: is the key of another account?"
 Work = Entry | Repair
 
 
-class LedgerPort(Protocol):
-    """Makes an event durable; returns once it is."""
-
-    async def record(self, event: Event) -> None: ...
-
-
+@dataclass(slots=True, kw_only=True)
 class _Fetch:
-    """The state of one ``fetch`` call."""
+    """The state of one ``fetch`` call; its parameters are explained there."""
 
-    def __init__(
-        self,
-        downloads: Downloader,
-        record: LedgerPort,
-        refresh: Refresh,
-        finishing: Finishing,
-        profile: Profile,
-        now: Callable[[], float],
-        folder: Path,
-        root: Path,
-        waits: Sequence[float],
-        deadline: float,
-        on_progress: Callable[[Progress], None],
-        output_of: Callable[[Entry], str],
-    ) -> None:
-        self.downloads, self.record, self.refresh, self.finishing = downloads, record, refresh, finishing
-        self.profile, self.now, self.folder, self.root = profile, now, folder, root
-        self.waits, self.say, self.output_of = waits, on_progress, output_of
-        self.deadline = deadline
-        self.queue = Queue()
-        self.done = Fetched()
-        self.busy = 0
-        self.scope = anyio.CancelScope()
+    downloads: Downloader
+    record: LedgerPort
+    refresh: Refresh
+    finishing: Finishing
+    profile: Profile
+    now: Callable[[], float]
+    folder: Path
+    root: Path
+    waits: Sequence[float]
+    deadline: float
+    say: Callable[[Progress], None]
+    output_of: Callable[[Entry], str]
+    queue: Queue = field(default_factory=Queue)
+    done: Fetched = field(default_factory=Fetched)
+    busy: int = 0
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     async def feed(self, work: AsyncIterable[Work] | Iterable[Work]) -> None:
         """Put every image of ``work`` that is to be fetched into the queue, then close it."""
@@ -317,7 +306,7 @@ class _Fetch:
         await self.queue.put(jobs)
 
     def _output(self, entry: Entry) -> str:
-        """Where an entry's images go: beside those that are there already, else where the duty says."""
+        """Where an entry's images go: beside those that are there already, else as ``output_of`` says."""
         stored = next((image.file for image in entry.images if image.file is not None), None)
         if stored is None:
             return self.output_of(entry)
@@ -412,45 +401,30 @@ class _Fetch:
                 "image %d of %s: %s", index + 1, order.entry.address, missed.problem if missed else f"{sink.size} bytes"
             )
             came = sink.sha256
-            outcome = missed if missed is not None else await self.finish(order, index, sink)
+            outcome = missed if missed is not None else await self.store(order, index, sink)
             if isinstance(outcome, Missed) and outcome.damaged:
                 again = order.undecodable.get(index) == came
                 order.undecodable[index] = came
                 if again:  # it is not the way that damages it: whoever paid may know a program that reads it
                     placed = await to_thread.run_sync(place, sink.path, self.stem(order, index), DAMAGED, came)
-                    return replace(outcome, aside=placed.path.name)
+                    return replace(outcome, aside=placed.name)
             return outcome
 
     def stem(self, order: Order, index: int) -> Path:
         """The final path of an image, without extension."""
         return order.stem.with_name(PurePosixPath(order.entry.output_of(index)).name)
 
-    async def finish(self, order: Order, index: int, sink: Sink) -> Image | Missed:
-        """Examine, name and describe the file that was downloaded."""
-        entry, format = order.entry, sniff(sink.head)
-        assert format is not None  # ``receive`` has looked
-        came = Prepared(sha256=sink.sha256, bytes=sink.size)
-        kept = await to_thread.run_sync(self.finishing.prepare, sink.path, entry, index, came)
-        seen = await self.finishing.examine(sink.path, kept.sha256)
-        if seen.problem is not None:
-            return Missed(problem=seen.problem, damaged=True)
-        stem = self.stem(order, index)
-        placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
-        name, warnings = placed.path.name, (*departures(entry.request, format, seen, self.profile), *kept.warnings)
-        if name != stem.name + EXTENSIONS[format]:
-            warnings += (f"kept as {name}, because {stem.name + EXTENSIONS[format]} was there with other content",)
-        image = Image(
+    async def store(self, order: Order, index: int, sink: Sink) -> Image | Missed:
+        stored = await store_image(
+            sink,
+            order.entry,
+            index,
+            stem=self.stem(order, index),
             expires_at=order.links[index].expires_at,
-            file=str(PurePosixPath(entry.output).with_name(name)),
-            sha256=kept.sha256,
-            bytes=kept.bytes,
-            width=seen.width,
-            height=seen.height,
-            format=format,
-            warnings=warnings,
+            finishing=self.finishing,
+            profile=self.profile,
         )
-        said = await to_thread.run_sync(self.finishing.describe, entry, index, image, came.sha256)
-        return replace(image, warnings=image.warnings + said)
+        return stored if isinstance(stored, Image) else Missed(problem=stored, damaged=True)
 
     def keep(self, order: Order, index: int, image: Image) -> None:
         self.scope.deadline = anyio.current_time() + self.deadline
@@ -550,9 +524,19 @@ async def fetch(
     :raises UsageError: if an output leads out of the campaign's root, or its folder can't be written
     """
     run = _Fetch(
-        downloads, record, refresh, finishing or Plain(), profile, now, folder, root, waits, deadline, on_progress,
-        output_of,
-    )  # fmt: skip
+        downloads=downloads,
+        record=record,
+        refresh=refresh,
+        finishing=finishing or Finishing(),
+        profile=profile,
+        now=now,
+        folder=folder,
+        root=root,
+        waits=waits,
+        deadline=deadline,
+        say=on_progress,
+        output_of=output_of,
+    )
     refused: list[SeedreamError] = []
 
     async def guarded(task: Callable[[], Awaitable[None]]) -> None:

@@ -6,15 +6,18 @@ Called by ``fetch`` and ``fetch --verify``. ``results`` implements the steps wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from anyio import to_thread
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.plan.job import Job
-from seedream_jobs.run.atomic_file import confined, digest
-from seedream_jobs.run.images import Examined, examine
+from seedream_jobs.profile import Profile
+from seedream_jobs.run.atomic_file import Sink, confined, digest, place
+from seedream_jobs.run.images import EXTENSIONS, Examined, departures, examine, sniff
 from seedream_jobs.run.links import damaged
 
 
@@ -27,46 +30,71 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-class Finishing(Protocol):
-    """The steps around an image's final name, in this order. All but ``examine`` block and are called in a thread."""
+class Finishing:
+    """The steps around an image's final name, in this order: here the decode check, and nothing else.
+
+    ``results`` adds sidecars, thumbnails and metadata. All but ``examine`` block and are called in a thread.
+    """
 
     def already(self, entry: Entry, index: int) -> Image | None:
         """The image, if an interrupted command has put it on disk whole and has not come to record it."""
-        ...
+        return None
 
     def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
         """May change the file's metadata, never its pixels, before it is examined and named."""
-        ...
+        return came
 
     async def examine(self, temp: Path, sha256: str) -> Examined:
         """Decode the file whole, once, somewhere else than on the event loop."""
-        ...
+        return await to_thread.run_sync(examine, temp, abandon_on_cancel=True)
 
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         """Write down beside the named file what it is; the warnings that come of it."""
-        ...
+        return ()
 
 
 Finish = Callable[[Path, Path, Job | None], Finishing]
 """Makes what is done with each image, for a manifest's folder, its campaign's root and its job if that is at hand."""
 
 
-class Plain:
-    """Finishing without sidecars, thumbnails and metadata: only the decode check, in a thread."""
+async def store_image(
+    sink: Sink,
+    entry: Entry,
+    index: int,
+    *,
+    stem: Path,
+    expires_at: int | None,
+    finishing: Finishing,
+    profile: Profile,
+) -> Image | str:
+    """Examine, name and describe a file that was downloaded; why it can't be decoded where that is so.
 
-    def already(self, entry: Entry, index: int) -> Image | None:
-        return None
-
-    def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
-        return came
-
-    async def examine(self, temp: Path, sha256: str) -> Examined:
-        from anyio import to_thread
-
-        return await to_thread.run_sync(examine, temp, abandon_on_cancel=True)
-
-    def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
-        return ()
+    :param stem: its final path without extension
+    :param expires_at: Unix seconds when its link dies
+    """
+    format = sniff(sink.head)
+    assert format is not None  # whoever downloaded it has looked
+    came = Prepared(sha256=sink.sha256, bytes=sink.size)
+    kept = await to_thread.run_sync(finishing.prepare, sink.path, entry, index, came)
+    seen = await finishing.examine(sink.path, kept.sha256)
+    if seen.problem is not None:
+        return seen.problem
+    placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
+    name, warnings = placed.name, (*departures(entry.request, format, seen, profile), *kept.warnings)
+    if name != stem.name + EXTENSIONS[format]:
+        warnings += (f"kept as {name}, because {stem.name + EXTENSIONS[format]} was there with other content",)
+    image = Image(
+        expires_at=expires_at,
+        file=str(PurePosixPath(entry.output).with_name(name)),
+        sha256=kept.sha256,
+        bytes=kept.bytes,
+        width=seen.width,
+        height=seen.height,
+        format=format,
+        warnings=warnings,
+    )
+    said = await to_thread.run_sync(finishing.describe, entry, index, image, came.sha256)
+    return replace(image, warnings=image.warnings + said)
 
 
 Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]

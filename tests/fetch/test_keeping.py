@@ -299,9 +299,9 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
     import tracemalloc
 
     from seedream_jobs.run.images import Examined
-    from seedream_jobs.run.store_image import Plain
+    from seedream_jobs.run.store_image import Finishing
 
-    class Undecoded(Plain):
+    class Undecoded(Finishing):
         async def examine(self, temp: Path, sha256: str) -> Examined:
             return Examined(width=2048, height=2048)
 
