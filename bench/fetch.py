@@ -18,7 +18,7 @@ from seedream_jobs.api.client_downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.run.fetch import fetch
-from seedream_jobs.run.images import Examined, measure
+from seedream_jobs.run.images import Examined, open_image
 from seedream_jobs.run.store_image import Finishing
 
 TITLE = "Fetching: 10 MB bodies, hashed and written"
@@ -46,7 +46,8 @@ class Measured(Finishing):
     """Looks at the header only: decoding is another bench's."""
 
     async def examine(self, temp: Path, sha256: str) -> Examined:
-        return measure(temp)
+        with open_image(temp) as image:
+            return Examined(width=image.size[0], height=image.size[1])
 
 
 class Counts:

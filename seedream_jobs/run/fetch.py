@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 import anyio
 from anyio import to_thread
 
-from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
 from seedream_jobs.profile import Profile
@@ -134,8 +134,6 @@ def refresher(task: Callable[[str], Awaitable[TaskReport]]) -> Refresh:
     async def refresh(entry: Entry) -> tuple[Image, ...] | None:
         if entry.task_id is None:
             return ()
-        from seedream_jobs.api.tasks import joined
-
         report = joined([await task(one) for one in entry.task_ids], settle=True)
         if len(entry.task_ids) > 1 and report.status == "completed" and len(report.images) != len(entry.images):
             return None  # which link is whose can't be told

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
-
-    from seedream_jobs.profile import Profile
 
 MIN_BYTES = 1000
 """A smaller body is a failure in disguise: the service's image hosts are known to answer errors with status 200."""
@@ -117,15 +115,6 @@ def examine(file: Path) -> Examined:
     return Examined(width=size[0], height=size[1])
 
 
-def measure(file: Path) -> Examined:
-    """The pixels that the header of ``file`` announces, without decoding it."""
-    try:
-        with open_image(file) as image:
-            return Examined(width=image.size[0], height=image.size[1])
-    except (OSError, SyntaxError, ValueError) as error:
-        return not_whole(error)
-
-
 def not_whole(error: BaseException) -> Examined:
     """The finding for a file on which the decoder stopped with ``error``."""
     from PIL import UnidentifiedImageError
@@ -133,20 +122,3 @@ def not_whole(error: BaseException) -> Examined:
     if isinstance(error, UnidentifiedImageError):  # its own words name the temp file
         return Examined(width=0, height=0, problem="the image can not be decoded")
     return Examined(width=0, height=0, problem=f"the image can not be decoded whole: {error}")
-
-
-def departures(request: Mapping[str, Any], format: str, found: Examined, profile: Profile) -> tuple[str, ...]:
-    """How an image differs from what ``request`` (a payload) asked for, a sentence each; it is kept all the same."""
-    said: list[str] = []
-    asked = request.get("output_format", profile.defaults.get("output_format"))
-    if asked in profile.output_formats and asked != format:
-        said.append(f"{format} came where {asked} was asked for")
-    size = str(request.get("size", profile.defaults.get("size")))
-    resolution = str(request.get("resolution", profile.defaults.get("resolution")))
-    pixels = profile.pixels.get(resolution, {}).get(size)  # "auto" has no row: any pixels will do
-    if pixels is not None and pixels != (found.width, found.height):
-        said.append(
-            f"{found.width}×{found.height} pixels came where {pixels[0]}×{pixels[1]} were asked for "
-            f"({size} at {resolution})"
-        )
-    return tuple(said)

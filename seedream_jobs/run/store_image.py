@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from anyio import to_thread
 
@@ -17,7 +17,7 @@ from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.plan.job import Job
 from seedream_jobs.profile import Profile
 from seedream_jobs.run.atomic_file import Sink, confined, digest, place
-from seedream_jobs.run.images import EXTENSIONS, Examined, departures, examine, sniff
+from seedream_jobs.run.images import EXTENSIONS, Examined, examine, sniff
 from seedream_jobs.run.links import damaged
 
 
@@ -95,6 +95,23 @@ async def store_image(
     )
     said = await to_thread.run_sync(finishing.describe, entry, index, image, came.sha256)
     return replace(image, warnings=image.warnings + said)
+
+
+def departures(request: Mapping[str, Any], format: str, found: Examined, profile: Profile) -> tuple[str, ...]:
+    """How an image differs from what ``request`` (a payload) asked for, a sentence each; it is kept all the same."""
+    said: list[str] = []
+    asked = request.get("output_format", profile.defaults.get("output_format"))
+    if asked in profile.output_formats and asked != format:
+        said.append(f"{format} came where {asked} was asked for")
+    size = str(request.get("size", profile.defaults.get("size")))
+    resolution = str(request.get("resolution", profile.defaults.get("resolution")))
+    pixels = profile.pixels.get(resolution, {}).get(size)  # "auto" has no row: any pixels will do
+    if pixels is not None and pixels != (found.width, found.height):
+        said.append(
+            f"{found.width}×{found.height} pixels came where {pixels[0]}×{pixels[1]} were asked for "
+            f"({size} at {resolution})"
+        )
+    return tuple(said)
 
 
 Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]

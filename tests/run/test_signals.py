@@ -8,14 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.run.shutdown import Shutdown
-from seedream_jobs.run.submit import Weights
 
 PROGRAM = """
 import json, sys, time
@@ -119,32 +116,3 @@ def test_sigterm_has_the_shorter_grace() -> None:
     shutdown = Shutdown(lambda: 0.0)
     shutdown.interrupt(signal.SIGTERM)
     assert shutdown.grace == 2.0
-
-
-def test_weights_above_the_capacity_count_as_all_of_it() -> None:
-    """A body larger than the cap is still sent, alone."""
-    weights = Weights(100)
-    assert weights.acquire_nowait(1000)
-    assert not weights.acquire_nowait(1)
-    weights.release(1000)
-    assert weights.acquire_nowait(100)
-
-
-def test_a_wait_for_memory_that_is_called_off_takes_nothing(virtual: Any) -> None:
-    """Whoever is cancelled while waiting leaves the place to the next."""
-
-    async def main() -> None:
-        weights = Weights(100)
-        assert weights.acquire_nowait(100)
-        with anyio.move_on_after(1.0):
-            await weights.acquire(60)
-        async with anyio.create_task_group() as group:
-            group.start_soon(weights.acquire, 70)
-            group.start_soon(weights.acquire, 30)
-            await anyio.sleep(1.0)
-            weights.release(100)
-        assert not weights.acquire_nowait(1)
-        weights.release(30)
-        assert weights.acquire_nowait(30)
-
-    virtual(main)

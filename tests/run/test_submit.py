@@ -615,3 +615,32 @@ def test_the_observer_hears_of_each_event_once_it_is_durable(play: Callable[...,
     play(service, ledger, requests=6, concurrency=2, observer=Observer())
     assert sorted(map(id, heard)) == sorted(map(id, ledger.events))
     assert {type(event) for event in heard} >= {Intended, Accepted, NotSent, InDoubt}
+
+
+def test_weights_above_the_capacity_count_as_all_of_it() -> None:
+    """A body larger than the cap is still sent, alone."""
+    weights = Weights(100)
+    assert weights.acquire_nowait(1000)
+    assert not weights.acquire_nowait(1)
+    weights.release(1000)
+    assert weights.acquire_nowait(100)
+
+
+def test_a_wait_for_memory_that_is_called_off_takes_nothing(virtual: Any) -> None:
+    """Whoever is cancelled while waiting leaves the place to the next."""
+
+    async def main() -> None:
+        weights = Weights(100)
+        assert weights.acquire_nowait(100)
+        with anyio.move_on_after(1.0):
+            await weights.acquire(60)
+        async with anyio.create_task_group() as group:
+            group.start_soon(weights.acquire, 70)
+            group.start_soon(weights.acquire, 30)
+            await anyio.sleep(1.0)
+            weights.release(100)
+        assert not weights.acquire_nowait(1)
+        weights.release(30)
+        assert weights.acquire_nowait(30)
+
+    virtual(main)

@@ -1,4 +1,4 @@
-"""The arithmetic of the gate, the bucket and the retry budget: laws, over any sequence of replies."""
+"""The arithmetic of the rate limiter and its bucket: laws, over any sequence of replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.run.rate_limiter import Bucket, Rate, RateLimiter, parse_rate
-from seedream_jobs.run.retry import RetryBudget, full_jitter, no_earlier
 from tests.lanes import examples
 
 REPLIES = st.tuples(
@@ -101,27 +100,3 @@ def test_an_unreachable_host_is_probed_by_one_post_at_a_time() -> None:
     gate.leave(gate.enter(100.0), 100.0, "unreachable")
     gate.leave(gate.enter(200.0), 200.0, "accepted")
     assert gate.limit == 8
-
-
-@given(st.integers(0, 1000), st.integers(0, 2**32))
-def test_backoff_is_bounded_and_grows(failures: int, seed: int) -> None:
-    """Full jitter: from nothing to 1 s, doubling, to 60 s."""
-    assert 0.0 <= full_jitter(failures, Random(seed)) <= min(60.0, 2.0 ** min(failures, 10))
-
-
-@given(st.floats(0.0, 900.0), st.integers(0, 2**32))
-def test_jitter_only_adds(told: float, seed: int) -> None:
-    """Never earlier than told, and hardly later."""
-    assert told <= no_earlier(told, Random(seed)) <= told + 1.0
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 8)), max_size=200))
-def test_retries_stay_within_a_tenth_of_the_accepted_and_ten(steps: list[int | None]) -> None:
-    """After any mix of acceptances (None) and wishes to retry: ≤ 0.1 × accepted + 10, ≤ 5 for one request."""
-    budget = RetryBudget()
-    for earlier in steps:
-        if earlier is None:
-            budget.accepted += 1
-        elif budget.take(earlier):
-            assert earlier < 5
-        assert budget.retries <= 0.1 * budget.accepted + 10
