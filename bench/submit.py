@@ -30,6 +30,7 @@ def bare_clients(url: str, count: int) -> None:
     import asyncio
 
     from seedream_jobs.api.client import Client
+    from seedream_jobs.api.outcomes import Flight
 
     async def main() -> None:
         async with Client(url, "key", workers=WORKERS, user_agent="bench") as client:
@@ -37,8 +38,9 @@ def bare_clients(url: str, count: int) -> None:
 
             async def work(worker: int) -> None:
                 for number in numbers:
-                    seen = await client.submit(worker, _body(number), idempotency_key=f"sj-{number:064x}")
-                    assert seen.status == 200, seen
+                    key = f"sj-{number:064x}"
+                    outcome = await client.submit(worker, _body(number), idempotency_key=key, flight=Flight())
+                    assert outcome.verdict == "accepted", outcome
 
             await asyncio.gather(*(work(worker) for worker in range(WORKERS)))
 

@@ -1,1 +1,1 @@
-"""The service: its model profiles, its client, what its replies mean, its emulator."""
+"""This package speaks to the service: the client, downloads, and what each reply means."""

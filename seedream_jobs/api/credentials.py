@@ -1,17 +1,25 @@
-"""Where the key and the service's address come from, and what is refused as either.
+"""This module finds the key and the service's address, and keeps the key out of what is shown or recorded.
+
+Called by ``cli``, which finds them and writes the log, and by ``client.py`` and ``downloads.py``, which use them.
+Invariant: ``reveal()`` alone shows a key. The environment is passed in.
 
 The key: ``APIMART_API_KEY``, then the file named by ``APIMART_API_KEY_FILE``, then that one name in ``.env`` of the
 campaign's root, unless git tracks it. The base URL: an argument or ``APIMART_BASE_URL``, never a file in the
-repository, so that a pull request cannot send the operator's key elsewhere. The environment is passed in.
+repository, so that a pull request cannot send the operator's key elsewhere.
+
+Of a reply only words are masked, and only once they were read. Ids, links, numbers and JSON names are left alone: the
+text of a short key can occur in them by chance, and a task id that was changed is a paid task that nobody finds again.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Thread
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from seedream_jobs.errors import CredentialsError, UsageError
@@ -31,6 +39,9 @@ _PROXY = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
 PIPE_SECONDS = 30.0
 """How long a key is waited for that comes out of a pipe: its owner may have to be asked."""
 _MAX_KEY_FILE = 64 * 1024  # bytes
+_MASK = "***"
+_TELLING = 8  # characters: a shorter beginning of a key tells nobody anything
+_SHORTEST_SECRET = 4  # characters: a shorter key is no secret, and its text stands in every line
 
 
 class ApiKey:
@@ -51,36 +62,55 @@ class ApiKey:
         """The key itself, for the Authorization header."""
         return self._secret
 
+    def mask(self, words: str) -> str:
+        """Words of the service, which may quote the key, with ``***`` in its place."""
+        return _masked(words, self._secret)
+
     def __repr__(self) -> str:
         return "ApiKey('***')"
 
     __str__ = __repr__
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ApiKey) and other._secret == self._secret
-
-    def __hash__(self) -> int:
-        return hash((ApiKey, self._secret))
-
     def __reduce__(self) -> str:
         raise TypeError("an ApiKey is not pickled")
+
+
+_secrets: list[str] = []
+
+
+def keep_out(secret: str) -> None:
+    """Take a key out of every line of the log, and of every traceback, from now on (``without_keys``)."""
+    if len(secret) >= _SHORTEST_SECRET and secret not in _secrets:
+        _secrets.append(secret)
+
+
+def without_keys(words: str) -> str:
+    """Words without any key that this process has read."""
+    for secret in _secrets:
+        words = _masked(words, secret)
+    return words
+
+
+def _masked(words: str, secret: str) -> str:
+    words = words.replace(secret, _MASK)
+    whole = words.removesuffix("…")  # a long message may have been cut in the middle of the key
+    for length in range(min(len(secret) - 1, len(whole)), _TELLING - 1, -1):
+        if whole.endswith(secret[:length]):
+            return whole[:-length] + _MASK + words[len(whole) :]
+    return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """The service's address.
 
-    :param base: without a trailing slash or ``/v1``, such as ``https://api.apimart.ai``
+    :param base: without a trailing slash or ``/v1``, such as ``https://api.apimart.ai``; the same for every spelling of
+        one address, so that a manifest can be tied to it
     :param loopback: the API itself runs on this machine (the emulator)
     """
 
     base: str
     loopback: bool
-
-    @property
-    def origin(self) -> str:
-        """What a manifest is tied to; the same for every spelling of one address."""
-        return self.base
 
     def url(self, path: str) -> str:
         """The address of one call, such as ``tasks/task_1``."""
@@ -144,14 +174,6 @@ def endpoint(url: str) -> Endpoint:
     shown_host = f"[{host}]" if ":" in host else host
     authority = shown_host if port in (None, default) else f"{shown_host}:{port}"
     return Endpoint(base=f"{parts.scheme}://{authority}{path}", loopback=loopback)
-
-
-def origin_of(url: str) -> str:
-    """The normalised base URL a manifest is tied to.
-
-    :raises UsageError: as ``endpoint``
-    """
-    return endpoint(url).origin
 
 
 def is_loopback(host: str) -> bool:
@@ -234,8 +256,6 @@ def _bytes_of(path: Path) -> bytes:
 
 def _from_pipe(path: Path) -> bytes:
     """What a password manager writes into a pipe once somebody opens it; a thread waits, since nobody may write."""
-    from threading import Thread
-
     came: list[bytes] = []
     reader = Thread(target=lambda: came.append(_bytes_of(path)), daemon=True)
     reader.start()
@@ -259,8 +279,6 @@ def _from_dotenv(path: Path) -> str | None:
 
 def _is_tracked(path: Path, environment: Mapping[str, str]) -> bool:
     """Whether git has the file in its index; without git or a repository nothing is tracked."""
-    import subprocess  # only where there is an .env
-
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
     inherited = git_environment(environment)
     try:

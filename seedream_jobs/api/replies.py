@@ -1,4 +1,6 @@
-"""Reads what the service says, leniently: JSON in any wrapping, an error inside, task ids. Pure, and never raises.
+"""This module reads what the service says: JSON in any wrapping, an error inside, task ids, ``Retry-After``.
+
+Called by ``outcomes``, ``tasks`` and ``account``. Invariant: pure, and never raises, whatever the bytes are.
 
 The gateway has been seen to serve JSON as ``text/event-stream``, HTML, nothing at all, and HTTP 200 with an error
 inside; ``error.code`` may be a number, a string or empty (docs/outcomes.md). A reader that insists on one shape loses
@@ -11,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +24,13 @@ _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])(task_[A-Za-z0-9]{20,40})(?=[^A-Za-z0-9_-])")  # they have 26; whole only
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
+SHORTEST_RETRY_AFTER = 1.0  # seconds; "0" and dates in the past are raised to it
+LONGEST_RETRY_AFTER = 900.0  # seconds; told to wait longer, a run stops and can be resumed (exit 8)
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_IMF_FIXDATE = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -156,6 +166,23 @@ def one_line(text: str) -> str:
     return clean if len(clean) <= MESSAGE_LIMIT else clean[: MESSAGE_LIMIT - 1] + "…"
 
 
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as told by a reply with these headers (lower-case names); None where it did not say.
+
+    Two forms count (RFC 9110 §10.2.3, narrowed): ASCII digits, and an IMF-fixdate measured against the reply's own
+    ``Date``, since two clocks that disagree must not shorten a wait. At least ``SHORTEST_RETRY_AFTER``; not capped: the
+    caller compares with ``LONGEST_RETRY_AFTER``.
+    """
+    told = headers.get("retry-after", "").strip(" \t")
+    if _DIGITS.fullmatch(told):
+        digits = told.lstrip("0") or "0"
+        return max(SHORTEST_RETRY_AFTER, float(digits[:12]) if len(digits) <= 12 else 1e12)
+    until, now = _fixdate(told), _fixdate(headers.get("date", "").strip(" \t"))
+    if until is None or now is None:
+        return None
+    return max(SHORTEST_RETRY_AFTER, (until - now).total_seconds())
+
+
 def _id_of(item: Mapping[str, Any]) -> str | None:
     for name in ("task_id", "id"):
         if is_task_id(item.get(name)):
@@ -176,3 +203,16 @@ def _as_text(body: bytes) -> str:
     if "<" in text:
         text = re.sub(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)|<[^>]*>", " ", text)
     return text[:MESSAGE_LIMIT]
+
+
+def _fixdate(text: str) -> datetime | None:
+    match = _IMF_FIXDATE.fullmatch(text)
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups()
+    try:
+        return datetime(
+            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC
+        )
+    except ValueError:
+        return None

@@ -1,4 +1,8 @@
-"""What a task reply means: status, images, cost, read from every shape that was seen (docs/outcomes.md). Pure."""
+"""This module says what a reply about a task means: status, images, cost, from every shape that was seen.
+
+Called by ``client.py`` for every GET of a task, and by ``run`` to join the tasks of one request. Invariant: pure and
+total; trouble on the way says nothing about the task. The shapes are in docs/outcomes.md.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from seedream_jobs.api.replies import Reply, one_line, read_reply
-from seedream_jobs.api.retry_after import LONGEST, retry_after
+from seedream_jobs.api.replies import LONGEST_RETRY_AFTER, Reply, one_line, read_reply, retry_after
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Image, Problem
 
@@ -110,7 +113,7 @@ def _unanswered(status: int, reply: Reply, headers: Mapping[str, str]) -> TaskRe
         return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
     if status in (400, 404, 410) and reply.failed and _GONE.search(reply.message):
         return TaskReport(status="gone", problem=problem)
-    stop = ExitCode.UNFINISHED if wait is not None and wait > LONGEST else None
+    stop = ExitCode.UNFINISHED if wait is not None and wait > LONGEST_RETRY_AFTER else None
     return TaskReport(status="unavailable", problem=problem, retry_after=wait, stop=stop)
 
 

@@ -276,8 +276,7 @@ def _failed(error: OSError) -> ExitCode:
 def _bug(error: Exception, arguments: list[str]) -> ExitCode:
     import traceback
 
-    from seedream_jobs.api.credentials import KEY_VARIABLE
-    from seedream_jobs.api.masking import keep_out, without_keys
+    from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 
     keep_out(os.environ.get(KEY_VARIABLE, "").strip())
     text = without_keys("".join(traceback.format_exception(error)))

@@ -19,8 +19,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs import __version__
-from seedream_jobs.api.credentials import KEY_VARIABLE
-from seedream_jobs.api.masking import keep_out, without_keys
+from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.paths import hold_no_source
 

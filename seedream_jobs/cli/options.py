@@ -249,4 +249,4 @@ def target(*, emulator: bool, base_url: str | None) -> Target:
         if base_url is not None:
             raise click.UsageError("--emulator and --base-url exclude each other")
         return Target(origin=EMULATOR_ORIGIN, emulator=True)
-    return Target(origin=find_endpoint(base_url, os.environ).origin, emulator=False)
+    return Target(origin=find_endpoint(base_url, os.environ).base, emulator=False)

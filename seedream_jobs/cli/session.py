@@ -183,8 +183,7 @@ def open_access(where: Target, root: Path, stack: ExitStack, *, base_url: str | 
     :raises CredentialsError: there is no key
     :raises UsageError: a file is where the emulator keeps its books
     """
-    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key
-    from seedream_jobs.api.masking import keep_out
+    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key, keep_out
     from seedream_jobs.run.session import Access
 
     if not where.emulator:

@@ -37,7 +37,7 @@ DEAD = frozenset({401, 403, 404, 410})
 
 
 class DownloadReply(Protocol):
-    """How a download went, as the network's side reports it: ``api.client_downloads.Download``.
+    """How a download went, as the network's side reports it: ``api.downloads.Download``.
 
     ``problem`` is None if the body came whole; ``refused`` if the link is one that must not be followed.
     """

@@ -17,7 +17,7 @@ from random import Random
 
 import anyio
 
-from seedream_jobs.api.retry_after import LONGEST
+from seedream_jobs.api.replies import LONGEST_RETRY_AFTER
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
@@ -327,7 +327,7 @@ class Poller:
         if report.retry_after is not None:
             wait = no_earlier(report.retry_after, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
-            if report.retry_after > LONGEST:
+            if report.retry_after > LONGEST_RETRY_AFTER:
                 halt = Halt(stop=ExitCode.UNFINISHED, reason="the service asked for a long pause", hint=RESUME)
                 self._stop(halt)
 

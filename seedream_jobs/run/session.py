@@ -16,9 +16,9 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from seedream_jobs import __version__
-from seedream_jobs.api.client import Client, Judged
-from seedream_jobs.api.client_downloads import Downloads
+from seedream_jobs.api.client import Client
 from seedream_jobs.api.credentials import ApiKey, Endpoint, proxy_for
+from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
@@ -47,7 +47,7 @@ class Connection:
     """An open connection."""
 
     client: Client
-    service: Judged
+    service: Client
     downloads: Downloads
 
 
@@ -63,7 +63,7 @@ async def connect(access: Access, *, workers: int, environment: Mapping[str, str
         Client(access.endpoint.base, access.key, workers=workers, user_agent=agent, proxy=proxy) as client,
         Downloads(access.endpoint.base, user_agent=agent, connections=workers, proxy=proxy) as downloads,
     ):
-        yield Connection(client=client, service=Judged(client), downloads=downloads)
+        yield Connection(client=client, service=client, downloads=downloads)
 
 
 class Session:

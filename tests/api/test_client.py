@@ -11,11 +11,11 @@ import anyio
 import httpcore
 import pytest
 
-from seedream_jobs.api.client import Client, Judged
-from seedream_jobs.api.client_lane import LARGE, Hook, Timeouts, _Seen
-from seedream_jobs.api.client_network import Handshake
-from seedream_jobs.api.masking import Mask
-from seedream_jobs.api.outcomes import Flight, Sent, judge
+from seedream_jobs.api.client import Client
+from seedream_jobs.api.connection import LARGE, Timeouts, TraceProof, _Arrived
+from seedream_jobs.api.credentials import ApiKey
+from seedream_jobs.api.network import Handshake
+from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.replies import one_line
 from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
 
@@ -40,11 +40,15 @@ def client_of(server: Any, prefix: str = "", **options: Any) -> Client:
     return Client(f"http://127.0.0.1:{server.port}{prefix}", "sk-secret", **options)
 
 
+async def submit(client: Client, body: bytes = b"{}", *, key: str = "k", flight: Flight | None = None) -> Outcome:
+    return await client.submit(0, body, idempotency_key=key, flight=flight or Flight())
+
+
 async def test_the_bytes_of_a_submission(wire_server: Callable[..., Any]) -> None:
     """Each header once, the body as given, under the base URL's own path."""
     server = wire_server(answering(ACCEPTED))
     async with client_of(server, "/proxy/v1/") as client:
-        await client.submit(0, b'{"prompt":"\xe7\x8c\xab"}', idempotency_key="k-1")
+        await submit(client, b'{"prompt":"\xe7\x8c\xab"}', key="k-1")
     assert server.requests == [
         b"POST /proxy/v1/images/generations HTTP/1.1\r\n"
         b"Host: 127.0.0.1:%d\r\n"
@@ -65,7 +69,7 @@ async def test_a_bad_idempotency_key_is_refused_before_sending(wire_server: Call
     """Row 2: it would fail for all, and nothing has left."""
     server = wire_server(answering(ACCEPTED))
     async with client_of(server) as client:
-        outcome = judge(await client.submit(0, b"{}", idempotency_key=key))
+        outcome = await submit(client, key=key)
     assert (outcome.row, outcome.verdict, server.connections) == (2, "refused", 0)
 
 
@@ -76,7 +80,7 @@ async def test_each_worker_has_one_connection_of_its_own(wire_server: Callable[.
 
         async def work(worker: int) -> None:
             for _ in range(3):
-                outcome = await Judged(client).submit(worker, b"{}", idempotency_key="k", flight=Flight())
+                outcome = await client.submit(worker, b"{}", idempotency_key="k", flight=Flight())
                 assert outcome.verdict == "accepted"
 
         async with anyio.create_task_group() as group:
@@ -91,7 +95,7 @@ async def test_an_idle_connection_is_not_reused_after_two_seconds(wire_server: C
     server = wire_server(answering(ACCEPTED))
     async with client_of(server) as client:
         for _ in range(2):
-            await client.submit(0, b"{}", idempotency_key="k")
+            await submit(client)
             await anyio.sleep(2.2)
     assert server.connections == 2
 
@@ -108,7 +112,7 @@ async def test_a_cancelled_post_tells_whether_it_had_left(wire_server: Callable[
                 async with anyio.create_task_group() as group:
 
                     async def post(client: Client = client, flight: Flight = flight) -> None:
-                        await client.submit(0, b"{}", idempotency_key="k", flight=flight)
+                        await submit(client, flight=flight)
 
                     group.start_soon(post)
                     while server.received == before:
@@ -125,20 +129,20 @@ async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
     monkeypatch.setattr("seedream_jobs.api.client.TASK_LIMIT", 2_500_000)
     long_ones: set[int] = set()
     most: list[int] = []
-    take, release = _Seen.take, _Seen.release
+    take, release = _Arrived.take, _Arrived.release
 
-    async def watched(seen: _Seen, chunk: bytes) -> None:
+    async def watched(seen: _Arrived, chunk: bytes) -> None:
         await take(seen, chunk)
         if seen.size > LARGE:
             long_ones.add(id(seen))
         most.append(len(long_ones))
 
-    def released(seen: _Seen) -> None:
+    def released(seen: _Arrived) -> None:
         long_ones.discard(id(seen))
         release(seen)
 
-    monkeypatch.setattr(_Seen, "take", watched)
-    monkeypatch.setattr(_Seen, "release", released)
+    monkeypatch.setattr(_Arrived, "take", watched)
+    monkeypatch.setattr(_Arrived, "release", released)
 
     def long(wire: Any) -> None:
         wire.read_request()
@@ -165,52 +169,44 @@ async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
         assert report.problem.message == "the reply is longer than 2500000 bytes"
 
 
-async def test_the_hook_is_proven_when_the_client_opens() -> None:
+async def test_the_trace_is_proven_when_the_client_opens() -> None:
     """Without a network; a client that was never proven takes nothing for unsent."""
-    hook = Hook()
-    assert not hook.proven
-    await hook.prove()
-    assert hook.proven
+    proof = TraceProof()
+    assert not proof.proven
+    await proof.prove()
+    assert proof.proven
 
 
 async def test_a_transport_without_a_trace_leaves_everything_in_doubt(wire_server: Callable[..., Any]) -> None:
     """A ``ConnectTimeout`` without a trace is no evidence: one client library raises it after the POST."""
     server = wire_server(answering(ACCEPTED))
 
-    class Silent:
-        async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-            raise httpcore.ConnectTimeout("so it says")
+    async def silent(request: httpcore.Request) -> httpcore.Response:
+        raise httpcore.ConnectTimeout("so it says")
 
     async with client_of(server) as client:
-        await client.submit(0, b"{}", idempotency_key="k")
-        lane = client._lanes[0]
-        assert lane is not None
-        real, lane._transport = lane._transport, Silent()  # type: ignore[assignment]
-        seen = await client.submit(0, b"{}", idempotency_key="k")
-        lane._transport = real
-    assert (seen.failure, seen.sent, judge(seen).verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
+        await submit(client)
+        client._workers[0]._connection.handle_async_request = silent  # type: ignore[union-attr,method-assign]
+        outcome = await submit(client, flight=(flight := Flight()))
+    assert (outcome.detail.split(":")[0], flight.sent, outcome.verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
 
 
-async def test_a_reply_that_was_never_announced_ends_all_trust_in_the_hook(wire_server: Callable[..., Any]) -> None:
+async def test_a_reply_that_was_never_announced_ends_all_trust_in_the_trace(wire_server: Callable[..., Any]) -> None:
     """If the trace misses one POST it may miss the next: a refused connection is then in doubt too."""
     server = wire_server(answering(ACCEPTED))
 
-    class Silent:
-        async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-            return httpcore.Response(200, content=json.dumps(ACCEPTED).encode())
+    async def silent(request: httpcore.Request) -> httpcore.Response:
+        return httpcore.Response(200, content=json.dumps(ACCEPTED).encode())
 
     async with client_of(server) as client:
-        await client.submit(0, b"{}", idempotency_key="k")
-        lane = client._lanes[0]
-        assert lane is not None
-        real, lane._transport = lane._transport, Silent()  # type: ignore[assignment]
-        seen = await client.submit(0, b"{}", idempotency_key="k")
-        assert (seen.sent, judge(seen).verdict) == (Sent.UNKNOWN, "accepted")
-        lane._transport = real
-        await lane.aclose()
+        await submit(client)
+        client._workers[0]._connection.handle_async_request = silent  # type: ignore[union-attr,method-assign]
+        outcome = await submit(client, flight=(flight := Flight()))
+        assert (flight.sent, outcome.verdict) == (Sent.UNKNOWN, "accepted")
+        await client._workers[0].aclose()
         server.close()
-        seen = await client.submit(0, b"{}", idempotency_key="k")
-    assert (seen.failure, seen.sent, judge(seen).verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
+        outcome = await submit(client, flight=(flight := Flight()))
+    assert (outcome.detail.split(":")[0], flight.sent, outcome.verdict) == ("connect", Sent.UNKNOWN, "in_doubt")
 
 
 async def test_a_name_that_nobody_knows_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +218,7 @@ async def test_a_name_that_nobody_knows_is_not_sent(monkeypatch: pytest.MonkeyPa
 
     async with Client("http://localhost:9", "sk", workers=1, user_agent="t") as client:
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
-        outcome = judge(await client.submit(0, b"{}", idempotency_key="k"))
+        outcome = await submit(client)
     assert (outcome.row, outcome.verdict) == (3, "not_sent")
     assert "dns" in outcome.detail
 
@@ -232,11 +228,11 @@ async def test_a_key_that_is_quoted_back_goes_no_further(wire_server: Callable[.
     body = {"error": {"code": 401, "message": "无效的令牌 sk-secret", "type": "authentication_error"}}
     server = wire_server(answering(body, "401 Unauthorized"))
     async with client_of(server) as client:
-        outcome = await Judged(client).submit(0, b"{}", idempotency_key="k", flight=Flight())
+        outcome = await submit(client)
         report = await client.task("task_1")
         with pytest.raises(CredentialsError) as caught:
             await client.balance()
-    assert "sk-secret" not in f"{outcome}{report}{caught.value}{caught.value.message}{client.mask}"
+    assert "sk-secret" not in f"{outcome}{report}{caught.value}{caught.value.message}{client}"
     assert outcome.problem is not None
     assert outcome.problem.message == "无效的令牌 ***"
 
@@ -254,7 +250,7 @@ async def test_a_key_that_is_a_common_word_spoils_no_reply(wire_server: Callable
 
     server = wire_server(script)
     async with Client(f"http://127.0.0.1:{server.port}", key, workers=1, user_agent="t") as client:
-        outcome = await Judged(client).submit(0, b"{}", idempotency_key="k", flight=Flight())
+        outcome = await submit(client)
         report = await client.task("task_1")
     assert (outcome.verdict, outcome.task_id) == ("accepted", "task_1")
     assert (report.status, report.cost_usd) == ("completed", Decimal("0.11"))
@@ -266,7 +262,7 @@ def test_a_message_that_is_cut_inside_the_key_shows_no_part_of_it(before: int) -
     """Messages are bounded; the beginning of a key is most of a key."""
     key = "sk-0123456789abcdef"
     said = one_line("m" * before + key)
-    assert key[:8] not in Mask(key).text(said)
+    assert key[:8] not in ApiKey(key).mask(said)
 
 
 async def test_a_task_is_asked_for_by_its_id(wire_server: Callable[..., Any]) -> None:
@@ -325,8 +321,7 @@ async def test_balance_and_models(wire_server: Callable[..., Any]) -> None:
     async with client_of(server) as client:
         got = await client.balance()
         assert (got.remaining_usd, got.used_usd, got.unlimited) == (Decimal("1.5"), Decimal("0.1"), False)
-        await client.balance(account=True)
-    assert [request.split()[1] for request in server.requests] == [b"/v1/balance", b"/v1/user/balance"]
+    assert [request.split()[1] for request in server.requests] == [b"/v1/balance"]
     server = wire_server(answering({"object": "list", "data": [{"id": "a"}, {"id": "b", "x": 1}, 7]}))
     async with client_of(server) as client:
         assert await client.models() == ("a", "b")
@@ -394,11 +389,11 @@ async def test_who_speaks_first_answers_nobody(
     wire_server: Callable[..., Any], authority: Any, monkeypatch: pytest.MonkeyPatch, https: bool
 ) -> None:
     """Bytes on a new connection before the request: it is closed, and not a byte of the POST has left."""
-    hear = Handshake.hear
+    check = Handshake.check_silence
 
     async def later(self: Handshake) -> None:
         await anyio.sleep(0.1)  # until what the server sends at once has arrived
-        await hear(self)
+        await check(self)
 
     def script(wire: Any) -> None:
         if https:
@@ -406,11 +401,11 @@ async def test_who_speaks_first_answers_nobody(
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         wire.read_request()
 
-    monkeypatch.setattr(Handshake, "hear", later)
+    monkeypatch.setattr(Handshake, "check_silence", later)
     server = wire_server(script)
     server.tls = authority.server("good") if https else None
     here = f"{'https' if https else 'http'}://127.0.0.1:{server.port}"
     async with Client(here, "sk-test", workers=1, user_agent="tests", tls=authority.client() if https else None) as one:
-        outcome = judge(await one.submit(0, b"{}", idempotency_key="k-1"))
+        outcome = await submit(one)
     assert (outcome.row, outcome.verdict, server.posts) == (5, "not_sent", 0)
     assert "before the request was sent" in outcome.detail

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key, is_loopback, origin_of, proxy_for
+from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key, is_loopback, proxy_for
 from seedream_jobs.errors import CredentialsError, UsageError
 
 
@@ -85,7 +85,6 @@ def test_a_key_shows_itself_nowhere() -> None:
     assert "secret" not in f"{key} {key!r} {[key]} {key.__class__}"
     with pytest.raises(TypeError):
         pickle.dumps(key)
-    assert key == ApiKey("sk-secret") != ApiKey("sk-other")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_a_key_shows_itself_nowhere() -> None:
 )
 def test_one_address_has_one_origin(url: str, base: str) -> None:
     """Every spelling of a base URL is the same origin, and normalising twice changes nothing."""
-    assert origin_of(url) == origin_of(base) == base
+    assert endpoint(url).base == endpoint(base).base == base
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.api.addresses import why_refused
-from seedream_jobs.api.client_downloads import CHUNK, Download, Downloads
-from seedream_jobs.api.client_lane import Timeouts
+from seedream_jobs.api.connection import Timeouts
+from seedream_jobs.api.downloads import CHUNK, Download, Downloads
+from seedream_jobs.api.network import why_refused
 
 PNG = b"\x89PNG" + bytes(5000)
 PUBLIC = "https://api.apimart.ai"

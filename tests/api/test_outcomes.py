@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.api.outcome_table import TABLE, as_markdown
-from seedream_jobs.api.outcomes import Observation, Outcome, Sent, judge
+from seedream_jobs.api.outcomes import OUTCOME_TABLE, Observation, Outcome, Sent, judge, table_as_markdown
 from seedream_jobs.errors import ExitCode
 
 DOCS = Path(__file__).parents[2] / "docs" / "outcomes.md"
@@ -161,7 +160,7 @@ CASES: dict[int | str, list[tuple[str, Observation, tuple[str, str | None, int |
 BELONG_TO_THE_LEDGER = {1, 21}
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.number))
+@pytest.mark.parametrize("row", OUTCOME_TABLE, ids=lambda row: str(row.number))
 def test_each_row_of_the_table_is_what_judge_says(row) -> None:
     """Each row has cases, each case lands in its row, and says nothing that the row does not allow."""
     cases = CASES.get(row.number, [])
@@ -176,7 +175,7 @@ def test_each_row_of_the_table_is_what_judge_says(row) -> None:
 
 def test_the_table_has_21_rows_in_order() -> None:
     """The number of a row is its place; 8a came later."""
-    assert [row.number for row in TABLE if row.number != "8a"] == list(range(1, 22))
+    assert [row.number for row in OUTCOME_TABLE if row.number != "8a"] == list(range(1, 22))
 
 
 def test_the_documentation_shows_the_table() -> None:
@@ -187,7 +186,7 @@ def test_the_documentation_shows_the_table() -> None:
 def drawn(page: str) -> str:
     begin, end = "<!-- table 1: drawn, do not edit -->\n", "<!-- end of table 1 -->"
     head, _, rest = page.partition(begin)
-    return head + begin + "\n" + as_markdown() + "\n" + end + rest.partition(end)[2]
+    return head + begin + "\n" + table_as_markdown() + "\n" + end + rest.partition(end)[2]
 
 
 def test_an_accepted_reply_gives_all_its_handles() -> None:
@@ -283,7 +282,7 @@ def test_judge_is_total_and_never_frees_what_was_sent_without_the_services_word(
         assert outcome.stop is None or outcome.row in ("8a", 11)
     if outcome.verdict == "refused":
         assert outcome.stop in (ExitCode.USAGE, ExitCode.CREDENTIALS, ExitCode.MONEY)
-    assert outcome.verdict in next(row for row in TABLE if row.number == outcome.row).verdicts
+    assert outcome.verdict in next(row for row in OUTCOME_TABLE if row.number == outcome.row).verdicts
     if outcome.problem is not None:
         outcome.problem.message.encode("utf-8")
 

@@ -19,7 +19,7 @@ import anyio
 import pytest
 
 from seedream_jobs.api.client import Client
-from seedream_jobs.api.client_lane import Timeouts
+from seedream_jobs.api.connection import Timeouts
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 
 HERE = Path(__file__).parent
@@ -52,7 +52,17 @@ class Seen:
 
 
 async def submit_once(client: Client, body: bytes, flight: Flight) -> Observation:
-    return await client.submit(0, body, idempotency_key="k-1", flight=flight)
+    """One POST as the program makes it, and what the client's judge was shown of it."""
+    shown: list[Observation] = []
+
+    def watched(seen: Observation) -> Outcome:
+        shown.append(seen)
+        return judge(seen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seedream_jobs.api.client.judge", watched)
+        await client.submit(0, body, idempotency_key="k-1", flight=flight)
+    return shown[0]
 
 
 @pytest.fixture

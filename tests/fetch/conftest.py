@@ -15,7 +15,7 @@ import anyio
 import pytest
 from PIL import Image as Pillow
 
-from seedream_jobs.api.client_downloads import Downloads
+from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.run.fetch import Fetched, fetch

@@ -229,7 +229,7 @@ import json, sys
 from functools import partial
 from pathlib import Path
 import anyio
-from seedream_jobs.api.client_downloads import Downloads
+from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 from seedream_jobs.results.keeping import Keeping

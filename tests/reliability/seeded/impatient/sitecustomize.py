@@ -3,7 +3,7 @@
 import os
 
 from seedream_jobs.api import client
-from seedream_jobs.api.client_lane import Timeouts
+from seedream_jobs.api.connection import Timeouts
 
 begin = client.Client.__init__
 

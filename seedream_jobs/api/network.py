@@ -1,8 +1,11 @@
-"""Connections as httpcore opens them: dialled only where they may go, and closed when they are given up half-way.
+"""This module opens connections below HTTP: only to addresses that may be dialled, closed when given up half-way.
+
+Called by ``connection.py`` (``Handshake``) and ``downloads.py`` (``CheckedNetwork``): the service's links are foreign
+input, and this machine sits in a private net. Invariant: the address that was checked is the address that is dialled.
 
 Checking a name and connecting to it are two lookups for most clients; a name server that answers differently the second
-time (DNS rebinding) would lead a download into this machine's own network. Here a name is looked up once, every answer
-is checked, and that very address is dialled.
+time (DNS rebinding) would lead a download into this machine's own network. So a name is looked up once, every answer is
+checked, and that very address is dialled.
 """
 
 from __future__ import annotations
@@ -10,15 +13,18 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import anyio
 import httpcore
 
-from seedream_jobs.api.addresses import why_refused
-
 _TICKET = 0.002  # seconds to look at what has arrived on a new connection; read only where something has
 _NEXT_ADDRESS = 3.0  # seconds for an address that is not the last one, such as IPv6 where it leads nowhere
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_CGNAT = IPv4Network("100.64.0.0/10")
+_OLD_COMPATIBLE = IPv6Network("::/96")
+_SITE_LOCAL = IPv6Network("fec0::/10")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -38,8 +44,8 @@ class Handshake:
         elif name.startswith("http11."):
             self._stream = None  # the pool has it now
 
-    async def hear(self) -> None:
-        """Whether the other side spoke first: nothing has been sent on this connection.
+    async def check_silence(self) -> None:
+        """See that the other side has not spoken before anything was sent on this connection.
 
         :raises SpokeFirstError: it did; what it said is nobody's answer
         """
@@ -120,3 +126,66 @@ async def look_up(host: str, port: int) -> list[str]:
     """The addresses of a host by the system's resolver, each once. :raises OSError: unknown"""
     answers = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+
+
+def why_refused(address: str, *, loopback_allowed: bool) -> str | None:
+    """Why no connection is made to an address (text as a resolver gives it), or None where one may be made.
+
+    Refused are private, loopback, link-local, multicast, unspecified, reserved and carrier-grade (100.64/10) addresses,
+    also where an IPv6 form wraps them (``::ffff:``, NAT64, 6to4, Teredo).
+
+    :param loopback_allowed: the API itself is on this machine
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return f"{address} is not an address"
+    if loopback_allowed and parsed.is_loopback and getattr(parsed, "ipv4_mapped", None) is None:
+        return None
+    for inner in _layers(parsed):
+        reason = _kind(inner)
+        if reason is not None:
+            return f"{address} is {reason}"
+    return None
+
+
+def _layers(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """The address itself and every IPv4 address it carries."""
+    layers: list[IPv4Address | IPv6Address] = [address]
+    if isinstance(address, IPv4Address):
+        return layers
+    low = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if any(address in network for network in _NAT64):
+        layers.append(low)
+    if address.sixtofour is not None:
+        layers.append(address.sixtofour)
+    if address.teredo is not None:
+        layers.extend(address.teredo)
+    return layers
+
+
+def _kind(address: IPv4Address | IPv6Address) -> str | None:
+    if address.is_unspecified:
+        return "unspecified"
+    if address.is_loopback:
+        return "loopback"
+    if address.is_link_local:
+        return "link-local"
+    if address.is_multicast:
+        return "multicast"
+    if isinstance(address, IPv4Address):
+        if address in _CGNAT:
+            return "carrier-grade private"
+    elif address in _OLD_COMPATIBLE:
+        return "an IPv4 address in disguise"
+    elif address in _SITE_LOCAL:
+        return "site-local"
+    elif any(address in network for network in _NAT64):
+        return None if address in _NAT64[0] else "private"
+    if address.is_private:
+        return "private"
+    if address.is_reserved or not address.is_global:
+        return "reserved"
+    return None

@@ -1,13 +1,17 @@
-"""One connection to the service: one request at a time, seen through the transport's trace, bounded in size and time.
+"""This module exchanges one request for one reply over one connection, bounded in size and time.
 
-A lane is one connection of httpcore, replaced when it is closed or has been idle too long: no ``AsyncClient`` and no
-pool around it, because cookies, redirects and hooks must all be off and the bookkeeping of both costs half of a
-request's time. HTTP/1.1 only (HTTP/2 in httpcore re-sends a POST after GOAWAY), no redirects (307 and 308 re-send), no
-retries, keep-alive reuse only within two seconds.
+Called by ``client.py``, once per call of the service. Invariants: nothing is sent twice (HTTP/1.1 only, because
+httpcore re-sends a POST after an HTTP/2 GOAWAY; no redirects, no retries); whether bytes of the request left is judged
+by the transport's trace, never by an exception's class.
+
+There is no ``AsyncClient`` and no pool around a connection: cookies, redirects and hooks must all be off, and the
+bookkeeping of both costs half of a request's time.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 import zlib
@@ -19,12 +23,14 @@ import anyio
 import httpcore
 import httpx
 
-from seedream_jobs.api.client_network import Handshake, SpokeFirstError
+from seedream_jobs.api.network import Handshake, SpokeFirstError
 from seedream_jobs.api.outcomes import NOT_SENT_KINDS, Flight, Observation, Sent
+from seedream_jobs.errors import UsageError
 
 BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
 TASK_LIMIT = 64 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as base64
 LARGE = 1024 * 1024  # bytes of a reply to a GET from which on only one of them is read at a time
+TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 KEEPALIVE = 2.0  # seconds a connection is kept for reuse
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -39,31 +45,27 @@ class Timeouts:
     total: float = 120.0
 
 
-class Hook:
-    """Whether the trace was shown to fire on this transport. Without that, silence proves nothing."""
+class TraceProof:
+    """Whether httpcore's trace was shown to announce a POST. Without that, silence of the trace proves nothing.
+
+    ``proven`` turns false again as soon as a reply comes to a request that was not announced.
+    """
 
     def __init__(self) -> None:
         self.proven = False
 
     async def prove(self) -> None:
-        """Send a POST through the same pool over a network of no bytes, and see that its headers are announced."""
-        seen: list[str] = []
+        """Send a POST through httpcore over a network of no bytes, and see that its headers are announced."""
 
         async def trace(name: str, info: dict[str, Any]) -> None:
-            if announces_post(name, info):
-                seen.append(name)
+            self.proven = self.proven or announces_request(name, info)
 
         network = httpcore.AsyncMockBackend([b"HTTP/1.1 204 No Content\r\n\r\n"])
         async with httpcore.AsyncConnectionPool(network_backend=network) as pool:
-            await pool.request("POST", "http://hook.invalid/", content=b"-", extensions={"trace": trace})
-        self.proven = bool(seen)
-
-    def refute(self) -> None:
-        """A reply came without an announcement: from now on every failure is in doubt."""
-        self.proven = False
+            await pool.request("POST", "http://trace.invalid/", content=b"-", extensions={"trace": trace})
 
 
-def announces_post(name: str, info: dict[str, Any]) -> bool:
+def announces_request(name: str, info: dict[str, Any]) -> bool:
     """Whether a trace event says that bytes of the request itself may leave.
 
     Any event of the HTTP layer does, but for those of a proxy's CONNECT, which share the trace.
@@ -76,79 +78,64 @@ def announces_post(name: str, info: dict[str, Any]) -> bool:
     return getattr(request, "method", b"") != b"CONNECT"
 
 
-class OneConnection:
-    """Sends requests one after the other over one connection, a new one where the last is closed or idle too long."""
-
-    def __init__(self, verify: ssl.SSLContext, proxy: str | None) -> None:
-        through = None if proxy is None else httpx.Proxy(proxy)
-        self._opener = httpcore.AsyncConnectionPool(  # only makes connections: it never holds one
-            ssl_context=verify,
-            proxy=None if through is None else httpcore.Proxy(url=str(through.url), auth=through.raw_auth),
-            http1=True,
-            http2=False,
-            retries=0,
-            keepalive_expiry=KEEPALIVE,
-        )
-        self._connection: httpcore.AsyncConnectionInterface | None = None
-
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send it, once. :raises: whatever httpcore raises"""
-        connection = self._connection
-        if connection is not None and not _is_clean(connection):
-            await self.aclose()
-            connection = None
-        if connection is None:
-            connection = self._connection = self._opener.create_connection(request.url.origin)
-        return await connection.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close the connection, if there is one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
+def new_pool(tls: ssl.SSLContext, proxy: str | None, **options: Any) -> httpcore.AsyncConnectionPool:
+    """A pool of httpcore that speaks HTTP/1.1, through an HTTP proxy where one is named."""
+    through = None if proxy is None else httpx.Proxy(proxy)
+    via = None if through is None else httpcore.Proxy(url=str(through.url), auth=through.raw_auth)
+    return httpcore.AsyncConnectionPool(ssl_context=tls, proxy=via, http1=True, http2=False, retries=0, **options)
 
 
-def _is_clean(connection: httpcore.AsyncConnectionInterface) -> bool:
-    """Whether a connection may be used once more: idle, not for long, and nothing came after its last answer.
-
-    Bytes after an answer are nobody's answer: on the socket they make it readable, which counts as expired; what was
-    read along with the answer lies in h11's buffer, where the next answer would be looked for.
-    """
-    if not connection.is_available() or connection.has_expired():
-        return False
-    inner: Any = connection
-    while (below := getattr(inner, "_connection", None)) is not None:
-        inner = below
-    state = getattr(inner, "_h11_state", None)
-    return state is not None and not state.trailing_data[0]
-
-
-def target_of(url: str) -> httpcore.URL:
+def encode_url(url: httpx.URL) -> httpcore.URL:
     """An address as httpcore wants it: encoded."""
-    parsed = httpx.URL(url)
-    return httpcore.URL(scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path)
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-def shown_origin(url: httpcore.URL) -> str:
-    """Scheme, host and port of an address, as people write it."""
-    port = "" if url.port is None else f":{url.port}"
-    return f"{url.scheme.decode()}://{url.host.decode()}{port}"
+def header_text(text: str) -> bytes:
+    """Text as it may stand in a header."""
+    return re.sub(r"[^ -~]", "?", text).encode("ascii")
 
 
-class Lane:
-    """One connection, opened when needed. ``hook`` is shared by all lanes of a client."""
+def tls_context(base: str) -> ssl.SSLContext:
+    """The TLS context for an address. Reading the authorities takes 40 ms: plain HTTP gets one that trusts nobody.
 
-    def __init__(self, *, verify: ssl.SSLContext, proxy: str | None, timeouts: Timeouts, hook: Hook) -> None:
-        self._transport = OneConnection(verify, proxy)
-        self._through = "" if proxy is None else " through the proxy of the environment"
-        self._timeouts = timeouts
+    :raises UsageError: the environment names certificates, or a log of TLS keys, where none can be
+    """
+    if not base.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    named = {name: value for name in TLS_VARIABLES if (value := os.environ.get(name))}  # httpx and ssl read them
+    folders = named.get("SSL_CERT_DIR", "").split(os.pathsep)
+    try:
+        if "SSL_CERT_FILE" not in named and "SSL_CERT_DIR" in named and not any(map(os.path.isdir, folders)):
+            raise FileNotFoundError(2, "No such folder")
+        return httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        words = error.reason.lower().replace("_", " ") if isinstance(error, ssl.SSLError) else error.strerror
+        what = ", ".join(f"{name}={value}" for name, value in named.items()) or "the installed certificates"
+        hint = f"unset {' or '.join(named)}, or name what is there" if named else "install certifi anew"
+        raise UsageError(f"TLS can't be set up with {what}: {words}", hint=hint) from None
+
+
+class Connection:
+    """One connection, opened when needed; one request at a time.
+
+    :param opener: makes connections and holds none; shared by all connections of a client, like ``proof``
+    :param proxied: a proxy is between, which failures to connect name
+    """
+
+    def __init__(
+        self, opener: httpcore.AsyncConnectionPool, *, timeouts: Timeouts, proof: TraceProof, proxied: bool
+    ) -> None:
+        self._opener = opener
+        self._connection: httpcore.AsyncConnectionInterface | None = None
+        self._total = timeouts.total
         self._limits = {
             "connect": timeouts.connect,
             "write": timeouts.write,
             "read": timeouts.read,
             "pool": timeouts.connect,
         }
-        self._hook = hook
+        self._proof = proof
+        self._through = " through the proxy of the environment" if proxied else ""
 
     async def exchange(
         self,
@@ -167,8 +154,7 @@ class Lane:
         :param limit: bytes of the reply that are read
         :param large: what a reply of more than ``LARGE`` bytes waits for, so that only so many are in memory
         """
-        flight.sent = Sent.NO if self._hook.proven else Sent.UNKNOWN
-
+        flight.sent = Sent.NO if self._proof.proven else Sent.UNKNOWN
         handshake = Handshake()
 
         async def trace(name: str, info: dict[str, Any]) -> None:
@@ -177,18 +163,31 @@ class Lane:
                 return  # whatever comes now belongs to the request itself
             if handshake.spoken:
                 return  # the connection is being closed, and nothing was sent on it
-            if announces_post(name, info):
-                await handshake.hear()
+            if announces_request(name, info):
+                await handshake.check_silence()
                 flight.sent = Sent.STARTED
             handshake.note(name, info)
 
-        seen = _Seen(limit, large)
+        arrived = _Arrived(limit, large)
         try:
-            request = httpcore.Request(
-                method, url, headers=headers, content=body, extensions={"trace": trace, "timeout": self._limits}
-            )
-            with anyio.move_on_after(self._timeouts.total) as limited:  # half the cost of ``fail_after``
-                await self._read(request, seen, flight, handshake)
+            extensions = {"trace": trace, "timeout": self._limits}
+            request = httpcore.Request(method, url, headers=headers, content=body, extensions=extensions)
+            with anyio.move_on_after(self._total) as limited:  # half the cost of ``fail_after``
+                connection = await self._usable(url.origin)
+                try:
+                    response = await connection.handle_async_request(request)
+                except BaseException:
+                    await handshake.abandon()
+                    raise
+                try:
+                    if (
+                        flight.sent is not Sent.STARTED
+                    ):  # a reply without an announcement: the trace is not to be trusted
+                        self._proof.proven = False
+                        flight.sent = Sent.UNKNOWN
+                    await arrived.read(response)
+                finally:
+                    await response.aclose()
             if limited.cancelled_caught:
                 raise TimeoutError
         except Exception as error:  # whatever it is: where the bytes were decides, not its class
@@ -196,39 +195,42 @@ class Lane:
                 flight.sent = Sent.UNKNOWN
             kind, detail = name_failure(error, flight.stage)
             if kind in NOT_SENT_KINDS:  # of those the address may be the reason
-                detail = f"{shown_origin(url)}{self._through}: {detail}"
+                port = "" if url.port is None else f":{url.port}"
+                detail = f"{url.scheme.decode()}://{url.host.decode()}{port}{self._through}: {detail}"
             if isinstance(error, TimeoutError):
-                detail = f"no complete reply within {self._timeouts.total:g} s"
-            return seen.observation(flight.sent, failure=kind, detail=detail)
+                detail = f"no complete reply within {self._total:g} s"
+            return arrived.observation(flight.sent, failure=kind, detail=detail)
         finally:
-            seen.release()
-        return seen.observation(flight.sent)
+            arrived.release()
+        return arrived.observation(flight.sent)
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        await self._transport.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
 
-    async def _read(self, request: httpcore.Request, seen: _Seen, flight: Flight, handshake: Handshake) -> None:
-        try:
-            response = await self._transport.handle_async_request(request)
-        except BaseException:
-            await handshake.abandon()
-            raise
-        try:
-            if flight.sent is not Sent.STARTED:
-                self._hook.refute()
-                flight.sent = Sent.UNKNOWN
-            seen.status = response.status
-            seen.headers = response.headers
-            if seen.large is not None and _announced(response.headers) > seen.limit:
-                seen.size = seen.limit + 1
-                return
-            async for chunk in response.aiter_stream():
-                await seen.take(chunk)
-                if seen.size > seen.limit:
-                    break
-        finally:
-            await response.aclose()
+    async def _usable(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        """The connection of the last request, or a new one where that is closed, idle too long or not clean."""
+        if self._connection is not None and not _is_clean(self._connection):
+            await self.aclose()
+        if self._connection is None:
+            self._connection = self._opener.create_connection(origin)
+        return self._connection
+
+
+def _is_clean(connection: httpcore.AsyncConnectionInterface) -> bool:
+    """Whether a connection may be used once more: idle, not for long, and nothing came after its last answer.
+
+    Bytes after an answer are nobody's answer: on the socket they make it readable, which counts as expired; what was
+    read along with the answer lies in h11's buffer, where the next answer would be looked for.
+    """
+    if not connection.is_available() or connection.has_expired():
+        return False
+    inner: Any = connection
+    while (below := getattr(inner, "_connection", None)) is not None:
+        inner = below
+    state = getattr(inner, "_h11_state", None)
+    return state is not None and not state.trailing_data[0]
 
 
 def _announced(headers: Headers) -> int:
@@ -237,7 +239,7 @@ def _announced(headers: Headers) -> int:
     return int(length) if length.isdigit() and len(length) < 16 else 0
 
 
-class _Seen:
+class _Arrived:
     """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it."""
 
     __slots__ = ("chunks", "headers", "held", "large", "limit", "size", "status")
@@ -247,9 +249,21 @@ class _Seen:
         self.large = large
         self.held = False
         self.status: int | None = None
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: Headers = ()
         self.chunks: list[bytes] = []
         self.size = 0
+
+    async def read(self, response: httpcore.Response) -> None:
+        """Read a reply up to the limit; a GET's that announces more is not read at all."""
+        self.status = response.status
+        self.headers = response.headers
+        if self.large is not None and _announced(response.headers) > self.limit:
+            self.size = self.limit + 1
+            return
+        async for chunk in response.aiter_stream():
+            await self.take(chunk)
+            if self.size > self.limit:
+                break
 
     async def take(self, chunk: bytes) -> None:
         """Keep a piece; a long reply waits here for its turn."""

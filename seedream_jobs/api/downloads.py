@@ -1,8 +1,9 @@
-"""Downloads from hosts the service names: without the key, only to public addresses, bounded, verified in length.
+"""This module downloads from hosts that the service names.
 
-A link is foreign input. Each hop is checked by scheme and host, and each connection goes to the very address that was
-checked, so that a name cannot change its mind between the check and the connection. Behind a proxy the proxy connects;
-names that resolve here are checked all the same.
+Called by ``run`` for each image of a task. Invariants: the key is never here, so it is never sent; each hop of a
+redirect is checked by scheme and host, and each connection by its address (``network``); the length is bounded and
+verified.
+Behind a proxy the proxy connects; names that resolve here are checked all the same.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ import anyio
 import httpcore
 import httpx
 
-from seedream_jobs.api.client import tls_context
-from seedream_jobs.api.client_lane import Timeouts
-from seedream_jobs.api.client_network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
+from seedream_jobs.api.connection import Timeouts, encode_url, header_text, new_pool, tls_context
 from seedream_jobs.api.credentials import endpoint, is_loopback
+from seedream_jobs.api.network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.replies import one_line
 
 CHUNK = 1024 * 1024  # bytes gathered before ``write`` is called
 MAX_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 5
+_NETWORK_ERRORS = (
+    OSError,
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _DATA = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[A-Za-z0-9=._-]+)*?)(;base64)?,", re.ASCII)
@@ -73,7 +80,7 @@ class Downloads:
         resolve: Resolve = look_up,
     ) -> None:
         self._api = endpoint(base_url)
-        self._agent = re.sub(r"[^ -~]", "?", user_agent).encode("ascii")
+        self._agent = header_text(user_agent)
         self._connections = connections
         self._timeouts = timeouts or Timeouts(total=600)
         self._proxy = proxy
@@ -109,16 +116,11 @@ class Downloads:
             if got.failed_to_write:
                 raise
             return got.download(f"not complete within {self._timeouts.total:g} s")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError) as error:
-            return got.download(got.why_broken(str(error) or type(error).__name__))
-        except (OSError, ssl.SSLError) as error:
-            if got.failed_to_write:
-                raise
-            return got.download(got.why_broken(str(error)))
         except Exception as error:  # foreign input: whatever a library makes of it, it is this image's failure alone
             if got.failed_to_write:
                 raise
-            return got.download(got.why_broken(f"{type(error).__name__}: {error}"))
+            words = str(error) if isinstance(error, _NETWORK_ERRORS) else f"{type(error).__name__}: {error}"
+            return got.download(got.why_broken(words or type(error).__name__))
         return got.download(got.problem)
 
     async def _follow(self, url: str, got: _Got) -> None:
@@ -149,7 +151,23 @@ class Downloads:
     async def _one(self, target: httpx.URL, got: _Got) -> str | None:
         """One GET; the place it redirects to, or None when its body was taken."""
         handshake = Handshake()
-        request = self._request(target, handshake)
+
+        async def trace(name: str, info: dict[str, Any]) -> None:
+            handshake.note(name, info)
+
+        limits = self._timeouts
+        timeouts = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": limits.total}
+        request = httpcore.Request(
+            b"GET",
+            encode_url(target),
+            headers=[
+                (b"Host", target.netloc),
+                (b"User-Agent", self._agent),
+                (b"Accept", b"image/*,*/*;q=0.5"),
+                (b"Accept-Encoding", b"identity"),
+            ],
+            extensions={"trace": trace, "timeout": timeouts},
+        )
         pool = await self._pool(target)
         try:
             response = await pool.handle_async_request(request)
@@ -165,24 +183,6 @@ class Downloads:
             await response.aclose()
         return None
 
-    def _request(self, target: httpx.URL, handshake: Handshake) -> httpcore.Request:
-        async def trace(name: str, info: dict[str, Any]) -> None:
-            handshake.note(name, info)
-
-        limits = self._timeouts
-        timeouts = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": limits.total}
-        return httpcore.Request(
-            b"GET",
-            httpcore.URL(scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path),
-            headers=[
-                (b"Host", target.netloc),
-                (b"User-Agent", self._agent),
-                (b"Accept", b"image/*,*/*;q=0.5"),
-                (b"Accept-Encoding", b"identity"),
-            ],
-            extensions={"trace": trace, "timeout": timeouts},
-        )
-
     async def _pool(self, target: httpx.URL) -> httpcore.AsyncConnectionPool:
         """The pool for a link: straight to the checked address, or through the proxy where one is set."""
         proxied = self._proxy is not None and not is_loopback(target.host)
@@ -193,23 +193,14 @@ class Downloads:
             self._tls = tls_context("https:")
         pool = self._pools.get((target.scheme, proxied))
         if pool is None:
-            pool = self._pools[target.scheme, proxied] = self._open(self._proxy if proxied else None)
-        return pool
-
-    def _open(self, proxy: str | None) -> httpcore.AsyncConnectionPool:
-        context = self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        count = self._connections
-        if proxy is None:
-            return httpcore.AsyncConnectionPool(
-                ssl_context=context, max_connections=count, keepalive_expiry=5.0, network_backend=self._network
+            pool = self._pools[target.scheme, proxied] = new_pool(
+                self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                self._proxy if proxied else None,
+                max_connections=self._connections,
+                keepalive_expiry=5.0,
+                network_backend=None if proxied else self._network,
             )
-        through = httpx.Proxy(proxy)
-        return httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=count,
-            keepalive_expiry=5.0,
-            proxy=httpcore.Proxy(url=str(through.url), auth=through.raw_auth),
-        )
+        return pool
 
 
 class _Got:

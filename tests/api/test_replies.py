@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.api.retry_after import retry_after
+from seedream_jobs.api.replies import retry_after
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 
