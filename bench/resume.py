@@ -9,8 +9,7 @@ from decimal import Decimal
 from bench.result import Goal, Result, Row, Series, ratios
 from bench.timing import here
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
-from seedream_jobs.ledger.records import Header
-from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.ledger.state import Entry, Header, Image, State
 
 TITLE = "Resuming: CPU seconds of reading a manifest"
 GOAL = 1.5

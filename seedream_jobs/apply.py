@@ -22,7 +22,7 @@ from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.campaign import hold_campaign, hold_settled, naming_doubts, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.records import PlanRecord
+from seedream_jobs.ledger.state import PlanRecord
 from seedream_jobs.plan.application import Application, Part
 from seedream_jobs.plan.cost import hold, spent
 from seedream_jobs.plan.diff import Action

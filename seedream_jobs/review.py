@@ -19,9 +19,8 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
-from seedream_jobs.ledger.filesystem import RealFileSystem
+from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.plan.comparison import Comparison, Removed
 from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision

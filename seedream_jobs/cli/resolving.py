@@ -210,7 +210,7 @@ def close_run(job: Path, *, abandon: bool, reason: str, where: Target, now: int)
     :raises UsageError: no run is open, or the job can't be expanded
     """
     from seedream_jobs.cli.importing import announce
-    from seedream_jobs.ledger.records import ResolutionRecord
+    from seedream_jobs.ledger.state import ResolutionRecord
 
     one = records.find(job, where=where)
     left = 0

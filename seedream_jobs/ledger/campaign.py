@@ -18,10 +18,10 @@ from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.loading import ids_of, left_behind
 from seedream_jobs.ledger.lock import Lock, acquire
-from seedream_jobs.ledger.overlay import alone
+from seedream_jobs.ledger.manifest import alone
 from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.ledger.state_rules import STATE_RULES
 
 MAX_NAMED = 5
 """How many doubts are named before the rest is counted."""
@@ -182,11 +182,11 @@ def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterato
 def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
     for key in entries:
         brief = entries.brief(key)
-        if brief is not None and HEAD[brief[0]].spent:
+        if brief is not None and STATE_RULES[brief[0]].spent:
             found.setdefault(key, job)
     for key, former in entries.former.items():
         brief = entries.brief(former)
-        if brief is not None and HEAD[brief[0]].spent:
+        if brief is not None and STATE_RULES[brief[0]].spent:
             found.setdefault(key, job)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,12 +21,28 @@ from zlib import crc32
 
 from seedream_jobs.ledger.state import (
     ID,
+    Accepted,
+    Completed,
     Doubt,
     Earlier,
     Entry,
+    Event,
+    Expired,
+    Failed,
+    Header,
     Image,
+    InDoubt,
+    Intended,
+    NotSent,
+    OpenRun,
+    PlanRecord,
     Problem,
+    Rejected,
+    Resolution,
+    ResolutionRecord,
+    Resolved,
     State,
+    Stored,
 )
 
 Json = dict[str, Any]
@@ -155,6 +171,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
 _STATES: Mapping[str, State] = {state.value: state for state in State}
 _DOUBTS = frozenset(get_args(Doubt))
+
+FORMAT = 1
+_RESOLUTIONS = frozenset(get_args(Resolution))
 
 Reader = Callable[[str, Any], Any]
 
@@ -398,3 +417,197 @@ def decode_entry(line: Json) -> Entry:
     if missing:
         raise Malformed(f"missing {', '.join(repr(name) for name in sorted(missing))}")
     return Entry(**_with_tasks(read_fields(line, ENTRY, "a request's line")))
+
+
+_EVENTS: Mapping[str, type[Event]] = {
+    "intended": Intended,
+    "accepted": Accepted,
+    "rejected": Rejected,
+    "not_sent": NotSent,
+    "in_doubt": InDoubt,
+    "completed": Completed,
+    "failed": Failed,
+    "stored": Stored,
+    "expired": Expired,
+    "resolved": Resolved,
+}
+_WRITTEN: Mapping[type[Event], tuple[str, tuple[tuple[str, object], ...]]] = {
+    kind: (name, tuple((field.name, field.default) for field in fields(kind))) for name, kind in _EVENTS.items()
+}
+"""For each kind its name and its fields with their defaults: every POST is written down twice."""
+
+
+def encode_event(event: Event) -> Json:
+    """An event as the journal's line holds it; times stay Unix seconds."""
+    kind, written = _WRITTEN[type(event)]
+    line: Json = {"event": kind}
+    for name, default in written:
+        value = getattr(event, name)
+        if value is None or (default is not MISSING and value == default):
+            continue
+        if isinstance(value, Decimal):
+            value = money(value)
+        elif isinstance(value, Problem):
+            value = encode_problem(value)
+        elif name == "images":
+            value = [encode_image(image) for image in value]
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        line[name] = value
+    return line
+
+
+def decode_event(line: Json) -> Event:
+    """The event a journal's line holds (its checksum is good: this program wrote it).
+
+    :raises Malformed: for an event of another version
+    """
+    kind = _EVENTS.get(line.get("event", ""))
+    if kind is None:
+        raise Malformed(f"unknown event {line.get('event')!r}")
+    values = {name: value for name, value in line.items() if name != "event"}
+    for name in ("cost_usd", "max_cost_usd"):
+        if name in values:
+            values[name] = amount(name, values[name])
+    if "more_task_ids" in values:
+        values["more_task_ids"] = tuple(identifier("more_task_ids", one) for one in values["more_task_ids"])
+    if "error" in values:
+        values["error"] = problem("error", values["error"])
+    if "images" in values:
+        values["images"] = images("images", values["images"])
+    for field in fields(kind):
+        if field.name not in values and field.default is MISSING:
+            if field.name not in _NULLABLE:
+                raise Malformed(f"the event lacks '{field.name}'")
+            values[field.name] = None
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise Malformed(str(error)) from None
+
+
+_NULLABLE = frozenset({"max_cost_usd"})
+
+
+def encode_header(header: Header) -> Json:
+    """The manifest's first line."""
+    line: Json = {"format": FORMAT, "id": header.id, "job": header.job, "origin": header.origin}
+    if header.other_ids:
+        line["other_ids"] = list(header.other_ids)
+    if header.runs:
+        runs = [{"id": run.id, "intents": run.intents, "since": iso(run.since)} for run in header.runs]
+        line["run"] = runs[0] if len(runs) == 1 else runs
+    if header.serial:
+        line["serial"] = header.serial
+    return line
+
+
+def encode_plan(plan: PlanRecord) -> Json:
+    """A plan's line."""
+    line: Json = {"digest": plan.digest, "plan": plan.plan, "used_at": iso(plan.used_at)}
+    if plan.finished:
+        line["finished"] = True
+    if plan.options:
+        line["options"] = dict(plan.options)
+    return line
+
+
+def encode_resolution(record: ResolutionRecord) -> Json:
+    """A resolution's line."""
+    line: Json = {
+        "at": iso(record.at),
+        "reason": record.reason,
+        "resolution": record.resolution,
+    }
+    if record.key:
+        line["key"] = record.key
+    if record.task_id is not None:
+        line["task_id"] = record.task_id
+    if record.run is not None:
+        line["run"] = record.run
+    return line
+
+
+def decode_header(line: Json) -> Header:
+    """:raises Malformed: for a format this program does not read, or a field that is not as written"""
+    if line.get("format") != FORMAT:
+        raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
+    readers = {
+        "format": _format,
+        "id": identifier,
+        "job": text,
+        "origin": text,
+        "other_ids": _ids,
+        "run": _runs,
+        "serial": whole,
+    }
+    found = read_fields(line, readers, "the header")
+    _require(found, ("id", "job", "origin"))
+    found.pop("format")
+    if "run" in found:
+        found["runs"] = found.pop("run")
+    return Header(**found)
+
+
+def decode_plan(line: Json) -> PlanRecord:
+    """:raises Malformed: for a field that is not as written"""
+    readers = {"plan": identifier, "digest": text, "used_at": moment, "finished": _flag, "options": mapping}
+    found = read_fields(line, readers, "a plan's line")
+    _require(found, ("plan", "digest", "used_at"))
+    return PlanRecord(**found)
+
+
+def decode_resolution(line: Json) -> ResolutionRecord:
+    """:raises Malformed: for a field that is not as written"""
+    readers = {
+        "key": request_key,
+        "resolution": _resolution,
+        "reason": text,
+        "at": moment,
+        "task_id": identifier,
+        "run": identifier,
+    }
+    found = read_fields(line, readers, "a resolution's line")
+    _require(found, ("run" if "run" in found else "key", "resolution", "reason", "at"))
+    found.setdefault("key", "")
+    return ResolutionRecord(**found)
+
+
+def _require(found: Json, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Malformed(f"missing {', '.join(repr(name) for name in missing)}")
+
+
+def _format(name: str, value: Any) -> int:
+    return int(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise Malformed(f"'{name}' must be true or false")
+    return value
+
+
+def _ids(name: str, value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise Malformed(f"'{name}' must be a list")
+    return tuple(identifier(name, one) for one in value)
+
+
+def _runs(name: str, value: Any) -> tuple[OpenRun, ...]:
+    readers = {"id": identifier, "intents": whole, "since": moment}
+    found = []
+    for one in value if type(value) is list else [value]:
+        fields = read_fields(mapping(name, one), readers, "the header's run")
+        _require(fields, ("id", "intents", "since"))
+        found.append(OpenRun(**fields))
+    return tuple(found)
+
+
+def _resolution(name: str, value: Any) -> Resolution:
+    if type(value) is not str or value not in _RESOLUTIONS:
+        raise Malformed(f"'{name}' must be one of {', '.join(sorted(_RESOLUTIONS))}")
+    return cast("Resolution", value)

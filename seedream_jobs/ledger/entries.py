@@ -22,11 +22,11 @@ from seedream_jobs.ledger.codec import (
     parse,
     seal,
 )
+from seedream_jobs.ledger.filesystem import Snapshot
 from seedream_jobs.ledger.lines import Lines
-from seedream_jobs.ledger.machine import settle_open_intent
-from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Doubt, Earlier, Entry, State
-from seedream_jobs.ledger.steps import HEAD, image_price
+from seedream_jobs.ledger.state_rules import STATE_RULES, image_price
+from seedream_jobs.ledger.transitions import settle_open_intent
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 _UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", "\ufeff".encode())
@@ -146,7 +146,7 @@ class Entries(Mapping[str, Entry]):
                 if any(mark in line for mark in _UNSETTLED):
                     entry = _entry(line)
                     today = _settled(entry)
-                    if today is not None and (today not in self._former or HEAD[entry.state].spent):
+                    if today is not None and (today not in self._former or STATE_RULES[entry.state].spent):
                         self._former[today] = entry.key
         return self._former
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.ledger.codec import canonical, is_sealed, seal, unsealed
-from seedream_jobs.ledger.snapshot import Snapshot
+from seedream_jobs.ledger.filesystem import FileSystem, Snapshot, write_all, write_whole
 
 VERSION = 1
 
@@ -253,3 +255,92 @@ def _unreadable_version(path: str, version: object) -> FindingsError:
             )
         ]
     )
+
+
+class Pair:
+    """The two files of a record. Every method raises ``OSError`` where the disk refuses; its caller holds the lock.
+
+    :param manifest: where its bytes are, links followed
+    """
+
+    def __init__(self, fs: FileSystem, manifest: Path, journal: Path) -> None:
+        self._fs, self._manifest, self._journal = fs, manifest, journal
+
+    def begin_journal(self, header: bytes) -> int:
+        """A new journal, durable with its header.
+
+        :param header: its record 0
+        :return: its descriptor, open for appending
+        """
+        descriptor = self._fs.create(self._journal)
+        try:
+            self._append(descriptor, header)
+            self._fs.sync_folder(self._journal.parent)
+        except OSError:
+            self._fs.close(descriptor)
+            raise
+        return descriptor
+
+    def begin_marked(self, chunks: Iterable[bytes], header: Callable[[str], bytes]) -> tuple[int, str]:
+        """A manifest that says that a run is open, and the journal that builds on it.
+
+        :param header: from the digest of that manifest to the journal's record 0
+        :return: the journal's descriptor, open for appending, and the digest
+        """
+        begun: list[int] = []
+        try:
+            digest = self.write_manifest(chunks, lambda digest: begun.append(self.begin_journal(header(digest))))
+        except BaseException:
+            for descriptor in begun:
+                self._fs.close(descriptor)
+            raise
+        return begun[0], digest
+
+    def write_manifest(self, chunks: Iterable[bytes], announce: Callable[[str], None] = lambda digest: None) -> str:
+        """A new manifest in the old one's place, whole or not at all; its digest.
+
+        :param announce: gets the digest once the bytes are durable, before they take the old manifest's name
+        """
+        summed = sha256()
+
+        def summing() -> Iterator[bytes]:
+            for chunk in chunks:
+                summed.update(chunk)
+                yield chunk
+
+        def digest() -> str:
+            return f"sha256:{summed.hexdigest()}"
+
+        write_whole(self._fs, self._manifest, summing(), lambda: announce(digest()))
+        return digest()
+
+    def fold(self, chunks: Iterable[bytes], seq: int, append: Callable[[bytes], None]) -> str:
+        """Everything known becomes the manifest, and the journal goes; the manifest's digest.
+
+        :param seq: the ``fold`` record's number in the journal
+        :param append: makes a record durable in the journal
+        """
+        digest = self.write_manifest(chunks, lambda digest: append(record(seq, {"fold": digest})))
+        self.remove_journal()
+        return digest
+
+    def fold_left_behind(self, contents: Contents, chunks: Iterable[bytes]) -> str:
+        """As ``fold``, into which goes what a crash left in the journal; a torn end of it is cut off."""
+        descriptor = self._fs.append(self._journal)
+        try:
+            if contents.torn:
+                self._fs.truncate(descriptor, contents.size)
+            if not contents.complete:
+                write_all(self._fs, descriptor, b"\n")
+            return self.fold(chunks, count(contents), lambda record: self._append(descriptor, record))
+        finally:
+            self._fs.close(descriptor)
+
+    def remove_journal(self) -> None:
+        """The journal is folded, or never began."""
+        self._fs.remove(self._journal)
+        self._fs.sync_folder(self._journal.parent)
+
+    def _append(self, descriptor: int, record: bytes) -> None:
+        write_all(self._fs, descriptor, record)
+        self._fs.sync(descriptor)

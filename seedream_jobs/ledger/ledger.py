@@ -19,18 +19,23 @@ from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerE
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.entries import Brief, Entries
-from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
-from seedream_jobs.ledger.folding import Pair
-from seedream_jobs.ledger.loading import Loaded, digest_or_absent, load
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, Snapshot
+from seedream_jobs.ledger.journal import Pair
+from seedream_jobs.ledger.loading import (
+    Loaded,
+    digest_or_absent,
+    hold_unchanged,
+    load,
+    older,
+    remember,
+    take_in_replacement,
+    under_way,
+)
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
-from seedream_jobs.ledger.manifest import Manifest
-from seedream_jobs.ledger.overlay import alone, apply, body_of
+from seedream_jobs.ledger.manifest import Manifest, alone, apply, body_of
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
-from seedream_jobs.ledger.records import Header, OpenRun, PlanRecord, ResolutionRecord
-from seedream_jobs.ledger.replaced import hold_unchanged, older, remember, take_in_replacement, under_way
-from seedream_jobs.ledger.snapshot import Snapshot
-from seedream_jobs.ledger.state import Earlier, Entry, Event, Intended
-from seedream_jobs.ledger.steps import HEAD
+from seedream_jobs.ledger.state import Earlier, Entry, Event, Header, Intended, OpenRun, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.state_rules import STATE_RULES
 
 if TYPE_CHECKING:
     import logging
@@ -546,7 +551,9 @@ class Ledger:
 
 def _binds(entry: Entry) -> bool:
     submissions: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
-    return any(HEAD[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in submissions)
+    return any(
+        STATE_RULES[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in submissions
+    )
 
 
 def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:

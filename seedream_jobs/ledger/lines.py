@@ -14,7 +14,7 @@ from pathlib import Path
 from zlib import crc32
 
 from seedream_jobs.errors import LedgerError
-from seedream_jobs.ledger.snapshot import BY_PLACE, PIECE, Snapshot, append, unnamed
+from seedream_jobs.ledger.filesystem import BY_PLACE, PIECE, Snapshot, append, unnamed
 
 _LOOK = 4096  # bytes; most lines are shorter
 

@@ -6,33 +6,38 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import LFS_POINTER, OutsideRoot
 from seedream_jobs.ledger.check import EntryCheck
-from seedream_jobs.ledger.codec import Json, Malformed, canonical, parse_checked, seal
-from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
-from seedream_jobs.ledger.records import (
-    Header,
-    OpenRun,
-    PlanRecord,
-    ResolutionRecord,
+from seedream_jobs.ledger.codec import (
+    Json,
+    Malformed,
+    canonical,
+    decode_event,
     decode_header,
     decode_plan,
     decode_resolution,
+    encode_event,
     encode_header,
     encode_plan,
     encode_resolution,
+    parse_checked,
+    seal,
 )
-from seedream_jobs.ledger.snapshot import Snapshot
-from seedream_jobs.ledger.state import Entry
-from seedream_jobs.ledger.steps import paid_twice
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.filesystem import Snapshot
+from seedream_jobs.ledger.journal import Contents
+from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
+from seedream_jobs.ledger.state import Entry, Event, Header, OpenRun, PlanRecord, ResolutionRecord, Resolved
+from seedream_jobs.ledger.state_rules import paid_twice
+from seedream_jobs.ledger.transitions import IllegalEvent, evolve
 
 _MARKERS = (b"<<<<<<< ", b"||||||| ", b"=======", b">>>>>>> ")
 _MOST_FINDINGS = 20
@@ -270,3 +275,53 @@ def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagno
 def _span(line: int) -> Span:
     place = Pos(offset=0, line=line, column=1)
     return Span(start=place, end=place)
+
+
+def body_of(what: Event | PlanRecord) -> dict[str, Any]:
+    """A record's content."""
+    return encode_plan(what) if isinstance(what, PlanRecord) else encode_event(what)
+
+
+def apply(manifest: Manifest, records: Iterable[dict[str, Any] | Event | PlanRecord]) -> None:
+    """Fold records into what is known, in order.
+
+    :raises IllegalEvent: an event that has no place in its request's state; what came before it is applied
+    """
+    for record in records:
+        what = _read(record) if isinstance(record, dict) else record
+        if isinstance(what, PlanRecord):
+            known = manifest.plans.get(what.plan)
+            manifest.plans[what.plan] = what if known is None else join_plans(known, what)
+            continue
+        manifest.entries.put(evolve(manifest.entries.find(what.key), what))
+        if isinstance(what, Resolved):
+            manifest.resolutions.add(
+                ResolutionRecord(
+                    key=what.key, resolution=what.resolution, reason=what.reason, at=what.at, task_id=what.task_id
+                )
+            )
+
+
+def alone(left: Contents, known: Manifest | None = None) -> Manifest:
+    """What a journal says without the manifest that it builds on: every request that it announces is whole in it.
+
+    :param known: where to look for a request that it says more about without announcing it; else that is left out
+    """
+    made = Manifest()
+    for record in left.records:
+        key = str(record.get("key", ""))
+        if key and key not in made.entries and record.get("event") != "intended":
+            entry = None if known is None else known.entries.find(key)
+            if entry is None:
+                continue
+            made.entries.put(entry)
+        try:
+            apply(made, (record,))
+        except IllegalEvent:  # the other manifest knows more by now
+            continue
+    made.entries.settle("crash")
+    return made
+
+
+def _read(record: dict[str, Any]) -> Event | PlanRecord:
+    return decode_plan(record) if "plan" in record else decode_event(record)

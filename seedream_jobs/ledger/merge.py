@@ -15,9 +15,8 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from seedream_jobs.ledger.codec import canonical, encode_image, encode_problem
-from seedream_jobs.ledger.machine import attempt_of, in_generation_order
-from seedream_jobs.ledger.records import Header, PlanRecord
-from seedream_jobs.ledger.state import Earlier, Entry, Image, Problem, State
+from seedream_jobs.ledger.state import Earlier, Entry, Header, Image, PlanRecord, Problem, State
+from seedream_jobs.ledger.transitions import attempt_of, in_generation_order
 
 KNOWLEDGE: tuple[State, ...] = (
     State.NEW,

@@ -1,21 +1,21 @@
 """The words of one request's life: the states, what is known of a request, and what can happen to it.
 
-An ``Event`` is something that happened and is written to the journal; ``machine.evolve`` folds it into an ``Entry``;
-``steps.next_step`` says what to do about an entry. The executor performs a step and records an event, nothing else.
+An ``Event`` is something that happened and is written to the journal; ``transitions.evolve`` folds it into an
+``Entry``; ``state_rules.STATE_RULES`` says what each state costs and what the next run does about it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
 
 class State(StrEnum):
-    """Where a request stands. What each costs and what the next run does is ``steps.HEAD``."""
+    """Where a request stands. What each costs and what the next run does is ``steps.STATE_RULES``."""
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and plans look hundreds of thousands up
 
@@ -256,3 +256,73 @@ class Resolved(Event):
     resolution: Resolution
     reason: str
     task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """A run that began to pay and whose journal is not folded into this manifest yet.
+
+    :param id: made once for each run
+    :param intents: how many requests it may have paid, at most
+    :param since: Unix seconds
+    """
+
+    id: str
+    intents: int
+    since: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Whose record it is.
+
+    :param id: made once; part of every idempotency key
+    :param job: the job file's name, in the manifest's folder
+    :param origin: scheme, host and path prefix of the service it was written against
+    :param other_ids: ids of manifests that git merged into this one
+    :param runs: the runs that are open, by id; more than one only after a merge. Written as ``run``
+    :param serial: how often it was written; 0 for one of a version that did not count
+    """
+
+    id: str
+    job: str
+    origin: str
+    other_ids: tuple[str, ...] = ()
+    runs: tuple[OpenRun, ...] = ()
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """A plan that was applied: recorded before its first intent, ``finished`` once none of it is left to send.
+
+    Also a direct run whose ``--set`` values are other ones than the last run's; it is never ``finished``.
+
+    :param plan: the plan's id; ``r-…`` for a direct run
+    :param digest: the approval digest; for a direct run that of its options
+    :param used_at: Unix seconds
+    :param options: what the operator said that changes money or requests, such as ``--set`` values
+    """
+
+    plan: str
+    digest: str
+    used_at: int
+    finished: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionRecord:
+    """What a person decided about an in-doubt submission, or about a run whose journal is lost.
+
+    :param key: the request's; empty for a run
+    :param at: Unix seconds
+    :param run: the run's id; then ``resolution`` says what became of everything that it may have paid
+    """
+
+    key: str
+    resolution: Resolution
+    reason: str
+    at: int
+    task_id: str | None = None
+    run: str | None = None

@@ -12,9 +12,30 @@ The law: **an event is legal exactly where the table below has an arrow; an ille
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from enum import StrEnum
+from typing import assert_never
 
-from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.state import (
+    ID,
+    Accepted,
+    Completed,
+    Doubt,
+    Earlier,
+    Entry,
+    Event,
+    Expired,
+    Failed,
+    InDoubt,
+    Intended,
+    NotSent,
+    Rejected,
+    Resolution,
+    Resolved,
+    State,
+    Stored,
+)
 
 
 class Trigger(StrEnum):
@@ -115,3 +136,278 @@ def state_diagram() -> str:
         start = "[*]" if source is None else source.value
         lines.extend(f"    {start} --> {target.value}: {' / '.join(names)}" for target, names in by_target.items())
     return "\n".join(lines) + "\n"
+
+
+class IllegalEvent(Exception):
+    """An event that has no arrow in the table: a bug of the caller. The entry is as it was."""
+
+    def __init__(self, state: State | None, event: Event, why: str = "") -> None:
+        known = "unknown to the ledger" if state is None else f"in state {state.value}"
+        super().__init__(f"{type(event).__name__} is not legal for {event.key} ({known}){': ' if why else ''}{why}")
+        self.state = state
+        self.event = event
+
+
+def evolve(entry: Entry | None, event: Event) -> Entry:
+    """The entry after the event.
+
+    :param entry: None for a request the ledger does not know
+    :raises IllegalEvent: for an event that has no arrow, that is about another request, or whose task id is no id
+    """
+    state = None if entry is None else entry.state
+    if entry is not None and entry.key != event.key:
+        raise IllegalEvent(state, event, f"the entry is {entry.key}")
+    trigger = _trigger(entry, event)
+    target = None if trigger is None else TRANSITIONS[state].get(trigger)
+    if target is None:
+        raise IllegalEvent(state, event)
+    _check_id(state, event)
+    if isinstance(event, Intended):
+        return entry_after_intent(entry, event, target)
+    assert entry is not None  # only Intended has an arrow from None
+    return _applied(entry, event, target)
+
+
+def _trigger(entry: Entry | None, event: Event) -> Trigger | None:
+    match event:
+        case Intended():
+            return _intent_trigger(entry, event)
+        case Resolved():
+            return _RESOLVED[event.resolution]
+        case _:
+            return _PLAIN.get(type(event))
+
+
+_PLAIN: Mapping[type[Event], Trigger] = {
+    Accepted: Trigger.ACCEPTED,
+    Rejected: Trigger.REJECTED,
+    NotSent: Trigger.NOT_SENT,
+    InDoubt: Trigger.IN_DOUBT,
+    Completed: Trigger.COMPLETED,
+    Failed: Trigger.FAILED,
+    Stored: Trigger.STORED,
+    Expired: Trigger.EXPIRED,
+}
+_RESOLVED: Mapping[Resolution, Trigger] = {
+    "accepted": Trigger.RESOLVED_ACCEPTED,
+    "not_charged": Trigger.RESOLVED_NOT_CHARGED,
+    "abandoned": Trigger.RESOLVED_ABANDONED,
+}
+
+
+def _intent_trigger(entry: Entry | None, event: Intended) -> Trigger | None:
+    if entry is None:
+        return Trigger.INTENDED if event.generation >= 1 else None
+    if event.generation == entry.generation + 1:
+        return Trigger.AGAIN
+    if event.generation != entry.generation:
+        return None
+    if entry.state is not State.IN_DOUBT:
+        return Trigger.INTENDED
+    return Trigger.REPLAY if event.idempotency_key == entry.idempotency_key else None
+
+
+def _check_id(state: State | None, event: Event) -> None:
+    task_id = event.task_id if isinstance(event, Accepted | InDoubt | Resolved) else None
+    more = event.more_task_ids if isinstance(event, Accepted | InDoubt) else ()
+    if any(ID.fullmatch(one) is None for one in (task_id, *more) if one is not None):
+        raise IllegalEvent(state, event, "the task id is not [A-Za-z0-9_-]{1,128}")
+    if isinstance(event, Resolved) and event.resolution == "accepted" and task_id is None:
+        raise IllegalEvent(state, event, "a resolution as accepted names its task id")
+
+
+def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> Entry:
+    """What is known once a submission is announced; a replay only counts itself."""
+    if entry is not None and target is State.IN_DOUBT:
+        return replace(entry, replays=entry.replays + 1)
+    earlier: tuple[Earlier, ...] = ()
+    if entry is not None:
+        earlier = entry.earlier if event.generation == entry.generation else (*entry.earlier, attempt_of(entry))
+    return Entry(
+        key=event.key,
+        address=event.address,
+        cell=event.cell,
+        request=event.request,
+        repeat=event.repeat,
+        output=event.output,
+        max_images=event.max_images,
+        generation=event.generation,
+        state=target,
+        idempotency_key=event.idempotency_key,
+        max_cost_usd=event.max_cost_usd,
+        submitted_at=event.at,
+        run=event.run,
+        earlier=in_generation_order(earlier),
+    )
+
+
+def _applied(entry: Entry, event: Event, target: State) -> Entry:
+    match event:
+        case Accepted() if event.again and entry.state is State.IN_DOUBT:
+            return _accepted_again(entry, event, target)
+        case Accepted():
+            return _with_task(entry, event.task_id, event.request_id, target, event.more_task_ids)
+        case Rejected():
+            request_id = event.request_id or entry.request_id
+            return replace(entry, state=target, error=event.error, request_id=request_id, doubt=None, since=None)
+        case NotSent():
+            return _not_repeated(entry) if target is State.IN_DOUBT else _unsent(entry)
+        case InDoubt():
+            return _doubted(entry, event)
+        case Completed():
+            return replace(entry, state=target, images=event.images, cost_usd=_cost(entry, event))
+        case Failed():
+            return replace(entry, state=target, error=event.error, images=(), cost_usd=_cost(entry, event))
+        case Stored():
+            return replace(entry, state=target, images=event.images)
+        case Expired():
+            return replace(entry, state=target, cost_usd=_cost(entry, event))
+        case Resolved():
+            return _settled(entry, event, target)
+        case _:
+            raise IllegalEvent(entry.state, event)
+
+
+def _cost(entry: Entry, event: Completed | Failed | Expired) -> Decimal | None:
+    """What the service said that it cost: its last word stands, and silence takes nothing back."""
+    return entry.cost_usd if event.cost_usd is None else event.cost_usd
+
+
+def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State, more: tuple[str, ...] = ()) -> Entry:
+    known = entry.task_id
+    request_id = request_id or entry.request_id
+    if entry.state is target and known is not None:  # it has a task already; another id is a second payment
+        if task_id in (*entry.task_ids, *entry.other_task_ids):
+            return entry
+        second = replace(
+            attempt_of(entry),
+            state=State.ACCEPTED,
+            task_id=task_id,
+            more_task_ids=more,
+            cost_usd=None,
+            images=(),
+            error=None,
+        )
+        return replace(entry, earlier=in_generation_order((*entry.earlier, second)))
+    earlier = entry.earlier
+    if known not in (None, task_id):  # a token from an unreadable reply that turned out to be another task
+        earlier = in_generation_order((*earlier, attempt_of(entry)))
+    return replace(
+        entry,
+        state=target,
+        task_id=task_id,
+        more_task_ids=more or (entry.more_task_ids if task_id == known else ()),
+        request_id=request_id,
+        doubt=None,
+        since=None,
+        error=None,
+        earlier=earlier,
+    )
+
+
+def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
+    """A repeat bought a task of its own: the submission in doubt, and repeats before this one, count as charged."""
+    most = entry.max_cost_usd
+    first = replace(
+        attempt_of(entry),
+        state=State.ABANDONED,
+        max_cost_usd=None if most is None else most * max(1, entry.replays),
+    )
+    fresh = replace(entry, task_id=None, more_task_ids=(), request_id=None, submitted_at=event.at)
+    accepted = _with_task(fresh, event.task_id, event.request_id, target, event.more_task_ids)
+    return replace(accepted, earlier=in_generation_order((*accepted.earlier, first)))
+
+
+def _not_repeated(entry: Entry) -> Entry:
+    """The last repeat was provably not charged."""
+    return replace(entry, replays=max(0, entry.replays - 1))
+
+
+def _unsent(entry: Entry) -> Entry:
+    return replace(
+        entry,
+        state=State.NEW,
+        idempotency_key=None,
+        task_id=None,
+        more_task_ids=(),
+        request_id=None,
+        doubt=None,
+        error=None,
+        images=(),
+        cost_usd=None,
+        replays=0,
+        submitted_at=None,
+        since=None,
+        run=None,
+    )
+
+
+def _doubted(entry: Entry, event: InDoubt) -> Entry:
+    if event.doubt == "pending":  # the repeat was put off until the first POST is answered
+        entry = _not_repeated(entry)
+    earlier = entry.earlier
+    if entry.task_id is not None and event.task_id not in (None, entry.task_id):
+        earlier = in_generation_order((*earlier, attempt_of(entry)))
+    return replace(
+        entry,
+        state=State.IN_DOUBT,
+        doubt=event.doubt,
+        since=event.at if entry.since is None else entry.since,
+        request_id=event.request_id or entry.request_id,
+        task_id=event.task_id or entry.task_id,
+        more_task_ids=event.more_task_ids if event.task_id else entry.more_task_ids,
+        earlier=earlier,
+    )
+
+
+def _settled(entry: Entry, event: Resolved, target: State) -> Entry:
+    match event.resolution:
+        case "accepted":
+            assert event.task_id is not None  # refused by _check_id
+            return replace(_with_task(entry, event.task_id, None, target), images=())
+        case "not_charged":
+            return _unsent(entry)
+        case "abandoned":
+            return replace(entry, state=target)
+        case _:
+            assert_never(event.resolution)
+
+
+def attempt_of(entry: Entry) -> Earlier:
+    """The entry's current submission, as it is kept beside another one."""
+    return Earlier(
+        generation=entry.generation,
+        state=entry.state,
+        task_id=entry.task_id,
+        more_task_ids=entry.more_task_ids,
+        cost_usd=entry.cost_usd,
+        images=entry.images,
+        error=entry.error,
+        idempotency_key=entry.idempotency_key,
+        request_id=entry.request_id,
+        doubt=entry.doubt,
+        max_cost_usd=entry.max_cost_usd,
+        submitted_at=entry.submitted_at,
+        since=entry.since,
+        run=entry.run,
+    )
+
+
+def in_generation_order(attempts: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
+    """By generation, then time, then task id, then run: the order in which they stand in the manifest."""
+    return tuple(sorted(attempts, key=_place))
+
+
+def _place(attempt: Earlier) -> tuple[int, int, str, str]:
+    submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
+    return (attempt.generation, submitted_at, attempt.task_id or "", attempt.run or "")
+
+
+def settle_open_intent(entry: Entry, doubt: Doubt) -> Entry:
+    """An announced submission without an outcome, once no run is under way any more: it is in doubt.
+
+    :param doubt: ``interrupted`` where the run ended in order, ``crash`` where it was found later
+    """
+    if entry.state is not State.INTENT:
+        return entry
+    return replace(entry, state=State.IN_DOUBT, doubt=doubt, since=entry.submitted_at)

@@ -11,7 +11,7 @@ from typing import Any
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry
-from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.ledger.state_rules import spent_usd
 from seedream_jobs.profile import Profile
 
 _PLACES = Decimal("0.0001")

@@ -11,7 +11,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.ledger.state import State
-from seedream_jobs.ledger.steps import Policy, submits
+from seedream_jobs.ledger.state_rules import submits
 
 
 class Action(StrEnum):
@@ -158,7 +158,7 @@ class _Judge:
     def __init__(self, expansion: Expansion, elsewhere: Mapping[str, str], wish: Wish) -> None:
         self._expansion, self._elsewhere = expansion, elsewhere
         self._again, self._under_way, self._replay = frozenset(wish.again), wish.under_way, wish.replay
-        self._policy = Policy(retry_failed=wish.retry_failed)
+        self._retry_failed = wish.retry_failed
         self._usual: dict[tuple[State, int], tuple[Action, int]] = {}
 
     def change(self, place: Place, brief: tuple[State, int] | None) -> Change:
@@ -173,7 +173,7 @@ class _Judge:
             return Change(Action.NEW, key, place, False, 1, images)
         usual = self._usual.get(brief)
         if usual is None:
-            usual = self._usual[brief] = _usual(*brief, self._policy)
+            usual = self._usual[brief] = _usual(*brief, self._retry_failed)
         action, generation = usual
         if other is not None and action in SUBMITS:  # refused or not sent from here, and paid there
             return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
@@ -196,7 +196,7 @@ class _Judge:
         if self._again and self._expansion.builder.address(place.cell, place.repeat) in self._again:
             self._hold_finished(place, former, brief[0])
             return change
-        action, generation = _usual(*brief, self._policy)
+        action, generation = _usual(*brief, self._retry_failed)
         if action in SUBMITS and not (action is Action.RETRY and former in self._under_way):
             return change
         action = Action.FAILED if action is Action.RETRY else action
@@ -213,7 +213,7 @@ class _Judge:
         return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
 
     def _hold_finished(self, place: Place, key: str, state: State) -> None:
-        if not submits(state, Policy(again=frozenset({key})), key):
+        if not submits(state, again=True):
             address = self._expansion.builder.address(place.cell, place.repeat)
             raise UsageError(
                 f"--again {address}: its last submission is not finished",
@@ -221,8 +221,8 @@ class _Judge:
             )
 
 
-def _usual(state: State, generation: int, policy: Policy) -> tuple[Action, int]:
+def _usual(state: State, generation: int, retry_failed: bool) -> tuple[Action, int]:
     """What becomes of a known request that nothing else is said of, and the generation that is meant."""
-    if not submits(state, policy):
+    if not submits(state, retry_failed=retry_failed):
         return _STANDS[state], generation
     return (Action.NEW, generation) if state is State.NEW else (Action.RETRY, generation + 1)

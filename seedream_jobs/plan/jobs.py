@@ -15,7 +15,7 @@ from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import State
-from seedream_jobs.ledger.steps import may_be_replayed
+from seedream_jobs.ledger.state_rules import may_be_replayed
 from seedream_jobs.plan.cost import Tariff, asks_for_more, hold, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Change, Wish, changes, under_way, with_orphans
 from seedream_jobs.plan.job import Job, hold_count, hold_names

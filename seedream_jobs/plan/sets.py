@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.ledger.codec import canonical
-from seedream_jobs.ledger.records import PlanRecord
+from seedream_jobs.ledger.state import PlanRecord
 
 _RUN = "r-"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from seedream_jobs.ledger.state import Entry
-from seedream_jobs.ledger.steps import image_price
+from seedream_jobs.ledger.state_rules import image_price
 from seedream_jobs.plan.cost import plain
 
 

@@ -92,7 +92,7 @@ def test_every_page_is_found_from_the_readme() -> None:
 
 
 def test_every_module_that_a_page_names_exists() -> None:
-    """``job/template.py``, ``ledger.steps.next_step``: code that moves takes its page along."""
+    """``job/template.py``, ``ledger.transitions.evolve``: code that moves takes its page along."""
     package = ROOT / "seedream_jobs"
     folders = "|".join(sorted(folder.name for folder in package.iterdir() if (folder / "__init__.py").exists()))
     missing = []

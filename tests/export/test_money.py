@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Earlier, Entry, Image, State
-from seedream_jobs.ledger.steps import in_shares
+from seedream_jobs.ledger.state_rules import in_shares
 from seedream_jobs.report.status import charged
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.gallery.cells import ImageFiles, cells_of_entry

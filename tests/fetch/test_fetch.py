@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Completed, Entry, Image, Stored
+from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.profile import DEFAULT_MODEL
 from seedream_jobs.run.fetch import Progress
 from seedream_jobs.run.store_image import verify

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from seedream_jobs.errors import LedgerError, UsageError
-from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Image, State
+from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.run.store_image import verify
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import pytest
 
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Completed, Expired, Image, State, Stored
+from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.run.fetch import refresher
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, parse, seal, unsealed
-from seedream_jobs.ledger.event_codec import decode_event, encode_event
+from seedream_jobs.ledger.codec import (
+    canonical,
+    decode_entry,
+    decode_event,
+    encode_entry,
+    encode_event,
+    parse,
+    seal,
+    unsealed,
+)
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import paths_for

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.errors import LedgerError
+from seedream_jobs.ledger.filesystem import Snapshot
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Intended, State
 
 NOW = 1_800_000_000

@@ -18,9 +18,8 @@ import pytest
 
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.event_codec import decode_event
+from seedream_jobs.ledger.codec import decode_event
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.memory import MemoryLedger
 from seedream_jobs.ledger.paths import LedgerPaths
 from seedream_jobs.ledger.state import Event, State
 
@@ -321,14 +320,3 @@ def test_a_journal_of_another_manifest_is_never_applied(
             look()
         assert caught.value.diagnostics[0].code == "journal-foreign"
     assert paths.journal.read_bytes() == hot
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_the_ledger_in_memory_survives_its_crash_as_the_one_on_disk_does(make: Any) -> None:
-    ledger = MemoryLedger()
-    for event in (make.intended(1), make.accepted(1), make.intended(2)):
-        await ledger.record(event)
-    found = ledger.crashed()
-    assert found.brief(make.key(1)) == (State.ACCEPTED, 1)
-    assert found.entries[make.key(2)].doubt == "crash"

@@ -9,7 +9,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.event_codec import decode_event, encode_event
+from seedream_jobs.ledger.codec import decode_event, encode_event
 from seedream_jobs.ledger.state import (
     Event,
     Expired,

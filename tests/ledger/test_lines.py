@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.ledger import lines as module
 from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.filesystem import PIECE, OpenSnapshot, Snapshot, take
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths
-from seedream_jobs.ledger.snapshot import PIECE, OpenSnapshot, Snapshot, take
 from seedream_jobs.ledger.state import State
 
 HEADER = b'{"format":1,"id":"m-1","job":"garden.yaml","origin":"https://api.example"}\n'
@@ -123,7 +123,7 @@ def test_a_copy_is_kept_in_memory_where_the_disk_has_no_room(
     def full(folder: Path | None) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seedream_jobs.ledger.snapshot.unnamed", full)
+    monkeypatch.setattr("seedream_jobs.ledger.filesystem.unnamed", full)
     path = tmp_path / "garden.manifest.jsonl"
     path.write_bytes(large(make))
     found = take(path, apart=True)
@@ -134,8 +134,8 @@ def test_a_copy_is_kept_in_memory_where_the_disk_has_no_room(
 
 @pytest.mark.parametrize("piece", [1, 7, 100, PIECE])
 def test_pieces_are_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    monkeypatch.setattr("seedream_jobs.ledger.snapshot.PIECE", piece)
-    monkeypatch.setattr("seedream_jobs.ledger.snapshot._AT_ONCE", piece)
+    monkeypatch.setattr("seedream_jobs.ledger.filesystem.PIECE", piece)
+    monkeypatch.setattr("seedream_jobs.ledger.filesystem._AT_ONCE", piece)
     path = tmp_path / "lines"
     for data in (b"", b"\n", b"a", b"a\n\nbc\n", b"a\r\x0b" * 50 + b"\n" + b"b" * 120, b"x\n" * 200):
         path.write_bytes(data)

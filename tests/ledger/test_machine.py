@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.ledger.event_codec import decode_event, encode_event
-from seedream_jobs.ledger.machine import IllegalEvent, evolve, settle_open_intents
+from seedream_jobs.ledger.codec import decode_event, encode_event
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
@@ -29,8 +28,15 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.ledger.steps import HEAD, Fetch, Policy, Poll, Stop, Submit, Wait, next_step, paid_twice, spent_usd
-from seedream_jobs.ledger.transitions import TRANSITIONS, Trigger, state_diagram
+from seedream_jobs.ledger.state_rules import STATE_RULES, paid_twice, spent_usd, submits
+from seedream_jobs.ledger.transitions import (
+    TRANSITIONS,
+    IllegalEvent,
+    Trigger,
+    evolve,
+    settle_open_intent,
+    state_diagram,
+)
 from tests.lanes import examples
 
 KEY = "v1:ab"
@@ -128,15 +134,12 @@ def test_every_state_can_be_reached_and_has_a_row() -> None:
     reached = {target for arrows in TRANSITIONS.values() for target in arrows.values()}
     assert reached == set(State)
     assert set(TRANSITIONS) == {None, *State}
-    assert set(HEAD) == set(State)
+    assert set(STATE_RULES) == set(State)
 
 
 def test_no_arrow_leads_from_in_doubt_to_a_submission() -> None:
     assert State.INTENT not in TRANSITIONS[State.IN_DOUBT].values()
-    assert not any(
-        isinstance(next_step(entry_in(State.IN_DOUBT), 0, policy), Submit)
-        for policy in (Policy(), Policy(retry_failed=True), Policy(again=frozenset({KEY})))
-    )
+    assert not submits(State.IN_DOUBT, retry_failed=True, again=True)
 
 
 def test_another_generation_keeps_the_one_before() -> None:
@@ -199,36 +202,19 @@ def test_of_two_submissions_of_unknown_cost_both_count() -> None:
 
 
 def test_open_intents_are_settled_and_others_left() -> None:
-    entries = {"a": entry_in(State.INTENT), "b": entry_in(State.ACCEPTED)}
-    settled = settle_open_intents(entries, "crash")
-    assert list(settled) == ["a"]
-    assert (settled["a"].state, settled["a"].doubt, settled["a"].since) == (State.IN_DOUBT, "crash", 1)
+    settled, accepted = settle_open_intent(entry_in(State.INTENT), "crash"), entry_in(State.ACCEPTED)
+    assert settle_open_intent(accepted, "crash") is accepted
+    assert (settled.state, settled.doubt, settled.since) == (State.IN_DOUBT, "crash", 1)
 
 
-@pytest.mark.parametrize(
-    ("state", "policy", "step"),
-    [
-        (State.NEW, Policy(), Submit(generation=1)),
-        (State.INTENT, Policy(), Wait()),
-        (State.ACCEPTED, Policy(retry_failed=True), Poll(task_id="task_1")),
-        (State.COMPLETED, Policy(), Fetch(task_id="task_1", expires_at=100)),
-        (State.STORED, Policy(retry_failed=True), Stop(why=State.STORED)),
-        (State.STORED, Policy(again=frozenset({KEY})), Submit(generation=2)),
-        (State.REJECTED, Policy(), Stop(why=State.REJECTED)),
-        (State.REJECTED, Policy(retry_failed=True), Submit(generation=2)),
-        (State.FAILED, Policy(again=frozenset({KEY})), Submit(generation=2)),
-        (State.EXPIRED, Policy(retry_failed=True), Submit(generation=2)),
-        (State.ABANDONED, Policy(retry_failed=True), Stop(why=State.ABANDONED)),
-        (State.ABANDONED, Policy(again=frozenset({KEY})), Submit(generation=2)),
-    ],
-)
-def test_what_comes_next(state: State, policy: Policy, step: object) -> None:
-    assert next_step(entry_in(state), 50, policy) == step
-
-
-def test_an_unknown_request_is_submitted_and_dead_links_are_asked_for_again() -> None:
-    assert next_step(None, 0, Policy()) == Submit(generation=1)
-    assert next_step(entry_in(State.COMPLETED), 100, Policy()) == Poll(task_id="task_1")
+def test_what_the_next_run_submits() -> None:
+    """By itself only what was provably not charged; what ended badly or well only where somebody asks."""
+    always = {state for state in State if submits(state)}
+    failed = {state for state in State if submits(state, retry_failed=True)}
+    again = {state for state in State if submits(state, again=True)}
+    assert always == {State.NEW}
+    assert failed == always | {State.REJECTED, State.FAILED, State.EXPIRED}
+    assert again == failed | {State.STORED, State.ABANDONED}
 
 
 @given(
@@ -257,7 +243,6 @@ def test_any_sequence_of_events_ends_in_a_named_state_and_loses_no_task(steps: l
                 assert entry.state is not State.INTENT
         known = {one.task_id for one in (entry, *entry.earlier)}
         assert announced <= known
-        assert isinstance(next_step(entry, 0, Policy()), Submit | Poll | Fetch | Wait | Stop)
 
 
 def test_the_diagram_in_the_docs_is_drawn_from_the_table(request: pytest.FixtureRequest) -> None:
@@ -267,7 +252,7 @@ def test_the_diagram_in_the_docs_is_drawn_from_the_table(request: pytest.Fixture
 
 def test_the_head_in_the_docs_is_the_table(request: pytest.FixtureRequest) -> None:
     page = (Path(request.config.rootpath) / "docs" / "ledger.md").read_text(encoding="utf-8")
-    for state, standing in HEAD.items():
+    for state, standing in STATE_RULES.items():
         named = spent_usd(replace(entry_in(state), cost_usd=Decimal("0.05")))
         unnamed = spent_usd(replace(entry_in(state), cost_usd=None))
         spent = "yes" if standing.spent else "no, but a cost that the service named" if named else "no"

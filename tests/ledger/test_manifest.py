@@ -23,8 +23,7 @@ from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, is
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.records import PlanRecord
-from seedream_jobs.ledger.state import Image, InDoubt, Resolved, State, Stored
+from seedream_jobs.ledger.state import Image, InDoubt, PlanRecord, Resolved, State, Stored
 from seedream_jobs.resources import resource
 from tests.lanes import examples
 

@@ -17,29 +17,30 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.codec import canonical, encode_entry, seal
-from seedream_jobs.ledger.filesystem import RealFileSystem
+from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.machine import evolve, settle_open_intent
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.merge import in_order, join
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.records import Header, PlanRecord, ResolutionRecord
-from seedream_jobs.ledger.snapshot import Snapshot
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
     Earlier,
     Entry,
     Failed,
+    Header,
     Image,
     Intended,
     NotSent,
+    PlanRecord,
     Problem,
+    ResolutionRecord,
     Resolved,
     State,
     Stored,
 )
-from seedream_jobs.ledger.steps import paid_twice, spent_usd
+from seedream_jobs.ledger.state_rules import paid_twice, spent_usd
+from seedream_jobs.ledger.transitions import evolve, settle_open_intent
 from tests.lanes import examples
 
 KEY = "v1:ab"

@@ -24,7 +24,6 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.ledger.machine import evolve, settle_open_intent
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
@@ -37,7 +36,8 @@ from seedream_jobs.ledger.state import (
     Rejected,
     State,
 )
-from seedream_jobs.ledger.steps import spent_usd
+from seedream_jobs.ledger.state_rules import spent_usd
+from seedream_jobs.ledger.transitions import evolve, settle_open_intent
 from seedream_jobs.run.budget import Budget, Price, Spend
 from seedream_jobs.run.rate_limiter import Rate, RateLimiter
 from seedream_jobs.run.retry import RetryBudget

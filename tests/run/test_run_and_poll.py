@@ -10,8 +10,8 @@ import anyio
 
 from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.tasks import TaskReport
-from seedream_jobs.ledger.machine import evolve
 from seedream_jobs.ledger.state import Accepted, Entry, Event, Image, State
+from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.poll import Poller, Watch
 from seedream_jobs.run.rate_limiter import RateLimiter

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from seedream_jobs.ledger import machine
+from seedream_jobs.ledger import transitions
 from seedream_jobs.ledger.state import State
 
 
@@ -12,4 +12,4 @@ def forget(entry, doubt):
     return replace(entry, state=State.NEW, idempotency_key=None, submitted_at=None)
 
 
-machine.settle_open_intent = forget
+transitions.settle_open_intent = forget

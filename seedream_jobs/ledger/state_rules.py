@@ -1,11 +1,14 @@
-"""What to do about an entry, and what it counts for: the head of table 1 as data. Pure, and total."""
+"""This module says what each state costs and what the next run does about it, as data, and counts money by it.
+
+Called by plan, budgets, status and export. Invariant: pure; every state has a rule (``STATE_RULES``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
-from typing import Literal, assert_never
+from typing import Literal
 
 from seedream_jobs.ledger.state import Earlier, Entry, State
 
@@ -13,8 +16,8 @@ Submits = Literal["yes", "never", "retry-failed", "again"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A row of table 1's head.
+class StateRule:
+    """What one state means for a plan and a budget: a row of the table in docs/ledger.md.
 
     :param mark: what a plan shows
     :param submits: what it takes for the next run to submit it; ``retry-failed`` includes ``again``
@@ -26,127 +29,33 @@ class Standing:
     spent: bool
 
 
-HEAD: Mapping[State, Standing] = {
-    State.NEW: Standing(mark="+", submits="yes", spent=False),
-    State.INTENT: Standing(mark="?", submits="never", spent=True),
-    State.ACCEPTED: Standing(mark=">", submits="never", spent=True),
-    State.COMPLETED: Standing(mark="v", submits="never", spent=True),
-    State.STORED: Standing(mark="=", submits="again", spent=True),
-    State.IN_DOUBT: Standing(mark="?", submits="never", spent=True),
-    State.REJECTED: Standing(mark="!", submits="retry-failed", spent=False),
-    State.FAILED: Standing(mark="!", submits="retry-failed", spent=False),
-    State.EXPIRED: Standing(mark="!", submits="retry-failed", spent=True),
-    State.ABANDONED: Standing(mark=".", submits="again", spent=True),
+STATE_RULES: Mapping[State, StateRule] = {
+    State.NEW: StateRule(mark="+", submits="yes", spent=False),
+    State.INTENT: StateRule(mark="?", submits="never", spent=True),
+    State.ACCEPTED: StateRule(mark=">", submits="never", spent=True),
+    State.COMPLETED: StateRule(mark="v", submits="never", spent=True),
+    State.STORED: StateRule(mark="=", submits="again", spent=True),
+    State.IN_DOUBT: StateRule(mark="?", submits="never", spent=True),
+    State.REJECTED: StateRule(mark="!", submits="retry-failed", spent=False),
+    State.FAILED: StateRule(mark="!", submits="retry-failed", spent=False),
+    State.EXPIRED: StateRule(mark="!", submits="retry-failed", spent=True),
+    State.ABANDONED: StateRule(mark=".", submits="again", spent=True),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the operator asked for: ``--retry-failed``, and the keys named by ``--again``."""
-
-    retry_failed: bool = False
-    again: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
-    """Announce it and send it, as this generation."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poll:
-    """Ask the service about this task."""
-
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
-    """Download what is not stored yet. ``expires_at`` (Unix seconds) is when the first of the links dies."""
-
-    task_id: str
-    expires_at: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """A run is at it right now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Nothing happens by itself. ``why`` is the state that ends it."""
-
-    why: State
-
-
-Step = Submit | Poll | Fetch | Wait | Stop
 
 
 def counts_as_spent(attempt: Entry | Earlier) -> bool:
     """Whether a submission counts against every budget: by its state, or because the service named a cost."""
-    return HEAD[attempt.state].spent or bool(attempt.cost_usd)
+    return STATE_RULES[attempt.state].spent or bool(attempt.cost_usd)
 
 
-def submits(state: State, policy: Policy, key: str = "") -> bool:
+def submits(state: State, *, retry_failed: bool = False, again: bool = False) -> bool:
     """Whether the next run submits a request in this state.
 
-    :param key: the request's key, looked up in ``policy.again``
+    :param retry_failed: ``--retry-failed``
+    :param again: ``--again`` names it
     """
-    needed = HEAD[state].submits
-    match needed:
-        case "yes":
-            return True
-        case "never":
-            return False
-        case "retry-failed":
-            return policy.retry_failed or key in policy.again
-        case "again":
-            return key in policy.again
-        case _:
-            assert_never(needed)
-
-
-def next_generation(entry: Entry | None) -> int:
-    """The generation under which the next submission goes out."""
-    if entry is None:
-        return 1
-    return entry.generation if entry.state is State.NEW else entry.generation + 1
-
-
-def next_step(entry: Entry | None, now: int, policy: Policy) -> Step:
-    """What to do about a request. Pure; ``now`` is Unix seconds.
-
-    :param entry: None for a request the ledger does not know
-    """
-    if entry is None or submits(entry.state, policy, entry.key):
-        return Submit(generation=next_generation(entry))
-    state = entry.state
-    match state:
-        case State.INTENT:
-            return Wait()
-        case State.ACCEPTED:
-            return Stop(why=state) if entry.task_id is None else Poll(task_id=entry.task_id)
-        case State.COMPLETED:
-            return _fetch(entry, now)
-        case (
-            State.NEW | State.STORED | State.IN_DOUBT | State.REJECTED | State.FAILED | State.EXPIRED | State.ABANDONED
-        ):
-            return Stop(why=state)
-        case _:
-            assert_never(state)
-
-
-def _fetch(entry: Entry, now: int) -> Step:
-    if entry.task_id is None:
-        return Stop(why=entry.state)
-    missing = [image for image in entry.images if image.file is None and image.error is None]
-    links = [image.expires_at for image in missing if image.expires_at is not None]
-    if not entry.images or (missing and len(links) == len(missing) and max(links) <= now):
-        return Poll(task_id=entry.task_id)  # every link is dead: only the service can give fresh ones
-    return Fetch(task_id=entry.task_id, expires_at=min(links, default=None))
+    needed = STATE_RULES[state].submits
+    return needed == "yes" or (needed == "retry-failed" and (retry_failed or again)) or (needed == "again" and again)
 
 
 REPLAYS = 3
