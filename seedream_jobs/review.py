@@ -238,7 +238,7 @@ class _TreeDisk(RealFileSystem):
     def read(self, path: Path) -> bytes:
         return self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40)
 
-    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+    def snapshot(self, path: Path) -> Snapshot:
         return Snapshot(self.read(path))
 
 

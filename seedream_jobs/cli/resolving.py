@@ -175,7 +175,7 @@ def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
     file = Path(os.path.realpath(file))
     one = records.find(job, where=where, lost=True)
     try:
-        left = journal.read_journal(RealFileSystem().snapshot(file, apart=True), str(file))
+        left = journal.read_journal(RealFileSystem().snapshot(file), str(file))
     except OSError as error:
         raise UsageError(
             f"{file} can't be read: {error.strerror or error}",

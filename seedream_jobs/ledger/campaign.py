@@ -196,7 +196,7 @@ def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin
         mine = not own.exists() and place.before == journal.ABSENT and paths_for(own).within == place.path
         if manifest in ids or place.origin != origin or mine:
             continue
-        left = journal.read_journal(RealFileSystem().snapshot(file, apart=False), str(file))
+        left = journal.read_journal(RealFileSystem().snapshot(file), str(file))
         if left is not None:
             job = Path(place.path).with_name(place.job).as_posix()
             entries = alone(left).entries

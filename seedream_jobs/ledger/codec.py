@@ -169,7 +169,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MONEY = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
-_STATES: Mapping[str, State] = {state.value: state for state in State}
+STATES: Mapping[str, State] = {state.value: state for state in State}
 _DOUBTS = frozenset(get_args(Doubt))
 
 FORMAT = 1
@@ -285,9 +285,9 @@ def _sha256(name: str, value: Any) -> str:
 
 
 def _state(name: str, value: Any) -> State:
-    state = _STATES.get(value) if type(value) is str else None
+    state = STATES.get(value) if type(value) is str else None
     if state is None:
-        raise Malformed(f"'{name}' must be one of {', '.join(_STATES)}")
+        raise Malformed(f"'{name}' must be one of {', '.join(STATES)}")
     return state
 
 

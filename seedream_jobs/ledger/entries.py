@@ -1,35 +1,41 @@
-"""A hundred thousand entries in modest memory: of each the place of its line, which is taken apart when asked for."""
+"""This module keeps what is known of each request as the line that stands for it, taken apart when somebody asks.
+
+Called by the manifest and the ledger. Invariant: of an entry in flight the entry itself is kept, of every other one its
+line as it stands in the manifest, with its state and generation. A line that bears its checksum was written by this
+program: its fields are trusted, but no path in it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
-from zlib import crc32
+from pathlib import PurePosixPath
 
+from seedream_jobs.errors import LedgerError
 from seedream_jobs.expand.identity import key_of, settled
-from seedream_jobs.ledger.check import hold_key, look
+from seedream_jobs.job.files import within
 from seedream_jobs.ledger.codec import (
+    ENTRY,
+    REQUIRED,
     SEAL,
+    STATES,
     Json,
     Malformed,
     canonical,
     decode_entry,
     encode_entry,
-    is_sealed,
     iso,
     parse,
     seal,
 )
-from seedream_jobs.ledger.filesystem import Snapshot
-from seedream_jobs.ledger.lines import Lines
 from seedream_jobs.ledger.state import Doubt, Earlier, Entry, State
 from seedream_jobs.ledger.state_rules import STATE_RULES, image_price
 from seedream_jobs.ledger.transitions import settle_open_intent
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
-_UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", "\ufeff".encode())
+_BYTE_ORDER_MARK = "\ufeff".encode()
+_UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", _BYTE_ORDER_MARK)
 """One of these stands in the line of a prompt that ends with a line break, or holds a carriage return or a byte order
 mark."""
 _SUBMITTED = b'"submitted_at":"'
@@ -37,31 +43,24 @@ _TASKS = re.compile(rb'"task_ids?":("[^"]*"|\[[^]]*\])')
 _NAMES = re.compile(rb'[^",[\]]+')
 _COST = re.compile(rb'"cost_usd":"([0-9.]+)"')
 _ONE_IMAGE = b',"max_images":1,"output":"'
-_BRIEF, _PLACE = 24, 44  # bits
-_BRIEFS, _PLACES = (1 << _BRIEF) - 1, (1 << _PLACE) - 1
+_TRUSTED = ENTRY.keys() - {"earlier"}
 
-Brief = tuple[State, int]
+EntrySummary = tuple[State, int]
 """State and generation."""
 
 
 class Entries(Mapping[str, Entry]):
-    """Entries by request key. An entry in flight is kept as it is, of every other one the place of its line.
+    """Entries by request key.
 
-    Each look at an entry reads its line and takes it apart anew (about 10 µs); ``brief`` does not. Who goes through
-    them sees the keys there were at the start: a run records new requests meanwhile.
-
-    :param record: the manifest they were read from
-    :param folder: where the lines of further ones are kept once they are many; None for the system's temporary folder
+    Each look at an entry takes its line apart anew (about 10 µs); ``brief`` does not. Who goes through them sees the
+    keys there were at the start: a run records new requests meanwhile.
     """
 
-    def __init__(self, record: Snapshot | None = None, folder: Path | None = None) -> None:
-        self._lines = Lines(Snapshot() if record is None else record, folder)
-        self._index: dict[str, int] = {}  # checksum, place, number of the brief: one integer is the smallest object
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[bytes, EntrySummary]] = {}
         self._open: dict[str, Entry] = {}
-        self._briefs: list[Brief] = []
-        self._numbers: dict[Brief, int] = {}
-        self._written: dict[tuple[bytes, bytes], int] = {}
-        self._unsettled = False
+        self._summaries: dict[EntrySummary, EntrySummary] = {}  # a hundred thousand entries share a few
+        self._escaped: set[str] = set()  # keys of lines in which a prompt may hold what is settled today
         self._former: dict[str, str] | None = None
 
     def __getitem__(self, key: str) -> Entry:
@@ -71,67 +70,60 @@ class Entries(Mapping[str, Entry]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._index))
+        return iter(list(self._known))
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._known)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._index
+        return key in self._known
 
     def find(self, key: str) -> Entry | None:
         """The entry, or None for a request the ledger does not know."""
         entry = self._open.get(key)
         if entry is not None:
             return entry
-        line = self.line(key)
-        return None if line is None else _entry(line)
+        known = self._known.get(key)
+        return None if known is None else _entry(known[0])
 
-    def brief(self, key: str) -> Brief | None:
+    def brief(self, key: str) -> EntrySummary | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
-        known = self._index.get(key)
-        return None if known is None else self._briefs[known & _BRIEFS]
+        known = self._known.get(key)
+        return None if known is None else known[1]
 
     def put(self, entry: Entry) -> None:
         """Keep what is known now."""
-        key, number = entry.key, self._number((entry.state, entry.generation))
-        if _settled(entry) is not None:
-            self._unsettled, self._former = True, None
         if entry.state is State.INTENT:
-            self._open[key] = entry
-            self._index[key] = number
+            self._open[entry.key] = entry
+            self._keep(entry.key, b"", entry.state, entry.generation)
         else:
-            place, checksum = self._lines.add(seal(canonical(encode_entry(entry))))
-            self._index[key] = (checksum << _PLACE | place) << _BRIEF | number
-            self._open.pop(key, None)
+            self._keep(entry.key, seal(canonical(encode_entry(entry))), entry.state, entry.generation)
+            self._open.pop(entry.key, None)
 
-    def read(self, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Keep the lines of the manifest that are surely entries; the others, with their numbers, are the caller's.
+    def put_line(self, line: bytes, raw: Json) -> bool:
+        """Keep a line whose checksum is good, if that is all it takes.
 
-        Those are also the further lines of a request that has one already. Empty ones are left out.
+        :param raw: the line taken apart
+        :return: False for a line that has to be decoded: of a request that is known already, one with a history, one
+            with a path that may lead out of the campaign, or one whose fields are not those of an entry
         """
-        index, numbers = self._index, self._written
-        number, place = 0, 0
-        for piece in pieces:
-            self._unsettled = self._unsettled or any(mark in piece for mark in _UNSETTLED)
-            for found in look(piece if piece.endswith(b"\n") else piece + b"\n"):
-                number += 1
-                generation, key, state, other = found.groups()
-                line = found[0]
-                if other is None and not _vouched_for(line):
-                    other = line[:-1]
-                if other is None:
-                    brief = numbers.get((state, generation))
-                    if brief is None:
-                        brief = self._number((State(state.decode()), int(generation)))
-                        numbers[state, generation] = brief
-                    value = (crc32(line) << _PLACE | place + found.start()) << _BRIEF | brief
-                    if index.setdefault(key.decode(), value) is value:
-                        continue
-                    other = line[:-1]
-                if other:
-                    yield number, other
-            place += len(piece)
+        fields = raw.keys()
+        key, generation, state = raw.get("key"), raw.get("generation"), STATES.get(raw.get("state", ""))
+        if not (fields <= _TRUSTED and fields >= REQUIRED) or state is None or key in self._known:
+            return False
+        if type(key) is not str or type(generation) is not int or generation < 1:
+            return False
+        if b".." in line or b"\\" in line or b':"/' in line:  # without those no path leads out of a folder
+            return False
+        self._keep(key, line, state, generation)
+        return True
+
+    def _keep(self, key: str, line: bytes, state: State, generation: int) -> None:
+        summary = (state, generation)
+        self._known[key] = (line, self._summaries.setdefault(summary, summary))
+        if b"\\" in line or _BYTE_ORDER_MARK in line:
+            self._escaped.add(key)
+            self._former = None
 
     @property
     def former(self) -> Mapping[str, str]:
@@ -141,13 +133,14 @@ class Entries(Mapping[str, Entry]):
         spent is told.
         """
         if self._former is None:
-            self._former = {}
-            for line in self._settled() if self._unsettled else ():
+            found: dict[str, str] = {}
+            for line in filter(None, map(self.line, sorted(self._escaped))):
                 if any(mark in line for mark in _UNSETTLED):
                     entry = _entry(line)
-                    today = _settled(entry)
-                    if today is not None and (today not in self._former or STATE_RULES[entry.state].spent):
-                        self._former[today] = entry.key
+                    today = _settled_key(entry)
+                    if today is not None and (today not in found or STATE_RULES[entry.state].spent):
+                        found[today] = entry.key
+            self._former = found
         return self._former
 
     def standing(self, key: str) -> Entry | None:
@@ -156,14 +149,9 @@ class Entries(Mapping[str, Entry]):
         return self.find(self.former[key]) if found is None and key in self.former else found
 
     def line(self, key: str) -> bytes | None:
-        """The line as it stands, None for an unknown request, and for one in flight.
-
-        :raises LedgerError: it can't be read back
-        """
-        known = self._index.get(key)
-        if known is None or key in self._open:
-            return None
-        return self._lines.read(known >> _BRIEF & _PLACES, known >> _BRIEF + _PLACE)
+        """The line as it stands, None for an unknown request, and for one in flight."""
+        known = self._known.get(key)
+        return known[0] or None if known is not None else None
 
     def submitted_day(self, key: str) -> str:
         """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown; cheaper than the entry."""
@@ -173,7 +161,7 @@ class Entries(Mapping[str, Entry]):
 
     def cells(self) -> Iterator[tuple[str, Json]]:
         """(address, cell) of every request, without making entries of them."""
-        for line in self._settled():
+        for line in self._lines():
             raw = parse(line)
             yield raw["address"], raw.get("cell", {})
         for entry in list(self._open.values()):
@@ -185,7 +173,7 @@ class Entries(Mapping[str, Entry]):
         The lines of the others are not taken apart: of 100,000 requests that wait for their images, none is.
         """
         written = [b'"%s":' % name.encode() for name in names]
-        for line in self._settled():
+        for line in self._lines():
             if any(one in line for one in written):
                 yield _entry(line)
         yield from list(self._open.values())
@@ -211,7 +199,7 @@ class Entries(Mapping[str, Entry]):
 
         The usual line, of one image and one submission, is not taken apart.
         """
-        for line in self._settled():
+        for line in self._lines():
             named = _COST.search(line)
             if named is None:
                 continue
@@ -234,46 +222,69 @@ class Entries(Mapping[str, Entry]):
     def lines(self) -> Iterator[bytes]:
         """The manifest's lines, sorted by key, each with its newline. No intent may be open."""
         assert not self._open  # settled before anything is written
-        for key in sorted(self._index):
-            line = self.line(key)
-            assert line is not None
+        for key in sorted(self._known):
+            line = self._known[key][0]
             yield (line if line.startswith(SEAL) else seal(line)) + b"\n"  # older versions wrote no checksums
 
-    def _settled(self) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[bytes]:
         """The lines of all that are not in flight."""
         for key in self:
-            line = self.line(key)
-            if line is not None:
+            if line := self.line(key):
                 yield line
 
-    def _number(self, brief: Brief) -> int:
-        number = self._numbers.get(brief)
-        if number is None:
-            number = self._numbers[brief] = len(self._briefs)
-            self._briefs.append(brief)
-        return number
+
+def read_entry(raw: Json, folder: PurePosixPath, *, sealed: bool) -> Entry:
+    """The entry in a manifest's line, decoded in full.
+
+    :param folder: of the manifest, relative to the campaign's root: no path may lead out of that
+    :param sealed: it bears its checksum, so that its key was the digest of its request when it was written
+    :raises Malformed: it is none
+    :raises OutsideRoot: a path in it leads out of the campaign's root
+    """
+    entry = decode_entry(raw)
+    within(folder, entry.output)
+    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    for attempt in attempts:
+        for image in attempt.images:
+            if image.file is not None:
+                within(folder, image.file)
+    if not sealed:
+        check_key(entry.key, entry.request, entry.repeat)
+    return entry
+
+
+def check_key(key: str, request: Mapping[str, object], repeat: int) -> None:
+    """See that a key is the digest of its request: with another one the request would count as new, or another as paid.
+
+    :raises Malformed: it is not
+    """
+    model = str(request.get("model", ""))
+    profile = profiles().get(model)
+    try:
+        expected = key_of(request, model if profile is None else profile.id, repeat)
+    except (TypeError, ValueError):  # such as a text where a number of images belongs
+        expected = ""
+    if key != expected:
+        raise Malformed("its key is not that of its request: one of the two was changed")
 
 
 def _entry(line: bytes) -> Entry:
-    """The entry in a line that was checked when it was read."""
+    """The entry in a line that was checked when it was read.
+
+    :raises LedgerError: its checksum is good, and yet it is no entry: this program did not write it
+    """
     raw = parse(line)
     raw.pop("crc", None)
-    return decode_entry(raw)
-
-
-def _vouched_for(line: bytes) -> bool:
-    """Whether a line, with its newline, is as it was written: by its checksum, or in an older one by its key."""
-    if line.startswith(SEAL):
-        return is_sealed(line[:-1])
-    raw = parse(line[:-1])
     try:
-        hold_key(raw["key"], raw["request"], raw["repeat"])
-    except Malformed:
-        return False
-    return True
+        return decode_entry(raw)
+    except Malformed as error:
+        raise LedgerError(
+            f"the record's line of {raw.get('address', 'a request')!r} is damaged: {error}",
+            hint="restore the manifest from git (`git checkout -- FILE`, or `git log -- FILE` for an older version)",
+        ) from error
 
 
-def _settled(entry: Entry) -> str | None:
+def _settled_key(entry: Entry) -> str | None:
     """The key that an entry's request has today, where its prompt was not settled when it was sent; else None."""
     prompt = entry.request.get("prompt")
     if not isinstance(prompt, str) or (today := settled(prompt.replace("\ufeff", ""))) == prompt or not today:

@@ -21,8 +21,8 @@ class FileSystem(Protocol):
         """The whole of a regular file; ``FileNotFoundError`` where there is none."""
         ...
 
-    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
-        """The same, read a piece at a time; ``apart`` makes a copy that nobody else can change."""
+    def snapshot(self, path: Path) -> Snapshot:
+        """The same, read a piece at a time."""
         ...
 
     def create(self, path: Path) -> int:
@@ -69,9 +69,9 @@ class RealFileSystem:
         _hold_regular(path)
         return path.read_bytes()
 
-    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+    def snapshot(self, path: Path) -> Snapshot:
         _hold_regular(path)
-        return take(path, apart=apart)
+        return take(path)
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
@@ -233,51 +233,11 @@ class OpenSnapshot(Snapshot):
         return os.pread(self._descriptor, min(size, self.size - at), at)
 
 
-def take(path: Path, *, apart: bool) -> Snapshot:
+def take(path: Path) -> Snapshot:
     """A snapshot of a regular file on the disk.
 
-    :param apart: a copy that nobody else can change
     :raises OSError: as the kernel reports it
     """
     if path.stat().st_size <= PIECE or not BY_PLACE:
         return Snapshot(path.read_bytes())
-    found = OpenSnapshot(os.open(path, os.O_RDONLY))
-    return _copied(found, path.parent) if apart else found
-
-
-def _copied(found: Snapshot, folder: Path) -> Snapshot:
-    """A copy on the disk, or in memory where the disk has no room for it."""
-    try:
-        descriptor = unnamed(folder)
-    except OSError:
-        return Snapshot(b"".join(found.pieces()))
-    try:
-        for piece in found.pieces():
-            append(descriptor, piece)
-        return OpenSnapshot(os.dup(descriptor))
-    except OSError:
-        return Snapshot(b"".join(found.pieces()))
-    finally:
-        os.close(descriptor)
-
-
-def unnamed(folder: Path | None) -> int:
-    """A new file without a name, for reading and writing: gone with its descriptor, which is returned.
-
-    :raises OSError: there is none to be had
-    """
-    import tempfile
-
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as made:
-        return os.dup(made.fileno())
-
-
-def append(descriptor: int, data: bytes | bytearray) -> None:
-    """Write every byte at the end.
-
-    :raises OSError: as the kernel reports it
-    """
-    with memoryview(data) as rest:
-        written = 0
-        while written < len(rest):
-            written += os.write(descriptor, rest[written:])
+    return OpenSnapshot(os.open(path, os.O_RDONLY))

@@ -18,12 +18,11 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import iso
-from seedream_jobs.ledger.entries import Brief, Entries
-from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, Snapshot
+from seedream_jobs.ledger.entries import Entries, EntrySummary
+from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.journal import Pair
 from seedream_jobs.ledger.loading import (
     Loaded,
-    digest_or_absent,
     hold_unchanged,
     load,
     older,
@@ -53,7 +52,6 @@ class Ledger:
         self,
         paths: LedgerPaths,
         manifest: Manifest,
-        record: Snapshot | None,
         fs: FileSystem,
         lock: Lock | None,
         root: Path,
@@ -67,8 +65,7 @@ class Ledger:
         self._guards: list[Lock] = []
         self._root = root
         self._manifest = manifest
-        self._record = record
-        self._base: str | None = journal.ABSENT if record is None else None  # digest of the manifest, once asked for
+        self._base = manifest.digest
         self._fs = fs
         self._lock = lock
         self.held_by: str | None = None
@@ -117,7 +114,7 @@ class Ledger:
             manifest.notes = [note for note in manifest.notes if note.code != "journal-torn"]  # it is being written
         else:
             manifest.entries.settle("crash")
-        ledger = cls(paths, manifest, loaded.record, disk, None, root)
+        ledger = cls(paths, manifest, disk, None, root)
         ledger.held_by = who_holds(holder) if busy else None
         return ledger
 
@@ -164,8 +161,8 @@ class Ledger:
             raise _failed(paths.manifest, error) from error
         held = acquire(paths.lock, command=command, now=now) if lock is None else lock
         try:
-            loaded = load(paths, disk, root, apart=True, scratch=paths.manifest.parent, apart_from=apart_from)
-            ledger = cls(paths, loaded.manifest, loaded.record, disk, held, root, run, now)
+            loaded = load(paths, disk, root, apart_from=apart_from)
+            ledger = cls(paths, loaded.manifest, disk, held, root, run, now)
             try:
                 ledger._opened(loaded, job=job, origin=origin, new_id=new_id, command=command)
             except BaseException:
@@ -298,7 +295,7 @@ class Ledger:
         """Everything known, by request key; live."""
         return self._manifest.entries
 
-    def brief(self, key: str) -> Brief | None:
+    def brief(self, key: str) -> EntrySummary | None:
         """State and generation of a request, None for one the ledger does not know; cheap."""
         return self._manifest.entries.brief(key)
 
@@ -423,7 +420,7 @@ class Ledger:
         commit, self._commit = self._commit, None
         try:
             if commit is not None or self._manifest.merged:
-                known = self._known_digest()
+                known = self._base
                 take_in_replacement(self._fs, self.paths, known, self._manifest, root=self._root)
             if commit is not None and self._run is not None:
                 self._manifest.close_run(self._run)
@@ -497,7 +494,7 @@ class Ledger:
         self._alive()
         with self._starting:
             if self._commit is None:
-                hold_unchanged(self._fs, self.paths, self._known_digest())
+                hold_unchanged(self._fs, self.paths, self._base)
                 try:
                     self._commit = self._begin()
                 except OSError as error:
@@ -517,7 +514,7 @@ class Ledger:
         )
         if self._run is not None and self._intents:
             self._guard_journal("run")
-            place = replace(place, before=self._known_digest(), run=self._run)
+            place = replace(place, before=self._base, run=self._run)
             opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
             self._manifest.header = replace(header, runs=(*header.runs, opened))
             descriptor, digest = self._pair().begin_marked(
@@ -527,16 +524,10 @@ class Ledger:
             self._moved = False
         else:
             self.ensure_created()
-            place = replace(place, before=self._known_digest())
-            descriptor = self._pair().begin_journal(journal.header(self.id, self._known_digest(), place))
+            place = replace(place, before=self._base)
+            descriptor = self._pair().begin_journal(journal.header(self.id, self._base, place))
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self._journal.name)
-
-    def _known_digest(self) -> str:
-        """The digest of the manifest that this one was read from, or last written to."""
-        if self._base is None:
-            self._base = digest_or_absent(self._record)
-        return self._base
 
     def _alive(self) -> None:
         if self._failure is not None:

@@ -16,7 +16,6 @@ from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerE
 from seedream_jobs.job.files import is_tracked, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
-from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, Snapshot, write_whole
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths
@@ -29,14 +28,12 @@ _LOOKS = 20
 class Loaded:
     """A record as it is on the disk.
 
-    :param record: the manifest's bytes; None where there is none
     :param file: the journal that is hot: it has something that the manifest does not hold
     :param hot: what it says
     :param done: journals that hold nothing more: they are folded, or never began
     :param elsewhere: why nothing may be recorded here: the journal's manifest is at another place, or gone
     """
 
-    record: Snapshot | None
     manifest: Manifest
     file: Path | None = None
     hot: journal.Contents | None = None
@@ -49,42 +46,38 @@ def load(
     fs: FileSystem,
     root: Path,
     *,
-    apart: bool = False,
-    scratch: Path | None = None,
     apart_from: Path | None = None,
 ) -> Loaded:
     """Manifest and journal of one moment, while a run may be folding the one into the other.
 
     :param root: the campaign's root, out of which no recorded path may lead
-    :param apart: the manifest as a copy, which nobody else can change
-    :param scratch: where lines that come to the manifest later are kept, once they are many
     :param apart_from: a journal that is left alone
     :raises FindingsError: one of them is damaged, they do not belong together, or the journal came with a commit
     :raises UsageError: one of them can't be read
     :raises LedgerError: they keep changing
     """
     for _ in range(_LOOKS):
-        record = read_file(fs, paths.manifest, apart=apart)
-        manifest = parse_record(paths, record, root, scratch=scratch)
+        record = read_file(fs, paths.manifest)
+        manifest = parse_record(paths, record, root)
         files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
-        if apart or _version(record) == _version(read_file(fs, paths.manifest)):
-            return _belonging(paths, Loaded(record=record, manifest=manifest), found)
+        if _version(record) == _version(read_file(fs, paths.manifest)):
+            return _belonging(paths, Loaded(manifest=manifest), found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
 
 
-def parse_record(paths: LedgerPaths, record: Snapshot | None, root: Path, *, scratch: Path | None = None) -> Manifest:
+def parse_record(paths: LedgerPaths, record: Snapshot | None, root: Path) -> Manifest:
     """What the manifest's bytes say.
 
     :raises FindingsError: it is damaged
     :raises UsageError: it can't be read
     """
     if record is None:
-        return Manifest(entries=Entries(folder=scratch))
+        return Manifest()
     try:
-        return read_manifest(record, str(paths.manifest), folder=_folder(paths, root), scratch=scratch)
+        return read_manifest(record, str(paths.manifest), folder=_folder(paths, root))
     except OSError as error:
         raise UsageError(f"{paths.manifest} can't be read: {error.strerror or error}") from error
 
@@ -103,7 +96,7 @@ def left_behind(shared: Path) -> list[tuple[Path, str, journal.Place]]:
     found = []
     for path in sorted(shared.glob("*.journal")):
         try:
-            first = journal.read_place(RealFileSystem().snapshot(path, apart=False))
+            first = journal.read_place(RealFileSystem().snapshot(path))
         except OSError:  # a run has just folded it
             continue
         if first is not None:
@@ -115,7 +108,7 @@ def _belonging(paths: LedgerPaths, loaded: Loaded, found: list[tuple[Path, Snaps
     """What the journals have that the manifest does not hold."""
     if not found:
         return loaded
-    manifest, present = loaded.manifest, digest_or_absent(loaded.record)
+    manifest, present = loaded.manifest, loaded.manifest.digest
     for path, snapshot in found:
         try:
             contents = journal.read_journal(snapshot, str(path))
@@ -197,14 +190,13 @@ def _version(record: Snapshot | None) -> object:
     return None if record is None else record.version
 
 
-def read_file(fs: FileSystem, path: Path, *, apart: bool = False) -> Snapshot | None:
+def read_file(fs: FileSystem, path: Path) -> Snapshot | None:
     """The file as it is now, None where there is none.
 
-    :param apart: as a copy, which nobody else can change
     :raises UsageError: it can't be read
     """
     try:
-        return fs.snapshot(path, apart=apart)
+        return fs.snapshot(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -249,7 +241,7 @@ def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest
     """
     if digest_or_absent(read_file(fs, paths.manifest)) == known:
         return
-    found = read_file(fs, paths.manifest, apart=True)  # a copy, since it is read while its place is taken
+    found = read_file(fs, paths.manifest)
     if found is None or not found.size:
         return  # where it is gone or empty, nothing is lost by writing it anew
     try:

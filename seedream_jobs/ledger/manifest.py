@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import LFS_POINTER, OutsideRoot
-from seedream_jobs.ledger.check import EntryCheck
 from seedream_jobs.ledger.codec import (
     Json,
     Malformed,
@@ -31,9 +31,9 @@ from seedream_jobs.ledger.codec import (
     parse_checked,
     seal,
 )
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.entries import Entries, read_entry
 from seedream_jobs.ledger.filesystem import Snapshot
-from seedream_jobs.ledger.journal import Contents
+from seedream_jobs.ledger.journal import ABSENT, Contents
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.state import Entry, Event, Header, OpenRun, PlanRecord, ResolutionRecord, Resolved
 from seedream_jobs.ledger.state_rules import paid_twice
@@ -49,11 +49,13 @@ class Manifest:
     """What a manifest says.
 
     :param header: None only for one that does not exist yet
+    :param digest: of the bytes it was read from, as a journal names them
     :param merged: whether it held a key or a header twice, so that its canonical form differs from its bytes
     :param notes: warnings, such as a request paid for on two branches
     """
 
     header: Header | None = None
+    digest: str = ABSENT
     entries: Entries = field(default_factory=Entries)
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     resolutions: set[ResolutionRecord] = field(default_factory=set)
@@ -119,24 +121,28 @@ def _line(record: ResolutionRecord) -> bytes:
     return seal(canonical(encode_resolution(record)))
 
 
-def read_manifest(
-    record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP, scratch: Path | None = None
-) -> Manifest:
+def read_manifest(record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP) -> Manifest:
     """What a manifest says.
 
-    :param record: its bytes; a snapshot of them is read again where somebody asks for an entry
+    :param record: its bytes
     :param path: its name, for findings
     :param folder: its folder, relative to the campaign's root: no path in it may lead out of that
-    :param scratch: where lines that come to it later are kept, once they are many
     :raises FindingsError: each damaged line with its number; nothing is guessed
     :raises OSError: it can't be read
     """
     snapshot = Snapshot(record) if isinstance(record, bytes) else record
-    reader = _Reader(snapshot, path, folder, scratch)
-    for number, line in reader.manifest.entries.read(snapshot.pieces()):
-        reader.read(number, line)
+    reader = _Reader(snapshot, path, folder)
+    summed, lines_before = sha256(), 0
+    for piece in snapshot.pieces():
+        summed.update(piece)
+        lines = piece.removesuffix(b"\n").split(b"\n")
+        for number, line in enumerate(lines, lines_before + 1):
+            if line:
+                reader.read(number, line)
+        lines_before += len(lines)
         if len(reader.findings) >= _MOST_FINDINGS:
             break
+    reader.manifest.digest = f"sha256:{summed.hexdigest()}"
     return reader.finished()
 
 
@@ -148,19 +154,20 @@ _RESTORE = (
 class _Reader:
     """Reads line after line; a finding does not keep the next line from being read."""
 
-    def __init__(self, record: Snapshot, path: str, folder: PurePosixPath, scratch: Path | None) -> None:
-        self.manifest = Manifest(entries=Entries(record, scratch))
+    def __init__(self, record: Snapshot, path: str, folder: PurePosixPath) -> None:
+        self.manifest = Manifest()
         self.findings: list[Diagnostic] = []
         self._pointer = False
         self._path = path
-        self._check = EntryCheck(folder)
+        self._folder = folder
         self._record = record
 
     def read(self, number: int, line: bytes) -> None:
         try:
-            raw, checked = parse_checked(line)
+            raw, sealed = parse_checked(line)
             if "state" in raw:
-                self._entry(number, line, self._check.decode(raw, key_known=checked))
+                if not sealed or not self.manifest.entries.put_line(line, raw):
+                    self._entry(number, line, read_entry(raw, self._folder, sealed=sealed))
             else:
                 self._other(number, raw)
         except Malformed as problem:
@@ -174,7 +181,7 @@ class _Reader:
         if self.manifest.header is None and not self.findings:
             self.findings.append(_finding("manifest-damaged", "the manifest has no header", self._path, 1, _RESTORE))
         if self.findings:
-            raise FindingsError(self.findings)
+            raise FindingsError(self.findings[:_MOST_FINDINGS])
         return self.manifest
 
     def _entry(self, number: int, line: bytes, entry: Entry) -> None:

@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import Files, OutsideRoot
-from seedream_jobs.ledger.check import hold_key
 from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
+from seedream_jobs.ledger.entries import check_key
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.ledger.state_rules import counts_as_spent
@@ -145,7 +145,7 @@ def _forged(edit: _Edit) -> Iterator[Diagnostic]:
         if edit.base.entries.line(key) != edit.head.entries.line(key):
             entry = edit.head.entries[key]
             try:
-                hold_key(entry.key, entry.request, entry.repeat)
+                check_key(entry.key, entry.request, entry.repeat)
             except Malformed as problem:
                 yield _finding("manifest-damaged", f"{entry.address}: {problem}", edit.shown, edit.lines.get(key))
 

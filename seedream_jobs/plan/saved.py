@@ -18,7 +18,7 @@ from seedream_jobs.errors import HeldError, UsageError
 from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import OutsideRoot, within
-from seedream_jobs.ledger.entries import Brief
+from seedream_jobs.ledger.entries import EntrySummary
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
 from seedream_jobs.ledger.state import ID, State
 from seedream_jobs.plan.diff import SUBMITS, Action
@@ -223,7 +223,7 @@ def hold_fresh(plan: PlanDocument, *, now: int, expect: str | None, shown: str) 
         raise HeldError(f"{shown} is more than 7 days old", hint=_AGAIN)
 
 
-def sendable(item: Item, brief: Brief | None) -> bool:
+def sendable(item: Item, brief: EntrySummary | None) -> bool:
     """Whether a request of a plan is still to be sent, by what the ledger knows now (state and generation)."""
     if brief is None:
         return item.known is None and item.generation == 1

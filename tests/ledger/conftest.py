@@ -141,7 +141,7 @@ class Disk:
             raise FileNotFoundError(path)
         return bytes(self.names[path].data)
 
-    def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+    def snapshot(self, path: Path) -> Snapshot:
         return Snapshot(self.read(path))
 
     def create(self, path: Path) -> int:

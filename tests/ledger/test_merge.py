@@ -347,7 +347,7 @@ def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
 
     class Slow(RealFileSystem):
         def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
-            found = super().snapshot(path, apart=apart)
+            found = super().snapshot(path)
             if path == ledger.paths.journal:
                 ledger.record_sync(make.accepted(1))
                 ended.append(True)
