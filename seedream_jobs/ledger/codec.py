@@ -1,7 +1,8 @@
-"""Entries as JSON: the one place that says how each field is written and read.
+"""This module reads and writes the records of a manifest and a journal as JSON, each field by its annotation.
 
-Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as decimal strings. ``decode_*`` are strict:
-an unknown field, a wrong type or a malformed value raises ``Malformed``, never a guess.
+Called by manifest, journal and merge. Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as
+decimal strings, times as ``2026-08-02T10:11:12Z``. Invariant: reading is strict; an unknown field, a wrong type or a
+malformed value raises ``Malformed``, never a guess.
 
 A line on the disk, of a manifest as of a journal, begins with its checksum: ``{"crc":"xxxxxxxx",…}``, the crc32 in hex
 of the same line without that member.
@@ -12,38 +13,43 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, cast, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from zlib import crc32
 
 from seedream_jobs.ledger.state import (
     ID,
     Accepted,
+    Attempt,
     Completed,
-    Doubt,
-    Earlier,
+    Count,
     Entry,
     Event,
     Expired,
     Failed,
     Header,
+    Identifier,
     Image,
     InDoubt,
     Intended,
+    Key,
+    Moment,
     NotSent,
-    OpenRun,
     PlanRecord,
-    Problem,
     Rejected,
-    Resolution,
     ResolutionRecord,
     Resolved,
+    Sha256,
     State,
     Stored,
+    Whole,
 )
+
+T = TypeVar("T")
 
 Json = dict[str, Any]
 
@@ -101,81 +107,13 @@ def money(value: Decimal) -> str:
     return format(value, "f")
 
 
-# Writing ----------------------------------------------------------------------------------------------------------
-
-
-def encode_problem(problem: Problem) -> Json:
-    """As it stands in a manifest and in the journal."""
-    return _present({"code": problem.code, "message": problem.message, "status": problem.status})
-
-
-def encode_image(image: Image) -> Json:
-    """As it stands in a manifest and in the journal; the link is dropped once the file is whole."""
-    plain = {field.name: getattr(image, field.name) for field in fields(Image)}
-    plain["warnings"] = list(image.warnings) or None
-    if image.file is not None:
-        plain["url"] = None
-    return _present(plain)
-
-
-def encode_attempt(attempt: Entry | Earlier) -> Json:
-    """The fields that an entry and an earlier submission share."""
-    return _present(
-        {
-            "cost_usd": None if attempt.cost_usd is None else money(attempt.cost_usd),
-            "doubt": attempt.doubt,
-            "error": None if attempt.error is None else encode_problem(attempt.error),
-            "generation": attempt.generation,
-            "idempotency_key": attempt.idempotency_key,
-            "images": [encode_image(image) for image in attempt.images] or None,
-            "max_cost_usd": None if attempt.max_cost_usd is None else money(attempt.max_cost_usd),
-            "request_id": attempt.request_id,
-            "run": attempt.run,
-            "since": None if attempt.since is None else iso(attempt.since),
-            "state": attempt.state.value,
-            "submitted_at": None if attempt.submitted_at is None else iso(attempt.submitted_at),
-            "task_id": None if attempt.more_task_ids else attempt.task_id,
-            "task_ids": [attempt.task_id, *attempt.more_task_ids] if attempt.more_task_ids else None,
-        }
-    )
-
-
-def encode_entry(entry: Entry) -> Json:
-    """An entry as a manifest's line holds it."""
-    line = encode_attempt(entry)
-    line.update(
-        address=entry.address,
-        cell=dict(entry.cell),
-        key=entry.key,
-        max_images=entry.max_images,
-        output=entry.output,
-        repeat=entry.repeat,
-        request=dict(entry.request),
-    )
-    if entry.replays:
-        line["replays"] = entry.replays
-    if entry.earlier:
-        line["earlier"] = [encode_attempt(one) for one in entry.earlier]
-    return line
-
-
-def _present(line: Json) -> Json:
-    return {name: value for name, value in line.items() if value is not None}
-
-
-# Reading ----------------------------------------------------------------------------------------------------------
-
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MONEY = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
 STATES: Mapping[str, State] = {state.value: state for state in State}
-_DOUBTS = frozenset(get_args(Doubt))
 
 FORMAT = 1
-_RESOLUTIONS = frozenset(get_args(Resolution))
-
-Reader = Callable[[str, Any], Any]
 
 
 def _refuse_constant(name: str) -> None:
@@ -291,134 +229,168 @@ def _state(name: str, value: Any) -> State:
     return state
 
 
-def _doubt(name: str, value: Any) -> Doubt:
-    if type(value) is not str or value not in _DOUBTS:
-        raise Malformed(f"'{name}' must be one of {', '.join(sorted(_DOUBTS))}")
-    return cast("Doubt", value)
+# Fields, by their annotations ---------------------------------------------------------------------------------------
+
+Reader = Callable[[str, Any], Any]
+Writer = Callable[[Any], Any]
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise Malformed(f"'{name}' must be a list")
-    return tuple(text(name, one) for one in value)
+def _flag(name: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise Malformed(f"'{name}' must be true or false")
+    return value
 
 
-def _task_ids(name: str, value: Any) -> tuple[str, ...]:
-    if type(value) is not list or len(value) < 2:
-        raise Malformed(f"'{name}' must be a list of two or more ids; one stands as 'task_id'")
-    return tuple(identifier(name, one) for one in value)
+def _number(name: str, value: Any) -> int:
+    if type(value) is not int:
+        raise Malformed(f"'{name}' must be a whole number")
+    return value
 
 
-def _with_tasks(found: Json) -> Json:
-    """``task_ids`` as the first and the further ones."""
-    ids = found.pop("task_ids", None)
-    if ids is not None:
-        if "task_id" in found:
-            raise Malformed("'task_id' and 'task_ids' exclude each other")
-        found["task_id"], found["more_task_ids"] = ids[0], ids[1:]
-    return found
-
-
-def problem(name: str, value: Any) -> Problem:
-    """What the service refused or failed a request with."""
-    found = read_fields(mapping(name, value), {"code": text, "message": text, "status": whole}, name)
-    if "code" not in found or "message" not in found:
-        raise Malformed(f"'{name}' must have 'code' and 'message'")
-    return Problem(code=found["code"], message=found["message"], status=found.get("status"))
-
-
-_IMAGE: Mapping[str, Reader] = {
-    "url": text,
-    "expires_at": whole,
-    "file": text,
-    "sha256": _sha256,
-    "bytes": whole,
-    "width": _positive,
-    "height": _positive,
-    "format": text,
-    "warnings": _texts,
-    "error": text,
+_PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
+    str: (text, None),
+    int: (_number, None),
+    bool: (_flag, None),
+    Decimal: (amount, money),
+    State: (_state, lambda state: state.value),
+    Identifier: (identifier, None),
+    Key: (request_key, None),
+    Sha256: (_sha256, None),
+    Whole: (whole, None),
+    Count: (_positive, None),
+    Moment: (moment, iso),
 }
 
 
-def images(name: str, value: Any) -> tuple[Image, ...]:
-    """Delivered images."""
-    if type(value) is not list:
-        raise Malformed(f"'{name}' must be a list")
-    return tuple(Image(**read_fields(mapping(name, one), _IMAGE, name)) for one in value)
+def _field_codec(hint: Any) -> tuple[Reader, Writer | None]:
+    """How a field with this annotation is read and written."""
+    options = [one for one in get_args(hint) if one is not NoneType]
+    if get_origin(hint) in (Union, UnionType):
+        return _field_codec(options[0])
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if get_origin(hint) is Literal:
+        return _choice(options), None
+    if get_origin(hint) is tuple:
+        return _list(*_field_codec(options[0]))
+    if get_origin(hint) is Mapping:
+        return mapping, dict
+    return lambda name, value: decode(hint, mapping(name, value), name), encode
 
 
-_ATTEMPT: Mapping[str, Reader] = {
-    "cost_usd": amount,
-    "doubt": _doubt,
-    "error": problem,
-    "generation": _positive,
-    "idempotency_key": text,
-    "images": images,
-    "max_cost_usd": amount,
-    "request_id": text,
-    "run": identifier,
-    "since": moment,
-    "state": _state,
-    "submitted_at": moment,
-    "task_id": identifier,
-    "task_ids": _task_ids,
-}
+def _choice(options: list[str]) -> Reader:
+    def read(name: str, value: Any) -> str:
+        if type(value) is not str or value not in options:
+            raise Malformed(f"'{name}' must be one of {', '.join(sorted(options))}")
+        return value
+
+    return read
 
 
-def _earlier(name: str, value: Any) -> tuple[Earlier, ...]:
-    if type(value) is not list:
-        raise Malformed(f"'{name}' must be a list")
-    found = []
-    for one in value:
-        attempt = _with_tasks(read_fields(mapping(name, one), _ATTEMPT, name))
-        attempt.setdefault("generation", 1)
-        if "state" not in attempt:
-            raise Malformed(f"'{name}' must have 'state'")
-        found.append(Earlier(**attempt))
-    return tuple(found)
+def _list(read_one: Reader, write_one: Writer | None) -> tuple[Reader, Writer]:
+    def read(name: str, value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise Malformed(f"'{name}' must be a list")
+        return tuple(read_one(name, one) for one in value)
+
+    return read, list if write_one is None else lambda values: [write_one(one) for one in values]
 
 
-ENTRY: Mapping[str, Reader] = {
-    **_ATTEMPT,
-    "address": text,
-    "cell": mapping,
-    "earlier": _earlier,
-    "key": request_key,
-    "max_images": _positive,
-    "output": text,
-    "repeat": _positive,
-    "replays": whole,
-    "request": mapping,
-}
-REQUIRED = frozenset({"address", "cell", "generation", "key", "max_images", "output", "repeat", "request", "state"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fields:
+    """The fields of a record's type.
 
-
-def read_fields(line: Json, readers: Mapping[str, Reader], where: str) -> Json:
-    """Each field through its reader.
-
-    :raises Malformed: for an unknown field, or one its reader refuses
+    :param readers: by name
+    :param written: name, default and writer of each; None as writer where the value stands as it is
+    :param needed: the names of those that must be there
+    :param nullable: the names of those that have no default, and may be None: they may be left out
     """
+
+    readers: Mapping[str, Reader]
+    written: tuple[tuple[str, Any, Writer | None], ...]
+    needed: frozenset[str]
+    nullable: tuple[str, ...]
+
+
+_FIELDS: dict[type[Any], _Fields] = {}
+
+
+def _fields_of(kind: type[Any]) -> _Fields:
+    """Looked up once for each type: every POST is written down twice."""
+    known = _FIELDS.get(kind)
+    if known is None:
+        hints = get_type_hints(kind, include_extras=True)
+        codecs = {field.name: _field_codec(hints[field.name]) for field in fields(kind)}
+        given: Json = {field.name: {} if field.default_factory is dict else field.default for field in fields(kind)}
+        bare = [name for name, default in given.items() if default is MISSING]
+        known = _FIELDS[kind] = _Fields(
+            readers={name: read for name, (read, _) in codecs.items()},
+            written=tuple((name, given[name], write) for name, (_, write) in codecs.items()),
+            needed=frozenset(name for name in bare if NoneType not in get_args(hints[name])),
+            nullable=tuple(name for name in bare if NoneType in get_args(hints[name])),
+        )
+    return known
+
+
+def encode(value: Any) -> Json:
+    """A record as JSON: what is absent, or has its default, is left out."""
+    line: Json = {}
+    for name, default, write in _fields_of(type(value)).written:
+        held = getattr(value, name)
+        if held is not None and held != default:
+            line[name] = held if write is None else write(held)
+    if isinstance(value, Image) and value.file is not None:
+        line.pop("url", None)  # the link is dropped once the file is whole
+    elif isinstance(value, Attempt) and value.more_task_ids:
+        del line["more_task_ids"]
+        line["task_ids"] = [line.pop("task_id", None), *value.more_task_ids]
+    return line
+
+
+def decode(kind: type[T], line: Json, where: str) -> T:
+    """The record of a type that JSON holds.
+
+    :param where: what it is, for messages
+    :raises Malformed: for anything that is not as ``encode`` writes it
+    """
+    known = _fields_of(kind)
+    if issubclass(kind, Attempt):
+        line = _with_first_task({"generation": 1, **line} if kind is Attempt else line, where)
     found: Json = {}
     for name, value in line.items():
-        reader = readers.get(name)
-        if reader is None:
+        read = known.readers.get(name)
+        if read is None:
             raise Malformed(f"unknown field '{name}' in {where}")
-        found[name] = reader(name, value)
-    return found
+        found[name] = read(name, value)
+    if not known.needed <= found.keys():
+        missing = ", ".join(repr(name) for name in sorted(known.needed - found.keys()))
+        raise Malformed(f"missing {missing}")
+    for name in known.nullable:
+        found.setdefault(name, None)
+    return kind(**found)
 
 
-def decode_entry(line: Json) -> Entry:
-    """The entry a manifest's line holds.
+def _with_first_task(line: Json, where: str) -> Json:
+    """An attempt's ``task_ids`` as the first one and the further ones."""
+    if "more_task_ids" in line:
+        raise Malformed(f"unknown field 'more_task_ids' in {where}")
+    if "task_ids" not in line:
+        return line
+    plain = dict(line)
+    ids = plain.pop("task_ids")
+    if "task_id" in plain:
+        raise Malformed("'task_id' and 'task_ids' exclude each other")
+    if type(ids) is not list or len(ids) < 2:
+        raise Malformed("'task_ids' must be a list of two or more ids; one stands as 'task_id'")
+    return {**plain, "task_id": ids[0], "more_task_ids": ids[1:]}
 
-    :raises Malformed: for anything that is not as ``encode_entry`` writes it
-    """
-    missing = REQUIRED - line.keys()
-    if missing:
-        raise Malformed(f"missing {', '.join(repr(name) for name in sorted(missing))}")
-    return Entry(**_with_tasks(read_fields(line, ENTRY, "a request's line")))
 
+# Lines --------------------------------------------------------------------------------------------------------------
 
+ENTRY_FIELDS = frozenset({*_fields_of(Entry).readers, "task_ids"} - {"more_task_ids"})
+"""What a request's line may have."""
+NEEDED_FIELDS = _fields_of(Entry).needed
+"""What it must have."""
 _EVENTS: Mapping[str, type[Event]] = {
     "intended": Intended,
     "accepted": Accepted,
@@ -431,32 +403,20 @@ _EVENTS: Mapping[str, type[Event]] = {
     "expired": Expired,
     "resolved": Resolved,
 }
-_WRITTEN: Mapping[type[Event], tuple[str, tuple[tuple[str, object], ...]]] = {
-    kind: (name, tuple((field.name, field.default) for field in fields(kind))) for name, kind in _EVENTS.items()
-}
-"""For each kind its name and its fields with their defaults: every POST is written down twice."""
+_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
+
+
+def decode_entry(line: Json) -> Entry:
+    """The entry a manifest's line holds.
+
+    :raises Malformed: for anything that is not as ``encode`` writes it
+    """
+    return decode(Entry, line, "a request's line")
 
 
 def encode_event(event: Event) -> Json:
-    """An event as the journal's line holds it; times stay Unix seconds."""
-    kind, written = _WRITTEN[type(event)]
-    line: Json = {"event": kind}
-    for name, default in written:
-        value = getattr(event, name)
-        if value is None or (default is not MISSING and value == default):
-            continue
-        if isinstance(value, Decimal):
-            value = money(value)
-        elif isinstance(value, Problem):
-            value = encode_problem(value)
-        elif name == "images":
-            value = [encode_image(image) for image in value]
-        elif isinstance(value, tuple):
-            value = list(value)
-        elif isinstance(value, Mapping):
-            value = dict(value)
-        line[name] = value
-    return line
+    """An event as the journal's line holds it; its time stays Unix seconds."""
+    return {"event": _NAMES[type(event)], **encode(event)}
 
 
 def decode_event(line: Json) -> Event:
@@ -467,66 +427,14 @@ def decode_event(line: Json) -> Event:
     kind = _EVENTS.get(line.get("event", ""))
     if kind is None:
         raise Malformed(f"unknown event {line.get('event')!r}")
-    values = {name: value for name, value in line.items() if name != "event"}
-    for name in ("cost_usd", "max_cost_usd"):
-        if name in values:
-            values[name] = amount(name, values[name])
-    if "more_task_ids" in values:
-        values["more_task_ids"] = tuple(identifier("more_task_ids", one) for one in values["more_task_ids"])
-    if "error" in values:
-        values["error"] = problem("error", values["error"])
-    if "images" in values:
-        values["images"] = images("images", values["images"])
-    for field in fields(kind):
-        if field.name not in values and field.default is MISSING:
-            if field.name not in _NULLABLE:
-                raise Malformed(f"the event lacks '{field.name}'")
-            values[field.name] = None
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise Malformed(str(error)) from None
-
-
-_NULLABLE = frozenset({"max_cost_usd"})
+    return decode(kind, {name: value for name, value in line.items() if name != "event"}, "an event")
 
 
 def encode_header(header: Header) -> Json:
     """The manifest's first line."""
-    line: Json = {"format": FORMAT, "id": header.id, "job": header.job, "origin": header.origin}
-    if header.other_ids:
-        line["other_ids"] = list(header.other_ids)
-    if header.runs:
-        runs = [{"id": run.id, "intents": run.intents, "since": iso(run.since)} for run in header.runs]
+    line = {"format": FORMAT, **encode(header)}
+    if runs := line.pop("runs", None):
         line["run"] = runs[0] if len(runs) == 1 else runs
-    if header.serial:
-        line["serial"] = header.serial
-    return line
-
-
-def encode_plan(plan: PlanRecord) -> Json:
-    """A plan's line."""
-    line: Json = {"digest": plan.digest, "plan": plan.plan, "used_at": iso(plan.used_at)}
-    if plan.finished:
-        line["finished"] = True
-    if plan.options:
-        line["options"] = dict(plan.options)
-    return line
-
-
-def encode_resolution(record: ResolutionRecord) -> Json:
-    """A resolution's line."""
-    line: Json = {
-        "at": iso(record.at),
-        "reason": record.reason,
-        "resolution": record.resolution,
-    }
-    if record.key:
-        line["key"] = record.key
-    if record.task_id is not None:
-        line["task_id"] = record.task_id
-    if record.run is not None:
-        line["run"] = record.run
     return line
 
 
@@ -534,80 +442,30 @@ def decode_header(line: Json) -> Header:
     """:raises Malformed: for a format this program does not read, or a field that is not as written"""
     if line.get("format") != FORMAT:
         raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
-    readers = {
-        "format": _format,
-        "id": identifier,
-        "job": text,
-        "origin": text,
-        "other_ids": _ids,
-        "run": _runs,
-        "serial": whole,
-    }
-    found = read_fields(line, readers, "the header")
-    _require(found, ("id", "job", "origin"))
-    found.pop("format")
-    if "run" in found:
-        found["runs"] = found.pop("run")
-    return Header(**found)
+    if "runs" in line:
+        raise Malformed("unknown field 'runs' in the header")
+    plain = {name: value for name, value in line.items() if name not in ("format", "run")}
+    if "run" in line:
+        plain["runs"] = line["run"] if type(line["run"]) is list else [line["run"]]
+    return decode(Header, plain, "the header")
 
 
 def decode_plan(line: Json) -> PlanRecord:
     """:raises Malformed: for a field that is not as written"""
-    readers = {"plan": identifier, "digest": text, "used_at": moment, "finished": _flag, "options": mapping}
-    found = read_fields(line, readers, "a plan's line")
-    _require(found, ("plan", "digest", "used_at"))
-    return PlanRecord(**found)
+    return decode(PlanRecord, line, "a plan's line")
+
+
+def encode_resolution(record: ResolutionRecord) -> Json:
+    """A resolution's line. One about a run has no request's key."""
+    line = encode(record)
+    if not record.key:
+        del line["key"]
+    return line
 
 
 def decode_resolution(line: Json) -> ResolutionRecord:
     """:raises Malformed: for a field that is not as written"""
-    readers = {
-        "key": request_key,
-        "resolution": _resolution,
-        "reason": text,
-        "at": moment,
-        "task_id": identifier,
-        "run": identifier,
-    }
-    found = read_fields(line, readers, "a resolution's line")
-    _require(found, ("run" if "run" in found else "key", "resolution", "reason", "at"))
-    found.setdefault("key", "")
-    return ResolutionRecord(**found)
-
-
-def _require(found: Json, names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise Malformed(f"missing {', '.join(repr(name) for name in missing)}")
-
-
-def _format(name: str, value: Any) -> int:
-    return int(value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if type(value) is not bool:
-        raise Malformed(f"'{name}' must be true or false")
-    return value
-
-
-def _ids(name: str, value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise Malformed(f"'{name}' must be a list")
-    return tuple(identifier(name, one) for one in value)
-
-
-def _runs(name: str, value: Any) -> tuple[OpenRun, ...]:
-    readers = {"id": identifier, "intents": whole, "since": moment}
-    found = []
-    for one in value if type(value) is list else [value]:
-        fields = read_fields(mapping(name, one), readers, "the header's run")
-        _require(fields, ("id", "intents", "since"))
-        found.append(OpenRun(**fields))
-    return tuple(found)
-
-
-def _resolution(name: str, value: Any) -> Resolution:
-    if type(value) is not str or value not in _RESOLUTIONS:
-        raise Malformed(f"'{name}' must be one of {', '.join(sorted(_RESOLUTIONS))}")
-    return cast("Resolution", value)
+    if "run" in line and "key" not in line:
+        found = decode(ResolutionRecord, {**line, "key": "v1:0"}, "a resolution's line")
+        return replace(found, key="")
+    return decode(ResolutionRecord, line, "a resolution's line")

@@ -16,20 +16,20 @@ from seedream_jobs.errors import LedgerError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.job.files import within
 from seedream_jobs.ledger.codec import (
-    ENTRY,
-    REQUIRED,
+    ENTRY_FIELDS,
+    NEEDED_FIELDS,
     SEAL,
     STATES,
     Json,
     Malformed,
     canonical,
     decode_entry,
-    encode_entry,
+    encode,
     iso,
     parse,
     seal,
 )
-from seedream_jobs.ledger.state import Doubt, Earlier, Entry, State
+from seedream_jobs.ledger.state import Doubt, Entry, State
 from seedream_jobs.ledger.state_rules import STATE_RULES, image_price
 from seedream_jobs.ledger.transitions import settle_open_intent
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
@@ -43,7 +43,7 @@ _TASKS = re.compile(rb'"task_ids?":("[^"]*"|\[[^]]*\])')
 _NAMES = re.compile(rb'[^",[\]]+')
 _COST = re.compile(rb'"cost_usd":"([0-9.]+)"')
 _ONE_IMAGE = b',"max_images":1,"output":"'
-_TRUSTED = ENTRY.keys() - {"earlier"}
+_TRUSTED = ENTRY_FIELDS - {"earlier"}
 
 EntrySummary = tuple[State, int]
 """State and generation."""
@@ -97,7 +97,7 @@ class Entries(Mapping[str, Entry]):
             self._open[entry.key] = entry
             self._keep(entry.key, b"", entry.state, entry.generation)
         else:
-            self._keep(entry.key, seal(canonical(encode_entry(entry))), entry.state, entry.generation)
+            self._keep(entry.key, seal(canonical(encode(entry))), entry.state, entry.generation)
             self._open.pop(entry.key, None)
 
     def put_line(self, line: bytes, raw: Json) -> bool:
@@ -109,7 +109,7 @@ class Entries(Mapping[str, Entry]):
         """
         fields = raw.keys()
         key, generation, state = raw.get("key"), raw.get("generation"), STATES.get(raw.get("state", ""))
-        if not (fields <= _TRUSTED and fields >= REQUIRED) or state is None or key in self._known:
+        if not (fields <= _TRUSTED and fields >= NEEDED_FIELDS) or state is None or key in self._known:
             return False
         if type(key) is not str or type(generation) is not int or generation < 1:
             return False
@@ -208,8 +208,7 @@ class Entries(Mapping[str, Entry]):
                 yield line[at : at + 10].decode("ascii", "replace"), Decimal(named[1].decode())
                 continue
             entry = _entry(line)
-            attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
-            for attempt in attempts:
+            for attempt in entry.attempts:
                 usd = image_price(attempt, entry.max_images)
                 if usd is not None:
                     yield "" if attempt.submitted_at is None else iso(attempt.submitted_at)[:10], usd
@@ -243,8 +242,7 @@ def read_entry(raw: Json, folder: PurePosixPath, *, sealed: bool) -> Entry:
     """
     entry = decode_entry(raw)
     within(folder, entry.output)
-    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
-    for attempt in attempts:
+    for attempt in entry.attempts:
         for image in attempt.images:
             if image.file is not None:
                 within(folder, image.file)

@@ -33,7 +33,7 @@ from seedream_jobs.ledger.loading import (
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Manifest, alone, apply, body_of
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
-from seedream_jobs.ledger.state import Earlier, Entry, Event, Header, Intended, OpenRun, PlanRecord, ResolutionRecord
+from seedream_jobs.ledger.state import Entry, Event, Header, Intended, OpenRun, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.state_rules import STATE_RULES
 
 if TYPE_CHECKING:
@@ -541,9 +541,8 @@ class Ledger:
 
 
 def _binds(entry: Entry) -> bool:
-    submissions: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
     return any(
-        STATE_RULES[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in submissions
+        STATE_RULES[one.state].spent or one.task_id is not None or one.cost_usd is not None for one in entry.attempts
     )
 
 

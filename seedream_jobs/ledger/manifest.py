@@ -24,9 +24,9 @@ from seedream_jobs.ledger.codec import (
     decode_header,
     decode_plan,
     decode_resolution,
+    encode,
     encode_event,
     encode_header,
-    encode_plan,
     encode_resolution,
     parse_checked,
     seal,
@@ -112,7 +112,7 @@ class Manifest:
         yield seal(canonical(encode_header(self.header))) + b"\n"
         yield from self.entries.lines()
         for plan in sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)):
-            yield seal(canonical(encode_plan(plan))) + b"\n"
+            yield seal(canonical(encode(plan))) + b"\n"
         for _, line in sorted((one.at, _line(one)) for one in self.resolutions):
             yield line + b"\n"
 
@@ -286,7 +286,7 @@ def _span(line: int) -> Span:
 
 def body_of(what: Event | PlanRecord) -> dict[str, Any]:
     """A record's content."""
-    return encode_plan(what) if isinstance(what, PlanRecord) else encode_event(what)
+    return encode(what) if isinstance(what, PlanRecord) else encode_event(what)
 
 
 def apply(manifest: Manifest, records: Iterable[dict[str, Any] | Event | PlanRecord]) -> None:

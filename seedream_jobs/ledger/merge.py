@@ -9,14 +9,13 @@ one generation that differ are two payments: both are kept, one in front, the ot
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TypeVar
 
-from seedream_jobs.ledger.codec import canonical, encode_image, encode_problem
-from seedream_jobs.ledger.state import Earlier, Entry, Header, Image, PlanRecord, Problem, State
-from seedream_jobs.ledger.transitions import attempt_of, in_generation_order
+from seedream_jobs.ledger.codec import canonical, encode
+from seedream_jobs.ledger.state import Attempt, Entry, Header, Image, PlanRecord, Problem, State
+from seedream_jobs.ledger.transitions import in_generation_order
 
 KNOWLEDGE: tuple[State, ...] = (
     State.NEW,
@@ -94,46 +93,29 @@ def _description(entry: Entry) -> bytes:
     return canonical(plain)
 
 
-def _attempts(entry: Entry) -> list[Earlier]:
-    return [attempt_of(entry), *entry.earlier]
+def _attempts(entry: Entry) -> list[Attempt]:
+    return [entry.current, *entry.earlier]
 
 
-def _identity(attempt: Earlier) -> _Identity:
+def _identity(attempt: Attempt) -> _Identity:
     if _says_nothing(attempt):  # there is only one way of that in a generation
         return (attempt.generation, None, None, None)
     return (attempt.generation, attempt.submitted_at, attempt.run, attempt.task_id)
 
 
-def _assembled(front: Entry, attempts: Iterable[Earlier], replays: int) -> Entry:
-    known: dict[_Identity, Earlier] = {}
+def _assembled(front: Entry, attempts: Iterable[Attempt], replays: int) -> Entry:
+    known: dict[_Identity, Attempt] = {}
     for attempt in attempts:
         identity = _identity(attempt)
         known[identity] = _join_attempts(known[identity], attempt) if identity in known else attempt
     kept = [attempt for identity, attempt in known.items() if not _superseded(identity, attempt, known)]
     latest = max(attempt.generation for attempt in kept)
     current = min((attempt for attempt in kept if attempt.generation == latest), key=_place)
-    return replace(
-        front,
-        generation=current.generation,
-        state=current.state,
-        idempotency_key=current.idempotency_key,
-        task_id=current.task_id,
-        more_task_ids=current.more_task_ids,
-        request_id=current.request_id,
-        doubt=current.doubt,
-        error=current.error,
-        images=current.images,
-        cost_usd=current.cost_usd,
-        max_cost_usd=current.max_cost_usd,
-        replays=replays,
-        submitted_at=current.submitted_at,
-        since=current.since,
-        run=current.run,
-        earlier=in_generation_order(tuple(attempt for attempt in kept if attempt is not current)),
-    )
+    others = tuple(attempt for attempt in kept if attempt is not current)
+    return front.with_current(current, replays=replays, earlier=in_generation_order(others))
 
 
-def _superseded(identity: _Identity, attempt: Earlier, known: dict[_Identity, Earlier]) -> bool:
+def _superseded(identity: _Identity, attempt: Attempt, known: dict[_Identity, Attempt]) -> bool:
     """Whether another line knows how this very submission went on.
 
     Nothing sent says nothing beside something sent; a submission without a task id is the one of the same run
@@ -151,20 +133,20 @@ def _superseded(identity: _Identity, attempt: Earlier, known: dict[_Identity, Ea
     )
 
 
-def _says_nothing(attempt: Earlier) -> bool:
+def _says_nothing(attempt: Attempt) -> bool:
     return attempt.state is State.NEW and attempt.task_id is None
 
 
-def _place(attempt: Earlier) -> tuple[int, int, str, str]:
+def _place(attempt: Attempt) -> tuple[int, int, str, str]:
     submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
     return (IN_FRONT.index(attempt.state), submitted_at, attempt.task_id or "", attempt.run or "")
 
 
-def _join_attempts(one: Earlier, other: Earlier) -> Earlier:
+def _join_attempts(one: Attempt, other: Attempt) -> Attempt:
     """The same submission, known twice: each field by its own order, so that no order of joining matters."""
     state = max(one.state, other.state, key=KNOWLEDGE.index)
     in_doubt = state is State.IN_DOUBT
-    return Earlier(
+    return Attempt(
         generation=one.generation,
         state=state,
         task_id=_larger(one.task_id, other.task_id),
@@ -202,10 +184,10 @@ def _join_images(one: Image | None, other: Image | None) -> Image:
         image = other if one is None else one
         assert image is not None  # zip_longest pads only one of the two
         return image
-    return max(one, other, key=lambda image: (image.file is not None, canonical(encode_image(image))))
+    return max(one, other, key=lambda image: (image.file is not None, canonical(encode(image))))
 
 
 def _join_problems(one: Problem | None, other: Problem | None) -> Problem | None:
     if one is None or other is None:
         return other if one is None else one
-    return max(one, other, key=lambda problem: canonical(encode_problem(problem)))
+    return max(one, other, key=lambda problem: canonical(encode(problem)))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 
 class State(StrEnum):
@@ -37,12 +37,21 @@ Resolution = Literal["accepted", "not_charged", "abandoned"]
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """What a task id or a manifest id may be (``fullmatch``); anything else is refused wherever it comes from."""
 
+# What a field may hold, for the codec: it reads and writes each field by its annotation.
+Identifier = Annotated[str, "identifier"]
+Key = Annotated[str, "key"]
+Sha256 = Annotated[str, "sha256"]
+Whole = Annotated[int, "whole"]
+Count = Annotated[int, "count"]
+Moment = Annotated[int, "moment"]
+"""Unix seconds, written as ``2026-08-02T10:11:12Z``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Why the service refused or failed a request: its words as they are, and where it said them."""
 
-    status: int | None
+    status: Whole | None
     code: str
     message: str
 
@@ -55,103 +64,102 @@ class Image:
     """
 
     url: str | None = None
-    expires_at: int | None = None
+    expires_at: Whole | None = None
     file: str | None = None
-    sha256: str | None = None
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
+    sha256: Sha256 | None = None
+    bytes: Whole | None = None
+    width: Count | None = None
+    height: Count | None = None
     format: str | None = None
     warnings: tuple[str, ...] = ()
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
-    """Another submission of the same request: a finished generation, or one that another branch paid for as well.
+class Attempt:
+    """One submission of a request.
 
-    Fields as in ``Entry``. Of the entry's own generation there is one here only after two branches were merged, or
-    after a service answered one idempotency key with two tasks: that request was paid for twice.
-    """
-
-    generation: int
-    state: State
-    task_id: str | None = None
-    more_task_ids: tuple[str, ...] = ()
-    cost_usd: Decimal | None = None
-    images: tuple[Image, ...] = ()
-    error: Problem | None = None
-    idempotency_key: str | None = None
-    request_id: str | None = None
-    doubt: Doubt | None = None
-    max_cost_usd: Decimal | None = None
-    submitted_at: int | None = None
-    since: int | None = None
-    run: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """All that is known of one request.
-
-    :param request: the payload as it is recorded: local references as ``sha256:…``, no data URI
-    :param cell: axis name to the label of its value
-    :param output: the images' path without extension, POSIX, relative to the manifest's folder
-    :param max_images: the most images the service can charge for this request
-    :param generation: counts the deliberate submissions of this request, from 1
+    :param generation: counts the deliberate submissions of a request, from 1
     :param task_id: the service's id; while in doubt, an unconfirmed one that was read out of a broken reply
     :param more_task_ids: further tasks of the same submission, in order: a group may have one task per image
-    :param replays: how often an in-doubt submission was repeated under its idempotency key, but for those repeats that
-        were provably not charged
     :param submitted_at: Unix seconds of the intent
     :param since: Unix seconds at which it came to be in doubt
     :param run: which run submitted it, by a random token: two clones that pay in one second are told apart by it
-    :param earlier: other submissions, by generation
     """
 
-    key: str
-    address: str
-    cell: Mapping[str, Any]
-    request: Mapping[str, Any]
-    repeat: int
-    output: str
-    max_images: int
-    generation: int
+    generation: Count
     state: State
     idempotency_key: str | None = None
-    task_id: str | None = None
-    more_task_ids: tuple[str, ...] = ()
+    task_id: Identifier | None = None
+    more_task_ids: tuple[Identifier, ...] = ()
     request_id: str | None = None
     doubt: Doubt | None = None
     error: Problem | None = None
     images: tuple[Image, ...] = ()
     cost_usd: Decimal | None = None
     max_cost_usd: Decimal | None = None
-    replays: int = 0
-    submitted_at: int | None = None
-    since: int | None = None
-    run: str | None = None
-    earlier: tuple[Earlier, ...] = ()
-
-    def output_of(self, index: int) -> str:
-        """``output`` for one of its images, numbered where several were asked for, or came although one was."""
-        return f"{self.output}-i{index + 1}" if max(self.max_images, len(self.images)) > 1 else self.output
+    submitted_at: Moment | None = None
+    since: Moment | None = None
+    run: Identifier | None = None
 
     @property
     def task_ids(self) -> tuple[str, ...]:
         """The tasks of this submission, in order."""
         return () if self.task_id is None else (self.task_id, *self.more_task_ids)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Attempt):
+    """All that is known of one request: what it is, its current attempt (the inherited fields), and the others.
+
+    Of the current generation there is another attempt only after two branches were merged, or after a service answered
+    one idempotency key with two tasks: that request was paid for twice.
+
+    :param request: the payload as it is recorded: local references as ``sha256:…``, no data URI
+    :param cell: axis name to the label of its value
+    :param output: the images' path without extension, POSIX, relative to the manifest's folder
+    :param max_images: the most images the service can charge for this request
+    :param replays: how often an in-doubt submission was repeated under its idempotency key, but for those repeats that
+        were provably not charged
+    :param earlier: other submissions, by generation
+    """
+
+    key: Key
+    address: str
+    cell: Mapping[str, Any]
+    request: Mapping[str, Any]
+    repeat: Count
+    output: str
+    max_images: Count
+    replays: Whole = 0
+    earlier: tuple[Attempt, ...] = ()
+
+    def output_of(self, index: int) -> str:
+        """``output`` for one of its images, numbered where several were asked for, or came although one was."""
+        return f"{self.output}-i{index + 1}" if max(self.max_images, len(self.images)) > 1 else self.output
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every submission, the current one first."""
+        return (self, *self.earlier)
+
+    @property
+    def current(self) -> Attempt:
+        """The current submission, as it is kept beside another one."""
+        return Attempt(**{name: getattr(self, name) for name in _ATTEMPT})
+
+    def with_current(self, attempt: Attempt, **changes: Any) -> Entry:
+        """The same request with another current submission."""
+        return replace(self, **{name: getattr(attempt, name) for name in _ATTEMPT}, **changes)
+
     @property
     def other_task_ids(self) -> tuple[str, ...]:
         """Further task ids of this generation: the same request, paid for on another branch."""
-        return tuple(
-            task_id
-            for other in self.earlier
-            if other.generation == self.generation
-            for task_id in (other.task_id, *other.more_task_ids)
-            if task_id is not None
-        )
+        others = (other for other in self.earlier if other.generation == self.generation)
+        return tuple(task_id for other in others for task_id in other.task_ids)
+
+
+_ATTEMPT = tuple(field.name for field in fields(Attempt))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +198,7 @@ class Accepted(Event):
     request_id: str | None = None
     salvaged: bool = False
     again: bool = False
-    more_task_ids: tuple[str, ...] = ()
+    more_task_ids: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +224,7 @@ class InDoubt(Event):
     detail: str = ""
     request_id: str | None = None
     task_id: str | None = None  # found in an unreadable reply, not yet confirmed
-    more_task_ids: tuple[str, ...] = ()
+    more_task_ids: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,9 +275,9 @@ class OpenRun:
     :param since: Unix seconds
     """
 
-    id: str
-    intents: int
-    since: int
+    id: Identifier
+    intents: Whole
+    since: Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,12 +292,12 @@ class Header:
     :param serial: how often it was written; 0 for one of a version that did not count
     """
 
-    id: str
+    id: Identifier
     job: str
     origin: str
-    other_ids: tuple[str, ...] = ()
+    other_ids: tuple[Identifier, ...] = ()
     runs: tuple[OpenRun, ...] = ()
-    serial: int = 0
+    serial: Whole = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,9 +312,9 @@ class PlanRecord:
     :param options: what the operator said that changes money or requests, such as ``--set`` values
     """
 
-    plan: str
+    plan: Identifier
     digest: str
-    used_at: int
+    used_at: Moment
     finished: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -320,9 +328,9 @@ class ResolutionRecord:
     :param run: the run's id; then ``resolution`` says what became of everything that it may have paid
     """
 
-    key: str
+    key: Key
     resolution: Resolution
     reason: str
-    at: int
-    task_id: str | None = None
-    run: str | None = None
+    at: Moment
+    task_id: Identifier | None = None
+    run: Identifier | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Literal
 
-from seedream_jobs.ledger.state import Earlier, Entry, State
+from seedream_jobs.ledger.state import Attempt, Entry, State
 
 Submits = Literal["yes", "never", "retry-failed", "again"]
 
@@ -43,7 +43,7 @@ STATE_RULES: Mapping[State, StateRule] = {
 }
 
 
-def counts_as_spent(attempt: Entry | Earlier) -> bool:
+def counts_as_spent(attempt: Attempt) -> bool:
     """Whether a submission counts against every budget: by its state, or because the service named a cost."""
     return STATE_RULES[attempt.state].spent or bool(attempt.cost_usd)
 
@@ -90,8 +90,7 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
         unknown, too
     """
     total = Decimal(0)
-    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
-    for attempt in attempts:
+    for attempt in entry.attempts:
         if counts_as_spent(attempt):
             charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
             charged = unknown if charged is None else charged
@@ -108,8 +107,7 @@ def charged_usd(entry: Entry) -> Decimal | None:
 
     What ``status`` prints as charged is the sum of these.
     """
-    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
-    named = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    named = [attempt.cost_usd for attempt in entry.attempts if attempt.cost_usd is not None]
     return sum(named, start=Decimal(0)) if named else None
 
 
@@ -120,7 +118,7 @@ def in_shares(cost: Decimal, parts: int) -> list[Decimal]:
     return [unit * (units * (part + 1) // parts - units * part // parts) for part in range(parts)]
 
 
-def image_price(attempt: Entry | Earlier, max_images: int | None = None) -> Decimal | None:
+def image_price(attempt: Attempt, max_images: int | None = None) -> Decimal | None:
     """USD that the service charged per image; None where it named no cost, or gave the money back.
 
     A partly delivered group is billed by the images that were delivered. Where none was, or more than can be charged

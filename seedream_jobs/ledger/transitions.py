@@ -20,9 +20,9 @@ from typing import assert_never
 from seedream_jobs.ledger.state import (
     ID,
     Accepted,
+    Attempt,
     Completed,
     Doubt,
-    Earlier,
     Entry,
     Event,
     Expired,
@@ -220,9 +220,9 @@ def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> E
     """What is known once a submission is announced; a replay only counts itself."""
     if entry is not None and target is State.IN_DOUBT:
         return replace(entry, replays=entry.replays + 1)
-    earlier: tuple[Earlier, ...] = ()
+    earlier: tuple[Attempt, ...] = ()
     if entry is not None:
-        earlier = entry.earlier if event.generation == entry.generation else (*entry.earlier, attempt_of(entry))
+        earlier = entry.earlier if event.generation == entry.generation else (*entry.earlier, entry.current)
     return Entry(
         key=event.key,
         address=event.address,
@@ -280,7 +280,7 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
         if task_id in (*entry.task_ids, *entry.other_task_ids):
             return entry
         second = replace(
-            attempt_of(entry),
+            entry.current,
             state=State.ACCEPTED,
             task_id=task_id,
             more_task_ids=more,
@@ -291,7 +291,7 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
         return replace(entry, earlier=in_generation_order((*entry.earlier, second)))
     earlier = entry.earlier
     if known not in (None, task_id):  # a token from an unreadable reply that turned out to be another task
-        earlier = in_generation_order((*earlier, attempt_of(entry)))
+        earlier = in_generation_order((*earlier, entry.current))
     return replace(
         entry,
         state=target,
@@ -309,7 +309,7 @@ def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
     """A repeat bought a task of its own: the submission in doubt, and repeats before this one, count as charged."""
     most = entry.max_cost_usd
     first = replace(
-        attempt_of(entry),
+        entry.current,
         state=State.ABANDONED,
         max_cost_usd=None if most is None else most * max(1, entry.replays),
     )
@@ -324,21 +324,8 @@ def _not_repeated(entry: Entry) -> Entry:
 
 
 def _unsent(entry: Entry) -> Entry:
-    return replace(
-        entry,
-        state=State.NEW,
-        idempotency_key=None,
-        task_id=None,
-        more_task_ids=(),
-        request_id=None,
-        doubt=None,
-        error=None,
-        images=(),
-        cost_usd=None,
-        replays=0,
-        submitted_at=None,
-        since=None,
-        run=None,
+    return entry.with_current(
+        Attempt(generation=entry.generation, state=State.NEW, max_cost_usd=entry.max_cost_usd), replays=0
     )
 
 
@@ -347,7 +334,7 @@ def _doubted(entry: Entry, event: InDoubt) -> Entry:
         entry = _not_repeated(entry)
     earlier = entry.earlier
     if entry.task_id is not None and event.task_id not in (None, entry.task_id):
-        earlier = in_generation_order((*earlier, attempt_of(entry)))
+        earlier = in_generation_order((*earlier, entry.current))
     return replace(
         entry,
         state=State.IN_DOUBT,
@@ -373,32 +360,12 @@ def _settled(entry: Entry, event: Resolved, target: State) -> Entry:
             assert_never(event.resolution)
 
 
-def attempt_of(entry: Entry) -> Earlier:
-    """The entry's current submission, as it is kept beside another one."""
-    return Earlier(
-        generation=entry.generation,
-        state=entry.state,
-        task_id=entry.task_id,
-        more_task_ids=entry.more_task_ids,
-        cost_usd=entry.cost_usd,
-        images=entry.images,
-        error=entry.error,
-        idempotency_key=entry.idempotency_key,
-        request_id=entry.request_id,
-        doubt=entry.doubt,
-        max_cost_usd=entry.max_cost_usd,
-        submitted_at=entry.submitted_at,
-        since=entry.since,
-        run=entry.run,
-    )
-
-
-def in_generation_order(attempts: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
+def in_generation_order(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """By generation, then time, then task id, then run: the order in which they stand in the manifest."""
     return tuple(sorted(attempts, key=_place))
 
 
-def _place(attempt: Earlier) -> tuple[int, int, str, str]:
+def _place(attempt: Attempt) -> tuple[int, int, str, str]:
     submitted_at = -1 if attempt.submitted_at is None else attempt.submitted_at
     return (attempt.generation, submitted_at, attempt.task_id or "", attempt.run or "")
 

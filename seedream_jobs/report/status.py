@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.state import Earlier, Entry, State
+from seedream_jobs.ledger.state import Attempt, Entry, State
 from seedream_jobs.ledger.state_rules import spent_usd
 from seedream_jobs.plan.sets import last_sets, said
 from seedream_jobs.profile import Profile
@@ -42,7 +42,7 @@ class Bill:
 def bill_of(entry: Entry) -> Bill:
     """One request's, all its generations and branches included."""
     bill = Bill()
-    attempts: tuple[Entry | Earlier, ...] = (entry, *entry.earlier)
+    attempts: tuple[Attempt, ...] = (entry, *entry.earlier)
     for attempt in attempts:
         if attempt.cost_usd is not None:
             bill += Bill(usd=attempt.cost_usd, estimated=attempt.max_cost_usd)

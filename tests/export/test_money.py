@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import Earlier, Entry, Image, State
+from seedream_jobs.ledger.state import Attempt, Entry, Image, State
 from seedream_jobs.ledger.state_rules import in_shares
 from seedream_jobs.report.status import charged
 from seedream_jobs.results.export import ExportRows
@@ -43,7 +43,7 @@ def entry(number: int, state: State, cost: Decimal | None, images: list[str], ea
         images=tuple(made[kind] for kind in images),
         cost_usd=cost,
         earlier=tuple(
-            Earlier(generation=generation, state=was, cost_usd=usd, task_id=f"task_{index}")
+            Attempt(generation=generation, state=was, cost_usd=usd, task_id=f"task_{index}")
             for index, (generation, was, usd) in enumerate(earlier)
         ),
     )

@@ -17,7 +17,7 @@ from seedream_jobs.ledger.codec import (
     canonical,
     decode_entry,
     decode_event,
-    encode_entry,
+    encode,
     encode_event,
     parse,
     seal,
@@ -47,7 +47,7 @@ def test_every_entry_is_encoded_as_it_was(name: str) -> None:
     for line in lines_of(f"{name}.manifest.jsonl"):
         plain = parse(unsealed(line))
         if "state" in plain:
-            assert seal(canonical(encode_entry(decode_entry(plain)))) == line
+            assert seal(canonical(encode(decode_entry(plain)))) == line
 
 
 def test_every_event_is_encoded_as_it_was() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import Earlier, Entry, Image, State
+from seedream_jobs.ledger.state import Attempt, Entry, Image, State
 
 
 def entry(name: str, **fields: object) -> Entry:
@@ -18,7 +18,7 @@ def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
     """In the entry or in an earlier attempt; an open intent is always looked at, a prompt's own words never decide."""
     entries = Entries()
     image = Image(file="a.jpeg", sha256="0" * 64, width=1, height=1, bytes=1)
-    earlier = Earlier(generation=1, state=State.STORED, cost_usd=Decimal("0.0228"))
+    earlier = Attempt(generation=1, state=State.STORED, cost_usd=Decimal("0.0228"))
     for one in (
         entry("a"),
         entry("b", state=State.STORED, images=(image,)),
@@ -34,7 +34,7 @@ def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
 def test_one_task_of_several_submissions_is_found() -> None:
     """Of two requests, or of two generations of one; a prompt that quotes an id is no task."""
     entries = Entries()
-    earlier = Earlier(generation=1, state=State.FAILED, task_id="task_2")
+    earlier = Attempt(generation=1, state=State.FAILED, task_id="task_2")
     for one in (
         entry("a", task_id="task_1", request={"prompt": '"task_id":"task_3"'}),
         entry("b", task_id="task_1"),

@@ -15,7 +15,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.expand.identity import key_of
-from seedream_jobs.ledger.codec import canonical, decode_entry, encode_entry, is_sealed, parse, parse_checked, seal
+from seedream_jobs.ledger.codec import canonical, decode_entry, encode, is_sealed, parse, parse_checked, seal
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
@@ -336,7 +336,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_refusal(tmp_path: Path) ->
 
 def test_a_line_is_what_was_known() -> None:
     entry = decode_entry(LINE)
-    assert encode_entry(entry) == LINE
+    assert encode(entry) == LINE
     assert entry.cost_usd == Decimal("0.0228")
     assert entry.images == (Image(expires_at=1700259240, file="out/a.jpeg", height=1344, sha256="a" * 64, width=3136),)
     assert parse(canonical(LINE)) == LINE

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
-from seedream_jobs.ledger.codec import canonical, encode_entry, seal
+from seedream_jobs.ledger.codec import canonical, encode, seal
 from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
@@ -24,8 +24,8 @@ from seedream_jobs.ledger.merge import in_order, join
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.state import (
     Accepted,
+    Attempt,
     Completed,
-    Earlier,
     Entry,
     Failed,
     Header,
@@ -56,7 +56,7 @@ IMAGES = st.sampled_from(
     ]
 )
 SENT = st.builds(
-    Earlier,
+    Attempt,
     generation=st.integers(1, 3),
     state=st.sampled_from([state for state in State if state is not State.NEW]),
     task_id=TASKS,
@@ -74,7 +74,7 @@ SENT = st.builds(
     run=st.sampled_from([None, "r1", "r2"]),
 )
 
-ATTEMPTS = SENT | st.builds(Earlier, generation=st.integers(1, 3), state=st.just(State.NEW))
+ATTEMPTS = SENT | st.builds(Attempt, generation=st.integers(1, 3), state=st.just(State.NEW))
 
 
 @st.composite
@@ -82,7 +82,7 @@ def entries(draw: st.DrawFn) -> Entry:
     """Any entry a manifest may hold, in the order in which a ledger keeps it."""
     current = draw(ATTEMPTS)
     earlier = draw(st.lists(ATTEMPTS, max_size=3))
-    fields = {name: getattr(current, name) for name in Earlier.__slots__}
+    fields = {name: getattr(current, name) for name in Attempt.__slots__}
     entry = Entry(
         key=KEY,
         address=draw(st.sampled_from(["a#1", "b#1"])),
@@ -101,9 +101,9 @@ def entries(draw: st.DrawFn) -> Entry:
 @given(entries(), entries(), entries())
 @settings(max_examples=examples(150), deadline=None)
 def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entry, three: Entry) -> None:
-    assert canonical(encode_entry(join(one, two))) == canonical(encode_entry(join(two, one)))
-    assert canonical(encode_entry(join(join(one, two), three))) == canonical(encode_entry(join(one, join(two, three))))
-    assert canonical(encode_entry(join(one, one))) == canonical(encode_entry(one))
+    assert canonical(encode(join(one, two))) == canonical(encode(join(two, one)))
+    assert canonical(encode(join(join(one, two), three))) == canonical(encode(join(one, join(two, three))))
+    assert canonical(encode(join(one, one))) == canonical(encode(one))
 
 
 @given(entries(), entries())
@@ -346,7 +346,7 @@ def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
     ledger.record_sync(make.intended(1))
 
     class Slow(RealFileSystem):
-        def snapshot(self, path: Path, *, apart: bool) -> Snapshot:
+        def snapshot(self, path: Path) -> Snapshot:
             found = super().snapshot(path)
             if path == ledger.paths.journal:
                 ledger.record_sync(make.accepted(1))
