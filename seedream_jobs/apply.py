@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.expand.references import read_reference
 from seedream_jobs.job.files import campaign_root
-from seedream_jobs.ledger.campaign import hold_campaign, hold_settled, naming_doubts, paid_elsewhere
+from seedream_jobs.ledger.campaign import check_settled, lock_campaign, naming_doubts, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.state import PlanRecord
@@ -81,11 +81,11 @@ def prepare(
     named = plan_id(plan.digest)
     wanted = sorted((job for job in plan.jobs if job.manifest is not None), key=lambda job: job.path)
     opened = [(job, *_open(job, root, target, now, stack)) for job in wanted]
-    campaign = hold_campaign(root, emulator=target.emulator, command=f"run {shown}", now=now)
+    campaign = lock_campaign(root, emulator=target.emulator, command=f"run {shown}", now=now)
     stack.callback(campaign.release)
     for _, paths, _ in opened:
         if not target.emulator:
-            hold_settled(root, paths.manifest)
+            check_settled(root, paths.manifest)
     for _, _, ledger in opened:
         ledger.guard(campaign)
     parts: list[Part] = []

@@ -74,7 +74,7 @@ def export(
     """
     from seedream_jobs.cli import records
     from seedream_jobs.errors import LedgerError, UsageError
-    from seedream_jobs.ledger.paths import hold_no_source
+    from seedream_jobs.ledger.paths import check_output_name
     from seedream_jobs.results.export import ExportRows
     from seedream_jobs.results.export import export as write
 
@@ -84,7 +84,7 @@ def export(
     if form != "webdataset" and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError(f"--shard-size is of webdataset, not of {form}")
     if output is not None:
-        hold_no_source(output)
+        check_output_name(output)
     one = records.find(job, where=target(emulator=emulator, base_url=None))
     ledger = records.peek(one)
     records.tell_in_use(one.shown, ledger)

@@ -21,7 +21,7 @@ import click
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.errors import UsageError
-from seedream_jobs.ledger.paths import hold_no_source
+from seedream_jobs.ledger.paths import check_output_name
 
 LOG = logging.getLogger("seedream_jobs")
 LOG.addHandler(logging.NullHandler())  # or an error would come out on stderr by itself where nobody listens
@@ -95,7 +95,7 @@ def _listen(handler: logging.Handler, level: int) -> None:
 
 
 def _opened(file: Path) -> ToFile:
-    hold_no_source(file)
+    check_output_name(file)
     try:
         if file.exists() and stat.S_ISFIFO(os.stat(file).st_mode):  # noqa: PTH116  (it would wait for a reader)
             raise UsageError(f"--log-file {file} is a pipe", hint="name a file")

@@ -68,7 +68,7 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def hold_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock:
+def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock:
     """Be the only one who submits for this campaign, in all worktrees of its repository: jobs may share requests, and
     each must see what another paid.
 
@@ -140,7 +140,7 @@ def paid_elsewhere(
     return found
 
 
-def hold_settled(root: Path, own: Path) -> None:
+def check_settled(root: Path, own: Path) -> None:
     """See that this very record has no open run in another worktree: nobody knows which requests that one paid.
 
     :raises InDoubtError: it has; names the next step

@@ -66,11 +66,11 @@ class RealFileSystem:
     """The disk."""
 
     def read(self, path: Path) -> bytes:
-        _hold_regular(path)
+        _check_regular(path)
         return path.read_bytes()
 
     def snapshot(self, path: Path) -> Snapshot:
-        _hold_regular(path)
+        _check_regular(path)
         return take(path)
 
     def create(self, path: Path) -> int:
@@ -110,7 +110,7 @@ class RealFileSystem:
             os.close(descriptor)
 
 
-def _hold_regular(path: Path) -> None:
+def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would wait for ever
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
 

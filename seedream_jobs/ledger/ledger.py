@@ -7,6 +7,7 @@ editor does to the manifest meanwhile is looked for before the first record, and
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -23,7 +24,7 @@ from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.journal import Pair
 from seedream_jobs.ledger.loading import (
     Loaded,
-    hold_unchanged,
+    check_unchanged,
     load,
     older,
     remember,
@@ -32,17 +33,12 @@ from seedream_jobs.ledger.loading import (
 )
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Manifest, alone, apply, body_of
-from seedream_jobs.ledger.paths import SHARED, LedgerPaths, hold_link, prepare
+from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import Entry, Event, Header, Intended, OpenRun, PlanRecord, ResolutionRecord
 from seedream_jobs.ledger.state_rules import STATE_RULES
 
 if TYPE_CHECKING:
-    import logging
-
     from seedream_jobs.ledger.commit import GroupCommit
-
-
-_INFO = 20  # logging.INFO, which a plan does not import
 
 
 class Ledger:
@@ -85,7 +81,7 @@ class Ledger:
         :raises FindingsError: the manifest or the journal is damaged
         :raises HeldError: the manifest was replaced under a run
         """
-        hold_link(paths)
+        check_link(paths)
         disk = RealFileSystem() if fs is None else fs
         if fs is not None:
             paths = replace(paths, shared=None)  # such as the tree of a commit: no run is under way there
@@ -153,7 +149,7 @@ class Ledger:
         :raises LedgerError: the files can't be written
         :raises UsageError: there is no manifest and no origin to make one for
         """
-        hold_link(paths)
+        check_link(paths)
         disk = RealFileSystem() if fs is None else fs
         try:
             prepare(paths)
@@ -174,8 +170,6 @@ class Ledger:
                 held.release()
             raise
         ledger._owns_lock = lock is None
-        import logging  # only for those who record: a plan starts without it
-
         ledger._log = logging.getLogger(__name__)
         ledger._step("%s locked, %d requests on record", paths.lock, len(ledger.entries))
         return ledger
@@ -216,11 +210,11 @@ class Ledger:
         """Nothing is announced any more once this lock, too, is no longer held on what its path names."""
         self._guards.append(lock)
 
-    def _hold_places(self, *others: Lock) -> None:
+    def _check_places(self, *others: Lock) -> None:
         """:raises LedgerError: a lock's file was removed or replaced"""
         for lock in (self._lock, self._journal_lock, *others):
             if lock is not None:
-                lock.hold_place()
+                lock.check_place()
 
     def _honour(self, loaded: Loaded) -> None:
         """Fold what a crash left in the journal, or remove a journal that is folded or never began."""
@@ -325,10 +319,10 @@ class Ledger:
         """
         intent = isinstance(event, Intended)
         if intent:
-            self._hold_places(*self._guards)
+            self._check_places(*self._guards)
         await self._started().append(lambda: self._next(event))
         if intent:
-            self._hold_places(*self._guards)
+            self._check_places(*self._guards)
         self._tell(event)
 
     def record_sync(self, event: Event) -> None:
@@ -443,7 +437,7 @@ class Ledger:
         """Fold, unless the journal is dead (it then stays, and the next command folds it), and release the lock."""
         try:
             if self._lock is not None and self._failure is None and not (self._commit and self._commit.dead):
-                self._hold_places()
+                self._check_places()
                 self.fold()
         finally:
             if self._commit is not None:
@@ -470,7 +464,7 @@ class Ledger:
 
     def _tell(self, event: Event) -> None:
         """Log an event that is durable."""
-        if self._log is not None and self._log.isEnabledFor(_INFO):
+        if self._log is not None and self._log.isEnabledFor(logging.INFO):
             entry = self.entries.find(event.key)
             names = ("generation", "task_id", "request_id", "doubt", "detail", "reason", "resolution", "error")
             facts = [f"{name} {value}" for name in names if (value := getattr(event, name, None))]
@@ -494,7 +488,7 @@ class Ledger:
         self._alive()
         with self._starting:
             if self._commit is None:
-                hold_unchanged(self._fs, self.paths, self._base)
+                check_unchanged(self._fs, self.paths, self._base)
                 try:
                     self._commit = self._begin()
                 except OSError as error:

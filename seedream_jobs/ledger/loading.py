@@ -219,7 +219,7 @@ def _folder(paths: LedgerPaths, root: Path) -> PurePosixPath:
     return PurePosixPath(folder.relative_to(top).as_posix()) if folder.is_relative_to(top) else PurePosixPath()
 
 
-def hold_unchanged(fs: FileSystem, paths: LedgerPaths, known: str) -> None:
+def check_unchanged(fs: FileSystem, paths: LedgerPaths, known: str) -> None:
     """See that the manifest on the disk is the one that is known.
 
     :param known: its digest

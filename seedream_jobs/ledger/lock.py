@@ -5,7 +5,7 @@ file's content only says who holds it.
 
 A lock is on a file, not on its name: where the file is removed or replaced under a run, the next one locks another. So
 that both don't go on, the file that the name leads to is compared with the one that is locked, on taking it and by
-``hold_place``.
+``check_place``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,13 @@ from typing import Any
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.codec import canonical, iso
 from seedream_jobs.ledger.filesystem import RealFileSystem
+
+try:
+    import fcntl
+
+    HAS_LOCKS = True
+except ImportError:  # Windows
+    HAS_LOCKS = False
 
 _LOOKS = 50
 _LOOK_SECONDS = 0.002
@@ -36,7 +44,7 @@ class Lock:
         self.path = path
         self._descriptor = descriptor
 
-    def hold_place(self) -> None:
+    def check_place(self) -> None:
         """See that the file is still the one that its name leads to: else another run can begin, or has begun.
 
         :raises LedgerError: it was removed or replaced
@@ -68,13 +76,11 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
     :raises LedgerError: the lock file can't be written
     :raises UsageError: this platform has no ``flock``
     """
-    try:
-        import fcntl
-    except ImportError:
+    if not HAS_LOCKS:
         raise UsageError(
             "this platform has no file locks that end with their process, so nothing can be submitted safely",
             hint="run it on Linux or macOS (on Windows: in WSL); validate, plan and expand work here",
-        ) from None
+        )
     descriptor = -1
     try:
         while descriptor < 0:
@@ -120,8 +126,6 @@ def _probe(path: Path) -> None:
 
     :raises UsageError: a second descriptor got the lock that this process holds
     """
-    import fcntl
-
     second = os.open(path, os.O_RDWR)
     try:
         _flock(second, fcntl.LOCK_EX, path)
@@ -144,8 +148,6 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
     :raises OSError: as ``flock`` does
     :raises LedgerError: no answer came
     """
-    import fcntl
-
     ended: list[OSError | None] = []
 
     def call() -> None:
@@ -197,12 +199,12 @@ def in_use(path: Path) -> bool:
     A run that begins at that very moment tries again (``acquire``). What was written into the file proves nothing:
     the number may be another program's by now, and another host's can't be seen.
     """
+    if not HAS_LOCKS:
+        return False  # no run can have begun
     try:
-        import fcntl
-
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
-    except (ImportError, OSError):
-        return False  # no run can have begun, or none that this user may know of
+    except OSError:
+        return False  # none that this user may know of
     try:
         _flock(descriptor, fcntl.LOCK_SH, path)
     except BlockingIOError:
@@ -224,14 +226,8 @@ def who_holds(path: Path) -> str:
     )
 
 
-def _host() -> str:
-    import socket  # a plan of a job that nobody runs does without
-
-    return socket.gethostname()
-
-
 def _sign(descriptor: int, command: str, now: int) -> None:
-    who = {"command": command, "host": _host(), "pid": os.getpid(), "since": iso(now)}
+    who = {"command": command, "host": platform.node(), "pid": os.getpid(), "since": iso(now)}
     with contextlib.suppress(OSError):  # only for the message: a full disk must not look like a held lock
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, canonical(who) + b"\n", 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from seedream_jobs.errors import UsageError
@@ -91,8 +92,6 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     if common is None:
         return beside
     shared = common / SHARED
-    from hashlib import sha256  # not where a job file is only validated
-
     number = sha256(os.fsencode(real)).hexdigest()[:16]
     return replace(beside, lock=shared / f"{number}.lock", shared=shared)
 
@@ -102,7 +101,7 @@ def is_manifest(named: Path) -> bool:
     return named.name.endswith(_MANIFEST)
 
 
-def hold_no_source(output: Path) -> None:
+def check_output_name(output: Path) -> None:
     """See that what a command writes takes the place of no job file and no record, which may hold what was paid.
 
     :raises UsageError: it is named like one
@@ -139,7 +138,7 @@ def prepare(paths: LedgerPaths) -> None:
         keep_private(paths.private)
 
 
-def hold_link(paths: LedgerPaths) -> None:
+def check_link(paths: LedgerPaths) -> None:
     """See that a manifest that is a symbolic link leads to a file: what that knew would be paid again.
 
     :raises UsageError: it leads nowhere

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.ledger.campaign import hold_campaign, hold_settled
+from seedream_jobs.ledger.campaign import check_settled, lock_campaign
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import campaign_lock
 from seedream_jobs.plan.job import Job
@@ -55,12 +55,12 @@ def hold_campaigns(
     """
     for job in jobs:
         if not emulator:
-            hold_settled(job.expansion.spec.root, job.paths.manifest)
+            check_settled(job.expansion.spec.root, job.paths.manifest)
     own = stack.enter_context(ExitStack())
     command = " ".join(["run", *(job.shown for job in jobs)])
     roots = {campaign_lock(job.expansion.spec.root, emulator=emulator): job.expansion.spec.root for job in jobs}
     for path in sorted(roots):  # worktrees of one repository are one campaign
-        lock = hold_campaign(roots[path], emulator=emulator, command=command, now=now)
+        lock = lock_campaign(roots[path], emulator=emulator, command=command, now=now)
         own.callback(lock.release)
         for job in jobs:
             ledger_of(job).guard(lock)

@@ -142,14 +142,14 @@ def test_a_lock_whose_file_is_removed_or_replaced_is_noticed(tmp_path: Path) -> 
     """The next run would lock another file: who holds the first one must not go on."""
     path = tmp_path / "garden.manifest.lock"
     lock = acquire(path, command="run", now=1)
-    lock.hold_place()
+    lock.check_place()
     path.unlink()
     with pytest.raises(LedgerError, match="removed or replaced"):
-        lock.hold_place()
+        lock.check_place()
     second = acquire(path, command="run", now=2)  # which is what another run would do
-    second.hold_place()
+    second.check_place()
     with pytest.raises(LedgerError, match="removed or replaced"):
-        lock.hold_place()
+        lock.check_place()
     lock.release()
     second.release()
 
