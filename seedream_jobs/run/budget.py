@@ -106,6 +106,11 @@ class Spend:
             self._add(most)
         return None
 
+    @property
+    def overdrawn(self) -> bool:
+        """A price that rose since has put more on a budget than it bears."""
+        return any(budget.left < 0 for budget in self._budgets)
+
     def release(self, key: str) -> None:
         """Give back what was reserved last: provably not charged."""
         reserved = self._open.get(key)

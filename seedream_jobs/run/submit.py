@@ -208,7 +208,7 @@ class Submitter:
         :param repeat: the submission is in doubt, and stays so until the caller has recorded what the answer means
         :raises: the cancellation, if the whole run is cancelled from outside; the outcome is recorded before
         """
-        reserve = repeat is None or repeat.costly
+        costly = reserve = repeat is None or repeat.costly
         while True:
             ticket = await self._limiter.acquire(self._shutdown)  # before the intent: a wait leaves no doubt
             if ticket is None:
@@ -220,13 +220,15 @@ class Submitter:
                 return None
             reserve = repeat is None
             durable = await self._intend(submission)
-            if durable and not self._shutdown.withdraws and self._limiter.still_open():
-                break  # making the intent durable took time, in which the service may have asked for a pause
+            too_dear = costly and self._spend.overdrawn
+            if durable and not self._shutdown.withdraws and not too_dear and self._limiter.still_open():
+                break  # making the intent durable took time: a signal, a pause or a higher price may have come
             self._limiter.release(ticket, "other")
             if durable and repeat is None:
-                why = "the run stopped before it was sent" if self._shutdown.withdraws else "the service asked to wait"
+                why = "the service charges more than was counted" if too_dear else "the service asked to wait"
+                why = "the run stopped before it was sent" if self._shutdown.withdraws else why
                 await self._settle(submission, Outcome(row=5, verdict="not_sent", detail=why))
-            if self._shutdown.halted:
+            if self._shutdown.halted or (too_dear and repeat is not None):
                 return None
         flight, outcome = Flight(), None
         _log.info("POST by worker %d: %s, %d bytes", worker, submission.request.address, len(body))

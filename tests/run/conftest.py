@@ -259,12 +259,18 @@ class SimulatedService:
             must(opted, "nothing in doubt is sent again unless the plan says so")
         self._check_pace(post, earlier)
         if self._plan.budget is not None:
-            open_posts = [one.key for one in self.posts if _may_be_charged(one)]
+            open_posts = [one.key for one in self.posts if _may_be_charged(one) and not self._is_of_earlier_run(one)]
             if self._plan.honours:
                 found = {one.key for one in self.posts if one.answer and one.answer.replayed} & self.replayed
                 open_posts = list(set(open_posts) - found - {post.key})
-            committed = sum((self._ledger.settled.get(key, COST) for key in open_posts), start=COST)
+            own = Decimal(0) if self._is_of_earlier_run(post) else COST
+            committed = sum((self._ledger.settled.get(key, COST) for key in open_posts), start=own)
             must(committed <= self._plan.budget, "the budget holds")
+
+    def _is_of_earlier_run(self, post: Post) -> bool:
+        """Row 19, now or before: the service is at work on the POST of an earlier run, which that run has paid for."""
+        known = [one for one in (*self.by_key.get(post.key, []), post) if one.started <= post.started]
+        return post.key in self.replayed and any(one.answer is not None and one.answer.row == 19 for one in known)
 
     def _check_pace(self, post: Post, earlier: list[Post]) -> None:
         plan, now = self._plan, anyio.current_time()
