@@ -1,21 +1,108 @@
-"""The routes: an ASGI app that answers what the service answers, below any path prefix, with or without ``/v1``."""
+"""This module is the ASGI app: its routes, and the answers to questions about the account and the models.
+
+Called by ``server.py``. It answers what the service answers, below any path prefix, with or without ``/v1``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from seedream_jobs.emulator import account, replies
-from seedream_jobs.emulator.downloads import download
-from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator import replies
+from seedream_jobs.emulator.books import KEY_RETENTION
+from seedream_jobs.emulator.files import download, upload
+from seedream_jobs.emulator.replies import Exchange, Reply
 from seedream_jobs.emulator.service import Service
 from seedream_jobs.emulator.submit import submit, unauthorised
 from seedream_jobs.emulator.tasks import task
-from seedream_jobs.emulator.uploads import upload
-from seedream_jobs.emulator.wire import Exchange
+from seedream_jobs.profile import Profile
+
+
+def _balance(service: Service, denied: Reply | None) -> Reply:
+    """What is left and what was used, USD; a failure is HTTP 200 with ``success: false``."""
+    if denied is not None:
+        return replies.json_reply({"success": False, "message": "身份验证失败，请检查您的API密钥"})
+    if service.faults.draw("account") is not None:
+        return replies.json_reply({"success": False, "message": "查询余额失败，请稍后重试"})
+    now = service.clock()
+    return replies.json_reply(
+        {
+            "success": True,
+            "message": "",
+            "remain_balance": float(service.books.remaining(now=now)),
+            "used_balance": float(service.books.used(now=now)),
+            "unlimited_quota": False,
+        }
+    )
+
+
+def _models(service: Service) -> Reply:
+    """The models by id and alias, as OpenAI lists them."""
+    entries = [
+        {"id": name, "object": "model", "created": 1700000000, "owned_by": "doubao"} for name in service.profiles
+    ]
+    return replies.json_reply({"object": "list", "data": entries})
+
+
+def _model_schema(service: Service, model: str, operation: str) -> Reply:
+    """The input schema of a model, and how it treats idempotency keys where it honours them."""
+    profile = service.profiles.get(model)
+    if profile is None:
+        return replies.error(404, f"模型 {model} 不存在")
+    if operation != "image_generation":
+        return replies.error(400, f"模型 {model} 不支持操作 {operation}")
+    content: dict[str, Any] = {"model": model, "operation": operation, "input_schema": _input_schema(profile)}
+    if service.settings.idempotency == "honours":
+        content["idempotency"] = {
+            "header": "Idempotency-Key",
+            "replay_header": "Idempotency-Replayed",
+            "retention_seconds": KEY_RETENTION,
+            "scope": "account",
+        }
+    return replies.json_reply(content)
+
+
+def _books(service: Service) -> Reply:
+    """The emulator's own record: not part of the API. Counts are of this process, charges of the state folder."""
+    now = service.clock()
+    return replies.json_reply(
+        {
+            "charges": [charge.fields() for charge in service.books],
+            "posts": {name: service.posts[name] for name in ("accepted", "refused", "replayed")},
+            "gets": dict(service.gets),
+            "downloads": dict(service.downloads),
+            "authorization_leaks": service.leaks,
+            "used": str(service.books.used(now=now)),
+            "remaining": str(service.books.remaining(now=now)),
+        }
+    )
+
+
+def _input_schema(profile: Profile) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["model", "prompt"],
+        "properties": {
+            "model": {"type": "string", "enum": [profile.id, *profile.aliases]},
+            "prompt": {"type": "string", "minLength": 1},
+            "size": {"type": "string", "enum": list(profile.sizes)},
+            "resolution": {"type": "string", "enum": list(profile.resolutions)},
+            "n": {"type": "integer", "minimum": 1, "maximum": profile.max_images},
+            "image_urls": {"type": "array", "items": {"type": "string"}},
+            "output_format": {"type": "string", "enum": list(profile.output_formats)},
+            "sequential_image_generation": {"type": "string", "enum": ["disabled", "auto"]},
+            "sequential_image_generation_options": {
+                "type": "object",
+                "properties": {"max_images": {"type": "integer", "minimum": 1, "maximum": profile.max_images}},
+            },
+            "watermark": {"type": "boolean"},
+        },
+    }
+
 
 _ROUTE = re.compile(
     r"(?P<prefix>.*?)(?:/v1)*/(?:"
@@ -63,7 +150,7 @@ class App:
         elif route["folder"] is not None:
             await download(service, exchange, route["folder"], route["name"])
         elif route["books"] is not None:
-            await exchange.reply(account.books(service))
+            await exchange.reply(_books(service))
         else:
             reply = await self._account(exchange, route, base)
             if service.settings.latency:
@@ -73,12 +160,12 @@ class App:
     async def _account(self, exchange: Exchange, route: re.Match[str], base: str) -> Reply:
         service, denied = self.service, unauthorised(exchange)
         if route["balance"] is not None:
-            return account.balance(service, denied)
+            return _balance(service, denied)
         if denied is not None:
             return denied
         if route["models"] is not None:
-            return account.models(service)
+            return _models(service)
         if route["upload"] is not None:
             return await upload(service, exchange.request, base=base)
         query = exchange.request.query_params
-        return account.model_schema(service, query.get("model", ""), query.get("operation", "image_generation"))
+        return _model_schema(service, query.get("model", ""), query.get("operation", "image_generation"))

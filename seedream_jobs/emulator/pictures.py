@@ -1,21 +1,140 @@
-"""Makes the images of a task: real JPEG and PNG of exact pixels, with the prompt drawn on them.
+"""This module makes the images of a task: real JPEG and PNG of exact pixels, with the prompt drawn on a landscape.
 
-A background is made once for each size and mood and then copied; text is drawn for each image. A ``Painter`` belongs
-to one worker thread: it is never called on the event loop.
+Called by ``service.py``. A background is made once for each size and mood and then copied; text is drawn for each
+image. Invariant: a ``Painter`` belongs to one worker thread and is never called on the event loop.
 """
 
 from __future__ import annotations
 
+import colorsys
 import math
+import struct
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
+from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
-from seedream_jobs.emulator.scenery import MOODS, scenery
+MOODS = 24
+"""How many different backgrounds there are for one size."""
+
+_LAYERS = 5
+Colour = tuple[int, int, int]
+
+
+def scenery(width: int, height: int, mood: int) -> Image.Image:
+    """An RGB image of ``width`` × ``height`` pixels, the same for the same mood (0 to ``MOODS`` - 1)."""
+    random = Random(mood)
+    hue = mood / MOODS
+    image = _sky(width, height, hue)
+    _sun(image, random, hue)
+    draw = ImageDraw.Draw(image)
+    for layer in range(_LAYERS):
+        depth = layer / (_LAYERS - 1)  # 0 far, 1 near
+        draw.polygon(
+            _ridge(image.size, depth, random),
+            fill=_colour(hue + 0.05 - 0.1 * depth, 0.3 + 0.35 * depth, 0.8 - 0.66 * depth),
+        )
+    return image
+
+
+def _sky(width: int, height: int, hue: float) -> Image.Image:
+    stops = (_colour(hue, 0.62, 0.62), _colour(hue + 0.03, 0.42, 0.86), _colour(hue + 0.1, 0.24, 1.0))
+    column = Image.new("RGB", (1, len(stops)))
+    column.putdata(stops)
+    column = column.resize((1, height), Image.Resampling.BICUBIC)
+    return column.resize((width, height), Image.Resampling.NEAREST)
+
+
+def _sun(image: Image.Image, random: Random, hue: float) -> None:
+    width, height = image.size
+    short = min(width, height)
+    x, y = int(width * random.uniform(0.55, 0.85)), int(height * random.uniform(0.22, 0.42))
+    light = _colour(hue + 0.12, 0.1, 1.0)
+    reach = max(int(short * 0.5), 1)
+    glow = (
+        Image.radial_gradient("L").resize((2 * reach, 2 * reach)).point([max(0, 150 - level) for level in range(256)])
+    )
+    image.paste(light, (x - reach, y - reach), glow)
+    radius = int(short * random.uniform(0.06, 0.09))
+    ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=light)
+
+
+def _ridge(size: tuple[int, int], depth: float, random: Random) -> list[tuple[float, float]]:
+    width, height = size
+    base = height * (0.5 + 0.28 * depth)
+    waves = [
+        (height * share, random.uniform(0.6, 1.4) * count, random.uniform(0, math.tau))
+        for share, count in ((0.06, 1.0), (0.025, 2.7), (0.008, 7.0))
+    ]
+    points = 96
+    ridge = [
+        (
+            width * step / points,
+            base + sum(lift * math.sin(math.tau * turns * step / points + phase) for lift, turns, phase in waves),
+        )
+        for step in range(points + 1)
+    ]
+    return [*ridge, (width, height), (0, height)]
+
+
+def _colour(hue: float, saturation: float, value: float) -> Colour:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_AFTER_IHDR = len(_PNG_SIGNATURE) + 25
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def comment(image: bytes, text: str) -> bytes:
+    """The image with ``text`` (ASCII) as a JPEG comment or a PNG tEXt chunk."""
+    data = text.encode("ascii")
+    if image.startswith(_PNG_SIGNATURE):
+        return _with_chunk(image, b"tEXt", b"Comment\0" + data)
+    return _with_segment(image, 0xFE, data)
+
+
+def ai_label(image: bytes, *, produced: str) -> bytes:
+    """The image with an XMP packet that declares it AI-generated, as China's labelling standard GB 45438-2025 has it.
+
+    :param produced: the id of the task that made it
+    """
+    label = (
+        '{"Label":"1","ContentProducer":"seedream-emulator","ProduceID":"' + produced + '",'
+        '"ReservedCode1":"","ContentPropagator":"","PropagateID":"","ReservedCode2":""}'
+    )
+    packet = (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"><TC260:AIGC>'
+        + label.replace('"', "&quot;")
+        + '</TC260:AIGC></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+    ).encode("ascii")
+    if image.startswith(_PNG_SIGNATURE):
+        return _with_chunk(image, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+    return _with_segment(image, 0xE1, _XMP_HEAD + packet)
+
+
+def _with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """After IHDR, which must come first."""
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"".join((png[:_AFTER_IHDR], chunk, png[_AFTER_IHDR:]))
+
+
+def _with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
+    """After the JFIF segment, which must come first."""
+    place = 2
+    if jpeg[2:4] == b"\xff\xe0":
+        place = 4 + int.from_bytes(jpeg[4:6], "big")
+    segment = bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+    return b"".join((jpeg[:place], segment, jpeg[place:]))
+
 
 _BACKGROUND_BYTES = 192 << 20
 _LONGEST_TEXT = 2000

@@ -13,9 +13,8 @@ from random import Random
 
 from seedream_jobs.emulator.books import Books, Charge
 from seedream_jobs.emulator.faults import Faults
-from seedream_jobs.emulator.pictures import Painter, Picture, plain
+from seedream_jobs.emulator.pictures import Painter, Picture, ai_label, comment, plain
 from seedream_jobs.emulator.settings import Settings
-from seedream_jobs.emulator.splice import ai_label, comment
 from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -10,12 +10,10 @@ from hashlib import sha256
 
 from seedream_jobs.emulator import replies
 from seedream_jobs.emulator.books import Charge
-from seedream_jobs.emulator.references import check_references
-from seedream_jobs.emulator.replies import Reply
-from seedream_jobs.emulator.rules import Order, Refused, read_order
+from seedream_jobs.emulator.files import uploaded
+from seedream_jobs.emulator.replies import Exchange, Reply
+from seedream_jobs.emulator.rules import Order, Refused, check_references, read_order
 from seedream_jobs.emulator.service import Service
-from seedream_jobs.emulator.uploads import uploaded
-from seedream_jobs.emulator.wire import Exchange
 
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0

@@ -10,10 +10,9 @@ from typing import Any
 
 from seedream_jobs.emulator import replies
 from seedream_jobs.emulator.books import Charge
-from seedream_jobs.emulator.replies import Reply
+from seedream_jobs.emulator.replies import Exchange, Reply
 from seedream_jobs.emulator.service import Service
 from seedream_jobs.emulator.submit import unauthorised
-from seedream_jobs.emulator.wire import Exchange
 
 TASK_LIFE = 7 * 86400
 """Seconds after which a task is forgotten: the service keeps them "for days"."""
