@@ -1,41 +1,56 @@
-"""The tour, as code: the stages called in order.
+"""The program, read top to bottom: load → lock → plan → show → confirm → apply → report.
 
-    load → check → expand → plan → (confirm) → execute → report
-
-Reading this file top to bottom is reading what ``seedream-jobs run`` does. The function that spends money is
-``execute``; everything before it writes nothing and opens no socket. Between the two stand ``run.holding``, which
-takes the ledgers, and ``run.planned``, which makes of a plan what is to be done.
+``run`` at the end of this file is what ``seedream-jobs run`` does, with job files or with a saved plan. ``apply`` is
+the only function that spends money; what is called before it opens no socket, and writes nothing but locks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
 from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.lint import lint
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.document import Document
-from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
+from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root, git_environment
 from seedream_jobs.job.spec import JobSpec, load_spec
-from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
-from seedream_jobs.plan.job import Job, hold_count, hold_names, policy_budgets
+from seedream_jobs.ledger.paths import (
+    STATE_FOLDER,
+    LedgerPaths,
+    in_the_way,
+    is_manifest,
+    job_beside,
+    keep_private,
+    paths_for,
+)
+from seedream_jobs.plan.job import Job, PlanOptions, check_count, check_names, policy_budgets
+from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
+from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
+    from seedream_jobs.api.client import Client
+    from seedream_jobs.expand.matrix import Cell
     from seedream_jobs.ledger.campaign import Elsewhere
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.plan.diff import Wish
-    from seedream_jobs.plan.jobs import JobPlan, JobsPlan
-    from seedream_jobs.plan.policy import Policy
-    from seedream_jobs.plan.policy_file import PolicyOf
-    from seedream_jobs.run.job_run import JobResult, JobRun
-    from seedream_jobs.run.session import Session
+    from seedream_jobs.plan.plan import Plan, PlannedJob
+    from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Watcher
+    from seedream_jobs.run.session import Access
+    from seedream_jobs.run.store_image import Finishing
 
 EMULATOR_ORIGIN = "emulator"
 """What a manifest of the emulator is tied to: its port changes, its books stay."""
@@ -47,36 +62,6 @@ class Target:
 
     origin: str
     emulator: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """What an operator asked of ``plan`` or ``run``, by the options' names.
-
-    :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
-    """
-
-    sets: Mapping[str, str]
-    select: str | None = None
-    limit: int | None = None
-    retry_failed: bool = False
-    replay: int | None = None
-    again: tuple[str, ...] = ()
-    price: Decimal | None = None
-    budgets: tuple[tuple[str, Decimal], ...] = ()
-
-    @property
-    def recorded(self) -> dict[str, object]:
-        """What of it changes requests or money, for the plan and the record; nothing where nothing was asked."""
-        options: dict[str, object] = {
-            "again": list(self.again),
-            "limit": self.limit,
-            "replay": self.replay is not None,
-            "retry_failed": self.retry_failed,
-            "select": self.select,
-            "set": dict(self.sets),
-        }
-        return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +102,7 @@ def load(
     try:
         spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets, file=path.name)
         policy = None if rules is None else rules.policy_of(root)
-        expansion, warnings = _held(spec, policy, rules)
+        expansion, warnings = _expand(spec, policy, rules)
     except (
         FindingsError
     ) as error:  # the images that are there are looked at all the same: all bad ones are told at once
@@ -130,22 +115,18 @@ def load(
     return Job(file=path, expansion=expansion, paths=paths, warnings=warnings, policy=policy)
 
 
-def _held(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Expansion, tuple[Diagnostic, ...]]:
+def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Expansion, tuple[Diagnostic, ...]]:
     """A job's requests and warnings, once its parts are checked and the rules hold.
 
     :raises FindingsError: with every finding
     """
     if policy is not None:
-        from seedream_jobs.plan.enforce import hold_policy, lowered
-
-        spec = lowered(policy, spec)
+        spec = apply_budget(policy, spec)
     expansion = Expansion(spec)
     warnings = expansion.check()
     if rules is not None:
-        from seedream_jobs.expand.lint import lint
-
         warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
-    if policy is not None and (refused := hold_policy(policy, expansion)):
+    if policy is not None and (refused := find_violations(policy, expansion)):
         raise FindingsError(in_order([*refused, *warnings]))
     return expansion, warnings
 
@@ -192,11 +173,11 @@ def load_all(
             findings.extend(error.diagnostics)
     if findings:
         raise FindingsError(in_order(findings))
-    hold_apart(jobs)
+    check_apart(jobs)
     return jobs
 
 
-def hold_apart(jobs: Sequence[Job]) -> None:
+def check_apart(jobs: Sequence[Job]) -> None:
     """Refuse two jobs of one record.
 
     :raises UsageError: naming them
@@ -238,8 +219,9 @@ def validate_all(
         try:
             job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
             findings.extend([*job.warnings, *_folder_blocked(job)])
-            requests = hold_count(job, job.expansion.total())
-            findings.extend([*job.expansion.merge_warnings(), *hold_names(job)])
+            requests = check_count(job, job.expansion.total())
+            findings.extend(job.expansion.merge_warnings())
+            check_names(job)
             valid.append((str(path), requests))
         except FindingsError as error:
             findings.extend(error.diagnostics)
@@ -248,8 +230,6 @@ def validate_all(
 
 def _folder_blocked(job: Job) -> list[Diagnostic]:
     """What on this disk stands where the images' folder should be: a file, or a link that leads out or nowhere."""
-    from seedream_jobs.ledger.paths import in_the_way
-
     spec = job.expansion.spec
     folder = spec.root / spec.folder / spec.output_dir
     try:
@@ -272,114 +252,122 @@ def plan(
     jobs: Sequence[Job],
     *,
     target: Target,
-    asked: PlanOptions,
+    options: PlanOptions,
     ledger_of: Callable[[Job], Ledger] | None = None,
     elsewhere_of: Callable[[Job], Elsewhere] | None = None,
-) -> JobsPlan:
-    """What would be submitted, why, and for how much. Writes nothing; held against the budgets by ``hold_budgets``.
+) -> Plan:
+    """What would be submitted, why, and for how much. Writes nothing; budgets are checked by ``check_budgets``.
 
-    :param ledger_of: the jobs' ledgers where they are already held; else each is read
+    :param ledger_of: the jobs' ledgers where they are already locked; else each is read
     :param elsewhere_of: what other manifests have paid, where those are not the disk's
     """
-    from seedream_jobs.ledger.campaign import paid_elsewhere
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.cost import tariff_of
-    from seedream_jobs.plan.diff import Wish
-    from seedream_jobs.plan.jobs import plan_jobs
+    from seedream_jobs.plan.plan import make_plan
     from seedream_jobs.plan.select import hold_values, selector
-    from seedream_jobs.plan.sets import other_sets
 
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
-    select = None if asked.select is None else asked.select
+    ledgers = {job.file: ledger_of(job) if ledger_of else Ledger.peek(job.paths, root=_root(job)) for job in jobs}
 
-    def wish(job: Job) -> Wish:
-        return Wish(
-            retry_failed=asked.retry_failed,
-            replay_at=asked.replay,
-            again=asked.again,
-            select=None if select is None else selector(select, job.expansion),
-            limit=asked.limit,
-        )
+    def select_of(job: Job) -> Callable[[Cell], bool] | None:
+        return None if options.select is None else selector(options.select, job.expansion)
 
-    def elsewhere(job: Job) -> Elsewhere:
-        root = job.expansion.spec.root
-        return paid_elsewhere(root, job.paths.manifest, origin=target.origin, emulator=target.emulator)
-
-    def peek(job: Job) -> Ledger:
-        return Ledger.peek(job.paths, root=job.expansion.spec.root)
-
-    planned = plan_jobs(
+    made = make_plan(
         jobs,
         origin=target.origin,
-        elsewhere=elsewhere_of or elsewhere,
-        wish=wish,
-        tariff=partial(tariff_of, jobs[0].expansion.spec.profile, asked.price),
-        budgets=(*asked.budgets, *policy_budgets(jobs)),
-        ledger_of=ledger_of or peek,
+        options=options,
+        ledger_of=lambda job: ledgers[job.file],
+        elsewhere_of=elsewhere_of or partial(_paid_elsewhere, target=target),
+        select_of=select_of,
+        tariff=partial(tariff_of, jobs[0].expansion.spec.profile, options.price),
+        budgets=(*options.budgets, *policy_budgets(jobs)),
     )
-    if select is not None and not any(part.summary.requests for part in planned.jobs):
-        hold_values(select, (job.expansion for job in jobs))
-    _again_found(planned, asked.again)
-    for part in planned.jobs if elsewhere_of is None else ():
-        if not part.ledger.entries:
-            part.summary.warnings = (*part.summary.warnings, *half_renamed(part.job, target.emulator))
-        part.summary.warnings = (*part.summary.warnings, *_on_no_record(part))
-        if part.summary.submit and ledger_of is None and not target.emulator:
-            from seedream_jobs.plan.revisions import ignored
-
-            found = ignored([part.job.paths.manifest], part.job.expansion.spec.root, os.environ, "warning")
-            part.summary.warnings = (*part.summary.warnings, *found)
-    for part in planned.jobs:
-        if part.summary.submit:
-            found = other_sets(part.job.shown, part.ledger.plans.values(), asked.sets)
-            part.summary.warnings = (*part.summary.warnings, *found)
-    return planned
+    if options.select is not None and not any(one.requests for one in made.jobs):
+        hold_values(options.select, (job.expansion for job in jobs))
+    _check_again(made, options.again)
+    on_disk, locked = elsewhere_of is None, ledger_of is not None
+    warned = [
+        replace(
+            one,
+            warnings=(*one.warnings, *_find_warnings(job, one, ledgers[job.file], options, target, on_disk, locked)),
+        )
+        for job, one in zip(jobs, made.jobs, strict=True)
+    ]
+    return replace(made, jobs=tuple(warned))
 
 
-def _on_no_record(part: JobPlan) -> tuple[Diagnostic, ...]:
+def _root(job: Job) -> Path:
+    return job.expansion.spec.root
+
+
+def _paid_elsewhere(job: Job, target: Target) -> Elsewhere:
+    from seedream_jobs.ledger.campaign import paid_elsewhere
+
+    return paid_elsewhere(_root(job), job.paths.manifest, origin=target.origin, emulator=target.emulator)
+
+
+def _find_warnings(
+    job: Job, planned: PlannedJob, ledger: Ledger, options: PlanOptions, target: Target, on_disk: bool, locked: bool
+) -> list[Diagnostic]:
+    """What a person should know before the requests of a job are paid.
+
+    :param on_disk: the plan is of what lies on the disk, not in a revision
+    :param locked: ``run`` makes the plan, which refuses a record that git ignores
+    """
+    from seedream_jobs.plan.revisions import ignored
+    from seedream_jobs.plan.sets import other_sets
+
+    found: list[Diagnostic] = []
+    if on_disk and not ledger.entries:
+        found += half_renamed(job, target.emulator)
+    if not planned.submit:
+        return found
+    if on_disk:
+        found += _images_on_no_record(job, planned)
+        if not locked and not target.emulator:
+            found += ignored([job.paths.manifest], _root(job), os.environ, "warning")
+    return [*found, *other_sets(job.shown, ledger.plans.values(), options.sets)]
+
+
+def _images_on_no_record(job: Job, planned: PlannedJob) -> list[Diagnostic]:
     """The warning that images of requests about to be paid lie there already, by their sidecars: a record was lost."""
-    spec, folder = part.job.expansion.spec, part.job.paths.manifest.parent
-    output = folder / spec.output_dir
-    if not part.summary.submit or not output.is_dir():
-        return ()
+    folder = job.paths.manifest.parent
+    output = folder / job.expansion.spec.output_dir
+    if planned.changes is None or not output.is_dir():
+        return []
     from seedream_jobs.plan.diff import Action
     from seedream_jobs.results.sidecar import read_sidecars
 
     found = read_sidecars(output, folder)
-    new = (change.key for change in part.submissions(part.ledger.entries) if change.action is Action.NEW)
+    new = (change.key for change in planned.changes.submits() if change.action is Action.NEW)
     there = [found[key][0] for key in new if key in found] if found else []
     if not there:
-        return ()
+        return []
     shown = os.path.relpath(there[0].path, folder)
     message = (
-        f"{len(there)} of {part.summary.submit} requests to be submitted have images already, by the sidecars beside "
+        f"{len(there)} of {planned.submit} requests to be submitted have images already, by the sidecars beside "
         f"them ({shown}), and are on no record: they would be paid again"
     )
-    hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {part.job.shown} --import"
-    return (
-        Diagnostic(code="images-on-no-record", severity="warning", message=message, path=part.job.shown, hint=hint),
-    )
+    hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {job.shown} --import"
+    return [Diagnostic(code="images-on-no-record", severity="warning", message=message, path=job.shown, hint=hint)]
 
 
-def _again_found(planned: JobsPlan, again: tuple[str, ...]) -> None:
+def _check_again(planned: Plan, again: tuple[str, ...]) -> None:
     """An address that no job has is a mistake, not nothing to do."""
     if not again:
         return
-    known = {
-        job.job.expansion.builder.address(change.place.cell, change.place.repeat)
+    known = {item.address for job in planned.jobs for item in job.items}
+    known |= {
+        one.expansion.builder.address(change.place.cell, change.place.repeat)
         for job in planned.jobs
-        for change in job.stream(job.ledger.entries)
+        if (one := job.changes) is not None
+        for change in one
         if change.place is not None
     }
     for address in again:
         if address not in known:
             raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
-
-
-async def execute(session: Session, work: list[JobRun]) -> list[JobResult]:
-    """Spend the money: submit what the plan says, poll, fetch, and record every step before the next relies on it."""
-    return await session.run(work)
 
 
 def half_renamed(job: Job, emulator: bool) -> tuple[Diagnostic, ...]:
@@ -397,6 +385,563 @@ def half_renamed(job: Job, emulator: bool) -> tuple[Diagnostic, ...]:
     return () if found is None else (found,)
 
 
-def gallery_folder(job: Job) -> Path:
-    """Where the page of a job lies: beside its images."""
-    return job.paths.manifest.parent / job.expansion.spec.output_dir / "gallery"
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A job by what is on disk: its record, and the job itself where its file is at hand and sound."""
+
+    shown: str
+    paths: LedgerPaths
+    root: Path
+    job: Job | None
+
+    @property
+    def profile(self) -> Profile:
+        """The model's profile; the default one where only the manifest is at hand."""
+        return self.job.expansion.spec.profile if self.job else profiles()[DEFAULT_MODEL]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(".manifest.jsonl")
+
+    @property
+    def page(self) -> Path:
+        """The folder of the job's gallery, beside its images."""
+        folder = self.paths.manifest.parent
+        return folder / (self.job.expansion.spec.output_dir if self.job else f"out/{self.name}") / "gallery"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """Records that this process alone writes.
+
+    :param ledgers: in the order of ``records``
+    :param release: lets the campaign's next run begin; called once nothing more will be submitted
+    """
+
+    records: tuple[Record, ...]
+    ledgers: tuple[Ledger, ...]
+    release: Callable[[], None]
+
+    def ledger_of(self, job: Job) -> Ledger:
+        """The ledger of a job."""
+        (found,) = (ledger for ledger in self.ledgers if ledger.paths == job.paths)
+        return found
+
+
+def record_of(job: Job) -> Record:
+    """The record of a job that is loaded already."""
+    return Record(shown=job.shown, paths=job.paths, root=_root(job), job=job)
+
+
+def lock(
+    records: Sequence[Record],
+    *,
+    target: Target,
+    now: int,
+    stack: ExitStack,
+    command: str | None = None,
+    ids: Sequence[str | None] = (),
+) -> Locked:
+    """Take the ledgers of all jobs, in path order, then their campaigns; all or none. ``stack`` releases them.
+
+    A job's ledger keeps two runs of one job apart; the campaign's lock keeps apart runs of two jobs that share
+    requests, from before the plan until nothing more will be submitted.
+
+    :param now: Unix seconds
+    :param command: as other processes are told of it; ``run JOB…`` by default
+    :param ids: of manifests that are to be made, where a saved plan has given them
+    :raises HeldError: another run is under way
+    :raises InDoubtError: a campaign has an open run, of which nobody knows what it paid, in another worktree; or, once
+        they are locked, in place of a refusal while the records have doubts
+    """
+    from seedream_jobs.ledger.campaign import check_settled, lock_campaign, naming_doubts
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.ledger.paths import campaign_lock
+
+    given = dict(zip((record.paths.manifest for record in records), ids, strict=False))
+    ledgers: dict[Path, Ledger] = {}
+    for record in sorted(records, key=lambda record: record.paths.manifest):
+        manifest = record.paths.manifest
+        opened = Ledger.open(
+            record.paths,
+            job=Path(record.shown).name,
+            origin=target.origin,
+            new_id=partial(_new_id, given.get(manifest)),
+            root=record.root,
+            command="run",
+            now=now,
+            run=secrets.token_hex(4),
+        )
+        ledgers[manifest] = stack.enter_context(opened)
+    for record in records if not target.emulator else ():
+        check_settled(record.root, record.paths.manifest)
+    command = command or " ".join(["run", *(record.shown for record in records)])
+    own = stack.enter_context(ExitStack())
+    roots = {campaign_lock(record.root, emulator=target.emulator): record.root for record in records}
+    for path in sorted(roots):  # worktrees of one repository are one campaign
+        held = lock_campaign(roots[path], emulator=target.emulator, command=command, now=now)
+        own.callback(held.release)
+        for ledger in ledgers.values():
+            ledger.guard(held)
+    option = " --emulator" if target.emulator else ""
+    named = [(record.shown, ledgers[record.paths.manifest]) for record in records]
+    stack.enter_context(naming_doubts(named, option))
+    return Locked(
+        records=tuple(records),
+        ledgers=tuple(ledgers[record.paths.manifest] for record in records),
+        release=own.close,
+    )
+
+
+def _new_id(given: str | None) -> str:
+    return given or f"m-{secrets.token_hex(8)}"
+
+
+def read_saved(
+    files: Sequence[Path], options: PlanOptions, rules: Rules, *, expect: str | None, now: int
+) -> tuple[Plan, Plan, Path]:
+    """The one saved plan that is named, under today's policy; what of it may be paid for; its campaign's root.
+
+    The second has the jobs with a record, and also the budgets of this invocation.
+
+    :param expect: the digest that was approved
+    :raises UsageError: something beside it is named, or an option that would change it
+    :raises FindingsError: the policy refuses one of its requests
+    :raises HeldError: it was edited, is too old, or another one was approved
+    """
+    from seedream_jobs.plan import saved
+    from seedream_jobs.plan.policy import apply_policy
+
+    if len(files) != 1 or files[0].suffix != ".json":
+        raise UsageError("a saved plan is run alone", hint="seedream-jobs run plan.json --expect DIGEST")
+    changing = [*options.recorded, *(["price"] if options.price is not None else [])]
+    if changing:
+        option = f"--{changing[0].replace('_', '-')}"
+        raise UsageError(
+            f"{option} can't change a saved plan", hint="make another one: seedream-jobs plan … -o plan.json"
+        )
+    found = saved.read(files[0])
+    shown = str(files[0])
+    saved.check_fresh(found, now=now, expect=expect, shown=shown)
+    root = saved.find_root(found, files[0], Path.cwd())
+    budgets = options.budgets
+    policy = rules.policy_of(root)
+    if policy is not None:
+        found = apply_policy(policy, found, shown)
+        if policy.budget_usd is not None:
+            budgets = (*budgets, (f"budget_usd of {policy.shown}", policy.budget_usd))
+    jobs = sorted((job for job in found.jobs if job.manifest is not None), key=lambda job: job.path)
+    return found, replace(found, jobs=tuple(jobs), budgets=(*found.budgets, *budgets)), root
+
+
+def saved_records(saved: Plan, *, root: Path, target: Target, shown: str) -> list[Record]:
+    """The records that a saved plan is carried out on, in the order of its jobs.
+
+    :param shown: the plan's file
+    :raises HeldError: it was made for another service
+    """
+    from seedream_jobs.plan.saved import check_target
+
+    check_target(saved, origin=target.origin, emulator=target.emulator, shown=shown)
+    emulator_root = root if target.emulator else None
+    return [
+        Record(shown=job.shown, paths=paths_for(root / job.path, emulator_root=emulator_root), root=root, job=None)
+        for job in saved.jobs
+    ]
+
+
+def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path, shown: str) -> Plan:
+    """What is left to submit of a saved plan whose records are locked.
+
+    :raises HeldError: it is finished or overtaken, or was made for another record
+    """
+    from seedream_jobs.ledger.campaign import paid_elsewhere
+    from seedream_jobs.plan.saved import check_records, remaining
+
+    check_records(approved, locked.ledgers)
+    elsewhere = [
+        paid_elsewhere(root, one.paths.manifest, origin=target.origin, emulator=target.emulator)
+        for one in locked.records
+    ]
+    return remaining(approved, locked.ledgers, elsewhere, root, shown)
+
+
+def with_manifests(made: Plan, *, target: Target, now: int) -> Plan:
+    """A plan to be saved: each job with something to submit has its manifest's id, made now if need be.
+
+    :param now: Unix seconds
+    :raises HeldError: a run holds a record that has to be made
+    """
+    from seedream_jobs.ledger.ledger import Ledger
+
+    jobs: list[PlannedJob] = []
+    for one in made.jobs:
+        if one.job is not None and one.manifest is None and one.submit:
+            with Ledger.open(
+                one.job.paths,
+                job=one.job.file.name,
+                origin=target.origin,
+                new_id=partial(_new_id, None),
+                root=_root(one.job),
+                command="plan",
+                now=now,
+            ) as ledger:
+                ledger.ensure_created()
+                one = replace(one, manifest=ledger.id)
+        jobs.append(one)
+    return replace(made, jobs=tuple(jobs))
+
+
+def check_kept(planned: Plan, records: Sequence[Record], environment: Mapping[str, str]) -> None:
+    """See that git keeps the records of what is about to be paid.
+
+    :raises FindingsError: git ignores one; names the line
+    """
+    from seedream_jobs.plan.revisions import ignored
+
+    paid = [record for job, record in zip(planned.jobs, records, strict=True) if job.submit]
+    found: list[Diagnostic] = []
+    for root in sorted({record.root for record in paid}):
+        manifests = [record.paths.manifest for record in paid if record.root == root]
+        found += ignored(manifests, root, environment, "error")
+    if found:
+        raise FindingsError(found)
+
+
+# -- spending ----------------------------------------------------------------------------------------------------------
+
+JOURNAL_WAITS = 0.001
+"""Seconds the journal's thread waits at most for its turn while the event loop is busy; Python's own 5 ms, up to three
+times for each record, would cost a twentieth of the requests per second."""
+
+
+EMULATOR_KEY = "emulator"
+EMULATOR_DELAY = 1.0
+"""Seconds that a task of the built-in emulator takes: long enough to be seen, short enough for a rehearsal."""
+
+
+def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str | None) -> Access:
+    """What opens the service; starts the emulator, which ``stack`` stops.
+
+    :param root: the campaign's root
+    :raises CredentialsError: there is no key
+    :raises UsageError: a file is where the emulator keeps its books
+    """
+    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key, keep_out
+    from seedream_jobs.run.session import Access
+
+    if not target.emulator:
+        key = find_key(os.environ, root)
+        keep_out(key.reveal())
+        return Access(endpoint=find_endpoint(base_url, os.environ), key=key)
+    from seedream_jobs.emulator.server import EmulatorServer
+    from seedream_jobs.emulator.settings import Settings
+
+    state = root / STATE_FOLDER / "emulator" / "service"
+    if (refusal := in_the_way(state)) is not None:
+        raise refusal
+    settings = Settings(state=state, delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
+    server = stack.enter_context(EmulatorServer(settings))
+    return Access(endpoint=endpoint(server.url), key=ApiKey(EMULATOR_KEY))
+
+
+def carry_out(
+    jobs: Sequence[JobRun],
+    *,
+    access: Access,
+    target: Target,
+    options: RunOptions,
+    progress: AbstractContextManager[Watcher],
+    budgets: Sequence[tuple[str, Decimal]] = (),
+    before: Callable[[Client], Awaitable[None]] | None = None,
+    on_submitted: Callable[[], None] = lambda: None,
+) -> list[JobResult]:
+    """Open the connection, listen to signals, and do what is to be done for each job; ``fetch`` and ``status``, too.
+
+    :param before: awaited with the open connection before anything is begun
+    :param on_submitted: called once nothing more will be submitted; polling and fetching may go on
+    """
+    import anyio
+
+    from seedream_jobs.run.budget import Budget
+    from seedream_jobs.run.poll import Cadence
+    from seedream_jobs.run.rate_limiter import RateLimiter, parse_rate
+    from seedream_jobs.run.session import Session, connect
+    from seedream_jobs.run.shutdown import Shutdown, listen
+
+    chance = random.Random()
+    rate = parse_rate(options.rate) if options.rate else None
+    if target.emulator:  # its tasks take a second, not forty
+        options = replace(options, cadence=partial(Cadence, pace=EMULATOR_DELAY / 20))
+
+    async def main() -> list[JobResult]:
+        shutdown = Shutdown()
+        async with anyio.create_task_group() as background:
+            await background.start(listen, shutdown)
+            async with connect(access, workers=options.concurrency, environment=os.environ) as connection:
+                if before is not None:
+                    await before(connection.client)
+                with progress as watcher:
+                    session = Session(
+                        service=connection.service,
+                        downloads=connection.downloads,
+                        limiter=RateLimiter(concurrency=options.concurrency, random=chance, rate=rate),
+                        shutdown=shutdown,
+                        options=options,
+                        random=chance,
+                        now=time.time,
+                        watcher=watcher,
+                        budgets=[Budget(name, limit) for name, limit in budgets],
+                        retry_server_errors=options.retry_server_errors,
+                        on_submitted=on_submitted,
+                    )
+                    results = await session.run(jobs)
+            background.cancel_scope.cancel()
+        return results
+
+    sys.setswitchinterval(JOURNAL_WAITS)
+    try:
+        return anyio.run(main, backend="asyncio")
+    except BaseExceptionGroup as group:
+        raise _gravest(group) from None
+
+
+def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a group of tasks failed of: a bug before a refusal, of refusals the gravest."""
+    failures: list[BaseException] = []
+    for error in group.exceptions:
+        failures.append(_gravest(error) if isinstance(error, BaseExceptionGroup) else error)
+    refusals = [error for error in failures if isinstance(error, SeedreamError)]
+    bugs = [error for error in failures if not isinstance(error, SeedreamError)]
+    return bugs[0] if bugs else min(refusals, key=lambda error: PRECEDENCE.index(error.exit_code))
+
+
+def open_tasks(ledger: Ledger) -> int:
+    """How many tasks of a record are under way, and polled: they are running before anything is submitted."""
+    from seedream_jobs.ledger.state import State
+
+    return sum(1 for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED)
+
+
+def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> Finishing:
+    """What is done with each image: checked, described by a sidecar, made small for the gallery."""
+    from seedream_jobs.results.keeping import Keeping
+    from seedream_jobs.results.sidecar import Provenance
+    from seedream_jobs.run.atomic_file import refusal
+
+    root = record.root
+    try:
+        keep_private(root / STATE_FOLDER)  # thumbnails will lie there
+    except OSError as error:
+        raise refusal(error, root / STATE_FOLDER) from error
+    provenance = Provenance()
+    if record.job is not None:
+        spec = record.job.expansion.spec
+        provenance = Provenance(
+            job=str(spec.folder / record.job.file.name),
+            template=spec.prompt.source if spec.prompt else None,
+            commit=_commit(root),
+        )
+    return Keeping(
+        decoders=decoders,
+        folder=record.paths.manifest.parent,
+        root=root,
+        cache=root / STATE_FOLDER / "thumbnails",
+        now=time.time,
+        provenance=provenance,
+        embed_metadata=embed_metadata,
+    )
+
+
+def _commit(root: Path) -> str | None:
+    """The commit that is checked out, None outside git."""
+    try:
+        ended = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],
+            env=git_environment(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None
+
+
+class Report(Protocol):
+    """Whoever shows a person what ``run`` does."""
+
+    def plan(self, plan: Plan, left: int) -> None:
+        """Show a plan of which ``left`` requests are still to be submitted."""
+
+    def progress(self, *, total: int, usd: Decimal | None, running: int) -> AbstractContextManager[Watcher]:
+        """Draw the progress while it is entered."""
+        ...
+
+    def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
+        """Take in what became of each job, of which so many requests were to be submitted; the records are locked."""
+
+    def end(self) -> ExitCode:
+        """Say how it ended, once the records are folded."""
+        ...
+
+
+def apply(
+    plan: Plan,
+    locked: Locked,
+    *,
+    target: Target,
+    access: Access,
+    options: RunOptions,
+    sets: Mapping[str, str],
+    report: Report,
+    now: int,
+) -> list[JobResult]:
+    """Carry a plan out: it and nothing else. The only function that spends money.
+
+    :param sets: the ``--set`` values of a direct run
+    :param now: Unix seconds
+    """
+    from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.job_run import job_run
+    from seedream_jobs.run.preparing import check_balance, upload
+
+    _record_use(plan, locked, sets, now=now)
+    urls: dict[str, str] = {}  # of uploaded references: filled before the first request is built
+
+    async def before(client: Client) -> None:
+        if options.check_balance:
+            await check_balance(client, plan.cost)
+        if options.upload_references:
+            wanted = {
+                name: (reference, WorkTree(record.root))
+                for job, record in zip(plan.jobs, locked.records, strict=True)
+                for name, reference in job.references().items()
+            }
+            urls.update(await upload(client, wanted, options.concurrency))
+
+    running = 0 if options.detach else sum(map(open_tasks, locked.ledgers))
+    with Decoders() as decoders:
+        runs = [
+            job_run(
+                job,
+                ledger,
+                expansion=record.job.expansion if record.job else None,
+                root=record.root,
+                tariff=plan.tariff,
+                urls=urls,
+                finishing=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                detach=options.detach,
+            )
+            for job, record, ledger in zip(plan.jobs, locked.records, locked.ledgers, strict=True)
+        ]
+        results = carry_out(
+            runs,
+            access=access,
+            target=target,
+            options=options,
+            progress=report.progress(total=plan.submit, usd=plan.cost, running=running),
+            budgets=plan.budgets,
+            before=before,
+            on_submitted=locked.release,
+        )
+        report.applied(locked, results, [job.submit for job in plan.jobs])
+    _record_finish(plan, locked)
+    return results
+
+
+def _record_use(plan: Plan, locked: Locked, sets: Mapping[str, str], *, now: int) -> None:
+    """Make durable, before the first intent, that a run is open, and which plan or which ``--set`` values it uses.
+
+    :raises LedgerError: it can't be written
+    """
+    from seedream_jobs.ledger.state import PlanRecord
+    from seedream_jobs.plan.saved import plan_id
+    from seedream_jobs.plan.sets import run_record
+
+    for job, ledger in zip(plan.jobs, locked.ledgers, strict=True):
+        if plan.digest is not None:
+            named = plan_id(plan.digest)
+            record = PlanRecord(plan=named, digest=plan.digest, used_at=now, options=dict(plan.options))
+            ledger.announce(job.submit)
+            if named not in ledger.plans:
+                ledger.use_plan(record)
+        elif job.submit:
+            ledger.announce(job.submit)
+            if (used := run_record(ledger.plans, sets, now=now, token=secrets.token_hex(4))) is not None:
+                ledger.use_plan(used)
+
+
+def _record_finish(plan: Plan, locked: Locked) -> None:
+    """Record that nothing of a saved plan is left to send, for the jobs where that is so."""
+    from seedream_jobs.plan.saved import finished, plan_id
+
+    if plan.digest is None:
+        return
+    named = plan_id(plan.digest)
+    for job, ledger in zip(plan.jobs, locked.ledgers, strict=True):
+        record = ledger.plans.get(named)
+        if record is not None and not record.finished and finished(job.submits, ledger):
+            with suppress(LedgerError):  # the next run of this plan finds nothing left and records it then
+                ledger.finish_plan(named)
+
+
+def run(
+    files: Sequence[Path],
+    *,
+    plan_options: PlanOptions,
+    options: RunOptions,
+    rules: Rules,
+    target: Target,
+    base_url: str | None,
+    expect: str | None,
+    ask: Callable[[Plan], bool],
+    report: Report,
+) -> ExitCode:
+    """Plan job files, or read a saved plan, and if a person agrees carry it out.
+
+    :param files: job files, or one saved plan
+    :param expect: the approval digest that a saved plan must have
+    :param ask: whether a person wants what the plan says
+    :raises SeedreamError: whatever stands in the way, before anything is sent
+    """
+    from seedream_jobs.plan.plan import check_budgets
+
+    now = int(time.time())
+    with ExitStack() as stack:
+        if expect is None and not any(file.suffix == ".json" for file in files):
+            jobs = load_all(files, target=target, sets=plan_options.sets, rules=rules)
+            access = open_access(target, _root(jobs[0]), stack, base_url=base_url)
+            locked = lock([record_of(job) for job in jobs], target=target, now=now, stack=stack)
+            shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
+        else:
+            shown, approved, root = read_saved(files, plan_options, rules, expect=expect, now=now)
+            access = open_access(target, root, stack, base_url=base_url)
+            records = saved_records(approved, root=root, target=target, shown=str(files[0]))
+            ids = [job.manifest for job in approved.jobs]
+            locked = lock(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
+            left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
+        report.plan(shown, left.submit)
+        if not target.emulator:
+            check_kept(left, locked.records, os.environ)
+        check_budgets(left)
+        if not left.submit:
+            locked.release()  # what is left is polling and fetching, which no other run needs to wait for
+        elif not target.emulator and not ask(left):
+            return ExitCode.OK
+        apply(
+            left,
+            locked,
+            target=target,
+            access=access,
+            options=options,
+            sets=plan_options.sets,
+            report=report,
+            now=int(time.time()),
+        )
+    return report.end()

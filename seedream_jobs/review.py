@@ -1,6 +1,6 @@
 """The tour between two revisions, as code: what merging a change would submit, without a checkout.
 
-    choose jobs → load both trees → plan the head → compare with the base → one document
+    choose jobs → load both trees → plan the head → compare with the base → one plan
 
 Nothing is written, no socket is opened, no key is read.
 """
@@ -21,27 +21,14 @@ from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.comparison import Comparison, Removed
+from seedream_jobs.plan.comparison import Comparison, compare
 from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.document import Against, JobDocument, PlanDocument, Revision
-from seedream_jobs.plan.drafting import document_of, path_of
-from seedream_jobs.plan.job import Job
-from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.job import Job, PlanOptions
 from seedream_jobs.plan.manifest_edits import MANIFEST_SUFFIX, manifest_edits, renamed
-from seedream_jobs.plan.policy_file import PolicyOf, policy_of_tree
+from seedream_jobs.plan.plan import Against, Plan, PlannedJob, Removed, Revision, changes_of
+from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
 from seedream_jobs.profile import DEFAULT_MODEL, profiles
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
-    """A change held against the record: the head's plan, and the document that everybody is shown.
-
-    :param planned: None where no job is left to plan (none was changed, or only removed)
-    """
-
-    planned: JobsPlan | None
-    document: PlanDocument
 
 
 @dataclass(slots=True, kw_only=True)
@@ -262,9 +249,9 @@ def review(
     jobs: Sequence[Path],
     *,
     target: pipeline.Target,
-    asked: pipeline.PlanOptions,
+    options: PlanOptions,
     rules: pipeline.Rules | None = None,
-) -> Review:
+) -> Plan:
     """What merging the change would submit, and for how much.
 
     :param jobs: the job files to compare; none for all that the change concerns
@@ -273,36 +260,25 @@ def review(
     """
     pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
-    pipeline.hold_apart(loaded)
+    pipeline.check_apart(loaded)
     gone = tuple(_gone(pair, revisions) for pair in pairs if pair.head is None)
     if not loaded:
-        tariff = tariff_of(profiles()[DEFAULT_MODEL], asked.price)
-        document = PlanDocument(
-            origin=target.origin, tariff=tariff, jobs=gone, base=revisions.base, head=revisions.head
-        )
-        return Review(planned=None, document=document)
-    planned = pipeline.plan(
+        tariff = tariff_of(profiles()[DEFAULT_MODEL], options.price)
+        return Plan(origin=target.origin, tariff=tariff, jobs=gone, base=revisions.base, head=revisions.head)
+    plan = pipeline.plan(
         loaded,
         target=target,
-        asked=asked,
+        options=options,
         ledger_of=revisions.ledger_of,
         elsewhere_of=None if revisions.head is None else revisions.elsewhere_of,  # the work tree is the disk
     )
     by_path = {str(pair.path): pair for pair in pairs}
-    comparisons: dict[str, Comparison] = {}
-    for part in planned.jobs:
-        pair = by_path[path_of(part)]
-        base, notes = _base(pair, revisions)
-        comparisons[path_of(part)] = Comparison(part.job.expansion, base.expansion if base else None, notes)
-    document = document_of(
-        planned,
-        origin=target.origin,
-        comparisons=comparisons,
-        options=asked.recorded,
-        base=revisions.base,
-        head=revisions.head,
-    )
-    return Review(planned=planned, document=replace(document, jobs=(*document.jobs, *gone)))
+    compared: list[PlannedJob] = []
+    for job in plan.jobs:
+        base, notes = _base(by_path[job.path], revisions)
+        head = changes_of(job).expansion
+        compared.append(compare(job, Comparison(head, base.expansion if base else None, notes)))
+    return replace(plan, jobs=(*compared, *gone), base=revisions.base, head=revisions.head)
 
 
 def _base(pair: _Pair, revisions: Revisions) -> tuple[Job | None, tuple[str, ...]]:
@@ -322,7 +298,7 @@ def _base(pair: _Pair, revisions: Revisions) -> tuple[Job | None, tuple[str, ...
     return pair.base, () if pair.was is None else (f"renamed from {revisions.shown(pair.was)}, with its record",)
 
 
-def _gone(pair: _Pair, revisions: Revisions) -> JobDocument:
+def _gone(pair: _Pair, revisions: Revisions) -> PlannedJob:
     """A job file that the head does not have any more: nothing to submit, its requests are no longer made."""
     job, shown = pair.base, revisions.shown(pair.path)
     removed: list[Removed] = []
@@ -334,7 +310,7 @@ def _gone(pair: _Pair, revisions: Revisions) -> JobDocument:
             known = None if brief is None else str(brief[0])
             removed.append(Removed(key=place.key, address=request.address, payload=request.payload, known=known))
     paid = sum(1 for one in removed if one.known is not None)
-    return JobDocument(
+    return PlannedJob(
         shown=shown,
         path=str(pair.path),
         name=job.expansion.spec.name if isinstance(job, Job) else pair.path.stem,

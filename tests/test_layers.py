@@ -27,7 +27,6 @@ ORDER = (
     "report",
     "pipeline",
     "review",
-    "apply",
     "cli",
 )
 """From the first that knows nothing of the others to the face."""

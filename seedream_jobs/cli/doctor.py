@@ -34,9 +34,8 @@ def doctor(emulator: bool, base_url: str | None) -> int:
 def _service(where: object, root: Path, base_url: str | None) -> int:
     import anyio
 
-    from seedream_jobs.cli.session import open_access
     from seedream_jobs.errors import ExitCode, SeedreamError
-    from seedream_jobs.pipeline import Target
+    from seedream_jobs.pipeline import Target, open_access
     from seedream_jobs.plan.cost import money
     from seedream_jobs.profile import DEFAULT_MODEL, profiles
     from seedream_jobs.run.session import Access, connect

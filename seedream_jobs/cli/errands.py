@@ -13,20 +13,20 @@ import click
 
 from seedream_jobs.cli import records
 from seedream_jobs.cli.result import Ending
-from seedream_jobs.cli.session import go, keeping, open_access, open_tasks, progress_mode
+from seedream_jobs.cli.streams import progress_mode
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.pipeline import carry_out, image_steps, open_access, open_tasks
 from seedream_jobs.report.progress import Progress
 from seedream_jobs.results.thumbnails import Decoders
-from seedream_jobs.run.job_run import JobRun, RunOptions
+from seedream_jobs.run.job_run import JobRun, RunOptions, outputs
 from seedream_jobs.run.links import time_left
 from seedream_jobs.run.poll import LATE
 from seedream_jobs.run.store_image import verify as damaged
 
 if TYPE_CHECKING:
-    from seedream_jobs.cli.records import Record
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.pipeline import Target
+    from seedream_jobs.pipeline import Record, Target
 
 
 def fetch_jobs(
@@ -48,29 +48,26 @@ def fetch_jobs(
         found = records.find_started(jobs, where=where)
         access = open_access(where, found[0].root, stack, base_url=base_url)
         held = [_hold(one, where, "fetch", int(now()), stack) for one in found]
-        finishing = keeping(stack.enter_context(Decoders()), embed_metadata=embed_metadata)
-
-        async def duties(_: object) -> list[JobRun]:
-            return [
-                replace(
-                    _polling(one, ledger),
-                    fetch=True,
-                    finishing=finishing(one.paths.manifest.parent, one.root, one.job),
-                    repairs=tuple(damaged(_with_images(ledger), one.paths.manifest.parent, root=one.root))
-                    if verify
-                    else (),
-                    wanted=_within(expiring, one, now),
-                    output_of=_output_of(one, ledger),
-                )
-                for one, ledger in zip(found, held, strict=True)
-            ]
-
-        done = go(
-            duties,
+        decoders = stack.enter_context(Decoders())
+        work = [
+            replace(
+                _polling(one, ledger),
+                fetch=True,
+                finishing=image_steps(one, decoders, embed_metadata=embed_metadata),
+                repairs=tuple(damaged(_with_images(ledger), one.paths.manifest.parent, root=one.root))
+                if verify
+                else (),
+                wanted=_within(expiring, one, now),
+                output_of=_output_of(one, ledger),
+            )
+            for one, ledger in zip(found, held, strict=True)
+        ]
+        done = carry_out(
+            work,
             access=access,
+            target=where,
             options=options,
             progress=Progress(progress_mode(as_json), total=0, usd=None, running=sum(map(open_tasks, held))),
-            rehearsal=where.emulator,
         )
         parts = [(one.shown, ledger, one.paths) for one, ledger in zip(found, held, strict=True)]
         ending = Ending.of(parts, done, where.emulator)
@@ -99,8 +96,6 @@ def _polling(one: Record, ledger: Ledger) -> JobRun:
 
 def _output_of(one: Record, ledger: Ledger) -> Callable[[Entry], str]:
     """Where images go that are not stored yet: as the job file says today, where it is at hand."""
-    from seedream_jobs.run.planned import outputs
-
     return (lambda entry: entry.output) if one.job is None else outputs(one.job.expansion, ledger.entries)
 
 
@@ -182,15 +177,12 @@ def poll_once(
         access = open_access(where, found[0].root, stack, base_url=base_url)
         held = [_hold(one, where, "status", int(now), stack) for one in asked]
 
-        async def duties(_: object) -> list[JobRun]:
-            return [_polling(one, ledger) for one, ledger in zip(asked, held, strict=True)]
-
-        done = go(
-            duties,
+        done = carry_out(
+            [_polling(one, ledger) for one, ledger in zip(asked, held, strict=True)],
             access=access,
+            target=where,
             options=options,
             progress=Progress("quiet", total=0, usd=None),
-            rehearsal=where.emulator,
         )
     for one, what in zip(asked, done, strict=True):
         polled = what.polled

@@ -139,7 +139,7 @@ def announce(
 ) -> None:
     """Put a request on record, in doubt, of which there is no intent of ours: a task was made by hand, say."""
     from seedream_jobs.plan.cost import tariff_of
-    from seedream_jobs.run.offers import idempotency_key
+    from seedream_jobs.run.job_run import idempotency_key
 
     request = job.expansion.request(place)
     ledger.record_sync(

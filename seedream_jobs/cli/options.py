@@ -57,7 +57,7 @@ def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...
     """Of several files, as a pattern such as ``*.yaml`` names them, those that ``init`` did not write for others."""
     if len(files) < 2:
         return files
-    from seedream_jobs.plan.policy_file import POLICY_FILE
+    from seedream_jobs.plan.policy import POLICY_FILE
 
     jobs: list[Path] = []
     for file in files:
@@ -191,7 +191,7 @@ def request_options(function: F) -> F:
         budget: Decimal | None,
         **others: Any,
     ) -> Any:
-        from seedream_jobs.pipeline import PlanOptions
+        from seedream_jobs.plan.job import PlanOptions
 
         wanted = PlanOptions(
             sets=dict(sets),

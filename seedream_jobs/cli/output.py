@@ -16,7 +16,7 @@ import click
 from seedream_jobs.cli.streams import data_on_stdout
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
-from seedream_jobs.plan.document import PlanDocument
+from seedream_jobs.plan.plan import Plan
 from seedream_jobs.report import json as as_json
 from seedream_jobs.report.ci_formats import (
     remarks_on_findings,
@@ -34,7 +34,7 @@ EXCERPT_FROM = 64 * 1024 * 1024
 """Bytes. No line is shown of a larger file, or of what is not a regular file."""
 
 
-def render_plan(plan: PlanDocument, form: str, *, concise: bool = False) -> Iterator[str]:
+def render_plan(plan: Plan, form: str, *, concise: bool = False) -> Iterator[str]:
     """The plan in one of the formats, in pieces that end their lines.
 
     :param concise: a line for each job, where the format is text
@@ -85,7 +85,7 @@ def render_status(jobs: list[JobStatus], form: str) -> Iterator[str]:
             yield from render_remarks(remarks, [one.job for one in jobs], form)
 
 
-def show_plan(document: PlanDocument, form: str, *, concise: bool) -> None:
+def show_plan(document: Plan, form: str, *, concise: bool) -> None:
     """Print a plan; with ``github`` the Markdown is added to the step's summary, where there is one."""
     _print(render_plan(document, form, concise=concise), form)
     if form == "github":

@@ -244,7 +244,7 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
     """Print what the service says that bears on what is in doubt: the balance, and salvaged task ids."""
     import anyio
 
-    from seedream_jobs.cli.session import open_access
+    from seedream_jobs.pipeline import open_access
     from seedream_jobs.plan.cost import money
     from seedream_jobs.run.session import connect
 

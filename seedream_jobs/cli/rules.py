@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from seedream_jobs.diagnostics import Diagnostic
     from seedream_jobs.pipeline import Rules
-    from seedream_jobs.plan.policy_file import PolicyOf
+    from seedream_jobs.plan.policy import PolicyOf
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ def rules(
     :param base: makes the policy of the base revision, where there is one, for a day (UTC)
     """
     from seedream_jobs.pipeline import Rules
-    from seedream_jobs.plan.policy_file import named_policy, policy_of_work_tree
+    from seedream_jobs.plan.policy import named_policy, policy_of_work_tree
 
     today = _today()
     if policy is not None:
@@ -86,7 +86,7 @@ def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Pa
     """
     from seedream_jobs.errors import FindingsError
     from seedream_jobs.job.yaml_reader import read_bytes
-    from seedream_jobs.plan.policy_file import POLICY_FILE
+    from seedream_jobs.plan.policy import POLICY_FILE
 
     jobs: list[Path] = []
     found: list[Diagnostic] = []
@@ -96,7 +96,7 @@ def policies_among(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Pa
             if not only_jobs or _looks_like_job(read_bytes(file, str(file))):
                 jobs.append(file)
             continue
-        from seedream_jobs.plan.policy_reader import read_policy
+        from seedream_jobs.plan.policy import read_policy
 
         try:
             found.extend(read_policy(read_bytes(file, str(file)), str(file), today=_today()).warnings)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from seedream_jobs.cli.options import jobs_argument, pace_options, request_options, target, target_options
-from seedream_jobs.cli.rules import rule_options
-from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.cli.rules import rule_options, rules
+from seedream_jobs.cli.streams import goes_on_unheard, progress_mode
+from seedream_jobs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from seedream_jobs.pipeline import PlanOptions
-    from seedream_jobs.run.job_run import RunOptions
+    from seedream_jobs.cli.result import Ending
+    from seedream_jobs.pipeline import Locked
+    from seedream_jobs.plan.job import PlanOptions
+    from seedream_jobs.plan.plan import Plan
+    from seedream_jobs.report.progress import Progress
+    from seedream_jobs.run.job_run import JobResult, RunOptions
 
 
 @click.command()
@@ -62,27 +71,92 @@ def run(
 
     Instead of job files a saved plan (plan -o) may be named: it and nothing else is carried out, once.
     """
-    from seedream_jobs.cli.rules import rules
-    from seedream_jobs.cli.running import run_jobs
-    from seedream_jobs.cli.spending import How
+    from seedream_jobs import pipeline
 
     where = target(emulator=emulator, base_url=base_url)
-    how = How(
-        as_json=as_json,
-        yes=yes,
-        options=replace(
-            options,
-            detach=detach,
-            upload_references=upload_references,
-            check_balance=check_balance,
-            embed_metadata=embed_metadata,
-            retry_server_errors=retry_server_errors,
-            gallery=not no_gallery,
-        ),
+    options = replace(
+        options,
+        detach=detach,
+        upload_references=upload_references,
+        check_balance=check_balance,
+        embed_metadata=embed_metadata,
+        retry_server_errors=retry_server_errors,
+        gallery=not no_gallery,
     )
-    held = rules(policy, ignore)
-    if expect is not None or any(job.suffix == ".json" for job in jobs):
-        from seedream_jobs.cli.saved import run_saved
+    return pipeline.run(
+        jobs,
+        plan_options=wanted,
+        options=options,
+        rules=rules(policy, ignore),
+        target=where,
+        base_url=base_url,
+        expect=expect,
+        ask=(lambda plan: True) if yes else confirm,
+        report=Terminal(as_json=as_json, emulator=emulator, gallery=options.gallery and not detach),
+    )
 
-        return run_saved(jobs, asked=wanted, where=where, base_url=base_url, expect=expect, rules=held, how=how)
-    return run_jobs(jobs, asked=wanted, where=where, base_url=base_url, rules=held, how=how)
+
+def confirm(plan: Plan) -> bool:
+    """Whether a person at the terminal wants what a plan says.
+
+    :raises UsageError: there is none to ask
+    """
+    from seedream_jobs.plan.cost import money
+    from seedream_jobs.report.text import plural
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "this would spend money, and there is no terminal to ask at",
+            hint="run it with --yes, or rehearse it with --emulator",
+        )
+    question = f"Submit {plural(plan.submit, 'request')} for at most {money(plan.cost)}?"
+    if click.confirm(question, err=True):
+        return True
+    click.echo("Nothing was submitted.", err=True)
+    return False
+
+
+class Terminal:
+    """Shows a person at a terminal what ``run`` does.
+
+    :param as_json: the progress as JSON Lines
+    :param gallery: build the page of each job
+    """
+
+    def __init__(self, *, as_json: bool, emulator: bool, gallery: bool) -> None:
+        self._as_json, self._emulator, self._gallery = as_json, emulator, gallery
+        self._ending: Ending | None = None
+
+    def plan(self, plan: Plan, left: int) -> None:
+        """Show a plan, and of one that was begun what is left of it."""
+        from seedream_jobs.cli.output import show_findings
+        from seedream_jobs.report.text import plan_text, plural
+
+        click.echo(plan_text(plan), nl=False)
+        sys.stdout.flush()
+        if plan.warnings and plan.digest is None:  # those of a saved plan were shown when it was made
+            show_findings(plan.warnings, err=True)
+        if left < plan.submit:
+            said = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
+            click.echo(f"This plan was begun: {said}.", err=True)
+
+    def progress(self, *, total: int, usd: Decimal | None, running: int) -> Progress:
+        """Draw the progress while it is entered."""
+        from seedream_jobs.report.progress import Progress
+
+        return Progress(progress_mode(self._as_json), total=total, usd=usd, running=running)
+
+    def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
+        """Build the pages."""
+        from seedream_jobs.cli.errands import build_page
+        from seedream_jobs.cli.result import Ending
+
+        jobs = list(zip(locked.records, locked.ledgers, strict=True))
+        parts = [(record.shown, ledger, record.paths) for record, ledger in jobs]
+        self._ending = Ending.of(parts, results, self._emulator, asked)
+        for record, ledger in jobs if self._gallery else ():
+            self._ending.add_page(partial(build_page, record, ledger))
+
+    def end(self) -> ExitCode:
+        """Say what became of each job, and the next step."""
+        return ExitCode.OK if self._ending is None else self._ending.tell()

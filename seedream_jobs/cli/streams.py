@@ -11,7 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from seedream_jobs.report.progress import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,3 +99,11 @@ def goes_on_unheard(function: F) -> F:
             return function(*arguments, **options)
 
     return cast(F, command)
+
+
+def progress_mode(as_json: bool) -> Mode:
+    """A live line for a person at a terminal, JSON Lines on demand, else, and with -v, a line now and then."""
+    if as_json:
+        return "json"
+    verbose = click.get_current_context().find_root().params.get("verbose")
+    return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not verbose else "lines"

@@ -118,7 +118,7 @@ def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
     return total
 
 
-def hold(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, images: int) -> None:
+def check_budget(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, images: int) -> None:
     """Refuse a plan that a budget can't bear.
 
     :param already: USD that count against it before this plan

@@ -1,17 +1,21 @@
-"""Requests held against the ledger: a stream of changes, each with what would happen and why."""
+"""Compares a job's requests with its record: a stream of changes, each with what would happen and why.
+
+Called by ``plan.plan``. Invariant: nothing is kept of a request that the stream has passed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import State
 from seedream_jobs.ledger.state_rules import submits
+from seedream_jobs.plan.job import PlanOptions
 
 
 class Action(StrEnum):
@@ -70,100 +74,81 @@ class Change(NamedTuple):
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What the operator asked of a plan.
-
-    :param under_way: keys whose last submission had no end yet when the plan was made: if it fails before the stream
-        comes to it, that is for the next plan; nobody has agreed to a retry of it
-    :param replay_at: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
-    :param replay: the keys of those of which that can be done
-    :param again: addresses of which a further generation is wanted
-    :param select: keeps the cells it is true for; None keeps all
-    :param limit: at most so many are submitted now
-    """
-
-    retry_failed: bool = False
-    under_way: Collection[str] = frozenset()
-    replay_at: int | None = None
-    replay: Collection[str] = frozenset()
-    again: tuple[str, ...] = ()
-    select: Callable[[Cell], bool] | None = None
-    limit: int | None = None
-
-
-class Known(Protocol):
-    """What a plan asks the ledger for every request: state and generation.
-
-    ``former``: today's keys of requests that are on record under another one (``Entries.former``).
-    """
-
-    @property
-    def former(self) -> Mapping[str, str]: ...
-
-    def brief(self, key: str) -> tuple[State, int] | None: ...
-
-    def __iter__(self) -> Iterator[str]: ...
-
-    def __len__(self) -> int: ...
-
-
-def changes(expansion: Expansion, known: Known, elsewhere: Mapping[str, str], wish: Wish) -> Iterator[Change]:
-    """Every request of a job.
-
-    :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
-    :raises FindingsError: as ``Expansion.places``
-    :raises UsageError: for an ``--again`` whose last submission is not finished
-    """
-    left = wish.limit
-    judge = _Judge(expansion, elsewhere, wish)
-    for place in expansion.places():
-        if wish.select is not None and not wish.select(place.cell):
-            continue
-        change = judge.change(place, known.brief(place.key))
-        if change.action in SUBMITS and (former := known.former.get(place.key)):
-            change = judge.known_before(change, former, known.brief(former))
-        if left is not None and change.action in SUBMITS:
-            if left <= 0:
-                replay = change.action is Action.REPLAY
-                change = change._replace(action=Action.IN_DOUBT if replay else Action.LATER)
-            left -= 1
-        yield change
-
-
-def under_way(known: Known) -> frozenset[str]:
+def under_way(known: Entries) -> frozenset[str]:
     """The keys whose last submission has no end yet."""
     return frozenset(key for key in known if (brief := known.brief(key)) and brief[0] in _UNDER_WAY)
 
 
-def with_orphans(requests: Iterator[Change], expansion: Expansion, known: Known) -> Iterator[Change]:
-    """Every request, then the orphans of the manifest: looked for only where it knows more than was asked for."""
-    others = len(known)
-    for change in requests:
-        others -= change.known
-        yield change
-    if others:
-        former = known.former
-        orphans = set(known).difference(
-            key for place in expansion.places() for key in (place.key, former.get(place.key, place.key))
-        )
-        for key in sorted(orphans):
-            _, generation = known.brief(key) or (State.NEW, 1)
-            yield Change(Action.ORPHANED, key, None, True, generation, 0)
+class Changes:
+    """What becomes of each request of a job, by what its record says at the moment it is looked at; iterable again.
 
+    :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
+    :param select: keeps the cells it is true for; None keeps all
+    :param limit: at most so many are submitted now
+    :param under_way: keys whose last submission had no end yet when the plan was made: if it fails before the stream
+        comes to it, that is for the next plan; nobody has agreed to a retry of it
+    :param replay: keys that are in doubt and are sent again under their idempotency key
+    """
 
-class _Judge:
-    """What becomes of one request after the other. Of a hundred thousand, many stand the same: that is said once."""
+    def __init__(
+        self,
+        *,
+        expansion: Expansion,
+        entries: Entries,
+        elsewhere: Mapping[str, str],
+        options: PlanOptions,
+        select: Callable[[Cell], bool] | None = None,
+        limit: int | None = None,
+        under_way: Collection[str] = frozenset(),
+        replay: Collection[str] = frozenset(),
+    ) -> None:
+        self.expansion, self.entries, self._elsewhere, self._select = expansion, entries, elsewhere, select
+        self._limit, self._again, self._under_way, self._replay = limit, frozenset(options.again), under_way, replay
+        self._retry_failed = options.retry_failed
+        self._usual: dict[tuple[State, int], tuple[Action, int]] = {}  # many requests stand the same: said once
 
-    def __init__(self, expansion: Expansion, elsewhere: Mapping[str, str], wish: Wish) -> None:
-        self._expansion, self._elsewhere = expansion, elsewhere
-        self._again, self._under_way, self._replay = frozenset(wish.again), wish.under_way, wish.replay
-        self._retry_failed = wish.retry_failed
-        self._usual: dict[tuple[State, int], tuple[Action, int]] = {}
+    def __iter__(self) -> Iterator[Change]:
+        """Every request, then the orphans of the manifest: looked for only where it knows more than was asked for.
 
-    def change(self, place: Place, brief: tuple[State, int] | None) -> Change:
+        :raises FindingsError: as ``Expansion.places``
+        :raises UsageError: for an ``--again`` whose last submission is not finished
+        """
+        entries = self.entries
+        others = len(entries)
+        for change in self._requests():
+            others -= change.known
+            yield change
+        if others:
+            former = entries.former
+            orphans = set(entries).difference(
+                key for place in self.expansion.places() for key in (place.key, former.get(place.key, place.key))
+            )
+            for key in sorted(orphans):
+                _, generation = entries.brief(key) or (State.NEW, 1)
+                yield Change(Action.ORPHANED, key, None, True, generation, 0)
+
+    def submits(self) -> Iterator[Change]:
+        """The requests that are to be submitted."""
+        return (change for change in self._requests() if change.action in SUBMITS)
+
+    def _requests(self) -> Iterator[Change]:
+        left, select, entries = self._limit, self._select, self.entries
+        for place in self.expansion.places():
+            if select is not None and not select(place.cell):
+                continue
+            change = self._change(place, entries.brief(place.key))
+            if change.action in SUBMITS and (former := entries.former.get(place.key)):
+                change = self._known_before(change, former, entries.brief(former))
+            if left is not None and change.action in SUBMITS:
+                if left <= 0:
+                    replay = change.action is Action.REPLAY
+                    change = change._replace(action=Action.IN_DOUBT if replay else Action.LATER)
+                left -= 1
+            yield change
+
+    def _change(self, place: Place, brief: tuple[State, int] | None) -> Change:
         """:raises UsageError: ``--again`` names it, and its last submission is not finished"""
-        if self._again and self._expansion.builder.address(place.cell, place.repeat) in self._again:
+        if self._again and self.expansion.builder.address(place.cell, place.repeat) in self._again:
             return self._wanted(place, brief)
         _, _, key, images = place
         other = self._elsewhere.get(key)
@@ -183,18 +168,18 @@ class _Judge:
             return Change(Action.FAILED, key, place, True, brief[1], images)
         return Change(action, key, place, True, generation, images)
 
-    def known_before(self, change: Change, former: str, brief: tuple[State, int] | None) -> Change:
+    def _known_before(self, change: Change, former: str, brief: tuple[State, int] | None) -> Change:
         """A request to be submitted that is on record under its former key: what was paid is not paid again.
 
         What may be submitted again is submitted under today's key, which belongs to today's prompt.
 
-        :raises UsageError: as ``change``
+        :raises UsageError: as ``_change``
         """
         place = change.place
         if brief is None or place is None:
             return change
-        if self._again and self._expansion.builder.address(place.cell, place.repeat) in self._again:
-            self._hold_finished(place, former, brief[0])
+        if self._again and self.expansion.builder.address(place.cell, place.repeat) in self._again:
+            self._check_finished(place, former, brief[0])
             return change
         action, generation = _usual(*brief, self._retry_failed)
         if action in SUBMITS and not (action is Action.RETRY and former in self._under_way):
@@ -207,14 +192,14 @@ class _Judge:
         if brief is None:
             return Change(Action.NEW, place.key, place, False, 1, place.max_images)
         state, generation = brief
-        self._hold_finished(place, place.key, state)
+        self._check_finished(place, place.key, state)
         if state is State.NEW:
             return Change(Action.NEW, place.key, place, True, generation, place.max_images)
         return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
 
-    def _hold_finished(self, place: Place, key: str, state: State) -> None:
+    def _check_finished(self, place: Place, key: str, state: State) -> None:
         if not submits(state, again=True):
-            address = self._expansion.builder.address(place.cell, place.repeat)
+            address = self.expansion.builder.address(place.cell, place.repeat)
             raise UsageError(
                 f"--again {address}: its last submission is not finished",
                 hint="seedream-jobs status shows it; an in-doubt one is settled by seedream-jobs resolve",

@@ -1,8 +1,8 @@
-"""A job file as a plan sees it: its requests, where its record lies, and what it must hold whatever is known of it."""
+"""A job file as a plan sees it: its requests, where its record lies, and what must be true of it whatever is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -11,8 +11,7 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.paths import LedgerPaths
-from seedream_jobs.plan.enforce import budget_name, hold_number
-from seedream_jobs.plan.policy import Policy
+from seedream_jobs.plan.policy import Policy, budget_name, find_excess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,37 @@ class Job:
     @property
     def budget_name(self) -> str:
         """Whose limit the job's budget is: its own, or the policy's where that is less."""
-
         return budget_name(self.policy, self.expansion.spec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What an operator asked of ``plan`` or ``run``, by the options' names.
+
+    :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
+    """
+
+    sets: Mapping[str, str]
+    select: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    replay: int | None = None
+    again: tuple[str, ...] = ()
+    price: Decimal | None = None
+    budgets: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What of it changes requests or money, for the plan and the record; nothing where nothing was asked."""
+        options: dict[str, object] = {
+            "again": list(self.again),
+            "limit": self.limit,
+            "replay": self.replay is not None,
+            "retry_failed": self.retry_failed,
+            "select": self.select,
+            "set": dict(self.sets),
+        }
+        return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
 
 def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:
@@ -43,12 +71,12 @@ def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:
     return tuple((f"budget_usd of {shown}", limit) for shown, limit in found.items() if limit is not None)
 
 
-def hold_count(job: Job, requests: int) -> int:
+def check_count(job: Job, requests: int) -> int:
     """The number of requests, if ``limits.max_requests`` and the policy allow it.
 
     :raises FindingsError: with the number and the ways out
     """
-    if job.policy is not None and (refused := hold_number(job.policy, job.expansion.spec, requests)):
+    if job.policy is not None and (refused := find_excess(job.policy, job.expansion.spec, requests)):
         raise FindingsError(refused)
     limit = job.expansion.spec.max_requests
     if requests <= limit:
@@ -64,12 +92,11 @@ def hold_count(job: Job, requests: int) -> int:
     raise FindingsError([finding])
 
 
-def hold_names(job: Job) -> list[Diagnostic]:
-    """Nothing, if no two requests would write the same file.
+def check_names(job: Job) -> None:
+    """Refuse a job of which two requests would write the same file.
 
     :raises FindingsError: with the first collisions
     """
     collisions = job.expansion.name_collisions()
     if collisions:
         raise FindingsError(collisions)
-    return []

@@ -1,25 +1,39 @@
-"""What a campaign's jobs may ask for, held against payloads.
+"""A campaign's policy: what its jobs may ask for. Found, read, and applied to job files and to saved plans.
 
-``plan.policy_reader`` reads it, ``plan.enforce`` finds the place in a job file of what is refused.
+A change is compared with the policy of the branch it goes to, never with the one it brings along: with ``--base`` the
+base revision's file counts, without it the work tree's. A saved plan is compared with the policy of the day it is run:
+an approval does not outlive a stricter policy.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import translate
-from functools import cache
-from pathlib import PurePosixPath
-from typing import Any
+from functools import cache, partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from seedream_jobs.diagnostics import Diagnostic, Related
+from seedream_jobs.diagnostics import Diagnostic, Related, closest, in_order
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.expand.expansion import Expansion, origin, prompts
+from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.references import is_remote
-from seedream_jobs.job.document import Document, DocumentPath
-from seedream_jobs.profile import Profile
+from seedream_jobs.job import schema
+from seedream_jobs.job.document import Document, DocumentPath, Findings
+from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
+from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.job.yaml_reader import MAX_BYTES, parse, read_bytes
+from seedream_jobs.profile import Profile, profiles
+
+if TYPE_CHECKING:  # a plan is made of jobs, and a job has its policy
+    from seedream_jobs.plan.plan import Plan, PlannedJob
 
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
@@ -190,3 +204,324 @@ def _path_pattern(pattern: str) -> re.Pattern[str]:
 
 def _path_fits(pattern: str, job: PurePosixPath) -> bool:
     return _path_pattern(pattern).fullmatch(job.as_posix()) is not None
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+POLICY_FILE = "policy.yaml"
+"""Where a campaign's policy lies, below its root."""
+
+PolicyOf = Callable[[Path], "Policy | None"]
+"""The policy of a campaign, given its root (absolute); None if it has none."""
+
+
+def named_policy(file: Path, *, today: datetime.date) -> PolicyOf:
+    """The policy in a file that the operator named, for every campaign.
+
+    :raises UsageError: there is no such file
+    :raises FindingsError: with every finding in it
+    """
+
+    policy = read_policy(read_bytes(file, str(file)), str(file), today=today)
+    return lambda root: policy
+
+
+def policy_of_work_tree(*, today: datetime.date) -> PolicyOf:
+    """Each campaign's own policy, as it lies on disk."""
+    return policy_of_tree(WorkTree, shown=_from_here, today=today)
+
+
+def policy_of_tree(tree: Callable[[Path], Files], *, shown: Callable[[Path], str], today: datetime.date) -> PolicyOf:
+    """Each campaign's policy in a tree, such as that of the base revision.
+
+    :param tree: a campaign's files, given its root
+    :param shown: how findings name the policy of a campaign, given its root
+    """
+    known: dict[Path, Policy | None] = {}
+
+    def policy_of(root: Path) -> Policy | None:
+        if root not in known:
+            known[root] = _read_file(tree(root), shown(root), today)
+        return known[root]
+
+    return policy_of
+
+
+def _from_here(root: Path) -> str:
+    file = root / POLICY_FILE
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _read_file(files: Files, shown: str, today: datetime.date) -> Policy | None:
+    try:
+        raw = files.read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except (OSError, OutsideRoot) as error:
+        # A policy that can't be read is not a policy that allows everything.
+        raise UsageError(f"{shown} can't be read: {getattr(error, 'strerror', None) or error}") from None
+
+    return read_policy(raw, shown, today=today)
+
+
+def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
+    """The policy that a file's bytes hold.
+
+    :param shown: how findings name it, such as ``policy.yaml`` or ``policy.yaml@main``
+    :param today: in UTC; a waiver holds up to its last day
+    :raises FindingsError: with every finding
+    """
+    document = parse(raw, shown)
+    if found := schema.check(document, "policy.schema.json"):
+        raise FindingsError(found)
+    return _Reader(document, today).read()
+
+
+class _Reader:
+    def __init__(self, document: Document, today: datetime.date) -> None:
+        self.document, self.data, self.today = document, document.data, today
+        self.findings = Findings(document)
+
+    def read(self) -> Policy:
+        data = self.data
+        budget, hosts = data.get("budget_usd"), data.get("reference_hosts")
+        policy = Policy(
+            document=self.document,
+            budget_usd=None if budget is None else Decimal(str(budget)),
+            max_requests=data.get("max_requests"),
+            models=self._models(data.get("models")),
+            resolutions=tuple(data["resolutions"]) if "resolutions" in data else None,
+            watermark=bool(data.get("watermark", False)),
+            words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
+            reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
+            warnings=self.findings.warnings(),
+        )
+        self.findings.refuse_errors()
+        return policy
+
+    def _models(self, names: list[str] | None) -> frozenset[str] | None:
+        if names is None:
+            return None
+        known = profiles()
+        for index, name in enumerate(names):
+            if name not in known:
+                near = closest(name, known)
+                hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+                self.findings.add("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
+        return frozenset(known[name].id for name in names if name in known)
+
+    def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
+        """Forbidden word, as written, to the jobs that may use it."""
+        words = [item if isinstance(item, str) else item["word"] for item in self.data.get("forbidden_words", [])]
+        waived: dict[str, list[str]] = {}
+        for index, item in enumerate(items):
+            path: DocumentPath = ("waivers", index)
+            if item["word"] not in words:
+                near = closest(item["word"], words)
+                hint = f"did you mean {near!r}?" if near else None
+                message = f"a waiver for {item['word']!r}, which is not forbidden"
+                self.findings.add("policy-unknown", message, (*path, "word"), hint=hint)
+            elif self._holds(item.get("until"), (*path, "until")):
+                waived.setdefault(item["word"], []).extend(item["jobs"])
+        return waived
+
+    def _holds(self, until: str | None, path: DocumentPath) -> bool:
+        if until is None:
+            return True
+        try:
+            last = datetime.date.fromisoformat(until)
+        except ValueError:
+            self.findings.add("bad-value", f"there is no day {until}", path)
+            return False
+        if last >= self.today:
+            return True
+        message = f"this waiver ended on {until}"
+        hint = "remove it, or give it a later day"
+        self.findings.add("policy-waiver-ended", message, path, severity="warning", hint=hint)
+        return False
+
+    def _words(self, items: list[Any], waived: Mapping[str, list[str]]) -> Iterator[Word]:
+        for index, item in enumerate(items):
+            word = item if isinstance(item, str) else item["word"]
+            yield Word(
+                word=word,
+                pattern=word_pattern(word),
+                reason=None if isinstance(item, str) else item.get("reason"),
+                waived=tuple(waived.get(word, ())),
+                path=("forbidden_words", index),
+            )
+
+
+# -- a job file --------------------------------------------------------------------------------------------------------
+
+MAX_FINDINGS = 20
+"""How many refusals are reported for one job."""
+
+
+def apply_budget(policy: Policy, spec: JobSpec) -> JobSpec:
+    """The job with the policy's budget where that is less than its own or the job has none."""
+    if policy.budget_usd is None or (spec.budget_usd is not None and spec.budget_usd <= policy.budget_usd):
+        return spec
+    return replace(spec, budget_usd=policy.budget_usd)
+
+
+def budget_name(policy: Policy | None, spec: JobSpec) -> str:
+    """Whose limit ``spec.budget_usd`` is, in words."""
+    own = spec.document.data.get("limits", {}).get("budget_usd")
+    if policy is not None and policy.budget_usd is not None and (own is None or Decimal(str(own)) > policy.budget_usd):
+        return f"budget_usd of {policy.shown}, for {spec.document.path}"
+    return f"limits.budget_usd of {spec.document.path}"
+
+
+def find_violations(policy: Policy, expansion: Expansion) -> tuple[Diagnostic, ...]:
+    """Everything in a job that its campaign's policy refuses, but for the number of its requests.
+
+    :param expansion: one that passed ``Expansion.check``
+    """
+    found: dict[tuple[object, ...], Diagnostic] = {}
+    for finding in (*_limits(policy, expansion.spec), *_parameters(policy, expansion), *_words(policy, expansion)):
+        found.setdefault((finding.code, finding.span, finding.hint), finding)
+        if len(found) >= MAX_FINDINGS:
+            break
+    return in_order(found.values())
+
+
+def find_excess(policy: Policy, spec: JobSpec, requests: int) -> list[Diagnostic]:
+    """The finding that a job makes more requests than the policy allows, if it does."""
+    if policy.max_requests is None or requests <= policy.max_requests:
+        return []
+    finding = spec.document.finding(
+        "policy-max-requests",
+        f"the job makes {requests:,} requests: the policy allows {policy.max_requests:,}",
+        ("matrix",),
+        key=True,
+        hint=f"write sample: {{size: {policy.max_requests}}} in the matrix, or split the job",
+        related=(policy.rule(("max_requests",)),),
+    )
+    return [finding]
+
+
+def _limits(policy: Policy, spec: JobSpec) -> Iterator[Diagnostic]:
+    """A job may lower the policy's limits, never raise them."""
+    limits = spec.document.data.get("limits", {})
+    for name, most in (("max_requests", policy.max_requests), ("budget_usd", policy.budget_usd)):
+        own = limits.get(name)
+        if own is not None and most is not None and Decimal(str(own)) > most:
+            yield spec.document.finding(
+                "policy-limit",
+                f"limits.{name} is {own}: the policy allows {most}",
+                ("limits", name),
+                hint="a job may lower the policy's limits, not raise them",
+                related=(policy.rule((name,)),),
+            )
+
+
+def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
+    """Each distinct set of parameters."""
+    spec, known = expansion.spec, profiles()
+    for cell in expansion.parameter_cells():
+        payload = expansion.builder.parameters(cell)
+        for violation in policy.parameters(payload, known.get(payload["model"], spec.profile)):
+            path, key = _place(spec, cell, violation.field)
+            yield _finding_in_job(policy, spec, violation, path, key=key)
+
+
+def _place(spec: JobSpec, cell: Cell, field: str) -> tuple[DocumentPath, bool]:
+    """Where a cell's field was set, or at the key ``request`` where it was not."""
+    for number in reversed(cell.includes):
+        if field in spec.include[number].bindings:
+            return (*spec.include[number].path, field), False
+    at = spec.axis_of(field)
+    if at is not None and cell.choice is not None:
+        return spec.axes[at[0]].values[cell.choice[at[0]]].path, False
+    if spec.document.exists(("request", field)):
+        return ("request", field), False
+    return ("request",), True
+
+
+def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
+    """Each prompt, to the last one: this is no advice."""
+    if not policy.words:
+        return
+    spec = expansion.spec
+    job = spec.folder / PurePosixPath(spec.document.path).name
+    quick = re.compile("|".join(word.pattern.pattern for word in policy.words), re.IGNORECASE)
+    try:
+        for prompt in prompts(expansion):
+            if prompt.text.isascii() and not quick.search(prompt.text):
+                continue
+            for violation in policy.prompt(prompt.text, job):
+                assert violation.word is not None
+                path, span = origin(expansion, prompt.cell, partial(find_word, violation.word))
+                finding = _finding_in_job(policy, spec, violation, path)
+                if span is None:
+                    address = expansion.builder.address(prompt.cell, 1)
+                    yield replace(finding, message=f"{finding.message} (at {address})")
+                else:
+                    yield replace(finding, span=span)
+    except TemplateProblem:
+        return  # the stream of requests reports it with its place
+
+
+def _finding_in_job(
+    policy: Policy, spec: JobSpec, violation: Violation, path: DocumentPath, *, key: bool = False
+) -> Diagnostic:
+    return spec.document.finding(
+        violation.code, violation.message, path, key=key, hint=violation.hint, related=(policy.rule(violation.rule),)
+    )
+
+
+# -- a saved plan ------------------------------------------------------------------------------------------------------
+
+
+def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
+    """The plan, with the policy's budget for each job where that is less than the one it was saved with.
+
+    :param shown: the plan's file, for findings
+    :raises FindingsError: the policy refuses one of its requests
+    """
+    found: dict[tuple[str, str], Diagnostic] = {}
+    for job in plan.jobs:
+        for finding in _violations_of(policy, job, shown):
+            found.setdefault((finding.code, finding.message), finding)
+            if len(found) >= MAX_FINDINGS:
+                break
+    if found:
+        raise FindingsError(in_order(found.values()))
+    return replace(plan, jobs=tuple(_lowered(policy, job) for job in plan.jobs))
+
+
+def _violations_of(policy: Policy, job: PlannedJob, shown: str) -> Iterator[Diagnostic]:
+    if policy.max_requests is not None and job.requests > policy.max_requests:
+        message = f"{job.path} makes {job.requests:,} requests: the policy allows {policy.max_requests:,}"
+        yield _finding_in_plan(policy, "policy-max-requests", message, shown, ("max_requests",))
+    known = profiles()
+    for item in job.submits:
+        if item.request is None:
+            continue
+        payload = item.request.payload
+        violations = (
+            *policy.parameters(payload, known[str(payload["model"])]),
+            *policy.prompt(str(payload["prompt"]), PurePosixPath(job.path)),
+        )
+        for violation in violations:
+            message = f"{violation.message} (at {item.address})"
+            yield _finding_in_plan(policy, violation.code, message, shown, violation.rule)
+
+
+def _finding_in_plan(policy: Policy, code: str, message: str, shown: str, rule: tuple[str | int, ...]) -> Diagnostic:
+    return Diagnostic(
+        code=code,
+        severity="error",
+        message=message,
+        path=shown,
+        hint="change the job and make another plan: seedream-jobs plan … -o plan.json",
+        related=(policy.rule(rule),),
+    )
+
+
+def _lowered(policy: Policy, job: PlannedJob) -> PlannedJob:
+    limit = policy.budget_usd
+    if limit is None or (job.budget_usd is not None and job.budget_usd <= limit):
+        return job
+    return replace(job, budget_usd=limit, budget_name=f"budget_usd of {policy.shown}, for {job.path}")

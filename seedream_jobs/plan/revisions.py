@@ -17,8 +17,7 @@ from typing import NamedTuple, Self
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import Files, OutsideRoot, git_environment, within
-from seedream_jobs.plan.document import Revision
-from seedream_jobs.plan.glob import glob_pattern
+from seedream_jobs.plan.plan import Revision
 
 _LINKS = 40
 """How many symbolic links are followed in one path, as the kernel has it."""
@@ -316,3 +315,41 @@ _SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:
 def looks_like_job(text: bytes) -> bool:
     """Whether a YAML file is a job by its shape: ``version:`` and ``request:`` at the top level."""
     return all(key.search(text) for key in _SHAPE)
+
+
+def glob_pattern(pattern: PurePosixPath) -> re.Pattern[str]:
+    """A pattern of ``*``, ``?``, ``[…]`` and ``**`` over whole POSIX paths, matching as ``Path.glob`` does.
+
+    :raises ValueError: ``**`` is only a part of a component
+    """
+    parts: list[str] = []
+    for number, part in enumerate(pattern.parts):
+        last = number == len(pattern.parts) - 1
+        if part == "**":
+            parts.append(r"(?!)" if last else r"(?:[^/]+/)*")  # a last ** names folders only
+        elif "**" in part:
+            raise ValueError("Invalid pattern: '**' can only be an entire path component")
+        else:
+            parts.append(_component(part) + ("" if last else "/"))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _component(part: str) -> str:
+    """One component's regular expression; brackets as ``fnmatch`` reads them."""
+    out, at = "", 0
+    while at < len(part):
+        character = part[at]
+        at += 1
+        if character == "*":
+            out += "[^/]*"
+        elif character == "?":
+            out += "[^/]"
+        elif character == "[" and (end := part.find("]", at + 1 + (part[at : at + 1] == "!"))) >= 0:
+            inner = part[at:end]
+            negated = inner.startswith("!")
+            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[negated:])
+            out += f"(?!/)[{'^' if negated else ''}{inner}]"
+            at = end + 1
+        else:
+            out += re.escape(character)
+    return out

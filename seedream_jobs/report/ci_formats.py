@@ -25,7 +25,7 @@ from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.document import JobDocument, PlanDocument
+from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
 from seedream_jobs.report.json import json_text
 from seedream_jobs.report.status import JobStatus, deadline
 from seedream_jobs.report.text import CI_COMMAND, one_line, plural, visible
@@ -76,14 +76,14 @@ def _finding(finding: Diagnostic, path: str) -> Remark:
     )
 
 
-def remarks_on_plan(plan: PlanDocument) -> list[Remark]:
+def remarks_on_plan(plan: Plan) -> list[Remark]:
     """What a plan says of its files: budgets that do not bear it, warnings, doubts, and why there is something new."""
     return [remark for job in plan.jobs for remark in _job(plan, job)]
 
 
-def _job(plan: PlanDocument, job: JobDocument) -> Iterator[Remark]:
+def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
     try:
-        plan.hold_budgets(job)
+        check_job_budget(plan, job)
     except MoneyError as error:
         yield Remark(level="error", code="over-budget", message=error.message, path=job.path, hint=error.hint)
     for warning in job.warnings:

@@ -13,8 +13,8 @@ from typing import Any
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.document import PlanDocument
-from seedream_jobs.plan.document_json import changes, encode
+from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plan.saved import changes, encode
 from seedream_jobs.report.status import JobStatus
 
 
@@ -27,12 +27,12 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
-def plan_json(plan: PlanDocument) -> str:
+def plan_json(plan: Plan) -> str:
     """The whole plan as one JSON document (schemas/plan.schema.json), with a newline."""
     return json_text(encode(plan), indent=2) + "\n"
 
 
-def plan_jsonl(plan: PlanDocument) -> Iterator[str]:
+def plan_jsonl(plan: Plan) -> Iterator[str]:
     """A line for each change of each job, with its line end; made one at a time."""
     return (json_text(change) + "\n" for change in changes(plan))
 

@@ -17,10 +17,9 @@ from typing import TypeVar
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.comparison import Removed
 from seedream_jobs.plan.cost import money, plain
 from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.document import Item, JobDocument, PlanDocument
+from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
 from seedream_jobs.report.ci_formats import remarks_on_status
 from seedream_jobs.report.findings import summary
 from seedream_jobs.report.status import JobStatus
@@ -101,7 +100,7 @@ def _alike(left: list[str], right: list[str]) -> int:
     return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
-def plan_markdown(plan: PlanDocument) -> str:
+def plan_markdown(plan: Plan) -> str:
     """The comment, at most ``MAX_CHARACTERS`` long: from the first block that does not fit the rest is left out."""
     lines: list[str] = []
     size = 0
@@ -115,7 +114,7 @@ def plan_markdown(plan: PlanDocument) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _blocks(plan: PlanDocument) -> Iterator[Block]:
+def _blocks(plan: Plan) -> Iterator[Block]:
     """The comment in pieces, the weightiest first, each made when it is its turn."""
     yield [MARKER, f"### {headline(plan)}", "", verdict(plan), *_price(plan), ""]
     for job in plan.jobs:
@@ -128,17 +127,17 @@ def _blocks(plan: PlanDocument) -> Iterator[Block]:
         yield from _samples(job)
 
 
-def headline(plan: PlanDocument) -> str:
+def headline(plan: Plan) -> str:
     """``12 requests, 12 images, at most 0.2736 USD``."""
     if plan.submit == 0:
         return "Nothing to submit"
     return f"{plural(plan.submit, 'request')}, {plural(plan.images, 'image')}, at most {money(plan.cost)}"
 
 
-def verdict(plan: PlanDocument) -> str:
+def verdict(plan: Plan) -> str:
     """Whether it may be spent, in one line."""
     try:
-        plan.hold_budgets()
+        check_budgets(plan)
     except MoneyError as error:
         return f"**Over budget.** {code(error.message, 400)}"
     doubts = plan.count(Action.IN_DOUBT, Action.REPLAY)
@@ -150,7 +149,7 @@ def verdict(plan: PlanDocument) -> str:
     return "Within budget." if held else "No budget is set (`limits.budget_usd`)."
 
 
-def _price(plan: PlanDocument) -> Block:
+def _price(plan: Plan) -> Block:
     """The price, where others stand beside it: one that is too low makes every budget too wide."""
     if plan.submit == 0 or not plan.tariff.beside:
         return []
@@ -159,7 +158,7 @@ def _price(plan: PlanDocument) -> Block:
     return ["", f"**Price per image:** {counted} ({code(plan.tariff.source, 60)}), beside {', '.join(others)}."]
 
 
-def _counts(plan: PlanDocument, job: JobDocument) -> str:
+def _counts(plan: Plan, job: PlannedJob) -> str:
     parts: list[str] = []
     against = job.against
     if against is None:
@@ -181,7 +180,7 @@ def _part(count: int, word: str) -> list[str]:
     return [f"**{count:,}** {word}"] if count else []
 
 
-def _reasons(job: JobDocument) -> Iterator[str]:
+def _reasons(job: PlannedJob) -> Iterator[str]:
     against = job.against
     for note in () if against is None else against.notes:
         yield code(note, 300)
@@ -203,9 +202,9 @@ def _reasons(job: JobDocument) -> Iterator[str]:
         yield f"{code(job.budget_name, 200)}: {money(job.budget_usd)}{spent}"
 
 
-def _samples(job: JobDocument) -> Iterator[Block]:
+def _samples(job: PlannedJob) -> Iterator[Block]:
     """Of each kind a few requests, folded."""
-    kinds: tuple[tuple[str, Callable[[Item], bool]], ...] = (
+    kinds: tuple[tuple[str, Callable[[PlannedRequest], bool]], ...] = (
         ("changed", lambda item: item.relation == "changed"),
         ("to submit", lambda item: item.action in SUBMITS and item.relation != "changed"),
     )
@@ -231,7 +230,7 @@ def sample(found: Iterable[T], key: Callable[[T], str], size: int = SAMPLES) -> 
     return count, [one for _, _, one in sorted(taken, key=lambda entry: entry[1])]
 
 
-def _folded(job: JobDocument, title: str, count: int, shown: Sequence[Block]) -> Block:
+def _folded(job: PlannedJob, title: str, count: int, shown: Sequence[Block]) -> Block:
     lines = ["<details>", f"<summary>{html_code(job.path, 200)}: {title}</summary>", ""]
     for block in shown:
         lines.extend(block)
@@ -240,7 +239,7 @@ def _folded(job: JobDocument, title: str, count: int, shown: Sequence[Block]) ->
     return [*lines, "</details>", ""]
 
 
-def _request(item: Item) -> Block:
+def _request(item: PlannedRequest) -> Block:
     payload = {} if item.request is None else dict(item.request.payload)
     if item.before is None:
         body = fenced([f"  {line}" for line in _short(str(payload.get("prompt", ""))).split("\n")])
@@ -297,7 +296,7 @@ def findings_markdown(findings: Iterable[Diagnostic]) -> list[str]:
     ]
 
 
-def _closing(plan: PlanDocument) -> str:
+def _closing(plan: Plan) -> str:
     parts: list[str] = []
     if plan.base is not None:
         head = "the work tree" if plan.head is None else code(f"{plan.head.name} {plan.head.commit[:12]}", 120)

@@ -17,10 +17,10 @@ from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files
+from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.document import Against, JobDocument, PlanDocument
-from seedream_jobs.plan.summary import Cause
+from seedream_jobs.plan.plan import Against, Plan, PlannedJob
 
 _TAB = "    "
 _WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
@@ -92,7 +92,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def plan_text(plan: PlanDocument) -> str:
+def plan_text(plan: Plan) -> str:
     """What ``plan`` prints: each job, what would happen to its requests and why, then images and money."""
     lines: list[str] = []
     if plan.base is not None:
@@ -106,7 +106,7 @@ def plan_text(plan: PlanDocument) -> str:
     return "\n".join(map(defused, lines)) + "\n"
 
 
-def _job(job: JobDocument, option: str) -> Iterator[str]:
+def _job(job: PlannedJob, option: str) -> Iterator[str]:
     yield f"{printable(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
     if job.against is not None:
         yield from _against(job.against)
@@ -148,7 +148,7 @@ def _against(against: Against) -> Iterator[str]:
         yield _line("-", against.removed, "removed", paid)
 
 
-def _submitted_again(job: JobDocument) -> Iterator[str]:
+def _submitted_again(job: PlannedJob) -> Iterator[str]:
     if job.count(Action.RETRY):
         yield _line("+", job.count(Action.RETRY), "again", "failed before; a new generation (--retry-failed)")
     if job.count(Action.AGAIN):
@@ -157,7 +157,7 @@ def _submitted_again(job: JobDocument) -> Iterator[str]:
         yield _line(" ", job.count(Action.LATER), "later", "past --limit")
 
 
-def _on_record(job: JobDocument, option: str) -> Iterator[str]:
+def _on_record(job: PlannedJob, option: str) -> Iterator[str]:
     shown = printable(job.shown) + option
     if job.count(Action.DONE):
         yield _line("=", job.count(Action.DONE), "done", _days(job.days))
@@ -206,7 +206,7 @@ def _days(days: tuple[str, str] | None) -> str:
     return f"submitted {first} … {last[5:] if first[:5] == last[:5] else last}"
 
 
-def in_all(plan: PlanDocument, against: Against) -> str:
+def in_all(plan: Plan, against: Against) -> str:
     """``12 new, 3 changed, 4 removed, 26 done, 1 in doubt``, over all jobs."""
     counts = (
         (against.new, "new"),
@@ -222,7 +222,7 @@ def in_all(plan: PlanDocument, against: Against) -> str:
     return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "no requests"
 
 
-def total(plan: PlanDocument) -> str:
+def total(plan: Plan) -> str:
     """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
@@ -246,7 +246,7 @@ _MARKS: tuple[tuple[str, tuple[Action, ...]], ...] = (
 )
 
 
-def plan_concise(plan: PlanDocument) -> str:
+def plan_concise(plan: Plan) -> str:
     """``garden.yaml +12 ~3 -4 =26 ?1``, then how much is to be submitted for how much."""
     lines = [defused(" ".join([one_line(job.shown), *_counts(job)])) for job in plan.jobs]
     if plan.submit:
@@ -256,7 +256,7 @@ def plan_concise(plan: PlanDocument) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _counts(job: JobDocument) -> Iterator[str]:
+def _counts(job: PlannedJob) -> Iterator[str]:
     against = job.against
     changed = 0 if against is None else against.changed
     if job.submit - changed:

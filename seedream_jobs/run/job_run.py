@@ -1,23 +1,44 @@
-"""What a session is asked to do for each job, at what pace, who watches, and what became of it: plain values."""
+"""What a session does for each job of a plan, with what options, who watches, and what became of it.
+
+``job_run`` makes it of a plan's job and its record. Invariant: a request's body is built only when it is sent, and
+stands for exactly what the plan says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Protocol
 
 from seedream_jobs.api.outcomes import Outcome
-from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.identity import canonical_json, wire_body
+from seedream_jobs.expand.references import data_uri
+from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.job.files import Files, WorkTree
+from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Entry, Event
-from seedream_jobs.profile import Profile
+from seedream_jobs.ledger.state import Entry, Event, State
+from seedream_jobs.plan.cost import Tariff
+from seedream_jobs.plan.diff import Action
+from seedream_jobs.plan.plan import PlannedJob
+from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.fetch import Fetched, Progress, Work
 from seedream_jobs.run.poll import Cadence, Polled
 from seedream_jobs.run.store_image import Finishing
 from seedream_jobs.run.submit import Submission, Submitted
+
+MAX_HELD = 1_000
+"""Of so many requests the folders are looked at before the first POST; of the others each before its own."""
 
 
 class Watcher(Protocol):
@@ -113,3 +134,145 @@ class JobResult:
         if self.cut is not None:
             codes.append(self.cut)
         return gravest(codes)
+
+
+def job_run(
+    job: PlannedJob,
+    ledger: Ledger,
+    *,
+    expansion: Expansion | None,
+    root: Path,
+    tariff: Tariff,
+    urls: Mapping[str, str],
+    finishing: Finishing | None,
+    detach: bool,
+) -> JobRun:
+    """What is to be done for one job of a plan.
+
+    :param ledger: the job's, locked
+    :param expansion: the job file's requests, where it is at hand
+    :param root: of the campaign
+    :param tariff: the plan's
+    :param urls: where a local reference (``sha256:<hex>``) was uploaded, once submitting begins
+    :raises SeedreamError: a folder for images can't be written to
+    """
+    folder = ledger.paths.manifest.parent
+    folders = Folders(folder, root)
+    for item in islice(job.submits, MAX_HELD):
+        if item.request is not None:
+            folders.hold(item.request.output)  # of all jobs, before the first POST of any
+    limit, profile = job.budget_usd, profiles()[DEFAULT_MODEL]
+    if expansion is not None:
+        profile = expansion.spec.profile
+    elif (first := next((item.request for item in job.items if item.request is not None), None)) is not None:
+        profile = profiles()[str(first.payload["model"])]
+    return JobRun(
+        ledger=ledger,
+        submissions=_submissions(job, ledger, folders, WorkTree(root), tariff, urls),
+        budgets=() if limit is None else (Budget(job.budget_name, limit, job.spent_usd or Decimal(0)),),
+        profile=profile,
+        poll=not detach,
+        fetch=not detach,
+        folder=folder,
+        root=root,
+        finishing=finishing,
+        output_of=(lambda entry: entry.output) if expansion is None else outputs(expansion, ledger.entries),
+    )
+
+
+def _submissions(
+    job: PlannedJob, ledger: Ledger, folders: Folders, files: Files, tariff: Tariff, urls: Mapping[str, str]
+) -> Iterator[Submission]:
+    """The requests of one job that are to be sent, built one at a time as workers come free.
+
+    :raises SeedreamError: from ``Folders.hold``: nothing more is to be sent
+    """
+    for item in job.submits:
+        assert item.request is not None
+        made = submission_of(
+            item.request,
+            generation=item.generation,
+            manifest=job.manifest or ledger.id,
+            max_cost_usd=tariff.cost(item.max_images),
+            files=files,
+            urls=urls,
+        )
+        if item.action is Action.REPLAY:
+            entry = ledger.entries[item.key]
+            if made.idempotency_key != entry.idempotency_key:
+                continue  # it would not be the very same POST
+            made = replace(made, in_doubt_since=entry.submitted_at, replays=entry.replays)
+        folders.hold(item.request.output)
+        yield made
+
+
+def submission_of(
+    request: Request,
+    *,
+    generation: int,
+    manifest: str,
+    max_cost_usd: Decimal | None,
+    files: Files,
+    urls: Mapping[str, str],
+) -> Submission:
+    """The submission of a request.
+
+    :param manifest: the manifest's id
+    :param urls: where a local reference (``sha256:<hex>``) was uploaded; what is not in it is sent as a data URI
+    """
+
+    canonical = canonical_json(request.payload)
+
+    def body() -> bytes:
+        if not request.references and b"\\u" not in canonical:
+            return canonical  # nothing in it is escaped that the wire would not escape: the same bytes
+        sent = {name: urls.get(name) or data_uri(reference, files) for name, reference in request.references.items()}
+        return wire_body(request.payload, sent)
+
+    return Submission(
+        request=request,
+        generation=generation,
+        idempotency_key=idempotency_key(manifest, request, generation, urls, canonical),
+        max_cost_usd=max_cost_usd,
+        body=body,
+    )
+
+
+def idempotency_key(
+    manifest: str, request: Request, generation: int, urls: Mapping[str, str], canonical: bytes | None = None
+) -> str:
+    """Digest of manifest id, request key, generation and body (which the payload and the uploads' links determine).
+
+    :param canonical: the payload's canonical JSON, where the caller has it
+    """
+    used = {name: urls[name] for name in request.references if name in urls}
+    canonical = canonical_json(request.payload) if canonical is None else canonical
+    body = hashlib.sha256(b"[%s,%s]" % (canonical, canonical_json(used) if used else b"{}")).hexdigest()
+    return "sj-" + hashlib.sha256(f"{manifest}\n{request.key}\n{generation}\n{body}".encode()).hexdigest()
+
+
+def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
+    """Where the images of requests go that wait for them: to the folder that the job file names today.
+
+    A folder that could not be written to is corrected in the job file; the path on record holds once a file is there.
+    The name in the folder stays as it is on record. A name that may have folders of its own is looked for in the job's
+    requests; where it is not found there, the path on record stands.
+    """
+    spec = expansion.spec
+    waiting = {key for key in known if (brief := known.brief(key)) and brief[0] in (State.ACCEPTED, State.COMPLETED)}
+    parts: dict[str, int] = {}
+    if spec.output_name is not None and waiting:
+        above = len(PurePosixPath(spec.output_dir).parts)
+        with suppress(FindingsError):  # a mistake in the job file must not hide what was paid
+            for place in expansion.places():
+                key = place.key if place.key in waiting else known.former.get(place.key)
+                if key in waiting:
+                    parts[key] = len(PurePosixPath(expansion.request(place).output).parts) - above
+
+    def output(entry: Entry) -> str:
+        length = 1 if spec.output_name is None else parts.get(entry.key)
+        if entry.key not in waiting or length is None:
+            return entry.output
+        return str(PurePosixPath(spec.output_dir, *PurePosixPath(entry.output).parts[-length:]))
+
+    return output

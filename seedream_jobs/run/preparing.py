@@ -43,7 +43,7 @@ async def upload(client: Client, wanted: Mapping[str, tuple[Reference, Files]], 
     return urls
 
 
-async def hold_balance(client: Client, cost: Decimal | None) -> None:
+async def check_balance(client: Client, cost: Decimal | None) -> None:
     """Refuse to start what the balance can't pay.
 
     :raises MoneyError: the balance is below the plan's maximum

@@ -12,7 +12,7 @@ import pytest
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.run.atomic_file import Folders
-from seedream_jobs.run.planned import outputs
+from seedream_jobs.run.job_run import outputs
 from tests.campaign import Folder
 
 Command = Callable[..., Any]

@@ -17,7 +17,7 @@ from seedream_jobs.errors import HeldError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import acquire, in_use
 from seedream_jobs.ledger.state import Accepted
-from seedream_jobs.run.offers import offer
+from seedream_jobs.run.job_run import submission_of
 
 Command = Callable[..., Any]
 
@@ -39,7 +39,7 @@ def running(campaign: Path) -> Iterator[Ledger]:
     ) as ledger:
         for place in places:
             request = job.expansion.request(place)
-            submission = offer(
+            submission = submission_of(
                 request, generation=1, manifest=ledger.id, max_cost_usd=None, files=job.expansion.spec.files, urls={}
             )
             ledger.record_sync(submission.intent(1_800_000_000))

@@ -225,14 +225,11 @@ def test_every_code_of_the_program_has_a_section() -> None:
 
 def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
     """Each step of the README's chain calls the next: whoever follows it arrives at the POST."""
-    assert "`pipeline.execute` → `run/session.py` → `run/submit.py`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    chain = "`pipeline.run` → `pipeline.apply` → `run/session.py` → `run/submit.py`"
+    assert chain in (ROOT / "README.md").read_text(encoding="utf-8")
     calls = {
-        "cli/run.py": "return run_jobs(",
-        "cli/running.py": "carry_out(agreed, ",
-        "cli/saved.py": "carry_out(agreed, ",
-        "cli/spending.py": "done = go(",
-        "cli/session.py": "execute(session, work)",
-        "pipeline.py": "session.run(work)",
+        "cli/run.py": "return pipeline.run(",
+        "pipeline.py": "session.run(jobs)",
         "run/session.py": "submitter.run(job.submissions)",
         "run/submit.py": "self._service.submit(worker, body,",
     }

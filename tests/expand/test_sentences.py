@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.plan.job import hold_count
+from seedream_jobs.plan.job import check_count
 
 Refused = Callable[[str], list[str]]
 P = 'request: {prompt: "{{ a }}"}\n'
@@ -403,7 +403,7 @@ def test_count_is_exact(folder: Any) -> None:
     job = folder.load("version: 1\n" + P + "matrix: {a: [1, 1, 2, 3]}\nlimits: {max_requests: 2}")
     count = sum(1 for _ in job.expansion.places())
     with pytest.raises(FindingsError) as caught:
-        hold_count(job, count)
+        check_count(job, count)
     (finding,) = caught.value.diagnostics
     assert finding.message == "the job makes 3 requests: limits.max_requests is 2"
     assert finding.hint == "raise it to 3, write sample: {size: 2} in the matrix, or limit: on an axis file"

@@ -30,8 +30,8 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.drafting import document_of
-from seedream_jobs.plan.jobs import JobsPlan
+from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.plan import Plan
 from seedream_jobs.report.text import plan_text
 from tests.campaign import TARGET, Folder
 
@@ -43,13 +43,13 @@ class PlannedFolder(Folder):
 
     now = NOW
 
-    def plan(self, *jobs: pipeline.Job, **asked: Any) -> JobsPlan:
+    def plan(self, *jobs: pipeline.Job, **asked: Any) -> Plan:
         asked.setdefault("sets", {})
-        return pipeline.plan(list(jobs), target=TARGET, asked=pipeline.PlanOptions(**asked))
+        return pipeline.plan(list(jobs), target=TARGET, options=PlanOptions(**asked))
 
-    def text(self, plan: JobsPlan) -> str:
+    def text(self, plan: Plan) -> str:
         """What the command prints, with two spaces wherever it aligns."""
-        return re.sub(r"(?<=\S) {2,}", "  ", plan_text(document_of(plan, origin=TARGET.origin)))
+        return re.sub(r"(?<=\S) {2,}", "  ", plan_text(plan))
 
     def record(self, job: pipeline.Job, outcome: Callable[[int, Request], Iterable[Event]]) -> None:
         """Put on record what happened to each request of a job: ``outcome`` of its number, from 0, and the request."""

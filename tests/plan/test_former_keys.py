@@ -33,7 +33,7 @@ def test_a_former_key_is_known(folder: Any, state: State, plain: Action, retry: 
     expected = Action.NEW if retry in (Action.RETRY, Action.NEW) else retry
     plan = folder.plan(job, retry_failed=True)
     assert actions(plan) == [expected] * 3
-    for change in plan.jobs[0].stream(plan.jobs[0].ledger.entries):
+    for change in plan.jobs[0].changes:
         assert (change.key in known) == (change.action is not Action.NEW)
     if again is None:
         with pytest.raises(UsageError, match="its last submission is not finished"):

@@ -14,13 +14,13 @@ import pytest
 from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError, UsageError
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Event, State
-from seedream_jobs.plan.cost import budget_text, hold, money
+from seedream_jobs.plan.cost import budget_text, check_budget, money
 from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.document_json import decode, encode
-from seedream_jobs.plan.drafting import document_of
+from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.plan import check_budgets
+from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.markdown import plan_markdown
 from seedream_jobs.report.text import plan_text
-from tests.campaign import TARGET
 from tests.plan.conftest import NOW
 
 THREE = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z]}\n'
@@ -41,7 +41,7 @@ WHAT_STANDS = [
 
 def actions(plan: Any, index: int = 0) -> list[Action]:
     job = plan.jobs[index]
-    return [change.action for change in job.stream(job.ledger.entries)]
+    return [change.action for change in job.changes]
 
 
 @pytest.mark.parametrize(("state", "plain", "retry", "again"), WHAT_STANDS, ids=lambda value: str(value))
@@ -69,7 +69,7 @@ def test_generations(folder: Any) -> None:
     states = [State.NEW, State.FAILED, State.STORED]
     folder.record(job, lambda number, request: folder.history(request, states[number]))
     plan = folder.plan(job, retry_failed=True, again=("job/a=z#1",)).jobs[0]
-    assert [(c.action, c.generation) for c in plan.submissions(plan.ledger.entries)] == [
+    assert [(c.action, c.generation) for c in plan.changes.submits()] == [
         (Action.NEW, 1),
         (Action.RETRY, 2),
         (Action.AGAIN, 2),
@@ -93,7 +93,7 @@ def test_renaming_plans_nothing(folder: Any) -> None:
     folder.record(job, lambda _, request: folder.history(request, State.STORED))
     changed = 'name: new\nmatrix:\n  number: [2, 1]\n  word:\n    - y\n    - x\nrequest:\n  prompt: "{{word}} {{number}}"\n  size: 1:1\nversion: 1\n'
     plan = folder.plan(folder.load(changed))
-    assert (plan.submit, plan.jobs[0].summary.counts) == (0, {Action.DONE: 4})
+    assert (plan.submit, plan.jobs[0].counts) == (0, {Action.DONE: 4})
 
 
 def test_orphans(folder: Any) -> None:
@@ -101,7 +101,7 @@ def test_orphans(folder: Any) -> None:
     folder.record(folder.load(THREE), lambda _, request: folder.history(request, State.STORED))
     plan = folder.plan(folder.load(THREE.replace("[x, y, z]", "[y]")))
     assert actions(plan) == [Action.DONE, Action.ORPHANED, Action.ORPHANED]
-    assert plan.jobs[0].summary.requests == 1
+    assert plan.jobs[0].requests == 1
     assert "- 2 orphaned" in folder.text(plan)
 
 
@@ -143,7 +143,7 @@ def test_limit(folder: Any) -> None:
     assert actions(folder.plan(job, limit=1)) == [Action.DONE, Action.NEW, Action.LATER]
     other = folder.load(THREE.replace("{{ a }}", "other {{ a }}"), name="other.yaml")
     plan = folder.plan(job, other, limit=3)
-    assert [part.summary.submit for part in plan.jobs] == [2, 1]
+    assert [part.submit for part in plan.jobs] == [2, 1]
     assert "later" in folder.text(plan)
     assert folder.plan(job, limit=0).submit == 0
 
@@ -155,7 +155,7 @@ def test_select(folder: Any) -> None:
     )
     for select in ("{style: ink}", "style.id == 'ink'", "{style: {t: i}}"):
         plan = folder.plan(job, select=select)
-        assert [c.place.cell.choice for c in plan.jobs[0].stream(plan.jobs[0].ledger.entries)] == [(0, 0), (0, 1)]
+        assert [c.place.cell.choice for c in plan.jobs[0].changes] == [(0, 0), (0, 1)]
     assert folder.plan(job, select="n_ > 2").submit == 0
     for select, said in (
         ("{stile: ink}", "'stile', which is no axis"),
@@ -191,7 +191,7 @@ def test_another_origin(folder: Any) -> None:
     folder.record(job, lambda _, request: folder.history(request, State.STORED))
     target = pipeline.Target(origin="https://other.example", emulator=False)
     with pytest.raises(HeldError, match=r"written against https://api\.example") as caught:
-        pipeline.plan([job], target=target, asked=pipeline.PlanOptions(sets={}))
+        pipeline.plan([job], target=target, options=PlanOptions(sets={}))
     assert caught.value.exit_code is ExitCode.HELD
 
 
@@ -205,11 +205,11 @@ def test_budget_of_the_job(folder: Any) -> None:
     states = [State.STORED, State.IN_DOUBT]
     folder.record(job, lambda number, request: folder.history(request, states[number]) if number < 2 else [])
     with pytest.raises(MoneyError) as caught:
-        folder.plan(job).hold_budgets()
+        check_budgets(folder.plan(job))
     assert "0.0456 USD already spent and at most 0.0228 USD for 1 image is over it" in caught.value.message
     assert "limits.budget_usd of job.yaml is 0.06 USD" in caught.value.message
     assert caught.value.exit_code is ExitCode.MONEY
-    folder.plan(folder.load(text.replace("0.06", "0.0684"))).hold_budgets()  # to the cent
+    check_budgets(folder.plan(folder.load(text.replace("0.06", "0.0684"))))  # to the cent
     assert "Budget 0.0684 USD, 0.0456 USD spent." in folder.text(
         folder.plan(folder.load(text.replace("0.06", "0.0684")))
     )
@@ -225,15 +225,15 @@ def test_what_a_renamed_job_paid_counts_against_its_budget(folder: Any) -> None:
     old = folder.load(text, name="old.yaml")
     folder.record(old, lambda number, request: folder.history(request, states[number]) if number < 2 else [])
     job = folder.load(text, name="new.yaml")
-    folder.plan(job).hold_budgets()
+    check_budgets(folder.plan(job))
     old.file.unlink()
     plan = folder.plan(job)
     assert actions(plan) == [Action.ELSEWHERE, Action.ELSEWHERE, Action.NEW]
     with pytest.raises(MoneyError, match=r"0\.0456 USD already spent and at most 0\.0228 USD for 1 image is over it"):
-        plan.hold_budgets()
-    folder.plan(folder.load(text.replace("0.06", "0.0684"), name="new.yaml")).hold_budgets()  # to the cent
+        check_budgets(plan)
+    check_budgets(folder.plan(folder.load(text.replace("0.06", "0.0684"), name="new.yaml")))  # to the cent
     other = folder.load(text.replace("{{ a }}", "b {{ a }}"), name="other.yaml")
-    assert folder.plan(other, limit=2).jobs[0].spent == 0, "it asks for none of what the old job paid"
+    assert folder.plan(other, limit=2).jobs[0].spent_usd == 0, "it asks for none of what the old job paid"
 
 
 def test_refunded_money_is_not_spent(folder: Any) -> None:
@@ -241,7 +241,7 @@ def test_refunded_money_is_not_spent(folder: Any) -> None:
     job = folder.load(THREE + "limits: {budget_usd: 0.0684}\n")
     states = [State.REJECTED, State.FAILED, State.NEW]
     folder.record(job, lambda number, request: folder.history(request, states[number]))
-    folder.plan(job, retry_failed=True).hold_budgets()
+    check_budgets(folder.plan(job, retry_failed=True))
 
 
 def test_budget_of_the_invocation(folder: Any) -> None:
@@ -249,16 +249,16 @@ def test_budget_of_the_invocation(folder: Any) -> None:
     one, two = folder.load(THREE, name="one.yaml"), folder.load(THREE.replace("{{ a }}", "b {{ a }}"), name="two.yaml")
     budgets = (("--budget", Decimal("0.10")),)
     with pytest.raises(MoneyError, match=r"--budget is 0\.10 USD: at most 0\.1368 USD for 6 images"):
-        folder.plan(one, two, budgets=budgets).hold_budgets()
-    folder.plan(one, two, budgets=budgets, limit=4).hold_budgets()
-    folder.plan(one, budgets=budgets).hold_budgets()
+        check_budgets(folder.plan(one, two, budgets=budgets))
+    check_budgets(folder.plan(one, two, budgets=budgets, limit=4))
+    check_budgets(folder.plan(one, budgets=budgets))
 
 
 def test_unknown_price() -> None:
     """An unknown price is refused under any budget, and is never 0; without images there is nothing to hold."""
     with pytest.raises(MoneyError, match="the price of an image is unknown"):
-        hold("--budget", Decimal(100), Decimal(0), None, 1)
-    hold("--budget", Decimal(0), Decimal(0), None, 0)
+        check_budget("--budget", Decimal(100), Decimal(0), None, 1)
+    check_budget("--budget", Decimal(0), Decimal(0), None, 0)
     assert money(None) == "unknown cost"
 
 
@@ -309,7 +309,7 @@ matrix:
 
 
 def causes(plan: Any) -> list[tuple[str, str, int]]:
-    return [(cause.text, cause.place, cause.requests) for cause in plan.jobs[0].summary.causes]
+    return [(cause.text, cause.place, cause.requests) for cause in plan.jobs[0].causes]
 
 
 @pytest.mark.parametrize(
@@ -408,8 +408,8 @@ def test_what_is_submitted_is_what_is_counted(folder: Any) -> None:
     states = list(State)
     folder.record(job, lambda number, request: folder.history(request, states[number]))
     part = folder.plan(job, retry_failed=True).jobs[0]
-    assert sum(1 for _ in part.submissions(part.ledger.entries)) == part.summary.submit
-    assert part.summary.submit == sum(count for action, count in part.summary.counts.items() if action in SUBMITS)
+    assert sum(1 for _ in part.changes.submits()) == part.submit
+    assert part.submit == sum(count for action, count in part.counts.items() if action in SUBMITS)
 
 
 ENDS = {State.ACCEPTED: State.FAILED, State.COMPLETED: State.EXPIRED, State.IN_DOUBT: State.REJECTED}
@@ -422,11 +422,11 @@ def test_what_fails_while_a_plan_is_carried_out_is_not_retried_by_it(folder: Any
     states = (State.NEW, State.FAILED, before)
     folder.record(job, lambda number, request: folder.history(request, states[number]))
     (part,) = folder.plan(job, retry_failed=True).jobs
-    assert part.summary.submit == 2
+    assert part.submit == 2
     known = part.ledger.entries
     last = [place.key for place in job.expansion.places()][2]
     known.put(replace(known[last], state=ENDS[before]))
-    assert [change.action for change in part.submissions(known)] == [Action.NEW, Action.RETRY]
+    assert [change.action for change in part.changes.submits()] == [Action.NEW, Action.RETRY]
 
 
 def test_a_plan_of_a_rehearsal_names_commands_of_the_rehearsal(folder: Any) -> None:
@@ -434,7 +434,7 @@ def test_a_plan_of_a_rehearsal_names_commands_of_the_rehearsal(folder: Any) -> N
     job = folder.load(THREE)
     states = (State.ACCEPTED, State.COMPLETED, State.IN_DOUBT)
     folder.record(job, lambda number, request: folder.history(request, states[number]))
-    document = document_of(folder.plan(job), origin=TARGET.origin)
+    document = folder.plan(job)
     said = plan_text(replace(document, origin="emulator"))
     assert [said.count(f"{command} job.yaml --emulator\n") for command in ("fetch", "resolve")] == [2, 1]
     assert "--emulator" not in plan_text(document)
@@ -468,7 +468,7 @@ def test_a_plan_names_the_prices_that_differ(folder: Any, costs: list[str], pric
 
     folder.record(job, paid)
     plan = folder.plan(job, price=None if price is None else Decimal(price))
-    document = document_of(plan, origin=TARGET.origin)
+    document = plan
     assert words in folder.text(plan)
     assert decode(encode(document)).tariff == plan.tariff
     assert ("**Price per image:**" in plan_markdown(document)) is (";" in words)
@@ -507,7 +507,7 @@ def test_an_unknown_field_that_asks_for_images_makes_the_maximum_unknown(folder:
     plan = folder.plan(job, price=Decimal("0.01"))
     assert (plan.cost is not None) is known
     if known:
-        plan.hold_budgets()
+        check_budgets(plan)
     else:
         with pytest.raises(MoneyError, match="may ask for more images"):
-            plan.hold_budgets()
+            check_budgets(plan)

@@ -10,8 +10,7 @@ import pytest
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.pipeline import EMULATOR_ORIGIN, Rules, Target, validate_all
-from seedream_jobs.plan.policy import Policy
-from seedream_jobs.plan.policy_reader import read_policy
+from seedream_jobs.plan.policy import Policy, read_policy
 
 TODAY = datetime.date(2026, 6, 1)
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs import apply
+from seedream_jobs import pipeline
 from seedream_jobs.emulator.books import read_charges
 from seedream_jobs.errors import HeldError, SeedreamError
 from seedream_jobs.expand.identity import canonical_json
@@ -31,9 +31,9 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
 from seedream_jobs.plan import saved
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.document import Item
-from seedream_jobs.plan.document_json import decode
-from seedream_jobs.run.applied import duties
+from seedream_jobs.plan.plan import PlannedRequest
+from seedream_jobs.plan.saved import decode
+from seedream_jobs.run.job_run import job_run
 from tests.lanes import examples
 
 Run = Callable[..., Any]
@@ -194,14 +194,11 @@ def test_a_plan_of_another_service_is_refused(campaign: Any, command: Run, plan:
     """A rehearsal's plan spends no money, whatever the key."""
     ended = command("run", "plan.json", "--yes")
     assert ended.code in (4, 7)
-    with ExitStack() as stack, pytest.raises(HeldError, match="was made for emulator"):
-        apply.prepare(
+    with pytest.raises(HeldError, match="was made for emulator"):
+        pipeline.saved_records(
             saved.read(plan),
             root=campaign.folder,
             target=Target(origin="https://api.apimart.ai", emulator=False),
-            now=NOW,
-            budgets=(),
-            stack=stack,
             shown="plan.json",
         )
 
@@ -218,11 +215,11 @@ def test_a_plan_is_good_for_seven_days(plan: Path) -> None:
     """Then prices and minds have changed."""
     made = saved.read(plan)
     assert made.made_at is not None
-    saved.hold_fresh(made, now=made.made_at + saved.LIFE, expect=None, shown="plan.json")
+    saved.check_fresh(made, now=made.made_at + saved.LIFE, expect=None, shown="plan.json")
     with pytest.raises(HeldError, match="made in the future"):
-        saved.hold_fresh(made, now=made.made_at - 2 * 24 * 3600, expect=None, shown="plan.json")
+        saved.check_fresh(made, now=made.made_at - 2 * 24 * 3600, expect=None, shown="plan.json")
     with pytest.raises(HeldError, match="more than 7 days old"):
-        saved.hold_fresh(made, now=made.made_at + saved.LIFE + 1, expect=None, shown="plan.json")
+        saved.check_fresh(made, now=made.made_at + saved.LIFE + 1, expect=None, shown="plan.json")
 
 
 @pytest.mark.parametrize(
@@ -391,17 +388,18 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
 
     def keys(folder: Path) -> list[str]:
         with ExitStack() as stack:
-            application = apply.prepare(
-                saved.read(folder / "plan.json"),
-                root=folder,
-                target=EMULATOR,
-                now=NOW,
-                budgets=(),
-                stack=stack,
-                shown="plan.json",
-            )
-            work = duties(application, {}, lambda *_: None, detach=True)  # type: ignore[arg-type,return-value]
-            return [submission.idempotency_key for duty in work for submission in duty.submissions]
+            plan = saved.read(folder / "plan.json")
+            records = pipeline.saved_records(plan, root=folder, target=EMULATOR, shown="plan.json")
+            ids = [job.manifest for job in plan.jobs]
+            locked = pipeline.lock(records, target=EMULATOR, now=NOW, stack=stack, ids=ids)
+            left = pipeline.remaining_plan(plan, locked, target=EMULATOR, root=folder, shown="plan.json")
+            work = [
+                job_run(
+                    job, ledger, expansion=None, root=folder, tariff=left.tariff, urls={}, finishing=None, detach=True
+                )
+                for job, ledger in zip(left.jobs, locked.ledgers, strict=True)
+            ]
+            return [submission.idempotency_key for one in work for submission in one.submissions]
 
     fresh = tmp_path / "fresh"
     fresh.mkdir()
@@ -483,7 +481,7 @@ def test_a_request_is_never_sent_in_a_generation_that_was(
 ) -> None:
     """Whatever plan and ledger say: only a generation that is new, or the next one, goes out."""
     for action in (Action.NEW, Action.RETRY, Action.AGAIN):
-        item = Item(action=action, key="k", address="a", generation=generation, max_images=1, known=known)
+        item = PlannedRequest(action=action, key="k", address="a", generation=generation, max_images=1, known=known)
         if saved.sendable(item, brief):
             assert brief is None or brief == (State.NEW, generation) or brief[1] == generation - 1
             if brief is not None and brief[0] is not State.NEW:

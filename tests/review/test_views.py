@@ -25,12 +25,11 @@ from seedream_jobs.cli.options import FORMATS
 from seedream_jobs.cli.output import render_plan
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.plan.comparison import Removed
+from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import Tariff
 from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.document import Against, Item, JobDocument, PlanDocument, Revision
-from seedream_jobs.plan.document_json import decode, encode
-from seedream_jobs.plan.summary import Cause
+from seedream_jobs.plan.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
+from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.ci_formats import remarks_on_plan
 from seedream_jobs.report.markdown import MARKER, MAX_CHARACTERS, code, fenced, marked, plan_markdown, sample
 from seedream_jobs.report.text import one_line
@@ -62,7 +61,7 @@ words = st.one_of(
 )
 
 
-def document(text: str, *, count: int = 1, path: str | None = None) -> PlanDocument:
+def document(text: str, *, count: int = 1, path: str | None = None) -> Plan:
     """A plan in which every word that can come from outside is ``text``."""
     span = Span(start=Pos(offset=0, line=3, column=2), end=Pos(offset=4, line=3, column=6))
     named = path if path is not None else text
@@ -79,12 +78,12 @@ def document(text: str, *, count: int = 1, path: str | None = None) -> PlanDocum
             output="x",
         )
 
-    def items() -> Iterator[Item]:
+    def items() -> Iterator[PlannedRequest]:
         for number in range(1, count + 1):
             common: dict[str, Any] = {"generation": 1, "max_images": 1, "known": None, "note": text}
             made = request(number)
             before = {"model": "m", "prompt": f"{text} before", "n": 2}
-            yield Item(
+            yield PlannedRequest(
                 action=Action.NEW,
                 key=made.key,
                 address=made.address,
@@ -93,10 +92,12 @@ def document(text: str, *, count: int = 1, path: str | None = None) -> PlanDocum
                 before=before,
                 **common,
             )
-            yield Item(action=Action.NEW, key=made.key, address=made.address, request=made, relation="new", **common)
+            yield PlannedRequest(
+                action=Action.NEW, key=made.key, address=made.address, request=made, relation="new", **common
+            )
 
     gone = Removed(key="v1:" + "0" * 64, address=text, payload={"prompt": text}, known="stored")
-    job = JobDocument(
+    job = PlannedJob(
         shown=named,
         path=named,
         name=text,
@@ -125,7 +126,7 @@ def document(text: str, *, count: int = 1, path: str | None = None) -> PlanDocum
         items=tuple(items()),
         removed=(gone,),
     )
-    return PlanDocument(
+    return Plan(
         origin="emulator",
         tariff=Tariff(usd=Decimal("0.0228"), source=text),
         jobs=(job,),
@@ -133,7 +134,7 @@ def document(text: str, *, count: int = 1, path: str | None = None) -> PlanDocum
     )
 
 
-def rendered(plan: PlanDocument, form: str, *, concise: bool = False) -> str:
+def rendered(plan: Plan, form: str, *, concise: bool = False) -> str:
     return "".join(render_plan(plan, form, concise=concise))
 
 
@@ -336,7 +337,7 @@ def test_ten_thousand_changes_fit_a_comment() -> None:
 def test_a_thousand_jobs_fit_a_comment() -> None:
     """Sections that do not fit are counted."""
     plan = document("`" * 300, path="x" * 190)
-    many = PlanDocument(origin="emulator", tariff=plan.tariff, jobs=plan.jobs * 1000)
+    many = Plan(origin="emulator", tariff=plan.tariff, jobs=plan.jobs * 1000)
     shown = plan_markdown(many)
     assert len(shown) <= MAX_CHARACTERS
     assert "_The rest is left out for length: `seedream-jobs show plan.json` has it._" in shown

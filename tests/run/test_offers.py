@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.run.offers import idempotency_key, offer
+from seedream_jobs.run.job_run import idempotency_key, submission_of
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=40).filter(lambda text: text.isascii() or sent(text))
 
@@ -45,7 +45,7 @@ def request_of(payload: dict[str, Any]) -> Request:
 def test_the_body_and_the_key_are_the_plain_ones(payload: dict[str, Any]) -> None:
     """Byte for byte: an idempotency key that named another body, or changed, would pay twice."""
     request = request_of(payload)
-    made = offer(request, generation=2, manifest="m-1", max_cost_usd=None, files=WorkTree(Path()), urls={})
+    made = submission_of(request, generation=2, manifest="m-1", max_cost_usd=None, files=WorkTree(Path()), urls={})
     assert made.body() == wire_body(payload, {})
     plain = json.dumps([payload, {}], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(plain.encode("ascii")).hexdigest()

@@ -1,19 +1,16 @@
 """Seeded fault: whatever is in doubt is replayed, and its answer is taken for the first POST's."""
 
-from seedream_jobs.plan import jobs
+from dataclasses import replace
+from time import time
+
+from seedream_jobs.plan import plan
 from seedream_jobs.run.retry import OpenCase
 
-plan_jobs = jobs.plan_jobs
+make_plan = plan.make_plan
 
 
-def eager(*args, wish, **others):
-    def asked(job):
-        from dataclasses import replace
-        from time import time
-
-        return replace(wish(job), replay_at=int(time()))
-
-    return plan_jobs(*args, wish=asked, **others)
+def eager(*args, options, **others):
+    return make_plan(*args, options=replace(options, replay=int(time())), **others)
 
 
 def take(self, again, outcome, *, mark_counts):
@@ -21,5 +18,5 @@ def take(self, again, outcome, *, mark_counts):
     return "settled" if outcome.verdict == "accepted" else "open"
 
 
-jobs.plan_jobs = eager
+plan.make_plan = eager
 OpenCase.take = take

@@ -1,0 +1,250 @@
+"""Why requests are new or changed, said once for many: "axis style gained 'ink'", and where in the job file.
+
+``RecordCauses`` compares with what the record knows, ``BaseCauses`` with the job at a base revision; both name what a
+request has that none before it had, and count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seedream_jobs.expand.expansion import Expansion, Place
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.job.axes import Axis, AxisValue
+from seedream_jobs.job.document import DocumentPath, spoken
+from seedream_jobs.job.template import Template
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.plan.diff import Change
+
+MAX_CAUSES = 12
+"""How many causes are named before the rest is counted."""
+MAX_GAINED = 3
+"""How many new values of one axis are named. Many more are as likely what ``--limit`` or ``--select`` left for later
+as what somebody wrote: the record does not know, so the plan says only what is certain, that they are not submitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why requests are new, said once: ``axis style gained 'ink'``, and where in the job file."""
+
+    text: str
+    place: str
+    requests: int
+
+
+class _Causes:
+    """Counts causes. ``labels``: of each axis, the values that were there before."""
+
+    def __init__(self, expansion: Expansion) -> None:
+        self.expansion = expansion
+        self.labels: dict[str, set[str]] = {}
+        self.found: Counter[tuple[str, str]] = Counter()
+        self.gained: dict[tuple[str, str], Counter[tuple[str, str]]] = {}  # (axis, its place): (value, its place)
+
+    def learn(self, cells: Iterable[Mapping[str, Any]]) -> None:
+        """Take in values that were there before."""
+        for cell in cells:
+            for name, label in cell.items():
+                self.labels.setdefault(name, set()).add(spoken(label))
+
+    def count_new_value(self, cell: Cell) -> bool:
+        """Attribute a request to an axis, or a value of one, that was not there before; whether there is one."""
+        for name, label in self.expansion.matrix.labels(cell).items():
+            text = spoken(label)
+            if name not in self.labels:
+                self.found[f"axis {name} added", self._axis(name, cell, whole=True)] += 1
+                return True
+            if text not in self.labels[name]:
+                value = text, self._axis(name, cell, whole=False)
+                self.gained.setdefault((name, self._axis(name, cell, whole=True)), Counter())[value] += 1
+                return True
+        return False
+
+    def line(self, path: DocumentPath, *, key: bool = False) -> str:
+        """A place in the job file, ``FILE:LINE``."""
+        document = self.expansion.spec.document
+        return f"{document.path}:{document.span(path, key=key).start.line}"
+
+    def _axis(self, name: str, cell: Cell, *, whole: bool) -> str:
+        spec = self.expansion.spec
+        at = spec.axis_of(name)
+        if at is None or cell.choice is None:
+            return self.line(spec.include[cell.includes[0]].path if cell.includes else ("matrix",), key=whole)
+        axis = spec.axes[at[0]]
+        return self.line(axis.name_path(name) if whole else axis.values[cell.choice[at[0]]].paths[at[1]], key=whole)
+
+    def result(self, most_gained: int | None = None) -> tuple[tuple[Cause, ...], int]:
+        """The causes by weight, and how many more there were.
+
+        :param most_gained: of an axis with more new values, only their number is said
+        """
+        found = Counter(self.found)
+        for (name, place), values in self.gained.items():
+            if most_gained is not None and len(values) > most_gained:
+                found[f"axis {name}: {len(values):,} values not submitted yet", place] = values.total()
+                continue
+            for (label, where), requests in values.items():
+                short = label if len(label) <= 40 else label[:39] + "…"
+                found[f"axis {name} gained {short!r}", where] += requests
+        ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        shown = tuple(Cause(text=text, place=place, requests=count) for (text, place), count in ranked[:MAX_CAUSES])
+        return shown, max(0, len(ranked) - MAX_CAUSES)
+
+
+class RecordCauses:
+    """What new requests have that no request on record has. Where nothing is on record there are no causes."""
+
+    def __init__(self, expansion: Expansion, entries: Entries) -> None:
+        self._causes = _Causes(expansion)
+        self._expansion, self._entries = expansion, entries
+        self._addresses: set[str] = set()
+
+    def count(self, change: Change) -> None:
+        """Attribute one new request."""
+        if not self._entries or change.place is None:
+            return
+        if change.known:
+            self._causes.found["not sent by an earlier run", ""] += 1
+            return
+        if not self._addresses:  # looked up only once a new request turns up
+            for address, cell in self._entries.cells():
+                self._addresses.add(address)
+                self._causes.learn([cell])
+        if not self._causes.count_new_value(change.place.cell):
+            self._causes.found[self._same_values(change.place.cell, change.place.repeat)] += 1
+
+    def result(self) -> tuple[tuple[Cause, ...], int]:
+        """The causes by weight, and how many more there were."""
+        return self._causes.result(MAX_GAINED)
+
+    def _same_values(self, cell: Cell, repeat: int) -> tuple[str, str]:
+        """Why a request is new whose values are all known."""
+        address = self._expansion.builder.address
+        if address(cell, repeat) in self._addresses:
+            return "prompt or parameters changed", ""
+        if repeat > 1 and address(cell, 1) in self._addresses:
+            return f"repeat raised to {self._expansion.spec.repeat}", self._causes.line(("repeat",))
+        return "combination added", ""
+
+
+class BaseCauses:
+    """What new and changed requests have that the job at its base does not have."""
+
+    def __init__(self, head: Expansion, base: Expansion) -> None:
+        self._causes, self._head, self._base = _Causes(head), head, base
+        self._edits: list[_Edit] | None = None
+        for axis in base.spec.axes:
+            self._causes.learn(dict(zip(axis.names, value.labels, strict=True)) for value in axis.values)
+        self._causes.learn(include.labels for include in base.spec.include)
+
+    def count_new(self, place: Place) -> None:
+        """Attribute a request that the base does not make."""
+        if self._causes.count_new_value(place.cell):
+            return
+        if place.repeat > self._base.spec.repeat:
+            self._causes.found["repeat raised", self._causes.line(("repeat",))] += 1
+        else:
+            self._causes.found["combination added", self._causes.line(("matrix",))] += 1
+
+    def count_changed(self, place: Place, before: Request) -> None:
+        """Attribute a request that the base makes otherwise.
+
+        :param before: as the base makes it
+        """
+        self._causes.found[self._edited(place, before)] += 1
+
+    def result(self) -> tuple[tuple[Cause, ...], int]:
+        """The causes by weight, and how many more there were."""
+        return self._causes.result()
+
+    def _edited(self, place: Place, before: Request) -> tuple[str, str]:
+        if self._edits is None:
+            self._edits = list(_edits(self._base, self._head))
+        now = self._head.request(place)
+        fields = [
+            name for name in {**before.payload, **now.payload} if before.payload.get(name) != now.payload.get(name)
+        ]
+        labels = {name: spoken(label) for name, label in now.cell.items()}
+        for edit in self._edits:
+            if edit.explains(fields, labels):
+                return edit.text, self._causes.line(edit.path)
+        if "image_urls" in fields:
+            paths = sorted({one.path for one in now.references.values()} & {r.path for r in before.references.values()})
+            images = [path for path in paths if not path.startswith("data:")]
+            if images:
+                return f"the image {images[0]} changed", self._causes.line(("request", "image_urls"))
+        return f"{fields[0] if fields else 'repeat'} changed", self._causes.line(("request", *fields[:1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edit:
+    """Something that differs between the two job files.
+
+    :param fields: the request fields it can have changed; empty for any
+    :param label: (axis, label) of the cells it concerns; None for all
+    """
+
+    text: str
+    path: DocumentPath
+    fields: frozenset[str] = frozenset()
+    label: tuple[str, str] | None = None
+
+    def explains(self, fields: list[str], labels: Mapping[str, str]) -> bool:
+        """Whether a request in which these fields changed, of a cell with these labels, may be its doing."""
+        if self.label is not None and labels.get(self.label[0]) != self.label[1]:
+            return False
+        return not self.fields or any(field in self.fields for field in fields)
+
+
+_TEXTS = frozenset({"prompt", "image_urls"})
+
+
+def _edits(base: Expansion, head: Expansion) -> Iterator[_Edit]:
+    """What differs: the prompt's template, parameters, variables, the values behind unchanged names; by weight."""
+    was, now = base.spec, head.spec
+    if _source(was.prompt) != _source(now.prompt):
+        yield _Edit(text="prompt changed", path=("request", "prompt"), fields=frozenset({"prompt"}))
+    for name in sorted({*was.parameters, *now.parameters}):
+        if was.parameters.get(name) != now.parameters.get(name):
+            values = f"from {_short(was.parameters.get(name))} to {_short(now.parameters.get(name))}"
+            text = f"{name} changed {values}"
+            yield _Edit(text=text, path=("request", name), fields=frozenset({name}))
+    if list(map(_source, was.image_urls or ())) != list(map(_source, now.image_urls or ())):
+        yield _Edit(text="image_urls changed", path=("request", "image_urls"), fields=frozenset({"image_urls"}))
+    for name in sorted({*was.vars, *now.vars}):
+        if was.vars.get(name) != now.vars.get(name) and _uses(head, name):
+            yield _Edit(text=f"variable {name} changed", path=("vars", name), fields=_TEXTS)
+    older = {(name, spoken(label)): bound for axis in was.axes for name, label, bound, _ in _values(axis)}
+    for axis in now.axes:
+        for name, label, bound, value in _values(axis):
+            named = (name, spoken(label))
+            if named in older and older[named] != bound:
+                text = f"axis {name}: {_short(label)} changed"
+                yield _Edit(text=text, path=value.paths[axis.names.index(name)], label=named)
+
+
+def _uses(expansion: Expansion, name: str) -> bool:
+    spec = expansion.spec
+    templates = (*([spec.prompt] if spec.prompt else []), *(spec.image_urls or ()))
+    return any(name in template.names for template in templates)
+
+
+def _values(axis: Axis) -> Iterator[tuple[str, Any, Any, AxisValue]]:
+    for value in axis.values:
+        for name, label, bound in zip(axis.names, value.labels, value.bindings, strict=True):
+            yield name, label, bound, value
+
+
+def _source(template: Template | None) -> str | None:
+    return None if template is None else template.source
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else spoken(value)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,445 @@
+"""A plan, as a value: what would be submitted of each job, why, and for how much.
+
+``make_plan`` makes it of jobs and their records; ``plan.saved`` writes and reads it; ``plan.review`` makes it of two
+revisions. Every view and ``pipeline.apply`` work from it alone. Invariant: of a plan just made the requests are streams
+that are made anew each time they are looked at, so that a plan of a million requests needs bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Generic, Literal, TypeVar
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import HeldError
+from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.expand.references import Reference
+from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.ledger.campaign import Elsewhere
+from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.ledger.state_rules import may_be_replayed
+from seedream_jobs.plan.causes import Cause, RecordCauses
+from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent
+from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes, under_way
+from seedream_jobs.plan.job import Job, PlanOptions, check_count, check_names
+
+T = TypeVar("T")
+
+Relation = Literal["new", "changed", "unchanged"]
+"""How a request stands to the base revision: not there, there with another payload at its address, or the same."""
+
+SHOWN_WHOLE = SUBMITS | {Action.LATER}
+"""The actions whose requests are shown with their payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRequest:
+    """One request of a plan.
+
+    :param known: its state in the manifest when the plan was made; None if the manifest did not know it
+    :param generation: the attempt that would be submitted, or the last one that was
+    :param request: None for a request that is neither submitted nor changed, and for an orphan
+    :param relation: to the base revision; None where the plan has none
+    :param before: the base's payload at the same address, for a changed request
+    """
+
+    action: Action
+    key: str
+    address: str
+    generation: int
+    max_images: int
+    known: str | None
+    note: str = ""
+    request: Request | None = None
+    relation: Relation | None = None
+    before: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A request of the base that the head no longer makes. ``known`` is its state in the manifest, if it has one."""
+
+    key: str
+    address: str
+    payload: Mapping[str, Any]
+    known: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """One job against its base revision, in numbers.
+
+    ``new`` and ``changed`` would be submitted because of the change, ``pending`` without it (they are in the base and
+    were never submitted); all three are among the requests with the action ``new``.
+
+    :param removed: requests of the base that the head no longer makes; ``removed_paid`` of them are in the manifest
+    :param causes: why requests are new, by weight; ``changed_causes`` why they are changed
+    :param notes: one line each: the file is new, was removed, or has errors in the base
+    """
+
+    new: int = 0
+    changed: int = 0
+    pending: int = 0
+    removed: int = 0
+    removed_paid: int = 0
+    causes: tuple[Cause, ...] = ()
+    changed_causes: tuple[Cause, ...] = ()
+    more_causes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """One job of a plan. Paths are POSIX; money is USD.
+
+    :param shown: the job file as the user named it, ``path`` relative to the campaign's root
+    :param record: the manifest's file, relative to the campaign's root
+    :param manifest: the manifest's id; None as long as there is none
+    :param requests: all that the job file asks for, ``images`` the most they can deliver
+    :param counts: requests per action
+    :param budget_name: whose limit ``budget_usd`` is: the job's own, or a policy's
+    :param elsewhere: how many are paid in other manifests, by their job
+    :param claimed: how many another job of the same plan is about to submit, by that job
+    :param days: first and last day on which a finished request was submitted, ``YYYY-MM-DD``
+    :param failures: what failed requests failed of, by weight
+    :param items: what would happen to each request, but for those that are done
+    :param submits: the requests that are to be submitted or replayed
+    :param job: where the plan was just made: the job file, the ``ledger`` it was compared with, and the stream of
+        ``changes`` that all of this comes from; a saved plan has none of them
+    """
+
+    shown: str
+    path: str
+    name: str
+    record: str
+    manifest: str | None
+    requests: int = 0
+    images: int = 0
+    submit: int = 0
+    submit_images: int = 0
+    counts: Mapping[Action, int] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+    more_causes: int = 0
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+    claimed: Mapping[str, int] = field(default_factory=dict)
+    days: tuple[str, str] | None = None
+    failures: tuple[tuple[str, int], ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    max_requests: int = 0
+    budget_usd: Decimal | None = None
+    budget_name: str = ""
+    spent_usd: Decimal | None = None
+    against: Against | None = None
+    items: Iterable[PlannedRequest] = ()
+    submits: Iterable[PlannedRequest] = ()
+    removed: Iterable[Removed] = ()
+    job: Job | None = None
+    ledger: Ledger | None = None
+    changes: Changes | None = None
+
+    def count(self, action: Action) -> int:
+        """How many requests have this action."""
+        return self.counts.get(action, 0)
+
+    def references(self) -> dict[str, Reference]:
+        """The local references of what is to be submitted, each once, by their ``sha256:…``."""
+        return {
+            name: reference
+            for item in self.submits
+            if item.request is not None
+            for name, reference in item.request.references.items()
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A git revision as it was named, and the commit it was then."""
+
+    name: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A plan over one or several jobs.
+
+    :param origin: the service that the manifests belong to
+    :param budgets: those of the whole invocation, as (name, USD)
+    :param options: what the operator said that changes requests, such as ``set`` values
+    :param head: None for the work tree
+    :param made_at: Unix seconds; None for a plan that is not saved
+    :param digest: the approval digest; None for a plan that is not saved
+    """
+
+    origin: str
+    tariff: Tariff
+    jobs: tuple[PlannedJob, ...]
+    budgets: tuple[tuple[str, Decimal], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    base: Revision | None = None
+    head: Revision | None = None
+    made_at: int | None = None
+    digest: str | None = None
+
+    @property
+    def option(self) -> str:
+        """What stands behind the job in a further command, so that it looks at the records of this plan."""
+        return " --emulator" if self.origin == "emulator" else ""
+
+    @property
+    def submit(self) -> int:
+        """How many requests would be submitted."""
+        return sum(job.submit for job in self.jobs)
+
+    @property
+    def images(self) -> int:
+        """The most images those can deliver."""
+        return sum(job.submit_images for job in self.jobs)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The most those can cost, USD; None where the price is unknown."""
+        return self.tariff.cost(self.images)
+
+    @property
+    def against(self) -> Against | None:
+        """All jobs against their bases, in numbers; None for a plan of one tree."""
+        found = [job.against for job in self.jobs if job.against is not None]
+        if not found:
+            return None
+        return Against(
+            new=sum(one.new for one in found),
+            changed=sum(one.changed for one in found),
+            pending=sum(one.pending for one in found),
+            removed=sum(one.removed for one in found),
+            removed_paid=sum(one.removed_paid for one in found),
+        )
+
+    def count(self, *actions: Action) -> int:
+        """How many requests of all jobs have one of these actions."""
+        return sum(job.count(action) for job in self.jobs for action in actions)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The warnings of all jobs."""
+        return tuple(warning for job in self.jobs for warning in job.warnings)
+
+
+def check_budgets(plan: Plan) -> None:
+    """Refuse a plan that any budget can't bear.
+
+    :raises MoneyError: with the numbers and the ways out
+    """
+    for job in plan.jobs:
+        check_job_budget(plan, job)
+    for name, limit in plan.budgets:
+        check_budget(name, limit, Decimal(0), plan.cost, plan.images)
+
+
+def check_job_budget(plan: Plan, job: PlannedJob) -> None:
+    """Refuse what the budget of one job can't bear.
+
+    :raises MoneyError: with the numbers and the ways out
+    """
+    if job.budget_usd is not None:
+        planned = plan.tariff.cost(job.submit_images)
+        check_budget(job.budget_name, job.budget_usd, job.spent_usd or Decimal(0), planned, job.submit_images)
+
+
+class Stream(Generic[T]):
+    """Something that can be gone through again and again, each time made anew."""
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[T]:
+        return self._make()
+
+
+def make_plan(
+    jobs: Sequence[Job],
+    *,
+    origin: str,
+    options: PlanOptions,
+    ledger_of: Callable[[Job], Ledger],
+    elsewhere_of: Callable[[Job], Elsewhere],
+    select_of: Callable[[Job], Callable[[Cell], bool] | None],
+    tariff: Callable[[tuple[str, Decimal] | None], Tariff],
+    budgets: Sequence[tuple[str, Decimal]] = (),
+) -> Plan:
+    """Compare each job's requests with its record. Writes nothing.
+
+    :param origin: the service's; a manifest of another one is refused
+    :param ledger_of: the job's ledger, for reading or locked
+    :param elsewhere_of: for a job, what other manifests of its campaign have paid
+    :param select_of: for a job, which cells are looked at; None for all
+    :param tariff: the price to count with, from what the service charged last: (day, USD per image)
+    :raises FindingsError: a job has errors, or more requests than ``limits.max_requests``
+    :raises HeldError: a manifest was written against another origin
+    """
+    planned: list[PlannedJob] = []
+    paid_of: list[Elsewhere] = []
+    claimed: dict[str, str] = {}
+    limit = options.limit  # counts over all jobs
+    for job in jobs:
+        ledger = ledger_of(job)
+        if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
+            raise HeldError(
+                f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
+                hint="name that origin by --base-url, or give the job file another name",
+            )
+        paid = elsewhere_of(job)
+        changes = Changes(
+            expansion=job.expansion,
+            entries=ledger.entries,
+            elsewhere=ChainMap(dict(claimed), paid.jobs) if claimed else paid.jobs,
+            options=options,
+            select=select_of(job),
+            limit=limit,
+            under_way=under_way(ledger.entries) if options.retry_failed else frozenset(),
+            replay=frozenset() if options.replay is None else _replayable(ledger.entries, options.replay),
+        )
+        one = _planned(job, ledger, changes, claimed if len(jobs) > 1 else None)
+        limit = None if limit is None else limit - one.submit
+        check_count(job, job.expansion.made)  # also those that --select leaves out
+        check_names(job)
+        warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
+        planned.append(replace(one, warnings=warnings))
+        paid_of.append(paid)
+    submits = [job for job, one in zip(jobs, planned, strict=True) if one.submit]
+    price = tariff(price_seen(ledger_of(job).entries for job in jobs) if submits else None)
+    if more := next(filter(None, (asks_for_more(job.expansion.spec.extra) for job in submits)), None):
+        # then no maximum is known, and no budget can be kept
+        price = Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
+    return Plan(
+        origin=origin,
+        tariff=price,
+        jobs=tuple(
+            replace(one, spent_usd=_spent(job, changes_of(one), paid, price))
+            for job, one, paid in zip(jobs, planned, paid_of, strict=True)
+        ),
+        budgets=tuple(budgets),
+        options=options.recorded,
+    )
+
+
+def changes_of(job: PlannedJob) -> Changes:
+    """The stream that a job's part of a plan was made of; a saved plan has none."""
+    assert job.changes is not None
+    return job.changes
+
+
+def _spent(job: Job, changes: Changes, paid: Elsewhere, tariff: Tariff) -> Decimal | None:
+    """What counts against a job's budget already, if it has one.
+
+    That is what is on its own record, and what a job that is gone paid for the same requests: a renamed job.
+    """
+    if job.expansion.spec.budget_usd is None:
+        return None
+    gone = paid.of_gone_jobs(place.key for place in job.expansion.places()) if paid.jobless else ()
+    return spent(chain(changes.entries.values(), gone), tariff)
+
+
+def _replayable(known: Entries, now: int) -> frozenset[str]:
+    doubts = (key for key in known if (brief := known.brief(key)) and brief[0] is State.IN_DOUBT)
+    return frozenset(key for key in doubts if may_be_replayed(known[key], now))
+
+
+def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str] | None) -> PlannedJob:
+    """One job's part of a plan, from one pass over its changes.
+
+    :param claimed: keys that earlier jobs of the plan submit, to the job; what this one submits is added
+    """
+    spec, entries, manifest = job.expansion.spec, changes.entries, job.paths.manifest
+    causes = RecordCauses(job.expansion, entries)
+    counts, elsewhere, taken, failures = Counter[Action](), Counter[str](), Counter[str](), Counter[str]()
+    requests = images = submit = submit_images = 0
+    days: set[str] = set()
+    earlier = frozenset(claimed or ())
+    for change in changes:
+        action = change.action
+        counts[action] += 1
+        if change.place is not None:
+            requests += 1
+            images += change.max_images
+        if action in SUBMITS:
+            submit += 1
+            submit_images += change.max_images
+            if claimed is not None:
+                claimed.setdefault(change.key, job.shown)
+            if action is Action.NEW:
+                causes.count(change)
+        elif action is Action.ELSEWHERE:
+            (taken if change.key in earlier else elsewhere)[change.note] += 1
+        elif action is Action.DONE:
+            days.add(entries.submitted_day(change.key))
+        elif action is Action.FAILED:
+            failures[_failure(entries[change.key])] += 1
+    days.discard("")
+    found, more = causes.result()
+    return PlannedJob(
+        shown=job.shown,
+        path=(spec.folder / job.file.name).as_posix(),
+        name=spec.name,
+        record=manifest.relative_to(spec.root).as_posix() if manifest.is_relative_to(spec.root) else str(manifest),
+        manifest=None if ledger.header is None else ledger.id,
+        requests=requests,
+        images=images,
+        submit=submit,
+        submit_images=submit_images,
+        counts={action: counts[action] for action in Action if counts[action]},
+        causes=found,
+        more_causes=more,
+        elsewhere=dict(sorted(elsewhere.items())),
+        claimed=dict(sorted(taken.items())),
+        days=(min(days), max(days)) if days else None,
+        failures=tuple(failures.most_common()),
+        max_requests=spec.max_requests,
+        budget_usd=spec.budget_usd,
+        budget_name="" if spec.budget_usd is None else job.budget_name,
+        items=Stream(lambda: (planned_request(changes, one) for one in changes if one.action is not Action.DONE)),
+        submits=Stream(lambda: (planned_request(changes, one) for one in changes.submits())),
+        job=job,
+        ledger=ledger,
+        changes=changes,
+    )
+
+
+def _failure(entry: Entry) -> str:
+    if entry.state is State.EXPIRED:
+        return "links died before they were fetched"
+    if entry.error is None:
+        return str(entry.state)
+    return " ".join(entry.error.message.split())[:80] or entry.error.code or str(entry.state)
+
+
+def planned_request(changes: Changes, change: Change, *, whole: bool = False) -> PlannedRequest:
+    """One request of a plan.
+
+    :param whole: with its payload, whatever becomes of it
+    """
+    brief, place, expansion = changes.entries.brief(change.key), change.place, changes.expansion
+    request: Request | None = None
+    if place is None:
+        address = changes.entries[change.key].address
+    elif whole or change.action in SHOWN_WHOLE:
+        request = expansion.request(place)
+        address = request.address
+    else:
+        address = expansion.builder.address(place.cell, place.repeat)
+    return PlannedRequest(
+        action=change.action,
+        key=change.key,
+        address=address,
+        generation=change.generation,
+        max_images=change.max_images,
+        known=None if brief is None else str(brief[0]),
+        note=change.note,
+        request=request,
+    )
