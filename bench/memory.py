@@ -78,8 +78,8 @@ def run(quick: bool) -> Result:
             ),
         ),
         notes=(
-            "Submitting itself holds 64 requests at a time. What grows is the index of the record: a key and the place "
-            "of a line, a quarter of a KiB a request; the lines are on the disk until the manifest is written.",
+            "Submitting itself holds 64 requests at a time. What grows is the record: of each request "
+            "its key and its line.",
         ),
     )
 

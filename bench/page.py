@@ -32,8 +32,8 @@ WHERE = """## Where the speed comes from
   indexes.
 - **Run.** A fixed set of workers, one connection each, without a pool: a pool's bookkeeping costs as much as the
   request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the next.
-- **Resume.** A manifest's lines are vouched for by one pattern, a quarter of a mebibyte at a time. Of each only its
-  place is kept; it is read back and taken apart when somebody asks for that entry.
+- **Resume.** A manifest is read a piece at a time. A line whose checksum is good is kept as it is, and decoded
+  when somebody asks for that entry.
 """
 
 
