@@ -6,7 +6,7 @@ import hashlib
 import io
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image as Pillow
@@ -16,10 +16,10 @@ from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.results.export import ExportRows
 
 
-def picture(number: int) -> bytes:
-    """A small JPEG, another one for each number."""
+def picture(number: int, kind: str = "jpeg") -> bytes:
+    """A small image, another one for each number."""
     out = io.BytesIO()
-    Pillow.new("RGB", (16, 9), (number % 256, number * 7 % 256, 90)).save(out, "JPEG")
+    Pillow.new("RGB", (16, 9), (number % 256, number * 7 % 256, 90)).save(out, kind)
     return out.getvalue()
 
 
@@ -31,18 +31,25 @@ class Record:
         self.entries = Entries()
 
     def add(
-        self, prompt: str, *, images: int = 1, state: State = State.STORED, folder: str = "out/garden", **cell: Any
+        self,
+        prompt: str,
+        *,
+        images: int = 1,
+        state: State = State.STORED,
+        folder: str = "out/garden",
+        kind: Literal["jpeg", "png"] = "jpeg",
+        **cell: Any,
     ) -> Entry:
         """One more request; its images are on disk where it is stored."""
         number = len(self.entries)
         made = []
         for index in range(1, images + 1):
-            file = f"{folder}/{number:04}-i{index}.jpeg"
-            data = picture(number * 10 + index)
+            file = f"{folder}/{number:04}-i{index}.{kind}"
+            data = picture(number * 10 + index, kind)
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / file).write_bytes(data)
             digest = hashlib.sha256(data).hexdigest()
-            made.append(Image(file=file, sha256=digest, bytes=len(data), width=16, height=9, format="jpeg"))
+            made.append(Image(file=file, sha256=digest, bytes=len(data), width=16, height=9, format=kind))
         stored = state is State.STORED
         entry = Entry(
             key="v1:" + hashlib.sha256(f"{number}".encode()).hexdigest(),

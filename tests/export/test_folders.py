@@ -193,6 +193,22 @@ def test_a_sample_is_image_prompt_and_row(garden: Any, tmp_path: Path) -> None:
         assert len(parts["jpeg"]) == row["bytes"]
 
 
+def test_a_shard_has_images_of_one_format(record: Any, tmp_path: Path) -> None:
+    """``datasets`` takes the columns of the first sample for those of all: it can read each format by its shards."""
+    for number, kind in enumerate(["jpeg", "png", "jpeg", "png", "png"]):
+        record.add(f"heron {number}", kind=kind)
+    assert write_shards(record, tmp_path / "w").images == 5
+    found = {}
+    for shard in shards(tmp_path / "w"):
+        with tarfile.open(shard) as tar:
+            found[shard.name] = [name.rpartition(".")[2] for name in tar.getnames()][::3]
+    assert found == {"garden-000000.tar": ["jpeg"] * 2, "garden-png-000000.tar": ["png"] * 3}
+    write_shards(record, tmp_path / "w", shard_bytes=1)
+    assert [shard.name for shard in shards(tmp_path / "w")] == [
+        "garden-000000.tar", "garden-000001.tar", *(f"garden-png-00000{number}.tar" for number in range(3)),
+    ]  # fmt: skip
+
+
 def test_the_same_images_give_the_same_bytes(garden: Any, tmp_path: Path) -> None:
     """No time, no owner, no order by chance."""
     write_shards(garden, tmp_path / "one")
@@ -339,6 +355,16 @@ def test_datasets_reads_webdataset(garden: Any, tmp_path: Path, load: Any) -> No
     for row in found:
         told = row["json"] if isinstance(row["json"], dict) else json.loads(row["json"])
         assert (row["jpeg"].size, told["prompt"]) == ((16, 9), row["txt"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_datasets_reads_webdataset_of_two_formats(garden: Any, tmp_path: Path, load: Any) -> None:
+    """Each format by the names of its shards, as the page says."""
+    garden.add("an owl", kind="png")
+    export(garden.rows(), "webdataset", tmp_path / "w", stdout=io.BytesIO(), shard_bytes=20_480)
+    owl = load("webdataset", data_files=str(tmp_path / "w" / "garden-png-*.tar"))
+    assert [(row["png"].size, row["txt"]) for row in owl] == [((16, 9), "an owl")]
+    assert load("webdataset", data_files=str(tmp_path / "w" / "garden-0*.tar")).num_rows == 4
 
 
 @pytest.mark.filterwarnings("default")

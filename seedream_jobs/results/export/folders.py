@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -190,6 +191,12 @@ class _Sample:
 
 @dataclass(slots=True, kw_only=True)
 class _Shard:
+    """Images of one format: ``datasets`` takes the columns of the first sample for those of all.
+
+    :param name: without the ending
+    """
+
+    name: str
     samples: list[_Sample] = field(default_factory=list)
     size: int = 2 * _BLOCK  # a tar ends with two empty blocks
 
@@ -203,7 +210,7 @@ class _Shard:
 
 
 def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> None:
-    """Write the shards ``JOB-000000.tar`` … and ``.index.json``.
+    """Write the shards ``JOB-000000.tar`` …, of a further format ``JOB-png-000000.tar`` …, and ``.index.json``.
 
     :param shard_bytes: the most bytes of a shard; one image alone may exceed it
     :raises UsageError: the folder holds something that is not an earlier export
@@ -214,8 +221,8 @@ def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> Non
     _write_index(folder, list(before.values()))
     (folder / FORMER_INDEX).unlink(missing_ok=True)  # from here on the folder is known as ours, whenever we are killed
     done: dict[str, dict[str, Any]] = {}
-    for number, shard in enumerate(_shards(rows, shard_bytes)):
-        path = folder / f"{rows.job}-{number:06d}.tar"
+    for shard in _shards(rows, shard_bytes):
+        path = folder / f"{shard.name}.tar"
         content = {"file": path.name, "samples": len(shard.samples), "recipe": shard.recipe()}
         old = before.get(path.name, {})
         there = path.is_file() and path.stat().st_size == old.get("bytes")
@@ -231,17 +238,25 @@ def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> Non
 
 
 def _shards(rows: ExportRows, shard_bytes: int) -> Iterator[_Shard]:
-    shard = _Shard()
+    filling: dict[str, _Shard] = {}
+    made: Counter[str] = Counter()
+
+    def begun(suffix: str) -> _Shard:
+        middle = "" if suffix == next(iter(filling), suffix) else f"-{suffix}"
+        filling[suffix] = _Shard(name=f"{rows.job}{middle}-{made[suffix]:06d}")
+        made[suffix] += 1
+        return filling[suffix]
+
     for row in rows.intact():
         sample = _sample(row)
+        shard = filling.get(sample.suffix) or begun(sample.suffix)
         size = -(-(shard.size + sample.size) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE  # a tar is filled up to that
         if shard.samples and (size > shard_bytes or len(shard.samples) == MAX_SAMPLES):
             yield shard
-            shard = _Shard()
+            shard = begun(sample.suffix)
         shard.samples.append(sample)
         shard.size += sample.size
-    if shard.samples:
-        yield shard
+    yield from filling.values()
 
 
 def _sample(row: ExportRow) -> _Sample:
