@@ -23,7 +23,7 @@ def submitted(runner: Any) -> int:
 
 
 def test_plan_sets_the_outputs_and_the_summary(runner: Any) -> None:
-    """No key, and the numbers are those of the whole change."""
+    """No key, and the numbers are those of the whole change; at the first push of a branch those of every job."""
     without = {name: value for name, value in runner.environment.items() if not name.startswith("APIMART")}
     runner.environment = without
     ended = runner.step("plan", SJ_BASE="base")
@@ -35,11 +35,7 @@ def test_plan_sets_the_outputs_and_the_summary(runner: Any) -> None:
     assert ended.summary.startswith("<!-- seedream-jobs: plan -->\n")
     assert (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8") == ended.summary
     assert "not in this plan" not in ended.summary
-
-
-def test_the_first_push_of_a_branch_plans_every_job(runner: Any) -> None:
-    """The forge says that there was nothing before it: no revision to compare with, and still a plan."""
-    ended = runner.step("plan", SJ_BASE="0" * 40)
+    ended = runner.step("plan", SJ_BASE="0" * 40)  # so the forge says that there was nothing before it
     assert ended.code == 0, ended.err
     assert ended.outputs["requests"] == "8"
 
@@ -104,6 +100,9 @@ def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str])
     manifest = runner.git("show", "HEAD:garden.manifest.jsonl").splitlines()
     assert sum('"state":"accepted"' in line for line in manifest) == 8
     assert ended.outputs == {"status": "0"}
+    ended = runner.step("run", **variables)
+    assert ended.code == 7, "a step that is run again on the recorded branch is refused by the used plan"
+    assert submitted(runner) == 8
 
 
 def test_run_pays_nothing_whose_record_git_ignores(runner: Any, variables: Mapping[str, str]) -> None:
@@ -159,22 +158,6 @@ def test_run_waits_for_the_images(runner: Any, variables: Mapping[str, str]) -> 
     assert len(list(runner.checkout.glob("out/garden/*.jpeg"))) == 8
 
 
-def test_the_same_plan_is_not_paid_twice(runner: Any, variables: Mapping[str, str]) -> None:
-    """A step that is run again on the recorded branch is refused by the used plan."""
-    assert runner.step("run", **variables).code == 0
-    ended = runner.step("run", **variables)
-    assert ended.code == 7, ended.err
-    assert submitted(runner) == 8
-
-
-def test_another_digest_than_the_approved_spends_nothing(runner: Any, variables: Mapping[str, str]) -> None:
-    """The file is not believed."""
-    ended = runner.step("run", **{**variables, "SJ_EXPECT": "sha256:" + "0" * 64})
-    assert ended.code == 7, ended.err
-    assert submitted(runner) == 0
-    assert runner.git("ls-files", ".seedream-started") == ""
-
-
 def test_run_refuses_what_it_was_not_told(runner: Any, variables: Mapping[str, str]) -> None:
     """Nothing is marked, nothing is spent."""
     before = runner.git("rev-parse", "HEAD")
@@ -188,6 +171,10 @@ def test_run_refuses_what_it_was_not_told(runner: Any, variables: Mapping[str, s
         assert runner.step("run", **{**variables, **changes}).code == 2, changes
     assert runner.git("rev-parse", "HEAD") == before
     assert submitted(runner) == 0
+    ended = runner.step("run", **{**variables, "SJ_EXPECT": "sha256:" + "0" * 64})
+    assert ended.code == 7, "the plan's file is not believed"
+    assert submitted(runner) == 0
+    assert runner.git("ls-files", ".seedream-started") == ""
 
 
 def test_a_branch_that_moved_on_is_not_run_over(runner: Any, variables: Mapping[str, str], tmp_path: Path) -> None:

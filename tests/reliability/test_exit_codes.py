@@ -164,7 +164,16 @@ SCENARIOS: list[tuple[ExitCode, Callable[[Stage], Any], str]] = [
 
 
 # A second way to the same code: tests of the command in its own process, or of signals and budgets, have it, too.
-REPEATED = {missing_file, refused_key, over_budget, balance_too_low, another_service}
+REPEATED = {
+    missing_file,
+    nobody_to_ask,
+    redirected,
+    refused_key,
+    over_budget,
+    balance_too_low,
+    another_service,
+    not_to_be_asked,
+}
 
 
 @pytest.mark.parametrize(

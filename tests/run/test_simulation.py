@@ -15,12 +15,12 @@ from seedream_jobs.ledger.state import Event
 from seedream_jobs.run import budget, rate_limiter, retry, shutdown, submit
 from seedream_jobs.run.submit import Submission
 
-FAST = 300
+FAST = 200
 SLOW = 10_000
 
 
 def test_every_promise_holds_for_the_fast_seeds(simulate: Callable[[int], Any]) -> None:
-    """Three hundred seeds, and between them they reach every way in which a run can end."""
+    """Two hundred seeds, and between them they reach every way in which a run can end."""
     stops: Counter[ExitCode | None] = Counter()
     posts = 0
     for seed in range(FAST):
