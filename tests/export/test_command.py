@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,7 @@ def test_memory_does_not_grow_with_the_images(record: Any, tmp_path: Path) -> No
 
     def grow(count: int) -> None:
         for number in range(len(record.entries), count):
-            values = {name: getattr(entry, name) for name in entry.__slots__}
-            record.entries.put(type(entry)(**{**values, "key": f"v1:{number:064x}"}))
+            record.entries.put(replace(entry, key=f"v1:{number:064x}"))
 
     grow(50)
     few = {form: peak(form) for form in ("csv", "jsonl")}

@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_a_changed_image_renews_its_shard_only(record: Any, tmp_path: Path) -> N
     before = {file.name: file.stat().st_ino for file in shards(folder)}
     last = list(record.entries)[-1]
     entry = record.entries[last]
-    record.entries.put(type(entry)(**{**{name: getattr(entry, name) for name in entry.__slots__}, "repeat": 2}))
+    record.entries.put(replace(entry, repeat=2))
     write_shards(record, folder, shard_bytes=20_480)
     after = {file.name: file.stat().st_ino for file in shards(folder)}
     assert [name for name in before if after[name] != before[name]] == [max(before)]
