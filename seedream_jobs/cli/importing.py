@@ -19,7 +19,7 @@ from seedream_jobs.ledger.state import Completed, Image, InDoubt, Intended, Reso
 
 if TYPE_CHECKING:
     from seedream_jobs.expand.expansion import Place
-    from seedream_jobs.pipeline import Target
+    from seedream_jobs.pipeline import Record, Target
     from seedream_jobs.plan.job import Job
     from seedream_jobs.results.sidecar import SidecarImage
 
@@ -34,15 +34,7 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
         hint = "seedream-jobs validate shows why"
         raise UsageError(f"{named} can't be expanded, so nothing can be imported", hint=hint)
     place = _place(one.job, address, named)
-    with Ledger.open(
-        one.paths,
-        job=one.job.file.name,
-        origin=where.origin,
-        new_id=lambda: f"m-{secrets.token_hex(8)}",
-        root=one.root,
-        command="resolve",
-        now=now,
-    ) as ledger:
+    with _lock_ledger(one, one.job, where, now) as ledger:
         known = ledger.entries.standing(place.key)
         if known is not None and known.key != place.key and known.state is State.NEW:
             known = None  # not sent under its former key: it is announced under today's
@@ -57,6 +49,19 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
     click.echo(f"{address}: accepted as {task_id}")
     click.echo(f"  seedream-jobs fetch {named}{' --emulator' if where.emulator else ''}", err=True)
     return ExitCode.OK
+
+
+def _lock_ledger(one: Record, job: Job, where: Target, now: int) -> Ledger:
+    """The job's ledger, locked; a manifest is made where there is none."""
+    return Ledger.open(
+        one.paths,
+        job=job.file.name,
+        origin=where.origin,
+        new_id=lambda: f"m-{secrets.token_hex(8)}",
+        root=one.root,
+        command="resolve",
+        now=now,
+    )
 
 
 def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> ExitCode:
@@ -78,15 +83,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
     found = read_sidecars(folder / one.job.expansion.spec.output_dir, folder)
     elsewhere = paid_elsewhere(one.root, one.paths.manifest, origin=where.origin, emulator=where.emulator).jobs
     counts = {State.STORED: 0, State.ACCEPTED: 0}
-    with Ledger.open(
-        one.paths,
-        job=one.job.file.name,
-        origin=where.origin,
-        new_id=lambda: f"m-{secrets.token_hex(8)}",
-        root=one.root,
-        command="resolve",
-        now=now,
-    ) as ledger:
+    with _lock_ledger(one, one.job, where, now) as ledger:
         for place in one.job.expansion.places():
             known = ledger.entries.standing(place.key)
             if place.key not in found or place.key in elsewhere or (known is not None and known.state is not State.NEW):
