@@ -16,7 +16,7 @@ from bench.result import Goal, Result, Row, ratios
 from bench.timing import file_system, real_folder
 from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.run.fetch import fetch
 from seedream_jobs.run.images import Examined, open_image
 from seedream_jobs.run.store_image import Finishing

@@ -37,9 +37,9 @@ from seedream_jobs.ledger.paths import (
     keep_private,
     paths_for,
 )
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.plan.job import Job, PlanOptions, check_count, check_names, policy_budgets
 from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client

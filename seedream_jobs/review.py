@@ -21,6 +21,7 @@ from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.comparison import Comparison, compare
 from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.job import Job, PlanOptions
@@ -28,7 +29,6 @@ from seedream_jobs.plan.manifest_edits import MANIFEST_SUFFIX, manifest_edits, r
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob, Removed, Revision, changes_of
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,7 +14,7 @@ ORDER = (
     "diagnostics",
     "errors",
     "resources",
-    "profile",
+    "model_profile",
     "image_header",
     "job",
     "expand",

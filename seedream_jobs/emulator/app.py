@@ -19,7 +19,7 @@ from seedream_jobs.emulator.replies import Exchange, Reply
 from seedream_jobs.emulator.service import Service
 from seedream_jobs.emulator.submit import submit, unauthorised
 from seedream_jobs.emulator.tasks import task
-from seedream_jobs.profile import Profile
+from seedream_jobs.model_profile import Profile
 
 
 def _balance(service: Service, denied: Reply | None) -> Reply:

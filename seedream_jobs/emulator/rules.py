@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seedream_jobs.image_header import read_header
-from seedream_jobs.profile import Profile, ReferenceLimits
+from seedream_jobs.model_profile import Profile, ReferenceLimits
 
 _PIXELS = re.compile(r"([1-9]\d{1,3})[x×*]([1-9]\d{1,3})", re.IGNORECASE)
 _SQUARE = (1024, 1024)

@@ -15,7 +15,7 @@ from seedream_jobs.emulator.books import Books, Charge
 from seedream_jobs.emulator.faults import Faults
 from seedream_jobs.emulator.pictures import Painter, Picture, ai_label, comment, plain
 from seedream_jobs.emulator.settings import Settings
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RENDERED_BYTES = 32 << 20

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from seedream_jobs.errors import UsageError
 from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
-from seedream_jobs.profile import ReferenceLimits
+from seedream_jobs.model_profile import ReferenceLimits
 
 _DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
 _BARE = (("/9j/", "jpeg"), ("iVBORw0KGgo", "png"))

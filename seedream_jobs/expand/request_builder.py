@@ -25,7 +25,7 @@ from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import Segment, Template, TemplateProblem, slug
-from seedream_jobs.profile import profiles
+from seedream_jobs.model_profile import profiles
 
 FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
 """The order of a payload's fields, before those of ``extra``."""

@@ -27,7 +27,7 @@ from seedream_jobs.job.template import (
     undeclared,
 )
 from seedream_jobs.job.yaml_reader import OutOfRange, number
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 
 MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""

@@ -32,7 +32,7 @@ from seedream_jobs.ledger.codec import (
 from seedream_jobs.ledger.state import Doubt, Entry, State
 from seedream_jobs.ledger.state_rules import STATE_RULES, image_price
 from seedream_jobs.ledger.transitions import settle_open_intent
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 
 _BYTE_ORDER_MARK = "\ufeff".encode()
 _UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", _BYTE_ORDER_MARK)

@@ -12,7 +12,7 @@ from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.state import Entry
 from seedream_jobs.ledger.state_rules import spent_usd
-from seedream_jobs.profile import Profile
+from seedream_jobs.model_profile import Profile
 
 _PLACES = Decimal("0.0001")
 _A_NUMBER = re.compile(

@@ -30,7 +30,7 @@ from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.job.yaml_reader import MAX_BYTES, parse, read_bytes
-from seedream_jobs.profile import Profile, profiles
+from seedream_jobs.model_profile import Profile, profiles
 
 if TYPE_CHECKING:  # a plan is made of jobs, and a job has its policy
     from seedream_jobs.plan.plan import Plan, PlannedJob

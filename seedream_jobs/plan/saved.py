@@ -28,11 +28,11 @@ from seedream_jobs.ledger.entries import EntrySummary
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import ID, State
+from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import Tariff, spent
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
-from seedream_jobs.profile import profiles
 
 FORMAT = "seedream-jobs/plan/1"
 LIFE = 7 * 24 * 3600

@@ -25,7 +25,7 @@ from anyio import to_thread
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
-from seedream_jobs.profile import Profile
+from seedream_jobs.model_profile import Profile
 from seedream_jobs.run.atomic_file import Sink, confined, place
 from seedream_jobs.run.images import DAMAGED, MAX_BYTES, NO_IMAGE, disguise
 from seedream_jobs.run.links import dies_at, recordable, wanted

@@ -26,10 +26,10 @@ from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Event, State
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.plan.cost import Tariff
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import PlannedJob
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.fetch import Fetched, Progress, Work

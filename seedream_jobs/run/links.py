@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.profile import Profile
+from seedream_jobs.model_profile import Profile
 
 
 def recordable(images: Iterable[Image]) -> tuple[Image, ...]:

@@ -14,8 +14,8 @@ from anyio import to_thread
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.job import Job
-from seedream_jobs.profile import Profile
 from seedream_jobs.run.atomic_file import Sink, confined, digest, place
 from seedream_jobs.run.images import EXTENSIONS, Examined, examine, sniff
 from seedream_jobs.run.links import damaged

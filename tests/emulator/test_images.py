@@ -10,7 +10,7 @@ from PIL import Image
 
 from seedream_jobs.emulator.pictures import Painter, Picture, drawable
 from seedream_jobs.emulator.rules import read_order
-from seedream_jobs.profile import profiles
+from seedream_jobs.model_profile import profiles
 
 PIXELS = profiles()["doubao-seedream-5-0-lite"].pixels
 TASK = "task_01K8SGYNNNVBQTXNR4MM964S7K"

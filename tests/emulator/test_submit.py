@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.emulator.rules import Refused, read_order
-from seedream_jobs.profile import profiles
+from seedream_jobs.model_profile import profiles
 
 MODEL = "doubao-seedream-5-0-lite"
 URL = "https://example.com/dog.png"

@@ -17,7 +17,7 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.references import ReferenceProblem, References, data_uri
 from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from tests.campaign import Folder
 
 LIMITS = profiles()[DEFAULT_MODEL].references

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Event, Image, State
-from seedream_jobs.profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.run.fetch import Fetched, fetch
 
 NOW = 1_700_000_000

@@ -11,7 +11,7 @@ import pytest
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Completed, Entry, Image, Stored
 from seedream_jobs.ledger.transitions import evolve
-from seedream_jobs.profile import DEFAULT_MODEL
+from seedream_jobs.model_profile import DEFAULT_MODEL
 from seedream_jobs.run.fetch import Progress
 from seedream_jobs.run.store_image import verify
 

@@ -231,7 +231,7 @@ from pathlib import Path
 import anyio
 from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.results.keeping import Keeping
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.fetch import fetch

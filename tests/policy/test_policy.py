@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
 from seedream_jobs.plan.policy import Policy, find_violations, find_word, read_policy
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
 
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
 Check = Callable[..., list[tuple[str, str]]]

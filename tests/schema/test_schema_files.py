@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 
 from seedream_jobs.job import schema as job_schema_module
 from seedream_jobs.job.schema import explain
-from seedream_jobs.profile import DEFAULT_MODEL, profiles
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.resources import resource
 
 FILES = ["job.schema.json", "request.schema.json", "model.schema.json", "policy.schema.json"]
