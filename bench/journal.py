@@ -43,8 +43,8 @@ def plainly(sync: Callable[[int], None] | None, folder: Path, count: int) -> flo
 
 def grouped(folder: Path, count: int) -> float:
     """Through the ledger's group commit."""
-    from seedream_jobs.ledger.commit import GroupCommit
     from seedream_jobs.ledger.filesystem import RealFileSystem
+    from seedream_jobs.ledger.journal import GroupCommit
 
     async def main(commit: GroupCommit) -> None:
         numbers = iter(range(count))

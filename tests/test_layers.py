@@ -36,7 +36,6 @@ PURE = (
     "expand",
     "plan",
     "ledger.state",
-    "ledger.state_rules",
     "ledger.transitions",
     "run.retry",
     "api.outcomes",

@@ -10,8 +10,7 @@ import click
 
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.files import campaign_root
-from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.loading import left_behind
+from seedream_jobs.ledger.ledger import Ledger, left_behind
 from seedream_jobs.ledger.paths import STATE_FOLDER, LedgerPaths, is_manifest, job_beside, paths_for
 from seedream_jobs.pipeline import Record, Target, half_renamed, load
 

@@ -13,15 +13,12 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
-from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.loading import ids_of, left_behind
+from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import Lock, acquire
-from seedream_jobs.ledger.manifest import alone
+from seedream_jobs.ledger.manifest import Entries, alone
 from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
-from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.ledger.state_rules import STATE_RULES
+from seedream_jobs.ledger.state import STATE_RULES, Entry, State
 
 MAX_NAMED = 5
 """How many doubts are named before the rest is counted."""

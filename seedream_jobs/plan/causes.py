@@ -17,7 +17,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.axes import Axis, AxisValue
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.diff import Change
 
 MAX_CAUSES = 12

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.plan import (

@@ -9,9 +9,8 @@ from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
 from typing import Any
 
 from seedream_jobs.errors import MoneyError
-from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import Entry
-from seedream_jobs.ledger.state_rules import spent_usd
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Entry, spent_usd
 from seedream_jobs.model_profile import Profile
 
 _PLACES = Decimal("0.0001")

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import State
-from seedream_jobs.ledger.state_rules import submits
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import State, submits
 from seedream_jobs.plan.job import PlanOptions
 
 

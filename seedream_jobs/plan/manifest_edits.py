@@ -16,10 +16,8 @@ from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
-from seedream_jobs.ledger.entries import check_key
-from seedream_jobs.ledger.manifest import Manifest, read_manifest
-from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.ledger.state_rules import counts_as_spent
+from seedream_jobs.ledger.manifest import Manifest, check_key, read_manifest
+from seedream_jobs.ledger.state import Entry, State, counts_as_spent
 from seedream_jobs.plan.sets import is_direct
 
 MANIFEST_SUFFIX = ".manifest.jsonl"

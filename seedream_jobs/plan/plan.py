@@ -20,10 +20,9 @@ from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere
-from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.ledger.state_rules import may_be_replayed
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Entry, State, may_be_replayed
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes, under_way

@@ -24,9 +24,9 @@ from seedream_jobs.expand.references import Reference, read_reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root, within
 from seedream_jobs.ledger.campaign import Elsewhere
-from seedream_jobs.ledger.entries import EntrySummary
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.manifest import EntrySummary
 from seedream_jobs.ledger.state import ID, State
 from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.causes import Cause

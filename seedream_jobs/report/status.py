@@ -13,8 +13,7 @@ from decimal import Decimal
 
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.state import Attempt, Entry, State
-from seedream_jobs.ledger.state_rules import spent_usd
+from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.sets import last_sets, said
 from seedream_jobs.report.text import plural

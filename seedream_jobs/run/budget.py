@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from seedream_jobs.ledger.state import Entry
-from seedream_jobs.ledger.state_rules import image_price
+from seedream_jobs.ledger.state import Entry, image_price
 from seedream_jobs.plan.cost import plain
 
 

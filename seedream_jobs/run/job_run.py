@@ -23,8 +23,8 @@ from seedream_jobs.expand.identity import canonical_json, wire_body
 from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files, WorkTree
-from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Event, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.plan.cost import Tariff

@@ -15,7 +15,7 @@ from typing import Literal
 
 from seedream_jobs.api.outcomes import NO_CONNECTION, Outcome
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.state_rules import REPLAY_SECONDS, REPLAYS
+from seedream_jobs.ledger.state import REPLAY_SECONDS, REPLAYS
 
 FIRST_BACKOFF = 1.0  # seconds
 LONGEST_BACKOFF = 60.0  # seconds

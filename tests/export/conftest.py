@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from PIL import Image as Pillow
 
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.results.export import ExportRows
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import Attempt, Entry, Image, State
-from seedream_jobs.ledger.state_rules import in_shares
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Attempt, Entry, Image, State, in_shares
 from seedream_jobs.report.status import charged
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.gallery.cells import ImageFiles, cells_of_entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Attempt, Entry, Image, State
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.ledger.entries import Entries
 from seedream_jobs.ledger.filesystem import PIECE, take
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.manifest import read_manifest
+from seedream_jobs.ledger.manifest import Entries, read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths
 from seedream_jobs.ledger.state import State
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.ledger.codec import decode_event, encode_event
 from seedream_jobs.ledger.state import (
+    STATE_RULES,
     Accepted,
     Completed,
     Entry,
@@ -27,8 +28,10 @@ from seedream_jobs.ledger.state import (
     Resolved,
     State,
     Stored,
+    paid_twice,
+    spent_usd,
+    submits,
 )
-from seedream_jobs.ledger.state_rules import STATE_RULES, paid_twice, spent_usd, submits
 from seedream_jobs.ledger.transitions import (
     TRANSITIONS,
     IllegalEvent,

@@ -38,8 +38,9 @@ from seedream_jobs.ledger.state import (
     Resolved,
     State,
     Stored,
+    paid_twice,
+    spent_usd,
 )
-from seedream_jobs.ledger.state_rules import paid_twice, spent_usd
 from seedream_jobs.ledger.transitions import evolve, settle_open_intent
 from tests.lanes import examples
 

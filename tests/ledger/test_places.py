@@ -10,8 +10,7 @@ import pytest
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger.campaign import paid_elsewhere
-from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.loading import ids_of, left_behind
+from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind
 from seedream_jobs.ledger.paths import campaign_lock, paths_for
 
 NOW = 1_700_000_000

@@ -279,9 +279,9 @@ def test_a_journal_beside_the_manifest_would_be_paid_twice(
 ) -> None:
     """The seeded fault: where the next run looks for the journal only beside the manifest, the harness sees it."""
     killed(False, True)
-    from seedream_jobs.ledger import campaign, loading, manifest
+    from seedream_jobs.ledger import campaign, ledger, manifest
 
-    monkeypatch.setattr(loading, "_journals", lambda paths, header, fs: [paths.journal])
+    monkeypatch.setattr(ledger, "_journals", lambda paths, header, fs: [paths.journal])
     monkeypatch.setattr(campaign, "left_behind", lambda shared: [])
     monkeypatch.setattr(manifest.Manifest, "open_runs", lambda self: ())
     seen = case("nothing", False, True, 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs import pipeline
 from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.ledger.entries import Entries
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.causes import BaseCauses
 from seedream_jobs.plan.comparison import Comparison, local_address
 from tests.lanes import examples

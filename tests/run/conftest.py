@@ -35,8 +35,8 @@ from seedream_jobs.ledger.state import (
     NotSent,
     Rejected,
     State,
+    spent_usd,
 )
-from seedream_jobs.ledger.state_rules import spent_usd
 from seedream_jobs.ledger.transitions import evolve, settle_open_intent
 from seedream_jobs.run.budget import Budget, Price, Spend
 from seedream_jobs.run.rate_limiter import Rate, RateLimiter

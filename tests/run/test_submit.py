@@ -18,8 +18,7 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
 from seedream_jobs.expand.references import Reference
-from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State
-from seedream_jobs.ledger.state_rules import spent_usd
+from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State, spent_usd
 from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.run.budget import Budget, Spend
 from seedream_jobs.run.rate_limiter import RateLimiter

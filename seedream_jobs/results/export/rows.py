@@ -17,9 +17,8 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.codec import iso
-from seedream_jobs.ledger.entries import Entries
-from seedream_jobs.ledger.state import Entry, Image
-from seedream_jobs.ledger.state_rules import charged_usd, in_shares
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
 from seedream_jobs.run.atomic_file import digest
 
 AXIS = "axis_"

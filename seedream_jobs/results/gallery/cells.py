@@ -17,8 +17,7 @@ from urllib.parse import quote
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Entry, Image
-from seedream_jobs.ledger.state_rules import charged_usd, in_shares, spent_usd
+from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spent_usd
 from seedream_jobs.results.thumbnails import thumbnail_path
 from seedream_jobs.results.whole_file import link_or_copy
 

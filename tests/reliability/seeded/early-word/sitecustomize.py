@@ -3,7 +3,7 @@
 import threading
 import time
 
-from seedream_jobs.ledger.commit import GroupCommit
+from seedream_jobs.ledger.journal import GroupCommit
 
 commit = GroupCommit._commit
 finish = GroupCommit._finish
