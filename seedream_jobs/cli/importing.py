@@ -14,6 +14,7 @@ import click
 from seedream_jobs.cli import records
 from seedream_jobs.cli.resolving import hold_task_id
 from seedream_jobs.errors import ExitCode, UsageError
+from seedream_jobs.ledger.campaign import paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Completed, Image, InDoubt, Intended, Resolved, State, Stored
 
@@ -76,7 +77,6 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
         raise UsageError(
             f"{named} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"
         )
-    from seedream_jobs.ledger.campaign import paid_elsewhere
     from seedream_jobs.results.sidecar import read_sidecars
 
     folder = one.paths.manifest.parent

@@ -14,10 +14,12 @@ import click
 
 from seedream_jobs.cli import records
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.filesystem import RealFileSystem
+from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
 
 if TYPE_CHECKING:
-    from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.pipeline import Target
 
 
@@ -168,10 +170,6 @@ def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
 
     :raises UsageError: there is no such file, or nothing was announced in it
     """
-    from seedream_jobs.ledger import journal
-    from seedream_jobs.ledger.filesystem import RealFileSystem
-    from seedream_jobs.ledger.ledger import Ledger
-
     file = Path(os.path.realpath(file))
     one = records.find(job, where=where, lost=True)
     try:
