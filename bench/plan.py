@@ -55,9 +55,9 @@ def plan(job: Path) -> None:
 
 def put_on_record(job: Path, count: int) -> None:
     """A manifest in which ``count`` of the job's requests are accepted, written as its format says."""
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
 
-    loaded = load(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={})
+    loaded = load_job(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={})
     lines: list[dict[str, Any]] = [{"format": 1, "id": "m-bench", "job": job.name, "origin": EMULATOR_ORIGIN}]
     for number, place in enumerate(islice(loaded.expansion.places(), count)):
         request = loaded.expansion.request(place)

@@ -17,29 +17,16 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
-from seedream_jobs.expand.expansion import Expansion
-from seedream_jobs.expand.lint import lint
-from seedream_jobs.job import schema, yaml_reader
-from seedream_jobs.job.document import Document
-from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root, git_environment
-from seedream_jobs.job.spec import JobSpec, load_spec
-from seedream_jobs.ledger.paths import (
-    STATE_FOLDER,
-    LedgerPaths,
-    in_the_way,
-    is_manifest,
-    job_beside,
-    keep_private,
-    paths_for,
-)
+from seedream_jobs.job.files import WorkTree, git_environment
+from seedream_jobs.ledger.paths import STATE_FOLDER, LedgerPaths, in_the_way, keep_private, paths_for
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.job import Job, PlanOptions, check_count, check_names, policy_budgets
-from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
+from seedream_jobs.plan.job import Job, PlanOptions, policy_budgets
+from seedream_jobs.plan.load import Rules, Target, load_jobs
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client
@@ -51,201 +38,6 @@ if TYPE_CHECKING:  # what only plan and run need is imported there: validate sta
     from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Watcher
     from seedream_jobs.run.session import Access
     from seedream_jobs.run.store_image import Finishing
-
-EMULATOR_ORIGIN = "emulator"
-"""What a manifest of the emulator is tied to: its port changes, its books stay."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Which service a command speaks to, or would: a manifest is tied to its origin."""
-
-    origin: str
-    emulator: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What jobs are held against beside their schema.
-
-    :param policy_of: the policy of a campaign
-    :param ignore: codes of lint warnings that are silenced
-    """
-
-    policy_of: PolicyOf
-    ignore: frozenset[str] = frozenset()
-
-
-def load(
-    path: Path,
-    *,
-    shown: str,
-    target: Target,
-    sets: Mapping[str, str],
-    files: Files | None = None,
-    rules: Rules | None = None,
-) -> Job:
-    """One job file: read, checked against the schema, its templates compiled, its axes read, its parts checked.
-
-    :param shown: the file as the user named it
-    :param files: where the job file, too, is read; the disk by default
-    :raises FindingsError: with every finding
-    :raises UsageError: there is no such file
-    """
-    root = campaign_root(path)
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
-    folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
-    document = yaml_reader.read(path, shown) if files is None else _read(folder / path.name, shown, files)
-    findings = schema.check(document)
-    if any(finding.code != "bad-reference" for finding in findings):
-        raise FindingsError(in_order([*findings, *document.warnings]))
-    try:
-        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets, file=path.name)
-        policy = None if rules is None else rules.policy_of(root)
-        expansion, warnings = _expand(spec, policy, rules)
-    except (
-        FindingsError
-    ) as error:  # the images that are there are looked at all the same: all bad ones are told at once
-        told = {finding.span for finding in findings}
-        others = (finding for finding in error.diagnostics if finding.span not in told)
-        raise FindingsError(in_order([*findings, *others])) from None
-    if findings:
-        raise FindingsError(in_order([*findings, *warnings]))
-    paths = paths_for(path, emulator_root=root if target.emulator else None)
-    return Job(file=path, expansion=expansion, paths=paths, warnings=warnings, policy=policy)
-
-
-def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Expansion, tuple[Diagnostic, ...]]:
-    """A job's requests and warnings, once its parts are checked and the rules hold.
-
-    :raises FindingsError: with every finding
-    """
-    if policy is not None:
-        spec = apply_budget(policy, spec)
-    expansion = Expansion(spec)
-    warnings = expansion.check()
-    if rules is not None:
-        warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
-    if policy is not None and (refused := find_violations(policy, expansion)):
-        raise FindingsError(in_order([*refused, *warnings]))
-    return expansion, warnings
-
-
-def _read(path: PurePosixPath, shown: str, files: Files) -> Document:
-    try:
-        raw = files.read(path, limit=yaml_reader.MAX_BYTES + 1)
-    except (OSError, OutsideRoot) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
-        raise UsageError(f"{shown}: {reason}", hint="check the path") from None
-    return yaml_reader.parse(raw, shown)
-
-
-def job_file(named: Path) -> Path:
-    """The job file that a JOB means: a manifest stands for the one beside it.
-
-    :raises UsageError: there is none beside it
-    """
-    if not is_manifest(named):
-        return named
-    found = job_beside(named)
-    if found is None:
-        raise UsageError(
-            f"{named} is a record; its job file is not beside it",
-            hint="name the job file; fetch, status, gallery and export need only the record",
-        )
-    return found
-
-
-def load_all(
-    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
-) -> list[Job]:
-    """Several job files, in the order of their paths; the findings of all of them at once.
-
-    :param paths: job files, or manifests for those beside them
-    :raises FindingsError: with every finding of every file
-    """
-    jobs: list[Job] = []
-    findings: list[Diagnostic] = []
-    for path in sorted(map(job_file, paths)):
-        try:
-            jobs.append(load(path, shown=str(path), target=target, sets=sets, rules=rules))
-        except FindingsError as error:
-            findings.extend(error.diagnostics)
-    if findings:
-        raise FindingsError(in_order(findings))
-    check_apart(jobs)
-    return jobs
-
-
-def check_apart(jobs: Sequence[Job]) -> None:
-    """Refuse two jobs of one record.
-
-    :raises UsageError: naming them
-    """
-    records: dict[Path, Job] = {}
-    for job in jobs:
-        record = job.paths.manifest.resolve()  # two paths may lead to one folder
-        if record in records:
-            raise UsageError(
-                f"{job.shown} and {records[record].shown} would share {job.paths.manifest.name}",
-                hint="a job's record is named after its file's stem: rename one of them, or name it once",
-            )
-        records[record] = job
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """All findings of several job files, and (file, number of requests) of those without errors."""
-
-    findings: tuple[Diagnostic, ...]
-    valid: tuple[tuple[str, int], ...]
-
-    @property
-    def errors(self) -> bool:
-        """Whether any finding is an error."""
-        return any(finding.severity == "error" for finding in self.findings)
-
-
-def validate_all(
-    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
-) -> Validation:
-    """Everything that can be found in job files without a ledger: each request is made once.
-
-    :raises UsageError: there is no such file
-    """
-    findings: list[Diagnostic] = []
-    valid: list[tuple[str, int]] = []
-    for path in sorted(map(job_file, paths)):
-        try:
-            job = load(path, shown=str(path), target=target, sets=sets, rules=rules)
-            findings.extend([*job.warnings, *_folder_blocked(job)])
-            requests = check_count(job, job.expansion.total())
-            findings.extend(job.expansion.merge_warnings())
-            check_names(job)
-            valid.append((str(path), requests))
-        except FindingsError as error:
-            findings.extend(error.diagnostics)
-    return Validation(findings=in_order(findings), valid=tuple(valid))
-
-
-def _folder_blocked(job: Job) -> list[Diagnostic]:
-    """What on this disk stands where the images' folder should be: a file, or a link that leads out or nowhere."""
-    spec = job.expansion.spec
-    folder = spec.root / spec.folder / spec.output_dir
-    try:
-        blocked = in_the_way(folder)
-        said = None if blocked is None else blocked.message
-        if said is None and not folder.resolve().is_relative_to(spec.root.resolve()):
-            said = f"the folder {spec.output_dir!r} leads out of the campaign's folder through a symbolic link"
-    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
-        said = f"the folder {spec.output_dir[:80]!r} can't be made: {getattr(error, 'strerror', None) or error}"
-    if said is None:
-        return []
-    return [
-        spec.document.finding(
-            "output-dir", said, ("output", "dir"), hint="move it out of the way, or name another folder"
-        )
-    ]
 
 
 def plan(
@@ -915,7 +707,7 @@ def run(
     now = int(time.time())
     with ExitStack() as stack:
         if expect is None and not any(file.suffix == ".json" for file in files):
-            jobs = load_all(files, target=target, sets=plan_options.sets, rules=rules)
+            jobs = load_jobs(files, target=target, sets=plan_options.sets, rules=rules)
             access = open_access(target, _root(jobs[0]), stack, base_url=base_url)
             locked = lock([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)

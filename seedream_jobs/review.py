@@ -25,6 +25,7 @@ from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.comparison import Comparison, compare
 from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.job import Job, PlanOptions
+from seedream_jobs.plan.load import Rules, Target, check_apart, load_job
 from seedream_jobs.plan.manifest_edits import MANIFEST_SUFFIX, manifest_edits, renamed
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob, Removed, Revision, changes_of
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
@@ -57,7 +58,7 @@ class Revisions:
         *,
         base: str,
         head: str | None,
-        target: pipeline.Target,
+        target: Target,
         sets: Mapping[str, str],
         here: Path,
     ) -> None:
@@ -73,7 +74,7 @@ class Revisions:
         """A file as a person at ``here`` names it."""
         return os.path.relpath(self.root / path, self._here)
 
-    def pairs(self, jobs: Sequence[Path], rules: pipeline.Rules | None) -> list[_Pair]:
+    def pairs(self, jobs: Sequence[Path], rules: Rules | None) -> list[_Pair]:
         """The job files to be compared: those named, else all that the change concerns; in the order of their paths.
 
         :raises FindingsError: with the findings of every one that has errors at the head
@@ -166,7 +167,7 @@ class Revisions:
                 if any(_is_job(tree, path) for tree in trees):
                     yield path
 
-    def _pair(self, path: PurePosixPath, rules: pipeline.Rules | None, *, named: bool) -> _Pair:
+    def _pair(self, path: PurePosixPath, rules: Rules | None, *, named: bool) -> _Pair:
         head_files = Recording(WorkTree(self.root) if self.head_tree is None else self.head_tree)
         base_files = Recording(self.base_tree)
         head, refusal = self._load_head(path, head_files, rules)
@@ -178,7 +179,7 @@ class Revisions:
         return _Pair(path=path, head=head, base=base, touched=touched)
 
     def _load_head(
-        self, path: PurePosixPath, files: Recording, rules: pipeline.Rules | None
+        self, path: PurePosixPath, files: Recording, rules: Rules | None
     ) -> tuple[Job | FindingsError | None, UsageError | None]:
         """The job at the head; a ``--set`` that it has no variable for only matters if the job does."""
         try:
@@ -192,7 +193,7 @@ class Revisions:
         files: Recording,
         shown: str,
         sets: Mapping[str, str],
-        rules: pipeline.Rules | None = None,
+        rules: Rules | None = None,
     ) -> Job | FindingsError | None:
         try:
             files.read(path, limit=1)
@@ -200,7 +201,7 @@ class Revisions:
             return None
         try:
             file = self.root / path
-            return pipeline.load(file, shown=shown, target=self._target, sets=sets, files=files, rules=rules)
+            return load_job(file, shown=shown, target=self._target, sets=sets, files=files, rules=rules)
         except FindingsError as error:
             return error
 
@@ -248,9 +249,9 @@ def review(
     revisions: Revisions,
     jobs: Sequence[Path],
     *,
-    target: pipeline.Target,
+    target: Target,
     options: PlanOptions,
-    rules: pipeline.Rules | None = None,
+    rules: Rules | None = None,
 ) -> Plan:
     """What merging the change would submit, and for how much.
 
@@ -260,7 +261,7 @@ def review(
     """
     pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
-    pipeline.check_apart(loaded)
+    check_apart(loaded)
     gone = tuple(_gone(pair, revisions) for pair in pairs if pair.head is None)
     if not loaded:
         tariff = tariff_of(profiles()[DEFAULT_MODEL], options.price)

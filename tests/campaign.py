@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
-from seedream_jobs import pipeline
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.plan.job import Job
+from seedream_jobs.plan.load import Target, load_job
 
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+TARGET = Target(origin="https://api.example", emulator=False)
 
 
 class Folder:
@@ -25,9 +26,9 @@ class Folder:
         file.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
         return file
 
-    def load(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> pipeline.Job:
+    def load(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> Job:
         file = self.write(name, dedent(text))
-        return pipeline.load(file, shown=name, target=TARGET, sets=sets or {})
+        return load_job(file, shown=name, target=TARGET, sets=sets or {})
 
     def expand(self, text: str, *, name: str = "job.yaml", sets: Mapping[str, str] | None = None) -> Expansion:
         """``text`` is a job without its version."""

@@ -36,8 +36,9 @@ def _service(where: object, root: Path, base_url: str | None) -> int:
 
     from seedream_jobs.errors import ExitCode, SeedreamError
     from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-    from seedream_jobs.pipeline import Target, open_access
+    from seedream_jobs.pipeline import open_access
     from seedream_jobs.plan.cost import money
+    from seedream_jobs.plan.load import Target
     from seedream_jobs.run.session import Access, connect
 
     assert isinstance(where, Target)

@@ -26,7 +26,8 @@ from seedream_jobs.run.store_image import verify as damaged
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.pipeline import Record, Target
+    from seedream_jobs.pipeline import Record
+    from seedream_jobs.plan.load import Target
 
 
 def fetch_jobs(

@@ -33,13 +33,13 @@ def expand(
     address: str | None,
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, job_file, load
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, job_file, load_job
     from seedream_jobs.plan.select import selector
     from seedream_jobs.report.json import request_json
     from seedream_jobs.report.text import request_curl, request_row
 
     file = job_file(job)
-    loaded = load(file, shown=str(file), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
+    loaded = load_job(file, shown=str(file), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
     if address is not None:
         from seedream_jobs.expand.explain import explain
         from seedream_jobs.report.text import explanation_text

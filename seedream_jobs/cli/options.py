@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from seedream_jobs.pipeline import Target
+    from seedream_jobs.plan.load import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -243,7 +243,7 @@ def _budgets(given: Decimal | None) -> Iterator[tuple[str, Decimal]]:
 def target(*, emulator: bool, base_url: str | None) -> Target:
     """Which service a command speaks to, or would."""
     from seedream_jobs.api.credentials import find_endpoint
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 
     if emulator:
         if base_url is not None:

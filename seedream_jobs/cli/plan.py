@@ -17,8 +17,9 @@ from seedream_jobs.cli.records import tell_in_use
 from seedream_jobs.cli.rules import rule_options, rules
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
-from seedream_jobs.pipeline import Target, with_manifests
+from seedream_jobs.pipeline import with_manifests
 from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.load import Target, load_jobs
 from seedream_jobs.plan.plan import Plan, check_budgets
 from seedream_jobs.plan.saved import check_place, save
 from seedream_jobs.review import Revisions, repository_of, review
@@ -103,7 +104,7 @@ def plan(
 def _planned(
     jobs: tuple[Path, ...], where: Target, wanted: PlanOptions, policy: Path | None, ignore: tuple[str, ...]
 ) -> Plan:
-    loaded = pipeline.load_all(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
+    loaded = load_jobs(jobs, target=where, sets=wanted.sets, rules=rules(policy, ignore))
     return pipeline.plan(loaded, target=where, options=wanted)
 
 

@@ -65,6 +65,6 @@ def _name(job: Path) -> str:
     :raises UsageError: there is neither a job file nor a manifest
     """
     from seedream_jobs.cli.records import find
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 
     return find(job, where=Target(origin=EMULATOR_ORIGIN, emulator=False)).name

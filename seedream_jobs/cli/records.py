@@ -12,7 +12,8 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.ledger import Ledger, left_behind
 from seedream_jobs.ledger.paths import STATE_FOLDER, LedgerPaths, is_manifest, job_beside, paths_for
-from seedream_jobs.pipeline import Record, Target, half_renamed, load
+from seedream_jobs.pipeline import Record, half_renamed
+from seedream_jobs.plan.load import Target, load_job
 
 if TYPE_CHECKING:
     from seedream_jobs.plan.job import Job
@@ -32,7 +33,7 @@ def find(named: Path, *, where: Target, lost: bool = False) -> Record:
     file = job_beside(named) if is_manifest(named) else named
     if file is not None and file.is_file():
         try:
-            job = load(file, shown=str(file), target=where, sets={})
+            job = load_job(file, shown=str(file), target=where, sets={})
         except FindingsError:
             job = None
     if job is None and not lost and not started(paths):

@@ -20,7 +20,8 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
 
 if TYPE_CHECKING:
-    from seedream_jobs.pipeline import Target
+    from seedream_jobs.ledger.ledger import Ledger
+    from seedream_jobs.plan.load import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from seedream_jobs.diagnostics import Diagnostic
-    from seedream_jobs.pipeline import Rules
+    from seedream_jobs.plan.load import Rules
     from seedream_jobs.plan.policy import PolicyOf
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ def rules(
 
     :param base: makes the policy of the base revision, where there is one, for a day (UTC)
     """
-    from seedream_jobs.pipeline import Rules
+    from seedream_jobs.plan.load import Rules
     from seedream_jobs.plan.policy import named_policy, policy_of_work_tree
 
     today = _today()

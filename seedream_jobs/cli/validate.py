@@ -34,11 +34,11 @@ def validate(
     from seedream_jobs.cli.rules import policies_among, rules
     from seedream_jobs.diagnostics import in_order
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, validate_all
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, validate_jobs
 
     files, found, valid = policies_among(jobs, only_jobs=only_jobs)
     held = rules(policy, ignore)
-    report = validate_all(files, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets), rules=held)
+    report = validate_jobs(files, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets), rules=held)
     findings = in_order([*found, *report.findings])
     if form != "text":
         show_found(findings, [*map(str, files), *valid], form)

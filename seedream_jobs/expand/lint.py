@@ -1,6 +1,6 @@
 """Looks for what is allowed in a job and probably not meant: warnings, each with a code that can be silenced.
 
-Called by ``pipeline.load`` for a job without errors. ``lint: {ignore: [code]}`` in the job file or ``--ignore CODE``
+Called by ``load_job`` for a job without errors. ``lint: {ignore: [code]}`` in the job file or ``--ignore CODE``
 silences a code of ``diagnostics.LINT_CODES``. Invariant: a job of a million requests is no slower by it, since at most
 ``MAX_PROMPTS`` prompts and each text once are looked at.
 """

@@ -1,6 +1,6 @@
 """Checks a job file, or the payload of one request, against its schema: the place, the sentence and the next step.
 
-Called by ``pipeline.load``, by the expansion for each distinct set of parameters, and for a policy. The sentence of a
+Called by ``load_job``, by the expansion for each distinct set of parameters, and for a policy. The sentence of a
 finding is the schema's own ``errorMessage`` where there is one, so that an editor and the command line say the same;
 the code and the next step may stand beside it, as ``errorCode`` and ``errorHint``.
 

@@ -1,6 +1,6 @@
 """A job, checked: everything a job file says, as values, with its templates compiled and its axis files read.
 
-Called by ``pipeline.load``, once the document is valid by the schema. Invariant: ``load_spec`` reports all findings at
+Called by ``load_job``, once the document is valid by the schema. Invariant: ``load_spec`` reports all findings at
 once.
 """
 

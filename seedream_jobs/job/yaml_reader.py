@@ -1,6 +1,6 @@
 """Reads a YAML file: plain data, and the place of every key and value, in one pass over the parser's events.
 
-Called by ``pipeline.load`` and by whoever reads an axis file or a policy. Scalars are read as JSON would read them:
+Called by ``load_job`` and by whoever reads an axis file or a policy. Scalars are read as JSON would read them:
 YAML 1.1 makes 969 of ``16:9``, false of ``no`` and ten of ``012``; here they are the text they look like, and where a
 reader may expect otherwise a warning says so. Anchors, aliases and ``<<`` are applied on the way. Nothing is copied for
 an alias: the data shares the anchored value, and what it comes to written out is added up *before* it is used, so that

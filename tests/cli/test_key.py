@@ -91,7 +91,7 @@ def test_a_key_in_an_exception_is_in_no_log(
         secret = ApiKey(KEY)
         raise RuntimeError(f"{secret!r} with {{'Authorization': 'Bearer {KEY}'}}")
 
-    monkeypatch.setattr("seedream_jobs.pipeline.load_all", broken)
+    monkeypatch.setattr("seedream_jobs.cli.plan.load_jobs", broken)
     for options in ((), ("-vv", "--log-file", "log")):
         assert run_command([*options, "plan", "garden.yaml"]) == 70
         shown = capfd.readouterr().err

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs import pipeline
 from seedream_jobs.api.credentials import DEFAULT_BASE_URL
 from seedream_jobs.errors import HeldError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import acquire, in_use
 from seedream_jobs.ledger.state import Accepted
+from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.run.job_run import submission_of
 
 Command = Callable[..., Any]
@@ -25,8 +25,8 @@ Command = Callable[..., Any]
 @pytest.fixture
 def running(campaign: Path) -> Iterator[Ledger]:
     """The record of ``garden.yaml`` as a run holds it: one task is accepted, one POST is under way, two are to come."""
-    where = pipeline.Target(origin=DEFAULT_BASE_URL, emulator=False)
-    job = pipeline.load(campaign / "garden.yaml", shown="garden.yaml", target=where, sets={})
+    where = Target(origin=DEFAULT_BASE_URL, emulator=False)
+    job = load_job(campaign / "garden.yaml", shown="garden.yaml", target=where, sets={})
     places = list(job.expansion.places())[:2]
     with Ledger.open(
         job.paths,

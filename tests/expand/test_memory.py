@@ -13,9 +13,10 @@ PLAN = """
 import re
 from pathlib import Path
 from seedream_jobs import pipeline
+from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.plan.job import PlanOptions
-target = pipeline.Target(origin="https://api.example", emulator=False)
-job = pipeline.load(Path("job.yaml"), shown="job.yaml", target=target, sets={})
+target = Target(origin="https://api.example", emulator=False)
+job = load_job(Path("job.yaml"), shown="job.yaml", target=target, sets={})
 plan = pipeline.plan([job], target=target, options=PlanOptions(sets={}))
 # not getrusage: its peak begins with that of the process that forked this one
 print(plan.submit, re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -75,9 +75,10 @@ PLAN = """
 import re
 from pathlib import Path
 from seedream_jobs import pipeline
+from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.plan.job import PlanOptions
-target = pipeline.Target(origin="https://api.example", emulator=False)
-job = pipeline.load(Path("all.yaml"), shown="all.yaml", target=target, sets={})
+target = Target(origin="https://api.example", emulator=False)
+job = load_job(Path("all.yaml"), shown="all.yaml", target=target, sets={})
 plan = pipeline.plan([job], target=target, options=PlanOptions(sets={}))
 # not getrusage: its peak begins with that of the process that forked this one
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs import pipeline
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.plan.load import Target, load_job, validate_jobs
 
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+TARGET = Target(origin="https://api.example", emulator=False)
 V = "version: 1\n"
 R = V + 'request: {prompt: "{{ a }}"}\nmatrix: '
 FILES: dict[str, bytes] = {
@@ -433,7 +433,7 @@ def everything(tmp_path: Path) -> Callable[[str], list[Any]]:
     def findings(text: str) -> list[Any]:
         file.write_text(text, encoding="utf-8")
         os.chdir(tmp_path)
-        return list(pipeline.validate_all([Path("job.yaml")], target=TARGET, sets={}).findings)
+        return list(validate_jobs([Path("job.yaml")], target=TARGET, sets={}).findings)
 
     return findings
 
@@ -497,7 +497,7 @@ def test_no_job_file(tmp_path: Path) -> None:
     """A missing file or a folder is a refusal that names it."""
     for name, said in (("none.yaml", "no such file"), (".", "is a folder")):
         with pytest.raises(UsageError, match=said):
-            pipeline.load(tmp_path / name, shown=name, target=TARGET, sets={})
+            load_job(tmp_path / name, shown=name, target=TARGET, sets={})
 
 
 def test_special_files(folder: Any) -> None:

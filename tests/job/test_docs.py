@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs import pipeline
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.template import FILTERS, SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
+from seedream_jobs.plan.load import Target, load_job
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+TARGET = Target(origin="https://api.example", emulator=False)
 OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/job")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 
@@ -30,7 +30,7 @@ def test_every_block_loads(block: str, tmp_path: Path) -> None:
         shutil.copytree(ROOT / "examples" / folder, tmp_path / folder)
     file = tmp_path / "job.yaml"
     file.write_text(block if "version:" in block else f"version: 1\n{block}", encoding="utf-8")
-    job = pipeline.load(file, shown="job.yaml", target=TARGET, sets={})
+    job = load_job(file, shown="job.yaml", target=TARGET, sets={})
     assert job.warnings == ()
     assert list(job.expansion.places())
     assert job.expansion.merged == 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from seedream_jobs import pipeline
+from seedream_jobs.plan.load import Target, load_job
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-TARGET = pipeline.Target(origin="https://api.example", emulator=False)
+TARGET = Target(origin="https://api.example", emulator=False)
 MODELINE = "# yaml-language-server: $schema=../schemas/job.schema.json"
 
 
@@ -25,7 +25,7 @@ def test_example(file: Path, snapshot: SnapshotAssertion) -> None:
     """Its number of requests, its most images and its warnings are as stated, its addresses as they were."""
     text = file.read_text(encoding="utf-8")
     assert text.startswith(MODELINE)
-    job = pipeline.load(file, shown=file.name, target=TARGET, sets={})
+    job = load_job(file, shown=file.name, target=TARGET, sets={})
     places = list(job.expansion.places())
     requests = [job.expansion.request(place) for place in places]
     assert job.expansion.name_collisions() == []

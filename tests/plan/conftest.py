@@ -30,7 +30,7 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.job import Job, PlanOptions
 from seedream_jobs.plan.plan import Plan
 from seedream_jobs.report.text import plan_text
 from tests.campaign import TARGET, Folder
@@ -43,7 +43,7 @@ class PlannedFolder(Folder):
 
     now = NOW
 
-    def plan(self, *jobs: pipeline.Job, **asked: Any) -> Plan:
+    def plan(self, *jobs: Job, **asked: Any) -> Plan:
         asked.setdefault("sets", {})
         return pipeline.plan(list(jobs), target=TARGET, options=PlanOptions(**asked))
 
@@ -51,7 +51,7 @@ class PlannedFolder(Folder):
         """What the command prints, with two spaces wherever it aligns."""
         return re.sub(r"(?<=\S) {2,}", "  ", plan_text(plan))
 
-    def record(self, job: pipeline.Job, outcome: Callable[[int, Request], Iterable[Event]]) -> None:
+    def record(self, job: Job, outcome: Callable[[int, Request], Iterable[Event]]) -> None:
         """Put on record what happened to each request of a job: ``outcome`` of its number, from 0, and the request."""
         with Ledger.open(
             job.paths,

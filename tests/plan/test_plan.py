@@ -186,10 +186,11 @@ def test_again_of_nothing(folder: Any) -> None:
 def test_another_origin(folder: Any) -> None:
     """A manifest names the origin it was written against; a plan for another one is refused."""
     from seedream_jobs import pipeline
+    from seedream_jobs.plan.load import Target
 
     job = folder.load(THREE)
     folder.record(job, lambda _, request: folder.history(request, State.STORED))
-    target = pipeline.Target(origin="https://other.example", emulator=False)
+    target = Target(origin="https://other.example", emulator=False)
     with pytest.raises(HeldError, match=r"written against https://api\.example") as caught:
         pipeline.plan([job], target=target, options=PlanOptions(sets={}))
     assert caught.value.exit_code is ExitCode.HELD

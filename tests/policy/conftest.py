@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.pipeline import EMULATOR_ORIGIN, Rules, Target, validate_all
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, validate_jobs
 from seedream_jobs.plan.policy import Policy, read_policy
 
 TODAY = datetime.date(2026, 6, 1)
@@ -42,7 +42,7 @@ def check(tmp_path: Path, policy: Callable[[str], Policy]) -> Callable[..., Foun
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(job, encoding="utf-8")
         held = policy("version: 1\n" + rules) if rules else None
-        report = validate_all(
+        report = validate_jobs(
             [file], target=EMULATOR, sets={}, rules=Rules(policy_of=lambda root: held, ignore=frozenset(ignore))
         )
         return _shown(report.findings, job)

@@ -10,7 +10,7 @@ from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.explain import Explanation, explain
-from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
 from seedream_jobs.resources import resource
 
 JOB = """\
@@ -42,7 +42,7 @@ def expansion(tmp_path: Path) -> Expansion:
 
 def _load(file: Path, text: str) -> Expansion:
     file.write_text(text, encoding="utf-8")
-    return load(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}).expansion
+    return load_job(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}).expansion
 
 
 def _said(explanation: Explanation) -> list[tuple[str, str, str]]:
@@ -129,7 +129,7 @@ def test_an_address_that_is_none(address: str, why: str, expansion: Expansion) -
 @pytest.mark.parametrize("file", sorted(resource("examples").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_address_of_the_examples_is_explained(file: Path) -> None:
     """Each listed address leads back to its own request."""
-    expansion = load(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}).expansion
+    expansion = load_job(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}).expansion
     for place in list(expansion.places())[:40]:
         request = expansion.request(place)
         found = explain(expansion, request.address)

@@ -33,10 +33,10 @@ def test_a_clean_job_has_no_findings(lint: Lint) -> None:
 @pytest.mark.parametrize("file", sorted(resource("examples").glob("*.yaml")), ids=lambda file: file.stem)
 def test_examples_teach_no_lint(file: Path) -> None:
     """No example of the documentation is advised against."""
-    from seedream_jobs.pipeline import EMULATOR_ORIGIN, Rules, Target, load
+    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, load_job
 
     rules = Rules(policy_of=lambda root: None)
-    job = load(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}, rules=rules)
+    job = load_job(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}, rules=rules)
     assert [finding.message for finding in job.warnings if finding.code in LINT_CODES] == []
 
 

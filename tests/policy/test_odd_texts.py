@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.expand.lint import unseen
-from seedream_jobs.pipeline import Rules, validate_all
+from seedream_jobs.plan.load import Rules, validate_jobs
 from tests.policy.conftest import EMULATOR
 
 Lint = Callable[..., list[tuple[str, str]]]
@@ -170,7 +170,7 @@ def test_an_empty_cell_is_told_with_its_line(tmp_path: Path) -> None:
         job.write_text(
             f"version: 1\nrequest: {request.replace('{{ prompt', '{{ p')}\nmatrix: {{{name}: {{from: p.csv, column: t}}}}\n"
         )
-        report = validate_all([job], target=EMULATOR, sets={}, rules=Rules(policy_of=lambda _: None))
+        report = validate_jobs([job], target=EMULATOR, sets={}, rules=Rules(policy_of=lambda _: None))
         assert [(one.code, one.message[:9]) for one in report.findings] == [(code, "p.csv:2: "), (code, "p.csv:5: ")]
 
 
@@ -178,7 +178,7 @@ def test_numbers_given_on_the_command_line(tmp_path: Path) -> None:
     """A variable that is a number takes its value from ``--set``, not its look."""
     job = tmp_path / "job.yaml"
     job.write_text('version: 1\nvars: {v: 1, w: 1.5}\nrequest: {prompt: "{{ v }} {{ w }}"}\n')
-    report = validate_all([job], target=EMULATOR, sets={"v": "-0", "w": "2.40"}, rules=Rules(policy_of=lambda _: None))
+    report = validate_jobs([job], target=EMULATOR, sets={"v": "-0", "w": "2.40"}, rules=Rules(policy_of=lambda _: None))
     assert [one.message for one in report.findings] == [
         "--set v=-0: the number is 0 in the prompt",
         "--set w=2.40: the number is 2.4 in the prompt",

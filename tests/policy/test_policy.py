@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from seedream_jobs.cli import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.pipeline import EMULATOR_ORIGIN, Target, load
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
 from seedream_jobs.plan.policy import Policy, find_violations, find_word, read_policy
 
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
@@ -297,7 +297,7 @@ def test_a_word_is_refused_wherever_it_comes_from(
     }
     file = tmp_path_factory.getbasetemp() / "law.yaml"
     file.write_text(json.dumps(source), encoding="utf-8")
-    expansion = load(file, shown="law.yaml", target=EMULATOR, sets={}).expansion
+    expansion = load_job(file, shown="law.yaml", target=EMULATOR, sets={}).expansion
     policy = read_policy(b"version: 1\nforbidden_words: [cat]", "policy.yaml", today=_today())
     held = any(
         re.search(r"(?<!\w)cat(?!\w)", expansion.request(place).payload["prompt"], re.IGNORECASE)

@@ -8,14 +8,14 @@ from pathlib import Path, PurePosixPath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs import pipeline
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.causes import BaseCauses
 from seedream_jobs.plan.comparison import Comparison, local_address
+from seedream_jobs.plan.load import Target, load_job
 from tests.lanes import examples
 
-TARGET = pipeline.Target(origin="https://api.apimart.ai", emulator=False)
+TARGET = Target(origin="https://api.apimart.ai", emulator=False)
 
 
 class OneFile:
@@ -40,7 +40,7 @@ def expansion(subjects: list[str], styles: dict[str, str], repeat: int) -> Expan
         'version: 1\nrequest: {prompt: "{{ s }} {{ t.text }}"}\n'
         f"matrix: {{s: [{', '.join(subjects)}], t: [{listed}]}}\nrepeat: {repeat}\n"
     )
-    job = pipeline.load(Path("/nowhere/job.yaml"), shown="job.yaml", target=TARGET, sets={}, files=OneFile(text))
+    job = load_job(Path("/nowhere/job.yaml"), shown="job.yaml", target=TARGET, sets={}, files=OneFile(text))
     return job.expansion
 
 

@@ -9,14 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from seedream_jobs import pipeline
 from seedream_jobs.cli.options import FORMATS
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Accepted, Completed, Failed, Image, InDoubt, Intended, Problem, Stored
+from seedream_jobs.plan.load import Target, load_job
 
 PAGE = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
-TARGET = pipeline.Target(origin="https://api.apimart.ai", emulator=False)
+TARGET = Target(origin="https://api.apimart.ai", emulator=False)
 DAYS = [int(datetime(2026, 8, day, tzinfo=UTC).timestamp()) for day in (2, 3, 4)]
 
 
@@ -46,9 +46,9 @@ def intended(request: Request, at: int) -> Intended:
 def test_the_plan_in_the_documentation_is_what_is_printed(campaign: Any, command: Callable[..., Any]) -> None:
     """28 requests went out: one is in doubt, one failed, and four of an earlier file are no longer asked for."""
     job = campaign.write("garden.yaml", block("yaml"))
-    loaded = pipeline.load(job, shown="garden.yaml", target=TARGET, sets={})
+    loaded = load_job(job, shown="garden.yaml", target=TARGET, sets={})
     older = campaign.write("older.yaml", block("yaml").replace("an owl", "a stork"))
-    stork = pipeline.load(older, shown="older.yaml", target=TARGET, sets={}).expansion
+    stork = load_job(older, shown="older.yaml", target=TARGET, sets={}).expansion
     requests = [loaded.expansion.request(place) for place in loaded.expansion.places()]
     known = [request for request in requests if request.cell["style"] != "ink"]
     known += [

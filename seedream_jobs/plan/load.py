@@ -1,0 +1,214 @@
+"""This module loads and validates job files.
+
+Called by ``pipeline``, ``review``, ``validate`` and ``expand``. Invariant: nothing here opens a ledger, so that
+``validate`` starts without one. ``load`` raises all findings of a file at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.expand.expansion import Expansion
+from seedream_jobs.expand.lint import lint
+from seedream_jobs.job import schema, yaml_reader
+from seedream_jobs.job.document import Document
+from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
+from seedream_jobs.job.spec import JobSpec, load_spec
+from seedream_jobs.ledger.paths import in_the_way, is_manifest, job_beside, paths_for
+from seedream_jobs.plan.job import Job, check_count, check_names
+from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
+
+EMULATOR_ORIGIN = "emulator"
+"""The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The service that a command uses. A manifest belongs to the origin of its first run."""
+
+    origin: str
+    emulator: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a job is checked against beside its schema.
+
+    :param policy_of: the policy of a campaign
+    :param ignore: codes of lint warnings that are silenced
+    """
+
+    policy_of: PolicyOf
+    ignore: frozenset[str] = frozenset()
+
+
+def load_job(
+    path: Path,
+    *,
+    shown: str,
+    target: Target,
+    sets: Mapping[str, str],
+    files: Files | None = None,
+    rules: Rules | None = None,
+) -> Job:
+    """Read one job file, check it against the schema and the rules, and expand it.
+
+    :param shown: the file as the user named it
+    :param files: the tree that the job file and its axis files are read from; the disk by default
+    :raises FindingsError: with every finding
+    :raises UsageError: there is no such file
+    """
+    root = campaign_root(path)
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
+    folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
+    document = yaml_reader.read(path, shown) if files is None else _read(folder / path.name, shown, files)
+    findings = schema.check(document)
+    if any(finding.code != "bad-reference" for finding in findings):
+        raise FindingsError(in_order([*findings, *document.warnings]))
+    try:
+        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets, file=path.name)
+        policy = None if rules is None else rules.policy_of(root)
+        expansion, warnings = _expand(spec, policy, rules)
+    except FindingsError as error:
+        # ``findings`` are bad references here. The expansion finds more of them, and some of them again.
+        known = {finding.span for finding in findings}
+        others = (finding for finding in error.diagnostics if finding.span not in known)
+        raise FindingsError(in_order([*findings, *others])) from None
+    if findings:
+        raise FindingsError(in_order([*findings, *warnings]))
+    paths = paths_for(path, emulator_root=root if target.emulator else None)
+    return Job(file=path, expansion=expansion, paths=paths, warnings=warnings, policy=policy)
+
+
+def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[Expansion, tuple[Diagnostic, ...]]:
+    if policy is not None:
+        spec = apply_budget(policy, spec)
+    expansion = Expansion(spec)
+    warnings = expansion.check()
+    if rules is not None:
+        warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
+    if policy is not None and (refused := find_violations(policy, expansion)):
+        raise FindingsError(in_order([*refused, *warnings]))
+    return expansion, warnings
+
+
+def _read(path: PurePosixPath, shown: str, files: Files) -> Document:
+    try:
+        raw = files.read(path, limit=yaml_reader.MAX_BYTES + 1)
+    except (OSError, OutsideRoot) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
+        raise UsageError(f"{shown}: {reason}", hint="check the path") from None
+    return yaml_reader.parse(raw, shown)
+
+
+def job_file(named: Path) -> Path:
+    """The job file that a JOB argument names; a manifest names the job file beside it.
+
+    :raises UsageError: there is none beside it
+    """
+    if not is_manifest(named):
+        return named
+    found = job_beside(named)
+    if found is None:
+        raise UsageError(
+            f"{named} is a record; its job file is not beside it",
+            hint="name the job file; fetch, status, gallery and export need only the record",
+        )
+    return found
+
+
+def load_jobs(
+    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
+) -> list[Job]:
+    """Load several job files, in the order of their paths.
+
+    :param paths: job files, or manifests for those beside them
+    :raises FindingsError: with every finding of every file
+    """
+    jobs: list[Job] = []
+    findings: list[Diagnostic] = []
+    for path in sorted(map(job_file, paths)):
+        try:
+            jobs.append(load_job(path, shown=str(path), target=target, sets=sets, rules=rules))
+        except FindingsError as error:
+            findings.extend(error.diagnostics)
+    if findings:
+        raise FindingsError(in_order(findings))
+    check_apart(jobs)
+    return jobs
+
+
+def check_apart(jobs: Sequence[Job]) -> None:
+    """Check that no two jobs share a record.
+
+    :raises UsageError: two do; names them
+    """
+    records: dict[Path, Job] = {}
+    for job in jobs:
+        record = job.paths.manifest.resolve()  # one folder may have two paths, through a symbolic link
+        if record in records:
+            raise UsageError(
+                f"{job.shown} and {records[record].shown} would share {job.paths.manifest.name}",
+                hint="a job's record is named after its file's stem: rename one of them, or name it once",
+            )
+        records[record] = job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """All findings of several job files, and (file, number of requests) of those without errors."""
+
+    findings: tuple[Diagnostic, ...]
+    valid: tuple[tuple[str, int], ...]
+
+    @property
+    def errors(self) -> bool:
+        """Whether any finding is an error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def validate_jobs(
+    paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None
+) -> Validation:
+    """Find everything that can be found in job files without a ledger; builds the key of every request.
+
+    :raises UsageError: there is no such file
+    """
+    findings: list[Diagnostic] = []
+    valid: list[tuple[str, int]] = []
+    for path in sorted(map(job_file, paths)):
+        try:
+            job = load_job(path, shown=str(path), target=target, sets=sets, rules=rules)
+            findings.extend([*job.warnings, *_folder_blocked(job)])
+            requests = check_count(job, job.expansion.total())
+            findings.extend(job.expansion.merge_warnings())
+            check_names(job)
+            valid.append((str(path), requests))
+        except FindingsError as error:
+            findings.extend(error.diagnostics)
+    return Validation(findings=in_order(findings), valid=tuple(valid))
+
+
+def _folder_blocked(job: Job) -> list[Diagnostic]:
+    """A finding if the images' folder can't be made: a file is in its place, or a link leads out or nowhere."""
+    spec = job.expansion.spec
+    folder = spec.root / spec.folder / spec.output_dir
+    try:
+        blocked = in_the_way(folder)
+        said = None if blocked is None else blocked.message
+        if said is None and not folder.resolve().is_relative_to(spec.root.resolve()):
+            said = f"the folder {spec.output_dir!r} leads out of the campaign's folder through a symbolic link"
+    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
+        said = f"the folder {spec.output_dir[:80]!r} can't be made: {getattr(error, 'strerror', None) or error}"
+    if said is None:
+        return []
+    return [
+        spec.document.finding(
+            "output-dir", said, ("output", "dir"), hint="move it out of the way, or name another folder"
+        )
+    ]
