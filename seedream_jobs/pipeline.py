@@ -25,8 +25,9 @@ from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerErro
 from seedream_jobs.job.files import WorkTree, git_environment
 from seedream_jobs.ledger.paths import STATE_FOLDER, LedgerPaths, in_the_way, keep_private, paths_for
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.job import Job, PlanOptions, policy_budgets
+from seedream_jobs.plan.job import Job, policy_budgets
 from seedream_jobs.plan.load import Rules, Target, load_jobs
+from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, run_record, selector
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client
@@ -56,7 +57,6 @@ def plan(
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.cost import tariff_of
     from seedream_jobs.plan.plan import make_plan
-    from seedream_jobs.plan.select import hold_values, selector
 
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
@@ -76,7 +76,7 @@ def plan(
         budgets=(*options.budgets, *policy_budgets(jobs)),
     )
     if options.select is not None and not any(one.requests for one in made.jobs):
-        hold_values(options.select, (job.expansion for job in jobs))
+        check_values(options.select, (job.expansion for job in jobs))
     _check_again(made, options.again)
     on_disk, locked = elsewhere_of is None, ledger_of is not None
     warned = [
@@ -108,7 +108,6 @@ def _find_warnings(
     :param locked: ``run`` makes the plan, which refuses a record that git ignores
     """
     from seedream_jobs.plan.revisions import ignored
-    from seedream_jobs.plan.sets import other_sets
 
     found: list[Diagnostic] = []
     if on_disk and not ledger.entries:
@@ -654,7 +653,6 @@ def _record_use(plan: Plan, locked: Locked, sets: Mapping[str, str], *, now: int
     """
     from seedream_jobs.ledger.state import PlanRecord
     from seedream_jobs.plan.saved import plan_id
-    from seedream_jobs.plan.sets import run_record
 
     for job, ledger in zip(plan.jobs, locked.ledgers, strict=True):
         if plan.digest is not None:

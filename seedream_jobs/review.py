@@ -24,9 +24,10 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.comparison import Comparison, compare
 from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.job import Job, PlanOptions
+from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.load import Rules, Target, check_apart, load_job
 from seedream_jobs.plan.manifest_edits import MANIFEST_SUFFIX, manifest_edits, renamed
+from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob, Removed, Revision, changes_of
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job

@@ -17,7 +17,7 @@ from seedream_jobs.cli.streams import progress_mode
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import carry_out, image_steps, open_access, open_tasks
-from seedream_jobs.report.progress import Progress
+from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.job_run import JobRun, RunOptions, outputs
 from seedream_jobs.run.links import time_left
@@ -68,7 +68,7 @@ def fetch_jobs(
             access=access,
             target=where,
             options=options,
-            progress=Progress(progress_mode(as_json), total=0, usd=None, running=sum(map(open_tasks, held))),
+            progress=ProgressDisplay(progress_mode(as_json), total=0, usd=None, running=sum(map(open_tasks, held))),
         )
         parts = [(one.shown, ledger, one.paths) for one, ledger in zip(found, held, strict=True)]
         ending = Ending.of(parts, done, where.emulator)
@@ -183,7 +183,7 @@ def poll_once(
             access=access,
             target=where,
             options=options,
-            progress=Progress("quiet", total=0, usd=None),
+            progress=ProgressDisplay("quiet", total=0, usd=None),
         )
     for one, what in zip(asked, done, strict=True):
         polled = what.polled

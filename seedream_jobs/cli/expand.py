@@ -34,7 +34,7 @@ def expand(
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
     from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, job_file, load_job
-    from seedream_jobs.plan.select import selector
+    from seedream_jobs.plan.options import selector
     from seedream_jobs.report.json import request_json
     from seedream_jobs.report.text import request_curl, request_row
 

@@ -91,7 +91,7 @@ def export(
     expansion = one.job.expansion if one.job else None
     chosen = None
     if select is not None:
-        from seedream_jobs.plan.select import selector
+        from seedream_jobs.plan.options import selector
 
         if expansion is None:
             raise UsageError("--select needs the job file", hint=f"{one.shown} is only a manifest")

@@ -191,7 +191,7 @@ def request_options(function: F) -> F:
         budget: Decimal | None,
         **others: Any,
     ) -> Any:
-        from seedream_jobs.plan.job import PlanOptions
+        from seedream_jobs.plan.options import PlanOptions
 
         wanted = PlanOptions(
             sets=dict(sets),

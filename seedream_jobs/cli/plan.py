@@ -18,8 +18,8 @@ from seedream_jobs.cli.rules import rule_options, rules
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.pipeline import with_manifests
-from seedream_jobs.plan.job import PlanOptions
 from seedream_jobs.plan.load import Target, load_jobs
+from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, check_budgets
 from seedream_jobs.plan.saved import check_place, save
 from seedream_jobs.review import Revisions, repository_of, review

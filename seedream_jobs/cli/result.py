@@ -200,9 +200,9 @@ def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
 
 def _retrying(ledger: Ledger) -> str:
     """The options that submit again what failed: with other ``--set`` values it would be other requests."""
-    from seedream_jobs.plan.sets import last_sets, said
+    from seedream_jobs.plan.options import last_sets, set_options
 
-    return " ".join(filter(None, ["--retry-failed", said(last_sets(ledger.plans.values()))]))
+    return " ".join(filter(None, ["--retry-failed", set_options(last_sets(ledger.plans.values()))]))
 
 
 def _reasons(done: JobResult) -> list[tuple[str, str | None]]:

@@ -20,9 +20,9 @@ from seedream_jobs.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from seedream_jobs.cli.result import Ending
     from seedream_jobs.pipeline import Locked
-    from seedream_jobs.plan.job import PlanOptions
+    from seedream_jobs.plan.options import PlanOptions
     from seedream_jobs.plan.plan import Plan
-    from seedream_jobs.report.progress import Progress
+    from seedream_jobs.report.progress import ProgressDisplay
     from seedream_jobs.run.job_run import JobResult, RunOptions
 
 
@@ -140,11 +140,11 @@ class Terminal:
             said = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
             click.echo(f"This plan was begun: {said}.", err=True)
 
-    def progress(self, *, total: int, usd: Decimal | None, running: int) -> Progress:
+    def progress(self, *, total: int, usd: Decimal | None, running: int) -> ProgressDisplay:
         """Draw the progress while it is entered."""
-        from seedream_jobs.report.progress import Progress
+        from seedream_jobs.report.progress import ProgressDisplay
 
-        return Progress(progress_mode(self._as_json), total=total, usd=usd, running=running)
+        return ProgressDisplay(progress_mode(self._as_json), total=total, usd=usd, running=running)
 
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
         """Build the pages."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seedream_jobs.diagnostics import shorten
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.request_builder import Request
@@ -88,8 +89,7 @@ class _Causes:
                 found[f"axis {name}: {len(values):,} values not submitted yet", place] = values.total()
                 continue
             for (label, where), requests in values.items():
-                short = label if len(label) <= 40 else label[:39] + "…"
-                found[f"axis {name} gained {short!r}", where] += requests
+                found[f"axis {name} gained {shorten(label, 40)!r}", where] += requests
         ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
         shown = tuple(Cause(text=text, place=place, requests=count) for (text, place), count in ranked[:MAX_CAUSES])
         return shown, max(0, len(ranked) - MAX_CAUSES)
@@ -246,5 +246,4 @@ def _source(template: Template | None) -> str | None:
 def _short(value: Any) -> str:
     if value is None:
         return "nothing"
-    text = repr(value) if isinstance(value, str) else spoken(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return shorten(repr(value) if isinstance(value, str) else spoken(value), 40)

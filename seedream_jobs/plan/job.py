@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -33,36 +33,6 @@ class Job:
     def budget_name(self) -> str:
         """Whose limit the job's budget is: its own, or the policy's where that is less."""
         return budget_name(self.policy, self.expansion.spec)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """What an operator asked of ``plan`` or ``run``, by the options' names.
-
-    :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
-    """
-
-    sets: Mapping[str, str]
-    select: str | None = None
-    limit: int | None = None
-    retry_failed: bool = False
-    replay: int | None = None
-    again: tuple[str, ...] = ()
-    price: Decimal | None = None
-    budgets: tuple[tuple[str, Decimal], ...] = ()
-
-    @property
-    def recorded(self) -> dict[str, object]:
-        """What of it changes requests or money, for the plan and the record; nothing where nothing was asked."""
-        options: dict[str, object] = {
-            "again": list(self.again),
-            "limit": self.limit,
-            "replay": self.replay is not None,
-            "retry_failed": self.retry_failed,
-            "select": self.select,
-            "set": dict(self.sets),
-        }
-        return {name: value for name, value in options.items() if value not in (None, False, [], {})}
 
 
 def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:

@@ -18,7 +18,7 @@ from seedream_jobs.job.files import Files, OutsideRoot
 from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
 from seedream_jobs.ledger.manifest import Manifest, check_key, read_manifest
 from seedream_jobs.ledger.state import Entry, State, counts_as_spent
-from seedream_jobs.plan.sets import is_direct
+from seedream_jobs.plan.options import is_direct
 
 MANIFEST_SUFFIX = ".manifest.jsonl"
 MAX_BYTES = 1 << 30

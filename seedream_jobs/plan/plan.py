@@ -26,7 +26,8 @@ from seedream_jobs.ledger.state import Entry, State, may_be_replayed
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes, under_way
-from seedream_jobs.plan.job import Job, PlanOptions, check_count, check_names
+from seedream_jobs.plan.job import Job, check_count, check_names
+from seedream_jobs.plan.options import PlanOptions
 
 T = TypeVar("T")
 

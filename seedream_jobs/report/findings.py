@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order
 from seedream_jobs.job.document import Lines
-from seedream_jobs.report.text import Cell, cell, visible, width
+from seedream_jobs.report.text import ShownCharacter, show_character, visible, width
 
 EXCERPT_COLUMNS = 96
 """The widest excerpt of a line, in terminal columns."""
@@ -112,32 +112,32 @@ def _window(text: str, first: int, last: int) -> tuple[str, int, int]:
     """
     # A line may have a million characters: only those near the underline are looked at.
     left, right = max(0, first - _NEAR), min(len(text), first + _NEAR)
-    row = list(map(cell, text[left:right]))
+    row = list(map(show_character, text[left:right]))
     first, last = first - left, last - left
     begin, stop = 0, len(row)
-    if sum(cell.columns for cell in row) > EXCERPT_COLUMNS:
+    if sum(one.columns for one in row) > EXCERPT_COLUMNS:
         begin = _back(row, first, _LEAD)
         stop = _forth(row, begin, EXCERPT_COLUMNS)
         if stop == len(row):
             begin = min(begin, _back(row, stop, EXCERPT_COLUMNS))
     head = _ELLIPSIS if left + begin > 0 else ""
     tail = _ELLIPSIS if left + stop < len(text) else ""
-    shown = head + "".join(cell.shown for cell in row[begin:stop]) + tail
-    indent = len(head) + sum(cell.columns for cell in row[begin : max(first, begin)])
-    strokes = sum(cell.columns for cell in row[first : min(last, stop)])
+    shown = head + "".join(one.shown for one in row[begin:stop]) + tail
+    indent = len(head) + sum(one.columns for one in row[begin : max(first, begin)])
+    strokes = sum(one.columns for one in row[first : min(last, stop)])
     return shown, indent, max(strokes, 1)
 
 
-def _back(row: list[Cell], index: int, columns: int) -> int:
-    """The first cell of the ``columns`` columns in front of cell ``index``."""
+def _back(row: list[ShownCharacter], index: int, columns: int) -> int:
+    """The index of the first of the characters that fill ``columns`` columns in front of ``index``."""
     while index > 0 and columns >= row[index - 1].columns:
         index -= 1
         columns -= row[index].columns
     return index
 
 
-def _forth(row: list[Cell], index: int, columns: int) -> int:
-    """The cell behind the ``columns`` columns from cell ``index`` on."""
+def _forth(row: list[ShownCharacter], index: int, columns: int) -> int:
+    """The index behind the characters that fill ``columns`` columns from ``index`` on."""
     while index < len(row) and columns >= row[index].columns:
         columns -= row[index].columns
         index += 1

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import TypeVar
 
-from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.diagnostics import Diagnostic, shorten
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money, plain
@@ -242,7 +242,7 @@ def _folded(job: PlannedJob, title: str, count: int, shown: Sequence[Block]) -> 
 def _request(item: PlannedRequest) -> Block:
     payload = {} if item.request is None else dict(item.request.payload)
     if item.before is None:
-        body = fenced([f"  {line}" for line in _short(str(payload.get("prompt", ""))).split("\n")])
+        body = fenced([f"  {line}" for line in shorten(str(payload.get("prompt", "")), MAX_PROMPT).split("\n")])
         return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *body, ""]
     was, now = marked(str(item.before.get("prompt", "")), str(payload.get("prompt", "")))
     was, now = _window(was, "[-"), _window(now, "{+")
@@ -261,22 +261,18 @@ def _window(text: str, mark: str) -> str:
 
 
 def _signed(sign: str, text: str) -> list[str]:
-    return [f"{sign} {line}" for line in _short(text).split("\n")]
+    return [f"{sign} {line}" for line in shorten(text, MAX_PROMPT).split("\n")]
 
 
 def _removed(one: Removed) -> Block:
     known = f" ({one.known}, kept)" if one.known else ""
-    body = fenced([f"  {line}" for line in _short(str(one.payload.get("prompt", ""))).split("\n")])
+    body = fenced([f"  {line}" for line in shorten(str(one.payload.get("prompt", "")), MAX_PROMPT).split("\n")])
     return [f"{code(one.address, 200)}{known}", "", *body, ""]
 
 
 def _parameters(payload: dict[str, object]) -> str:
     shown = {name: value for name, value in payload.items() if name not in ("model", "prompt", "image_urls")}
     return code(", ".join(f"{name} {value}" for name, value in shown.items()), 200) if shown else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_PROMPT else text[: MAX_PROMPT - 1] + "…"
 
 
 def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Block]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
-from seedream_jobs.run.fetch import Progress as FetchProgress
+from seedream_jobs.run.fetch import Progress
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -23,7 +23,7 @@ LINE_EVERY = 30.0
 """Seconds between two lines where nobody watches."""
 
 
-class Progress:
+class ProgressDisplay:
     """Counts events and shows them on stderr.
 
     :param total: requests that are to be submitted; None where nothing is
@@ -85,7 +85,7 @@ class Progress:
         self.trouble = ""
         self._show(type(event).__name__.lower(), event.key)
 
-    def on_fetch(self, progress: FetchProgress) -> None:
+    def on_fetch(self, progress: Progress) -> None:
         """Count an image."""
         if progress.kind == "stored":
             self.images += 1

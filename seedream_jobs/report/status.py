@@ -15,7 +15,7 @@ from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
-from seedream_jobs.plan.sets import last_sets, said
+from seedream_jobs.plan.options import last_sets, set_options
 from seedream_jobs.report.text import plural
 from seedream_jobs.run.links import time_left
 
@@ -115,7 +115,9 @@ class JobStatus:
 def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStatus:
     """Count a record. ``now`` is Unix seconds."""
     origin = ledger.header.origin if ledger.header else ""
-    status = JobStatus(job=job, origin=origin, sets=said(last_sets(ledger.plans.values())), held_by=ledger.held_by)
+    status = JobStatus(
+        job=job, origin=origin, sets=set_options(last_sets(ledger.plans.values())), held_by=ledger.held_by
+    )
     status.shared = shared_said(ledger)
     if ledger.held_by is None:
         told = [run_open(run, ledger.paths) for run in ledger.open_runs()]

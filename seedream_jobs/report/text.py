@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from seedream_jobs.diagnostics import shorten
 from seedream_jobs.expand.explain import Explanation
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
@@ -26,40 +27,40 @@ _TAB = "    "
 _WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
 
 
-class Cell(NamedTuple):
+class ShownCharacter(NamedTuple):
     """One character: what is shown for it, and the columns that takes."""
 
     shown: str
     columns: int
 
 
-def cell(character: str) -> Cell:
+def show_character(character: str) -> ShownCharacter:
     """How ``character`` is shown."""
     if " " <= character <= "~":
-        return Cell(character, 1)
+        return ShownCharacter(character, 1)
     if character == "\t":
-        return Cell(_TAB, len(_TAB))
+        return ShownCharacter(_TAB, len(_TAB))
     if character == _WIDE_SPACE:
-        return Cell("  ", 2)
+        return ShownCharacter("  ", 2)
     if not character.isprintable():
         # Controls, invisible formatting (such as the marks that reverse a line), surrogates, no-break spaces.
         shown = character.encode("unicode_escape").decode("ascii")
-        return Cell(shown, len(shown))
+        return ShownCharacter(shown, len(shown))
     if unicodedata.category(character) in ("Mn", "Me"):
-        return Cell(character, 0)
-    return Cell(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
+        return ShownCharacter(character, 0)
+    return ShownCharacter(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
 
 def visible(text: str) -> str:
     """``text`` on one line, with everything a terminal would obey shown as an escape."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(cell(character).shown for character in text)
+    return "".join(show_character(character).shown for character in text)
 
 
 def width(text: str) -> int:
     """The columns that ``text`` takes when shown."""
-    return sum(cell(character).columns for character in text)
+    return sum(show_character(character).columns for character in text)
 
 
 CI_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
@@ -74,9 +75,7 @@ def defused(text: str) -> str:
 def one_line(text: str, limit: int | None = None) -> str:
     """``text`` on one line, white space as single spaces, what a terminal would obey as an escape; cut to ``limit``."""
     shown = visible(" ".join(text.split()))
-    if limit is not None and len(shown) > limit:
-        shown = shown[: limit - 1] + "…"
-    return shown.replace("##[", "# #[")
+    return (shown if limit is None else shorten(shown, limit)).replace("##[", "# #[")
 
 
 _WIDTH = 16  # columns of the count and its word, before the explanation
@@ -298,8 +297,7 @@ def request_row(request: Request) -> str:
         for name, value in request.payload.items()
         if name not in ("model", "prompt", "image_urls")
     )
-    cut = shown if len(shown) <= 100 else shown[:99] + "…"
-    return "  ".join(filter(None, (request.address, parameters, cut)))
+    return "  ".join(filter(None, (request.address, parameters, shorten(shown, 100))))
 
 
 def request_curl(request: Request, files: Files) -> str:

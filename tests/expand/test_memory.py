@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from seedream_jobs import pipeline
 from seedream_jobs.plan.load import Target, load_job
-from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.options import PlanOptions
 target = Target(origin="https://api.example", emulator=False)
 job = load_job(Path("job.yaml"), shown="job.yaml", target=target, sets={})
 plan = pipeline.plan([job], target=target, options=PlanOptions(sets={}))

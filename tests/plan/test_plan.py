@@ -16,7 +16,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.cost import budget_text, check_budget, money
 from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.job import PlanOptions
+from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import check_budgets
 from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.markdown import plan_markdown
