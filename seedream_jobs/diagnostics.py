@@ -1,4 +1,7 @@
-"""Findings as values: where, which code, what is wrong, what to do."""
+"""This module defines findings: where, which code, what is wrong, what to do next.
+
+Called by every stage that reads a file, and by the reports. Invariant: a finding is a value; nothing is printed here.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,18 @@ class Diagnostic:
         return f"{self.path}:{self.span.start.line}:{self.span.start.column}"
 
 
+class Problem(Exception):
+    """Something is wrong in a part of a file. Whoever knows where the part stands makes a finding of it.
+
+    :param message: one sentence without a full stop
+    :param hint: the next step
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Each finding once, by file, place and code: the order in which every face reports them."""
     unique = dict.fromkeys(diagnostics)
@@ -97,3 +112,9 @@ def closest(name: str, known: Iterable[str]) -> str | None:
         folded = {candidate.casefold(): candidate for candidate in candidates}
         return folded.get(name.casefold())
     return found[0]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str | None:
+    """The next step for a name that is not known: the one that was probably meant, else ``otherwise``."""
+    near = closest(name, known)
+    return otherwise if near is None else f"did you mean {near!r}?"

@@ -18,7 +18,7 @@ from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
 from seedream_jobs.expand.request_builder import Request, RequestBuilder, checked_folder, folded_name
-from seedream_jobs.job.document import DocumentPath, spoken
+from seedream_jobs.job.document import DocumentPath, check_findings, spoken
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import Template, TemplateProblem, template_finding
@@ -80,15 +80,13 @@ class Expansion:
                 [self.spec.document.finding("too-many-combinations", message, ("matrix",), key=True, hint=hint)]
             )
         found = list(self._find_in_filters())
-        if not _errors(found):
+        if not any(finding.severity == "error" for finding in found):
             found += [
                 *self._find_in_output_folder(),
                 *self._find_in_columns(),
                 *islice(self._find_in_payloads(), MAX_FINDINGS),
             ]
-        if _errors(found):
-            raise FindingsError(in_order([*found, *self.spec.warnings]))
-        return in_order([*found, *self.spec.warnings])
+        return check_findings([*found, *self.spec.warnings])
 
     def _find_in_filters(self) -> Iterator[Diagnostic]:
         """Whether ``where`` can be evaluated, and does anything."""
@@ -403,10 +401,6 @@ def _said_of(matrix: Matrix, cell: Cell) -> str:
     if not labels:
         return ""
     return f" (at {', '.join(f'{name}={shorten(spoken(label), 40)}' for name, label in list(labels.items())[:4])})"
-
-
-def _errors(found: list[Diagnostic]) -> bool:
-    return any(finding.severity == "error" for finding in found)
 
 
 # -- prompts, and where a part of one was written ----------------------------------------------------------------------

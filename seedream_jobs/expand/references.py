@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from seedream_jobs.diagnostics import Problem
 from seedream_jobs.errors import UsageError
 from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
@@ -20,13 +21,8 @@ _SHOWN = 80
 """Characters of a reference that a message repeats."""
 
 
-class ReferenceProblem(Exception):
-    """A reference image the service would refuse; ``hint`` is the next step."""
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class ReferenceProblem(Problem):
+    """A reference image that the service would refuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

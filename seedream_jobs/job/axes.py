@@ -1,19 +1,20 @@
-"""The axes of a matrix: lists, files, globs, ranges and zips; and the patterns of ``include`` and ``exclude``.
+"""This module reads the axes of a matrix, and the items of ``include`` and ``exclude``.
 
-Called by ``job.spec``. Each value keeps its label and its place. A pattern is a partial match over the axes, as GitHub
-Actions defines it.
+Called by ``job.spec``. Invariant: each value keeps its label and its place. A pattern is a partial match over the axes,
+as GitHub Actions defines it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import closest, shorten
-from seedream_jobs.job.axis_files import MAX_VALUES, AxisFile, DataProblem, expand_glob, expand_range, read_axis_file
-from seedream_jobs.job.document import DocumentPath, Findings, spoken
+from seedream_jobs.diagnostics import Diagnostic, did_you_mean, shorten
+from seedream_jobs.job.axis_files import MAX_VALUES, AxisFile, AxisProblem, expand_glob, expand_range, read_axis_file
+from seedream_jobs.job.document import Document, DocumentPath, spoken
 from seedream_jobs.job.files import Files
 
 PARAMETERS = (
@@ -129,29 +130,22 @@ def matches(pattern: Any, binding: Any, label: Any) -> bool:
 # -- reading axes ------------------------------------------------------------------------------------------------------
 
 
-Values = list[tuple[Any, Any, DocumentPath]]
-"""(value, label, place) of each value of one name."""
-
-
 class _Column(NamedTuple):
-    """The values of one name, and the file they were read from."""
+    """(value, label, place) of each value of one name, and the file they were read from."""
 
-    values: Values
+    values: list[tuple[Any, Any, DocumentPath]]
     file: AxisFile | None = None
 
 
 def _axis(columns: Mapping[str, _Column], path: DocumentPath, *, zipped: bool) -> Axis:
     """The axis of columns of one length."""
-    values = tuple(
-        AxisValue(
-            bindings=tuple([bound for bound, _, _ in row]),
-            labels=tuple([label for _, label, _ in row]),
-            paths=tuple([place for _, _, place in row]),
-        )
-        for row in zip(*(column.values for column in columns.values()), strict=True)
-    )
+    rows = zip(*(column.values for column in columns.values()), strict=True)
+    values = [
+        AxisValue(bindings=bindings, labels=labels, paths=paths)
+        for bindings, labels, paths in (zip(*row, strict=True) for row in rows)
+    ]
     files = tuple(column.file for column in columns.values())
-    return Axis(names=tuple(columns), values=values, path=path, files=files, zipped=zipped)
+    return Axis(names=tuple(columns), values=tuple(values), path=path, files=files, zipped=zipped)
 
 
 def axis_names(name: str, value: Any) -> Sequence[str]:
@@ -161,101 +155,86 @@ def axis_names(name: str, value: Any) -> Sequence[str]:
 
 
 class AxisReader:
-    """Turns what stands under an axis' name into its values."""
+    """Turns what stands under an axis' name into its values; its findings go into ``found``."""
 
-    def __init__(self, files: Files, folder: PurePosixPath, findings: Findings) -> None:
-        self._files, self._folder, self._findings = files, folder, findings
+    def __init__(self, files: Files, folder: PurePosixPath, document: Document, found: list[Diagnostic]) -> None:
+        self._files, self._folder, self._document, self._found = files, folder, document, found
 
     def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
         """The axis written under ``name``; none where it has findings, so that they are reported once."""
+        if name != "zip" and isinstance(value, Mapping) and "zip" in value:
+            name, value, path = "zip", value["zip"], (*path, "zip")
         if name == "zip":
             return self._zip(value, path)
-        if isinstance(value, Mapping) and "zip" in value:
-            return self._zip(value["zip"], (*path, "zip"))
         column = self._column(name, value, path)
         return () if column is None else (_axis({name: column}, path, zipped=False),)
 
     def _column(self, name: str, value: Any, path: DocumentPath) -> _Column | None:
         """The values of one name; None where something is wrong with them."""
-        column = self._read_column(value, path)
-        if column is None:
-            return None
-        found = column.values
-        if not found:
-            hint = None
-            if isinstance(value, Mapping) and "glob" in value:
-                hint = "no file matches; the pattern is relative to the job file, and .jpg is not .JPG"
-            self._findings.add("empty-axis", f"the axis {name!r} has no values", path, key=True, hint=hint)
-            return None
-        if len(found) > MAX_VALUES:
-            message = f"the axis {name!r} has {len(found):,} values: at most {MAX_VALUES:,}"
-            self._findings.add(
-                "too-many-combinations", message, path, key=True, hint="write limit: or where: on the file"
+        try:
+            column = self._read_column(value, path)
+            _check_column(name, value, column)
+        except AxisProblem as problem:
+            at = (*path, problem.at) if problem.at is not None and self._document.exists((*path, problem.at)) else path
+            self._found.append(
+                self._document.finding(problem.code, problem.message, at, key=problem.at is None, hint=problem.hint)
             )
             return None
-        usable = self._all_text(found) if name == "prompt" else name in PARAMETERS or self._labels_differ(name, found)
-        return column if usable else None
+        return column
 
-    def _read_column(self, value: Any, path: DocumentPath) -> _Column | None:
+    def _read_column(self, value: Any, path: DocumentPath) -> _Column:
         """What a list says, a file holds, a glob finds or a range spans."""
         if isinstance(value, list):
             return _Column([(item, label_of(item, at + 1), (*path, at)) for at, item in enumerate(value)])
-        try:
-            if "from" in value:
-                file, items = read_axis_file(value, self._files, self._folder)
-                rows = zip(items, file.lines, strict=True)
-                return _Column([(item, label_of(item, line), path) for item, line in rows], file)
-            found = expand_range(value["range"]) if "range" in value else self._glob(value["glob"])
-            return _Column([(item, item, path) for item in found])
-        except DataProblem as problem:
-            at = (*path, problem.at) if problem.at in value else path
-            self._findings.add("axis-data", problem.message, at, hint=problem.hint)
-            return None
-
-    def _glob(self, pattern: str) -> list[Any]:
-        return list(expand_glob(pattern, self._files, self._folder))
-
-    def _all_text(self, found: Values) -> bool:
-        """A prompt is text: a row of several columns written out would be paid for."""
-        for number, (value, _, path) in enumerate(found, 1):
-            if not isinstance(value, str):
-                self._findings.add(
-                    "prompt-value",
-                    f"value {number} of the axis 'prompt' is no text",
-                    path,
-                    hint="name the column that holds the prompt: column: Prompt",
-                )
-                return False
-        return True
-
-    def _labels_differ(self, name: str, found: Values) -> bool:
-        """Two mappings of one id could not be told apart by ``include``, ``exclude`` or an address."""
-        seen: dict[Any, Any] = {}
-        for value, label, path in found:
-            if isinstance(value, Mapping):
-                if label in seen and seen[label] != value:
-                    self._findings.add("duplicate-id", f"the id {label!r} stands twice in the axis {name!r}", path)
-                    return False
-                seen[label] = value
-        return True
+        if "from" in value:
+            file, items = read_axis_file(value, self._files, self._folder)
+            rows = zip(items, file.lines, strict=True)
+            return _Column([(item, label_of(item, line), path) for item, line in rows], file)
+        found: Sequence[Any]
+        if "range" in value:
+            found = expand_range(value["range"])
+        else:
+            found = expand_glob(value["glob"], self._files, self._folder)
+        return _Column([(item, item, path) for item in found])
 
     def _zip(self, columns: Mapping[str, Any], path: DocumentPath) -> Sequence[Axis]:
         read = {name: self._column(name, value, (*path, name)) for name, value in columns.items()}
         found = {name: column for name, column in read.items() if column is not None}
         if len(found) < len(read):
             return ()
-        first = next(iter(found))
+        first, length = next((name, len(column.values)) for name, column in found.items())
         for name, column in found.items():
-            if len(column.values) != len(found[first].values):
-                self._findings.add(
-                    "zip-lengths",
-                    f"a zip's lists differ in length: "
-                    f"{first!r} has {len(found[first].values)}, {name!r} has {len(column.values)}",
-                    (*path, name),
-                    key=True,
-                )
+            if len(column.values) != length:
+                message = f"a zip's lists differ in length: {first!r} has {length}, {name!r} has {len(column.values)}"
+                self._found.append(self._document.finding("zip-lengths", message, (*path, name), key=True))
                 return ()
         return (_axis(found, path, zipped=True),)
+
+
+def _check_column(name: str, written: Any, column: _Column) -> None:
+    """See that there are values, not too many of them, and that they can be used under this name.
+
+    :raises AxisProblem: with the number of the value to point at
+    """
+    if not column.values:
+        glob = isinstance(written, Mapping) and "glob" in written
+        hint = "no file matches; the pattern is relative to the job file, and .jpg is not .JPG" if glob else None
+        raise AxisProblem(f"the axis {name!r} has no values", code="empty-axis", at=None, hint=hint)
+    if len(column.values) > MAX_VALUES:
+        message = f"the axis {name!r} has {len(column.values):,} values: at most {MAX_VALUES:,}"
+        hint = "write limit: or where: on the file"
+        raise AxisProblem(message, code="too-many-combinations", at=None, hint=hint)
+    ids: dict[Any, Any] = {}
+    for index, (value, label, _) in enumerate(column.values):
+        if name == "prompt":
+            # A row of several columns would be written out as Python spells a mapping, and be paid for.
+            if not isinstance(value, str):
+                message = f"value {index + 1} of the axis 'prompt' is no text"
+                hint = "name the column that holds the prompt: column: Prompt"
+                raise AxisProblem(message, code="prompt-value", at=index, hint=hint)
+        # include, exclude and addresses name a mapping by its id: two of one id could not be told apart.
+        elif name not in PARAMETERS and isinstance(value, Mapping) and ids.setdefault(label, value) != value:
+            raise AxisProblem(f"the id {label!r} stands twice in the axis {name!r}", code="duplicate-id", at=index)
 
 
 # -- reading patterns --------------------------------------------------------------------------------------------------
@@ -266,13 +245,15 @@ Fits = dict[int, frozenset[int]]
 
 
 class PatternReader:
-    """Turns the items of ``include`` and ``exclude`` into patterns.
+    """Turns the items of ``include`` and ``exclude`` into patterns; its findings go into ``found``.
 
     :param unread: names of axes that have findings of their own, so that nothing is said about them twice
     """
 
-    def __init__(self, axes: Sequence[Axis], unread: Collection[str], findings: Findings) -> None:
-        self._axes, self._unread, self._findings = axes, unread, findings
+    def __init__(
+        self, axes: Sequence[Axis], unread: Collection[str], document: Document, found: list[Diagnostic]
+    ) -> None:
+        self._axes, self._unread, self._document, self._found = axes, unread, document, found
         self._places = {name: (index, axis.names.index(name)) for index, axis in enumerate(axes) for name in axis.names}
 
     def excludes(self, items: Sequence[Mapping[str, Any]]) -> list[Pattern]:
@@ -281,20 +262,21 @@ class PatternReader:
         for number, item in enumerate(items):
             path: DocumentPath = ("matrix", "exclude", number)
             fits: Fits = {}
-            complete = True
+            unknown = False
             for name, wanted in item.items():
                 place = self._places.get(name)
                 if place is None:
-                    complete = False
-                    self._unknown_axis(name, (*path, name))
+                    unknown = True
+                    self._report_unknown_axis(name, (*path, name))
                     continue
                 found = self._fit(place, wanted)
                 if not found:
-                    complete = False
-                    self._no_such_value("exclude-matches-nothing", name, wanted, (*path, name))
+                    unknown = True
+                    self._report_no_value("exclude-matches-nothing", name, wanted, (*path, name))
                 _narrow(fits, place[0], found)
-            if complete and not all(fits.values()):  # each value exists, but never beside the other of its zip
-                self._findings.add("exclude-matches-nothing", "no combination has these values together", path)
+            if not unknown and not all(fits.values()):  # each value exists, but never beside the other of its zip
+                message = "no combination has these values together"
+                self._found.append(self._document.finding("exclude-matches-nothing", message, path))
             patterns.append(Pattern(fits=tuple(fits.items()), path=path))
         return patterns
 
@@ -320,7 +302,7 @@ class PatternReader:
                 value = axis.values[min(found)]
                 bindings[name], labels[name] = value.bindings[position], value.labels[position]
             elif not isinstance(wanted, Mapping) and isinstance(axis.values[0].bindings[position], Mapping):
-                self._no_such_value("include-unknown-id", name, wanted, (*path, name))
+                self._report_no_value("include-unknown-id", name, wanted, (*path, name))
         return Include(
             fits=tuple(fits.items()) if all(fits.values()) else None,
             bindings=bindings,
@@ -329,38 +311,33 @@ class PatternReader:
             path=path,
         )
 
-    def check_used(self, include: Sequence[Include], read: Collection[str]) -> None:
-        """An include may bring a new name only if something reads it; two may not overwrite each other unnoticed.
+    def find_unused(self, include: Sequence[Include], read: Collection[str]) -> Iterator[Diagnostic]:
+        """What includes bring and nothing reads; and where one overwrites what an earlier one brings.
 
         :param read: the names that the templates read
         """
+        used = {*read, *PARAMETERS, "prompt", *self._unread}
         for item in include:
-            for name in item.adds:
-                if name in read or name in PARAMETERS or name == "prompt" or name in self._unread:
-                    continue
-                near = closest(name, [*self._places, *read, *PARAMETERS])
-                self._findings.add(
+            for name in set(item.adds) - used:
+                known = [*self._places, *read, *PARAMETERS]
+                yield self._document.finding(
                     "include-unused-name",
                     f"'include' brings {name!r}, which no template and no request field uses",
                     (*item.path, name),
                     key=True,
-                    hint=f"did you mean {near!r}?" if near else "remove it, or use it in the prompt",
+                    hint=did_you_mean(name, known, "remove it, or use it in the prompt"),
                 )
-        for number, item in enumerate(include if self._axes else ()):  # without axes each stands for itself
-            for later in include[number + 1 :]:
-                self._check_overwrite(item, later)
-
-    def _check_overwrite(self, item: Include, later: Include) -> None:
-        shared = [name for name in item.adds if name in later.adds and item.bindings[name] != later.bindings[name]]
-        if shared and item.fits is not None and later.fits is not None and _overlap(item.fits, later.fits):
-            self._findings.add(
-                "include-overwrites",
-                f"this 'include' overwrites {shared[0]!r} of an earlier one",
-                (*later.path, shared[0]),
-                key=True,
-                severity="warning",
-                hint="where both match, the later one holds",
-            )
+        for item, later in combinations(include if self._axes else (), 2):  # without axes each stands for itself
+            shared = [name for name in item.adds if name in later.adds and item.bindings[name] != later.bindings[name]]
+            if shared and item.fits is not None and later.fits is not None and _overlap(item.fits, later.fits):
+                yield self._document.finding(
+                    "include-overwrites",
+                    f"this 'include' overwrites {shared[0]!r} of an earlier one",
+                    (*later.path, shared[0]),
+                    key=True,
+                    severity="warning",
+                    hint="where both match, the later one holds",
+                )
 
     def _fit(self, place: tuple[int, int], wanted: Any) -> frozenset[int]:
         axis, position = place
@@ -370,22 +347,21 @@ class PatternReader:
             if matches(wanted, value.bindings[position], value.labels[position])
         )
 
-    def _unknown_axis(self, name: str, path: DocumentPath) -> None:
-        if name in self._unread:
-            return
-        near = closest(name, self._places)
-        hint = f"did you mean {near!r}?" if near else f"the axes are: {', '.join(self._places) or 'none'}"
-        self._findings.add("unknown-axis", f"there is no axis {name!r}", path, key=True, hint=hint)
+    def _report_unknown_axis(self, name: str, path: DocumentPath) -> None:
+        if name not in self._unread:
+            hint = did_you_mean(name, self._places, f"the axes are: {', '.join(self._places) or 'none'}")
+            finding = self._document.finding("unknown-axis", f"there is no axis {name!r}", path, key=True, hint=hint)
+            self._found.append(finding)
 
-    def _no_such_value(self, code: str, name: str, wanted: Any, path: DocumentPath) -> None:
+    def _report_no_value(self, code: str, name: str, wanted: Any, path: DocumentPath) -> None:
         axis, position = self._places[name]
         labels = [spoken(value.labels[position]) for value in self._axes[axis].values]
-        near = closest(spoken(wanted), labels)
-        if near == spoken(wanted):
+        if spoken(wanted) in labels:
             hint: str | None = "a number and a quoted number are different values"
         else:
-            hint = f"did you mean {near!r}?" if near else f"it has: {', '.join(labels[:8])}"
-        self._findings.add(code, f"the axis {name!r} has no value {shorten(repr(wanted))}", path, hint=hint)
+            hint = did_you_mean(spoken(wanted), labels, f"it has: {', '.join(labels[:8])}")
+        message = f"the axis {name!r} has no value {shorten(repr(wanted))}"
+        self._found.append(self._document.finding(code, message, path, hint=hint))
 
 
 def _narrow(fits: Fits, axis: int, found: frozenset[int]) -> None:

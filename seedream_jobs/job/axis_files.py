@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from seedream_jobs.diagnostics import closest
+from seedream_jobs.diagnostics import Problem, did_you_mean
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.document import Document, DocumentPath
@@ -37,17 +37,18 @@ WrittenNumbers = Mapping[DocumentPath, str]
 """How numbers are written, by their path within a value; only those that ``str`` would write otherwise."""
 
 
-class DataProblem(Exception):
-    """An axis file that can't be used.
+class AxisProblem(Problem):
+    """An axis whose values can't be used.
 
-    :param at: the field of the axis to point at: ``from``, ``column``, ``where``, ``types``, ``glob``, ``range``
+    :param at: the part of what is written for the axis to point at: ``from``, ``column``, ``where``, ``types``,
+        ``glob``, ``range``, or the number of a value; None for the axis' name
     """
 
-    def __init__(self, message: str, *, at: str = "from", hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.at = at
-        self.hint = hint
+    def __init__(
+        self, message: str, *, code: str = "axis-data", at: str | int | None = "from", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code, self.at = code, at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,12 @@ class AxisFile:
 def read_axis_file(source: Mapping[str, Any], files: Files, folder: PurePosixPath) -> tuple[AxisFile, list[Any]]:
     """The values of ``{from: …, column: …, where: …, limit: …, types: …}``, in file order, and where they stand.
 
-    :raises DataProblem: with the field of ``source`` to point at
+    :raises AxisProblem: with the field of ``source`` to point at
     """
     path: str = source["from"]
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in FORMATS:
-        raise DataProblem(f"{path!r} has an unknown ending", hint=f"one of {' '.join(FORMATS)}")
+        raise AxisProblem(f"{path!r} has an unknown ending", hint=f"one of {' '.join(FORMATS)}")
     rows = _typed(_rows(suffix, path, _read_text(files, folder, path)), source.get("types", {}), path)
     column, limit = source.get("column"), source.get("limit")
     lines, values, written = array("L"), list[Any](), dict[int, WrittenNumbers]()
@@ -101,28 +102,28 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
 
     Both depend on the checkout, and on how files were put together, and must not change a prompt.
 
-    :raises DataProblem: for everything that can be wrong with a path or its bytes
+    :raises AxisProblem: for everything that can be wrong with a path or its bytes
     """
     try:
         raw = files.read(within(folder, path), limit=MAX_BYTES + 1)
     except OutsideRoot:
-        raise DataProblem(f"{path!r} is outside the campaign's folder", hint="move the file into it") from None
+        raise AxisProblem(f"{path!r} is outside the campaign's folder", hint="move the file into it") from None
     except FileNotFoundError:
         hint = "the path is relative to the job file"
-        raise DataProblem(f"there is no file {path!r}", hint=hint) from None
+        raise AxisProblem(f"there is no file {path!r}", hint=hint) from None
     except IsADirectoryError:
-        raise DataProblem(f"{path!r} is a folder", hint="for the files in it write {glob: …}") from None
+        raise AxisProblem(f"{path!r} is a folder", hint="for the files in it write {glob: …}") from None
     except OSError as error:
-        raise DataProblem(f"{path!r} can't be read: {error.strerror}") from None
+        raise AxisProblem(f"{path!r} can't be read: {error.strerror}") from None
     if raw.startswith(LFS_POINTER):  # its three lines would become prompts, and be paid for
-        raise DataProblem(f"{path!r} is a Git LFS pointer, not the file itself", hint="git lfs pull")
+        raise AxisProblem(f"{path!r} is a Git LFS pointer, not the file itself", hint="git lfs pull")
     if len(raw) > MAX_BYTES:
-        raise DataProblem(f"{path!r} is larger than {MAX_BYTES // 1024 // 1024} MiB", hint="split it")
+        raise AxisProblem(f"{path!r} is larger than {MAX_BYTES // 1024 // 1024} MiB", hint="split it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataProblem(
+        raise AxisProblem(
             f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset {error.start})",
             hint="save the file as UTF-8",
         ) from None
@@ -173,7 +174,7 @@ def _typed(rows: Iterator[FileRow], types: Mapping[str, str], path: str) -> Iter
                         if kind in ("number", "integer") and str(value[column]) != text:
                             written[(column,)] = text
                     except (ValueError, OutOfRange):
-                        raise DataProblem(
+                        raise AxisProblem(
                             f"{path}:{row.line}: {value[column][:60]!r} in column {column!r} is no {kind}", at="types"
                         ) from None
             row = FileRow(line=row.line, value=value, written=written)
@@ -190,7 +191,7 @@ def _where(rows: Iterator[FileRow], where: str | None, path: str) -> Iterator[Fi
         if unknown:
             raise TemplateProblem(f"{unknown[0]!r} is unknown here", hint="the entry is 'row': row.Column == 'value'")
     except TemplateProblem as problem:
-        raise DataProblem(problem.message, at="where", hint=problem.hint) from None
+        raise AxisProblem(problem.message, at="where", hint=problem.hint) from None
     for row in rows:
         try:
             kept = condition({"row": row.value})
@@ -200,12 +201,11 @@ def _where(rows: Iterator[FileRow], where: str | None, path: str) -> Iterator[Fi
             yield row
 
 
-def _row_problem(problem: TemplateProblem, row: FileRow, path: str) -> DataProblem:
+def _row_problem(problem: TemplateProblem, row: FileRow, path: str) -> AxisProblem:
     hint = problem.hint
     if problem.word is not None and isinstance(row.value, Mapping):
-        near = closest(problem.word, row.value)
-        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(map(repr, list(row.value)[:8]))}"
-    return DataProblem(f"{path}:{row.line}: {problem.message}", at="where", hint=hint)
+        hint = _among(problem.word, row.value)
+    return AxisProblem(f"{path}:{row.line}: {problem.message}", at="where", hint=hint)
 
 
 def _column(rows: Iterator[FileRow], column: str | None, path: str) -> Iterator[FileRow]:
@@ -213,7 +213,7 @@ def _column(rows: Iterator[FileRow], column: str | None, path: str) -> Iterator[
         if column is None:
             yield row
         elif not isinstance(row.value, dict):
-            raise DataProblem(f"{path}:{row.line}: this entry has no columns", at="column", hint="leave 'column' out")
+            raise AxisProblem(f"{path}:{row.line}: this entry has no columns", at="column", hint="leave 'column' out")
         elif column not in row.value:
             raise _no_column(column, row.value, path, at="column")
         else:
@@ -221,10 +221,12 @@ def _column(rows: Iterator[FileRow], column: str | None, path: str) -> Iterator[
             yield FileRow(line=row.line, value=row.value[column], written=written)
 
 
-def _no_column(column: str, row: Mapping[str, Any], path: str, *, at: str) -> DataProblem:
-    near = closest(column, row)
-    hint = f"did you mean {near!r}?" if near else f"it has {', '.join(map(repr, list(row)[:8]))}"
-    return DataProblem(f"{path!r} has no column {column!r}", at=at, hint=hint)
+def _no_column(column: str, row: Mapping[str, Any], path: str, *, at: str) -> AxisProblem:
+    return AxisProblem(f"{path!r} has no column {column!r}", at=at, hint=_among(column, row))
+
+
+def _among(name: str, row: Mapping[str, Any]) -> str | None:
+    return did_you_mean(name, row, f"it has {', '.join(map(repr, list(row)[:8]))}")
 
 
 # -- formats -----------------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def _rows(suffix: str, path: str, text: str) -> Iterator[FileRow]:
 
     Of a prompt file, lines that begin with ``#`` are comments, as in the field's other tools; none has an escape.
 
-    :raises DataProblem: where the text is not of its format
+    :raises AxisProblem: where the text is not of its format
     """
     if suffix == ".txt":
         for at, line in enumerate(text.split("\n"), 1):
@@ -250,7 +252,7 @@ def _rows(suffix: str, path: str, text: str) -> Iterator[FileRow]:
     elif suffix == ".json":
         items = _json(text, path, 1)
         if not isinstance(items, list):
-            raise DataProblem(f"{path!r} does not hold a list", hint="an axis file is a list of values or of mappings")
+            raise AxisProblem(f"{path!r} does not hold a list", hint="an axis file is a list of values or of mappings")
         for at, item in enumerate(items, 1):
             yield _json_row(item, at, path)
     else:
@@ -274,8 +276,8 @@ def _csv(path: str, text: str) -> Cells:
     except csv.Error as error:
         if "unexpected end of data" in str(error):
             hint = 'a cell that begins with " ends with one; a quote within it is written twice'
-            raise DataProblem(f"{path}:{line}: a quote that opens in this row is never closed", hint=hint) from None
-        raise DataProblem(f"{path}:{reader.line_num}: {error}") from None
+            raise AxisProblem(f"{path}:{line}: a quote that opens in this row is never closed", hint=hint) from None
+        raise AxisProblem(f"{path}:{reader.line_num}: {error}") from None
 
 
 def _tsv(text: str) -> Cells:
@@ -299,16 +301,16 @@ def _unquoted(cell: str) -> str:
 def _table(path: str, lines: Cells) -> Iterator[FileRow]:
     _, header = next(lines, (1, []))
     if len(header) == 1 and header[0].count(";") > 0 and path.endswith(".csv"):
-        raise DataProblem(
+        raise AxisProblem(
             f"{path}:1: its cells are parted by semicolons, not by commas",
             hint="save it with commas (CSV UTF-8, or LibreOffice's field delimiter), or with tabs as .tsv",
         )
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
-        raise DataProblem(f"{path}:1: the column {doubled[0]!r} stands twice in the header")
+        raise AxisProblem(f"{path}:1: the column {doubled[0]!r} stands twice in the header")
     for line, cells in lines:
         if len(cells) != len(header):
-            raise DataProblem(
+            raise AxisProblem(
                 f"{path}:{line}: {len(cells)} cells under {len(header)} columns",
                 hint="a cell that holds the delimiter or a line break needs the quotes of csv",
             )
@@ -360,13 +362,13 @@ def _json(text: str, path: str, line: int) -> Any:
             json.dumps(value, ensure_ascii=False).encode()  # half a character can't be sent
         return value
     except UnicodeEncodeError:
-        raise DataProblem(f"{path}:{line}: an escape \\ud… is half a character") from None
+        raise AxisProblem(f"{path}:{line}: an escape \\ud… is half a character") from None
     except json.JSONDecodeError as error:
         lines = error.msg == "Extra data" and path.lower().endswith(".json")
         hint = "a value on each line is JSON Lines: name the file .jsonl" if lines else None
-        raise DataProblem(f"{path}:{line + error.lineno - 1}:{error.colno}: not JSON: {error.msg}", hint=hint) from None
+        raise AxisProblem(f"{path}:{line + error.lineno - 1}:{error.colno}: not JSON: {error.msg}", hint=hint) from None
     except (ValueError, RecursionError) as error:
-        raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from None
+        raise AxisProblem(f"{path}:{line}: not usable JSON: {error}") from None
 
 
 def _json_row(value: Any, line: int, path: str) -> FileRow:
@@ -386,7 +388,7 @@ def _json_row(value: Any, line: int, path: str) -> FileRow:
     try:
         return FileRow(line=line, value=plain(value, ()), written=written)
     except RecursionError as error:
-        raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from None
+        raise AxisProblem(f"{path}:{line}: not usable JSON: {error}") from None
 
 
 def _yaml(text: str, path: str) -> Iterator[FileRow]:
@@ -394,7 +396,7 @@ def _yaml(text: str, path: str) -> Iterator[FileRow]:
         document = parse(text.encode(), path, root="list")
     except FindingsError as error:
         first = error.diagnostics[0]
-        raise DataProblem(f"{first.place}: {first.message}", hint=first.hint) from None
+        raise AxisProblem(f"{first.place}: {first.message}", hint=first.hint) from None
     for index, value in enumerate(document.data):
         yield FileRow(line=index + 1, value=value, written=dict(_yaml_numbers(document, value, (index,))))
 
@@ -417,19 +419,19 @@ def _yaml_numbers(document: Document, value: Any, path: DocumentPath) -> Iterato
 def expand_glob(pattern: str, files: Files, folder: PurePosixPath) -> list[str]:
     """The files that match, sorted, as paths relative to the job file's folder.
 
-    :raises DataProblem: for a pattern that leaves the campaign
+    :raises AxisProblem: for a pattern that leaves the campaign
     """
     try:
         found = files.glob(folder, pattern)
     except OutsideRoot:
-        raise DataProblem(f"{pattern!r} leaves the campaign's folder", at="glob") from None
+        raise AxisProblem(f"{pattern!r} leaves the campaign's folder", at="glob") from None
     except (ValueError, NotImplementedError) as error:
-        raise DataProblem(f"{pattern!r} is no pattern: {error}", at="glob") from None
+        raise AxisProblem(f"{pattern!r} is no pattern: {error}", at="glob") from None
     for path in found:
         try:
             str(path).encode()
         except UnicodeEncodeError:
-            raise DataProblem(f"the file name {str(path)!a} is not UTF-8", at="glob", hint="rename it") from None
+            raise AxisProblem(f"the file name {str(path)!a} is not UTF-8", at="glob", hint="rename it") from None
     return [_relative(folder, path) for path in found]
 
 
@@ -445,14 +447,14 @@ def _relative(folder: PurePosixPath, path: PurePosixPath) -> str:
 def expand_range(bounds: list[int | float]) -> list[int | float]:
     """``[first, last]`` or ``[first, last, step]``, both ends included.
 
-    :raises DataProblem: for a step that never arrives
+    :raises AxisProblem: for a step that never arrives
     """
     first, last, step = (*bounds, 1) if len(bounds) == 2 else bounds
     hint = "[first, last, step], both ends included"
     if step == 0 or (last > first and step < 0) or (last < first and step > 0):
-        raise DataProblem(f"the range {bounds} is empty", at="range", hint=hint)
+        raise AxisProblem(f"the range {bounds} is empty", at="range", hint=hint)
     whole = all(isinstance(bound, int) for bound in (first, last, step))
     number_of = int((last - first) // step if whole else (last - first) / step + 1e-9) + 1
     if number_of > MAX_VALUES:
-        raise DataProblem(f"the range {bounds} has {number_of:,} values: at most {MAX_VALUES:,}", at="range", hint=hint)
+        raise AxisProblem(f"the range {bounds} has {number_of:,} values: at most {MAX_VALUES:,}", at="range", hint=hint)
     return [first + index * step if whole else round(first + index * step, 12) for index in range(number_of)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -211,41 +211,15 @@ class Document:
         return *self.layout.extent(self.text, self.layout.targets.get(node, node)), value
 
 
-class Findings:
-    """The findings of a document, those of its parser first. Readers of its parts share one and add to it."""
+def check_findings(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings in the file's order, where all of them are warnings.
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self._found: list[Diagnostic] = list(document.warnings)
-
-    def add(
-        self,
-        code: str,
-        message: str,
-        path: Sequence[PathPart],
-        *,
-        key: bool = False,
-        severity: Severity = "error",
-        hint: str | None = None,
-    ) -> None:
-        """A finding at ``path``, or with ``key`` at its key."""
-        self.put(self.document.finding(code, message, path, key=key, severity=severity, hint=hint))
-
-    def put(self, finding: Diagnostic) -> None:
-        """A finding whose place is known already."""
-        self._found.append(finding)
-
-    def warnings(self) -> tuple[Diagnostic, ...]:
-        """What is worth saying and refuses nothing, in the file's order."""
-        return in_order(finding for finding in self._found if finding.severity == "warning")
-
-    def refuse_errors(self) -> None:
-        """Nothing where no finding is an error.
-
-        :raises FindingsError: with every finding, warnings too, in the file's order
-        """
-        if any(finding.severity == "error" for finding in self._found):
-            raise FindingsError(in_order(self._found))
+    :raises FindingsError: with every finding, where one is an error
+    """
+    ordered = in_order(found)
+    if any(finding.severity == "error" for finding in ordered):
+        raise FindingsError(ordered)
+    return ordered
 
 
 def _style_at(text: str, start: int, end: int) -> Style:

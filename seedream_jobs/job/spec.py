@@ -1,22 +1,21 @@
-"""A job, checked: everything a job file says, as values, with its templates compiled and its axis files read.
+"""This module turns a job file that is valid by the schema into values: its templates compiled, its axis files read.
 
-Called by ``load_job``, once the document is valid by the schema. Invariant: ``load_spec`` reports all findings at
-once.
+Called by ``load_job``. Invariant: ``load_spec`` reports all findings at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from seedream_jobs.diagnostics import Diagnostic, closest
+from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.axes import Axis, AxisReader, Include, Pattern, PatternReader, axis_names
 from seedream_jobs.job.condition import Condition, compile_condition
-from seedream_jobs.job.document import Document, DocumentPath, Findings
+from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, OutsideRoot, within
 from seedream_jobs.job.template import (
     Template,
@@ -39,9 +38,9 @@ DEFAULT_MAX_REQUESTS = 1_000
 class Sample:
     """A stable choice among the combinations: ``size`` of them by rank, or enough to cover every pair of values."""
 
-    strategy: Literal["random", "pairwise"]
-    size: int | None
-    seed: int
+    strategy: Literal["random", "pairwise"] = "random"
+    size: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +120,34 @@ class _Loader:
         self.document = document
         self.data: dict[str, Any] = document.data
         self.files, self.root, self.folder, self.sets, self.name = files, root, folder, sets, name
-        self.findings = Findings(document)
+        self.found: list[Diagnostic] = list(document.warnings)
 
     def load(self) -> JobSpec:
         data, request, matrix = self.data, self.data["request"], self.data.get("matrix", {})
+        limits, output, sample = data.get("limits", {}), data.get("output", {}), matrix.get("sample")
         self.vars = variables(data.get("vars", {}), self.sets, self.document.path)
-        self.axes = self._axes({name: value for name, value in matrix.items() if name not in MATRIX_WORDS})
-        self._names_once()
-        patterns = PatternReader(self.axes, self.declared - self.bound, self.findings)
+        written = {name: value for name, value in matrix.items() if name not in MATRIX_WORDS}
+        reader = AxisReader(self.files, self.folder, self.document, self.found)
+        axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
+        self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
+        unread = self.declared - {name for axis in axes for name in axis.names}
+        patterns = PatternReader(axes, unread, self.document, self.found)
         include = tuple(patterns.includes(matrix.get("include", [])))
         exclude = tuple(patterns.excludes(matrix.get("exclude", [])))
         self.known = {*self.vars, *self.declared, *(name for item in include for name in item.adds)}
-        prompt, urls, name = self._templates(request, data.get("output", {}))
-        self._prompt_given(include)
-        patterns.check_used(include, {n for t in (prompt, name, *(urls or ())) if t for n in t.names})
-        limits = data.get("limits", {})
+        prompt = self._template(request.get("prompt"), ("request", "prompt"))
+        urls = [
+            self._template(url, ("request", "image_urls", index))
+            for index, url in enumerate(request.get("image_urls", ()))
+        ]
+        name = self._template(output.get("name"), ("output", "name"))
+        where = self._where(matrix.get("where"))
+        self.found += self._find_names_used_twice(axes)
+        self.found += self._find_in_request(include)
+        self.found += patterns.find_unused(include, {n for t in (prompt, name, *urls) if t for n in t.names})
+        output_dir = self._output_dir(output)
         budget = limits.get("budget_usd")
-        spec = JobSpec(
+        return JobSpec(
             document=self.document,
             root=self.root,
             folder=self.folder,
@@ -147,150 +157,97 @@ class _Loader:
             vars=self.vars,
             sets=dict(self.sets),
             parameters={key: value for key, value in request.items() if key not in ("prompt", "image_urls", "extra")},
-            extra=self._extra(request.get("extra", {})),
+            extra=request.get("extra", {}),
             prompt=prompt,
-            image_urls=urls,
-            axes=self.axes,
+            image_urls=tuple(url for url in urls if url is not None) if "image_urls" in request else None,
+            axes=axes,
             exclude=exclude,
             include=include,
-            where=self._where(matrix.get("where")),
-            sample=_sample(matrix.get("sample")),
+            where=where,
+            sample=None if sample is None else Sample(**sample),
             repeat=data.get("repeat", 1),
             max_requests=limits.get("max_requests", DEFAULT_MAX_REQUESTS),
             budget_usd=None if budget is None else Decimal(str(budget)),
-            output_dir=self._output_dir(data.get("output", {})),
+            output_dir=output_dir,
             output_name=name,
-            warnings=self.findings.warnings(),
+            warnings=check_findings(self.found),
         )
-        self.findings.refuse_errors()
-        return spec
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
-    def _axes(self, written: Mapping[str, Any]) -> tuple[Axis, ...]:
-        reader = AxisReader(self.files, self.folder, self.findings)
-        axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
-        self.bound = {name for axis in axes for name in axis.names}
-        self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
-        return axes
-
-    def _names_once(self) -> None:
-        request = self.data["request"]
-        taken: set[str] = set(self.data.get("vars", {}))
-        for axis in self.axes:
+    def _find_names_used_twice(self, axes: Sequence[Axis]) -> Iterator[Diagnostic]:
+        taken: set[str] = set(self.vars)
+        for axis in axes:
             for name in axis.names:
                 path = axis.name_path(name)
-                if name in request:
-                    self.findings.add(
-                        "axis-and-field",
-                        f"{name!r} is an axis and a request field",
-                        path,
-                        key=True,
-                        hint=f"remove request.{name}",
-                    )
+                if name in self.data["request"]:
+                    message, hint = f"{name!r} is an axis and a request field", f"remove request.{name}"
+                    yield self.document.finding("axis-and-field", message, path, key=True, hint=hint)
                 if name in taken:
-                    self.findings.add(
-                        "name-twice", f"the name {name!r} is used twice", path, key=True, hint="rename one of them"
-                    )
+                    message, hint = f"the name {name!r} is used twice", "rename one of them"
+                    yield self.document.finding("name-twice", message, path, key=True, hint=hint)
                 taken.add(name)
 
-    def _extra(self, extra: Mapping[str, Any]) -> Mapping[str, Any]:
-        for name in extra:
-            path = ("request", "extra", name)
-            self.findings.add(
-                "extra-field", f"{name!r} is sent as it is: nobody checks it", path, key=True, severity="warning"
-            )
-        return extra
+    def _find_in_request(self, include: Sequence[Include]) -> Iterator[Diagnostic]:
+        request = self.data["request"]
+        by_include = any("prompt" in item.bindings for item in include)
+        if "prompt" not in request and "prompt" not in self.declared and not by_include:
+            message, hint = "the request has no prompt", "add request.prompt, or an axis named prompt"
+            yield self.document.finding("missing-prompt", message, ("request",), key=True, hint=hint)
+        for name in request.get("extra", ()):
+            message, path = f"{name!r} is sent as it is: nobody checks it", ("request", "extra", name)
+            yield self.document.finding("extra-field", message, path, key=True, severity="warning")
 
     def _output_dir(self, output: Mapping[str, Any]) -> str:
-        """The images' folder. One outside the campaign would be written where nobody looks for it."""
         written = str(output.get("dir", f"out/{self.name}"))
         try:
             within(self.folder, written)
-        except OutsideRoot:
-            self.findings.add(
-                "output-dir",
-                f"the folder {written!r} is outside the campaign's folder",
-                ("output", "dir"),
-                hint="write a folder relative to the job file, with / between its parts",
-            )
+        except OutsideRoot:  # images there would be written where nobody looks for them, and where git ignores nothing
+            message = f"the folder {written!r} is outside the campaign's folder"
+            hint = "write a folder relative to the job file, with / between its parts"
+            self.found.append(self.document.finding("output-dir", message, ("output", "dir"), hint=hint))
         return written
 
     # -- templates -----------------------------------------------------------------------------------------------------
 
-    def _templates(
-        self, request: Mapping[str, Any], output: Mapping[str, Any]
-    ) -> tuple[Template | None, tuple[Template, ...] | None, Template | None]:
-        prompt = self._template(request["prompt"], ("request", "prompt")) if "prompt" in request else None
-        urls = None
-        if "image_urls" in request:
-            compiled = [
-                self._template(url, ("request", "image_urls", index)) for index, url in enumerate(request["image_urls"])
-            ]
-            urls = tuple(template for template in compiled if template is not None)
-        name = self._template(output["name"], ("output", "name")) if "name" in output else None
-        return prompt, urls, name
-
-    def _template(self, source: str, path: DocumentPath) -> Template | None:
+    def _template(self, source: str | None, path: DocumentPath) -> Template | None:
+        if source is None:
+            return None
         try:
             template = compile_template(source)
         except TemplateProblem as problem:
-            self.problem("template-syntax", problem, source, path)
+            self._report("template-syntax", problem, source, path)
             return None
         for name in undeclared(template.names, self.known):
             hint = _suggestion(name, self.known, "known here")
             line = next(iter(lines_of(source, name)), None)
-            self.problem(
-                "undefined-name",
-                TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint),
-                source,
-                path,
-            )
+            unknown = TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint)
+            self._report("undefined-name", unknown, source, path)
         return template
 
     def _where(self, source: str | None) -> Condition | None:
         if source is None:
             return None
         path = ("matrix", "where")
-        bound = {*self.vars, *self.declared}
+        bound = {*self.vars, *self.declared}  # a filter comes before the includes, so it reads nothing that they bring
         try:
-            expression = compile_condition(source)
+            condition = compile_condition(source)
         except TemplateProblem as problem:
-            self.problem("where-syntax", problem, source, path)
+            self._report("where-syntax", problem, source, path)
             return None
-        for name in undeclared(expression.names, bound):
+        for name in undeclared(condition.names, bound):
             hint = _suggestion(name, bound, "the axes are")
             unknown = TemplateProblem(f"'where' reads {name!r}, which is no axis", word=name, hint=hint)
-            self.problem("undefined-name", unknown, source, path)
-        return expression
+            self._report("undefined-name", unknown, source, path)
+        return condition
 
-    def _prompt_given(self, include: Sequence[Include]) -> None:
-        by_include = any("prompt" in item.bindings for item in include)
-        if "prompt" not in self.data["request"] and "prompt" not in self.declared and not by_include:
-            self.findings.add(
-                "missing-prompt",
-                "the request has no prompt",
-                ("request",),
-                key=True,
-                hint="add request.prompt, or an axis named prompt",
-            )
-
-    # -- findings ------------------------------------------------------------------------------------------------------
-
-    def problem(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
-        self.findings.put(template_finding(self.document, code, problem, source, path))
+    def _report(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
+        self.found.append(template_finding(self.document, code, problem, source, path))
 
 
-def _sample(given: Mapping[str, Any] | None) -> Sample | None:
-    if given is None:
-        return None
-    return Sample(strategy=given.get("strategy", "random"), size=given.get("size"), seed=given.get("seed", 0))
-
-
-def _suggestion(name: str, known: Iterable[str], these: str) -> str:
+def _suggestion(name: str, known: Iterable[str], these: str) -> str | None:
     names = sorted(known)
-    near = closest(name, names)
-    return f"did you mean {near!r}?" if near else f"{these}: {', '.join(names) or 'none'}"
+    return did_you_mean(name, names, f"{these}: {', '.join(names) or 'none'}")
 
 
 # -- variables ---------------------------------------------------------------------------------------------------------
@@ -305,8 +262,7 @@ def variables(given: Mapping[str, Any], sets: Mapping[str, str], shown: str) -> 
     result = dict(given)
     for name, text in sets.items():
         if name not in result:
-            near = closest(name, result)
-            hint = f"did you mean {near!r}?" if near else f"the job's vars are: {', '.join(result) or 'none'}"
+            hint = did_you_mean(name, result, f"the job's vars are: {', '.join(result) or 'none'}")
             raise UsageError(f"--set {name}: {shown} has no such variable", hint=hint)
         try:
             text.encode()

@@ -21,7 +21,7 @@ from jinja2 import Template as Compiled
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from seedream_jobs.diagnostics import Diagnostic, closest
+from seedream_jobs.diagnostics import Diagnostic, Problem, did_you_mean
 from seedream_jobs.job.document import Document, DocumentPath
 
 MAX_REPEATED = 100_000
@@ -70,20 +70,16 @@ _FORBIDDEN: dict[type[nodes.Node], str] = {
 }
 
 
-class TemplateProblem(Exception):
+class TemplateProblem(Problem):
     """A template that can't be compiled or rendered.
 
-    :param message: one sentence for people
     :param line: line within the template, counted from 1, or None where it is not known
     :param word: the text to point at within that line
     """
 
     def __init__(self, message: str, *, line: int | None = None, word: str | None = None, hint: str | None = None):
-        super().__init__(message)
-        self.message = message
-        self.line = line
-        self.word = word
-        self.hint = hint
+        super().__init__(message, hint=hint)
+        self.line, self.word = line, word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,12 +414,12 @@ def syntax_problem(error: TemplateSyntaxError) -> TemplateProblem:
     no_filter = re.match(r"No (filter|test) named '(\w+)'", message)
     if no_filter:
         env = environment()
-        near = closest(no_filter[2], env.filters if no_filter[1] == "filter" else env.tests)
+        known = env.filters if no_filter[1] == "filter" else env.tests
         return TemplateProblem(
             f"unknown {no_filter[1]} {no_filter[2]!r}",
             line=error.lineno,
             word=no_filter[2],
-            hint=f"did you mean {near!r}?" if near else "docs/templates.md lists them",
+            hint=did_you_mean(no_filter[2], known, "docs/templates.md lists them"),
         )
     hint = None
     if "unexpected '}'" in message or "unexpected end of template" in message.lower():

@@ -31,9 +31,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from seedream_jobs.diagnostics import Severity, closest, in_order, shorten
-from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.job.document import Document, Layout, Lines
+from seedream_jobs.diagnostics import Severity, closest, shorten
+from seedream_jobs.errors import UsageError
+from seedream_jobs.job.document import Document, Layout, Lines, check_findings
 from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain
 
 HAVE_LIBYAML = hasattr(yaml, "CLoader")
@@ -115,14 +115,11 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
             _check_root(builder, findings, root)
     if "：" in builder.text:
         _full_width(builder, findings)
-    ordered = in_order(findings.items)
-    if any(item.severity == "error" for item in ordered):
-        raise FindingsError(ordered)
     return Document(
         path=path,
         text=builder.text,
         data=builder.root,
-        warnings=ordered,
+        warnings=check_findings(findings.items),
         lines=findings.lines,
         layout=builder.layout,
     )

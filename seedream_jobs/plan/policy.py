@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from seedream_jobs.diagnostics import Diagnostic, Related, closest, in_order
+from seedream_jobs.diagnostics import Diagnostic, Related, did_you_mean, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, origin, prompts
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.references import is_remote
 from seedream_jobs.job import schema
-from seedream_jobs.job.document import Document, DocumentPath, Findings
+from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
@@ -280,12 +280,12 @@ def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
 class _Reader:
     def __init__(self, document: Document, today: datetime.date) -> None:
         self.document, self.data, self.today = document, document.data, today
-        self.findings = Findings(document)
+        self.found = list(document.warnings)
 
     def read(self) -> Policy:
         data = self.data
         budget, hosts = data.get("budget_usd"), data.get("reference_hosts")
-        policy = Policy(
+        return Policy(
             document=self.document,
             budget_usd=None if budget is None else Decimal(str(budget)),
             max_requests=data.get("max_requests"),
@@ -294,10 +294,8 @@ class _Reader:
             watermark=bool(data.get("watermark", False)),
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
-            warnings=self.findings.warnings(),
+            warnings=check_findings(self.found),
         )
-        self.findings.refuse_errors()
-        return policy
 
     def _models(self, names: list[str] | None) -> frozenset[str] | None:
         if names is None:
@@ -305,9 +303,10 @@ class _Reader:
         known = profiles()
         for index, name in enumerate(names):
             if name not in known:
-                near = closest(name, known)
-                hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
-                self.findings.add("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
+                hint = did_you_mean(name, known, f"known: {', '.join(known)}")
+                self.found.append(
+                    self.document.finding("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
+                )
         return frozenset(known[name].id for name in names if name in known)
 
     def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -317,10 +316,9 @@ class _Reader:
         for index, item in enumerate(items):
             path: DocumentPath = ("waivers", index)
             if item["word"] not in words:
-                near = closest(item["word"], words)
-                hint = f"did you mean {near!r}?" if near else None
+                hint = did_you_mean(item["word"], words)
                 message = f"a waiver for {item['word']!r}, which is not forbidden"
-                self.findings.add("policy-unknown", message, (*path, "word"), hint=hint)
+                self.found.append(self.document.finding("policy-unknown", message, (*path, "word"), hint=hint))
             elif self._holds(item.get("until"), (*path, "until")):
                 waived.setdefault(item["word"], []).extend(item["jobs"])
         return waived
@@ -331,13 +329,13 @@ class _Reader:
         try:
             last = datetime.date.fromisoformat(until)
         except ValueError:
-            self.findings.add("bad-value", f"there is no day {until}", path)
+            self.found.append(self.document.finding("bad-value", f"there is no day {until}", path))
             return False
         if last >= self.today:
             return True
         message = f"this waiver ended on {until}"
         hint = "remove it, or give it a later day"
-        self.findings.add("policy-waiver-ended", message, path, severity="warning", hint=hint)
+        self.found.append(self.document.finding("policy-waiver-ended", message, path, severity="warning", hint=hint))
         return False
 
     def _words(self, items: list[Any], waived: Mapping[str, list[str]]) -> Iterator[Word]:

@@ -64,7 +64,7 @@ def test_every_code_is_explained() -> None:
     given: set[str] = set()
     for name in OWN:
         text = (ROOT / "seedream_jobs" / f"{name}.py").read_text(encoding="utf-8")
-        calls = r"(?:findings\.add|finding|problem|_no_such_value)\(\s*(?:[\w.]*document, )?\s*"
+        calls = r"(?:(?:finding|_report\w*)\(\s*(?:[\w.]*document, )?\s*|\bcode(?:: str = |=))"
         given |= set(re.findall(calls + r"\"([a-z]+(?:-[a-z]+)+)\"", text))
     page = (DOCS / "diagnostics" / "job.md").read_text(encoding="utf-8")
     assert given - SCHEMA == set(re.findall(r"^### (.+)$", page, re.MULTILINE))
