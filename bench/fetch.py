@@ -15,11 +15,13 @@ import anyio
 from bench.result import Goal, Result, Row, ratios
 from bench.timing import file_system, real_folder
 from seedream_jobs.api.downloads import Downloads
+from seedream_jobs.api.outcomes import Flight, Outcome
+from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.run.fetch import fetch
-from seedream_jobs.run.images import Examined, open_image
-from seedream_jobs.run.store_image import Finishing
+from seedream_jobs.results.thumbnails import open_image
+from seedream_jobs.run.fetch import Fetcher
+from seedream_jobs.run.images import Examined, ImageSteps
 
 TITLE = "Fetching: 10 MB bodies, hashed and written"
 BYTES = 10 * 1000 * 1000
@@ -42,10 +44,10 @@ asyncio.run(main())
 """
 
 
-class Measured(Finishing):
+class Measured(ImageSteps):
     """Looks at the header only: decoding is another bench's."""
 
-    async def examine(self, temp: Path, sha256: str) -> Examined:
+    def examine(self, temp: Path, sha256: str) -> Examined:
         with open_image(temp) as image:
             return Examined(width=image.size[0], height=image.size[1])
 
@@ -58,8 +60,14 @@ class Counts:
         self.events += 1
 
 
-async def unknown(_: Entry) -> None:
-    return None
+class Silent:
+    """A service that nobody asks: every link is fresh."""
+
+    async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
+        raise NotImplementedError
+
+    async def task(self, task_id: str) -> TaskReport:
+        raise NotImplementedError
 
 
 def ten_megabytes(file: Path) -> None:
@@ -111,18 +119,18 @@ async def ours(base: str, folder: Path, count: int, workers: int) -> None:
     ]
     counts = Counts()
     async with Downloads(base, user_agent="bench", connections=workers) as downloads:
-        done = await fetch(
-            entries,
+        fetcher = Fetcher(
             downloads=downloads,
-            record=counts,
-            refresh=unknown,
+            service=Silent(),
+            ledger=counts,
+            steps=Measured(),
+            profile=profiles()[DEFAULT_MODEL],
             folder=folder,
             root=folder,
-            profile=profiles()[DEFAULT_MODEL],
             now=time.time,
-            finishing=Measured(),
             concurrency=workers,
         )
+        done = await fetcher.run(entries)
     assert done.images == counts.events == count, done
 
 

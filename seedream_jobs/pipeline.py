@@ -7,7 +7,6 @@ the only function that spends money; what is called before it opens no socket, a
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import subprocess
 import sys
@@ -31,14 +30,14 @@ from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, ru
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client
+    from seedream_jobs.api.credentials import Access
     from seedream_jobs.expand.matrix import Cell
     from seedream_jobs.ledger.campaign import Elsewhere
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.plan import Plan, PlannedJob
     from seedream_jobs.results.thumbnails import Decoders
+    from seedream_jobs.run.images import ImageSteps
     from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Watcher
-    from seedream_jobs.run.session import Access
-    from seedream_jobs.run.store_image import Finishing
 
 
 def plan(
@@ -422,8 +421,7 @@ def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str |
     :raises CredentialsError: there is no key
     :raises UsageError: a file is where the emulator keeps its books
     """
-    from seedream_jobs.api.credentials import ApiKey, endpoint, find_endpoint, find_key, keep_out
-    from seedream_jobs.run.session import Access
+    from seedream_jobs.api.credentials import Access, ApiKey, endpoint, find_endpoint, find_key, keep_out
 
     if not target.emulator:
         key = find_key(os.environ, root)
@@ -458,36 +456,29 @@ def carry_out(
     """
     import anyio
 
+    from seedream_jobs.api.client import connect
     from seedream_jobs.run.budget import Budget
-    from seedream_jobs.run.poll import Cadence
-    from seedream_jobs.run.rate_limiter import RateLimiter, parse_rate
-    from seedream_jobs.run.session import Session, connect
+    from seedream_jobs.run.session import Session
     from seedream_jobs.run.shutdown import Shutdown, listen
 
-    chance = random.Random()
-    rate = parse_rate(options.rate) if options.rate else None
     if target.emulator:  # its tasks take a second, not forty
-        options = replace(options, cadence=partial(Cadence, pace=EMULATOR_DELAY / 20))
+        options = replace(options, pace=EMULATOR_DELAY / 20)
 
     async def main() -> list[JobResult]:
         shutdown = Shutdown()
         async with anyio.create_task_group() as background:
             await background.start(listen, shutdown)
-            async with connect(access, workers=options.concurrency, environment=os.environ) as connection:
+            async with connect(access, workers=options.concurrency, environment=os.environ) as (client, downloads):
                 if before is not None:
-                    await before(connection.client)
+                    await before(client)
                 with progress as watcher:
                     session = Session(
-                        service=connection.service,
-                        downloads=connection.downloads,
-                        limiter=RateLimiter(concurrency=options.concurrency, random=chance, rate=rate),
+                        service=client,
+                        downloads=downloads,
                         shutdown=shutdown,
                         options=options,
-                        random=chance,
-                        now=time.time,
                         watcher=watcher,
                         budgets=[Budget(name, limit) for name, limit in budgets],
-                        retry_server_errors=options.retry_server_errors,
                         on_submitted=on_submitted,
                     )
                     results = await session.run(jobs)
@@ -518,9 +509,9 @@ def open_tasks(ledger: Ledger) -> int:
     return sum(1 for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED)
 
 
-def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> Finishing:
+def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> ImageSteps:
     """What is done with each image: checked, described by a sidecar, made small for the gallery."""
-    from seedream_jobs.results.keeping import Keeping
+    from seedream_jobs.results.keeping import CampaignImageSteps
     from seedream_jobs.results.sidecar import Provenance
     from seedream_jobs.run.atomic_file import refusal
 
@@ -537,7 +528,7 @@ def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> 
             template=spec.prompt.source if spec.prompt else None,
             commit=_commit(root),
         )
-    return Keeping(
+    return CampaignImageSteps(
         decoders=decoders,
         folder=record.paths.manifest.parent,
         root=root,
@@ -599,8 +590,7 @@ def apply(
     :param now: Unix seconds
     """
     from seedream_jobs.results.thumbnails import Decoders
-    from seedream_jobs.run.job_run import job_run
-    from seedream_jobs.run.preparing import check_balance, upload
+    from seedream_jobs.run.job_run import check_balance, job_run, upload
 
     _record_use(plan, locked, sets, now=now)
     urls: dict[str, str] = {}  # of uploaded references: filled before the first request is built
@@ -626,7 +616,7 @@ def apply(
                 root=record.root,
                 tariff=plan.tariff,
                 urls=urls,
-                finishing=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
                 detach=options.detach,
             )
             for job, record, ledger in zip(plan.jobs, locked.records, locked.ledgers, strict=True)

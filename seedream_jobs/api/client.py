@@ -14,8 +14,8 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from typing import Self
 import anyio
 import httpx
 
+from seedream_jobs import __version__
 from seedream_jobs.api.account import Balance, parse_balance, parse_models, parse_upload, upload_form
 from seedream_jobs.api.connection import (
     KEEPALIVE,
@@ -36,7 +37,8 @@ from seedream_jobs.api.connection import (
     new_pool,
     tls_context,
 )
-from seedream_jobs.api.credentials import ApiKey, endpoint
+from seedream_jobs.api.credentials import Access, ApiKey, endpoint, proxy_for
+from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
@@ -212,3 +214,20 @@ class Client:
             error.message = self._key.mask(error.message)
             error.args = (error.message,)
             raise
+
+
+@asynccontextmanager
+async def connect(
+    access: Access, *, workers: int, environment: Mapping[str, str]
+) -> AsyncIterator[tuple[Client, Downloads]]:
+    """Open the client of the API and that of the image hosts; nothing is sent before something is asked.
+
+    :param workers: how many submissions, and downloads, may be under way
+    """
+    proxy = proxy_for(access.endpoint, environment)
+    agent = f"seedream-jobs/{__version__}"
+    async with (
+        Client(access.endpoint.base, access.key, workers=workers, user_agent=agent, proxy=proxy) as client,
+        Downloads(access.endpoint.base, user_agent=agent, connections=workers, proxy=proxy) as downloads,
+    ):
+        yield client, downloads

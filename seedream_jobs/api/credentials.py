@@ -117,6 +117,14 @@ class Endpoint:
         return f"{self.base}/v1/{path}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the service is, and the key that opens it."""
+
+    endpoint: Endpoint
+    key: ApiKey
+
+
 def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
     """The API key, by the order in this module's head. ``root`` is the campaign's root folder.
 

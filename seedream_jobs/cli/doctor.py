@@ -34,21 +34,22 @@ def doctor(emulator: bool, base_url: str | None) -> int:
 def _service(where: object, root: Path, base_url: str | None) -> int:
     import anyio
 
+    from seedream_jobs.api.client import connect
+    from seedream_jobs.api.credentials import Access
     from seedream_jobs.errors import ExitCode, SeedreamError
     from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
     from seedream_jobs.pipeline import open_access
     from seedream_jobs.plan.cost import money
     from seedream_jobs.plan.load import Target
-    from seedream_jobs.run.session import Access, connect
 
     assert isinstance(where, Target)
 
     async def ask(access: Access) -> None:
-        async with connect(access, workers=1, environment=os.environ) as connection:
-            balance = await connection.client.balance()
+        async with connect(access, workers=1, environment=os.environ) as (client, _):
+            balance = await client.balance()
             left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
             click.echo(f"balance    {left}")
-            models = await connection.client.models()
+            models = await client.models()
             profile = profiles()[DEFAULT_MODEL]
             listed = any(name in models for name in (profile.id, *profile.aliases))
             click.echo(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")

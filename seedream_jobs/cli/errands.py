@@ -19,10 +19,9 @@ from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import carry_out, image_steps, open_access, open_tasks
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.thumbnails import Decoders
+from seedream_jobs.run.images import find_damaged, time_left
 from seedream_jobs.run.job_run import JobRun, RunOptions, outputs
-from seedream_jobs.run.links import time_left
 from seedream_jobs.run.poll import LATE
-from seedream_jobs.run.store_image import verify as damaged
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
@@ -53,9 +52,8 @@ def fetch_jobs(
         work = [
             replace(
                 _polling(one, ledger),
-                fetch=True,
-                finishing=image_steps(one, decoders, embed_metadata=embed_metadata),
-                repairs=tuple(damaged(_with_images(ledger), one.paths.manifest.parent, root=one.root))
+                steps=image_steps(one, decoders, embed_metadata=embed_metadata),
+                repairs=tuple(find_damaged(_with_images(ledger), one.paths.manifest.parent, root=one.root))
                 if verify
                 else (),
                 wanted=_within(expiring, one, now),
@@ -89,8 +87,6 @@ def _polling(one: Record, ledger: Ledger) -> JobRun:
         submissions=iter(()),
         profile=one.profile,
         poll=True,
-        fetch=False,
-        folder=one.paths.manifest.parent,
         root=one.root,
     )
 

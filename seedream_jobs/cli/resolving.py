@@ -243,9 +243,9 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
     """Print what the service says that bears on what is in doubt: the balance, and salvaged task ids."""
     import anyio
 
+    from seedream_jobs.api.client import connect
     from seedream_jobs.pipeline import open_access
     from seedream_jobs.plan.cost import money
-    from seedream_jobs.run.session import connect
 
     one = records.find(job, where=where)
     doubtful = in_doubt(records.peek(one))
@@ -253,9 +253,9 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
         access = open_access(where, one.root, stack, base_url=base_url)
 
         async def ask() -> None:
-            async with connect(access, workers=1, environment=os.environ) as connection:
+            async with connect(access, workers=1, environment=os.environ) as (client, _):
                 try:
-                    balance = await connection.client.balance()
+                    balance = await client.balance()
                     left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
                     click.echo(f"balance: {left}, used {money(balance.used_usd)}")
                 except SeedreamError as error:
@@ -265,7 +265,7 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
                     if entry.task_id is None:
                         click.echo("  no task id is known: look it up in the console by its time or request id")
                         continue
-                    report = await connection.service.task(entry.task_id)
+                    report = await client.task(entry.task_id)
                     said = report.problem.message if report.problem else ""
                     click.echo(f"  task {entry.task_id}: {report.status} {said}".rstrip())
                     if report.status in ("running", "completed", "failed"):

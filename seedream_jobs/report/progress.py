@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
-from seedream_jobs.run.fetch import Progress
+from seedream_jobs.run.fetch import ImageEvent
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -85,14 +85,14 @@ class ProgressDisplay:
         self.trouble = ""
         self._show(type(event).__name__.lower(), event.key)
 
-    def on_fetch(self, progress: Progress) -> None:
+    def on_image(self, event: ImageEvent) -> None:
         """Count an image."""
-        if progress.kind == "stored":
+        if event.kind == "stored":
             self.images += 1
-            self.dies.pop(progress.entry.key, None)
-        elif progress.kind in ("queued", "again"):
+            self.dies.pop(event.entry.key, None)
+        elif event.kind in ("queued", "again"):
             return
-        self._show(f"image_{progress.kind}", progress.entry.key)
+        self._show(f"image_{event.kind}", event.entry.key)
 
     def on_trouble(self, reason: str) -> None:
         """Why the service is asked again, at once the first time: a line that only stands still says nothing."""

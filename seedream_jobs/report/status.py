@@ -17,7 +17,7 @@ from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.options import last_sets, set_options
 from seedream_jobs.report.text import plural
-from seedream_jobs.run.links import time_left
+from seedream_jobs.run.images import time_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

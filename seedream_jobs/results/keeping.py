@@ -1,7 +1,7 @@
 """This module keeps what belongs to a fetched image: file, sidecar, thumbnail, and if asked, embedded metadata.
 
-Called by ``run.fetch`` through ``run.store_image.Finishing``. Invariant: a sidecar is written only
-once its image has its final name.
+Called by ``run.fetch`` through ``run.images.ImageSteps``. Invariant: a sidecar is written only once its image has its
+final name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.atomic_file import confined, digest, refusal
 from seedream_jobs.run.fetch import temporary
-from seedream_jobs.run.images import Examined
-from seedream_jobs.run.store_image import Finishing, Prepared
+from seedream_jobs.run.images import Examined, ImageSteps, KeptBytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping(Finishing):
-    """``run.store_image.Finishing`` with all that belongs to a campaign.
+class CampaignImageSteps(ImageSteps):
+    """The steps for an image of a campaign: metadata, decoding in a process of its own, thumbnail, sidecar.
 
     :param decoders: the processes that decode; the caller closes them
     :param folder: the manifest's folder
@@ -40,20 +39,20 @@ class Keeping(Finishing):
     provenance: Provenance = field(default_factory=Provenance)
     embed_metadata: bool = False
 
-    def already(self, entry: Entry, index: int) -> Image | None:
+    def find_stored(self, entry: Entry, index: int) -> Image | None:
         return find_stored_image(entry, index, self.folder, self.root)
 
-    def prepare(self, temp: Path, entry: Entry, index: int, came: Prepared) -> Prepared:
+    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
         if not self.embed_metadata:
             return came
         try:
             warnings = embed_in_file(temp, entry.request.get("prompt"))
-            return Prepared(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
+            return KeptBytes(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
         except OSError as error:
             raise refusal(error, temp) from error
 
-    async def examine(self, temp: Path, sha256: str) -> Examined:
-        return await self.decoders.examine(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
+    def examine(self, temp: Path, sha256: str) -> Examined:
+        return self.decoders.decode(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
 
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         assert image.file is not None

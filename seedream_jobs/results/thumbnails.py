@@ -17,19 +17,23 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from seedream_jobs.run.images import Examined, not_whole, open_image
+from seedream_jobs.run.images import EXTENSIONS, Examined
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 THUMBNAIL_SIDE = 384
 """Pixels of a thumbnail's longest side."""
+
+MAX_PIXELS = 100_000_000
+"""The most pixels (width times height) that are decoded; the largest documented image has 16.8 million."""
 
 _QUALITY = 80
 _PACKAGES = str(Path(__file__).resolve().parents[2])
@@ -47,6 +51,28 @@ def thumbnail_path(cache: Path, sha256: str) -> Path:
     return cache / sha256[:2] / f"{sha256}.webp"
 
 
+def open_image(file: Path) -> PillowImage:
+    """The image in ``file``, its header read and its pixels not yet.
+
+    :raises OSError: if it is no image of a known format, or has more than ``MAX_PIXELS``
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own bomb warning; the bound below is the one that holds
+        try:
+            image = Image.open(file, formats=[name.upper() for name in EXTENSIONS])
+        except Image.DecompressionBombError as error:
+            raise OSError(f"it has more pixels than the bound of {MAX_PIXELS}") from error
+        except (SyntaxError, ValueError) as error:
+            raise OSError(str(error)) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise OSError(f"it has more pixels than the bound of {MAX_PIXELS}: {width}×{height}")
+    return image
+
+
 def decode(file: Path, thumbnail: Path | None) -> Examined:
     """Decode ``file`` whole and, if asked to, write its thumbnail on the way.
 
@@ -54,6 +80,8 @@ def decode(file: Path, thumbnail: Path | None) -> Examined:
 
     :param thumbnail: where the thumbnail belongs; it appears whole or not at all
     """
+    from PIL import UnidentifiedImageError
+
     try:
         with open_image(file) as image:
             size = image.size
@@ -61,7 +89,8 @@ def decode(file: Path, thumbnail: Path | None) -> Examined:
                 image.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
             image.load()
     except (OSError, SyntaxError, ValueError, MemoryError, EOFError, IndexError) as error:
-        return not_whole(error)
+        whole = "" if isinstance(error, UnidentifiedImageError) else f" whole: {error}"  # its words name the temp file
+        return Examined(width=0, height=0, problem=f"the image can not be decoded{whole}")
     if thumbnail is not None:
         with suppress(OSError, ValueError):  # an image without a thumbnail is still an image
             _write_thumbnail(image, thumbnail)
@@ -147,12 +176,6 @@ class Decoders:
             return Examined(width=0, height=0, problem="the image can not be decoded: the decoder stopped over it")
         self._idle.put(process)
         return Examined(**json.loads(answer))
-
-    async def examine(self, file: Path, thumbnail: Path | None = None) -> Examined:
-        """``decode`` for the event loop. If it is cancelled, the process finishes the image by itself."""
-        from anyio import to_thread
-
-        return await to_thread.run_sync(self.decode, file, thumbnail, abandon_on_cancel=True)
 
     def close(self) -> None:
         """End the processes at once; an image they are at is given up. A later ``decode`` finds a problem."""

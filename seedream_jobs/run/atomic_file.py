@@ -16,10 +16,12 @@ from typing import BinaryIO
 
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
 from seedream_jobs.ledger.paths import in_the_way
-from seedream_jobs.run.images import HEAD_BYTES
 
 BUFFER = 1024 * 1024
 """Bytes that are written and hashed at a time; measured best (bench/fetch.py)."""
+
+HEAD_BYTES = 512
+"""So much of a file's beginning is kept at hand: enough to tell an image from an error page."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
@@ -100,18 +102,13 @@ class Folders:
 
 
 class Sink:
-    """A temporary file that is written and hashed on the way.
-
-    What goes wrong with the disk is kept in ``error``: whoever feeds the sink may take an ``OSError`` for a fault of
-    the network.
-    """
+    """A temporary file that is written and hashed on the way."""
 
     def __init__(self, path: Path) -> None:
         """:raises SeedreamError: if the file can not be made"""
         self.path = path
         self.size = 0
         self.head = b""
-        self.error: SeedreamError | None = None
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         try:
@@ -128,8 +125,7 @@ class Sink:
         try:
             self._file.write(data)
         except OSError as error:
-            self.error = refusal(error, self.path)
-            raise self.error from error
+            raise refusal(error, self.path) from error
         if len(self.head) < HEAD_BYTES:
             self.head += bytes(data[: HEAD_BYTES - len(self.head)])
         self._hash.update(data)

@@ -33,7 +33,7 @@ class Budget:
         return self.limit - self.spent
 
 
-class Price:
+class ObservedPrice:
     """What the service was seen to charge for an image, for all jobs of an invocation.
 
     :param usd: the highest price seen; None before there is one
@@ -74,9 +74,9 @@ class Spend:
     :param price: what was seen to be charged, shared by all jobs
     """
 
-    def __init__(self, budgets: Iterable[Budget] = (), price: Price | None = None) -> None:
+    def __init__(self, budgets: Iterable[Budget] = (), price: ObservedPrice | None = None) -> None:
         self._budgets = tuple(budgets)
-        self._price = price or Price()
+        self._price = price or ObservedPrice()
         self._open: dict[str, list[tuple[Decimal, int]]] = {}  # by key, of each POST: USD reserved, the most images
         if self._budgets:
             self._price.watch(self)

@@ -1,52 +1,35 @@
-"""What a downloaded file is, by its content: magic bytes, pixels, and whether it decodes whole.
+"""This module says what an image is: by its first bytes, by the life of its link, by the file that is on record.
 
-The name of a file and the ``Content-Type`` of a reply are hearsay; the first bytes are evidence and a full decode is
-proof. Pillow is imported where it is needed only.
+Called by ``fetch``, ``poll``, ``report``, and by ``results``, which implements ``ImageSteps``. Invariant: a file's
+name and a reply's ``Content-Type`` are hearsay; first bytes are evidence and a full decode is proof. Neither Pillow nor
+anyio is imported here: the processes that decode images and the commands that print start faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as PillowImage
+from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.model_profile import Profile
+from seedream_jobs.run.atomic_file import confined, digest
 
 MIN_BYTES = 1000
 """A smaller body is a failure in disguise: the service's image hosts are known to answer errors with status 200."""
 
-MAX_BYTES = 64 * 1024 * 1024
-"""The largest file that is fetched."""
-
-MAX_PIXELS = 100_000_000
-"""The most pixels (width times height) that are decoded; the largest documented image has 16.8 million."""
-
 EXTENSIONS: Mapping[str, str] = {"jpeg": ".jpeg", "png": ".png", "webp": ".webp", "gif": ".gif", "avif": ".avif"}
 """The formats that are kept, and the extension of each."""
-
-NO_IMAGE = "the body does not begin like an image"
 
 DAMAGED = ".damaged"
 """The extension under which bytes that can't be decoded are kept."""
 
-HEAD_BYTES = 512
-"""So much of a body's beginning is needed by ``sniff`` and ``disguise``."""
+NO_IMAGE = "the body does not begin like an image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """What a look inside an image file found.
-
-    :param width: pixels as stored in the file (an EXIF orientation is not applied), 0 with a problem
-    :param height: pixels, likewise
-    :param problem: why the file is no whole image; None if it is one
-    """
-
-    width: int
-    height: int
-    problem: str | None = None
+# -- by its bytes ------------------------------------------------------------------------------------------------------
 
 
 def sniff(head: bytes) -> str | None:
@@ -80,45 +63,149 @@ def disguise(head: bytes, size: int) -> str | None:
     return None
 
 
-def open_image(file: Path) -> PillowImage:
-    """The image in ``file``, its header read and its pixels not yet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What decoding an image file found.
 
-    :raises OSError: if it is no image of a known format, or has more than ``MAX_PIXELS``
+    :param width: pixels as stored in the file (an EXIF orientation is not applied), 0 with a problem
+    :param height: pixels, likewise
+    :param problem: why the file is no whole image; None if it is one
     """
-    import warnings
 
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own bomb warning; the bound below is the one that holds
-        try:
-            image = Image.open(file, formats=[name.upper() for name in EXTENSIONS])
-        except Image.DecompressionBombError as error:
-            raise OSError(f"it has more pixels than the bound of {MAX_PIXELS}") from error
-        except (SyntaxError, ValueError) as error:
-            raise OSError(str(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise OSError(f"it has more pixels than the bound of {MAX_PIXELS}: {width}×{height}")
-    return image
+    width: int
+    height: int
+    problem: str | None = None
 
 
-def examine(file: Path) -> Examined:
-    """Decode ``file`` whole, once, and say what it is. Takes CPU time: not for the event loop."""
+def find_departures(request: Mapping[str, Any], format: str, found: Examined, profile: Profile) -> tuple[str, ...]:
+    """How an image differs from what ``request`` (a payload) asked for, a sentence each; it is kept all the same."""
+    said: list[str] = []
+    asked = request.get("output_format", profile.defaults.get("output_format"))
+    if asked in profile.output_formats and asked != format:
+        said.append(f"{format} came where {asked} was asked for")
+    size = str(request.get("size", profile.defaults.get("size")))
+    resolution = str(request.get("resolution", profile.defaults.get("resolution")))
+    pixels = profile.pixels.get(resolution, {}).get(size)  # "auto" has no row: any pixels will do
+    if pixels is not None and pixels != (found.width, found.height):
+        said.append(
+            f"{found.width}×{found.height} pixels came where {pixels[0]}×{pixels[1]} were asked for "
+            f"({size} at {resolution})"
+        )
+    return tuple(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBytes:
+    """The bytes that will be kept: other than what came only where metadata was asked to be embedded."""
+
+    sha256: str
+    bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+class ImageSteps:
+    """What is done with an image between its last byte and its record, in this order.
+
+    ``results`` adds sidecars, thumbnails and metadata. All steps block and are called in a thread.
+    """
+
+    def find_stored(self, entry: Entry, index: int) -> Image | None:
+        """The image, if an interrupted command has put it on disk whole and has not come to record it."""
+        return None
+
+    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
+        """May change the file's metadata, never its pixels, before it is examined and named."""
+        return came
+
+    def examine(self, temp: Path, sha256: str) -> Examined:
+        """Decode the file whole, once."""
+        raise NotImplementedError
+
+    def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
+        """Write down beside the named file what it is; the warnings that come of it."""
+        return ()
+
+
+# -- by its link -------------------------------------------------------------------------------------------------------
+
+
+def without_data(images: Iterable[Image]) -> tuple[Image, ...]:
+    """Images as they go on record. A ``data:`` link is the image itself, megabytes of it: fetching asks again."""
+    return tuple(
+        replace(image, url=None) if image.url is not None and image.url[:5].lower() == "data:" else image
+        for image in images
+    )
+
+
+def is_missing(image: Image) -> bool:
+    """Whether an image is still to be fetched. One with a file is kept; one with an error never came, or damaged."""
+    return image.file is None and image.error is None
+
+
+def dies_at(entry: Entry, image: Image, profile: Profile) -> float | None:
+    """When the link of ``image`` dies, in Unix seconds: what the reply said, else the model's link life.
+
+    None where nothing is known that it could be counted from.
+    """
+    if image.expires_at is not None:
+        return image.expires_at
+    begun = entry.since if entry.since is not None else entry.submitted_at
+    return None if begun is None else begun + profile.link_life
+
+
+def time_left(entry: Entry, now: float, profile: Profile) -> float | None:
+    """Seconds until the first unfetched image is lost, negative if it is; None if there is none to lose."""
+    dies: list[float | None] = []
+    if entry.state is State.ACCEPTED and entry.submitted_at is not None:
+        dies = [entry.submitted_at + profile.link_life]  # not yet seen to be done: its images may be there already
+    elif entry.state is State.COMPLETED:
+        dies = [dies_at(entry, image, profile) for image in entry.images if is_missing(image)]
+    return min((at - now for at in dies if at is not None), default=None)
+
+
+# -- by its record -----------------------------------------------------------------------------------------------------
+
+Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """A stored request with images to fetch again: their position among its images, and what is wrong with each."""
+
+    entry: Entry
+    damage: Mapping[int, Damage]
+
+
+def find_damaged(entries: Iterable[Entry], folder: Path, *, root: Path) -> Iterator[Repair]:
+    """The requests of which an image is missing or damaged on disk, or came damaged.
+
+    Reads every stored file whole; writes nothing.
+
+    :param folder: the manifest's folder, to which the images' paths are relative
+    :param root: the campaign's root, which no path may leave
+    """
+    for entry in entries:
+        if entry.state in (State.STORED, State.COMPLETED):
+            damage = {
+                index: found
+                for index, image in enumerate(entry.images)
+                if (found := _damage_of(image, folder, root)) is not None
+            }
+            if damage:
+                yield Repair(entry=entry, damage=damage)
+
+
+def _damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
+    if image.file is None:  # with an error and a link it came as bytes that can't be decoded
+        return "undecodable" if image.error is not None and image.url is not None else None
     try:
-        with open_image(file) as image:
-            size = image.size
-            image.load()
-    except (OSError, SyntaxError, ValueError, MemoryError, EOFError, IndexError) as error:
-        return not_whole(error)
-    return Examined(width=size[0], height=size[1])
-
-
-def not_whole(error: BaseException) -> Examined:
-    """The finding for a file on which the decoder stopped with ``error``."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):  # its own words name the temp file
-        return Examined(width=0, height=0, problem="the image can not be decoded")
-    return Examined(width=0, height=0, problem=f"the image can not be decoded whole: {error}")
+        path = confined(root, folder, image.file)
+        if image.bytes is not None and path.stat().st_size != image.bytes:
+            return "changed"
+        return None if image.sha256 is None or digest(path) == image.sha256 else "changed"
+    except UsageError:
+        return "outside"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError:
+        return "unreadable"

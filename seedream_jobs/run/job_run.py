@@ -13,29 +13,34 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio import to_thread
 
 from seedream_jobs.api.outcomes import Outcome
-from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
+from seedream_jobs.errors import ExitCode, FindingsError, MoneyError, SeedreamError, gravest
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.identity import canonical_json, wire_body
-from seedream_jobs.expand.references import data_uri
+from seedream_jobs.expand.references import Reference, data_uri, read_reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Event, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.cost import Tariff
+from seedream_jobs.plan.cost import Tariff, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import PlannedJob
 from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.budget import Budget
-from seedream_jobs.run.fetch import Fetched, Progress, Work
-from seedream_jobs.run.poll import Cadence, Polled
-from seedream_jobs.run.store_image import Finishing
+from seedream_jobs.run.fetch import Fetched, ImageEvent
+from seedream_jobs.run.images import ImageSteps, Repair
+from seedream_jobs.run.poll import Polled
 from seedream_jobs.run.submit import Submission, Submitted
+
+if TYPE_CHECKING:  # it imports httpx, which takes 0.2 s
+    from seedream_jobs.api.client import Client
 
 MAX_HELD = 1_000
 """Of so many requests the folders are looked at before the first POST; of the others each before its own."""
@@ -48,7 +53,7 @@ class Watcher(Protocol):
 
     def on_trouble(self, reason: str) -> None: ...
 
-    def on_fetch(self, progress: Progress) -> None: ...
+    def on_image(self, event: ImageEvent) -> None: ...
 
     def on_news(self, text: str) -> None: ...
 
@@ -60,13 +65,13 @@ class RunOptions:
     :param concurrency: POSTs, and downloads, under way at once
     :param rate: at most so many POSTs, such as ``60/m``; None for no limit
     :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
-    :param cadence: when to ask for a task; None for the service's usual one
+    :param pace: all waits for tasks are this many times as long as the service advises; below 1 for an emulator
     """
 
     concurrency: int
     rate: str | None = None
     deadline: float
-    cadence: Callable[[Random], Cadence] | None = None
+    pace: float = 1.0
     detach: bool = False
     upload_references: bool = False
     check_balance: bool = False
@@ -82,7 +87,7 @@ class JobRun:
     :param submissions: pulled one at a time; empty where nothing is to be sent
     :param budgets: that hold for this job alone
     :param poll: ask for tasks that are not done
-    :param fetch: download what is done; None leaves it
+    :param steps: what is done with each downloaded image; None downloads nothing
     :param repairs: stored images that are missing or damaged
     :param output_of: where a request's images go that wait to be fetched, as ``Entry.output``
     """
@@ -92,25 +97,24 @@ class JobRun:
     budgets: tuple[Budget, ...] = ()
     profile: Profile
     poll: bool
-    fetch: bool
-    folder: Path
     root: Path
-    finishing: Finishing | None = None
-    repairs: tuple[Work, ...] = ()
+    steps: ImageSteps | None = None
+    repairs: tuple[Repair, ...] = ()
     wanted: Callable[[Entry], bool] = field(default=lambda _: True)
     output_of: Callable[[Entry], str] = field(default=lambda entry: entry.output)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class JobResult:
-    """What became of one job: each part is None where it was not asked for.
+    """What has become of one job so far: each part is None where it was not asked for.
 
+    :param refusal: why downloading ended before its end
     :param cut: the exit code of the signal that ended downloading before its end
     """
 
-    submitted: Submitted
-    polled: Polled | None
-    fetched: Fetched | None
+    submitted: Submitted = field(default_factory=Submitted)
+    polled: Polled | None = None
+    fetched: Fetched | None = None
     refusal: SeedreamError | None = None
     cut: ExitCode | None = None
 
@@ -144,7 +148,7 @@ def job_run(
     root: Path,
     tariff: Tariff,
     urls: Mapping[str, str],
-    finishing: Finishing | None,
+    steps: ImageSteps,
     detach: bool,
 ) -> JobRun:
     """What is to be done for one job of a plan.
@@ -154,10 +158,10 @@ def job_run(
     :param root: of the campaign
     :param tariff: the plan's
     :param urls: where a local reference (``sha256:<hex>``) was uploaded, once submitting begins
+    :param detach: neither poll nor download
     :raises SeedreamError: a folder for images can't be written to
     """
-    folder = ledger.paths.manifest.parent
-    folders = Folders(folder, root)
+    folders = Folders(ledger.paths.manifest.parent, root)
     for item in islice(job.submits, MAX_HELD):
         if item.request is not None:
             folders.hold(item.request.output)  # of all jobs, before the first POST of any
@@ -172,10 +176,8 @@ def job_run(
         budgets=() if limit is None else (Budget(job.budget_name, limit, job.spent_usd or Decimal(0)),),
         profile=profile,
         poll=not detach,
-        fetch=not detach,
-        folder=folder,
         root=root,
-        finishing=finishing,
+        steps=None if detach else steps,
         output_of=(lambda entry: entry.output) if expansion is None else outputs(expansion, ledger.entries),
     )
 
@@ -276,3 +278,46 @@ def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
         return str(PurePosixPath(spec.output_dir, *PurePosixPath(entry.output).parts[-length:]))
 
     return output
+
+
+async def upload(client: Client, wanted: Mapping[str, tuple[Reference, Files]], concurrency: int) -> dict[str, str]:
+    """Upload references: ``sha256:…`` to the link each got.
+
+    :raises SeedreamError: an upload was refused; nothing was submitted
+    """
+    urls: dict[str, str] = {}
+    refused: list[SeedreamError] = []
+    limiter = anyio.CapacityLimiter(min(concurrency, 4))
+
+    async def one(name: str, reference: Reference, files: Files) -> None:
+        async with limiter:
+            try:
+                data = await to_thread.run_sync(read_reference, reference, files)
+                stem = "reference" if reference.path.startswith("data:") else PurePosixPath(reference.path).name
+                urls[name] = await client.upload(data, stem, f"image/{reference.format}")
+            except SeedreamError as error:
+                refused.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for name, (reference, files) in wanted.items():
+            group.start_soon(one, name, reference, files)
+    if refused:
+        raise refused[0]
+    return urls
+
+
+async def check_balance(client: Client, cost: Decimal | None) -> None:
+    """Refuse to start what the balance can't pay.
+
+    :raises MoneyError: the balance is below the plan's maximum
+    :raises SeedreamError: the balance can't be read
+    """
+    balance = await client.balance()
+    if balance.unlimited or cost is None or balance.remaining_usd is None:
+        return
+    if balance.remaining_usd < cost:
+        raise MoneyError(
+            f"the balance is {money(balance.remaining_usd)}: the plan costs at most {money(cost)}",
+            hint="top it up, or submit less: --limit N",
+        )

@@ -21,7 +21,7 @@ from seedream_jobs.api.replies import LONGEST_RETRY_AFTER
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
-from seedream_jobs.run.links import recordable
+from seedream_jobs.run.images import without_data
 from seedream_jobs.run.retry import Halt, full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import LedgerPort, Observer, TaskService
@@ -142,7 +142,7 @@ class Poller:
         for at least once, so that 0 means one look at every task, unless the service asks for a pause
     :param link_life: seconds that a model's links live: before that, a task that can't be found is not given up
     :param now: Unix seconds
-    :param cadence: when to ask; shared by several pollers it keeps what it has learned
+    :param pace: as of ``Cadence``
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Poller:
         concurrency: int = 8,
         deadline: float = DEADLINE_SECONDS,
         observer: Observer | None = None,
-        cadence: Cadence | None = None,
+        pace: float = 1.0,
     ) -> None:
         self._service = service
         self._ledger = ledger
@@ -168,7 +168,7 @@ class Poller:
         self._concurrency = concurrency
         self._deadline = deadline
         self._observer = observer or Observer()
-        self._cadence = cadence or Cadence(random)
+        self._cadence = Cadence(random, pace=pace)
         self._due: list[tuple[float, int, _Open]] = []
         self._order = 0
         self._open = 0
@@ -273,7 +273,7 @@ class Poller:
                 self._ask_again(task, self._cadence.next(self._age(task), task.estimated))
             case "completed" if any(image.url for image in report.images):
                 self._learn(report)
-                images = recordable(report.images)
+                images = without_data(report.images)
                 done = Completed(key=task.key, at=self._at(), images=images, cost_usd=task.cost_usd)
                 await self._done("completed", done)
             case "completed":

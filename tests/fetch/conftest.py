@@ -16,9 +16,12 @@ import pytest
 from PIL import Image as Pillow
 
 from seedream_jobs.api.downloads import Downloads
+from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.state import Entry, Event, Image, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.run.fetch import Fetched, fetch
+from seedream_jobs.results.thumbnails import decode
+from seedream_jobs.run.fetch import Fetched, Fetcher
+from seedream_jobs.run.images import Examined, ImageSteps
 
 NOW = 1_700_000_000
 
@@ -92,6 +95,29 @@ class Remembers:
 
     async def record(self, event: Event) -> None:
         self.events.append(event)
+
+
+class Service:
+    """Answers in turn what a task is asked: its images, ``()`` where it is gone, None where nothing is said."""
+
+    def __init__(self, *answers: tuple[Image, ...] | None) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    async def task(self, task_id: str) -> TaskReport:
+        self.asked.append(task_id)
+        await anyio.sleep(0.02)  # so that a second image comes to ask meanwhile
+        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        if answer is None:
+            return TaskReport(status="unavailable")
+        return TaskReport(status="completed" if answer else "gone", images=answer)
+
+
+class DecodesHere(ImageSteps):
+    """Decodes in the process of the tests."""
+
+    def examine(self, temp: Path, sha256: str) -> Examined:
+        return decode(temp, None)
 
 
 @pytest.fixture
@@ -183,16 +209,13 @@ def entry() -> Callable[..., Entry]:
 
 @pytest.fixture
 def run(http: Any, record: Any, profile: Any, tmp_path: Path) -> Callable[..., Any]:
-    """``fetch`` with this test's folder and record, and no waiting between attempts."""
-
-    async def unknown(_: Entry) -> tuple[Image, ...] | None:
-        return None
+    """A ``Fetcher`` with this test's folder and record, and no waiting between attempts."""
 
     async def go(work: Any, **options: Any) -> Fetched:
-        options = {"refresh": unknown, "waits": (0.0, 0.0), "now": lambda: NOW, "concurrency": 2} | options
+        options = {"waits": (0.0, 0.0), "now": lambda: NOW, "concurrency": 2, "steps": DecodesHere()} | options
         async with http() as downloads:
-            options = {"downloads": downloads, "record": record} | options
-            return await fetch(work, folder=tmp_path, root=tmp_path, profile=profile, **options)
+            options = {"downloads": downloads, "ledger": record, "service": Service(None)} | options
+            return await Fetcher(folder=tmp_path, root=tmp_path, profile=profile, **options).run(work)
 
     return go
 
@@ -203,22 +226,16 @@ def files() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def sequence() -> Callable[..., tuple[Callable[[Entry], Any], list[str]]]:
-    return _sequence
+def sequence() -> Callable[..., tuple[Service, list[str]]]:
+    """A service that answers the questions after fresh links in turn, and the task ids it was asked for."""
+
+    def made(*answers: tuple[Image, ...] | None) -> tuple[Service, list[str]]:
+        service = Service(*answers)
+        return service, service.asked
+
+    return made
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder``, by its path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _sequence(*answers: Any) -> tuple[Callable[[Entry], Any], list[str]]:
-    """A refresh that gives these answers in turn, and the keys it was asked for."""
-    asked: list[str] = []
-
-    async def refresh(entry: Entry) -> Any:
-        asked.append(entry.key)
-        await anyio.sleep(0.02)  # so that a second image comes to ask meanwhile
-        return answers[min(len(asked), len(answers)) - 1]
-
-    return refresh, asked

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from seedream_jobs.api import downloads
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.results.image_metadata import AiLabels
 from seedream_jobs.results.sidecar import FORMAT, Provenance, sidecar
-from seedream_jobs.results.thumbnails import THUMBNAIL_SIDE
+from seedream_jobs.results.thumbnails import MAX_PIXELS, THUMBNAIL_SIDE
 from seedream_jobs.run import images
 from seedream_jobs.run.fetch import DEAD, WAITS
 
@@ -44,8 +45,8 @@ def test_every_field_of_a_sidecar_is_described(entry: Callable[..., Entry]) -> N
 def test_the_figures_are_the_code_s() -> None:
     """Bounds, waits and statuses on the page are those that hold."""
     assert f"under {images.MIN_BYTES:,} bytes" in PAGE
-    assert f"More than {images.MAX_BYTES // 2**20} MiB" in PAGE
-    assert f"than {images.MAX_PIXELS // 10**6} megapixels" in " ".join(PAGE.split())
+    assert f"More than {downloads.MAX_BYTES // 2**20} MiB" in PAGE
+    assert f"than {MAX_PIXELS // 10**6} megapixels" in " ".join(PAGE.split())
     assert len(WAITS) == 3
     assert "after {:g}, {:g} and {:g} s".format(*WAITS) in PAGE
     assert ", ".join(str(status) for status in sorted(DEAD)) in PAGE

@@ -12,8 +12,8 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Completed, Entry, Image, Stored
 from seedream_jobs.ledger.transitions import evolve
 from seedream_jobs.model_profile import DEFAULT_MODEL
-from seedream_jobs.run.fetch import Progress
-from seedream_jobs.run.store_image import verify
+from seedream_jobs.run.fetch import ImageEvent
+from seedream_jobs.run.images import find_damaged
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
@@ -66,12 +66,12 @@ async def test_entries_may_arrive_while_others_are_fetched(run, host, entry, pic
         await stored.wait()
         yield entry(host.serves("/b", picture(seed=2)), name="second")
 
-    def watch(progress: Progress) -> None:
-        if progress.kind == "stored":
+    def watch(event: ImageEvent) -> None:
+        if event.kind == "stored":
             stored.set()
 
     with anyio.fail_after(20):
-        await run(stream(), on_progress=watch)
+        await run(stream(), on_image=watch)
     assert len(record.events) == 2
 
 
@@ -116,7 +116,7 @@ async def test_bytes_that_can_not_be_decoded_are_kept_aside(
     assert (len(host.asked), len(record.events), done.exit_code) == (2, 1, ExitCode.UNFINISHED)
     assert "kept as heron.damaged" in done.unfinished[0].problem
 
-    done = await run(verify([work], tmp_path, root=tmp_path))
+    done = await run(find_damaged([work], tmp_path, root=tmp_path))
     assert (len(host.asked), done.exit_code) == (3, ExitCode.OK)
     assert record.events[1].images[0].file == "out/heron.jpeg"
     assert record.events[1].images[0].error is None
@@ -155,7 +155,7 @@ async def test_a_body_cut_short_is_fetched_again(run, host, entry, picture, repl
     body = picture()
     again: list[str] = []
     url = host.serves("/a", reply(body, cut=len(body) // 2), body)
-    await run([entry(url)], on_progress=lambda step: again.append(step.kind))
+    await run([entry(url)], on_image=lambda step: again.append(step.kind))
     assert files(tmp_path) == {"out/heron.jpeg": body}
     assert again == ["queued", "again", "stored"]
 

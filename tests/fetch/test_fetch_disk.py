@@ -15,7 +15,7 @@ import pytest
 from seedream_jobs.errors import LedgerError, UsageError
 from seedream_jobs.ledger.state import Image, State
 from seedream_jobs.ledger.transitions import evolve
-from seedream_jobs.run.store_image import verify
+from seedream_jobs.run.images import find_damaged
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
@@ -138,7 +138,7 @@ async def test_an_image_is_durable_before_its_record(run, host, entry, picture, 
 
     monkeypatch.setattr(atomic_file.os, "fsync", synced)
     monkeypatch.setattr(atomic_file.os, "link", linked)
-    await run([entry(host.serves("/a", picture()))], record=Notes())
+    await run([entry(host.serves("/a", picture()))], ledger=Notes())
     assert done == ["folder", "file", "name", "folder", "record"], "the first is the new folder in the one above it"
 
 
@@ -171,17 +171,17 @@ async def test_verify_names_what_is_missing_or_changed_and_only_that_is_fetched(
     work = entry(*urls, max_images=2)
     await run([work])
     stored = replace(work, state=State.STORED, images=record.events[0].images)
-    assert list(verify([stored], tmp_path, root=tmp_path)) == []
+    assert list(find_damaged([stored], tmp_path, root=tmp_path)) == []
     (tmp_path / "out/heron-i2.jpeg").unlink()
-    repairs = list(verify([stored], tmp_path, root=tmp_path))
+    repairs = list(find_damaged([stored], tmp_path, root=tmp_path))
     assert [dict(repair.damage) for repair in repairs] == [{1: "missing"}]
     host.asked.clear()
-    refresh, _ = sequence(work.images)
-    done = await run(repairs, refresh=refresh)
+    service, _ = sequence(work.images)
+    done = await run(repairs, service=service)
     assert host.asked == ["/2"]
     assert len(record.events) == 1, "the same bytes in the same place are no news"
     assert done.images == 1
-    assert list(verify([stored], tmp_path, root=tmp_path)) == []
+    assert list(find_damaged([stored], tmp_path, root=tmp_path)) == []
 
 
 async def test_a_changed_file_is_kept_beside_its_repair(run, host, entry, picture, record, tmp_path, sequence):
@@ -190,8 +190,8 @@ async def test_a_changed_file_is_kept_beside_its_repair(run, host, entry, pictur
     await run([work])
     stored = replace(work, state=State.STORED, images=record.events[0].images)
     (tmp_path / "out/heron.jpeg").write_bytes(b"retouched")
-    refresh, _ = sequence(work.images)
-    await run(list(verify([stored], tmp_path, root=tmp_path)), refresh=refresh)
+    service, _ = sequence(work.images)
+    await run(list(find_damaged([stored], tmp_path, root=tmp_path)), service=service)
     assert (tmp_path / "out/heron.jpeg").read_bytes() == b"retouched"
     assert record.events[-1].images[0].file == "out/heron-2.jpeg"
 
@@ -202,8 +202,8 @@ async def test_what_can_not_be_repaired_stays_on_record(run, host, entry, pictur
     await run([work])
     stored = replace(work, state=State.STORED, images=record.events[0].images)
     (tmp_path / "out/heron.jpeg").unlink()
-    refresh, _ = sequence(())
-    done = await run(list(verify([stored], tmp_path, root=tmp_path)), refresh=refresh)
+    service, _ = sequence(())
+    done = await run(list(find_damaged([stored], tmp_path, root=tmp_path)), service=service)
     assert len(record.events) == 1
     assert len(done.lost) == 1
 
@@ -219,11 +219,11 @@ async def test_every_event_is_one_the_machine_takes(run, host, entry, picture, r
         async def record(self, event: Any) -> None:
             entries[event.key] = evolve(entries[event.key], event)
 
-    refresh, _ = sequence(())
-    await run(list(entries.values()), refresh=refresh, record=Folds())
+    service, _ = sequence(())
+    await run(list(entries.values()), service=service, ledger=Folds())
     assert [entry.state for entry in entries.values()] == [State.STORED, State.EXPIRED]
     (tmp_path / "out/heron.jpeg").write_bytes(b"retouched")
-    refresh, _ = sequence((Image(url=host.url + "/a"),))
-    await run(list(verify(entries.values(), tmp_path, root=tmp_path)), refresh=refresh, record=Folds())
-    assert list(verify(entries.values(), tmp_path, root=tmp_path)) == []
+    service, _ = sequence((Image(url=host.url + "/a"),))
+    await run(list(find_damaged(entries.values(), tmp_path, root=tmp_path)), service=service, ledger=Folds())
+    assert list(find_damaged(entries.values(), tmp_path, root=tmp_path)) == []
     assert next(iter(entries.values())).images[0].file == "out/heron-2.jpeg"

@@ -10,7 +10,6 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Completed, Expired, Image, State, Stored
 from seedream_jobs.ledger.transitions import evolve
-from seedream_jobs.run.fetch import refresher
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
@@ -23,8 +22,8 @@ async def test_a_dead_link_is_asked_for_anew_once(run, host, entry, picture, rep
     fresh = tuple(
         Image(url=host.serves(f"/new{n}", picture(seed=n)), expires_at=NOW + 9000) for n in (1, 2)
     )  # fmt: skip
-    refresh, asked = sequence(fresh)
-    await run([entry(*old, max_images=2)], refresh=refresh)
+    service, asked = sequence(fresh)
+    await run([entry(*old, max_images=2)], service=service)
     assert len(asked) == 1
     (event,) = record.events
     assert isinstance(event, Stored)
@@ -34,9 +33,9 @@ async def test_a_dead_link_is_asked_for_anew_once(run, host, entry, picture, rep
 async def test_fresh_links_are_on_record_while_their_images_are_not(run, host, entry, reply, record, sequence):
     """The next call starts from the links that live longest."""
     fresh = Image(url=host.serves("/new", reply(b"", 503)), expires_at=NOW + 9000)
-    refresh, _ = sequence((fresh,))
+    service, _ = sequence((fresh,))
     work = entry(host.serves("/old", reply(b"", 404)))
-    await run([work], refresh=refresh)
+    await run([work], service=service)
     (event,) = record.events
     assert isinstance(event, Completed)
     assert event.images == (fresh,)
@@ -45,20 +44,20 @@ async def test_fresh_links_are_on_record_while_their_images_are_not(run, host, e
 
 async def test_dead_links_of_a_task_that_is_gone_are_recorded_as_expired(run, host, entry, reply, record, sequence):
     """Nobody has the image any more, and nobody can have it: that, and only that, ends a paid request."""
-    refresh, _ = sequence(())
+    service, _ = sequence(())
     url = host.serves("/a", reply(b"", 404))
-    done = await run([entry(url, expires_at=NOW + 3600)], refresh=refresh)
+    done = await run([entry(url, expires_at=NOW + 3600)], service=service)
     assert (record.events, done.exit_code) == ([], ExitCode.UNFINISHED), "with the right key it may be there"
     assert "is the key of another account?" in done.unfinished[0].problem
-    done = await run([entry(url, expires_at=NOW - 1)], refresh=refresh)
+    done = await run([entry(url, expires_at=NOW - 1)], service=service)
     assert [type(event) for event in record.events] == [Expired]
     assert done.exit_code is ExitCode.FINDINGS
 
 
 async def test_a_task_that_can_not_be_asked_leaves_the_request_completed(run, host, entry, reply, record, sequence):
     """No answer is not the answer "gone"."""
-    refresh, asked = sequence(None)
-    done = await run([entry(host.serves("/a", reply(b"", 404)), expires_at=NOW - 5)], refresh=refresh)
+    service, asked = sequence(None)
+    done = await run([entry(host.serves("/a", reply(b"", 404)), expires_at=NOW - 5)], service=service)
     assert record.events == []
     assert done.exit_code is ExitCode.UNFINISHED
     assert len(asked) > 1
@@ -66,16 +65,16 @@ async def test_a_task_that_can_not_be_asked_leaves_the_request_completed(run, ho
 
 async def test_a_link_past_its_time_is_tried_all_the_same(run, host, entry, picture, record, sequence):
     """The clock may be wrong and the task gone: an image that still comes is not given up."""
-    refresh, _ = sequence(())
-    await run([entry(host.serves("/a", picture()), expires_at=NOW - 5)], refresh=refresh)
+    service, _ = sequence(())
+    await run([entry(host.serves("/a", picture()), expires_at=NOW - 5)], service=service)
     assert [type(event) for event in record.events] == [Stored]
 
 
 async def test_a_link_that_died_before_its_time_is_not_the_end(run, host, entry, reply, record, sequence):
     """404 on a fresh link that should live is the host's hiccup: the request stays completed."""
     work = entry(host.serves("/a", reply(b"", 404)))
-    refresh, _ = sequence(work.images)
-    done = await run([work], refresh=refresh)
+    service, _ = sequence(work.images)
+    done = await run([work], service=service)
     assert record.events == []
     assert "404" in done.unfinished[0].problem
 
@@ -84,9 +83,9 @@ async def test_a_request_that_lost_one_of_its_images_keeps_the_other(
     run, host, entry, picture, reply, record, sequence
 ):
     """Stored, with the loss on record."""
-    refresh, _ = sequence(())
+    service, _ = sequence(())
     lost = Image(url=host.serves("/b", reply(b"", 404)), expires_at=NOW - 1)
-    await run([entry(host.serves("/a", picture()), lost, max_images=2)], refresh=refresh)
+    await run([entry(host.serves("/a", picture()), lost, max_images=2)], service=service)
     (event,) = record.events
     assert isinstance(event, Stored)
     assert event.images[0].file
@@ -137,7 +136,7 @@ async def test_a_malformed_link_is_its_images_own_failure(
 async def test_a_link_that_must_not_be_followed_is_not_retried(run, entry, record):
     """A private address in a reply is refused, and the paid request stays completed."""
     steps: list[str] = []
-    done = await run([entry("http://10.0.0.1/a.jpeg")], on_progress=lambda step: steps.append(step.kind))
+    done = await run([entry("http://10.0.0.1/a.jpeg")], on_image=lambda step: steps.append(step.kind))
     assert steps == ["queued", "failed"]
     assert record.events == []
     assert done.exit_code is ExitCode.UNFINISHED
@@ -145,29 +144,30 @@ async def test_a_link_that_must_not_be_followed_is_not_retried(run, entry, recor
 
 async def test_fresh_links_help_where_a_host_has_moved(run, host, entry, picture, record, sequence):
     """The old link's port is closed; the task, asked again, names another."""
-    refresh, asked = sequence((Image(url=host.serves("/a", picture()), expires_at=NOW + 60),))
-    await run([entry("http://127.0.0.1:9/a.jpeg")], refresh=refresh)
+    service, asked = sequence((Image(url=host.serves("/a", picture()), expires_at=NOW + 60),))
+    await run([entry("http://127.0.0.1:9/a.jpeg")], service=service)
     assert len(asked) == 1
     assert isinstance(record.events[0], Stored)
 
 
 @pytest.mark.parametrize(
-    ("status", "images", "answer"),
+    ("status", "concluded"),
     [
-        ("completed", (Image(url="u"),), (Image(url="u"),)),
-        ("completed", (), None),
-        ("gone", (), ()),
-        ("failed", (), ()),
-        ("running", (), None),
-        ("unavailable", (), None),
-        ("refused", (), None),
+        ("completed", False),  # and no images: seen to pass
+        ("gone", True),
+        ("failed", True),
+        ("running", False),
+        ("unavailable", False),
+        ("refused", False),
     ],
 )
-async def test_only_a_clear_answer_is_one(entry, status, images, answer):
-    """Links, "gone", or nothing that anything may be concluded from."""
+async def test_only_a_clear_answer_ends_a_request(run, host, entry, reply, record, status, concluded):
+    """The service says that it is gone; from anything else nothing may be concluded."""
 
-    async def task(task_id: str) -> TaskReport:
-        assert task_id == "task_heron"
-        return TaskReport(status=status, images=images)
+    class Service:
+        async def task(self, task_id: str) -> TaskReport:
+            assert task_id == "task_heron"
+            return TaskReport(status=status)
 
-    assert await refresher(task)(entry("http://x/a")) == answer
+    await run([entry(host.serves("/a", reply(b"", 404)), expires_at=NOW - 1)], service=Service())
+    assert [type(event) for event in record.events] == [Expired] * concluded

@@ -18,15 +18,27 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from seedream_jobs.ledger.state import Entry, Image, Stored
+from seedream_jobs.api.outcomes import Flight, Outcome
+from seedream_jobs.api.tasks import TaskReport
+from seedream_jobs.ledger.state import Entry, Image, State, Stored
 from seedream_jobs.results.image_metadata import AiLabels
-from seedream_jobs.results.keeping import Keeping
+from seedream_jobs.results.keeping import CampaignImageSteps
 from seedream_jobs.results.sidecar import Provenance, find_stored_image, read_sidecar, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
-from seedream_jobs.run.fetch import Fetched, fetch
+from seedream_jobs.run.fetch import Fetched, Fetcher
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_000
+
+
+class Silent:
+    """A service that can't be asked for fresh links."""
+
+    async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
+        raise NotImplementedError
+
+    async def task(self, task_id: str) -> TaskReport:
+        return TaskReport(status="unavailable")
 
 
 @pytest.fixture
@@ -39,11 +51,8 @@ def decoders() -> Iterator[Decoders]:
 def run(http: Any, record: Any, profile: Any, tmp_path: Path, decoders: Decoders) -> Callable[..., Any]:
     """``fetch`` with all that belongs to a campaign in this test's folder."""
 
-    async def unknown(_: Entry) -> tuple[Image, ...] | None:
-        return None
-
     async def go(work: Any, **options: Any) -> Fetched:
-        keeping = Keeping(
+        steps = CampaignImageSteps(
             decoders=decoders,
             folder=tmp_path,
             root=tmp_path,
@@ -53,18 +62,18 @@ def run(http: Any, record: Any, profile: Any, tmp_path: Path, decoders: Decoders
             **options,
         )
         async with http() as downloads:
-            return await fetch(
-                work,
+            fetcher = Fetcher(
                 downloads=downloads,
-                record=record,
-                refresh=unknown,
+                service=Silent(),
+                ledger=record,
+                steps=steps,
+                profile=profile,
                 folder=tmp_path,
                 root=tmp_path,
-                profile=profile,
                 now=lambda: NOW,
-                finishing=keeping,
                 waits=(0.0,),
             )
+            return await fetcher.run(work)
 
     return go
 
@@ -230,11 +239,12 @@ from functools import partial
 from pathlib import Path
 import anyio
 from seedream_jobs.api.downloads import Downloads
+from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.results.keeping import Keeping
+from seedream_jobs.results.keeping import CampaignImageSteps
 from seedream_jobs.results.thumbnails import Decoders
-from seedream_jobs.run.fetch import fetch
+from seedream_jobs.run.fetch import Fetcher
 
 base, folder, work = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 
@@ -243,8 +253,9 @@ class Journal:
         with open(folder / "journal", "a") as file:
             file.write(event.key + "\\n")
 
-async def refresh(entry):
-    return None
+class Service:
+    async def task(self, task_id):
+        return TaskReport(status="unavailable")
 
 async def main():
     done = (folder / "journal").read_text().split() if (folder / "journal").exists() else []
@@ -255,11 +266,14 @@ async def main():
         for key, urls in work.items() if key not in done
     ]
     with Decoders(2) as decoders:
-        keeping = Keeping(decoders=decoders, folder=folder, root=folder, cache=folder / "cache", now=lambda: 0)
+        steps = CampaignImageSteps(decoders=decoders, folder=folder, root=folder, cache=folder / "cache", now=lambda: 0)
         async with Downloads(base, user_agent="tests") as downloads:
-            await fetch(entries, downloads=downloads, record=Journal(), refresh=refresh, folder=folder, root=folder,
-                        profile=profiles()[DEFAULT_MODEL], now=lambda: 1_700_000_000, finishing=keeping, concurrency=3,
-                        on_progress=lambda step: print(step.kind, flush=True))
+            fetcher = Fetcher(
+                downloads=downloads, service=Service(), ledger=Journal(), steps=steps,
+                profile=profiles()[DEFAULT_MODEL], folder=folder, root=folder, now=lambda: 1_700_000_000, concurrency=3,
+                on_image=lambda event: print(event.kind, flush=True),
+            )
+            await fetcher.run(entries)
 
 anyio.run(main)
 """
@@ -298,11 +312,10 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
     """Many bodies of a megabyte take no more than ten do: the peak of traced memory is compared."""
     import tracemalloc
 
-    from seedream_jobs.run.images import Examined
-    from seedream_jobs.run.store_image import Finishing
+    from seedream_jobs.run.images import Examined, ImageSteps
 
-    class Undecoded(Finishing):
-        async def examine(self, temp: Path, sha256: str) -> Examined:
+    class Undecoded(ImageSteps):
+        def examine(self, temp: Path, sha256: str) -> Examined:
             return Examined(width=2048, height=2048)
 
     class Counts:
@@ -310,9 +323,6 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
 
         async def record(self, event: object) -> None:
             self.stored += isinstance(event, Stored)
-
-    async def unknown(_: Entry) -> None:
-        return None
 
     body = b"\xff\xd8\xff" + os.urandom(1024 * 1024)
     urls = [host.serves(f"/{n}", body) for n in range(10 + many)]
@@ -322,18 +332,18 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
         work = [entry(urls[n], name=f"n{n}") for n in numbers]
         async with http() as downloads:
             tracemalloc.start()
-            await fetch(
-                work,
+            fetcher = Fetcher(
                 downloads=downloads,
-                record=count,
-                refresh=unknown,
+                service=Silent(),
+                ledger=count,
+                steps=Undecoded(),
+                profile=profile,
                 folder=tmp_path,
                 root=tmp_path,
-                profile=profile,
                 now=lambda: NOW,
-                finishing=Undecoded(),
                 concurrency=4,
             )
+            await fetcher.run(work)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert count.stored == len(numbers)
@@ -342,8 +352,7 @@ async def test_memory_does_not_grow_with_the_number_of_images(http, host, entry,
 
 def test_links_are_watched_by_the_clock(entry, profile):
     """24 h by the reply, 72 h by the profile where the reply said nothing, and accepted tasks by their submission."""
-    from seedream_jobs.ledger.state import State
-    from seedream_jobs.run.links import expiring, time_left
+    from seedream_jobs.run.images import time_left
 
     soon = entry("http://x/a", expires_at=NOW + 3600)
     silent = entry(Image(url="http://x/a"), name="silent", since=NOW - 71 * 3600)
@@ -351,5 +360,3 @@ def test_links_are_watched_by_the_clock(entry, profile):
     running = replace(entry(name="running"), state=State.ACCEPTED, submitted_at=NOW - 72 * 3600)
     stored = replace(soon, state=State.STORED)
     assert [time_left(e, NOW, profile) for e in (soon, silent, fresh, running, stored)] == [3600, 3600, 86400, 0, None]
-    chosen = expiring([soon, silent, fresh, running, stored], now=NOW, within=6 * 3600, profile=profile)
-    assert list(chosen) == [soon, silent, running]

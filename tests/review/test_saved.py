@@ -33,6 +33,7 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 from seedream_jobs.plan.plan import PlannedRequest
 from seedream_jobs.plan.saved import decode
+from seedream_jobs.run.images import ImageSteps
 from seedream_jobs.run.job_run import job_run
 from tests.lanes import examples
 
@@ -395,7 +396,14 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
             left = pipeline.remaining_plan(plan, locked, target=EMULATOR, root=folder, shown="plan.json")
             work = [
                 job_run(
-                    job, ledger, expansion=None, root=folder, tariff=left.tariff, urls={}, finishing=None, detach=True
+                    job,
+                    ledger,
+                    expansion=None,
+                    root=folder,
+                    tariff=left.tariff,
+                    urls={},
+                    steps=ImageSteps(),
+                    detach=True,
                 )
                 for job, ledger in zip(left.jobs, locked.ledgers, strict=True)
             ]

@@ -38,7 +38,7 @@ from seedream_jobs.ledger.state import (
     spent_usd,
 )
 from seedream_jobs.ledger.transitions import evolve, settle_open_intent
-from seedream_jobs.run.budget import Budget, Price, Spend
+from seedream_jobs.run.budget import Budget, ObservedPrice, Spend
 from seedream_jobs.run.rate_limiter import Rate, RateLimiter
 from seedream_jobs.run.retry import RetryBudget
 from seedream_jobs.run.shutdown import Shutdown
@@ -390,7 +390,7 @@ async def _play(plan: Plan) -> Played:
     shutdown = Shutdown()
     service = SimulatedService(plan, ledger, shutdown, trace)
     budgets = [Budget("--budget", plan.budget)] if plan.budget is not None else []
-    random, price = Random(plan.seed + 3), Price()
+    random, price = Random(plan.seed + 3), ObservedPrice()
     spend = Spend(budgets, price)
     submitter = Submitter(
         service=service,

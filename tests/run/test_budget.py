@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.run.budget import Budget, Price, Spend
+from seedream_jobs.run.budget import Budget, ObservedPrice, Spend
 
 
 @given(st.lists(st.tuples(st.sampled_from(["reserve", "release", "settle"]), st.integers(0, 300)), max_size=60))
@@ -68,7 +68,7 @@ def completed(key: str, cost: str, *, images: int = 1, most: int = 1, counted: s
 
 def test_a_price_that_rose_counts_for_all_that_is_not_settled() -> None:
     """Told once per new price; what is under way and what is still to be sent count with it in every job."""
-    price, shared = Price(), Budget("--budget", Decimal("1.00"))
+    price, shared = ObservedPrice(), Budget("--budget", Decimal("1.00"))
     one, other = Spend([shared], price), Spend([shared, Budget("limits", Decimal("0.50"))], price)
     for key in ("a", "b", "c"):
         assert one.reserve(key, Decimal("0.02"), 1) is None
@@ -108,5 +108,5 @@ def test_a_price_that_rose_counts_for_all_that_is_not_settled() -> None:
 )
 def test_what_a_cost_says_of_the_price(entry: Entry, words: str | None) -> None:
     """Per image that was delivered; of a task without images, per image that it could be charged for."""
-    said_of = Price().learn(entry)
+    said_of = ObservedPrice().learn(entry)
     assert said_of is None if words is None else words in (said_of or "")

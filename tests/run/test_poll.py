@@ -149,7 +149,7 @@ def test_the_cadence_is_three_to_thirty_seconds(seed: int, age: float, estimated
 def test_an_emulator_on_this_machine_is_asked_sooner(poll: Callable[..., Polled]) -> None:
     """A demo doesn't wait ten seconds for a task that takes one."""
     tasks = Tasks(lambda task_id, age, asked: DONE if age >= 1.0 else RUNNING)
-    poll(tasks, Ledger(), cadence=Cadence(Random(1), pace=0.05))
+    poll(tasks, Ledger(), pace=0.05)
     assert tasks.gets["task_0"][-1] < 1.5
 
 
