@@ -304,7 +304,6 @@ def read_saved(
     :raises HeldError: it was edited, is too old, or another one was approved
     """
     from seedream_jobs.plan import saved
-    from seedream_jobs.plan.policy import apply_policy
 
     if len(files) != 1 or files[0].suffix != ".json":
         raise UsageError("a saved plan is run alone", hint="seedream-jobs run plan.json --expect DIGEST")
@@ -321,7 +320,7 @@ def read_saved(
     budgets = options.budgets
     policy = rules.policy_of(root)
     if policy is not None:
-        found = apply_policy(policy, found, shown)
+        found = saved.apply_policy(policy, found, shown)
         if policy.budget_usd is not None:
             budgets = (*budgets, (f"budget_usd of {policy.shown}", policy.budget_usd))
     jobs = sorted((job for job in found.jobs if job.manifest is not None), key=lambda job: job.path)

@@ -56,16 +56,15 @@ def rules(
 
     :param base: makes the policy of the base revision, where there is one, for a day (UTC)
     """
+    from seedream_jobs.job.yaml_reader import read_bytes
     from seedream_jobs.plan.load import Rules
-    from seedream_jobs.plan.policy import named_policy, policy_of_work_tree
+    from seedream_jobs.plan.policy import policy_of_tree, read_policy
 
     today = _today()
-    if policy is not None:
-        policy_of = named_policy(policy, today=today)
-    elif base is not None:
-        policy_of = base(today)
-    else:
-        policy_of = policy_of_work_tree(today=today)
+    if policy is not None:  # for every campaign
+        named = read_policy(read_bytes(policy, str(policy)), str(policy), today=today)
+        return Rules(policy_of=lambda root: named, ignore=frozenset(ignore))
+    policy_of = policy_of_tree(today=today) if base is None else base(today)
     return Rules(policy_of=policy_of, ignore=frozenset(ignore))
 
 

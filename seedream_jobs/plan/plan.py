@@ -22,7 +22,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Entry, State, may_be_replayed
+from seedream_jobs.ledger.state import Entry, Moment, State, may_be_replayed
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes, under_way
@@ -184,7 +184,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     base: Revision | None = None
     head: Revision | None = None
-    made_at: int | None = None
+    made_at: Moment | None = None
     digest: str | None = None
 
     @property

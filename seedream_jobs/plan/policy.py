@@ -1,8 +1,9 @@
-"""A campaign's policy: what its jobs may ask for. Found, read, and applied to job files and to saved plans.
+"""This module reads a campaign's policy and finds what a job or a request asks for against it.
 
-A change is compared with the policy of the branch it goes to, never with the one it brings along: with ``--base`` the
-base revision's file counts, without it the work tree's. A saved plan is compared with the policy of the day it is run:
-an approval does not outlive a stricter policy.
+Called by ``plan.load`` for job files and by ``plan.saved`` for saved plans. Invariant: a change is checked against the
+policy of the branch it goes to, never against the one it brings along (with ``--base`` the base revision's file counts,
+without it the work tree's); a saved plan is checked on the day it is run, as an approval does not outlive a stricter
+policy.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from decimal import Decimal
 from fnmatch import translate
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from seedream_jobs.diagnostics import Diagnostic, Related, did_you_mean, in_order
@@ -29,11 +30,8 @@ from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
-from seedream_jobs.job.yaml_reader import MAX_BYTES, parse, read_bytes
+from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
 from seedream_jobs.model_profile import Profile, profiles
-
-if TYPE_CHECKING:  # a plan is made of jobs, and a job has its policy
-    from seedream_jobs.plan.plan import Plan, PlannedJob
 
 _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
@@ -54,7 +52,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """What a payload asks for and may not.
+    """What a payload asks for, though the policy does not allow it.
 
     :param field: the request's field
     :param rule: the place of the rule in the policy
@@ -97,18 +95,17 @@ class Policy:
         return Related(message="the rule", path=self.shown, span=self.document.span(path, key=True))
 
     def parameters(self, payload: Mapping[str, Any], profile: Profile) -> Iterator[Violation]:
-        """What a payload's fields other than the prompt ask for and may not; absent ones count by their default.
+        """Find the fields other than the prompt that are not allowed; an absent field counts by its default.
 
-        The references are held against ``reference_hosts``: files and data URIs pass, they are reviewed with the job.
+        Of the references only URLs are checked: files and data URIs are reviewed with the job.
         """
         if self.models is not None and profile.id not in self.models:
-            allowed = ", ".join(sorted(self.models))
             yield Violation(
                 code="policy-model",
                 message=f"the model {profile.id} is not allowed",
                 field="model",
                 rule=("models",),
-                hint=f"allowed: {allowed}",
+                hint=f"allowed: {', '.join(sorted(self.models))}",
             )
         resolution = payload.get("resolution", profile.defaults.get("resolution"))
         if self.resolutions is not None and resolution not in self.resolutions:
@@ -139,12 +136,14 @@ class Policy:
                     )
 
     def prompt(self, text: str, job: PurePosixPath) -> Iterator[Violation]:
-        """The forbidden words of a prompt that no waiver lets this job use.
+        """Find the forbidden words of a prompt that no waiver lets this job use.
 
         :param job: the job file, relative to the campaign's root
         """
         for word in self.words:
-            if find_word(word, text) and not any(_path_fits(pattern, job) for pattern in word.waived):
+            if find_word(word, text) and not any(
+                _path_pattern(pattern).fullmatch(job.as_posix()) for pattern in word.waived
+            ):
                 reason = f": {word.reason}" if word.reason else ""
                 yield Violation(
                     code="policy-word",
@@ -171,7 +170,7 @@ def _host(url: str) -> str:
 
 
 def find_word(word: Word, text: str) -> tuple[int, int] | None:
-    """Where a forbidden word stands in a text; the whole text where only its folded form (NFKC) holds it."""
+    """Where a forbidden word stands in a text; the whole text where only its folded form (NFKC) has the word."""
     found = word.pattern.search(text)
     if found:
         return found.span()
@@ -181,7 +180,7 @@ def find_word(word: Word, text: str) -> tuple[int, int] | None:
 
 
 def word_pattern(word: str) -> re.Pattern[str]:
-    """Whole words whatever their case, also with invisible characters between the letters; Han needs no word ends."""
+    """A pattern that finds whole words in any case, also with invisible characters between the letters."""
     open_end = word.endswith("*")
     words = unicodedata.normalize("NFKC", word.rstrip("*")).split()
     body = r"\s+".join(_INVISIBLE.join(re.escape(letter) for letter in part) for part in words)
@@ -191,19 +190,15 @@ def word_pattern(word: str) -> re.Pattern[str]:
 
 
 def _has_word_ends(letter: str) -> bool:
+    # Chinese and Japanese texts have no spaces between words, and their letters are of the category Lo.
     return (letter.isalnum() or letter == "_") and unicodedata.category(letter) != "Lo"
 
 
 @cache
 def _path_pattern(pattern: str) -> re.Pattern[str]:
     """``*`` stays in its folder, ``**/`` stands for any folders."""
-    parts = pattern.split("**/")
-    simple = [translate(part).removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*") for part in parts]
-    return re.compile("(?:[^/]+/)*".join(simple))
-
-
-def _path_fits(pattern: str, job: PurePosixPath) -> bool:
-    return _path_pattern(pattern).fullmatch(job.as_posix()) is not None
+    parts = (translate(part).removeprefix("(?s:").removesuffix(r")\Z") for part in pattern.split("**/"))
+    return re.compile("(?:[^/]+/)*".join(part.replace(".*", "[^/]*") for part in parts))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -215,60 +210,39 @@ PolicyOf = Callable[[Path], "Policy | None"]
 """The policy of a campaign, given its root (absolute); None if it has none."""
 
 
-def named_policy(file: Path, *, today: datetime.date) -> PolicyOf:
-    """The policy in a file that the operator named, for every campaign.
-
-    :raises UsageError: there is no such file
-    :raises FindingsError: with every finding in it
-    """
-
-    policy = read_policy(read_bytes(file, str(file)), str(file), today=today)
-    return lambda root: policy
-
-
-def policy_of_work_tree(*, today: datetime.date) -> PolicyOf:
-    """Each campaign's own policy, as it lies on disk."""
-    return policy_of_tree(WorkTree, shown=_from_here, today=today)
-
-
-def policy_of_tree(tree: Callable[[Path], Files], *, shown: Callable[[Path], str], today: datetime.date) -> PolicyOf:
-    """Each campaign's policy in a tree, such as that of the base revision.
-
-    :param tree: a campaign's files, given its root
-    :param shown: how findings name the policy of a campaign, given its root
-    """
-    known: dict[Path, Policy | None] = {}
-
-    def policy_of(root: Path) -> Policy | None:
-        if root not in known:
-            known[root] = _read_file(tree(root), shown(root), today)
-        return known[root]
-
-    return policy_of
-
-
 def _from_here(root: Path) -> str:
     file = root / POLICY_FILE
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
-def _read_file(files: Files, shown: str, today: datetime.date) -> Policy | None:
-    try:
-        raw = files.read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except (OSError, OutsideRoot) as error:
-        # A policy that can't be read is not a policy that allows everything.
-        raise UsageError(f"{shown} can't be read: {getattr(error, 'strerror', None) or error}") from None
+def policy_of_tree(
+    tree: Callable[[Path], Files] = WorkTree, *, shown: Callable[[Path], str] = _from_here, today: datetime.date
+) -> PolicyOf:
+    """Each campaign's policy in a tree, such as that of the base revision; by default as it lies on disk.
 
-    return read_policy(raw, shown, today=today)
+    :param tree: a campaign's files, given its root
+    :param shown: how findings name the policy of a campaign, given its root
+    """
+
+    @cache
+    def policy_of(root: Path) -> Policy | None:
+        try:
+            raw = tree(root).read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except (OSError, OutsideRoot) as error:
+            # A policy that can't be read is not a policy that allows everything.
+            raise UsageError(f"{shown(root)} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        return read_policy(raw, shown(root), today=today)
+
+    return policy_of
 
 
 def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
-    """The policy that a file's bytes hold.
+    """Read a policy.
 
     :param shown: how findings name it, such as ``policy.yaml`` or ``policy.yaml@main``
-    :param today: in UTC; a waiver holds up to its last day
+    :param today: in UTC; a waiver is valid up to its last day
     :raises FindingsError: with every finding
     """
     document = parse(raw, shown)
@@ -310,7 +284,6 @@ class _Reader:
         return frozenset(known[name].id for name in names if name in known)
 
     def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
-        """Forbidden word, as written, to the jobs that may use it."""
         words = [item if isinstance(item, str) else item["word"] for item in self.data.get("forbidden_words", [])]
         waived: dict[str, list[str]] = {}
         for index, item in enumerate(items):
@@ -319,11 +292,11 @@ class _Reader:
                 hint = did_you_mean(item["word"], words)
                 message = f"a waiver for {item['word']!r}, which is not forbidden"
                 self.found.append(self.document.finding("policy-unknown", message, (*path, "word"), hint=hint))
-            elif self._holds(item.get("until"), (*path, "until")):
+            elif self._is_valid(item.get("until"), (*path, "until")):
                 waived.setdefault(item["word"], []).extend(item["jobs"])
         return waived
 
-    def _holds(self, until: str | None, path: DocumentPath) -> bool:
+    def _is_valid(self, until: str | None, path: DocumentPath) -> bool:
         if until is None:
             return True
         try:
@@ -372,7 +345,7 @@ def budget_name(policy: Policy | None, spec: JobSpec) -> str:
 
 
 def find_violations(policy: Policy, expansion: Expansion) -> tuple[Diagnostic, ...]:
-    """Everything in a job that its campaign's policy refuses, but for the number of its requests.
+    """Find everything in a job that its campaign's policy refuses, but for the number of its requests.
 
     :param expansion: one that passed ``Expansion.check``
     """
@@ -400,7 +373,6 @@ def find_excess(policy: Policy, spec: JobSpec, requests: int) -> list[Diagnostic
 
 
 def _limits(policy: Policy, spec: JobSpec) -> Iterator[Diagnostic]:
-    """A job may lower the policy's limits, never raise them."""
     limits = spec.document.data.get("limits", {})
     for name, most in (("max_requests", policy.max_requests), ("budget_usd", policy.budget_usd)):
         own = limits.get(name)
@@ -415,7 +387,6 @@ def _limits(policy: Policy, spec: JobSpec) -> Iterator[Diagnostic]:
 
 
 def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
-    """Each distinct set of parameters."""
     spec, known = expansion.spec, profiles()
     for cell in expansion.parameter_cells():
         payload = expansion.builder.parameters(cell)
@@ -438,11 +409,12 @@ def _place(spec: JobSpec, cell: Cell, field: str) -> tuple[DocumentPath, bool]:
 
 
 def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
-    """Each prompt, to the last one: this is no advice."""
+    """Check each prompt, to the last one: lint looks at samples, a rule holds for all."""
     if not policy.words:
         return
     spec = expansion.spec
     job = spec.folder / PurePosixPath(spec.document.path).name
+    # One pattern for all words passes the prompts without any of them: a job may have a million.
     quick = re.compile("|".join(word.pattern.pattern for word in policy.words), re.IGNORECASE)
     try:
         for prompt in prompts(expansion):
@@ -467,59 +439,3 @@ def _finding_in_job(
     return spec.document.finding(
         violation.code, violation.message, path, key=key, hint=violation.hint, related=(policy.rule(violation.rule),)
     )
-
-
-# -- a saved plan ------------------------------------------------------------------------------------------------------
-
-
-def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
-    """The plan, with the policy's budget for each job where that is less than the one it was saved with.
-
-    :param shown: the plan's file, for findings
-    :raises FindingsError: the policy refuses one of its requests
-    """
-    found: dict[tuple[str, str], Diagnostic] = {}
-    for job in plan.jobs:
-        for finding in _violations_of(policy, job, shown):
-            found.setdefault((finding.code, finding.message), finding)
-            if len(found) >= MAX_FINDINGS:
-                break
-    if found:
-        raise FindingsError(in_order(found.values()))
-    return replace(plan, jobs=tuple(_lowered(policy, job) for job in plan.jobs))
-
-
-def _violations_of(policy: Policy, job: PlannedJob, shown: str) -> Iterator[Diagnostic]:
-    if policy.max_requests is not None and job.requests > policy.max_requests:
-        message = f"{job.path} makes {job.requests:,} requests: the policy allows {policy.max_requests:,}"
-        yield _finding_in_plan(policy, "policy-max-requests", message, shown, ("max_requests",))
-    known = profiles()
-    for item in job.submits:
-        if item.request is None:
-            continue
-        payload = item.request.payload
-        violations = (
-            *policy.parameters(payload, known[str(payload["model"])]),
-            *policy.prompt(str(payload["prompt"]), PurePosixPath(job.path)),
-        )
-        for violation in violations:
-            message = f"{violation.message} (at {item.address})"
-            yield _finding_in_plan(policy, violation.code, message, shown, violation.rule)
-
-
-def _finding_in_plan(policy: Policy, code: str, message: str, shown: str, rule: tuple[str | int, ...]) -> Diagnostic:
-    return Diagnostic(
-        code=code,
-        severity="error",
-        message=message,
-        path=shown,
-        hint="change the job and make another plan: seedream-jobs plan … -o plan.json",
-        related=(policy.rule(rule),),
-    )
-
-
-def _lowered(policy: Policy, job: PlannedJob) -> PlannedJob:
-    limit = policy.budget_usd
-    if limit is None or (job.budget_usd is not None and job.budget_usd <= limit):
-        return job
-    return replace(job, budget_usd=limit, budget_name=f"budget_usd of {policy.shown}, for {job.path}")

@@ -1,38 +1,46 @@
-"""Saved plans: written, read, and carried out once; refused when edited, finished, overtaken or expired.
+"""This module saves a plan as a file, reads it back, and tells what of it may still be submitted.
 
-The JSON is what ``plan -o`` saves and programs are given (schemas/plan.schema.json). The approval digest covers the
-sorted (key, generation) pairs, the limits, the price and the manifests' ids. Commits, times and what the record said
-are shown and not digested, so that a rebase that changes no request keeps an approval.
+Called by ``plan -o``, ``show`` and the pipeline. A saved plan is carried out once; it is refused when it was edited, is
+too old, or another run overtook it. Invariant: the approval digest covers the sorted (key, generation) pairs, the
+limits, the price and the manifests' ids. Commits, times and what the record said are shown and not digested, so that a
+rebase that changes no request keeps an approval. The JSON is also what programs are given (schemas/plan.schema.json).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
+from functools import cache
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from seedream_jobs.diagnostics import Diagnostic, Pos, Span
-from seedream_jobs.errors import HeldError, UsageError
+from seedream_jobs.diagnostics import Diagnostic, Pos, Span, in_order
+from seedream_jobs.errors import FindingsError, HeldError, UsageError
 from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
 from seedream_jobs.expand.references import Reference, read_reference
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root, within
 from seedream_jobs.ledger.campaign import Elsewhere
+from seedream_jobs.ledger.codec import Malformed, iso, mapping, moment, text, whole
 from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import EntrySummary
-from seedream_jobs.ledger.state import ID, State
+from seedream_jobs.ledger.state import ID, Moment, State
 from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.causes import Cause
-from seedream_jobs.plan.cost import Tariff, spent
+from seedream_jobs.plan.cost import Tariff, plain, spent
 from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
+from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest
+from seedream_jobs.plan.policy import MAX_FINDINGS, Policy
+
+Json = dict[str, Any]
+Reader = Callable[[str, Any], Any]
 
 FORMAT = "seedream-jobs/plan/1"
 LIFE = 7 * 24 * 3600
@@ -50,7 +58,7 @@ def digest_of(plan: Plan) -> str:
     """The approval digest, ``sha256:`` and 64 hex digits."""
     jobs = [
         {
-            "budget_usd": _plain(job.budget_usd),
+            "budget_usd": None if job.budget_usd is None else plain(job.budget_usd),
             "manifest": job.manifest,
             "max_requests": job.max_requests,
             "requests": sorted([item.key, item.generation] for item in job.submits),
@@ -59,24 +67,24 @@ def digest_of(plan: Plan) -> str:
         if job.submit
     ]
     content = {
-        "budgets": sorted(_plain(usd) or "" for _, usd in plan.budgets),
+        "budgets": sorted(plain(usd) for _, usd in plan.budgets),
         "form": "plan-v1",
         "jobs": sorted(jobs, key=lambda job: str(job["manifest"])),
-        "price": _plain(plan.tariff.usd),
+        "price": None if plan.tariff.usd is None else plain(plan.tariff.usd),
     }
+    return _checksum(content)
+
+
+def _checksum(content: Json) -> str:
     try:
         return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
     except (ValueError, RecursionError):  # NaN, Infinity, or nesting that no plan has
-        raise MalformedPlan("it holds a value that no plan has") from None
+        raise Malformed("it has a value that no plan has") from None
 
 
 def plan_id(digest: str) -> str:
     """What the plan is called in a manifest."""
     return f"p-{digest.removeprefix('sha256:')[:40]}"
-
-
-def _plain(usd: Decimal | None) -> str | None:
-    return None if usd is None else f"{usd.normalize():f}"
 
 
 def check_place(file: Path) -> None:
@@ -142,54 +150,40 @@ def read(file: Path) -> Plan:
     return _checked(data, str(file))
 
 
-def _checked(data: dict[str, Any], shown: str) -> Plan:
-    """The plan, if every part of it is what its name says."""
+def _checked(data: Json, shown: str) -> Plan:
     checksum = data.pop("checksum", None)
     try:
         if checksum != _checksum(data):
-            raise MalformedPlan("its checksum is another")
+            raise Malformed("its checksum is another")
         plan = decode(data)
         for job in plan.jobs:
             _check_job(job)
         if plan.digest != digest_of(plan):
-            raise MalformedPlan("its digest is another")
-    except (MalformedPlan, OutsideRoot) as problem:
+            raise Malformed("its digest is another")
+    except (Malformed, OutsideRoot) as problem:
         raise HeldError(f"{shown} was edited after it was saved: {problem}", hint=_AGAIN) from None
-    except (
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-    ):  # fields of other kinds
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):  # a field of another kind
         raise HeldError(f"{shown} was edited after it was saved: a value is of another kind", hint=_AGAIN) from None
     return plan
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    try:
-        return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
-    except (ValueError, RecursionError):  # NaN, Infinity, or nesting that no plan has
-        raise MalformedPlan("it holds a value that no plan has") from None
 
 
 def _check_job(job: PlannedJob) -> None:
     within(PurePosixPath(), job.path)
     if job.submit and (job.manifest is None or ID.fullmatch(job.manifest) is None):
-        raise MalformedPlan(f"the manifest's id of {job.path}")
+        raise Malformed(f"the manifest's id of {job.path}")
     found = list(job.submits)
     if (len(found), sum(item.max_images for item in found)) != (job.submit, job.submit_images):
-        raise MalformedPlan(f"the numbers of {job.path}")
+        raise Malformed(f"the numbers of {job.path}")
     if len({item.key for item in found}) != len(found):
-        raise MalformedPlan(f"a request of {job.path} stands twice")
+        raise Malformed(f"a request of {job.path} stands twice")
     for item in found:
+        # A person approved what stands here: the payload must be what the key, which the digest covers, was made of.
         if item.request is None or item.generation < 1 or not _is_itself(item, item.request):
-            raise MalformedPlan(f"the request {item.address}")
+            raise Malformed(f"the request {item.address}")
         within(PurePosixPath(job.path).parent, item.request.output)
 
 
 def _is_itself(item: PlannedRequest, request: Request) -> bool:
-    """Whether a request's key, images and references follow from what it says."""
     payload, profile = request.payload, profiles().get(str(request.payload.get("model")))
     if profile is None or key_of(payload, profile.id, request.repeat) != item.key:
         return False
@@ -199,11 +193,6 @@ def _is_itself(item: PlannedRequest, request: Request) -> bool:
     if local != set(request.references):
         return False
     return all(name == f"sha256:{reference.sha256}" for name, reference in request.references.items())
-
-
-def _is_settled(request: Request) -> bool:
-    prompt = str(request.payload["prompt"])
-    return settled(prompt) == prompt
 
 
 def check_fresh(plan: Plan, *, now: int, expect: str | None, shown: str) -> None:
@@ -218,9 +207,10 @@ def check_fresh(plan: Plan, *, now: int, expect: str | None, shown: str) -> None
             f"{shown} is not the plan that was approved: its digest is {plan.digest}, expected {expect.strip()}",
             hint="have this one approved, or run the one that was",
         )
-    unsettled = (item for job in plan.jobs for item in job.submits if item.request and not _is_settled(item.request))
-    if item := next(unsettled, None):
-        raise HeldError(f"{shown} was made by an earlier version, which sent {item.address} otherwise", hint=_AGAIN)
+    for item in (item for job in plan.jobs for item in job.submits):
+        prompt = "" if item.request is None else str(item.request.payload["prompt"])
+        if settled(prompt) != prompt:  # today's key would be that of another prompt
+            raise HeldError(f"{shown} was made by an earlier version, which sent {item.address} otherwise", hint=_AGAIN)
     if plan.made_at is None or plan.made_at - now > _CLOCKS:
         raise HeldError(f"{shown} was made in the future, by this machine's clock", hint=f"set the clock, or {_AGAIN}")
     if now - plan.made_at > LIFE:
@@ -236,6 +226,62 @@ def sendable(item: PlannedRequest, brief: EntrySummary | None) -> bool:
         return generation == item.generation
     waits = generation == item.generation - 1 and str(state) == item.known
     return waits and item.action in (Action.RETRY, Action.AGAIN)
+
+
+# -- under today's policy ----------------------------------------------------------------------------------------------
+
+
+def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
+    """The plan, with the policy's budget for each job where that is less than the one it was saved with.
+
+    :param shown: the plan's file, for findings
+    :raises FindingsError: the policy refuses one of its requests
+    """
+    found: dict[tuple[str, str], Diagnostic] = {}
+    for job in plan.jobs:
+        for code, message, rule in _find_refused(policy, job):
+            found.setdefault(
+                (code, message),
+                Diagnostic(
+                    code=code,
+                    severity="error",
+                    message=message,
+                    path=shown,
+                    hint="change the job and make another plan: seedream-jobs plan … -o plan.json",
+                    related=(policy.rule(rule),),
+                ),
+            )
+            if len(found) >= MAX_FINDINGS:
+                break
+    if found:
+        raise FindingsError(in_order(found.values()))
+    limit = policy.budget_usd
+    if limit is None:
+        return plan
+    jobs = (
+        job
+        if job.budget_usd is not None and job.budget_usd <= limit
+        else replace(job, budget_usd=limit, budget_name=f"budget_usd of {policy.shown}, for {job.path}")
+        for job in plan.jobs
+    )
+    return replace(plan, jobs=tuple(jobs))
+
+
+def _find_refused(policy: Policy, job: PlannedJob) -> Iterator[tuple[str, str, DocumentPath]]:
+    """What the policy refuses: (code, message, place of the rule)."""
+    if policy.max_requests is not None and job.requests > policy.max_requests:
+        message = f"{job.path} makes {job.requests:,} requests: the policy allows {policy.max_requests:,}"
+        yield "policy-max-requests", message, ("max_requests",)
+    for item in job.submits:
+        payload = {} if item.request is None else item.request.payload
+        if payload:
+            yield from (
+                (one.code, f"{one.message} (at {item.address})", one.rule)
+                for one in (
+                    *policy.parameters(payload, profiles()[str(payload["model"])]),
+                    *policy.prompt(str(payload["prompt"]), PurePosixPath(job.path)),
+                )
+            )
 
 
 # -- what is left of it ------------------------------------------------------------------------------------------------
@@ -274,25 +320,6 @@ def check_target(plan: Plan, *, origin: str, emulator: bool, shown: str) -> None
     raise HeldError(f"{shown} was made for {plan.origin}, not {origin}", hint=hint)
 
 
-def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhere], root: Path, shown: str) -> Plan:
-    """What is left to submit of a saved plan, with what counts against its budgets today; the plan to be applied.
-
-    :param plan: its jobs are those with a manifest
-    :param ledgers: of its jobs, locked
-    :param elsewhere: what other manifests have paid, for each of its jobs
-    :param root: of the campaign
-    :raises HeldError: it is finished or overtaken, of another record, or a reference image is another one
-    """
-    left = _remaining(plan, ledgers, elsewhere, shown)
-    for job in left.jobs:
-        for reference in job.references().values():
-            try:
-                read_reference(reference, WorkTree(root))
-            except UsageError as error:
-                raise HeldError(error.message, hint=_NEW_PLAN) from None
-    return left
-
-
 def check_records(plan: Plan, ledgers: Sequence[Ledger]) -> None:
     """Refuse a plan that was made for other records.
 
@@ -307,38 +334,48 @@ def check_records(plan: Plan, ledgers: Sequence[Ledger]) -> None:
             )
 
 
-def _remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhere], shown: str) -> Plan:
+def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhere], root: Path, shown: str) -> Plan:
+    """The plan to be applied: what of a saved plan is left to submit, with what counts against its budgets today.
+
+    :param plan: its jobs are those with a manifest
+    :param ledgers: of its jobs, locked
+    :param elsewhere: what other manifests have paid, for each of its jobs
+    :param root: of the campaign
+    :raises HeldError: it is finished or overtaken, of another record, or a reference image is another one
+    """
     assert plan.digest is not None
     records = [ledger.plans.get(plan_id(plan.digest)) for ledger in ledgers]
     if records and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)
-        day = datetime.fromtimestamp(used, UTC).strftime("%Y-%m-%d")
         jobs = " ".join(job.path for job in plan.jobs) + plan.option
         raise HeldError(
-            f"{shown} was carried out on {day}, and a plan is carried out once",
+            f"{shown} was carried out on {iso(used)[:10]}, and a plan is carried out once",
             hint=f"seedream-jobs fetch {jobs} goes on with its images; {_NEW_PLAN}",
         )
     left: list[PlannedJob] = []
     for job, ledger, record, paid in zip(plan.jobs, ledgers, records, elsewhere, strict=True):
-        submits = tuple(item for item in job.submits if sendable(item, ledger.brief(item.key)))
-        if record is None:  # not used yet, it is carried out as a whole or not at all
-            open_keys = {item.key for item in submits}
-            for item in job.submits:
-                if item.key not in open_keys:
-                    raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
+        submits: list[PlannedRequest] = []
+        for item in job.submits:
+            if sendable(item, ledger.brief(item.key)):
+                submits.append(item)
+            elif record is None:  # not used yet: it is carried out as a whole or not at all
+                raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
         for item in submits:
             if item.key in paid.jobs and item.action is not Action.AGAIN:
-                raise HeldError(
-                    f"{shown} is overtaken: {item.address} is paid for in {paid.jobs[item.key]}", hint=_NEW_PLAN
-                )
+                where = f"{item.address} is paid for in {paid.jobs[item.key]}"
+                raise HeldError(f"{shown} is overtaken: {where}", hint=_NEW_PLAN)
         already = None
         if job.budget_usd is not None:
             keys = (item.key for item in job.items if item.action is not Action.ORPHANED)
             already = spent(chain(ledger.entries.values(), paid.of_gone_jobs(keys)), plan.tariff)
         images = sum(item.max_images for item in submits)
-        left.append(
-            replace(job, submits=submits, submit=len(submits), submit_images=images, spent_usd=already),
-        )
+        left.append(replace(job, submits=tuple(submits), submit=len(submits), submit_images=images, spent_usd=already))
+    for job in left:
+        for reference in job.references().values():
+            try:
+                read_reference(reference, WorkTree(root))
+            except UsageError as error:
+                raise HeldError(error.message, hint=_NEW_PLAN) from None
     return replace(plan, jobs=tuple(left))
 
 
@@ -349,137 +386,85 @@ def finished(submits: Iterable[PlannedRequest], ledger: Ledger) -> bool:
 
 # -- as JSON -----------------------------------------------------------------------------------------------------------
 
-Json = dict[str, Any]
+_NAMES: Mapping[type, Mapping[str, str]] = {
+    Cause: {"place": "at", "text": "why"},
+    Plan: {"tariff": "price"},
+    PlannedJob: {
+        "days": "submitted_days",
+        "items": "changes",
+        "shown": "job",
+        "submit": "requests_to_submit",
+        "submit_images": "max_images",
+    },
+    Tariff: {"usd": "usd_per_image"},
+}
+"""The fields that have another name in the file: its names are public (schemas/plan.schema.json)."""
+_PAIRS = {"beside": ("source", "usd_per_image"), "budgets": ("name", "usd"), "failures": ("why", "requests")}
+"""Fields that are tuples of pairs, and the names of the two in the file."""
+_OPTIONAL = ("relation", "before", "beside")
+"""Fields that are left out where they are empty. They stand last."""
+_NOT_SAVED = frozenset({"changes", "job", "ledger", "request", "submits"})
 
 
-class MalformedPlan(Exception):
-    """A field of a saved plan that is not as it is written."""
+@cache
+def _fields_of(kind: Any) -> tuple[tuple[str, str, Reader], ...]:
+    """Each saved field: its name in the file, its name here, what reads it; in the order of the file."""
+    names, hints = _NAMES.get(kind, {}), get_type_hints(kind, include_extras=True)
+    saved = [one.name for one in fields(kind) if one.name not in _NOT_SAVED]
+    saved.sort(key=lambda name: (_OPTIONAL.index(name) if name in _OPTIONAL else -1, names.get(name, name)))
+    return tuple((names.get(name, name), name, _reader(hints[name], name)) for name in saved)
 
 
 def encode(plan: Plan) -> Json:
     """The whole plan as plain data; money as decimal strings, times in UTC."""
-    return {
-        "base": _revision(plan.base),
-        "budgets": [{"name": name, "usd": str(usd)} for name, usd in plan.budgets],
-        "digest": plan.digest,
+    line = _encode(plan) | {
         "format": FORMAT,
-        "head": _revision(plan.head),
-        "jobs": [_job(job) for job in plan.jobs],
-        "made_at": None if plan.made_at is None else _iso(plan.made_at),
+        "made_at": None if plan.made_at is None else iso(plan.made_at),
         "max_images": plan.images,
-        "max_usd": _usd(plan.cost),
-        "options": dict(plan.options),
-        "origin": plan.origin,
-        "price": _price(plan.tariff),
+        "max_usd": _encode(plan.cost),
         "requests_to_submit": plan.submit,
     }
-
-
-def _price(tariff: Tariff) -> Json:
-    line: Json = {"source": tariff.source, "usd_per_image": _usd(tariff.usd)}
-    if tariff.beside:
-        line["beside"] = [{"source": said, "usd_per_image": _usd(usd)} for said, usd in tariff.beside]
-    return line
+    return dict(sorted(line.items()))
 
 
 def changes(plan: Plan) -> Iterator[Json]:
     """Each change of each job by itself, with its job: what JSON Lines are made of."""
     for job in plan.jobs:
         for item in job.items:
-            yield {"job": job.shown, **_item(item)}
+            yield {"job": job.shown, **_encode(item)}
         for gone in job.removed:
-            yield {"job": job.shown, "action": "removed", **_removed(gone)}
+            yield {"job": job.shown, "action": "removed", **_encode(gone)}
 
 
-def _job(job: PlannedJob) -> Json:
-    return {
-        "against": None if job.against is None else _against(job.against),
-        "budget_name": job.budget_name,
-        "budget_usd": _usd(job.budget_usd),
-        "causes": [_cause(one) for one in job.causes],
-        "changes": [_item(item) for item in job.items],
-        "claimed": dict(job.claimed),
-        "counts": {str(action): count for action, count in job.counts.items()},
-        "elsewhere": dict(job.elsewhere),
-        "failures": [{"requests": count, "why": why} for why, count in job.failures],
-        "images": job.images,
-        "job": job.shown,
-        "manifest": job.manifest,
-        "max_images": job.submit_images,
-        "max_requests": job.max_requests,
-        "more_causes": job.more_causes,
-        "name": job.name,
-        "path": job.path,
-        "record": job.record,
-        "removed": [_removed(gone) for gone in job.removed],
-        "requests": job.requests,
-        "requests_to_submit": job.submit,
-        "spent_usd": _usd(job.spent_usd),
-        "submitted_days": None if job.days is None else list(job.days),
-        "warnings": [_warning(warning) for warning in job.warnings],
-    }
-
-
-def _item(item: PlannedRequest) -> Json:
-    line: Json = {
-        "action": str(item.action),
-        "address": item.address,
-        "generation": item.generation,
-        "key": item.key,
-        "known": item.known,
-        "max_images": item.max_images,
-        "note": item.note,
-    }
-    if item.relation is not None:
-        line["relation"] = item.relation
-    if item.before is not None:
-        line["before"] = dict(item.before)
-    if item.request is not None:
-        request = item.request
-        line |= {
-            "cell": dict(request.cell),
-            "output": request.output,
-            "payload": dict(request.payload),
-            "references": {name: _reference(one) for name, one in request.references.items()},
-            "repeat": request.repeat,
-        }
+def _encode(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Decimal():
+            return f"{value:f}"
+        case Mapping():
+            return {name: _encode(one) if isinstance(one, Reference) else one for name, one in value.items()}
+        case Diagnostic():
+            return _encode_warning(value)
+        case _ if not is_dataclass(value):
+            return [_encode(one) for one in value]
+    line: Json = {}
+    kind: Any = type(value)
+    for name, field, _ in _fields_of(kind):
+        held = getattr(value, field)
+        if held or field not in _OPTIONAL:
+            pair = _PAIRS.get(field)
+            line[name] = _encode(held) if pair is None else [_encode_pair(pair, one) for one in held]
+    if isinstance(value, PlannedRequest) and value.request is not None:
+        line |= {name: one for name, one in _encode(value.request).items() if name not in line}
     return line
 
 
-def _reference(one: Reference) -> Json:
-    return {
-        "bytes": one.bytes,
-        "format": one.format,
-        "height": one.height,
-        "path": one.path,
-        "sha256": one.sha256,
-        "width": one.width,
-    }
+def _encode_pair(names: tuple[str, str], pair: tuple[Any, Any]) -> Json:
+    return dict(sorted((name, _encode(value)) for name, value in zip(names, pair, strict=True)))
 
 
-def _removed(gone: Removed) -> Json:
-    return {"address": gone.address, "key": gone.key, "known": gone.known, "payload": dict(gone.payload)}
-
-
-def _against(against: Against) -> Json:
-    return {
-        "causes": [_cause(one) for one in against.causes],
-        "changed": against.changed,
-        "changed_causes": [_cause(one) for one in against.changed_causes],
-        "more_causes": against.more_causes,
-        "new": against.new,
-        "notes": list(against.notes),
-        "pending": against.pending,
-        "removed": against.removed,
-        "removed_paid": against.removed_paid,
-    }
-
-
-def _cause(one: Cause) -> Json:
-    return {"at": one.place, "requests": one.requests, "why": one.text}
-
-
-def _warning(warning: Diagnostic) -> Json:
+def _encode_warning(warning: Diagnostic) -> Json:
     line: Json = {"code": warning.code, "message": warning.message, "path": warning.path}
     if warning.span is not None:
         start, end = warning.span.start, warning.span.end
@@ -489,171 +474,93 @@ def _warning(warning: Diagnostic) -> Json:
     return line
 
 
-def _revision(revision: Revision | None) -> Json | None:
-    return None if revision is None else {"commit": revision.commit, "name": revision.name}
-
-
-def _usd(usd: Decimal | None) -> str | None:
-    return None if usd is None else f"{usd:f}"
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-# -- and back ----------------------------------------------------------------------------------------------------------
-
-
-def decode(data: Any) -> Plan:
+def decode(data: Json) -> Plan:
     """The plan that ``encode`` wrote.
 
-    :raises MalformedPlan: for a field that is missing or of another kind
+    :raises Malformed: for a field that is missing or of another kind; or the errors in ``_WRONG_KIND``
     """
-    try:
-        return _decode(data)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise MalformedPlan(f"{type(error).__name__}: {error}") from None
+    plan: Plan = _decode(Plan, data)
+    return plan
 
 
-def _decode(data: Mapping[str, Any]) -> Plan:
-    if data["format"] != FORMAT:
-        raise MalformedPlan(f"its format is {data['format']!r}, not {FORMAT!r}")
-    made = data["made_at"]
-    return Plan(
-        origin=_text(data["origin"]),
-        tariff=_decode_price(data["price"]),
-        jobs=tuple(_decode_job(job) for job in data["jobs"]),
-        budgets=tuple((_text(one["name"]), _amount(one["usd"])) for one in data["budgets"]),
-        options=dict(data["options"]),
-        base=_decode_revision(data["base"]),
-        head=_decode_revision(data["head"]),
-        made_at=None
-        if made is None
-        else int(datetime.strptime(made, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()),
-        digest=None if data["digest"] is None else _text(data["digest"]),
-    )
+def _decode(kind: Any, line: Json) -> Any:
+    found = {field: read(field, line[name]) for name, field, read in _fields_of(kind) if name in line}
+    if kind is PlannedRequest and "payload" in line:
+        found["request"] = _decode(Request, line)
+    elif kind is PlannedJob:
+        found["submits"] = tuple(item for item in found["items"] if item.action in SUBMITS)
+    return kind(**found)
 
 
-def _decode_price(data: Mapping[str, Any]) -> Tariff:
-    beside = tuple((_text(one["source"]), _amount(one["usd_per_image"])) for one in data.get("beside", ()))
-    return Tariff(usd=_money(data["usd_per_image"]), source=_text(data["source"]), beside=beside)
+def _reader(hint: Any, name: str) -> Reader:
+    """What reads a field with this annotation."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint in _READERS:
+        return _READERS[hint]
+    if origin in (Union, UnionType):
+        some = _reader(inner[0], name)
+        return lambda name, value: None if value is None else some(name, value)
+    if origin is Literal:
+        return _one_of(inner)
+    if origin is Mapping and inner[1] is Any:
+        return mapping
+    if origin is Mapping:
+        key, one = (_reader(kind, name) for kind in inner)
+        return lambda name, value: {key(name, at): one(name, held) for at, held in mapping(name, value).items()}
+    if origin in (tuple, Iterable):
+        if name in _PAIRS:
+            kinds = [_reader(kind, name) for kind in get_args(inner[0])]
+            one = _pair(tuple(zip(_PAIRS[name], kinds, strict=True)))
+        else:
+            one = _reader(inner[0], name)
+        length = len(inner) if origin is tuple and inner[-1] is not Ellipsis else None
+        return lambda name, value: tuple(one(name, each) for each in _list(name, value, length))
+    return lambda name, value: _decode(hint, mapping(name, value))
 
 
-def _decode_job(job: Mapping[str, Any]) -> PlannedJob:
-    items = tuple(_decode_item(item) for item in job["changes"])
-    return PlannedJob(
-        shown=_text(job["job"]),
-        path=_text(job["path"]),
-        name=_text(job["name"]),
-        record=_text(job["record"]),
-        manifest=None if job["manifest"] is None else _text(job["manifest"]),
-        requests=int(job["requests"]),
-        images=int(job["images"]),
-        submit=int(job["requests_to_submit"]),
-        submit_images=int(job["max_images"]),
-        counts={Action(action): int(count) for action, count in job["counts"].items()},
-        causes=_decode_causes(job["causes"]),
-        more_causes=int(job["more_causes"]),
-        elsewhere={_text(name): int(count) for name, count in job["elsewhere"].items()},
-        claimed={_text(name): int(count) for name, count in job.get("claimed", {}).items()},
-        days=None if job["submitted_days"] is None else (job["submitted_days"][0], job["submitted_days"][1]),
-        failures=tuple((_text(one["why"]), int(one["requests"])) for one in job["failures"]),
-        warnings=tuple(_decode_warning(one) for one in job["warnings"]),
-        max_requests=int(job["max_requests"]),
-        budget_usd=_money(job["budget_usd"]),
-        budget_name=_text(job["budget_name"]),
-        spent_usd=_money(job["spent_usd"]),
-        against=None if job["against"] is None else _decode_against(job["against"]),
-        items=items,
-        submits=tuple(item for item in items if item.action in SUBMITS),
-        removed=tuple(
-            Removed(key=one["key"], address=one["address"], payload=dict(one["payload"]), known=one["known"])
-            for one in job["removed"]
-        ),
-    )
+def _one_of(words: tuple[Any, ...]) -> Reader:
+    def read(name: str, value: Any) -> Any:
+        if value not in words:
+            raise Malformed(f"'{name}' must be one of {', '.join(words)}")
+        return value
+
+    return read
 
 
-def _decode_item(line: Mapping[str, Any]) -> PlannedRequest:
-    key, address, images = _text(line["key"]), _text(line["address"]), int(line["max_images"])
-    request = None
-    if "payload" in line:
-        request = Request(
-            key=key,
-            address=address,
-            payload=dict(line["payload"]),
-            references={name: Reference(**one) for name, one in line["references"].items()},
-            cell=dict(line["cell"]),
-            repeat=int(line["repeat"]),
-            max_images=images,
-            output=_text(line["output"]),
-        )
-    relation = line.get("relation")
-    if relation not in (None, "new", "changed", "unchanged"):
-        raise MalformedPlan(f"relation {relation!r}")
-    return PlannedRequest(
-        action=Action(line["action"]),
-        key=key,
-        address=address,
-        generation=int(line["generation"]),
-        max_images=images,
-        known=line["known"],
-        note=_text(line["note"]),
-        request=request,
-        relation=relation,
-        before=line.get("before"),
-    )
+def _pair(parts: tuple[tuple[str, Reader], ...]) -> Reader:
+    return lambda name, value: tuple(read(part, value[part]) for part, read in parts)
 
 
-def _decode_against(data: Mapping[str, Any]) -> Against:
-    return Against(
-        new=int(data["new"]),
-        changed=int(data["changed"]),
-        pending=int(data["pending"]),
-        removed=int(data["removed"]),
-        removed_paid=int(data["removed_paid"]),
-        causes=_decode_causes(data["causes"]),
-        changed_causes=_decode_causes(data["changed_causes"]),
-        more_causes=int(data["more_causes"]),
-        notes=tuple(_text(note) for note in data["notes"]),
-    )
+def _list(name: str, value: Any, length: int | None) -> list[Any]:
+    if type(value) is not list or len(value) != (len(value) if length is None else length):
+        raise Malformed(f"'{name}' must be a list")
+    return value
 
 
-def _decode_causes(data: list[Mapping[str, Any]]) -> tuple[Cause, ...]:
-    return tuple(Cause(text=_text(one["why"]), place=_text(one["at"]), requests=int(one["requests"])) for one in data)
-
-
-def _decode_warning(line: Mapping[str, Any]) -> Diagnostic:
-    span = None
-    if "line" in line:
-        start = Pos(offset=0, line=int(line["line"]), column=int(line["column"]))
-        end = Pos(offset=0, line=int(line["end_line"]), column=int(line["end_column"]))
-        span = Span(start=start, end=end)
-    return Diagnostic(
-        code=_text(line["code"]),
-        severity="warning",
-        message=_text(line["message"]),
-        path=_text(line["path"]),
-        span=span,
-        hint=line.get("hint"),
-    )
-
-
-def _decode_revision(data: Mapping[str, Any] | None) -> Revision | None:
-    return None if data is None else Revision(name=_text(data["name"]), commit=_text(data["commit"]))
-
-
-def _money(text: Any) -> Decimal | None:
-    return None if text is None else _amount(text)
-
-
-def _amount(text: Any) -> Decimal:
-    usd = Decimal(_text(text))
+def _amount(name: str, value: Any) -> Decimal:
+    usd = Decimal(text(name, value))
     if not usd.is_finite() or not 0 <= usd < 10**15:
-        raise MalformedPlan(f"{text!r} is no amount of USD")
+        raise Malformed(f"{value!r} is no amount of USD")
     return usd
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise MalformedPlan(f"{value!r} is no text")
-    return value
+_READERS: Mapping[Any, Reader] = {
+    Any: lambda _, value: value,
+    str: text,
+    int: whole,
+    Moment: moment,
+    Decimal: _amount,
+    Action: lambda _, value: Action(value),
+    Diagnostic: lambda _, value: _decode_warning(value),
+}
+
+
+def _decode_warning(line: Json) -> Diagnostic:
+    span = None
+    if "line" in line:
+        start = Pos(offset=0, line=whole("line", line["line"]), column=whole("column", line["column"]))
+        end = Pos(offset=0, line=whole("end_line", line["end_line"]), column=whole("end_column", line["end_column"]))
+        span = Span(start=start, end=end)
+    hint = None if line.get("hint") is None else text("hint", line["hint"])
+    code, message, path = (text(name, line[name]) for name in ("code", "message", "path"))
+    return Diagnostic(code=code, severity="warning", message=message, path=path, span=span, hint=hint)
