@@ -55,7 +55,7 @@ def serving(*options: str) -> Iterator[str]:
 
 def _serve(told: Connection, options: tuple[str, ...]) -> None:
     """The process: as ``python -m seedream_jobs.emulator``, its first line goes to ``told``."""
-    from seedream_jobs.emulator.__main__ import main
+    from seedream_jobs.emulator.__main__ import emulator
 
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -74,4 +74,4 @@ def _serve(told: Connection, options: tuple[str, ...]) -> None:
             pass
 
     sys.stdout = Said()  # type: ignore[assignment]
-    sys.exit(main(options))
+    emulator(list(options))

@@ -14,89 +14,13 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from seedream_jobs.emulator import replies
-from seedream_jobs.emulator.books import Charge
-from seedream_jobs.emulator.replies import Exchange, Reply
-from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.replies import EXPIRED, Exchange, Response, error, json_response
+from seedream_jobs.emulator.service import Charge, Service
 
-_PAGE = (
-    b"<!doctype html><html><head><title>Sign in</title></head><body>"
-    + b"<p>Please sign in.</p>" * 80
-    + b"</body></html>"
-)
-_EXPIRED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>'
-
-
-async def download(service: Service, exchange: Exchange, folder: str, name: str) -> None:
-    """Answer one GET of ``/files/{folder}/{name}``: an uploaded file, or ``{index}.{format}`` of a task."""
-    service.downloads[folder] += 1
-    if exchange.header(b"authorization") is not None:
-        service.leaks += 1
-        await exchange.reply(replies.error(400, "下载链接不需要 Authorization，请勿发送密钥"))
-        return
-    if folder == "uploads":
-        await exchange.reply(serve_upload(service, name))
-        return
-    charge = service.books.find(folder)
-    stem = name.partition(".")[0]
-    index = int(stem) if stem.isdecimal() else -1
-    if charge is None or not 0 <= index < charge.delivered or service.clock() < charge.done:
-        await exchange.reply(replies.error(404))
-    elif service.clock() >= charge.expires:
-        await exchange.reply(_expired())
-    else:
-        await _send(service, exchange, charge, index)
-
-
-async def _send(service: Service, exchange: Exchange, charge: Charge, index: int) -> None:
-    fault = service.faults.draw("image")
-    early = _without_image(fault, exchange)
-    if early is not None:
-        await exchange.reply(early)
-        return
-    other_format = fault == "image-wrong-format"
-    shrink = 2 if fault == "image-wrong-pixels" else 1
-    body = await service.image(charge, index, shrink=shrink, other_format=other_format)
-    kind = "png" if (charge.format == "png") != other_format else "jpeg"
-    reply = Reply(body=body, content_type=f"image/{kind}")
-    match fault:
-        case "image-truncated":
-            await exchange.reply(replace(reply, body=body[: len(body) // 2]))
-        case "image-drop":
-            await exchange.reply_half(reply)
-        case "image-slow":
-            await exchange.trickle(reply, seconds=service.settings.slow)
-        case _:
-            await exchange.reply(reply)
-
-
-def _without_image(fault: str | None, exchange: Exchange) -> Reply | None:
-    """The replies that need no image to be made; None for the rest."""
-    match fault:
-        case "image-html":
-            return Reply(body=_PAGE, content_type="text/html")
-        case "image-tiny":
-            return Reply(body=b"\xff\xd8\xff\xd9", content_type="image/jpeg")
-        case "image-403":
-            return _expired()
-        case "image-404":
-            return replies.error(404)
-        case "image-500":
-            return replies.error(500)
-        case "image-redirect":
-            return Reply(status=302, content_type=None, headers={"Location": f"{exchange.path}?again=1"})
-        case _:
-            return None
-
-
-def _expired() -> Reply:
-    return Reply(status=403, body=_EXPIRED, content_type="application/xml")
-
-
-LIMIT = 20 << 20
+UPLOAD_LIMIT = 20 << 20
 """Bytes that an uploaded image may have."""
 
-LIFE = 72 * 3600
+UPLOAD_LIFE = 72 * 3600
 """Seconds for which an uploaded image can be fetched."""
 
 _ENVELOPE = 64 << 10
@@ -109,7 +33,54 @@ _KINDS = (
 _NAME = re.compile(r"[0-9a-f]{64}\.(?:jpeg|png|webp|gif)")
 
 
-async def upload(service: Service, request: Request, *, base: str) -> Reply:
+async def download(service: Service, exchange: Exchange, folder: str, name: str) -> None:
+    """Answer one GET of ``/files/{folder}/{name}``: an uploaded file, or ``{index}.{format}`` of a task."""
+    service.downloads[folder] += 1
+    if exchange.header(b"authorization") is not None:
+        service.leaks += 1
+        await exchange.reply(error(400, "下载链接不需要 Authorization，请勿发送密钥"))
+        return
+    if folder == "uploads":
+        await exchange.reply(_serve_upload(service, name))
+        return
+    charge = service.books.find(folder)
+    stem = name.partition(".")[0]
+    index = int(stem) if stem.isdecimal() else -1
+    if charge is None or not 0 <= index < charge.delivered or service.clock() < charge.done:
+        await exchange.reply(error(404))
+    elif service.clock() >= charge.expires:
+        await exchange.reply(EXPIRED)
+    else:
+        await _send(service, exchange, charge, index)
+
+
+async def _send(service: Service, exchange: Exchange, charge: Charge, index: int) -> None:
+    drawn = service.faults.draw("image")
+    if drawn is not None and (instead := drawn.response(now=service.clock())) is not None:
+        await exchange.reply(instead)
+        return
+    fault = drawn.name if drawn is not None else None
+    if fault == "image-redirect":
+        location = {"Location": f"{exchange.path}?again=1"}
+        await exchange.reply(Response(status=302, content_type=None, headers=location))
+        return
+    other_format = fault == "image-wrong-format"
+    shrink = 2 if fault == "image-wrong-pixels" else 1
+    body = await service.image(charge, index, shrink=shrink, other_format=other_format)
+    kind = "png" if (charge.format == "png") != other_format else "jpeg"
+    reply = Response(body=body, content_type=f"image/{kind}")
+    match fault:
+        case "image-truncated":
+            await exchange.reply(replace(reply, body=body[: len(body) // 2]))
+        case "image-drop":
+            await exchange.reply_half(reply)
+        case "image-slow":
+            await exchange.trickle(reply, seconds=service.settings.slow)
+        case _:
+            await exchange.reply(reply)
+
+
+async def upload(service: Service, request: Request, *, base: str) -> Response:
     """Keep the file of field ``file`` and say where it can be fetched.
 
     :param base: the URL below which the emulator serves files
@@ -117,22 +88,22 @@ async def upload(service: Service, request: Request, *, base: str) -> Reply:
     body = bytearray()
     async for block in request.stream():
         body += block
-        if len(body) > LIMIT + _ENVELOPE:
-            return replies.error(413)
+        if len(body) > UPLOAD_LIMIT + _ENVELOPE:
+            return error(413)
     found = _file(request.headers.get("content-type", ""), bytes(body))
     if found is None:
-        return replies.error(400, "缺少 multipart 字段 file")
+        return error(400, "缺少 multipart 字段 file")
     filename, data = found
-    if len(data) > LIMIT:
-        return replies.error(413)
+    if len(data) > UPLOAD_LIMIT:
+        return error(413)
     kind = next((kind for kind in _KINDS if kind[0].match(data)), None)
     if kind is None:
-        return replies.error(400, "只支持 JPEG、PNG、WebP、GIF 图片")
+        return error(400, "只支持 JPEG、PNG、WebP、GIF 图片")
     name = f"{sha256(data).hexdigest()}.{kind[1]}"
     folder = service.settings.state / "uploads"
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(data)
-    return replies.json_reply(
+    return json_response(
         {
             "url": f"{base}/files/uploads/{name}",
             "filename": filename,
@@ -152,15 +123,15 @@ def uploaded(state: Path, url: str) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def serve_upload(service: Service, name: str) -> Reply:
+def _serve_upload(service: Service, name: str) -> Response:
     """The uploaded file itself."""
     path = service.settings.state / "uploads" / name
     if not _NAME.fullmatch(name) or not path.exists():
-        return replies.error(404)
-    if service.clock() >= path.stat().st_mtime + LIFE:
-        return replies.error(403)
+        return error(404)
+    if service.clock() >= path.stat().st_mtime + UPLOAD_LIFE:
+        return error(403)
     kind = next(kind for kind in _KINDS if kind[1] == path.suffix[1:])
-    return Reply(body=path.read_bytes(), content_type=kind[2])
+    return Response(body=path.read_bytes(), content_type=kind[2])
 
 
 def _file(content_type: str, body: bytes) -> tuple[str, bytes] | None:

@@ -1,4 +1,6 @@
-"""Runs the emulator behind uvicorn: in a thread of this process, or as the whole of it.
+"""This module runs the emulator behind uvicorn: in a thread of this process, or as the whole of it.
+
+Called by the command, by ``run --emulator`` and by tests.
 
 ``with EmulatorServer(Settings(state=folder)) as server:`` serves at ``server.url`` until the block ends.
 """

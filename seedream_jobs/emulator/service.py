@@ -1,26 +1,206 @@
-"""What a running emulator holds: its settings, books, faults, clock, counts and the thread that draws."""
+"""This module holds what a running emulator knows: its books, faults, clock, counts, and the thread that draws.
+
+Called by every route, on the event loop's thread. Invariant: a charge is handed to the operating system before the
+client hears of it, so the books survive the death of the emulator at any moment. They are not synced to the disk,
+since nobody compares them after a power failure. Everything about a task is decided when it is accepted and follows
+from its line in the books and the clock, so that a later emulator on the same folder, or a second one beside it, tells
+the same story.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import heapq
+import json
 import os
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from pathlib import Path
 from random import Random
+from typing import Any
 
-from seedream_jobs.emulator.books import Books, Charge
 from seedream_jobs.emulator.faults import Faults
-from seedream_jobs.emulator.pictures import Painter, Picture, ai_label, comment, plain
+from seedream_jobs.emulator.pictures import Picture, ai_label, comment, paint, plain
 from seedream_jobs.emulator.settings import Settings
+from seedream_jobs.errors import UsageError
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_RENDERED_BYTES = 32 << 20
 _UNPRICED = Decimal("0.01")
 """USD for an image of a model that nobody has put a price on: an emulated account must charge something."""
+
+KEY_RETENTION = 24 * 3600
+"""Seconds for which an idempotency key is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One accepted POST and the task it became. Times are Unix seconds, money is USD.
+
+    :param expires: when the links to its images die
+    :param requested: images asked for (charged in advance)
+    :param delivered: images the task will have (billed in the end)
+    :param reserved: the advance charge
+    :param cost: what is billed once the task has ended; 0 for a failed one
+    :param fate: the name of the ``task`` fault that strikes it, None where all goes well
+    :param reply: the name of the ``accepted`` fault that struck the reply, None where it went out well
+    :param key: the idempotency key it came with
+    :param body_sha256: hex digest of the POST's body
+    """
+
+    id: str
+    created: float
+    done: float
+    expires: float
+    model: str
+    prompt: str
+    size: str
+    resolution: str
+    width: int
+    height: int
+    format: str
+    watermark: bool
+    references: int
+    requested: int
+    delivered: int
+    reserved: Decimal
+    cost: Decimal
+    fate: str | None
+    reply: str | None
+    key: str | None
+    body_sha256: str
+
+    def fields(self) -> dict[str, Any]:
+        """Every field as JSON has it, money as strings (``dataclasses.asdict`` would be most of a POST's time)."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return values | {"reserved": str(self.reserved), "cost": str(self.cost)}
+
+
+_FIELDS = tuple(field.name for field in fields(Charge))
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Books:
+    """The charges in ``folder/books.jsonl``, and what is left on the account.
+
+    Not safe for several threads of one process; several processes may share a folder.
+
+    :param balance: USD before the first charge
+    :raises UsageError: where the folder can't be used, or its books can't be read
+    """
+
+    def __init__(self, folder: Path, *, balance: Decimal) -> None:
+        self.path = folder / "books.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            message = f"the emulator can't keep its books in {folder}: {error.strerror}"
+            raise UsageError(message, hint="choose another state folder") from None
+        self._read = 0  # bytes of the file that are known here
+        self._charges: dict[str, Charge] = {}
+        self._keys: dict[str, Charge] = {}
+        self._open: list[tuple[float, str]] = []  # heap of tasks whose advance charge is not settled yet
+        self._balance = balance
+        self._used = Decimal(0)
+        try:
+            self._cut_torn_line()
+            self.refresh()
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            self.close()
+            message = f"{self.path} holds a line that is no charge"
+            raise UsageError(message, hint="remove the folder to begin with empty books") from None
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def charge(self, charge: Charge) -> None:
+        """Enter a charge; once this returns, it is on record whatever happens to this process.
+
+        :raises OSError: where it can't be written; then it is not on record at all
+        """
+        line = _to_json(charge.fields()).encode() + b"\n"
+        written = os.write(self._file, line)
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        if written != len(line):
+            os.ftruncate(self._file, end - written)
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
+        if end - written == self._read:
+            self._read = end
+        self._enter(charge)
+
+    def find(self, task: str) -> Charge | None:
+        """The charge with this task id."""
+        if task not in self._charges:
+            self.refresh()
+        return self._charges.get(task)
+
+    def find_key(self, key: str, *, now: float) -> Charge | None:
+        """The latest charge that came with this idempotency key in the last 24 hours."""
+        self.refresh()
+        charge = self._keys.get(key)
+        return charge if charge is not None and now - charge.created < KEY_RETENTION else None
+
+    def used(self, *, now: float) -> Decimal:
+        """USD spent: advance charges of tasks under way, the cost of those that have ended."""
+        while self._open and self._open[0][0] <= now:
+            charge = self._charges[heapq.heappop(self._open)[1]]
+            self._used += charge.cost - charge.reserved
+        return self._used
+
+    def remaining(self, *, now: float) -> Decimal:
+        """USD left on the account."""
+        return self._balance - self.used(now=now)
+
+    def __iter__(self) -> Iterator[Charge]:
+        self.refresh()
+        return iter(self._charges.values())
+
+    def __len__(self) -> int:
+        return len(self._charges)
+
+    def refresh(self) -> None:
+        """Read what another process has entered since."""
+        size = os.fstat(self._file).st_size
+        while self._read < size:
+            block = os.pread(self._file, min(size - self._read, 1 << 24), self._read)
+            end = block.rfind(b"\n") + 1
+            if end == 0:
+                return
+            for line in block[:end].splitlines():
+                self._enter(_charge(json.loads(line)))
+            self._read += end
+
+    def _enter(self, charge: Charge) -> None:
+        if charge.id in self._charges:
+            return
+        self._charges[charge.id] = charge
+        if charge.key is not None:
+            self._keys[charge.key] = charge
+        self._used += charge.reserved
+        heapq.heappush(self._open, (charge.done, charge.id))
+
+    def _cut_torn_line(self) -> None:
+        """An emulator that died while writing leaves half a line, of a charge that no client heard of."""
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            os.ftruncate(self._file, whole)
+
+
+def read_charges(folder: Path) -> list[Charge]:
+    """The charges on record in a state folder, for whoever compares them from outside a running emulator."""
+    lines = (folder / "books.jsonl").read_bytes().split(b"\n")[:-1]
+    return [_charge(json.loads(line)) for line in lines]
+
+
+def _charge(line: dict[str, Any]) -> Charge:
+    return Charge(**{**line, "reserved": Decimal(line["reserved"]), "cost": Decimal(line["cost"])})
 
 
 class Service:
@@ -43,11 +223,7 @@ class Service:
         self.open_keys: set[str] = set()
         self._delays = Random(settings.seed)
         self._request = 0
-        self._painter = Painter()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="emulator-painter")
-        self._plain: dict[tuple[int, int, str], bytes] = {}
-        self._rendered: OrderedDict[Picture, bytes] = OrderedDict()
-        self._rendered_size = 0
 
     def close(self) -> None:
         """Let the drawing under way end, and close the books."""
@@ -97,31 +273,13 @@ class Service:
             references=charge.references,
             watermark=charge.watermark,
         )
-        drawn = self.settings.images == "drawn"
-        image = await self._drawn(picture) if drawn else await self._unique(picture, f"{charge.id}/{index}")
+        loop = asyncio.get_running_loop()
+        if self.settings.images == "drawn":
+            image = await loop.run_in_executor(self._thread, paint, picture)
+        else:
+            size = (picture.width, picture.height, picture.format)
+            image = comment(await loop.run_in_executor(self._thread, plain, *size), f"{charge.id}/{index}")
         return ai_label(image, produced=charge.id) if self.settings.label else image
-
-    async def _drawn(self, picture: Picture) -> bytes:
-        found = self._rendered.get(picture)
-        if found is None:
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._painter.paint, picture)
-            self._keep(picture, found)
-        return found
-
-    def _keep(self, picture: Picture, image: bytes) -> None:
-        """The latest images stay, for the download that is tried again."""
-        if picture in self._rendered:
-            return
-        self._rendered[picture] = image
-        self._rendered_size += len(image)
-        while self._rendered_size > _RENDERED_BYTES:
-            self._rendered_size -= len(self._rendered.popitem(last=False)[1])
-
-    async def _unique(self, picture: Picture, mark: str) -> bytes:
-        key = (picture.width, picture.height, picture.format)
-        if key not in self._plain:
-            self._plain[key] = await asyncio.get_running_loop().run_in_executor(self._thread, plain, *key)
-        return comment(self._plain[key], mark)
 
     def _profile(self, model: str) -> Profile:
         return self.profiles.get(model) or self.profiles[DEFAULT_MODEL]

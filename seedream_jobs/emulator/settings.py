@@ -1,4 +1,4 @@
-"""What an emulator is told before it starts."""
+"""This module holds what can be chosen about an emulator before it starts. Called by whoever starts one."""
 
 from __future__ import annotations
 
@@ -82,32 +82,6 @@ class Settings:
         for name, amount in amounts.items():
             if not amount >= 0:
                 raise UsageError(f"the emulator's {name} must not be negative, but is {amount}")
-
-
-def parse_money(text: str) -> Decimal:
-    """USD as a decimal number.
-
-    :raises UsageError: for anything that is not a finite number
-    """
-    try:
-        amount = Decimal(text)
-    except ArithmeticError:
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise UsageError(f"{text!r} is no amount of money", hint="write a number of USD, such as 0.0228")
-    return amount
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds from ``90``, ``90s``, ``30m`` or ``72h``.
-
-    :raises UsageError: for anything else
-    """
-    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        return float(text) if scale is None else float(text[:-1]) * scale
-    except ValueError:
-        raise UsageError(f"{text!r} is no duration", hint="write 90, 90s, 30m or 72h") from None
 
 
 def _is_loopback(host: str) -> bool:

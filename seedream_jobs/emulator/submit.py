@@ -1,47 +1,93 @@
-"""``POST /v1/images/generations``: check, charge, answer; in this order, whatever happens to the connection."""
+"""This module answers ``POST /v1/images/generations``: it checks the payload, charges it, and replies, in this order.
+
+Called by ``app.py``. Invariant: the rules are written from the vendor's page, apart from the schema the client checks
+with, so that each can show the other wrong. Models with a profile are held to every rule; other models of the vendor
+are taken as they come.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
-from seedream_jobs.emulator import replies
-from seedream_jobs.emulator.books import Charge
+from seedream_jobs.emulator.faults import FAULTS, Fault
 from seedream_jobs.emulator.files import uploaded
-from seedream_jobs.emulator.replies import Exchange, Reply
-from seedream_jobs.emulator.rules import Order, Refused, check_references, read_order
-from seedream_jobs.emulator.service import Service
+from seedream_jobs.emulator.replies import (
+    IN_PROGRESS,
+    KEY_REUSED,
+    RESPONSE_VERSION,
+    Exchange,
+    Response,
+    error,
+    submitted,
+)
+from seedream_jobs.emulator.service import Charge, Service
+from seedream_jobs.image_header import read_header
+from seedream_jobs.model_profile import Profile, ReferenceLimits
 
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0
 _REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-expired", "task-without-images")
 _BILLED_ALL_THE_SAME = ("task-failed-charged", "task-without-images-charged")
+_PIXELS = re.compile(r"([1-9]\d{1,3})[x×*]([1-9]\d{1,3})", re.IGNORECASE)
+_SQUARE = (1024, 1024)
 Pixels = tuple[int, int]
+
+
+class Refused(Exception):
+    """The payload breaks a rule; the message is Chinese, as the service's are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a valid payload asks for.
+
+    :param pixels: (width, height); None where ``size: auto`` leaves it to the references
+    :param n: images charged in advance
+    :param asked: images asked for
+    :param maximum: the most images that may be delivered
+    """
+
+    model: str
+    prompt: str
+    size: str
+    resolution: str
+    pixels: Pixels | None
+    format: str
+    watermark: bool
+    references: tuple[str, ...]
+    n: int
+    asked: int
+    maximum: int
 
 
 async def submit(service: Service, exchange: Exchange) -> None:
     """Answer one POST."""
     fault = service.faults.draw("submit")
-    if fault == "drop-before-read":
+    if fault is not None and fault.name == "drop-before-read":
         service.posts["refused"] += 1
         await exchange.close()
         return
-    if (denied := unauthorised(exchange)) is not None:
+    if (denied := exchange.unauthorised()) is not None:
         await _refuse(service, exchange, denied)
         return
     body = await exchange.request.body()
-    if fault is not None:
-        await _refuse(service, exchange, replies.refusal(fault, now=service.clock()))
+    if fault is not None and (refusal := fault.response(now=service.clock())) is not None:
+        await _refuse(service, exchange, refusal)
         return
     key = exchange.header(b"idempotency-key")
     if key is None or service.settings.idempotency == "ignores":
         await _take(service, exchange, body, key)
         return
     if not (1 <= len(key) <= 191 and all("!" <= character <= "~" for character in key)):
-        await _refuse(service, exchange, replies.error(400, "Idempotency-Key 必须是 1 到 191 个可见 ASCII 字符"))
+        await _refuse(service, exchange, error(400, "Idempotency-Key 必须是 1 到 191 个可见 ASCII 字符"))
         return
     if (again := _repeated(service, exchange, key, body)) is not None:
         service.posts["replayed" if again.status < 300 else "refused"] += 1
@@ -54,18 +100,10 @@ async def submit(service: Service, exchange: Exchange) -> None:
         service.open_keys.discard(key)
 
 
-def unauthorised(exchange: Exchange) -> Reply | None:
-    """The 401 for a missing token or one that begins with ``invalid``; any other is accepted."""
-    scheme, _, token = (exchange.header(b"authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip() or token.strip().startswith("invalid"):
-        return replies.error(401)
-    return None
-
-
-def _repeated(service: Service, exchange: Exchange, key: str, body: bytes) -> Reply | None:
+def _repeated(service: Service, exchange: Exchange, key: str, body: bytes) -> Response | None:
     """What a key gets that came before; None for one that is new, or counts as new."""
     if key in service.open_keys:
-        return replies.idempotency_in_progress()
+        return IN_PROGRESS
     before = service.books.find_key(key, now=service.clock())
     if before is None:
         return None
@@ -73,19 +111,19 @@ def _repeated(service: Service, exchange: Exchange, key: str, body: bytes) -> Re
     if before.reply is not None and not honest:
         return None
     if before.body_sha256 != sha256(body).hexdigest():
-        return replies.idempotency_key_reused()
-    return replies.submitted(before.id, other_shape=_wants_other_shape(exchange), replayed=honest)
+        return KEY_REUSED
+    return submitted(before.id, other_shape=_wants_other_shape(exchange), replayed=honest)
 
 
 async def _take(service: Service, exchange: Exchange, body: bytes, key: str | None) -> None:
     try:
         order, sizes = await _read(service, body)
     except Refused as refused:
-        await _refuse(service, exchange, replies.error(400, str(refused)))
+        await _refuse(service, exchange, error(400, str(refused)))
         return
     charge = _charge(service, order, sizes, key, sha256(body).hexdigest())
     if service.books.remaining(now=charge.created) < charge.reserved:
-        await _refuse(service, exchange, replies.error(402))
+        await _refuse(service, exchange, error(402))
         return
     charges = _one_each(service, charge) if charge.reply == "task-per-image" else [charge]
     for one in charges:
@@ -105,17 +143,15 @@ async def _read(service: Service, body: bytes) -> tuple[Order, Sequence[Pixels |
     if profile is None or not order.references:
         return order, ()
 
-    def local(url: str) -> bytes | None:
-        return uploaded(service.settings.state, url)
-
-    return order, await asyncio.to_thread(check_references, order.references, profile.references, local)
+    limits, state = profile.references, service.settings.state
+    return order, await asyncio.to_thread(_check_references, order.references, limits, state)
 
 
 def _charge(
     service: Service, order: Order, sizes: Sequence[Pixels | None], key: str | None, body_sha256: str
 ) -> Charge:
     now, price = service.clock(), service.price(order.model)
-    fate = service.faults.draw("task")
+    fate = _name(service.faults.draw("task"))
     good = _delivered(service, order)
     if fate is not None and fate.startswith(_REFUNDED):
         good = 0
@@ -142,10 +178,14 @@ def _charge(
         reserved=price * order.n,
         cost=price * (order.asked if fate in _BILLED_ALL_THE_SAME else good),
         fate=fate,
-        reply=service.faults.draw("accepted"),
+        reply=_name(service.faults.draw("accepted")),
         key=key,
         body_sha256=body_sha256,
     )
+
+
+def _name(fault: Fault | None) -> str | None:
+    return None if fault is None else fault.name
 
 
 def _one_each(service: Service, charge: Charge) -> list[Charge]:
@@ -153,7 +193,7 @@ def _one_each(service: Service, charge: Charge) -> list[Charge]:
     price = charge.reserved / max(charge.requested, 1)
     tasks = [charge]
     for _ in range(1, charge.requested):
-        tasks.append(replace(charge, id=service.new_task_id(), fate=service.faults.draw("task")))
+        tasks.append(replace(charge, id=service.new_task_id(), fate=_name(service.faults.draw("task"))))
     return [
         replace(task, requested=1, delivered=int(good), reserved=price, cost=price * int(good))
         for task in tasks
@@ -186,10 +226,11 @@ async def _tell(service: Service, exchange: Exchange, charge: Charge, ids: Seque
     if service.settings.latency:
         await asyncio.sleep(service.settings.latency)
     other = _wants_other_shape(exchange) or charge.reply == "other-shape"
-    reply = replies.submitted(*ids, other_shape=other).marked(service.new_request_id())
+    response = submitted(*ids, other_shape=other)
+    if charge.reply is not None:
+        response = FAULTS[charge.reply].response(now=service.clock(), task=charge.id) or response
+    response = response.marked(service.new_request_id())
     match charge.reply:
-        case None | "other-shape" | "task-per-image":
-            await exchange.reply(reply)
         case "drop-after-accept":
             await exchange.close()
         case "reset-after-accept":
@@ -197,45 +238,184 @@ async def _tell(service: Service, exchange: Exchange, charge: Charge, ids: Seque
         case "hang-after-accept":
             await exchange.wait_for_client()
         case "drop-mid-body":
-            await exchange.reply_half(reply)
+            await exchange.reply_half(response)
         case "slow-reply":
             await asyncio.sleep(service.settings.slow)
-            await exchange.reply(reply)
+            await exchange.reply(response)
         case "event-stream":
-            await exchange.reply(replace(reply, content_type="text/event-stream"))
-        case fault:
-            await exchange.reply(_unreadable(fault, charge.id).marked(service.new_request_id()))
-
-
-def _unreadable(fault: str, task: str) -> Reply:
-    """A reply to an accepted POST from which no client can learn the task's id as documented."""
-    match fault:
-        case "500-after-accept":
-            return replies.error(500)
-        case "502-after-accept":
-            return replies.error(502)
-        case "garbage":
-            return Reply(body=b"OK", content_type="text/plain")
-        case "garbage-with-id":
-            return Reply(body=f'{{"code":200,"data":[{{"status":"submitted","task_id":"{task}"'.encode())
-        case "429-with-id":
-            return replies.error(429, extra={"data": [{"status": "submitted", "task_id": task}]})
-        case "no-id":
-            return replies.json_reply({"code": 200, "data": [{"status": "submitted"}]})
+            await exchange.reply(replace(response, content_type="text/event-stream"))
         case _:
-            raise AssertionError(f"no reply for the fault {fault}")
+            await exchange.reply(response)
 
 
 def _wants_other_shape(exchange: Exchange) -> bool:
-    return exchange.header(b"x-apimart-response-version") == replies.RESPONSE_VERSION
+    return exchange.header(b"x-apimart-response-version") == RESPONSE_VERSION
 
 
-async def _refuse(service: Service, exchange: Exchange, reply: Reply) -> None:
+async def _refuse(service: Service, exchange: Exchange, reply: Response) -> None:
     service.posts["refused"] += 1
     await _answer(service, exchange, reply)
 
 
-async def _answer(service: Service, exchange: Exchange, reply: Reply) -> None:
+async def _answer(service: Service, exchange: Exchange, reply: Response) -> None:
     if service.settings.latency:
         await asyncio.sleep(service.settings.latency)
     await exchange.reply(reply.marked(service.new_request_id()))
+
+
+def read_order(payload: object, profiles: Mapping[str, Profile]) -> Order:
+    """The order in a decoded body.
+
+    :param profiles: the known models, by id and alias
+    :raises Refused: for the first rule that is broken
+    """
+    if not isinstance(payload, dict):
+        raise Refused("请求体必须是 JSON 对象")
+    model, prompt = payload.get("model"), payload.get("prompt")
+    if not isinstance(model, str) or not model:
+        raise Refused("缺少必填参数 model")
+    if not isinstance(prompt, str) or not prompt:
+        raise Refused("缺少必填参数 prompt，且必须是非空字符串")
+    profile = profiles.get(model)
+    if profile is None:
+        return _lenient(model, prompt, payload)
+    return _strict(profile, prompt, payload)
+
+
+def _strict(profile: Profile, prompt: str, payload: Mapping[str, Any]) -> Order:
+    defaults = profile.defaults
+    size = _choice(payload, "size", profile.sizes, defaults["size"])
+    resolution = _choice(payload, "resolution", profile.resolutions, defaults["resolution"])
+    output = _choice(payload, "output_format", profile.output_formats, defaults["output_format"])
+    references = _references(payload)
+    n = payload.get("n", defaults["n"])
+    if not _is_integer(n) or not 1 <= n <= profile.max_images:
+        raise Refused(f"n 必须是 1 到 {profile.max_images} 的整数，不要加引号")
+    group, limit = _group(payload, n, profile)
+    asked = max(n, limit or 0)
+    ceiling = profile.references.max_references_and_images
+    if len(references) + asked > ceiling:
+        raise Refused(f"参考图数量 + 最终生成图片数量必须 ≤ {ceiling} 张")
+    if size == "auto" and not references:
+        raise Refused("size 为 auto 时必须提供 image_urls")
+    watermark = payload.get("watermark", defaults["watermark"])
+    if not isinstance(watermark, bool):
+        raise Refused("watermark 必须是布尔值")
+    by_itself = group and n == 1 and limit is None  # `auto` alone: the model decides how many
+    return Order(
+        model=profile.id,
+        prompt=prompt,
+        size=size,
+        resolution=resolution,
+        pixels=None if size == "auto" else profile.pixels[resolution][size],
+        format=output,
+        watermark=watermark,
+        references=references,
+        n=n,
+        asked=asked,
+        maximum=ceiling - len(references) if by_itself else asked,
+    )
+
+
+def _choice(payload: Mapping[str, Any], field: str, allowed: tuple[str, ...], default: str) -> str:
+    value = payload.get(field, default)
+    if not isinstance(value, str) or value not in allowed:
+        raise Refused(f"{field} 只支持 {'、'.join(allowed)}")
+    return value
+
+
+def _references(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    references = payload.get("image_urls", [])
+    if not isinstance(references, list):
+        raise Refused("image_urls 必须是数组")
+    for reference in references:
+        if not isinstance(reference, str):
+            raise Refused("image_urls 的每一项必须是字符串")
+        if not re.match(r"https?://[^/\s]|data:image/(jpeg|png);base64,", reference):
+            raise Refused("image_urls 只支持 http(s) 链接或完整的 data:image/{jpeg,png};base64, 格式")
+    return tuple(references)
+
+
+def _group(payload: Mapping[str, Any], n: int, profile: Profile) -> tuple[bool, int | None]:
+    """Whether several images may come, and the ``max_images`` given."""
+    field = "sequential_image_generation"
+    mode = _choice(payload, field, ("disabled", "auto"), profile.defaults[field])
+    group = mode == "auto" or n > 1
+    options = payload.get("sequential_image_generation_options")
+    if options is None and "sequential_image_generation_options" not in payload:
+        return group, None
+    if not isinstance(options, dict):
+        raise Refused("sequential_image_generation_options 必须是对象")
+    if "max_images" not in options:
+        return group, None
+    limit = options["max_images"]
+    if not _is_integer(limit) or not 1 <= limit <= profile.max_images:
+        raise Refused(f"max_images 必须是 1 到 {profile.max_images} 的整数")
+    if not group:
+        raise Refused("max_images 只在 sequential_image_generation 为 auto 时可用")
+    return group, int(limit)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _lenient(model: str, prompt: str, payload: Mapping[str, Any]) -> Order:
+    size, resolution = str(payload.get("size") or "1:1"), str(payload.get("resolution") or "1k")
+    pixels = _PIXELS.fullmatch(size)
+    n = str(payload.get("n", 1))
+    images = min(max(int(n), 1), 15) if n.isdecimal() else 1
+    references = payload.get("image_urls")
+    return Order(
+        model=model,
+        prompt=prompt,
+        size=size,
+        resolution=resolution,
+        pixels=(int(pixels[1]), int(pixels[2])) if pixels else _SQUARE,
+        format="png" if payload.get("output_format") == "png" else "jpeg",
+        watermark=False,
+        references=tuple(map(str, references)) if isinstance(references, list) else (),
+        n=images,
+        asked=images,
+        maximum=images,
+    )
+
+
+def _check_references(references: Sequence[str], limits: ReferenceLimits, state: Path) -> list[Pixels | None]:
+    """The (width, height) in pixels of each reference; None for a URL elsewhere, which is taken on trust.
+
+    Decodes images: call it in a worker thread.
+
+    :raises Refused: for the first reference that breaks a rule
+    """
+    return [_check_reference(number, reference, limits, state) for number, reference in enumerate(references, start=1)]
+
+
+def _check_reference(number: int, reference: str, limits: ReferenceLimits, state: Path) -> Pixels | None:
+    which = f"第 {number} 张参考图"
+    if reference.startswith("data:"):
+        head, _, text = reference.partition(",")
+        declared = head.removeprefix("data:image/").removesuffix(";base64")
+        try:
+            data = base64.b64decode(text, validate=True)
+        except ValueError:  # not of the alphabet, or not even ASCII
+            raise Refused(f"{which}不是有效的 Base64 数据") from None
+    else:
+        found = uploaded(state, reference)
+        if found is None:
+            return None
+        data, declared = found, None
+    if len(data) > limits.max_bytes:
+        raise Refused(f"{which}超过 {limits.max_bytes // (1 << 20)}MB")
+    header = read_header(data)
+    if header is None or header.format not in limits.formats or declared not in (None, header.format):
+        raise Refused(f"{which}不是可识别的图片：格式必须是 {'、'.join(limits.formats)}，且与声明一致")
+    width, height = header.width, header.height
+    if min(width, height) <= limits.min_side_exclusive:
+        raise Refused(f"{which}的宽和高必须大于 {limits.min_side_exclusive} 像素")
+    if width * height > limits.max_pixels:
+        raise Refused(f"{which}的总像素不能超过 6000×6000")
+    (low, below), (high, above) = limits.min_ratio, limits.max_ratio
+    if width * below < height * low or width * above > height * high:
+        raise Refused(f"{which}的宽高比必须在 [1/3, 3] 范围内")
+    return width, height

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.emulator.books import read_charges
+from seedream_jobs.emulator.service import read_charges
 
 Command = Callable[..., Any]
 

@@ -13,7 +13,7 @@ import pytest
 
 from seedream_jobs.cli.output import render_status
 from seedream_jobs.cli.result import left_to_send
-from seedream_jobs.emulator.books import read_charges
+from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.status import Bill, JobStatus, status_text

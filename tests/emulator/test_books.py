@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.emulator.books import Books, Charge, read_charges
+from seedream_jobs.emulator.service import Books, Charge, read_charges
 from seedream_jobs.errors import UsageError
 from tests.lanes import examples
 

@@ -8,8 +8,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from seedream_jobs.emulator.pictures import Painter, Picture, drawable
-from seedream_jobs.emulator.rules import read_order
+from seedream_jobs.emulator.pictures import Picture, drawable, paint
+from seedream_jobs.emulator.submit import read_order
 from seedream_jobs.model_profile import profiles
 
 PIXELS = profiles()["doubao-seedream-5-0-lite"].pixels
@@ -73,8 +73,7 @@ def test_a_drawn_image_is_whole_and_the_same_each_time(start, form):
 )
 def test_what_was_asked_for_can_be_seen(change):
     """Another prompt, references, a watermark or other parameters change the picture."""
-    painter = Painter()
-    assert painter.paint(picture(**change)) != painter.paint(picture())
+    assert paint(picture(**change)) != paint(picture())
 
 
 def test_a_prompt_the_font_cannot_draw_shows_the_task(tmp_path):
@@ -82,9 +81,8 @@ def test_a_prompt_the_font_cannot_draw_shows_the_task(tmp_path):
     text = "一只在花园里玩耍的金毛犬"
     assert not drawable(text)
     assert drawable("A heron, 35 mm (f/1.4)\n")
-    painter = Painter()
-    assert painter.paint(picture(text=text)) != painter.paint(picture(text=text, instead="task_other"))
-    assert painter.paint(picture()) == painter.paint(picture(instead="task_other"))
+    assert paint(picture(text=text)) != paint(picture(text=text, instead="task_other"))
+    assert paint(picture()) == paint(picture(instead="task_other"))
 
 
 @pytest.mark.parametrize("pixels", [(16, 16), (14, 3000), (3000, 14), (1, 1)])
@@ -92,15 +90,13 @@ def test_the_smallest_images_can_be_drawn(pixels):
     """Other models may ask for anything."""
     width, height = pixels
     for text in ("", "a", "word " * 200, "x" * 2000):
-        assert opened(Painter().paint(picture(width=width, height=height, text=text))).size == pixels
+        assert opened(paint(picture(width=width, height=height, text=text))).size == pixels
 
 
-def test_drawing_does_not_hold_up_the_api(start):
+def test_drawing_does_not_hold_up_the_api(start, monkeypatch):
     """While the painter is stopped in the middle of an image, tasks are submitted and polled."""
     peer = start(images="drawn")
     go_on, begun, painters = threading.Event(), threading.Event(), []
-    painter = peer.server.service._painter
-    paint = painter.paint
 
     def held(wanted: Picture) -> bytes:
         painters.append(threading.current_thread().name)
@@ -108,7 +104,7 @@ def test_drawing_does_not_hold_up_the_api(start):
         assert go_on.wait(30)
         return paint(wanted)
 
-    painter.paint = held
+    monkeypatch.setattr("seedream_jobs.emulator.service.paint", held)
     (link,) = peer.links(peer.submit())
     got: list[int] = []
     client = threading.Thread(target=lambda: got.append(peer.download(link, timeout=30).status_code))

@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from seedream_jobs.emulator.books import read_charges
+from seedream_jobs.emulator.__main__ import parse_money, parse_seconds
 from seedream_jobs.emulator.server import EmulatorServer
-from seedream_jobs.emulator.settings import Settings, parse_money, parse_seconds
+from seedream_jobs.emulator.service import read_charges
+from seedream_jobs.emulator.settings import Settings
 from seedream_jobs.errors import UsageError
 
 COMMAND = (sys.executable, "-c", "from seedream_jobs.cli.emulator import emulator; emulator()")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seedream_jobs.emulator.rules import Refused, read_order
+from seedream_jobs.emulator.submit import Refused, read_order
 from seedream_jobs.model_profile import profiles
 
 MODEL = "doubao-seedream-5-0-lite"

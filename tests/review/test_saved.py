@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs import pipeline
-from seedream_jobs.emulator.books import read_charges
+from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import HeldError, SeedreamError
 from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
