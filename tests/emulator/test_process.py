@@ -97,7 +97,7 @@ def test_it_shares_nothing_with_the_client():
     script = "import sys, seedream_jobs.emulator.server; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("seedream_jobs")}
-    base = {"errors", "diagnostics", "image_header", "profile", "resources"}
+    base = {"errors", "diagnostics", "image_header", "model_profile", "resources"}
     assert "httpx" not in loaded
     assert {name for name in ours if not name.startswith("seedream_jobs.emulator")} <= {
         "seedream_jobs",
