@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Protocol
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
 from seedream_jobs.job.files import WorkTree, git_environment
-from seedream_jobs.ledger.paths import STATE_FOLDER, LedgerPaths, in_the_way, keep_private, paths_for
-from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way, keep_private
 from seedream_jobs.plan.job import Job, policy_budgets
 from seedream_jobs.plan.load import Rules, Target, load_jobs
 from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, run_record, selector
+from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client
@@ -110,7 +110,7 @@ def _find_warnings(
 
     found: list[Diagnostic] = []
     if on_disk and not ledger.entries:
-        found += half_renamed(job, target.emulator)
+        found += filter(None, [half_renamed(job, emulator=target.emulator)])
     if not planned.submit:
         return found
     if on_disk:
@@ -160,137 +160,6 @@ def _check_again(planned: Plan, again: tuple[str, ...]) -> None:
             raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
 
 
-def half_renamed(job: Job, emulator: bool) -> tuple[Diagnostic, ...]:
-    """The warning that a job without a record lost it when only one of the two was renamed, if so."""
-    from seedream_jobs.ledger import campaign
-
-    expansion = job.expansion
-    found = campaign.half_renamed(
-        job.shown,
-        job.paths.manifest,
-        expansion.spec.root,
-        lambda: (place.key for place in expansion.places()),
-        emulator=emulator,
-    )
-    return () if found is None else (found,)
-
-
-# -- records -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A job by what is on disk: its record, and the job itself where its file is at hand and sound."""
-
-    shown: str
-    paths: LedgerPaths
-    root: Path
-    job: Job | None
-
-    @property
-    def profile(self) -> Profile:
-        """The model's profile; the default one where only the manifest is at hand."""
-        return self.job.expansion.spec.profile if self.job else profiles()[DEFAULT_MODEL]
-
-    @property
-    def name(self) -> str:
-        """The job's name."""
-        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(".manifest.jsonl")
-
-    @property
-    def page(self) -> Path:
-        """The folder of the job's gallery, beside its images."""
-        folder = self.paths.manifest.parent
-        return folder / (self.job.expansion.spec.output_dir if self.job else f"out/{self.name}") / "gallery"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """Records that this process alone writes.
-
-    :param ledgers: in the order of ``records``
-    :param release: lets the campaign's next run begin; called once nothing more will be submitted
-    """
-
-    records: tuple[Record, ...]
-    ledgers: tuple[Ledger, ...]
-    release: Callable[[], None]
-
-    def ledger_of(self, job: Job) -> Ledger:
-        """The ledger of a job."""
-        (found,) = (ledger for ledger in self.ledgers if ledger.paths == job.paths)
-        return found
-
-
-def record_of(job: Job) -> Record:
-    """The record of a job that is loaded already."""
-    return Record(shown=job.shown, paths=job.paths, root=_root(job), job=job)
-
-
-def lock(
-    records: Sequence[Record],
-    *,
-    target: Target,
-    now: int,
-    stack: ExitStack,
-    command: str | None = None,
-    ids: Sequence[str | None] = (),
-) -> Locked:
-    """Take the ledgers of all jobs, in path order, then their campaigns; all or none. ``stack`` releases them.
-
-    A job's ledger keeps two runs of one job apart; the campaign's lock keeps apart runs of two jobs that share
-    requests, from before the plan until nothing more will be submitted.
-
-    :param now: Unix seconds
-    :param command: as other processes are told of it; ``run JOB…`` by default
-    :param ids: of manifests that are to be made, where a saved plan has given them
-    :raises HeldError: another run is under way
-    :raises InDoubtError: a campaign has an open run, of which nobody knows what it paid, in another worktree; or, once
-        they are locked, in place of a refusal while the records have doubts
-    """
-    from seedream_jobs.ledger.campaign import check_settled, lock_campaign, naming_doubts
-    from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.ledger.paths import campaign_lock
-
-    given = dict(zip((record.paths.manifest for record in records), ids, strict=False))
-    ledgers: dict[Path, Ledger] = {}
-    for record in sorted(records, key=lambda record: record.paths.manifest):
-        manifest = record.paths.manifest
-        opened = Ledger.open(
-            record.paths,
-            job=Path(record.shown).name,
-            origin=target.origin,
-            new_id=partial(_new_id, given.get(manifest)),
-            root=record.root,
-            command="run",
-            now=now,
-            run=secrets.token_hex(4),
-        )
-        ledgers[manifest] = stack.enter_context(opened)
-    for record in records if not target.emulator else ():
-        check_settled(record.root, record.paths.manifest)
-    command = command or " ".join(["run", *(record.shown for record in records)])
-    own = stack.enter_context(ExitStack())
-    roots = {campaign_lock(record.root, emulator=target.emulator): record.root for record in records}
-    for path in sorted(roots):  # worktrees of one repository are one campaign
-        held = lock_campaign(roots[path], emulator=target.emulator, command=command, now=now)
-        own.callback(held.release)
-        for ledger in ledgers.values():
-            ledger.guard(held)
-    option = " --emulator" if target.emulator else ""
-    named = [(record.shown, ledgers[record.paths.manifest]) for record in records]
-    stack.enter_context(naming_doubts(named, option))
-    return Locked(
-        records=tuple(records),
-        ledgers=tuple(ledgers[record.paths.manifest] for record in records),
-        release=own.close,
-    )
-
-
-def _new_id(given: str | None) -> str:
-    return given or f"m-{secrets.token_hex(8)}"
-
-
 def read_saved(
     files: Sequence[Path], options: PlanOptions, rules: Rules, *, expect: str | None, now: int
 ) -> tuple[Plan, Plan, Path]:
@@ -327,22 +196,6 @@ def read_saved(
     return found, replace(found, jobs=tuple(jobs), budgets=(*found.budgets, *budgets)), root
 
 
-def saved_records(saved: Plan, *, root: Path, target: Target, shown: str) -> list[Record]:
-    """The records that a saved plan is carried out on, in the order of its jobs.
-
-    :param shown: the plan's file
-    :raises HeldError: it was made for another service
-    """
-    from seedream_jobs.plan.saved import check_target
-
-    check_target(saved, origin=target.origin, emulator=target.emulator, shown=shown)
-    emulator_root = root if target.emulator else None
-    return [
-        Record(shown=job.shown, paths=paths_for(root / job.path, emulator_root=emulator_root), root=root, job=None)
-        for job in saved.jobs
-    ]
-
-
 def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path, shown: str) -> Plan:
     """What is left to submit of a saved plan whose records are locked.
 
@@ -357,32 +210,6 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
         for one in locked.records
     ]
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
-
-
-def with_manifests(made: Plan, *, target: Target, now: int) -> Plan:
-    """A plan to be saved: each job with something to submit has its manifest's id, made now if need be.
-
-    :param now: Unix seconds
-    :raises HeldError: a run holds a record that has to be made
-    """
-    from seedream_jobs.ledger.ledger import Ledger
-
-    jobs: list[PlannedJob] = []
-    for one in made.jobs:
-        if one.job is not None and one.manifest is None and one.submit:
-            with Ledger.open(
-                one.job.paths,
-                job=one.job.file.name,
-                origin=target.origin,
-                new_id=partial(_new_id, None),
-                root=_root(one.job),
-                command="plan",
-                now=now,
-            ) as ledger:
-                ledger.ensure_created()
-                one = replace(one, manifest=ledger.id)
-        jobs.append(one)
-    return replace(made, jobs=tuple(jobs))
 
 
 def check_kept(planned: Plan, records: Sequence[Record], environment: Mapping[str, str]) -> None:
@@ -499,13 +326,6 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
     refusals = [error for error in failures if isinstance(error, SeedreamError)]
     bugs = [error for error in failures if not isinstance(error, SeedreamError)]
     return bugs[0] if bugs else min(refusals, key=lambda error: PRECEDENCE.index(error.exit_code))
-
-
-def open_tasks(ledger: Ledger) -> int:
-    """How many tasks of a record are under way, and polled: they are running before anything is submitted."""
-    from seedream_jobs.ledger.state import State
-
-    return sum(1 for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.ACCEPTED)
 
 
 def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> ImageSteps:
@@ -696,14 +516,14 @@ def run(
         if expect is None and not any(file.suffix == ".json" for file in files):
             jobs = load_jobs(files, target=target, sets=plan_options.sets, rules=rules)
             access = open_access(target, _root(jobs[0]), stack, base_url=base_url)
-            locked = lock([record_of(job) for job in jobs], target=target, now=now, stack=stack)
+            locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
         else:
             shown, approved, root = read_saved(files, plan_options, rules, expect=expect, now=now)
             access = open_access(target, root, stack, base_url=base_url)
             records = saved_records(approved, root=root, target=target, shown=str(files[0]))
             ids = [job.manifest for job in approved.jobs]
-            locked = lock(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
+            locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
         report.plan(shown, left.submit)
         if not target.emulator:

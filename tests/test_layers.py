@@ -21,6 +21,7 @@ ORDER = (
     "ledger",
     "emulator",
     "plan",
+    "records",
     "api",
     "run",
     "results",

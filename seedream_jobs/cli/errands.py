@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import records
+from seedream_jobs import records
+from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.result import Ending
 from seedream_jobs.cli.streams import progress_mode
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.pipeline import carry_out, image_steps, open_access, open_tasks
+from seedream_jobs.pipeline import carry_out, image_steps, open_access
+from seedream_jobs.records import open_tasks
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.images import find_damaged, time_left
@@ -25,8 +27,8 @@ from seedream_jobs.run.poll import LATE
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.pipeline import Record
     from seedream_jobs.plan.load import Target
+    from seedream_jobs.records import Record
 
 
 def fetch_jobs(
@@ -45,7 +47,8 @@ def fetch_jobs(
 ) -> ExitCode:
     """Carry out ``fetch`` for several jobs at once."""
     with stack:
-        found = records.find_started(jobs, where=where)
+        found, never_run = records.find_started(jobs, target=where, command="fetch")
+        show_notes(never_run)
         access = open_access(where, found[0].root, stack, base_url=base_url)
         held = [_hold(one, where, "fetch", int(now()), stack) for one in found]
         decoders = stack.enter_context(Decoders())
@@ -77,7 +80,7 @@ def fetch_jobs(
 
 
 def _hold(one: Record, where: Target, command: str, now: int, stack: ExitStack) -> Ledger:
-    return stack.enter_context(records.hold(one, origin=where.origin, command=command, now=now))
+    return stack.enter_context(records.lock_ledger(one, origin=where.origin, command=command, now=now))
 
 
 def _polling(one: Record, ledger: Ledger) -> JobRun:
@@ -165,8 +168,9 @@ def poll_once(
     A job that a run works on is not asked for: the run does, and records it. Only to wait for it (``options.deadline``)
     is refused.
     """
-    found = records.find_started(jobs, where=where)
-    seen = [(one, records.peek(one)) for one in found]
+    found, never_run = records.find_started(jobs, target=where, command="status")
+    show_notes(never_run)
+    seen = [(one, records.read_ledger(one, command="status")) for one in found]
     asked = [one for one, ledger in seen if open_tasks(ledger) and (options.deadline or ledger.held_by is None)]
     if not asked:
         return [(one, ledger, ExitCode.OK) for one, ledger in seen]
@@ -186,4 +190,4 @@ def poll_once(
         if polled is not None and polled.reason and not polled.reason.startswith(LATE):  # one look is no deadline
             click.echo(f"error: {one.shown}: {polled.reason}", err=True)
     codes = {one.shown: what.exit_code for one, what in zip(asked, done, strict=True)}
-    return [(one, records.peek(one), codes.get(one.shown, ExitCode.OK)) for one in found]
+    return [(one, records.read_ledger(one, command="status"), codes.get(one.shown, ExitCode.OK)) for one in found]

@@ -72,7 +72,8 @@ def export(
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
     key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
-    from seedream_jobs.cli import records
+    from seedream_jobs import records
+    from seedream_jobs.cli.output import show_in_use
     from seedream_jobs.errors import LedgerError, UsageError
     from seedream_jobs.ledger.paths import check_output_name
     from seedream_jobs.results.export import ExportRows
@@ -85,9 +86,9 @@ def export(
         raise click.UsageError(f"--shard-size is of webdataset, not of {form}")
     if output is not None:
         check_output_name(output)
-    one = records.find(job, where=target(emulator=emulator, base_url=None))
-    ledger = records.peek(one)
-    records.tell_in_use(one.shown, ledger)
+    one = records.find_record(job, target=target(emulator=emulator, base_url=None))
+    ledger = records.read_ledger(one, command="export")
+    show_in_use(one.shown, ledger)
     expansion = one.job.expansion if one.job else None
     chosen = None
     if select is not None:

@@ -22,13 +22,14 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
 
     JOB may be a job file or only its manifest. Needs no key and no network.
     """
-    from seedream_jobs.cli import records
+    from seedream_jobs import records
     from seedream_jobs.cli.errands import build_page
+    from seedream_jobs.cli.output import show_in_use
 
     where = target(emulator=emulator, base_url=None)
-    one = records.find(job, where=where)
-    ledger = records.peek(one)
-    records.tell_in_use(one.shown, ledger)
+    one = records.find_record(job, target=where)
+    ledger = records.read_ledger(one, command="gallery")
+    show_in_use(one.shown, ledger)
     page = build_page(one, ledger, page=out, single_file=single_file, contact_sheet=contact_sheet)
     click.echo(str(page))
     if contact_sheet is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import records
+from seedream_jobs import records
 from seedream_jobs.cli.resolving import hold_task_id
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.ledger.campaign import paid_elsewhere
@@ -20,9 +20,9 @@ from seedream_jobs.ledger.state import Completed, Image, InDoubt, Intended, Reso
 
 if TYPE_CHECKING:
     from seedream_jobs.expand.expansion import Place
-    from seedream_jobs.pipeline import Record
     from seedream_jobs.plan.job import Job
     from seedream_jobs.plan.load import Target
+    from seedream_jobs.records import Record
     from seedream_jobs.results.sidecar import SidecarImage
 
 
@@ -31,7 +31,7 @@ def import_task(named: Path, task_id: str, address: str, *, reason: str, where: 
 
     :raises UsageError: no such request, one that has a task, or a task that another request has
     """
-    one = records.find(named, where=where)
+    one = records.find_record(named, target=where)
     if one.job is None:
         hint = "seedream-jobs validate shows why"
         raise UsageError(f"{named} can't be expanded, so nothing can be imported", hint=hint)
@@ -73,7 +73,7 @@ def import_sidecars(named: Path, *, reason: str, where: Target, now: int) -> Exi
 
     :raises UsageError: there is no such sidecar
     """
-    one = records.find(named, where=where)
+    one = records.find_record(named, target=where)
     if one.job is None:
         raise UsageError(
             f"{named} can't be expanded, so nothing can be imported", hint="seedream-jobs validate shows why"

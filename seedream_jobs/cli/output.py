@@ -16,6 +16,7 @@ import click
 from seedream_jobs.cli.streams import data_on_stdout
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
+from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.plan import Plan
 from seedream_jobs.report import json as as_json
 from seedream_jobs.report.ci_formats import (
@@ -150,3 +151,15 @@ def add_summary(markdown: str) -> None:
             file.write(markdown)
     except OSError as error:
         raise UsageError(f"{SUMMARY_VARIABLE} {named} can't be written: {error.strerror or error}") from None
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print sentences on stderr, a line each."""
+    for note in notes:
+        click.echo(note, err=True)
+
+
+def show_in_use(shown: str, ledger: Ledger) -> None:
+    """Say that another process works on a job, so that what was read of it may change."""
+    if ledger.held_by is not None:
+        click.echo(f"{shown}: in use by {ledger.held_by}; this is its state now", err=True)

@@ -12,16 +12,15 @@ import click
 
 from seedream_jobs import pipeline
 from seedream_jobs.cli.options import only_jobs, request_options, target, target_options, view_options
-from seedream_jobs.cli.output import show_findings, show_found, show_plan
-from seedream_jobs.cli.records import tell_in_use
+from seedream_jobs.cli.output import show_findings, show_found, show_in_use, show_plan
 from seedream_jobs.cli.rules import rule_options, rules
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
-from seedream_jobs.pipeline import with_manifests
 from seedream_jobs.plan.load import Target, load_jobs
 from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, check_budgets
 from seedream_jobs.plan.saved import check_place, save
+from seedream_jobs.records import with_manifests
 from seedream_jobs.review import Revisions, repository_of, review
 
 
@@ -96,7 +95,7 @@ def plan(
             show_findings(document.warnings, err=True, read=read)
         for one in document.jobs:
             if one.ledger is not None:
-                tell_in_use(one.shown, one.ledger)
+                show_in_use(one.shown, one.ledger)
         check_budgets(document)
     return ExitCode.CHANGES if detailed_exitcode and document.submit else ExitCode.OK
 

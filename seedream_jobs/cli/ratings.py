@@ -64,7 +64,7 @@ def _name(job: Path) -> str:
 
     :raises UsageError: there is neither a job file nor a manifest
     """
-    from seedream_jobs.cli.records import find
     from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
+    from seedream_jobs.records import find_record
 
-    return find(job, where=Target(origin=EMULATOR_ORIGIN, emulator=False)).name
+    return find_record(job, target=Target(origin=EMULATOR_ORIGIN, emulator=False)).name

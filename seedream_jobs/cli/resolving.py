@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli import records
+from seedream_jobs import records
+from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.filesystem import RealFileSystem
@@ -49,9 +50,9 @@ def listing(job: Path, *, where: Target) -> ExitCode:
     """Print what is in doubt."""
     from seedream_jobs.plan.cost import money
 
-    one = records.find(job, where=where)
-    ledger = records.peek(one)
-    records.tell_in_use(str(job), ledger)
+    one = records.find_record(job, target=where)
+    ledger = records.read_ledger(one, command="resolve")
+    show_in_use(str(job), ledger)
     doubtful, expired = in_doubt(ledger), _in_state(ledger, State.EXPIRED)
     option = " --emulator" if where.emulator else ""
     if expired:
@@ -126,8 +127,8 @@ def hold_task_id(ledger: Ledger, task_id: str, key: str) -> None:
 
 def settle(job: Path, addresses: tuple[str, ...] | None, decision: Decision, *, where: Target, now: int) -> ExitCode:
     """Record a decision about some, or all, that are in doubt."""
-    one = records.find(job, where=where)
-    with records.hold(one, origin=None, command="resolve", now=now) as ledger:
+    one = records.find_record(job, target=where)
+    with records.lock_ledger(one, origin=None, command="resolve", now=now) as ledger:
         doubtful = in_doubt(ledger)
         choice = doubtful + (_in_state(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
         named = doubtful if addresses is None else [_named(address, choice, job) for address in addresses]
@@ -172,7 +173,7 @@ def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
     :raises UsageError: there is no such file, or nothing was announced in it
     """
     file = Path(os.path.realpath(file))
-    one = records.find(job, where=where, lost=True)
+    one = records.find_record(job, target=where, required=False)
     try:
         left = journal.read_journal(RealFileSystem().snapshot(file), str(file))
     except OSError as error:
@@ -211,9 +212,9 @@ def close_run(job: Path, *, abandon: bool, reason: str, where: Target, now: int)
     from seedream_jobs.cli.importing import announce
     from seedream_jobs.ledger.state import ResolutionRecord
 
-    one = records.find(job, where=where)
+    one = records.find_record(job, target=where)
     left = 0
-    with records.hold(one, origin=None, command="resolve", now=now) as ledger:
+    with records.lock_ledger(one, origin=None, command="resolve", now=now) as ledger:
         lost = ledger.open_runs()
         if not lost:
             raise UsageError(f"no run of {job} is open", hint=f"seedream-jobs status {job} shows how it stands")
@@ -247,8 +248,8 @@ def check_evidence(job: Path, *, where: Target, base_url: str | None) -> ExitCod
     from seedream_jobs.pipeline import open_access
     from seedream_jobs.plan.cost import money
 
-    one = records.find(job, where=where)
-    doubtful = in_doubt(records.peek(one))
+    one = records.find_record(job, target=where)
+    doubtful = in_doubt(records.read_ledger(one, command="resolve"))
     with ExitStack() as stack:
         access = open_access(where, one.root, stack, base_url=base_url)
 

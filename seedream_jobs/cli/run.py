@@ -19,9 +19,9 @@ from seedream_jobs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from seedream_jobs.cli.result import Ending
-    from seedream_jobs.pipeline import Locked
     from seedream_jobs.plan.options import PlanOptions
     from seedream_jobs.plan.plan import Plan
+    from seedream_jobs.records import Locked
     from seedream_jobs.report.progress import ProgressDisplay
     from seedream_jobs.run.job_run import JobResult, RunOptions
 

@@ -38,17 +38,18 @@ def status(
     stands and asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads
     are open.
     """
-    from seedream_jobs.cli import records
+    from seedream_jobs import records
     from seedream_jobs.cli.errands import poll_once
-    from seedream_jobs.cli.output import show_status
+    from seedream_jobs.cli.output import show_notes, show_status
     from seedream_jobs.errors import ExitCode, gravest
     from seedream_jobs.report.status import status_of
     from seedream_jobs.run.job_run import RunOptions
 
     where = target(emulator=emulator, base_url=base_url)
     if offline:
-        found = records.find_started(jobs, where=where)
-        parts = [(one, records.peek(one), ExitCode.OK) for one in found]
+        found, never_run = records.find_started(jobs, target=where, command="status")
+        show_notes(never_run)
+        parts = [(one, records.read_ledger(one, command="status"), ExitCode.OK) for one in found]
     else:
         parts = poll_once(
             jobs,

@@ -33,6 +33,7 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 from seedream_jobs.plan.plan import PlannedRequest
 from seedream_jobs.plan.saved import decode
+from seedream_jobs.records import lock_records, saved_records
 from seedream_jobs.run.images import ImageSteps
 from seedream_jobs.run.job_run import job_run
 from tests.lanes import examples
@@ -196,7 +197,7 @@ def test_a_plan_of_another_service_is_refused(campaign: Any, command: Run, plan:
     ended = command("run", "plan.json", "--yes")
     assert ended.code in (4, 7)
     with pytest.raises(HeldError, match="was made for emulator"):
-        pipeline.saved_records(
+        saved_records(
             saved.read(plan),
             root=campaign.folder,
             target=Target(origin="https://api.apimart.ai", emulator=False),
@@ -390,9 +391,9 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
     def keys(folder: Path) -> list[str]:
         with ExitStack() as stack:
             plan = saved.read(folder / "plan.json")
-            records = pipeline.saved_records(plan, root=folder, target=EMULATOR, shown="plan.json")
+            records = saved_records(plan, root=folder, target=EMULATOR, shown="plan.json")
             ids = [job.manifest for job in plan.jobs]
-            locked = pipeline.lock(records, target=EMULATOR, now=NOW, stack=stack, ids=ids)
+            locked = lock_records(records, target=EMULATOR, now=NOW, stack=stack, ids=ids)
             left = pipeline.remaining_plan(plan, locked, target=EMULATOR, root=folder, shown="plan.json")
             work = [
                 job_run(

@@ -1,0 +1,304 @@
+"""This module finds, reads and locks the records of jobs: a job's manifest and, during a run, its journal.
+
+Called by ``pipeline`` and by every command that names a JOB. Invariant: ledgers are locked in the order of their paths,
+then the campaigns, all or none, so that two runs never wait for each other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.job.files import campaign_root
+from seedream_jobs.ledger import campaign
+from seedream_jobs.ledger.ledger import Ledger, left_behind
+from seedream_jobs.ledger.paths import (
+    STATE_FOLDER,
+    LedgerPaths,
+    campaign_lock,
+    is_manifest,
+    job_beside,
+    paths_for,
+)
+from seedream_jobs.ledger.state import State
+from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
+from seedream_jobs.plan.job import Job
+from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plan.saved import check_target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The record of a job, and the job itself if its file is there and has no errors.
+
+    :param shown: the job file or the manifest as the user named it
+    """
+
+    shown: str
+    paths: LedgerPaths
+    root: Path
+    job: Job | None
+
+    @property
+    def profile(self) -> Profile:
+        """The model's profile; the default one if only the manifest is there."""
+        return self.job.expansion.spec.profile if self.job else profiles()[DEFAULT_MODEL]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(".manifest.jsonl")
+
+    @property
+    def page(self) -> Path:
+        """The folder of the job's gallery, beside its images."""
+        folder = self.paths.manifest.parent
+        return folder / (self.job.expansion.spec.output_dir if self.job else f"out/{self.name}") / "gallery"
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a manifest, or the journal of one that is gone."""
+        paths = self.paths
+        if paths.manifest.exists() or paths.journal.exists():
+            return True
+        return paths.shared is not None and any(place.path == paths.within for _, _, place in left_behind(paths.shared))
+
+
+def record_of(job: Job) -> Record:
+    """The record of a job that is loaded already."""
+    return Record(shown=job.shown, paths=job.paths, root=job.expansion.spec.root, job=job)
+
+
+def saved_records(saved: Plan, *, root: Path, target: Target, shown: str) -> list[Record]:
+    """The records of a saved plan's jobs, in the order of the plan.
+
+    :param shown: the plan's file
+    :raises HeldError: the plan was made for another service
+    """
+    check_target(saved, origin=target.origin, emulator=target.emulator, shown=shown)
+    emulator_root = root if target.emulator else None
+    return [
+        Record(shown=job.shown, paths=paths_for(root / job.path, emulator_root=emulator_root), root=root, job=None)
+        for job in saved.jobs
+    ]
+
+
+def find_record(named: Path, *, target: Target, required: bool = True) -> Record:
+    """Find the record of a job file or of a manifest.
+
+    A job file with errors does not hide its record: what was paid can be fetched all the same.
+
+    :param required: False if the record is about to be made from a journal
+    :raises UsageError: there is neither a job file nor a record
+    """
+    root = _root_of_rehearsal(named) or campaign_root(named)
+    paths = paths_for(named, emulator_root=root if target.emulator else None)
+    job: Job | None = None
+    file = job_beside(named) if is_manifest(named) else named
+    if file is not None and file.is_file():
+        try:
+            job = load_job(file, shown=str(file), target=target, sets={})
+        except FindingsError:
+            job = None
+    record = Record(shown=str(named), paths=paths, root=root, job=job)
+    if job is None and required and not record.started:
+        if named.is_symlink() and not named.exists():
+            raise UsageError(f"{named} is a symbolic link that leads nowhere", hint="name the job file itself")
+        if not named.exists():
+            raise UsageError(f"there is no {named}", hint="name a job file, or its .manifest.jsonl")
+        if named.is_dir():
+            raise UsageError(f"{named} is a folder", hint="name a job file in it")
+    return record
+
+
+def _root_of_rehearsal(named: Path) -> Path | None:
+    """The campaign's root if ``named`` lies below its ``.seedream/emulator``."""
+    folders = list(named.absolute().parents)
+    return next((own.parent.parent for own in folders if own.parts[-2:] == (STATE_FOLDER, "emulator")), None)
+
+
+def find_started(named: Sequence[Path], *, target: Target, command: str) -> tuple[list[Record], list[str]]:
+    """The records of several jobs, in path order, and a sentence about each job that was never run.
+
+    :param command: for the hint of a refusal, such as ``status``
+    :raises UsageError: one of them is not there, or none was ever run
+    """
+    found = [find_record(job, target=target) for job in sorted(named)]
+    started = [record for record in found if record.started]
+    if not started:
+        raise not_started(found[0], command)
+    return started, [not_started(record, command).message for record in found if record not in started]
+
+
+def read_ledger(record: Record, *, command: str) -> Ledger:
+    """The ledger as it is on disk now; nothing is locked.
+
+    :param command: for the hint of a refusal, such as ``status``
+    :raises UsageError: nothing was submitted yet
+    """
+    ledger = Ledger.peek(record.paths, root=record.root)
+    if ledger.header is None:
+        raise not_started(record, command)
+    return ledger
+
+
+def not_started(record: Record, command: str) -> UsageError:
+    """The refusal of a job without a record, with the next step; a rehearsal is not the paid run."""
+    shown, rehearsal = record.shown, record.paths.private is not None
+    if record.job is not None and (renamed := half_renamed(record.job, emulator=rehearsal)) is not None:
+        return UsageError(f"{shown}: {renamed.message.removeprefix(f'{shown} ')}", hint=renamed.hint)
+    if rehearsal:
+        return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shown} --emulator")
+    if not paths_for(Path(shown), emulator_root=record.root).manifest.exists():
+        return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shown}")
+    return UsageError(
+        f"{shown}: nothing was submitted yet, there is only a rehearsal on the emulator",
+        hint=f"the rehearsal: seedream-jobs {command} {shown} --emulator; the paid run: seedream-jobs run {shown}",
+    )
+
+
+def half_renamed(job: Job, *, emulator: bool) -> Diagnostic | None:
+    """A warning if a job lost its record because only one of the two files was renamed."""
+    expansion = job.expansion
+    return campaign.half_renamed(
+        job.shown,
+        job.paths.manifest,
+        expansion.spec.root,
+        lambda: (place.key for place in expansion.places()),
+        emulator=emulator,
+    )
+
+
+def open_tasks(ledger: Ledger) -> int:
+    """How many tasks were accepted and are not done."""
+    return sum(1 for key in ledger.entries if (summary := ledger.brief(key)) and summary[0] is State.ACCEPTED)
+
+
+def lock_ledger(record: Record, *, origin: str | None, command: str, now: int) -> Ledger:
+    """Lock one record, for a command that submits nothing.
+
+    :param origin: the service's origin; None for a command that uses none
+    :param now: Unix seconds
+    :raises UsageError: nothing was submitted yet
+    :raises HeldError: another process holds it, or it belongs to another origin
+    """
+    read_ledger(record, command=command)
+    return Ledger.open(
+        record.paths,
+        job=record.shown,
+        origin=origin,
+        new_id=new_manifest_id,
+        root=record.root,
+        command=command,
+        now=now,
+    )
+
+
+def new_manifest_id(given: str | None = None) -> str:
+    """The id of a new manifest: the one that a saved plan has given it, else a random one."""
+    return given or f"m-{secrets.token_hex(8)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """Records that only this process writes.
+
+    :param ledgers: in the order of ``records``
+    :param release: lets the campaign's next run begin; called once nothing more will be submitted
+    """
+
+    records: tuple[Record, ...]
+    ledgers: tuple[Ledger, ...]
+    release: Callable[[], None]
+
+    def ledger_of(self, job: Job) -> Ledger:
+        """The ledger of a job."""
+        (found,) = (ledger for ledger in self.ledgers if ledger.paths == job.paths)
+        return found
+
+
+def lock_records(
+    records: Sequence[Record],
+    *,
+    target: Target,
+    now: int,
+    stack: ExitStack,
+    command: str | None = None,
+    ids: Sequence[str | None] = (),
+) -> Locked:
+    """Lock the ledgers of all jobs, in path order, then their campaigns; all or none. ``stack`` releases them.
+
+    A ledger's lock keeps two runs of one job apart. The campaign's lock keeps apart runs of two jobs that share
+    requests, from before the plan until nothing more will be submitted.
+
+    :param now: Unix seconds
+    :param command: how other processes are told of this one; ``run JOB…`` by default
+    :param ids: the ids of manifests that are not there yet, if a saved plan has given them
+    :raises HeldError: another run is under way
+    :raises InDoubtError: another worktree of the campaign has an open run, of which nobody knows what it paid; or
+        a command fails later while records have doubts: the doubts come first
+    """
+    given = dict(zip((record.paths.manifest for record in records), ids, strict=False))
+    ledgers: dict[Path, Ledger] = {}
+    for record in sorted(records, key=lambda record: record.paths.manifest):
+        manifest = record.paths.manifest
+        opened = Ledger.open(
+            record.paths,
+            job=Path(record.shown).name,
+            origin=target.origin,
+            new_id=partial(new_manifest_id, given.get(manifest)),
+            root=record.root,
+            command="run",
+            now=now,
+            run=secrets.token_hex(4),
+        )
+        ledgers[manifest] = stack.enter_context(opened)
+    for record in records if not target.emulator else ():
+        campaign.check_settled(record.root, record.paths.manifest)
+    command = command or " ".join(["run", *(record.shown for record in records)])
+    own = stack.enter_context(ExitStack())
+    # Worktrees of one repository are one campaign, so that their roots may share a lock file.
+    roots = {campaign_lock(record.root, emulator=target.emulator): record.root for record in records}
+    for path in sorted(roots):
+        held = campaign.lock_campaign(roots[path], emulator=target.emulator, command=command, now=now)
+        own.callback(held.release)
+        for ledger in ledgers.values():
+            ledger.guard(held)
+    option = " --emulator" if target.emulator else ""
+    named = [(record.shown, ledgers[record.paths.manifest]) for record in records]
+    stack.enter_context(campaign.naming_doubts(named, option))
+    return Locked(
+        records=tuple(records),
+        ledgers=tuple(ledgers[record.paths.manifest] for record in records),
+        release=own.close,
+    )
+
+
+def with_manifests(plan: Plan, *, target: Target, now: int) -> Plan:
+    """A plan that can be saved: each job with something to submit has a manifest id; a missing manifest is made.
+
+    :param now: Unix seconds
+    :raises HeldError: a run holds a record whose manifest has to be made
+    """
+    jobs = list(plan.jobs)
+    for number, planned in enumerate(jobs):
+        if planned.job is not None and planned.manifest is None and planned.submit:
+            with Ledger.open(
+                planned.job.paths,
+                job=planned.job.file.name,
+                origin=target.origin,
+                new_id=new_manifest_id,
+                root=planned.job.expansion.spec.root,
+                command="plan",
+                now=now,
+            ) as ledger:
+                ledger.ensure_created()
+                jobs[number] = replace(planned, manifest=ledger.id)
+    return replace(plan, jobs=tuple(jobs))
