@@ -1,6 +1,6 @@
-"""When the next POST may leave: the rate, the number in flight, Retry-After, and one queue for all workers.
+"""This module decides when the next POST may leave, by the rate, the number in flight and Retry-After.
 
-Called by ``submit``. Invariants:
+Called by ``submit``; all workers wait in one queue. Invariants:
 
 - never earlier than told: no admission before the latest ``Retry-After``; jitter only adds;
 - one limiter for all workers: what one of them was told holds for every one;
@@ -22,6 +22,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.run.retry import full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
 
+_log = logging.getLogger(__name__)
 _RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -107,11 +108,6 @@ class RateLimiter:
         """POSTs that may be in flight at once, at least 1."""
         return 1 if self._probing_from is not None else int(self._limit)
 
-    @property
-    def closed_until(self) -> float:
-        """The time before which nothing may leave."""
-        return self._closed_until
-
     def ready_at(self) -> float:
         """The time from which one more POST may leave; infinite while those in flight are as many as may be."""
         if self.in_flight >= self.limit:
@@ -151,18 +147,15 @@ class RateLimiter:
         now = anyio.current_time()
         if not self._queue.locked() and self.ready_at() <= now:
             return self.enter(now)
-        admitted: list[int] = []
-
-        async def in_turn() -> None:
+        ticket: int | None = None
+        with shutdown.waiting():
             async with self._queue:
                 while (ready_at := self.ready_at()) > anyio.current_time():
                     self._changed = anyio.Event()
                     with anyio.CancelScope(deadline=ready_at):
                         await self._changed.wait()
-                admitted.append(self.enter(anyio.current_time()))
-
-        await shutdown.wait(in_turn)
-        return admitted[0] if admitted else None
+                ticket = self.enter(anyio.current_time())
+        return ticket
 
     def release(self, ticket: int, feedback: Feedback, retry_after: float | None = None) -> None:
         """One POST is over; ``retry_after`` in seconds."""
@@ -174,8 +167,7 @@ class RateLimiter:
 
     def still_open(self) -> bool:
         """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
-        until = self.closed_until
-        return until == -inf or until <= anyio.current_time()
+        return self._closed_until == -inf or self._closed_until <= anyio.current_time()
 
     def _succeeded(self) -> None:
         self._failures = 0
@@ -192,6 +184,3 @@ class RateLimiter:
 
     def _close(self, until: float) -> None:
         self._closed_until = max(self._closed_until, until)
-
-
-_log = logging.getLogger(__name__)

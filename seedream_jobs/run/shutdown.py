@@ -1,4 +1,4 @@
-"""How a run is brought to a stop: signals, the reason, waits that end at once, POSTs that get their grace.
+"""This module brings a run to a stop: signals, the reason, waits that end at once, POSTs that get their grace.
 
 The first signal asks the run to drain, a second one more than half a second later makes it leave at once. ``listen``
 feeds ``Shutdown`` from the operating system's signals; tests call ``interrupt``. Called by ``session``, ``submit`` and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
@@ -43,29 +43,30 @@ class Shutdown:
 
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
         self.code: ExitCode | None = None  # of the first signal
-        self.grace = DRAIN_SECONDS
+        self.halt: Halt | None = None  # the gravest reason so far; of equal ones the first
+        self.withdraws = False  # what is announced and not yet sent must not be sent either
+        self.waits_ended = False
         self.crash: BaseException | None = None
+        self.give_up_at = inf  # by the clock: when POSTs that are still under way are given up
         self._clock = clock
         self._first_at = inf
         self._interrupted = anyio.Event()
-        self._leaving = anyio.Event()
-        self._urgent = anyio.Event()
-        self._halt: Halt | None = None
-        self._withdraws = False
-        self._waits_ended = False
+        self._hurry = anyio.Event()
         self._waits: dict[anyio.CancelScope, None] = {}  # in order: a seeded scheduler replays it
         self._posts: dict[int, anyio.CancelScope] = {}
 
     def interrupt(self, received: signal.Signals) -> None:
         """Take a signal into account: drain at the first, leave at the second."""
         _log.info("%s received", received.name)
+        now = self._clock()
         if self.code is None:
             self.code = _CODES[received]
-            self.grace = DRAIN_SECONDS_SIGTERM if received == signal.SIGTERM else DRAIN_SECONDS
-            self._first_at = self._clock()
+            self._first_at = now
             self._interrupted.set()
-        elif self._clock() - self._first_at > SAME_PRESS_SECONDS:
-            self._leaving.set()
+            self.stop(Halt(stop=self.code, reason="interrupted", hint=RESUME))
+            self._give_up(now + (DRAIN_SECONDS_SIGTERM if received == signal.SIGTERM else DRAIN_SECONDS))
+        elif now - self._first_at > SAME_PRESS_SECONDS:
+            self._give_up(now)
 
     @property
     def interrupted(self) -> bool:
@@ -73,43 +74,28 @@ class Shutdown:
         return self.code is not None
 
     @property
-    def leaving(self) -> bool:
-        """A second signal came: what is under way is given up."""
-        return self._leaving.is_set()
+    def halted(self) -> bool:
+        """Nothing new may be announced or sent."""
+        return self.halt is not None
+
+    @property
+    def hurried(self) -> bool:
+        """A signal, or a ledger that fails: what is under way has its grace, and nothing is begun."""
+        return self.give_up_at < inf
 
     async def wait_interrupted(self) -> None:
         """Wait for the first signal."""
         await self._interrupted.wait()
 
-    @property
-    def halted(self) -> bool:
-        """Nothing new may be announced or sent."""
-        return self._halt is not None or self.interrupted
-
-    @property
-    def withdraws(self) -> bool:
-        """What is announced and not yet sent must not be sent either."""
-        return self._withdraws or self.interrupted
-
-    @property
-    def hurried(self) -> bool:
-        """A signal, or a ledger that fails: what is under way has its grace, and nothing is begun."""
-        return self.interrupted or self._urgent.is_set()
-
-    @property
-    def halt(self) -> Halt | None:
-        """The gravest reason so far; of equal ones the first."""
-        if self.code is not None:
-            self.stop(Halt(stop=self.code, reason="interrupted", hint=RESUME))
-        return self._halt
-
     def stop(self, halt: Halt, *, withdraw: bool = True) -> None:
         """Take no more work, announce nothing new; without ``withdraw``, what is announced may still be sent."""
         _log.warning("submitting stops with exit code %d: %s", halt.stop, halt.reason)
-        self._withdraws = self._withdraws or withdraw
-        if self._halt is None or (halt.stop != self._halt.stop and gravest((halt.stop, self._halt.stop)) == halt.stop):
-            self._halt = halt
-        self.end_waits()
+        self.withdraws = self.withdraws or withdraw
+        if self.halt is None or (halt.stop != self.halt.stop and gravest((halt.stop, self.halt.stop)) == halt.stop):
+            self.halt = halt
+        self.waits_ended = True
+        for scope in list(self._waits):
+            scope.cancel()
 
     def fail(self, error: Exception) -> None:
         """A refusal, a ledger or a bug of ours because of which submitting can't go on."""
@@ -119,30 +105,25 @@ class Shutdown:
             self.crash = self.crash or error
             self.stop(Halt(stop=ExitCode.BUG, reason=repr(error)))
         if isinstance(error, LedgerError):
-            self._urgent.set()
+            self._give_up(self._clock() + DRAIN_SECONDS)
 
-    async def wait(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        """Wait while nothing is at stake; False if submitting stopped before the wait was over."""
-        if self._waits_ended:
-            return False
+    @contextmanager
+    def waiting(self) -> Iterator[anyio.CancelScope]:
+        """Around a wait while nothing is at stake: it is cancelled, and the block left, when submitting stops."""
         with anyio.CancelScope() as scope:
+            if self.waits_ended:
+                scope.cancel()
             self._waits[scope] = None
             try:
-                await wait()
+                yield scope
             finally:
                 del self._waits[scope]
-        return not scope.cancelled_caught
 
-    def end_waits(self) -> None:
-        """Call off every ``wait``, and every later one."""
-        self._waits_ended = True
-        for scope in list(self._waits):
-            scope.cancel()
-
-    @property
-    def waits_ended(self) -> bool:
-        """Nothing is waited for any more."""
-        return self._waits_ended
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep; False if submitting stopped before the time was over."""
+        with self.waiting() as wait:
+            await anyio.sleep(seconds)
+        return not wait.cancelled_caught
 
     @contextmanager
     def post(self, worker: int) -> Iterator[None]:
@@ -155,20 +136,18 @@ class Shutdown:
                 del self._posts[worker]
 
     async def watch(self) -> None:
-        """Wait for something urgent, then give what is under way its grace; to be cancelled when the run is over."""
-        async with anyio.create_task_group() as either:
-
-            async def first(event: anyio.Event) -> None:
-                await event.wait()
-                either.cancel_scope.cancel()
-
-            either.start_soon(first, self._interrupted)
-            either.start_soon(first, self._urgent)
-        self.end_waits()
-        with anyio.move_on_after(self.grace if self.interrupted else DRAIN_SECONDS):
-            await self._leaving.wait()
+        """Give up what is under way once its grace is over; to be cancelled when the run is over."""
+        while self._clock() < self.give_up_at:
+            self._hurry = anyio.Event()
+            with anyio.CancelScope(deadline=self.give_up_at):
+                await self._hurry.wait()
         for scope in list(self._posts.values()):
             scope.cancel()
+
+    def _give_up(self, at: float) -> None:
+        """A grace that is running already is never made longer: SIGTERM shortens that of a failing ledger."""
+        self.give_up_at = min(self.give_up_at, at)
+        self._hurry.set()
 
 
 async def listen(shutdown: Shutdown, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

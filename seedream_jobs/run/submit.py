@@ -1,4 +1,4 @@
-"""Submits a lazily pulled stream of requests with a fixed set of workers, and leaves a durable record of each.
+"""This module submits a lazily pulled stream of requests with a fixed set of workers, and records what became of each.
 
 ``Submitter.submit`` is the one place that spends: the order in which one POST happens stands there. Table 1
 (docs/outcomes.md) says what each outcome leads to. Called by ``session``. Invariants: no POST leaves before its money
@@ -195,11 +195,6 @@ class Submitter:
             raise self._shutdown.crash
         return self._submitted()
 
-    @property
-    def lost(self) -> tuple[Event, ...]:
-        """Events that could not be recorded (row 21); also after the run was cancelled from outside."""
-        return tuple(self._lost)
-
     async def submit(
         self, worker: int, submission: Submission, body: bytes, *, repeat: Again | None = None
     ) -> Outcome | None:
@@ -317,9 +312,12 @@ class Submitter:
     async def _attempt(self, worker: int, submission: Submission) -> Outcome | None:
         """One attempt, its body held in memory no longer than that; the outcome if it may be tried again."""
         weight, memory = submission.body_weight, self._memory
-        if not memory.acquire_nowait(weight) and not await self._shutdown.wait(lambda: memory.acquire(weight)):
-            self._counts["not_sent"] += 1
-            return None
+        if not memory.acquire_nowait(weight):
+            with self._shutdown.waiting() as wait:
+                await memory.acquire(weight)
+            if wait.cancelled_caught:
+                self._counts["not_sent"] += 1
+                return None
         try:
             body = await run_sync(submission.body) if weight > SMALL_BODY else submission.body()
             if submission.in_doubt_since is None:
@@ -351,7 +349,9 @@ class Submitter:
             self._parked += 1
             try:
                 self._stop_if_all_are_parked()
-                if not await self._shutdown.wait(self._one_more_accepted.wait):
+                with self._shutdown.waiting() as wait:
+                    await self._one_more_accepted.wait()
+                if wait.cancelled_caught:
                     return False
             finally:
                 self._parked -= 1
@@ -359,7 +359,7 @@ class Submitter:
         _log.info("retry %d of one request, %d of the run, after: %s", retry, of_run, self._last_problem)
         if feedback_of(outcome) != "other" or outcome.retry_after is not None:
             return not self._shutdown.halted  # the limiter makes it wait, with all the others
-        return await self._sleep(full_jitter(earlier, self._random))
+        return await self._shutdown.sleep(full_jitter(earlier, self._random))
 
     def _stop_if_all_are_parked(self) -> None:
         """Nothing can be accepted any more: submitting stops, resumable."""
@@ -390,7 +390,7 @@ class Submitter:
         while not self._shutdown.halted and (again := case.again(self._now(), self._random)) is not None:
             if again.why == "server error" and not self._retries.take(case.server_retries):
                 return
-            if not await self._sleep(again.wait):
+            if not await self._shutdown.sleep(again.wait):
                 return
             outcome = await self.submit(worker, submission, body, repeat=again)
             if outcome is None:
@@ -448,9 +448,6 @@ class Submitter:
             self._counts["rejected"] -= 1
             self._counts["not_sent"] += 1
 
-    async def _sleep(self, seconds: float) -> bool:
-        return await self._shutdown.wait(lambda: anyio.sleep(seconds))
-
     def _submitted(self) -> Submitted:
         halt = self._shutdown.halt
         if halt is None and self._in_vain:
@@ -465,7 +462,7 @@ class Submitter:
             stop=halt.stop if halt else None,
             reason=halt.reason if halt else None,
             hint=halt.hint if halt else None,
-            lost=self.lost,
+            lost=tuple(self._lost),
         )
 
 

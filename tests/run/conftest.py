@@ -454,8 +454,10 @@ async def _play(plan: Plan) -> Played:
             group.cancel_scope.cancel()
     if plan.signals and finished is not None and shutdown.interrupted:
         slack = 1.3  # seconds: three records on a slow disk
-        must(ended <= plan.signals[0][0] + shutdown.grace + slack, "what is under way drains within its grace")
-        if shutdown.leaving:
+        first, received = plan.signals[0]
+        grace = 2.0 if received is signal.SIGTERM else 6.0
+        must(ended <= first + grace + slack, "what is under way drains within its grace")
+        if len(plan.signals) > 1 and plan.signals[1][0] - first > 0.5:
             must(ended <= plan.signals[1][0] + slack, "a second signal ends it at once")
     if plan.budget is not None and plan.rises_at is not None:
         charged = sum(sum(amounts, Decimal(0)) for amounts in service.paid.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.errors import ExitCode
+from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.run.shutdown import Shutdown
 
 PROGRAM = """
@@ -104,15 +104,17 @@ def test_a_press_within_half_a_second_is_the_same_press() -> None:
     """A terminal and a wrapper may both pass it on."""
     clock = [0.0]
     shutdown = Shutdown(lambda: clock[0])
-    for at, leaving in [(0.0, False), (0.2, False), (0.5, False), (0.51, True)]:
+    for at, give_up_at in [(0.0, 6.0), (0.2, 6.0), (0.5, 6.0), (0.51, 0.51)]:
         clock[0] = at
         shutdown.interrupt(signal.SIGINT)
-        assert shutdown.leaving is leaving
+        assert shutdown.give_up_at == give_up_at
     assert shutdown.code is ExitCode.SIGINT
 
 
 def test_sigterm_has_the_shorter_grace() -> None:
-    """Whoever sends it may send SIGKILL soon after."""
-    shutdown = Shutdown(lambda: 0.0)
+    """Whoever sends it may send SIGKILL soon after; a ledger that failed before does not make it longer."""
+    shutdown = Shutdown(lambda: 1.0)
+    shutdown.fail(LedgerError("no space left on device"))
+    assert shutdown.give_up_at == 7.0
     shutdown.interrupt(signal.SIGTERM)
-    assert shutdown.grace == 2.0
+    assert shutdown.give_up_at == 3.0

@@ -91,7 +91,6 @@ def intent_written_late(patch: pytest.MonkeyPatch) -> None:
 
 def gate_ignored(patch: pytest.MonkeyPatch) -> None:
     """Doesn't wait as told."""
-    patch.setattr(rate_limiter.RateLimiter, "closed_until", property(lambda self: float("-inf")))
     patch.setattr(rate_limiter.RateLimiter, "_close", lambda self, until: None)
 
 
@@ -169,9 +168,13 @@ def breakers_removed(patch: pytest.MonkeyPatch) -> None:
 
 def deaf_to_signals(patch: pytest.MonkeyPatch) -> None:
     """Goes on submitting after a signal."""
-    patch.setattr(shutdown.Shutdown, "halted", property(lambda self: self._halt is not None))
-    patch.setattr(shutdown.Shutdown, "withdraws", property(lambda self: self._withdraws))
-    patch.setattr(shutdown.Shutdown, "end_waits", lambda self: None)
+    stop = shutdown.Shutdown.stop
+
+    def deaf(self: shutdown.Shutdown, halt: retry.Halt, *, withdraw: bool = True) -> None:
+        if halt.reason != "interrupted":
+            stop(self, halt, withdraw=withdraw)
+
+    patch.setattr(shutdown.Shutdown, "stop", deaf)
 
 
 def endless_drain(patch: pytest.MonkeyPatch) -> None:
