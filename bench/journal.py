@@ -43,7 +43,7 @@ def plainly(sync: Callable[[int], None] | None, folder: Path, count: int) -> flo
 
 def grouped(folder: Path, count: int) -> float:
     """Through the ledger's group commit."""
-    from seedream_jobs.ledger.filesystem import RealFileSystem
+    from seedream_jobs.atomic_file import DISK
     from seedream_jobs.ledger.journal import GroupCommit
 
     async def main(commit: GroupCommit) -> None:
@@ -55,7 +55,7 @@ def grouped(folder: Path, count: int) -> float:
 
         await asyncio.gather(*(work() for _ in range(CALLERS)))
 
-    disk = RealFileSystem()
+    disk = DISK
     commit = GroupCommit(disk, disk.create(folder / "journal"), "journal")
     try:
         start = time.perf_counter()

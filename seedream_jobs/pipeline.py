@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from seedream_jobs.atomic_file import in_the_way, refusal
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
 from seedream_jobs.job.files import WorkTree, git_environment
-from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way, keep_private
+from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
 from seedream_jobs.plan.job import Job, policy_budgets
 from seedream_jobs.plan.load import Rules, Target, load_jobs
 from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, run_record, selector
@@ -332,7 +333,6 @@ def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> 
     """What is done with each image: checked, described by a sidecar, made small for the gallery."""
     from seedream_jobs.results.keeping import CampaignImageSteps
     from seedream_jobs.results.sidecar import Provenance
-    from seedream_jobs.run.atomic_file import refusal
 
     root = record.root
     try:

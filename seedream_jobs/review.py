@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs import pipeline
+from seedream_jobs.atomic_file import FileSystem, Snapshot
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
-from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.comparison import Comparison, compare
@@ -218,17 +218,14 @@ def _stem(path: PurePosixPath) -> PurePosixPath:
     return path.with_name(path.name.removesuffix(MANIFEST_SUFFIX)) if path.suffix == ".jsonl" else path.with_suffix("")
 
 
-class _TreeDisk(RealFileSystem):
+class _TreeDisk(FileSystem):
     """Reads a record out of a tree; a ledger that is only peeked at writes nothing."""
 
     def __init__(self, tree: GitTree, root: Path) -> None:
         self._tree, self._root = tree, root
 
-    def read(self, path: Path) -> bytes:
-        return self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40)
-
     def snapshot(self, path: Path) -> Snapshot:
-        return Snapshot(self.read(path))
+        return Snapshot(self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40))
 
 
 def _is_job(tree: GitTree | WorkTree, path: PurePosixPath) -> bool:

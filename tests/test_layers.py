@@ -16,6 +16,7 @@ ORDER = (
     "resources",
     "model_profile",
     "image_header",
+    "atomic_file",
     "job",
     "expand",
     "ledger",

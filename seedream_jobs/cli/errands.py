@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs import records
+from seedream_jobs.atomic_file import in_the_way
 from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.result import Ending
 from seedream_jobs.cli.streams import progress_mode
@@ -131,7 +132,7 @@ def build_page(
     :param page: the page's folder; beside the images by default
     :param contact_sheet: also write this image
     """
-    from seedream_jobs.ledger.paths import STATE_FOLDER, in_the_way
+    from seedream_jobs.ledger.paths import STATE_FOLDER
     from seedream_jobs.results.gallery.cells import collect
     from seedream_jobs.results.gallery.page import write_gallery
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs import records
+from seedream_jobs.atomic_file import DISK
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.filesystem import RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import ID, Entry, Resolution, Resolved, State
 
@@ -175,7 +175,7 @@ def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
     file = Path(os.path.realpath(file))
     one = records.find_record(job, target=where, required=False)
     try:
-        left = journal.read_journal(RealFileSystem().snapshot(file), str(file))
+        left = journal.read_journal(DISK.snapshot(file), str(file))
     except OSError as error:
         raise UsageError(
             f"{file} can't be read: {error.strerror or error}",

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seedream_jobs.atomic_file import DISK, FileSystem
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import Lock, acquire
 from seedream_jobs.ledger.manifest import Entries, alone
@@ -193,7 +193,7 @@ def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin
         mine = not own.exists() and place.before == journal.ABSENT and paths_for(own).within == place.path
         if manifest in ids or place.origin != origin or mine:
             continue
-        left = journal.read_journal(RealFileSystem().snapshot(file), str(file))
+        left = journal.read_journal(DISK.snapshot(file), str(file))
         if left is not None:
             job = Path(place.path).with_name(place.job).as_posix()
             entries = alone(left).entries

@@ -24,10 +24,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_whole
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger.codec import canonical, is_sealed, seal, unsealed
-from seedream_jobs.ledger.filesystem import FileSystem, Snapshot, write_all, write_whole
 
 if TYPE_CHECKING:
     import anyio  # 60 ms to import, and only those who record need it
@@ -318,7 +318,7 @@ class Pair:
         def digest() -> str:
             return f"sha256:{summed.hexdigest()}"
 
-        write_whole(self._fs, self._manifest, summing(), lambda: announce(digest()))
+        write_whole(self._manifest, summing(), fs=self._fs, announce=lambda: announce(digest()))
         return digest()
 
     def fold(self, chunks: Iterable[bytes], seq: int, append: Callable[[bytes], None]) -> str:

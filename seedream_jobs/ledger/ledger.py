@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.job.files import is_tracked, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, decode_header, iso, parse_checked
-from seedream_jobs.ledger.filesystem import FileSystem, RealFileSystem, Snapshot, write_whole
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
 from seedream_jobs.ledger.manifest import Entries, EntrySummary, Manifest, alone, apply, body_of, read_manifest
@@ -79,7 +79,7 @@ class Ledger:
         :raises HeldError: the manifest was replaced under a run
         """
         check_link(paths)
-        disk = RealFileSystem() if fs is None else fs
+        disk = DISK if fs is None else fs
         if fs is not None:
             paths = replace(paths, shared=None)  # such as the tree of a commit: no run is under way there
         busy = in_use(paths.lock)
@@ -147,7 +147,7 @@ class Ledger:
         :raises UsageError: there is no manifest and no origin to make one for
         """
         check_link(paths)
-        disk = RealFileSystem() if fs is None else fs
+        disk = DISK if fs is None else fs
         try:
             prepare(paths)
         except OSError as error:
@@ -663,7 +663,7 @@ def left_behind(shared: Path) -> list[tuple[Path, str, journal.Place]]:
     found = []
     for path in sorted(shared.glob("*.journal")):
         try:
-            first = journal.read_place(RealFileSystem().snapshot(path))
+            first = journal.read_place(DISK.snapshot(path))
         except OSError:  # a run has just folded it
             continue
         if first is not None:
@@ -844,7 +844,7 @@ def remember(paths: LedgerPaths, header: Header) -> None:
     path = paths.serial_of(header.id)
     if path is not None and header.serial > _seen(path):
         with contextlib.suppress(OSError):
-            write_whole(RealFileSystem(), path, [b"%d\n" % header.serial])
+            write_whole(path, [b"%d\n" % header.serial])
 
 
 def _seen(path: Path | None) -> int:

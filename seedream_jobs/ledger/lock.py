@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.codec import canonical, iso
-from seedream_jobs.ledger.filesystem import RealFileSystem
 
 try:
     import fcntl
@@ -187,7 +187,7 @@ def acquire_all(paths: Iterable[Path], *, command: str, now: int) -> Iterator[tu
 def holder(path: Path) -> dict[str, Any] | None:
     """Who wrote their name into the lock file last and did not leave in order; None where nobody did."""
     try:
-        found = json.loads(RealFileSystem().read(path))
+        found = json.loads(read_regular(path))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

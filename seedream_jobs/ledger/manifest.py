@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
+from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.expand.identity import key_of, settled
@@ -41,7 +42,6 @@ from seedream_jobs.ledger.codec import (
     parse_checked,
     seal,
 )
-from seedream_jobs.ledger.filesystem import Snapshot
 from seedream_jobs.ledger.journal import ABSENT, Contents
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.state import (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from seedream_jobs.atomic_file import in_the_way
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import campaign_root, git_common
 
@@ -148,17 +149,6 @@ def check_link(paths: LedgerPaths) -> None:
             f"{paths.manifest} is a symbolic link that leads nowhere",
             hint="bring back the file that it names, or remove the link if nothing was ever paid",
         )
-
-
-def in_the_way(folder: Path) -> UsageError | None:
-    """The refusal that a file means which stands where ``folder`` or one above it should be; None where none does."""
-    for candidate in (folder, *folder.parents):
-        if os.path.lexists(candidate):
-            if candidate.is_dir():
-                return None
-            what = "a link that leads to no folder" if candidate.is_symlink() else "a file"
-            return UsageError(f"{candidate} is {what} where a folder is needed", hint="move it out of the way")
-    return None
 
 
 def keep_private(folder: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from seedream_jobs.atomic_file import in_the_way
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
@@ -19,7 +20,7 @@ from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.spec import JobSpec, load_spec
-from seedream_jobs.ledger.paths import in_the_way, is_manifest, job_beside, paths_for
+from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
 from seedream_jobs.plan.job import Job, check_count, check_names
 from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
 

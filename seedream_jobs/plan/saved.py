@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from seedream_jobs.atomic_file import read_regular, write_whole
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span, in_order
 from seedream_jobs.errors import FindingsError, HeldError, UsageError
 from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
@@ -28,7 +29,6 @@ from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root, within
 from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.codec import Malformed, iso, mapping, moment, text, whole
-from seedream_jobs.ledger.filesystem import RealFileSystem, write_whole
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import EntrySummary
 from seedream_jobs.ledger.state import ID, Moment, State
@@ -95,7 +95,7 @@ def check_place(file: Path) -> None:
     if file.suffix != ".json":
         raise UsageError(f"{file}: a saved plan is a .json file", hint="seedream-jobs plan JOB… -o plan.json")
     try:
-        raw = RealFileSystem().read(file)
+        raw = read_regular(file)
     except OSError:
         return  # nothing is there; or ``save`` says what is wrong with it
     if raw.strip() and _NAMED not in raw:
@@ -117,7 +117,7 @@ def save(plan: Plan, file: Path, *, made_at: int) -> Plan:
     content = encode(saved)
     text = json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=True, indent=1) + "\n"
     try:
-        write_whole(RealFileSystem(), file, [text.encode("ascii")])
+        write_whole(file, [text.encode("ascii")])
     except OSError as error:
         raise UsageError(f"{file} can't be written: {error.strerror or error}", hint="name another file") from None
     return saved
@@ -130,7 +130,7 @@ def read(file: Path) -> Plan:
     :raises HeldError: it was edited
     """
     try:
-        raw = RealFileSystem().read(file)
+        raw = read_regular(file)
     except FileNotFoundError:
         raise UsageError(f"there is no {file}", hint="seedream-jobs plan JOB… -o plan.json makes one") from None
     except OSError as error:

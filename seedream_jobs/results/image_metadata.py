@@ -20,7 +20,7 @@ from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from seedream_jobs.run.atomic_file import Sink
+from seedream_jobs.atomic_file import Sink
 
 ImageData = bytes | mmap.mmap
 

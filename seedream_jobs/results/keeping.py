@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seedream_jobs.atomic_file import confined, digest, refusal
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.results.image_metadata import embed_in_file, read_labels
 from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
-from seedream_jobs.run.atomic_file import confined, digest, refusal
 from seedream_jobs.run.fetch import temporary
 from seedream_jobs.run.images import Examined, ImageSteps, KeptBytes
 

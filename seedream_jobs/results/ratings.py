@@ -18,9 +18,9 @@ import yaml
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
+from seedream_jobs.atomic_file import update_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.resources import resource
-from seedream_jobs.results.whole_file import write_whole
 
 LIMIT = 16 * 1024 * 1024
 """Bytes of an export or of a review: far above what people rate, far below what hurts."""
@@ -51,7 +51,7 @@ def apply_ratings(ratings: bytes, reviews_folder: Path) -> Path:
             opinions[place] = opinion
     for vote in export.get("votes", ()):
         _enter_vote(votes, vote, reviewer)
-    write_whole(path, _review_text(job, opinions, votes).encode())
+    update_file(path, _review_text(job, opinions, votes).encode())
     return path
 
 

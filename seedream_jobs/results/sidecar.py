@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seedream_jobs.atomic_file import confined, digest, refusal, whole_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.results.image_metadata import AiLabels
-from seedream_jobs.run.atomic_file import Sink, confined, digest, refusal, sync
 from seedream_jobs.run.images import EXTENSIONS
 
 FORMAT = "seedream-jobs/sidecar/1"
@@ -111,16 +111,11 @@ def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[st
         there = read_sidecar(path)
         if there is None or there.get("key") != key:
             return (f"no sidecar was written: {path.name} was there and is not this image's",)
-    sink = Sink(temp)
     try:
-        sink.write(content)
-        sink.finish(durable=True)
-        sink.path.replace(path)
-        sync(path.parent)
+        with whole_file(path, temp) as file:
+            file.write(content)
     except OSError as error:
         raise refusal(error, path) from error
-    finally:
-        sink.discard()
     return ()
 
 

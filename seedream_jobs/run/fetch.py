@@ -22,10 +22,10 @@ import anyio
 from anyio import to_thread
 
 from seedream_jobs.api.tasks import joined
+from seedream_jobs.atomic_file import Sink, confined, place
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
 from seedream_jobs.model_profile import Profile
-from seedream_jobs.run.atomic_file import Sink, confined, place
 from seedream_jobs.run.images import (
     DAMAGED,
     EXTENSIONS,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from seedream_jobs.atomic_file import confined, digest
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.model_profile import Profile
-from seedream_jobs.run.atomic_file import confined, digest
 
 MIN_BYTES = 1000
 """A smaller body is a failure in disguise: the service's image hosts are known to answer errors with status 200."""

@@ -19,6 +19,7 @@ import anyio
 from anyio import to_thread
 
 from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.atomic_file import Folders
 from seedream_jobs.errors import ExitCode, FindingsError, MoneyError, SeedreamError, gravest
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.identity import canonical_json, wire_body
@@ -32,7 +33,6 @@ from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.plan.cost import Tariff, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import PlannedJob
-from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.fetch import Fetched, ImageEvent
 from seedream_jobs.run.images import ImageSteps, Repair

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from seedream_jobs.atomic_file import Folders
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.run.atomic_file import Folders
 from seedream_jobs.run.job_run import outputs
 from tests.campaign import Folder
 

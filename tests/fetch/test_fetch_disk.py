@@ -59,7 +59,7 @@ async def test_a_file_system_without_hard_links_overwrites_nothing(
     run, host, entry, picture, record, tmp_path, monkeypatch, files
 ):
     """exFAT and some network mounts: renaming stands in, after a look."""
-    from seedream_jobs.run import atomic_file
+    from seedream_jobs import atomic_file
 
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -75,7 +75,7 @@ async def test_a_full_disk_stops_with_nothing_half_written(
     run, host, entry, picture, record, tmp_path, monkeypatch, files
 ):
     """The disk fills up while bytes are written: exit 74, no temporary file, no record."""
-    from seedream_jobs.run import atomic_file
+    from seedream_jobs import atomic_file
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -90,7 +90,7 @@ async def test_a_full_disk_stops_with_nothing_half_written(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 async def test_a_full_device_is_told_from_a_bad_download(run, host, entry, picture, tmp_path, monkeypatch):
     """A write that fails inside the network's callback is the disk's fault, and is said to be."""
-    from seedream_jobs.run import atomic_file
+    from seedream_jobs import atomic_file
 
     real = os.open
 
@@ -119,7 +119,7 @@ async def test_no_link_leads_out_of_the_campaign(run, host, entry, picture, tmp_
 
 async def test_an_image_is_durable_before_its_record(run, host, entry, picture, monkeypatch):
     """Bytes, then name, then the folder that holds the name, then the record: a power cut finds no gap in between."""
-    from seedream_jobs.run import atomic_file
+    from seedream_jobs import atomic_file
 
     done: list[str] = []
     sync, link = os.fsync, os.link

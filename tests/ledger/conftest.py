@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.errors import LedgerError
-from seedream_jobs.ledger.filesystem import Snapshot
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
 from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, Image, Intended, State
@@ -144,7 +144,7 @@ class Disk:
     def snapshot(self, path: Path) -> Snapshot:
         return Snapshot(self.read(path))
 
-    def create(self, path: Path) -> int:
+    def create(self, path: Path, mode: int = 0o644) -> int:
         self._step("create")
         file = _File()
         self.names[path] = file

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.ledger.filesystem import PIECE, take
+from seedream_jobs.atomic_file import DISK, PIECE
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries, read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths
@@ -34,13 +34,13 @@ def large(make: Any, count: int = 4000) -> bytes:
 def test_a_file_that_was_replaced_is_read_as_it_was(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "garden.manifest.jsonl"
     path.write_bytes(large(make))
-    found = take(path)
+    found = DISK.snapshot(path)
     path.with_name("new").write_bytes(HEADER)
     path.with_name("new").rename(path)
     entries = read_manifest(found, "m").entries
     assert len(entries) == 4000
     assert entries[make.key(17)].output == "out/17"
-    assert found.version != take(path).version
+    assert found.version != DISK.snapshot(path).version
 
 
 def test_a_manifest_that_is_emptied_in_place_under_a_run_is_whole_again_when_that_ends(
@@ -59,12 +59,12 @@ def test_a_manifest_that_is_emptied_in_place_under_a_run_is_whole_again_when_tha
 
 @pytest.mark.parametrize("piece", [1, 7, 100, PIECE])
 def test_pieces_are_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    monkeypatch.setattr("seedream_jobs.ledger.filesystem.PIECE", piece)
-    monkeypatch.setattr("seedream_jobs.ledger.filesystem._AT_ONCE", piece)
+    monkeypatch.setattr("seedream_jobs.atomic_file.PIECE", piece)
+    monkeypatch.setattr("seedream_jobs.atomic_file._AT_ONCE", piece)
     path = tmp_path / "lines"
     for data in (b"", b"\n", b"a", b"a\n\nbc\n", b"a\r\x0b" * 50 + b"\n" + b"b" * 120, b"x\n" * 200):
         path.write_bytes(data)
-        found = list(take(path).pieces())
+        found = list(DISK.snapshot(path).pieces())
         assert b"".join(found) == data
         assert all(one.endswith(b"\n") for one in found[:-1])
         assert all(found)
@@ -77,7 +77,7 @@ def test_an_entry_takes_little_more_memory_than_its_line(tmp_path: Path, make: A
     path.write_bytes(large(make, count))
     most = path.stat().st_size / count + MOST_BYTES
     tracemalloc.start()
-    manifest = read_manifest(take(path), "m")
+    manifest = read_manifest(DISK.snapshot(path), "m")
     kept, peak = tracemalloc.get_traced_memory()
     assert kept / count < most
     assert peak - kept < 8 * PIECE

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedream_jobs.atomic_file import FileSystem, Snapshot
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
 from seedream_jobs.ledger.codec import canonical, encode, seal
-from seedream_jobs.ledger.filesystem import RealFileSystem, Snapshot
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
 from seedream_jobs.ledger.merge import in_order, join
@@ -346,7 +346,7 @@ def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
     ledger = open_ledger()
     ledger.record_sync(make.intended(1))
 
-    class Slow(RealFileSystem):
+    class Slow(FileSystem):
         def snapshot(self, path: Path) -> Snapshot:
             found = super().snapshot(path)
             if path == ledger.paths.journal:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from seedream_jobs.atomic_file import whole_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.folders import write_imagefolder, write_webdataset
 from seedream_jobs.results.export.rows import ExportRows
 from seedream_jobs.results.export.tables import write_csv, write_jsonl, write_parquet
-from seedream_jobs.results.whole_file import whole_file
 
 __all__ = ["ExportRows", "export"]
 

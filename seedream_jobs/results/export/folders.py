@@ -23,11 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seedream_jobs.atomic_file import digest, link_or_copy, temporary, whole_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.rows import ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
-from seedream_jobs.results.whole_file import link_or_copy, whole_file
-from seedream_jobs.run.atomic_file import digest
 
 METADATA = "metadata.jsonl"
 CARD = "README.md"
@@ -93,7 +92,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     """
     metadata = folder / METADATA
     foreign = [file for file in _foreign_files(folder, "imagefolder") if file.name != CARD]
-    unfinished = (folder / f".{METADATA}.part").exists()
+    unfinished = temporary(metadata).exists()
     if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
         raise _holds_other_files(folder, foreign)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
             rows.count_exported()
         out.flush()
-        _remove_stale_images(folder, old=metadata, new=Path(out.name))
+        _remove_stale_images(folder, old=metadata, new=temporary(metadata))
     card = folder / CARD
     if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):
         with whole_file(card) as file:

@@ -13,13 +13,13 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seedream_jobs.atomic_file import digest
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
-from seedream_jobs.run.atomic_file import digest
 
 AXIS = "axis_"
 """Before an axis' name in a column's: an axis may have the name of a field (``size``)."""

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from seedream_jobs.atomic_file import link_or_copy
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spent_usd
 from seedream_jobs.results.thumbnails import thumbnail_path
-from seedream_jobs.results.whole_file import link_or_copy
 
 PLACEHOLDERS = 20_000
 """How many requests that were never sent get a place on the page; a page of a million cells helps nobody."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from seedream_jobs.atomic_file import update_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.gallery.cells import GalleryCell, href
 from seedream_jobs.results.gallery.page import state_name
-from seedream_jobs.results.whole_file import write_whole
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -65,7 +65,7 @@ def contact_sheet(cells: Sequence[GalleryCell], images_root: Path, out: Path, *,
         picture.save(data, "WEBP", quality=86, method=4)
     else:
         picture.save(data, "PNG", optimize=True)
-    write_whole(out, data.getvalue())
+    update_file(out, data.getvalue())
     return out
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
+from seedream_jobs.atomic_file import update_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
-from seedream_jobs.results.whole_file import write_whole
 from seedream_jobs.run.images import sniff
 
 SINGLE_FILE_LIMIT = 24 * 1024 * 1024
@@ -276,7 +276,7 @@ def write_gallery(folder: Path, runs: Sequence[GalleryRun], *, single_file: bool
     heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
     page = _single_file(folder, runs, heading) if single_file else _folder(folder, runs, heading)
     index = folder / "index.html"
-    write_whole(index, page.encode())
+    update_file(index, page.encode())
     return index
 
 
@@ -285,9 +285,9 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
     axes = page_axes(runs)
     rows = [(run, cell) for run in runs for cell in run.cells]
     pages = [rows[start : start + PAGE_SIZE] for start in range(0, len(rows), PAGE_SIZE)] or [[]]
-    write_whole(folder / "data.js", data_script(runs, axes, title=heading).encode())
+    update_file(folder / "data.js", data_script(runs, axes, title=heading).encode())
     for name in ("gallery.css", *(f"{script}.js" for script in SCRIPTS)):
-        write_whole(folder / "assets" / name, _asset(name).encode())
+        update_file(folder / "assets" / name, _asset(name).encode())
 
     def table(number: int) -> str:
         shown = pages[number - 1]
@@ -296,7 +296,7 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
     policy = _policy({**_FOLDER_SOURCES, "script-src": "'none'"})
     for number in range(2, len(pages) + 1):
         page = _fill("plain.html", heading, policy=policy, table=table(number) + _page_links(number, len(pages)))
-        write_whole(folder / "pages" / f"{number}.html", page.encode())
+        update_file(folder / "pages" / f"{number}.html", page.encode())
     _remove_stale_pages(folder / "pages", len(pages))
     links = _page_links(1, len(pages))
     return _fill(

@@ -1,0 +1,510 @@
+"""This module reads files by pieces and writes files that appear whole or not at all.
+
+Called by every part that writes a file which must survive a crash: ledger, saved plans, images, sidecars, gallery,
+exports. Invariants: bytes are on the disk before they get their name, and the name before anybody is told; ``place``
+never overwrites a file; ``confined`` lets no image out of the campaign's root.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
+
+BUFFER = 1024 * 1024
+"""Bytes that are written and hashed at a time; measured best (bench/fetch.py)."""
+
+PIECE = 1 << 20
+"""Bytes of a file that is kept whole in memory."""
+
+_AT_ONCE = 1 << 18
+"""Bytes that are looked at together: few enough to stay in a processor's cache from one look to the next."""
+
+HEAD_BYTES = 512
+"""Bytes of a download that are kept in memory: enough to tell its format."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    :raises OSError: as the kernel reports it, or it is no regular file
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
+def check_regular(path: Path) -> None:
+    """:raises OSError: there is no such file, or it is a pipe or a device"""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # reading a pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def digest(file: Path) -> str:
+    """The sha256 of a file, in hex.
+
+    :raises OSError: as reading does
+    """
+    with file.open("rb", buffering=0) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class Snapshot:
+    """The bytes of a file at one moment, all of them in memory."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = data
+        self.size = len(data)
+
+    @property
+    def version(self) -> object:
+        """Equal for two snapshots of a path exactly where nothing was put in the file's place between them."""
+        return self._data
+
+    def read(self, at: int, size: int) -> bytes:
+        """Up to ``size`` bytes from place ``at``; fewer only at the end."""
+        return self._data[at : at + size]
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it in pieces of whole lines; only the last one may lack its newline.
+
+        :raises OSError: it can't be read, or is shorter than it was
+        """
+        at, size = 0, _AT_ONCE
+        while at < self.size:
+            piece = self.read(at, size)
+            if not piece:
+                raise OSError(errno.EIO, "it was cut while it was being read")
+            if at + len(piece) < self.size:
+                end = piece.rfind(b"\n") + 1
+                if not end:  # a line that is longer than that
+                    size *= 2
+                    continue
+                piece = piece[:end]
+            yield piece
+            at, size = at + len(piece), _AT_ONCE
+
+    def digest(self) -> str:
+        """``sha256:`` and hex digits: how a journal names a manifest's bytes.
+
+        :raises OSError: it can't be read
+        """
+        summed = hashlib.sha256()
+        for piece in self.pieces():
+            summed.update(piece)
+        return f"sha256:{summed.hexdigest()}"
+
+
+class OpenSnapshot(Snapshot):
+    """The bytes of an open file, which may be larger than memory. A file that replaces it later is not seen."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        found = os.fstat(self._descriptor)
+        self.size = found.st_size
+        self._version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    @property
+    def version(self) -> object:
+        return self._version
+
+    def read(self, at: int, size: int) -> bytes:
+        return os.pread(self._descriptor, min(size, self.size - at), at)
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+class FileSystem:
+    """The system calls that durability rests on; tests replace it by one that fails or forgets.
+
+    Every call raises ``OSError`` as the kernel reports it.
+    """
+
+    def snapshot(self, path: Path) -> Snapshot:
+        """The file as it is now."""
+        check_regular(path)
+        if path.stat().st_size <= PIECE or not hasattr(os, "pread"):  # Windows has none
+            return Snapshot(path.read_bytes())
+        return OpenSnapshot(path)
+
+    def create(self, path: Path, mode: int = 0o644) -> int:
+        """Open for appending, emptied; a new file where there is none. Returns a descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, mode)
+
+    def append(self, path: Path) -> int:
+        """Open an existing file for appending. Returns a descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        """Write some of ``data``; returns how many bytes were taken."""
+        return os.write(descriptor, data)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        os.ftruncate(descriptor, size)
+
+    def sync(self, descriptor: int) -> None:
+        """Return once the file's content is on the disk."""
+        if sys.platform == "darwin":  # fsync there only reaches the drive's cache
+            import fcntl
+
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replace ``target`` by ``source`` in one step."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; no error where there is none."""
+        path.unlink(missing_ok=True)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return once the folder's names are on the disk."""
+        sync(folder)
+
+
+DISK = FileSystem()
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, durable.
+
+    :raises OSError: as ``fsync`` does
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_all(fs: FileSystem, descriptor: int, data: bytes) -> None:
+    """Write every byte, however many calls it takes.
+
+    :raises OSError: as the disk says; a disk that takes nothing and says nothing counts as full
+    """
+    rest = memoryview(data)
+    while rest:
+        taken = fs.write(descriptor, rest)
+        if taken <= 0:
+            raise OSError("the disk took no bytes")
+        rest = rest[taken:]
+
+
+def temporary(path: Path) -> Path:
+    """The name under which a file is written. It is always the same, so that a crash leaves at most one behind."""
+    return path.with_name(f".{path.name}.part")
+
+
+@contextmanager
+def _replacing(
+    fs: FileSystem, path: Path, temp: Path, *, mode: int = 0o644, announce: Callable[[], object] = lambda: None
+) -> Iterator[int]:
+    """The descriptor of a temporary file that takes the name ``path`` when the block ends without an exception."""
+    descriptor = fs.create(temp, mode)
+    try:
+        try:
+            yield descriptor
+            fs.sync(descriptor)
+        finally:
+            fs.close(descriptor)
+        announce()
+        fs.rename(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            fs.remove(temp)
+        raise
+    fs.sync_folder(path.parent)  # without it a power cut may bring the old file back
+
+
+def write_whole(
+    path: Path, chunks: Iterable[bytes], *, fs: FileSystem = DISK, announce: Callable[[], object] = lambda: None
+) -> None:
+    """Write a file of these bytes in the place of an earlier one.
+
+    :param announce: called once the bytes are durable, before they get their name; if it raises, they never do
+    :raises OSError: as the disk says; an earlier file is still whole
+    """
+    with _replacing(fs, path, temporary(path), announce=announce) as descriptor:
+        for chunk in chunks:
+            write_all(fs, descriptor, chunk)
+
+
+@contextmanager
+def whole_file(path: Path, temp: Path | None = None) -> Iterator[BinaryIO]:
+    """A file under a temporary name that gets its final one when the block ends without an exception.
+
+    :param temp: a temporary name of its own, where two commands may write the file at once
+    :raises OSError: as the disk says; an earlier file is still whole
+    """
+    make_folder(path.parent)
+    with (
+        _replacing(DISK, path, temp or temporary(path), mode=0o666) as descriptor,
+        os.fdopen(descriptor, "wb", closefd=False) as file,
+    ):
+        yield file
+
+
+def update_file(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``. Equal bytes are left alone.
+
+    :raises OSError: as the disk says
+    """
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as file:  # two commands may build a page
+        file.write(data)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put ``source`` at ``target``: a hard link, or a copy where the file system has none. Nothing if it is there.
+
+    :raises FileNotFoundError: there is no ``source``
+    :raises OSError: it can be neither linked nor copied
+    """
+    there = source.stat()
+    with suppress(FileNotFoundError):
+        found = target.stat()
+        same_file = os.path.samestat(there, found)
+        if same_file or (found.st_size, found.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = temporary(target)
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copy2(source, part)  # with its time: that is how a later export knows its own copy
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durable in the one above.
+
+    :raises OSError: they can't be made
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+# Images: new files below the campaign's root ------------------------------------------------------------------------
+
+
+def refusal(error: OSError, path: Path) -> SeedreamError:
+    """The refusal that a failed write to ``path`` means: a full or failing disk stops the command with exit code 74."""
+    words = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _NO_ROOM:
+        return LedgerError(
+            f"no room for {path}: {words}",
+            hint="free some space and run the same command again; what was stored stays, and links live on",
+        )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and (blocked := in_the_way(path.parent)) is not None:
+        return blocked
+    if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
+        return UsageError(f"{path} can not be written: {words}", hint="check output.dir, output.name and the folder")
+    return LedgerError(f"{path} can not be written: {words}", hint="check the disk, then run the same command again")
+
+
+def in_the_way(folder: Path) -> UsageError | None:
+    """The refusal that a file means which stands where ``folder`` or one above it should be; None where none does."""
+    for candidate in (folder, *folder.parents):
+        if os.path.lexists(candidate):
+            if candidate.is_dir():
+                return None
+            what = "a link that leads to no folder" if candidate.is_symlink() else "a file"
+            return UsageError(f"{candidate} is {what} where a folder is needed", hint="move it out of the way")
+    return None
+
+
+def confined(root: Path, folder: Path, output: str) -> Path:
+    """The absolute path that ``output`` (POSIX, relative to ``folder``) names, its folder's links followed.
+
+    :raises UsageError: if it leaves ``root`` by ``..``, by being absolute or through a symbolic link
+    """
+    root = root.resolve()
+    if output.startswith("/") or "\\" in output or "\0" in output or not output.strip("/."):
+        raise _outside(output)
+    written = Path(os.path.normpath(folder.resolve() / output))
+    try:
+        found = written.parent.resolve() / written.name
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise _outside(output) from error
+    if not found.is_relative_to(root) or not written.is_relative_to(root) or found == root:
+        raise _outside(output)
+    return found
+
+
+def _outside(output: str) -> UsageError:
+    return UsageError(
+        f"the output {output!r} leads out of the campaign's root",
+        hint="images are only written below the campaign's root: correct output in the job file, or the manifest",
+    )
+
+
+class Folders:
+    """The folders that images will lie in, each made and written to before anything is paid for what goes there.
+
+    :param folder: the manifest's, to which outputs are relative
+    :param root: the campaign's root, which no output leaves
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder, self._root = folder, root
+        self._held: set[str] = set()
+
+    def hold(self, output: str) -> None:
+        """See that a file can be written where ``output`` (as in ``Request``) says.
+
+        :raises UsageError: the folder can't be made or written to, or leads out of the root
+        :raises LedgerError: the disk is full or failing
+        """
+        above = output.rpartition("/")[0]
+        if above in self._held:
+            return
+        probe = confined(self._root, self._folder, output).with_name(f".seedream-probe-{os.getpid()}")
+        try:
+            make_folder(probe.parent)
+            with probe.open("wb", buffering=0) as file:
+                file.write(b"seedream-jobs sees whether images can be written here; safe to delete\n")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise refusal(error, probe.parent) from error
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+        self._held.add(above)
+
+
+class Sink:
+    """A temporary file that is written and hashed on the way."""
+
+    def __init__(self, path: Path) -> None:
+        """:raises SeedreamError: if the file can not be made"""
+        self.path = path
+        self.size = 0
+        self.head = b""
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        try:
+            make_folder(path.parent)
+            path.unlink(missing_ok=True)  # never truncated: a killed process may have given it its final name already
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(path, flags, 0o666), "wb", buffering=BUFFER)
+        except OSError as error:
+            raise refusal(error, path) from error
+
+    def write(self, data: bytes) -> None:
+        """:raises SeedreamError: if the disk is full or failing"""
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise refusal(error, self.path) from error
+        if len(self.head) < HEAD_BYTES:
+            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of all that was written."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Hand the bytes to the operating system and close; ``place`` makes them durable.
+
+        :raises SeedreamError: if the disk is full or failing
+        """
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except OSError as error:
+            raise refusal(error, self.path) from error
+
+    def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+        with suppress(OSError):
+            self.path.unlink()
+
+
+def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
+    """Give ``temp`` its final name, durably; ``stem`` + ``extension``, or ``stem-2`` … where that is taken.
+
+    A file with the same bytes is adopted and ``temp`` removed; one with other bytes is left alone. Blocks on the disk.
+
+    :param temp: a file in the folder of ``stem``
+    :raises SeedreamError: if the disk is full or failing
+    """
+    try:
+        sync(temp)
+        for candidate in _names(stem, extension):
+            if _claim(temp, candidate):
+                sync(candidate.parent)
+                return candidate
+            if candidate.is_file() and digest(candidate) == sha256:
+                temp.unlink()
+                sync(candidate)
+                sync(candidate.parent)
+                return candidate
+    except OSError as error:
+        raise refusal(error, stem) from error
+    raise AssertionError("names never run out")
+
+
+def _names(stem: Path, extension: str) -> Iterator[Path]:
+    yield stem.with_name(stem.name + extension)
+    number = 2
+    while True:
+        yield stem.with_name(f"{stem.name}-{number}{extension}")
+        number += 1
+
+
+def _claim(temp: Path, final: Path) -> bool:
+    """Rename ``temp`` to ``final`` unless that name is taken; a link does both in one step."""
+    try:
+        os.link(temp, final, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(final):  # no hard links here; the manifest's lock keeps other runs out of the gap
+            return False
+        temp.replace(final)
+        return True
+    temp.unlink()
+    return True
