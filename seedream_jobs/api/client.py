@@ -43,7 +43,7 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
 from seedream_jobs.errors import SeedreamError
-from seedream_jobs.ledger.state import Problem
+from seedream_jobs.ledger.state import ServiceError
 
 _log = logging.getLogger(__name__)
 READERS = 16  # connections for everything that is not a submission
@@ -201,7 +201,7 @@ class Client:
         # what is cut off can't be read: it is no answer, and not kept
         return replace(seen, failure="too-long", body=b"") if seen.detail and not seen.failure else seen
 
-    def _masked(self, problem: Problem | None) -> Problem | None:
+    def _masked(self, problem: ServiceError | None) -> ServiceError | None:
         if problem is None:
             return None
         return replace(problem, code=self._key.mask(problem.code), message=self._key.mask(problem.message))

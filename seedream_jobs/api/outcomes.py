@@ -27,7 +27,7 @@ from seedream_jobs.api.replies import (
     task_ids,
 )
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.state import Doubt, Problem
+from seedream_jobs.ledger.state import Doubt, ServiceError
 
 
 class Sent(StrEnum):
@@ -93,7 +93,7 @@ class Outcome:
     task_id: str | None = None
     more_task_ids: tuple[str, ...] = ()
     request_id: str | None = None
-    problem: Problem | None = None
+    problem: ServiceError | None = None
     doubt: Doubt | None = None
     detail: str = ""
     retry_after: float | None = None

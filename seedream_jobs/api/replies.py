@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from seedream_jobs.ledger.state import Problem
+from seedream_jobs.ledger.state import ServiceError
 
 MESSAGE_LIMIT = 1000  # characters kept of a message; the rest is somebody's stack trace
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
@@ -51,10 +51,10 @@ class Reply:
     codes: tuple[str, ...] = ()
     message: str = ""
 
-    def problem(self, status: int | None) -> Problem:
+    def problem(self, status: int | None) -> ServiceError:
         """What was said, as the ledger records it; ``status`` is the HTTP status it came with."""
         number = "" if self.number is None else str(self.number)
-        return Problem(status=status, code=self.codes[0] if self.codes else number, message=self.message)
+        return ServiceError(status=status, code=self.codes[0] if self.codes else number, message=self.message)
 
 
 def read_reply(body: bytes) -> Reply:

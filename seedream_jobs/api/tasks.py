@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from seedream_jobs.api.replies import LONGEST_RETRY_AFTER, Reply, one_line, read_reply, retry_after
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.state import Image, Problem
+from seedream_jobs.ledger.state import Image, ServiceError
 
 TaskStatus = Literal["running", "completed", "failed", "gone", "unavailable", "refused"]
 DONE = frozenset({"completed", "success", "succeeded"})
@@ -44,7 +44,7 @@ class TaskReport:
     status: TaskStatus
     images: tuple[Image, ...] = ()
     cost_usd: Decimal | None = None
-    problem: Problem | None = None
+    problem: ServiceError | None = None
     estimated_time: float | None = None
     created: int | None = None
     completed: int | None = None
@@ -64,7 +64,7 @@ def parse_task(status: int, headers: Mapping[str, str], body: bytes) -> TaskRepo
 
 def unreachable(kind: str, detail: str) -> TaskReport:
     """The report where no reply came; ``kind`` is the client's name for the failure. A bad certificate is refused."""
-    problem = Problem(status=None, code=kind, message=one_line(detail))
+    problem = ServiceError(status=None, code=kind, message=one_line(detail))
     if kind in ("certificate", "refused-before-sending"):
         return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
     return TaskReport(status="unavailable", problem=problem)
@@ -180,14 +180,14 @@ def _data_link(coded: str) -> str:
     return f"data:;base64,{plain}{'=' * (-len(plain) % 4)}"
 
 
-def _problem(task: Mapping[str, Any], word: str) -> Problem:
+def _problem(task: Mapping[str, Any], word: str) -> ServiceError:
     error = task.get("error")
     inner = error if isinstance(error, dict) else {}
     code = inner.get("code")
     if code in (None, "") or isinstance(code, bool | dict | list):
         code = inner.get("type") or word
     message = _words(error) or _words(task.get("fail_reason")) or _words(task.get("message"))
-    return Problem(status=None, code=one_line(str(code)), message=message)
+    return ServiceError(status=None, code=one_line(str(code)), message=message)
 
 
 def _words(error: Any) -> str:

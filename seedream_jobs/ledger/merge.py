@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from seedream_jobs.ledger.codec import canonical, encode
-from seedream_jobs.ledger.state import Attempt, Entry, Header, Image, PlanRecord, Problem, State
+from seedream_jobs.ledger.state import Attempt, Entry, Header, Image, PlanRecord, ServiceError, State
 from seedream_jobs.ledger.transitions import in_generation_order
 
 KNOWLEDGE: tuple[State, ...] = (
@@ -187,7 +187,7 @@ def _join_images(one: Image | None, other: Image | None) -> Image:
     return max(one, other, key=lambda image: (image.file is not None, canonical(encode(image))))
 
 
-def _join_problems(one: Problem | None, other: Problem | None) -> Problem | None:
+def _join_problems(one: ServiceError | None, other: ServiceError | None) -> ServiceError | None:
     if one is None or other is None:
         return other if one is None else one
     return max(one, other, key=lambda problem: canonical(encode(problem)))

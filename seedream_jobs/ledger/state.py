@@ -48,7 +48,7 @@ Moment = Annotated[int, "moment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ServiceError:
     """Why the service refused or failed a request: its words as they are, and where it said them."""
 
     status: Whole | None
@@ -94,7 +94,7 @@ class Attempt:
     more_task_ids: tuple[Identifier, ...] = ()
     request_id: str | None = None
     doubt: Doubt | None = None
-    error: Problem | None = None
+    error: ServiceError | None = None
     images: tuple[Image, ...] = ()
     cost_usd: Decimal | None = None
     max_cost_usd: Decimal | None = None
@@ -205,7 +205,7 @@ class Accepted(Event):
 class Rejected(Event):
     """The service refused it; nothing was charged."""
 
-    error: Problem
+    error: ServiceError
     request_id: str | None = None
 
 
@@ -239,7 +239,7 @@ class Completed(Event):
 class Failed(Event):
     """The task failed; the service refunds it, unless it names a cost."""
 
-    error: Problem
+    error: ServiceError
     cost_usd: Decimal | None = None
 
 

@@ -20,7 +20,7 @@ import anyio
 from seedream_jobs.api.replies import LONGEST_RETRY_AFTER
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
-from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Problem
+from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, ServiceError
 from seedream_jobs.run.images import without_data
 from seedream_jobs.run.retry import Halt, full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
@@ -76,7 +76,7 @@ _log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 1800.0
 FIRST_LOOK_SECONDS = 60.0
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
-NO_IMAGES = Problem(status=None, code="no_images", message="the task completed without an image")
+NO_IMAGES = ServiceError(status=None, code="no_images", message="the task completed without an image")
 LATE = "tasks not finished by the deadline"
 RESUME = "run 'seedream-jobs status' or 'fetch' later"
 
@@ -281,7 +281,7 @@ class Poller:
                     task, Failed(key=task.key, at=self._at(), error=_no_images(report), cost_usd=task.cost_usd)
                 )
             case "failed":
-                error = report.problem or Problem(status=None, code="failed", message="")
+                error = report.problem or ServiceError(status=None, code="failed", message="")
                 failed = Failed(key=task.key, at=self._at(), error=error, cost_usd=task.cost_usd)
                 await self._done("failed", failed)
             case "gone" if self._age(task) < self._link_life:
@@ -399,11 +399,11 @@ class Poller:
         )
 
 
-def _words(problem: Problem | None) -> str:
+def _words(problem: ServiceError | None) -> str:
     return f"{problem.code} {problem.message}".strip() if problem else ""
 
 
-def _no_images(report: TaskReport) -> Problem:
+def _no_images(report: TaskReport) -> ServiceError:
     """Why a task that completed has no image: what the service said of its images, if anything."""
     words = next((image.error for image in report.images if image.error), None)
-    return Problem(status=None, code=NO_IMAGES.code, message=words) if words else NO_IMAGES
+    return ServiceError(status=None, code=NO_IMAGES.code, message=words) if words else NO_IMAGES

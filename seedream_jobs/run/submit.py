@@ -26,7 +26,7 @@ from seedream_jobs.api.outcomes import Flight, Outcome, Sent, Verdict
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.ledger.state import Accepted, Event, InDoubt, Intended, NotSent, Problem, Rejected
+from seedream_jobs.ledger.state import Accepted, Event, InDoubt, Intended, NotSent, Rejected, ServiceError
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.rate_limiter import Feedback, RateLimiter
 from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said
@@ -528,7 +528,7 @@ def event_of(outcome: Outcome, key: str, at: int, *, again: bool = False, salvag
                 more_task_ids=outcome.more_task_ids,
             )
         case "rejected":
-            problem = outcome.problem or Problem(status=None, code="", message=outcome.detail)
+            problem = outcome.problem or ServiceError(status=None, code="", message=outcome.detail)
             return Rejected(key=key, at=at, error=problem, request_id=outcome.request_id)
         case "not_sent" | "refused":
             return NotSent(key=key, at=at, reason=said(outcome))

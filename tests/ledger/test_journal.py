@@ -17,9 +17,9 @@ from seedream_jobs.ledger.state import (
     Image,
     InDoubt,
     NotSent,
-    Problem,
     Rejected,
     Resolved,
+    ServiceError,
     Stored,
 )
 
@@ -138,7 +138,7 @@ def test_a_journal_of_another_version_says_so() -> None:
 
 
 def test_every_kind_of_event_comes_back_as_it_went(make: Any) -> None:
-    problem = Problem(status=None, code="x", message="坏 \ud800 \u2028")
+    problem = ServiceError(status=None, code="x", message="坏 \ud800 \u2028")
     key = make.key(1)
     image = Image(file="out/a.jpeg", sha256="0" * 64, bytes=3, width=2, height=1, format="jpeg", warnings=("w",))
     events: list[Event] = [

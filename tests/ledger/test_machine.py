@@ -23,9 +23,9 @@ from seedream_jobs.ledger.state import (
     InDoubt,
     Intended,
     NotSent,
-    Problem,
     Rejected,
     Resolved,
+    ServiceError,
     State,
     Stored,
     paid_twice,
@@ -43,7 +43,7 @@ from seedream_jobs.ledger.transitions import (
 from tests.lanes import examples
 
 KEY = "v1:ab"
-PROBLEM = Problem(status=400, code="bad", message="no")
+PROBLEM = ServiceError(status=400, code="bad", message="no")
 IMAGE = Image(url="https://img/1", expires_at=100)
 
 

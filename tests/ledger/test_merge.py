@@ -33,9 +33,9 @@ from seedream_jobs.ledger.state import (
     Intended,
     NotSent,
     PlanRecord,
-    Problem,
     ResolutionRecord,
     Resolved,
+    ServiceError,
     State,
     Stored,
     paid_twice,
@@ -64,7 +64,7 @@ SENT = st.builds(
     cost_usd=AMOUNTS,
     images=IMAGES,
     error=st.sampled_from(
-        [None, Problem(status=400, code="a", message="b"), Problem(status=None, code="a", message="c")]
+        [None, ServiceError(status=400, code="a", message="b"), ServiceError(status=None, code="a", message="c")]
     ),
     idempotency_key=st.sampled_from([None, "k1", "k2"]),
     request_id=st.sampled_from([None, "r1", "r2"]),
@@ -172,7 +172,7 @@ def test_two_branches_that_both_paid_are_both_kept_and_the_one_with_work_left_is
         ((accepted("task_A"),), (accepted("task_A"), Completed(key=KEY, at=12, images=())), State.COMPLETED),
         (
             (accepted("task_A"),),
-            (accepted("task_A"), Failed(key=KEY, at=1, error=Problem(status=None, code="", message=""))),
+            (accepted("task_A"), Failed(key=KEY, at=1, error=ServiceError(status=None, code="", message=""))),
             State.FAILED,
         ),
     ],

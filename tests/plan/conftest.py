@@ -24,9 +24,9 @@ from seedream_jobs.ledger.state import (
     InDoubt,
     Intended,
     NotSent,
-    Problem,
     Rejected,
     Resolved,
+    ServiceError,
     State,
     Stored,
 )
@@ -85,7 +85,7 @@ class PlannedFolder(Folder):
         accepted = Accepted(key=key, at=at, task_id=f"task_{key[3:15]}")
         completed = Completed(key=key, at=at, images=(image,), cost_usd=Decimal("0.0228"))
         kept = Image(file="out/a.jpg", sha256="ab" * 32, bytes=10, width=1, height=1, format="jpeg")
-        problem = Problem(status=400, code="content_policy", message="content policy")
+        problem = ServiceError(status=400, code="content_policy", message="content policy")
         after: Mapping[State, list[Event]] = {
             State.INTENT: [],
             State.NEW: [NotSent(key=key, at=at, reason="refused")],

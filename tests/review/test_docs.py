@@ -12,7 +12,7 @@ from typing import Any
 from seedream_jobs.cli.options import FORMATS
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Accepted, Completed, Failed, Image, InDoubt, Intended, Problem, Stored
+from seedream_jobs.ledger.state import Accepted, Completed, Failed, Image, InDoubt, Intended, ServiceError, Stored
 from seedream_jobs.plan.load import Target, load_job
 
 PAGE = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def test_the_plan_in_the_documentation_is_what_is_printed(campaign: Any, command
                 continue
             ledger.record_sync(Accepted(key=request.key, at=at, task_id=f"task_{number}"))
             if number == 1:
-                problem = Problem(status=None, code="policy", message="content policy")
+                problem = ServiceError(status=None, code="policy", message="content policy")
                 ledger.record_sync(Failed(key=request.key, at=at, error=problem))
                 continue
             link = Image(url="https://example.org/x", expires_at=at + 1000)

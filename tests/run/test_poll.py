@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
-from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, Problem
+from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, ServiceError
 from seedream_jobs.run.poll import Cadence, Polled, Poller, Watch
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import Observer
@@ -155,7 +155,7 @@ def test_an_emulator_on_this_machine_is_asked_sooner(poll: Callable[..., Polled]
 
 def test_events_carry_what_the_service_said(poll: Callable[..., Polled]) -> None:
     """Links and cost of a completed task, the words of a failed one."""
-    problem = Problem(status=None, code="moderation", message="内容违规")
+    problem = ServiceError(status=None, code="moderation", message="内容违规")
     reports = {"task_0": DONE, "task_1": TaskReport(status="failed", problem=problem)}
     tasks, ledger = Tasks(lambda task_id, age, asked: reports[task_id]), Ledger()
     polled = poll(tasks, ledger, number=2)
@@ -250,7 +250,7 @@ def test_an_outage_is_told_once_it_begins_and_once_it_is_over(poll: Callable[...
         def on_trouble(self, reason: str) -> None:
             self.told.append(reason)
 
-    gone = TaskReport(status="unavailable", problem=Problem(status=None, code="connect", message="refused"))
+    gone = TaskReport(status="unavailable", problem=ServiceError(status=None, code="connect", message="refused"))
     watching = Watching()
     poll(Tasks(lambda task_id, age, asked: gone if asked < 4 else DONE), Ledger(), observer=watching)
     assert watching.told == ["connect refused"] * 3 + [""]
@@ -304,7 +304,7 @@ def test_no_pause_outlives_the_deadline(virtual: Any, status: Any, told: float, 
 @pytest.mark.parametrize("stop", [ExitCode.CREDENTIALS, ExitCode.MONEY, ExitCode.USAGE])
 def test_a_refusal_stops_polling(poll: Callable[..., Polled], stop: ExitCode) -> None:
     """401 would be the same for every task; they stay open."""
-    refused = TaskReport(status="refused", stop=stop, problem=Problem(status=401, code="x", message="不行"))
+    refused = TaskReport(status="refused", stop=stop, problem=ServiceError(status=401, code="x", message="不行"))
     tasks = Tasks(lambda *_: refused)
     polled = poll(tasks, Ledger(), number=100, concurrency=4)
     assert (polled.stop, polled.unfinished) == (stop, 100)
