@@ -1,12 +1,13 @@
-"""What can be wrong with a YAML document, in the words of its author: one code and one next step for each mistake.
+"""This module says what is wrong with a YAML document in the words of its author: one code, one next step a mistake.
 
-Called by ``job.yaml_reader``, which knows what it meets, and by ``explain`` for what a parser refuses: libyaml and
-PyYAML's own parser complain in different words about the same places, and both are recognised here.
+Called by ``job.yaml_reader`` for what it meets itself, and with the error of a parser. Invariant: libyaml and PyYAML's
+own parser complain in different words about the same places, and both lead to the same finding.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,65 +106,46 @@ class YamlFindings:
             hint = f"write {plain} for the boolean, or {quoted} for the text"
         elif otherwise == "null":
             hint = f"write null for no value, or {quoted} for the text"
-        self.add(
-            "ambiguous-scalar",
-            f"'{shorten(text)}' is read as text; other YAML readers take it for {otherwise}",
-            start,
-            end,
-            hint=hint,
-            severity="warning",
-        )
+        message = f"'{shorten(text)}' is read as text; other YAML readers take it for {otherwise}"
+        self.add("ambiguous-scalar", message, start, end, hint=hint, severity="warning")
 
     def bad_escape(self, start: int, end: int) -> None:
         self.add("bad-escape", "this escape is not a character", start, end, hint="write the character itself")
 
-    def tag(self, tag: str, start: int, end: int) -> None:
-        short = "!!" + tag.removeprefix("tag:yaml.org,2002:") if tag.startswith("tag:yaml.org,2002:") else tag
-        first = self.lines.text[start:end].split(maxsplit=1)[:1]
-        self.add(
-            "tag",
-            f"the tag '{shorten(short)}' is not allowed",
-            start,
-            start + len(first[0]) if first else end,
-            hint="remove it; if the '!' belongs to a text, quote the text",
-        )
-
-    def unquoted_template(self, start: int, in_flow: bool) -> bool:
-        """Reports a mapping that begins with ``{{``: a template whose quotes are missing. Says whether it is one."""
-        if not self.lines.text.startswith("{{", start):
-            return False
-        self.report_template((template_in_flow if in_flow else template_in_block)(self.lines, start))
-        return True
-
-    def report_template(self, found: UnquotedTemplate) -> None:
-        """One finding for a template without quotes, with the line as it should be."""
-        message, hint = "a value that begins with a template needs quotes", _quote_hint(found.fixed)
-        self.add("unquoted-template", message, found.start, found.end, hint=hint)
-
     def missing_key(self, start: int, end: int) -> None:
         self.add("bad-key", "a key is missing here", start, end, hint="write the key, or quotes around an empty one")
 
-    def undefined_alias(self, name: str, start: int, end: int, guess: str | None) -> None:
-        hint = "define it before its use with '&', or quote the value if it is text"
-        self.add(
-            "undefined-alias",
-            f"no anchor named '{shorten(name)}' above this line",
-            start,
-            end,
-            hint=hint if guess is None else f"did you mean '*{guess}'?",
-        )
+    def tag(self, tag: str, start: int, end: int) -> None:
+        core = tag.removeprefix("tag:yaml.org,2002:")
+        short = tag if core == tag else f"!!{core}"
+        first = self.lines.text[start:end].split(maxsplit=1)[:1]
+        stop = start + len(first[0]) if first else end
+        hint = "remove it; if the '!' belongs to a text, quote the text"
+        self.add("tag", f"the tag '{shorten(short)}' is not allowed", start, stop, hint=hint)
+
+    def unquoted_template(self, start: int, *, in_flow: bool) -> None:
+        """A template without quotes, which YAML takes for a mapping; the hint shows its line as it should be.
+
+        :param in_flow: it stands within ``[]`` or ``{}``; else the value goes on to the end of its line
+        """
+        text = self.lines.text
+        if in_flow:
+            item = _FLOW_TEMPLATE.match(text, start, self.lines.around(start)[1])
+            end = start + len(item.group().rstrip()) if item else min(start + 2, len(text))
+            closed = item is not None
+        elif key := _TEMPLATE_AS_KEY.match(text, start):
+            end, closed = key.end(), True
+        else:
+            end = value_end(self.lines, start)
+            closed = "}}" in text[start:end] or "%}" in text[start:end]
+        hint = quote_hint(self.lines, start, end) if closed else _QUOTE
+        self.add("unquoted-template", "a value that begins with a template needs quotes", start, end, hint=hint)
 
 
 # -- values that need quotes -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnquotedTemplate:
-    """A template without quotes: its offsets, and its line with them (None where that is too long to show)."""
-
-    start: int
-    end: int
-    fixed: str | None
+_QUOTE = "quote the value"
 
 
 def quote(text: str) -> str:
@@ -173,18 +155,12 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def fixed_line(lines: Lines, start: int, end: int) -> str | None:
-    """The line around two offsets, with what is between them quoted; None if it is too long to show."""
+def quote_hint(lines: Lines, start: int, end: int) -> str:
+    """The next step for a value that needs quotes, with its line as it should be where that is short enough."""
     line_start, line_end = lines.around(start)
     text = lines.text
-    rest = _without_comment(text[end:line_end])
-    fixed = text[line_start:start].lstrip() + quote(text[start:end]) + rest
-    return fixed if len(fixed) <= _LONGEST_FIX else None
-
-
-def _quote_hint(fixed: str | None) -> str:
-    """The next step for a value that needs quotes, with its line as it should be where that is short enough."""
-    return "quote the value" if fixed is None else f"quote the value: {fixed}"
+    fixed = text[line_start:start].lstrip() + quote(text[start:end]) + _without_comment(text[end:line_end])
+    return f"{_QUOTE}: {fixed}" if len(fixed) <= _LONGEST_FIX else _QUOTE
 
 
 def _without_comment(line: str) -> str:
@@ -198,25 +174,6 @@ def value_end(lines: Lines, start: int) -> int:
     return start + len(_without_comment(lines.text[start:end]))
 
 
-def template_in_block(lines: Lines, start: int) -> UnquotedTemplate:
-    """The template that a block's value begins with; the value goes on to the end of its line."""
-    key = _TEMPLATE_AS_KEY.match(lines.text, start)
-    if key is not None:
-        return UnquotedTemplate(start=start, end=key.end(), fixed=fixed_line(lines, start, key.end()))
-    end = value_end(lines, start)
-    closed = "}}" in lines.text[start:end] or "%}" in lines.text[start:end]
-    return UnquotedTemplate(start=start, end=end, fixed=fixed_line(lines, start, end) if closed else None)
-
-
-def template_in_flow(lines: Lines, start: int) -> UnquotedTemplate:
-    """The template that an item in ``[]`` or ``{}`` begins with."""
-    match = _FLOW_TEMPLATE.match(lines.text, start, lines.around(start)[1])
-    if match is None:
-        return UnquotedTemplate(start=start, end=min(start + 2, len(lines.text)), fixed=None)
-    end = start + len(match.group().rstrip())
-    return UnquotedTemplate(start=start, end=end, fixed=fixed_line(lines, start, end))
-
-
 # -- what a parser complains of ----------------------------------------------------------------------------------------
 
 
@@ -227,15 +184,15 @@ class Complaint:
     problem: str
     at: int
     since: int
-    lines: Lines
     findings: YamlFindings
 
     @property
-    def text(self) -> str:
-        return self.lines.text
+    def lines(self) -> Lines:
+        return self.findings.lines
 
-    def says(self, pattern: str) -> bool:
-        return re.search(pattern, self.problem) is not None
+    @property
+    def text(self) -> str:
+        return self.findings.lines.text
 
     def add(self, code: str, message: str, start: int, end: int | None = None, hint: str | None = None) -> bool:
         """One finding, of one character where no end is given. Always true: the complaint is dealt with."""
@@ -243,41 +200,34 @@ class Complaint:
         return True
 
 
-def explain(error: MarkedYAMLError, lines: Lines, findings: YamlFindings) -> None:
+def explain(error: MarkedYAMLError, findings: YamlFindings) -> None:
     """Adds the one finding that stands for ``error``, unless a finding on its line already says what is wrong."""
+    lines = findings.lines
 
     def offset(mark: Any, default: int) -> int:
         return default if mark is None else min(int(mark.index), len(lines.text))
 
     at = offset(error.problem_mark, len(lines.text))
     problem = " ".join(part for part in (error.problem, error.context) if part).lower()
-    complaint = Complaint(problem, at, min(offset(error.context_mark, at), at), lines, findings)
+    complaint = Complaint(problem, at, min(offset(error.context_mark, at), at), findings)
+    # An unquoted template was met before the parser stumbled over what follows it: once is enough.
     known = {item.span.start.line for item in findings.items if item.span and item.code == "unquoted-template"}
     first, last = lines.pos(complaint.since).line, lines.pos(at).line
     if known & set(range(first, last + 1)) and last - first < 3:
         return
-    if not any(recognise(complaint) for recognise in _RECOGNISERS):
+    if not any(re.search(pattern, problem) and recognise(complaint) for pattern, recognise in _RECOGNISERS):
         words = re.sub(r"\s*(?:while (?:scanning|parsing)|\(|, but).*", "", problem)
         words = words.replace("did not find expected", "expected")
         complaint.add("syntax-error", f"this is not YAML: {words}", at)
-
-
-def _depth(complaint: Complaint) -> bool:
-    """A parser's own limit for values within each other, which is above ours."""
-    if not complaint.says("nesting depth"):
-        return False
-    complaint.findings.too_deep(complaint.at)
-    return True
 
 
 def _template(complaint: Complaint) -> bool:
     """``prompt: {{ x }} and more``, ``{{ a['b'] }}``, ``{% if x %}``."""
     lines = complaint.lines
     for number in dict.fromkeys((lines.pos(complaint.at).line, lines.pos(complaint.since).line)):
-        start, end = lines.bounds(number)
-        match = _LINE_WITH_TEMPLATE.match(lines.text, start, end)
+        match = _LINE_WITH_TEMPLATE.match(lines.text, *lines.bounds(number))
         if match:
-            complaint.findings.report_template(template_in_block(lines, match.end()))
+            complaint.findings.unquoted_template(match.end(), in_flow=False)
             return True
     return False
 
@@ -288,19 +238,13 @@ def _tab(complaint: Complaint) -> bool:
     tabs = _INDENTATION_TABS.match(complaint.text, start, end)
     if tabs is None or complaint.at > tabs.end():
         tabs = _TABS.match(complaint.text, complaint.at, end)
+    hint = "replace each tab by two spaces, and set your editor to spaces for YAML"
     return tabs is not None and complaint.add(
-        "tab-indentation",
-        "a tab in the indentation; YAML indents with spaces",
-        tabs.start(1),
-        tabs.end(1),
-        hint="replace each tab by two spaces, and set your editor to spaces for YAML",
+        "tab-indentation", "a tab in the indentation; YAML indents with spaces", *tabs.span(1), hint=hint
     )
 
 
 def _open_quote(complaint: Complaint) -> bool:
-    """A quote that is never closed."""
-    if not complaint.says("quoted scalar") or not complaint.says("found unexpected"):
-        return False
     mark = complaint.text[complaint.since : complaint.since + 1]
     hint = f"close it with {mark}, or take it away" if mark in "'\"" else None
     return complaint.add("unclosed-quote", "the quote that opens here is never closed", complaint.since, hint=hint)
@@ -308,8 +252,6 @@ def _open_quote(complaint: Complaint) -> bool:
 
 def _bracket(complaint: Complaint) -> bool:
     """A bracket or brace that is never closed, or a comma that is missing in it."""
-    if not complaint.says(r"expected ',' or '[\]}]'"):
-        return False
     lines, at, since = complaint.lines, complaint.at, complaint.since
     opened = lines.text[since : since + 1]
     closing = "]" if opened == "[" else "}"
@@ -329,45 +271,30 @@ def _bracket(complaint: Complaint) -> bool:
 
 
 def _reserved_start(complaint: Complaint) -> bool:
-    """A value that begins with a character YAML keeps for itself."""
-    if not complaint.says("cannot start any token"):
-        return False
-    character = complaint.text[complaint.at : complaint.at + 1]
-    return complaint.add(
-        "reserved-character",
-        f"a value can't begin with '{character}' without quotes",
-        complaint.at,
-        hint=_quote_hint(fixed_line(complaint.lines, complaint.at, value_end(complaint.lines, complaint.at))),
-    )
+    at = complaint.at
+    hint = quote_hint(complaint.lines, at, value_end(complaint.lines, at))
+    message = f"a value can't begin with '{complaint.text[at : at + 1]}' without quotes"
+    return complaint.add("reserved-character", message, at, hint=hint)
 
 
 def _second_colon(complaint: Complaint) -> bool:
     """A second colon in a line, or a key below a value."""
-    if not complaint.says("mapping values are not allowed"):
-        return False
     lines, at = complaint.lines, complaint.at
     start, end = lines.around(at)
     key = _KEY.match(lines.text, start, end)
-    if key is None or key.end() > at:
-        return _squeezed_above(complaint, start) or complaint.add(
-            "bad-indentation",
-            "a key can't stand here; the line before it already has a value",
-            key.start("key") if key else at,
-            at,
-            hint="move it to the column of the keys it belongs to",
-        )
-    value = end - len(lines.text[key.end() : end].lstrip())
-    value_stop = value_end(lines, value)
-    hint = _quote_hint(fixed_line(lines, value, value_stop))
-    return complaint.add("unquoted-colon", "a text with ': ' in it needs quotes", value, value_stop, hint=hint)
-
-
-def _squeezed_above(complaint: Complaint, start: int) -> bool:
-    """``name:garden`` in the line that ends before offset ``start``: a text, where a key was meant."""
-    lines = complaint.lines
+    if key is not None and key.end() <= at:
+        value = end - len(lines.text[key.end() : end].lstrip())
+        stop = value_end(lines, value)
+        hint = quote_hint(lines, value, stop)
+        return complaint.add("unquoted-colon", "a text with ': ' in it needs quotes", value, stop, hint=hint)
+    # ``name:garden`` in the line above is a text, where a key was meant.
     above, end = lines.bounds(lines.pos(start).line - 1)
     above = end - len(lines.text[above:end].lstrip(" "))
-    return above < start and _missing_space(complaint, above, value_end(lines, above))
+    if above < start and _missing_space(complaint, above, value_end(lines, above)):
+        return True
+    message = "a key can't stand here; the line before it already has a value"
+    hint = "move it to the column of the keys it belongs to"
+    return complaint.add("bad-indentation", message, key.start("key") if key else at, at, hint=hint)
 
 
 def _missing_space(complaint: Complaint, start: int, end: int) -> bool:
@@ -379,9 +306,6 @@ def _missing_space(complaint: Complaint, start: int, end: int) -> bool:
 
 
 def _key_without_colon(complaint: Complaint) -> bool:
-    """A line among keys that has no colon, or no space after it."""
-    if not complaint.says("could not find expected ':'"):
-        return False
     start, end = complaint.since, value_end(complaint.lines, complaint.since)
     hint = "write 'key: value'; a longer text goes in quotes or below '|'"
     return _missing_space(complaint, start, end) or complaint.add(
@@ -391,8 +315,6 @@ def _key_without_colon(complaint: Complaint) -> bool:
 
 def _escape(complaint: Complaint) -> bool:
     """A backslash in double quotes that means nothing."""
-    if not complaint.says("unknown escape|hexadecimal|hexdecimal|invalid unicode character escape code"):
-        return False
     position, text = complaint.since + 1, complaint.text
     if text[complaint.since - 2 : complaint.since] == "\\U":  # where the parser in Python stops
         position = complaint.since - 2
@@ -412,84 +334,78 @@ def _escape(complaint: Complaint) -> bool:
 
 def _indentation(complaint: Complaint) -> bool:
     """A line at a column that fits nothing above it, or text behind a finished value."""
-    if not complaint.says(r"expected (<block end>|key|'-' indicator)|expected '?<document start>"):
-        return False
     at, stop = complaint.at, value_end(complaint.lines, complaint.at)
     if complaint.text.startswith(":", at):
         complaint.findings.missing_key(at, at + 1)
         return True
     start, end = complaint.lines.around(at)
     if complaint.text[start:at].strip(" -"):
-        hint = "quote the whole value, or look for a quote that closes too early"
         message = "the value before this is already complete"
+        hint = "quote the whole value, or look for a quote that closes too early"
         return complaint.add("text-after-value", message, at, max(stop, at + 1), hint=hint)
-    return complaint.add(
-        "bad-indentation",
-        "this line's indentation fits none of the lines above it",
-        at,
-        max(stop, min(at + 1, end)),
-        hint="keys of one mapping, and the dashes of one list, stand in one column",
-    )
-
-
-def _misplaced(complaint: Complaint) -> bool:
-    """A dash, a ``?`` or nothing at all where a value should begin."""
-    at = complaint.at
-    if complaint.says("sequence entries are not allowed"):
-        hint = "begin the list on its own line, or quote a text that begins with '-'"
-        return complaint.add("bad-indentation", "a list can't begin here", at, hint=hint)
-    if complaint.says("mapping keys are not allowed"):
-        message = "a '?' and a space begin a key in YAML, and none can stand here"
-        return complaint.add("reserved-character", message, at, hint="quote a text that begins with '?'")
-    return complaint.says("expected (the )?node content") and complaint.add(
-        "missing-value", "a value is missing before this", at
-    )
+    message = "this line's indentation fits none of the lines above it"
+    hint = "keys of one mapping, and the dashes of one list, stand in one column"
+    return complaint.add("bad-indentation", message, at, max(stop, min(at + 1, end)), hint=hint)
 
 
 def _directive(complaint: Complaint) -> bool:
-    """A line before ``---`` that begins with ``%``."""
-    hint = "remove it: a file needs none"
-    return complaint.says(r"directive|incompatible yaml|tag handle") and complaint.add(
-        "directive", "this directive is not understood", *complaint.lines.around(complaint.at), hint=hint
-    )
+    place = complaint.lines.around(complaint.at)
+    return complaint.add("directive", "this directive is not understood", *place, hint="remove it: a file needs none")
 
 
 def _nameless(complaint: Complaint) -> bool:
     """``*.png`` and ``&co``: an alias or an anchor without a name; a broken tag."""
-    word = next((word for word in ("alias", "anchor", "tag") if complaint.says(rf"(?:an?|%) {word}")), None)
-    if word is None:
-        return False
     start = complaint.since
     end = max(value_end(complaint.lines, start), start + 1)
     text = complaint.text[start:end]
-    kind = "a tag" if word == "tag" else f"an {word}"
+    kind = next((f"an {word}" for word in ("alias", "anchor") if f"an {word}" in complaint.problem), "a tag")
     message = f"a value that begins with '{text[:1]}' is {kind} in YAML, and this is not one"
     return complaint.add("reserved-character", message, start, end, hint=f"quote the value: {quote(text)}")
 
 
-def _block_header(complaint: Complaint) -> bool:
-    """Text behind ``|`` or ``>``, or a block whose first lines are indented more than the rest."""
-    return complaint.says("block scalar") and complaint.add(
-        "block-scalar",
-        "the block of text that begins here is not well formed",
-        complaint.since,
-        hint="nothing but a comment may follow '|' or '>'; the text begins on the next line, indented by spaces",
-    )
+def _said(code: str, message: str, hint: str | None = None, *, since: bool = False) -> Callable[[Complaint], bool]:
+    """A finding whose words are always the same, where the parser stopped or (``since``) where it began."""
+    return lambda complaint: complaint.add(code, message, complaint.since if since else complaint.at, hint=hint)
 
 
-_RECOGNISERS = (
-    _depth,
-    _template,
-    _tab,
-    _open_quote,
-    _bracket,
-    _reserved_start,
-    _second_colon,
-    _key_without_colon,
-    _escape,
-    _indentation,
-    _misplaced,
-    _directive,
-    _nameless,
-    _block_header,
+# The first row whose pattern is in what the parser said, and whose function deals with it, makes the finding. Templates
+# and tabs come first: parsers say all sorts of things about them.
+_RECOGNISERS: tuple[tuple[str, Callable[[Complaint], bool]], ...] = (
+    ("", _template),
+    ("", _tab),
+    ("found unexpected.*quoted scalar", _open_quote),
+    (r"expected ',' or '[\]}]'", _bracket),
+    ("cannot start any token", _reserved_start),
+    ("mapping values are not allowed", _second_colon),
+    ("could not find expected ':'", _key_without_colon),
+    ("unknown escape|hexadecimal|hexdecimal|invalid unicode character escape code", _escape),
+    (r"expected (<block end>|key|'-' indicator)|expected '?<document start>", _indentation),
+    (
+        "sequence entries are not allowed",
+        _said(
+            "bad-indentation",
+            "a list can't begin here",
+            "begin the list on its own line, or quote a text that begins with '-'",
+        ),
+    ),
+    (
+        "mapping keys are not allowed",
+        _said(
+            "reserved-character",
+            "a '?' and a space begin a key in YAML, and none can stand here",
+            "quote a text that begins with '?'",
+        ),
+    ),
+    ("expected (the )?node content", _said("missing-value", "a value is missing before this")),
+    ("directive|incompatible yaml|tag handle", _directive),
+    ("an alias|an anchor|[a%] tag", _nameless),
+    (
+        "block scalar",
+        _said(
+            "block-scalar",
+            "the block of text that begins here is not well formed",
+            "nothing but a comment may follow '|' or '>'; the text begins on the next line, indented by spaces",
+            since=True,
+        ),
+    ),
 )

@@ -1,10 +1,10 @@
-"""Reads a YAML file: plain data, and the place of every key and value, in one pass over the parser's events.
+"""This module reads a YAML file in one pass over the parser's events: plain data, and where each key and value stands.
 
-Called by ``load_job`` and by whoever reads an axis file or a policy. Scalars are read as JSON would read them:
-YAML 1.1 makes 969 of ``16:9``, false of ``no`` and ten of ``012``; here they are the text they look like, and where a
-reader may expect otherwise a warning says so. Anchors, aliases and ``<<`` are applied on the way. Nothing is copied for
-an alias: the data shares the anchored value, and what it comes to written out is added up *before* it is used, so that
-a few lines can't stand for gigabytes.
+Called by ``load_job`` and by what reads axis files and policies. Invariant: a few lines can't stand for gigabytes.
+
+Scalars are read as JSON would read them: YAML 1.1 makes 969 of ``16:9``, false of ``no`` and ten of ``012``; here they
+are the text they look like, and where a reader may expect otherwise a warning says so. Anchors, aliases and ``<<`` are
+applied on the way: the data shares an anchored value, and the size of it written out is added up *before* it is used.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MAX_EXPANDED_NODES = 1_000_000
 MAX_EXPANDED_CHARACTERS = 8 * 1024 * 1024
 """What a document may come to with every alias written out: keys and values, and characters."""
 
-_GUESSED_AMONG = 200  # anchors; looking for a similar name is slow among many
+_GUESSED_AMONG = 200  # anchors
 _STR_TAG = "tag:yaml.org,2002:str"
 _ROOT, _KEY, _VALUE, _ITEM = range(4)
 
@@ -96,7 +96,7 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
     :raises FindingsError: with every finding; after a break of YAML's syntax nothing more can be found
     """
     findings = YamlFindings(path, Lines(decode(raw)))
-    builder = _Builder(findings.lines.text, findings.lines, findings)
+    builder = _Builder(findings)
     with suppress(StopReading):
         _check_bytes(raw, findings)
         try:
@@ -110,7 +110,7 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
                 # libyaml reads ahead and stops at a limit of its own; Python's parser comes as far as ours, so that
                 # the finding stands at the same place.
                 return parse(raw, path, root=root, libyaml=False)
-            explain(error, findings.lines, findings)
+            explain(error, findings)
         else:
             _check_root(builder, findings, root)
     if "：" in builder.text:
@@ -319,12 +319,9 @@ def ambiguity(text: str) -> str | None:
 # -- from events to data -----------------------------------------------------------------------------------------------
 
 
-class _Marker:
-    """A key that no text can be."""
-
-
-_MERGE: Final = _Marker()  # where the value of "<<" waits for the end of its mapping
-_NO_KEY: Final = _Marker()  # where the value of a refused key goes
+# Keys that no text can be.
+_MERGE: Final = object()  # where the value of "<<" waits for the end of its mapping
+_NO_KEY: Final = object()  # where the value of a refused key goes
 
 
 class _Anchored(NamedTuple):
@@ -354,8 +351,8 @@ class _Frame:
 class _Builder:
     """Reads the events of one document; afterwards ``root`` is its data and ``layout`` its places."""
 
-    def __init__(self, text: str, lines: Lines, findings: YamlFindings) -> None:
-        self.text, self.lines, self.findings = text, lines, findings
+    def __init__(self, findings: YamlFindings) -> None:
+        self.text, self.findings = findings.lines.text, findings
         self.layout = Layout()
         self.root: Any = None
         self.documents = self.last_end = 0
@@ -379,7 +376,9 @@ class _Builder:
                 layout.ends.append(event.end_mark.index)
                 self.last_end = event.end_mark.index
                 if frame.mode == _KEY:
-                    self._set_key(frame, self._key(event, node, frame), node)
+                    frame.key, frame.mode = self._key(event, node, frame), _VALUE
+                    if frame.key is not _NO_KEY:
+                        frame.kids[frame.key] = node
                     continue
                 value = self._scalar(event, node)
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
@@ -394,7 +393,14 @@ class _Builder:
                     start, end = layout.starts[node], layout.ends[node]
                     self.findings.add("bad-key", "a key can't be an alias", start, end, hint="write the key itself")
             else:
-                self._document(event)
+                if kind is DocumentStartEvent:
+                    self.documents += 1
+                    if self.documents > 1:
+                        start, end = event.start_mark.index, event.end_mark.index
+                        hint = "move it to a file of its own, or remove the '---'"
+                        message = "a second document begins here; a file holds one"
+                        self.findings.add("second-document", message, start, end, hint=hint)
+                        raise StopReading
                 continue
             if frame.mode == _VALUE:
                 frame.container[frame.key] = value
@@ -406,11 +412,6 @@ class _Builder:
                 frame.key, frame.mode = _NO_KEY, _VALUE
             else:
                 self.root = value
-
-    def _set_key(self, frame: _Frame, key: Any, node: int) -> None:
-        if key is not _NO_KEY:
-            frame.kids[key] = node
-        frame.key, frame.mode = key, _VALUE
 
     def _scalar(self, event: Any, node: int) -> Scalar:
         """The value of a scalar: of a plain one what it reads as, of a quoted one its text."""
@@ -426,25 +427,6 @@ class _Builder:
             self._anchors[event.anchor] = _Anchored(value, node, 1, len(event.value))
         return value
 
-    def _document(self, event: Any) -> None:
-        """Counts the documents; other events say nothing new."""
-        if not isinstance(event, DocumentStartEvent):
-            return
-        self.documents += 1
-        if self.documents > 1:
-            start: Any = event.start_mark
-            end: Any = event.end_mark
-            self.findings.add(
-                "second-document",
-                "a second document begins here; a file holds one",
-                start.index,
-                end.index,
-                hint="move it to a file of its own, or remove the '---'",
-            )
-            raise StopReading
-
-    # Scalars
-
     def _plain(self, text: str, node: int) -> Scalar:
         """The value of a plain scalar whose first character says that it may be other than text."""
         if text in WORDS:
@@ -453,12 +435,9 @@ class _Builder:
             try:
                 value = number(text)
             except OutOfRange:
-                self.findings.add(
-                    "number-out-of-range",
-                    f"the number {shorten(text)} is too large to be kept exactly",
-                    *self._extent(node),
-                    hint="quote it if it is text; integers have at most 64 bits, other numbers the range of a double",
-                )
+                message = f"the number {shorten(text)} is too large to be kept exactly"
+                hint = "quote it if it is text; integers have at most 64 bits, other numbers the range of a double"
+                self.findings.add("number-out-of-range", message, *self._extent(node), hint=hint)
                 return text
             if value is not None:
                 return value
@@ -482,21 +461,14 @@ class _Builder:
             return _NO_KEY
         if key in frame.container or (key == "<<" and _MERGE in frame.container):
             first = frame.kids[_MERGE if key == "<<" and _MERGE in frame.kids else key]
-            self.findings.add(
-                "duplicate-key",
-                f"the key '{shorten(key)}' is given twice",
-                start,
-                end,
-                hint="keep one of the two",
-                related=(self.findings.related(f"'{shorten(key)}' is given here first", *self._extent(first)),),
-            )
+            related = self.findings.related(f"'{shorten(key)}' is given here first", *self._extent(first))
+            message, hint = f"the key '{shorten(key)}' is given twice", "keep one of the two"
+            self.findings.add("duplicate-key", message, start, end, hint=hint, related=(related,))
             return _NO_KEY
         return _MERGE if key == "<<" and event.implicit[0] else key
 
     def _extent(self, node: int) -> tuple[int, int]:
         return self.layout.extent(self.text, node)
-
-    # Mappings and lists
 
     def _begin(self, event: Any, parent: _Frame) -> _Frame:
         layout = self.layout
@@ -508,7 +480,9 @@ class _Builder:
             raise StopReading
         mapping = type(event) is MappingStartEvent
         flow = bool(event.flow_style)
-        unquoted = flow and mapping and self.findings.unquoted_template(start, parent.flow)
+        unquoted = flow and mapping and self.text.startswith("{{", start)
+        if unquoted:
+            self.findings.unquoted_template(start, in_flow=parent.flow)
         if parent.mode == _KEY and not unquoted and self.text[start - 1 : start + 1] != "{{":
             self.findings.add("bad-key", "a key is a text, not a mapping or a list", start, event.end_mark.index)
         if event.tag:
@@ -549,20 +523,20 @@ class _Builder:
             return None, node
         found = self._anchors.get(name)
         if found is None:
+            # Looking for a similar name is slow among many.
             guess = closest(name, self._anchors) if len(self._anchors) <= _GUESSED_AMONG else None
-            self.findings.undefined_alias(name, start, end, guess)
+            hint = "define it before its use with '&', or quote the value if it is text"
+            hint = hint if guess is None else f"did you mean '*{guess}'?"
+            message = f"no anchor named '{shorten(name)}' above this line"
+            self.findings.add("undefined-alias", message, start, end, hint=hint)
             return None, node
         self._extra_nodes += found.nodes
         self._extra_characters += found.characters
         nodes = node + self._extra_nodes
         if nodes > MAX_EXPANDED_NODES or end + self._extra_characters > MAX_EXPANDED_CHARACTERS:
-            self.findings.add(
-                "alias-expansion",
-                f"with '*{shorten(name)}' written out, the file grows beyond what is read",
-                start,
-                end,
-                hint="use fewer aliases of large values, or move the values to a file of their own",
-            )
+            message = f"with '*{shorten(name)}' written out, the file grows beyond what is read"
+            hint = "use fewer aliases of large values, or move the values to a file of their own"
+            self.findings.add("alias-expansion", message, start, end, hint=hint)
             raise StopReading
         layout.targets[node] = found.node
         return found.value, node

@@ -15,7 +15,7 @@ MODULES = ("yaml_reader", "yaml_hints")
 
 def codes_in_the_program() -> set[str]:
     text = "\n".join((PACKAGE / f"{name}.py").read_text(encoding="utf-8") for name in MODULES)
-    given = re.findall(r"\badd\(\s*\"([a-z0-9-]+)\"", text)
+    given = re.findall(r"\b(?:add|_said)\(\s*\"([a-z0-9-]+)\"", text)
     return {*given, *re.findall(r"code, hint, related = \"([a-z0-9-]+)\"", text)}
 
 
