@@ -1,26 +1,27 @@
-"""Looks for what is allowed in a job and probably not meant: warnings, each with a code that can be silenced.
+"""This module looks for what is allowed in a job and probably not meant: warnings whose codes can be silenced.
 
-Called by ``load_job`` for a job without errors. ``lint: {ignore: [code]}`` in the job file or ``--ignore CODE``
+Called by ``load_job`` for a job without errors. ``lint: {ignore: [code]}`` in the job file, or ``--ignore CODE``,
 silences a code of ``diagnostics.LINT_CODES``. Invariant: a job of a million requests is no slower by it, since at most
-``MAX_PROMPTS`` prompts and each text once are looked at.
+``MAX_PROMPTS`` prompts, and each text once, are looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.expand.expansion import Expansion, FindText, Prompt, origin, prompts, read_by_prompt
+from seedream_jobs.expand.expansion import Expansion, origin, prompts, read_by_prompt
 from seedream_jobs.expand.matrix import Cell
-from seedream_jobs.job.axes import PARAMETERS, Axis, AxisValue
+from seedream_jobs.job.axes import PARAMETERS, Axis
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import Segment, TemplateProblem
+from seedream_jobs.job.template import TemplateProblem
 
 MAX_PROMPTS = 10_000
 """How many prompts are looked at."""
@@ -40,13 +41,12 @@ def lint(expansion: Expansion, ignore: Collection[str] = ()) -> tuple[Diagnostic
 
     :param ignore: codes that are silenced, beside those the job file silences itself
     """
-    spec = expansion.spec
-    silent = {*ignore, *spec.document.data.get("lint", {}).get("ignore", ())}
-    found = [*_unused_axes(spec), *_values(expansion), *_odd_texts(expansion), *_modes(expansion), *_prompts(expansion)]
-    return in_order(_few(finding for finding in found if finding.code not in silent))
+    silent = {*ignore, *expansion.spec.document.data.get("lint", {}).get("ignore", ())}
+    found = (finding for rule in _RULES for finding in rule(expansion) if finding.code not in silent)
+    return in_order(_few(found))
 
 
-def _few(findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
+def _few(findings: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """At most ``MAX_PER_CODE`` of each code; the same place once, though the values of a file share one."""
     seen: set[tuple[Any, ...]] = set()
     counts: dict[str, int] = {}
@@ -60,45 +60,42 @@ def _few(findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
             yield finding
 
 
+def _warning(
+    spec: JobSpec, code: str, message: str, path: DocumentPath, hint: str | None = None, *, key: bool = False
+) -> Diagnostic:
+    return spec.document.finding(code, message, path, key=key, severity="warning", hint=hint)
+
+
 # -- axes --------------------------------------------------------------------------------------------------------------
 
 
-def _unused_axes(spec: JobSpec) -> Iterator[Diagnostic]:
+def _unused_axes(expansion: Expansion) -> Iterator[Diagnostic]:
     """Axes that change no request: nothing that is sent reads them."""
+    spec = expansion.spec
     sent = {name for template in (spec.prompt, *(spec.image_urls or ())) if template for name in template.names}
     sent |= {*PARAMETERS, "prompt"}
-    named = set(spec.output_name.names) if spec.output_name else set()
-    filtering = set(spec.where.names) if spec.where else set()
-    matched = {spec.axes[axis].names[0] for pattern in spec.exclude for axis, _ in pattern.fits}
+    readers = {
+        "output.name": spec.output_name.names if spec.output_name else frozenset(),
+        "where": spec.where.names if spec.where else frozenset(),
+        "exclude": {name for pattern in spec.exclude for axis, _ in pattern.fits for name in spec.axes[axis].names},
+    }
     for axis in spec.axes:
-        if len(axis.names) == 1:
-            if axis.names[0] not in sent:
-                elsewhere = [
-                    word
-                    for word, names in (("output.name", named), ("where", filtering), ("exclude", matched))
-                    if axis.names[0] in names
-                ]
-                yield _unused_axis(spec, axis, axis.names[0], axis.path, elsewhere)
-            continue
         for name in axis.names:
-            if name not in sent | named | filtering:
-                written = spec.document.exists((*axis.path, "zip", name))
-                path = (*axis.path, "zip", name) if written else (*axis.path, name)
-                yield _unused_axis(spec, axis, name, path, [])
+            elsewhere = [reader for reader, names in readers.items() if name in names]
+            # A zip's other name changes requests already, so that one more name for the files multiplies nothing.
+            if name in sent or (elsewhere and len(axis.names) > 1):
+                continue
+            if elsewhere:
+                message = f"the axis {name!r} changes no request: only {' and '.join(elsewhere)} reads it"
+                hint = "requests that are equal are submitted once; for more copies of one write repeat"
+            else:
+                values = f"{len(axis.values)} value{'' if len(axis.values) == 1 else 's'}"
+                message = f"nothing reads the axis {name!r}"
+                hint = f"write {{{{ {name} }}}} in the prompt, or remove the axis ({values})"
+            yield _warning(spec, "unused-axis", message, axis.name_path(name), hint, key=True)
 
 
-def _unused_axis(spec: JobSpec, axis: Axis, name: str, path: DocumentPath, elsewhere: list[str]) -> Diagnostic:
-    count = len(axis.values)
-    if elsewhere:
-        message = f"the axis {name!r} changes no request: only {' and '.join(elsewhere)} reads it"
-        hint = "requests that are equal are submitted once; for more copies of one write repeat"
-    else:
-        message = f"nothing reads the axis {name!r}"
-        hint = f"write {{{{ {name} }}}} in the prompt, or remove the axis ({count} value{'' if count == 1 else 's'})"
-    return spec.document.finding("unused-axis", message, path, key=True, severity="warning", hint=hint)
-
-
-def _values(expansion: Expansion) -> Iterator[Diagnostic]:
+def _values_not_shown(expansion: Expansion) -> Iterator[Diagnostic]:
     """Axis values of which nothing is left in any prompt, though other values of the axis show."""
     spec = expansion.spec
     segments = [segment for segment in spec.prompt.segments if segment.evaluate] if spec.prompt else []
@@ -108,30 +105,36 @@ def _values(expansion: Expansion) -> Iterator[Diagnostic]:
         mine = [segment for segment in segments if segment.names & names]
         if not mine or any(segment.names - names - constants for segment in mine):
             continue  # what reads several axes may show a value in some combinations only
-        blank = [
-            number for number, value in enumerate(axis.values) if not _shows(mine, {**spec.vars, **_bound(axis, value)})
-        ]
-        if len(blank) == len(axis.values):
-            continue
+        contexts = (_context(spec, axis, number) for number in range(len(axis.values)))
+        shows = [any(segment.render(context).strip() for segment in mine) for context in contexts]
+        blank = [number for number, shown in enumerate(shows) if not shown] if any(shows) else []
         for number in blank[: MAX_PER_CODE + 1]:
-            value = axis.values[number]
-            yield spec.document.finding(
-                "value-not-shown",
-                f"{axis.place(axis.names[0], number)}no prompt shows the value {spoken(value.labels[0])!r} "
-                f"of the axis {axis.names[0]!r}",
-                value.path,
-                severity="warning",
-                hint="the template gives nothing for it: a missing branch, or an empty text",
+            name, value = axis.names[0], axis.values[number]
+            message = (
+                f"{axis.place(name, number)}no prompt shows the value {spoken(value.labels[0])!r} of the axis {name!r}"
             )
+            hint = "the template gives nothing for it: a missing branch, or an empty text"
+            yield _warning(spec, "value-not-shown", message, value.path, hint)
 
 
-def _bound(axis: Axis, value: AxisValue) -> dict[str, Any]:
-    return dict(zip(axis.names, value.bindings, strict=True))
+def _context(spec: JobSpec, axis: Axis, number: int) -> dict[str, Any]:
+    """The variables, and the names that an axis binds by one of its values."""
+    return {**spec.vars, **dict(zip(axis.names, axis.values[number].bindings, strict=True))}
 
 
-def _shows(segments: Iterable[Segment], context: Mapping[str, Any]) -> bool:
-    """Whether any of the segments has a text for these values."""
-    return any(segment.evaluate(context).strip() for segment in segments if segment.evaluate)
+def _fullwidth_commas(expansion: Expansion) -> Iterator[Diagnostic]:
+    """``[春天，秋天]``: one value, where YAML wants a half-width comma between two."""
+    document = expansion.spec.document
+    for axis in expansion.spec.axes:
+        for position, name in enumerate(axis.names):
+            path, value = axis.values[0].paths[position], axis.values[0].bindings[position]
+            if name == "prompt" or len(axis.values) > 1 or not isinstance(value, str) or not re.search("[，、]", value):
+                continue
+            at = document.span(path[:-1]).start.offset
+            if path[-1:] == (0,) and document.text[at : at + 1] == "[" and document.scalar_style(path) == "plain":
+                message = f"the axis {name!r} has one value: in YAML only a half-width comma parts two"
+                hint = "write [a, b]; if it is one text, put it in quotes"
+                yield _warning(expansion.spec, "fullwidth-comma", message, path, hint)
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -144,11 +147,9 @@ def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
     chosen = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
     included = (Cell(None, (number,)) for number in range(len(spec.include)))
     for cell in (*islice(chosen, MAX_PROMPTS if axes else 1), *included):
-        fields = {**spec.parameters, **expansion.builder.given(cell)}
-        problem = contradiction(fields)
+        problem = contradiction({**spec.parameters, **expansion.builder.given(cell)})
         if problem is not None:
-            path = _mode_path(spec, cell)
-            yield spec.document.finding("n-against-sequential", problem, path, severity="warning")
+            yield _warning(spec, "n-against-sequential", problem, _mode_path(spec, cell))
 
 
 def _mode_path(spec: JobSpec, cell: Cell) -> DocumentPath:
@@ -181,61 +182,53 @@ def contradiction(parameters: Mapping[str, Any]) -> str | None:
     return None
 
 
-# -- prompts -----------------------------------------------------------------------------------------------------------
+# -- rendered prompts --------------------------------------------------------------------------------------------------
 
 
-_HAN = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 _BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
 _DOUBLED = re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptFault:
-    """What is odd in a prompt's text: the characters ``start`` to ``end``, and a sentence."""
+class PromptFault(NamedTuple):
+    """What is odd in a prompt's text: the characters ``start`` to ``end``, a sentence, and the next step."""
 
-    code: str
-    message: str
     start: int
     end: int
-    hint: str | None = None
+    message: str
+    hint: str
 
 
-def faults(text: str) -> Iterator[PromptFault]:
-    """What is odd in a rendered prompt; each code once, at its first place."""
-    braces = _BRACES.search(text)
-    if braces:
-        yield PromptFault(
-            code="leftover-braces",
-            message=f"the rendered prompt still holds {braces.group()!r}",
-            start=braces.start(),
-            end=braces.end(),
-            hint="values of axes and vars are data and never rendered: write the placeholder in the prompt itself",
-        )
-    doubled = _DOUBLED.search(text)
-    if doubled:
-        yield PromptFault(
-            code="doubled-spaces",
-            message="the rendered prompt has doubled spaces",
-            start=doubled.start(),
-            end=doubled.end(),
-            hint="an empty value leaves its spaces behind: {% if x %}, {{ x }}{% endif %}, or | oneline",
-        )
-    if len(text) > MAX_HAN:
-        yield from _too_long(text)
+def _leftover_braces(text: str) -> PromptFault | None:
+    found = _BRACES.search(text)
+    hint = "values of axes and vars are data and never rendered: write the placeholder in the prompt itself"
+    return found and PromptFault(*found.span(), f"the rendered prompt still holds {found.group()!r}", hint)
 
 
-def _too_long(text: str) -> Iterator[PromptFault]:
+def _doubled_spaces(text: str) -> PromptFault | None:
+    found = _DOUBLED.search(text)
+    hint = "an empty value leaves its spaces behind: {% if x %}, {{ x }}{% endif %}, or | oneline"
+    return found and PromptFault(*found.span(), "the rendered prompt has doubled spaces", hint)
+
+
+def _too_long(text: str) -> PromptFault | None:
+    if len(text) <= MAX_HAN:  # most prompts need no counting
+        return None
     han = len(re.findall(_HAN, text))
     words = len(re.sub(_HAN, " ", text).split())
-    if han > MAX_HAN or words > MAX_WORDS:
-        size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
-        yield PromptFault(
-            code="long-prompt",
-            message=f"a prompt has {size}: the model's maker advises at most {MAX_HAN} characters or {MAX_WORDS} words",
-            start=0,
-            end=len(text),
-            hint="a longer prompt is sent and paid all the same; details at its end may be lost",
-        )
+    if han <= MAX_HAN and words <= MAX_WORDS:
+        return None
+    size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
+    message = f"a prompt has {size}: the model's maker advises at most {MAX_HAN} characters or {MAX_WORDS} words"
+    hint = "a longer prompt is sent and paid all the same; details at its end may be lost"
+    return PromptFault(0, len(text), message, hint)
+
+
+_PROMPT_RULES = {"leftover-braces": _leftover_braces, "doubled-spaces": _doubled_spaces, "long-prompt": _too_long}
+
+
+def faults(text: str) -> dict[str, PromptFault]:
+    """What is odd in a rendered prompt: by its code, at its first place."""
+    return {code: fault for code, rule in _PROMPT_RULES.items() if (fault := rule(text)) is not None}
 
 
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
@@ -243,10 +236,9 @@ def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
     first: dict[str, Cell] = {}
     names = sorted(name for name in read_by_prompt(expansion) if expansion.spec.axis_of(name))
     try:
-        for prompt in islice(prompts(expansion), MAX_PROMPTS):
-            cell, text = prompt
-            for fault in faults(text):
-                yield _fault(expansion, prompt, fault)
+        for cell, text in islice(prompts(expansion), MAX_PROMPTS):
+            for code, fault in faults(text).items():
+                yield _fault(expansion, cell, code, fault)
             known = first.setdefault(text, cell)
             if known is not cell and _differ(expansion, names, known, cell):
                 yield _identical(expansion, known, cell)
@@ -260,43 +252,34 @@ def _differ(expansion: Expansion, names: list[str], first: Cell, second: Cell) -
     return [ours.get(name) for name in names] != [theirs.get(name) for name in names]
 
 
-def _fault(expansion: Expansion, prompt: Prompt, fault: PromptFault) -> Diagnostic:
-    path, span = origin(expansion, prompt.cell, _finder(fault.code))
-    finding = expansion.spec.document.finding(fault.code, fault.message, path, severity="warning", hint=fault.hint)
+def _fault(expansion: Expansion, cell: Cell, code: str, fault: PromptFault) -> Diagnostic:
+    def find(text: str) -> tuple[int, int] | None:
+        found = _PROMPT_RULES[code](text)
+        return None if found is None else (found.start, found.end)
+
+    path, span = origin(expansion, cell, find)
+    finding = _warning(expansion.spec, code, fault.message, path, fault.hint)
     if span is not None:
         return replace(finding, span=span)
-    address = expansion.builder.address(prompt.cell, 1)
-    return replace(finding, message=f"{fault.message} (at {address})")
-
-
-def _finder(code: str) -> FindText:
-    def find(text: str) -> tuple[int, int] | None:
-        return next(((fault.start, fault.end) for fault in faults(text) if fault.code == code), None)
-
-    return find
+    return replace(finding, message=f"{fault.message} (at {expansion.builder.address(cell, 1)})")
 
 
 def _identical(expansion: Expansion, first: Cell, second: Cell) -> Diagnostic:
     ours, theirs = expansion.matrix.labels(first), expansion.matrix.labels(second)
     names = [name for name in theirs if ours.get(name) != theirs[name]]
     spec = expansion.spec
-    path: tuple[str | int, ...] = ("request", "prompt") if spec.prompt else ("matrix",)
+    path: DocumentPath = ("request", "prompt") if spec.prompt else ("matrix",)
     if names and (place := spec.axis_of(names[-1])) and second.choice is not None:
         path = spec.axes[place[0]].values[second.choice[place[0]]].path
-    addresses = f"{expansion.builder.address(first, 1)} and {expansion.builder.address(second, 1)}"
-    return spec.document.finding(
-        "identical-prompts",
-        f"{addresses} have the same prompt",
-        path,
-        severity="warning",
-        hint="the template drops what tells them apart; for more copies of one request write repeat",
-    )
+    message = f"{expansion.builder.address(first, 1)} and {expansion.builder.address(second, 1)} have the same prompt"
+    hint = "the template drops what tells them apart; for more copies of one request write repeat"
+    return _warning(spec, "identical-prompts", message, path, hint)
 
 
 # -- characters that nobody sees ---------------------------------------------------------------------------------------
 
 
-# They come with text from web pages, word processors and terminals, and are sent and paid as part of a prompt.
+# Such characters come with text from web pages, word processors and terminals; they are sent, and paid for.
 
 UNSEEN = (
     # A flag of a region is one match, so that its tags are not met alone.
@@ -371,9 +354,6 @@ def _is(characters: str, one: str) -> bool:
 # -- the texts that prompts are made of --------------------------------------------------------------------------------
 
 
-MAX_FOUND = 6
-"""How many findings of one kind are looked for; one more than are reported."""
-
 _ODD = f"{UNSEEN}|\\A\\s*[“”„‟＂‘’‚‛]|[\\n\\r]\\Z"
 _QUOTED = re.compile("[“”„‟＂][^“”„‟＂]*[“”„‟＂]|[‘’‚‛][^‘’‚‛]*[‘’‚‛]")
 
@@ -400,50 +380,51 @@ class Leaf(NamedTuple):
 def _odd_texts(expansion: Expansion) -> Iterator[Diagnostic]:
     """What nobody sees, line breaks in mid-sentence, quotes that are none, numbers that are written otherwise."""
     texts = _Texts(expansion)
-    yield from texts.template()
-    yield from texts.lists()
-    looks = [texts.unseen, texts.breaks, texts.quotes, texts.numbers]
-    counts = dict.fromkeys(looks, 0)
+    yield from texts.of_template()
+    rules: tuple[Callable[[Leaf], Diagnostic | None], ...] = (
+        texts.invisible_character,
+        texts.line_break,
+        texts.smart_quotes,
+        texts.ambiguous_number,
+    )
+    counts = dict.fromkeys(rules, 0)
     for leaf in texts.leaves():
-        for look in looks:
-            if counts[look] < MAX_FOUND:
-                for finding in look(leaf):
-                    counts[look] += 1
-                    yield finding
+        for rule in rules:
+            if counts[rule] <= MAX_PER_CODE and (finding := rule(leaf)) is not None:
+                counts[rule] += 1
+                yield finding
 
 
 class _Texts:
-    """The leaves of a job's variables, axes and includes that its prompts read."""
+    """The leaves of a job's variables, axes and includes that its prompts read, and what may be odd in each."""
 
     def __init__(self, expansion: Expansion) -> None:
         self.spec: JobSpec = expansion.spec
         self.names = read_by_prompt(expansion)
-        self._right_to_left: bool | None = None
+        self.source = self.spec.prompt.source if self.spec.prompt else ""
+        self.segments = self.spec.prompt.segments if self.spec.prompt else ()
 
     def leaves(self) -> Iterator[Leaf]:
-        """What may be odd: of a million values few are, and the others are not looked at twice."""
         spec, is_odd = self.spec, re.compile(_ODD).search
         for name, value in spec.vars.items():
             if name in self.names and name not in spec.sets:
                 yield from _leaves(Leaf(value, ("vars", name), name))
         for axis in spec.axes:
             for position, name in enumerate(axis.names):
-                if name in self.names:
-                    for index, one in enumerate(axis.values):
-                        value = one.bindings[position]
-                        if isinstance(value, str):
-                            if not (value.isascii() and value.isprintable()) and is_odd(value):
-                                yield Leaf(value, one.paths[position], name, axis, index)
-                        else:
-                            yield from _leaves(Leaf(value, one.paths[position], name, axis, index))
+                if name not in self.names:
+                    continue
+                for index, one in enumerate(axis.values):
+                    value = one.bindings[position]
+                    # Of a million texts few are odd: this test is far cheaper than the rules.
+                    if isinstance(value, str) and ((value.isascii() and value.isprintable()) or not is_odd(value)):
+                        continue
+                    yield from _leaves(Leaf(value, one.paths[position], name, axis, index))
         for include in spec.include:
             for name, value in include.bindings.items():
                 if name in self.names:
                     yield from _leaves(Leaf(value, (*include.path, name), name))
 
-    # -- what nobody sees ------------------------------------------------------------------------------------------
-
-    def template(self) -> Iterator[Diagnostic]:
+    def of_template(self) -> Iterator[Diagnostic]:
         """The template's own text, and numbers given by ``--set``."""
         if self.spec.prompt is None:
             return
@@ -451,64 +432,79 @@ class _Texts:
             value = self.spec.vars[name]
             if name in self.names and isinstance(value, int | float) and str(value) != text != str(value).lower():
                 message = f"--set {name}={text[:40]}: the number is {value} in the prompt"
-                yield self.spec.document.finding(
-                    "ambiguous-scalar", message, ("vars", name), severity="warning", hint="quote the variable's value"
-                )
-        leaf = Leaf(self.spec.prompt.source, ("request", "prompt"), "prompt")
-        yield from self.unseen(leaf)
-        yield from self.quotes(leaf)
+                yield _warning(self.spec, "ambiguous-scalar", message, ("vars", name), "quote the variable's value")
+        leaf = Leaf(self.source, ("request", "prompt"), "prompt")
+        yield from filter(None, (self.invisible_character(leaf), self.smart_quotes(leaf)))
 
-    def unseen(self, leaf: Leaf) -> Iterator[Diagnostic]:
+    # -- rules -----------------------------------------------------------------------------------------------------
+
+    def invisible_character(self, leaf: Leaf) -> Diagnostic | None:
         """The first character of a text that nobody sees."""
         if not isinstance(leaf.value, str):
-            return
+            return None
         for at in unseen(leaf.value):
-            if not self._is_right_to_left() or at in set(unseen(leaf.value, right_to_left=True)):
-                finding = self._finding(
-                    "invisible-character",
-                    f"{leaf.place}{_short(leaf.value, at)} holds {_named(leaf.value[at])}",
-                    leaf,
-                    "remove it: nobody sees it, and it is sent and paid as part of the prompt",
-                )
-                yield self._exactly(finding, leaf, at)
-                return
+            if not self.is_right_to_left or at in set(unseen(leaf.value, right_to_left=True)):
+                message = f"{leaf.place}{_short(leaf.value, at)} holds {_named(leaf.value[at])}"
+                hint = "remove it: nobody sees it, and it is sent and paid as part of the prompt"
+                finding = self._finding("invisible-character", message, leaf, hint)
+                span = None if leaf.in_file else self.spec.document.text_span(leaf.path, at, at + 1)
+                return finding if span is None else replace(finding, span=span)
+        return None
 
-    def _is_right_to_left(self) -> bool:
-        """Whether anything that prompts read is written from the right; looked at when a mark for it was met."""
-        if self._right_to_left is None:
-            source = self.spec.prompt.source if self.spec.prompt else ""
-            values = (one.bindings for axis in self.spec.axes for one in axis.values)
-            self._right_to_left = _is_right_to_left(source) or any(_is_right_to_left(str(value)) for value in values)
-        return self._right_to_left
+    def line_break(self, leaf: Leaf) -> Diagnostic | None:
+        """A value that ends with a line break, which then stands in mid-sentence: a ``|`` block writes one."""
+        if not isinstance(leaf.value, str) or not leaf.value.endswith(("\n", "\r")) or not self._goes_on(leaf):
+            return None
+        message = f"{leaf.place}{_short(leaf.value, 0)} ends with a line break, and the prompt goes on after it"
+        hint = f"write it below |- or in quotes, or {{{{ {leaf.name} | trim }}}} in the prompt"
+        return self._finding("line-break", message, leaf, hint)
+
+    def smart_quotes(self, leaf: Leaf) -> Diagnostic | None:
+        """A plain value between the quotes of a word processor, which YAML takes for a part of the text."""
+        document = self.spec.document
+        if not isinstance(leaf.value, str) or not _QUOTED.fullmatch(leaf.value.strip()):
+            return None
+        if not document.exists(leaf.path) or document.scalar_style(leaf.path) != "plain":
+            return None
+        message = f"the quotes of {_short(leaf.value, 0)} are part of the text: YAML's own are \" and '"
+        hint = f'write "{leaf.value.strip()[1:-1][:40]}", or quote the whole if the model is to see these quotes'
+        return self._finding("smart-quotes", message, leaf, hint)
+
+    def ambiguous_number(self, leaf: Leaf) -> Diagnostic | None:
+        """A number that a prompt shows otherwise than it is written: ``3.10`` is 3.1, ``1e3`` is 1000.0."""
+        if isinstance(leaf.value, bool) or not isinstance(leaf.value, int | float) or not self._is_read(leaf):
+            return None
+        written = self._written(leaf)
+        if written is None or written == str(leaf.value):
+            return None
+        if any(written in (self._rendered(leaf, number) or "") for number in range(len(self.segments))):
+            return None  # a filter formats it as it is written
+        message = f"{leaf.place}the number {written[:40]} is {leaf.value} in the prompt"
+        hint = (
+            "leave the column's type out (types:), or write it as text" if leaf.place else f'quote it: "{written[:40]}"'
+        )
+        return self._finding("ambiguous-scalar", message, leaf, hint)
+
+    # -- what the rules ask ----------------------------------------------------------------------------------------
 
     def _finding(self, code: str, message: str, leaf: Leaf, hint: str) -> Diagnostic:
         path = leaf.path
         if leaf.axis is not None and leaf.in_file:
             path = (*leaf.axis.name_path(leaf.name), "from")
-        return self.spec.document.finding(code, message, path, severity="warning", hint=hint)
+        return _warning(self.spec, code, message, path, hint)
 
-    def _exactly(self, finding: Diagnostic, leaf: Leaf, at: int) -> Diagnostic:
-        span = None if leaf.in_file else self.spec.document.text_span(leaf.path, at, at + 1)
-        return finding if span is None else replace(finding, span=span)
-
-    # -- line breaks -----------------------------------------------------------------------------------------------
-
-    def breaks(self, leaf: Leaf) -> Iterator[Diagnostic]:
-        """A value that ends with a line break, which then stands in mid-sentence: a ``|`` block writes one."""
-        if isinstance(leaf.value, str) and leaf.value.endswith(("\n", "\r")) and self._goes_on(leaf):
-            yield self._finding(
-                "line-break",
-                f"{leaf.place}{_short(leaf.value, 0)} ends with a line break, and the prompt goes on after it",
-                leaf,
-                f"write it below |- or in quotes, or {{{{ {leaf.name} | trim }}}} in the prompt",
-            )
+    @cached_property
+    def is_right_to_left(self) -> bool:
+        """Whether anything that prompts read is written from the right; asked only once a mark for it was met."""
+        values = (one.bindings for axis in self.spec.axes for one in axis.values)
+        return _is_right_to_left(self.source) or any(_is_right_to_left(str(value)) for value in values)
 
     def _goes_on(self, leaf: Leaf) -> bool:
-        segments = self.spec.prompt.segments if self.spec.prompt else ()
-        for number in range(len(segments)):
+        """Whether more of the prompt follows a value on what should be its line."""
+        for number in range(len(self.segments)):
             rendered = self._rendered(leaf, number)
             if rendered is not None and rendered.endswith(("\n", "\r")):
-                rest = segments[number + 1 :]
+                rest = self.segments[number + 1 :]
                 said = next((part.text for part in rest if part.evaluate or part.text), "")
                 ended = all(part.evaluate is None and not part.text.strip() for part in rest)
                 if not ended and not said.lstrip(" \t").startswith(("\n", "\r")):
@@ -517,12 +513,10 @@ class _Texts:
 
     def _rendered(self, leaf: Leaf, number: int) -> str | None:
         """The text of a segment of the prompt for a leaf's value; None where it reads anything else."""
-        assert self.spec.prompt is not None
-        segment, context = self.spec.prompt.segments[number], dict(self.spec.vars)
+        segment = self.segments[number]
         if segment.evaluate is None or leaf.name not in segment.names:
             return None
-        if leaf.axis is not None:
-            context |= dict(zip(leaf.axis.names, leaf.axis.values[leaf.number].bindings, strict=True))
+        context = _context(self.spec, leaf.axis, leaf.number) if leaf.axis is not None else self.spec.vars
         if segment.names - context.keys():
             return None
         try:
@@ -530,48 +524,11 @@ class _Texts:
         except TemplateProblem:
             return None
 
-    # -- how it is written -----------------------------------------------------------------------------------------
-
-    def quotes(self, leaf: Leaf) -> Iterator[Diagnostic]:
-        """A plain value between the quotes of a word processor, which YAML takes for a part of the text."""
-        document = self.spec.document
-        if not isinstance(leaf.value, str) or not _QUOTED.fullmatch(leaf.value.strip()):
-            return
-        if document.exists(leaf.path) and document.scalar_style(leaf.path) == "plain":
-            yield self._finding(
-                "smart-quotes",
-                f"the quotes of {_short(leaf.value, 0)} are part of the text: YAML's own are \" and '",
-                leaf,
-                f'write "{leaf.value.strip()[1:-1][:40]}", or quote the whole if the model is to see these quotes',
-            )
-
-    def numbers(self, leaf: Leaf) -> Iterator[Diagnostic]:
-        """A number that a prompt shows otherwise than it is written: ``3.10`` is 3.1, ``1e3`` is 1000.0."""
-        if isinstance(leaf.value, bool) or not isinstance(leaf.value, int | float) or not self._is_read(leaf):
-            return
-        written = self._written(leaf)
-        if written is None or written == str(leaf.value):
-            return
-        if any(written in (self._rendered(leaf, number) or "") for number in range(self._segments)):
-            return  # formatted so
-        place = leaf.place
-        yield self._finding(
-            "ambiguous-scalar",
-            f"{place}the number {written[:40]} is {leaf.value} in the prompt",
-            leaf,
-            "leave the column's type out (types:), or write it as text" if place else f'quote it: "{written[:40]}"',
-        )
-
-    @property
-    def _segments(self) -> int:
-        return len(self.spec.prompt.segments) if self.spec.prompt else 0
-
     def _is_read(self, leaf: Leaf) -> bool:
         """Whether the template names the field that a leaf is of; a number in an unread column changes nothing."""
         base = leaf.axis.values[leaf.number].paths[leaf.axis.names.index(leaf.name)] if leaf.axis else leaf.path[:2]
         fields = [part for part in leaf.path[len(base) :] if isinstance(part, str)]
-        source = self.spec.prompt.source if self.spec.prompt else ""
-        return all(re.search(rf"\b{re.escape(field)}\b", source) for field in fields)
+        return all(re.search(rf"\b{re.escape(field)}\b", self.source) for field in fields)
 
     def _written(self, leaf: Leaf) -> str | None:
         """How a number is written, None where that is not known."""
@@ -585,33 +542,8 @@ class _Texts:
         text = document.text[span.start.offset : span.end.offset]
         return text if re.fullmatch(r"-?[0-9][0-9.eE+-]*", text) else None
 
-    def lists(self) -> Iterator[Diagnostic]:
-        """``[春天，秋天]``: one value, where YAML wants a half-width comma between two."""
-        document = self.spec.document
-        for axis in self.spec.axes:
-            for position, name in enumerate(axis.names):
-                path = axis.values[0].paths[position]
-                value = axis.values[0].bindings[position]
-                if (
-                    name == "prompt"
-                    or len(axis.values) > 1
-                    or not isinstance(value, str)
-                    or not re.search("[，、]", value)
-                ):
-                    continue
-                at = document.span(path[:-1]).start.offset
-                if path[-1:] == (0,) and document.text[at : at + 1] == "[" and document.scalar_style(path) == "plain":
-                    yield document.finding(
-                        "fullwidth-comma",
-                        f"the axis {name!r} has one value: in YAML only a half-width comma parts two",
-                        path,
-                        severity="warning",
-                        hint="write [a, b]; if it is one text, put it in quotes",
-                    )
-
 
 def _leaves(leaf: Leaf) -> Iterator[Leaf]:
-    """The scalars in a value, each with its path."""
     value = leaf.value
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -629,3 +561,14 @@ def _short(text: str, at: int) -> str:
     shown = text[begin : begin + 40].strip()
     said = "".join(c if c.isprintable() and not 0xFE00 <= ord(c) <= 0xFE0F else "·" for c in shown)
     return f"'{'…' if begin else ''}{said}{'…' if begin + 40 < len(text) else ''}'"
+
+
+_RULES: tuple[Callable[[Expansion], Iterator[Diagnostic]], ...] = (
+    _unused_axes,
+    _values_not_shown,
+    _fullwidth_commas,
+    _odd_texts,
+    _modes,
+    _prompts,
+)
+"""Every rule; each yields the findings of the codes it knows."""
