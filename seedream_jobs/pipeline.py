@@ -24,8 +24,9 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
 from seedream_jobs.job.files import WorkTree, git_environment
 from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.job import Job, policy_budgets
-from seedream_jobs.plan.load import Rules, Target, load_jobs
+from seedream_jobs.plan.load import Rules, Target, check_apart, load_jobs
 from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, run_record, selector
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what only plan and run need is imported there: validate sta
     from seedream_jobs.ledger.campaign import Elsewhere
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.plan import Plan, PlannedJob
+    from seedream_jobs.plan.review import Revisions
     from seedream_jobs.results.thumbnails import Decoders
     from seedream_jobs.run.images import ImageSteps
     from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Watcher
@@ -87,6 +89,27 @@ def plan(
         for job, one in zip(jobs, made.jobs, strict=True)
     ]
     return replace(made, jobs=tuple(warned))
+
+
+def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, options: PlanOptions, rules: Rules) -> Plan:
+    """What merging a change would submit, and for how much: choose jobs, load both trees, plan the head, compare.
+
+    :param jobs: the job files to compare; none for all that the change concerns
+    :param rules: what the head is checked against
+    :raises FindingsError: a job has errors at the head
+    """
+    from seedream_jobs.plan.cost import tariff_of
+    from seedream_jobs.plan.plan import Plan
+
+    pairs = revisions.pairs(jobs, rules)
+    loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
+    check_apart(loaded)
+    if not loaded:
+        tariff = tariff_of(profiles()[DEFAULT_MODEL], options.price)
+        return revisions.compare(Plan(origin=target.origin, tariff=tariff, jobs=()), pairs)
+    elsewhere_of = None if revisions.head is None else revisions.elsewhere_of  # the work tree is the disk
+    made = plan(loaded, target=target, options=options, ledger_of=revisions.ledger_of, elsewhere_of=elsewhere_of)
+    return revisions.compare(made, pairs)
 
 
 def _root(job: Job) -> Path:

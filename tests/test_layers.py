@@ -28,7 +28,6 @@ ORDER = (
     "results",
     "report",
     "pipeline",
-    "review",
     "cli",
 )
 """From the first that knows nothing of the others to the face."""

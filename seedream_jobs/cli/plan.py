@@ -19,9 +19,10 @@ from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.plan.load import Target, load_jobs
 from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, check_budgets
+from seedream_jobs.plan.review import Revisions
+from seedream_jobs.plan.revisions import repository_of
 from seedream_jobs.plan.saved import check_place, save
 from seedream_jobs.records import with_manifests
-from seedream_jobs.review import Revisions, repository_of, review
 
 
 @click.command()
@@ -127,7 +128,7 @@ def _between(
     if any(finding.severity == "error" for finding in edits):
         raise FindingsError(edits)
     held = rules(policy, ignore, base=revisions.policy_of)
-    found = review(revisions, jobs, target=where, options=wanted, rules=held)
+    found = pipeline.review(revisions, jobs, target=where, options=wanted, rules=held)
     return _with_edits(found, edits, revisions)
 
 

@@ -1,7 +1,8 @@
-"""A campaign's tree at a git revision, read without a checkout, and which files two trees differ in.
+"""This module reads a campaign's tree at a git revision without a checkout, and finds the files two trees differ in.
 
-Objects come from ``git cat-file --batch`` as they are stored: no filter, no hook and no network is involved, so a
-large file kept elsewhere (Git LFS) is its pointer here, and an object that a partial clone lacks is missing.
+Called by ``plan.review`` and the pipeline. Invariant: objects come from ``git cat-file --batch`` as they are stored. No
+filter, no hook and no network is involved, so a large file kept elsewhere (Git LFS) is its pointer here, and an object
+that a partial clone lacks is missing.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import Files, OutsideRoot, git_environment, within
+from seedream_jobs.job.files import Files, OutsideRoot, campaign_root, git_environment, within
 from seedream_jobs.plan.plan import Revision
 
 _LINKS = 40
 """How many symbolic links are followed in one path, as the kernel has it."""
 
-# what comes from outside stands behind --end-of-options, or is an object id
+# No prompt, no lock on the index, no download of missing objects: a plan only reads. What a person named stands behind
+# --end-of-options, or is an object id, so that it is never taken for an option.
 _QUIET = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
@@ -65,11 +68,7 @@ class Repository:
     def close(self) -> None:
         """End the process that reads objects."""
         if self._batch is not None:
-            if self._batch.stdin is not None:
-                self._batch.stdin.close()
-            if self._batch.stdout is not None:
-                self._batch.stdout.close()
-            self._batch.wait()
+            self._batch.communicate()
             self._batch = None
 
     def revision(self, name: str) -> Revision:
@@ -176,9 +175,9 @@ class Repository:
 def ignored(
     manifests: Iterable[Path], root: Path, environment: Mapping[str, str], severity: Severity
 ) -> tuple[Diagnostic, ...]:
-    """Findings about records that git ignores: what is paid would not be committed, and another clone pays it again.
+    """Find records that git ignores: what is paid would not be committed, and another clone would pay it again.
 
-    None where there is no repository, or git can't say. One that is tracked all the same is not ignored.
+    Nothing is found where there is no repository, or git can't say. A tracked file is not ignored.
 
     :param root: the campaign's
     """
@@ -199,7 +198,7 @@ def ignored(
     words = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
     found = []
     for source, number, pattern, path in zip(words[0::4], words[1::4], words[2::4], words[3::4], strict=False):
-        if pattern.startswith("!"):  # told as well, though it is what keeps the file from being ignored
+        if pattern.startswith("!"):  # git names this pattern, too, though it keeps the file from being ignored
             continue
         at = Pos(offset=0, line=int(number), column=1)
         found.append(
@@ -218,6 +217,14 @@ def ignored(
 def _said(ended: subprocess.CompletedProcess[bytes]) -> str:
     lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
     return lines[0].removeprefix("fatal: ") if lines else f"exit code {ended.returncode}"
+
+
+def repository_of(jobs: Sequence[Path], *, here: Path, environment: Mapping[str, str]) -> Repository:
+    """The repository around the jobs named, else around ``here``. It is to be closed.
+
+    :raises UsageError: there is none
+    """
+    return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"), environment)
 
 
 class GitTree:
@@ -240,12 +247,14 @@ class GitTree:
         return len(self._repository.blob(self._find(path).oid))
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        base = within(PurePosixPath(*(escape(part) for part in folder.parts)), pattern)
-        wanted, hidden = glob_pattern(base), any(part.startswith(".") for part in base.parts)
+        parts = within(PurePosixPath(*(escape(part) for part in folder.parts)), pattern).parts
+        if any("**" in part and part != "**" for part in parts):
+            raise ValueError("Invalid pattern: '**' can only be an entire path component")  # as Path.glob says it
+        hidden = any(part.startswith(".") for part in parts)
         return sorted(
             path
             for path in self._blobs
-            if wanted.fullmatch(path.as_posix())
+            if _matches(path.parts, parts)
             and (hidden or not any(part.startswith(".") for part in path.parts))
             and self._is_file(path)
         )
@@ -317,39 +326,10 @@ def looks_like_job(text: bytes) -> bool:
     return all(key.search(text) for key in _SHAPE)
 
 
-def glob_pattern(pattern: PurePosixPath) -> re.Pattern[str]:
-    """A pattern of ``*``, ``?``, ``[…]`` and ``**`` over whole POSIX paths, matching as ``Path.glob`` does.
-
-    :raises ValueError: ``**`` is only a part of a component
-    """
-    parts: list[str] = []
-    for number, part in enumerate(pattern.parts):
-        last = number == len(pattern.parts) - 1
-        if part == "**":
-            parts.append(r"(?!)" if last else r"(?:[^/]+/)*")  # a last ** names folders only
-        elif "**" in part:
-            raise ValueError("Invalid pattern: '**' can only be an entire path component")
-        else:
-            parts.append(_component(part) + ("" if last else "/"))
-    return re.compile("".join(parts), re.DOTALL)
-
-
-def _component(part: str) -> str:
-    """One component's regular expression; brackets as ``fnmatch`` reads them."""
-    out, at = "", 0
-    while at < len(part):
-        character = part[at]
-        at += 1
-        if character == "*":
-            out += "[^/]*"
-        elif character == "?":
-            out += "[^/]"
-        elif character == "[" and (end := part.find("]", at + 1 + (part[at : at + 1] == "!"))) >= 0:
-            inner = part[at:end]
-            negated = inner.startswith("!")
-            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[negated:])
-            out += f"(?!/)[{'^' if negated else ''}{inner}]"
-            at = end + 1
-        else:
-            out += re.escape(character)
-    return out
+def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path fits a pattern of ``*``, ``?``, ``[…]`` and ``**``, as ``Path.glob`` has it."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":  # as the last part it names folders only
+        return len(pattern) > 1 and any(_matches(path[skipped:], pattern[1:]) for skipped in range(len(path)))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])

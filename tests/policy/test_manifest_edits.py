@@ -13,7 +13,7 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.identity import key_of
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.codec import canonical, seal
-from seedream_jobs.plan.manifest_edits import MAX_NAMED, manifest_edits
+from seedream_jobs.plan.review import MAX_NAMED, manifest_edits
 
 Line = dict[str, Any]
 HEADER: Line = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example"}

@@ -1,0 +1,627 @@
+"""This module reviews a change: two trees of one campaign, what merging would submit, and what it does to the records.
+
+Called by ``pipeline.review`` and ``cli.plan``. Invariant: nothing is written, no socket is opened, no key is read, and
+nothing is checked out. Two requests are the same if their keys are; of the head's others, one is *changed* if the base
+has another request at its address that the head does not make, else it is *new*.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from seedream_jobs.atomic_file import FileSystem, Snapshot
+from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
+from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.expand.expansion import Expansion, Place
+from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
+from seedream_jobs.job.yaml_reader import MAX_BYTES
+from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
+from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_manifest
+from seedream_jobs.ledger.state import Entry, State, counts_as_spent
+from seedream_jobs.plan.causes import BaseCauses, Cause
+from seedream_jobs.plan.diff import Action, Change, Changes
+from seedream_jobs.plan.job import Job
+from seedream_jobs.plan.load import Rules, Target, load_job
+from seedream_jobs.plan.options import is_direct
+from seedream_jobs.plan.plan import (
+    Against,
+    Plan,
+    PlannedJob,
+    PlannedRequest,
+    Relation,
+    Removed,
+    Revision,
+    Stream,
+    changes_of,
+    planned_request,
+)
+from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
+from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
+
+MANIFEST_SUFFIX = ".manifest.jsonl"
+MAX_MANIFEST = 1 << 30
+"""The largest manifest that is compared, in bytes."""
+MAX_NAMED = 20
+"""How many lines of one kind are named in one manifest before the rest is counted."""
+
+# -- one job against its base ------------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """A job at its head and at its base.
+
+    :param base: None where the base has no such job, or one with errors: everything is new then
+    :param notes: what to say about that, one line each
+    """
+
+    def __init__(self, head: Expansion, base: Expansion | None, notes: tuple[str, ...] = ()) -> None:
+        self.head, self.base, self.notes = head, base, notes
+        self._base: dict[str, Place] = {} if base is None else {place.key: place for place in base.places()}
+        self._former: dict[str, str] = {}  # the key of a changed request, to that of the base's
+        at = {} if base is None else {local_address(base, place): key for key, place in self._base.items()}
+        self._gone = set(self._base)
+        fresh: list[Place] = []
+        for place in head.places():
+            self._gone.discard(place.key)
+            if at and place.key not in self._base:
+                fresh.append(place)
+        for place in fresh:
+            other = at.get(local_address(head, place))
+            if other is not None and other in self._gone:
+                self._former[place.key] = other
+        self._gone -= set(self._former.values())
+
+    def relation(self, place: Place) -> Relation:
+        """How a request of the head differs from the base."""
+        if place.key in self._base:
+            return "unchanged"
+        return "changed" if place.key in self._former else "new"
+
+    def before(self, place: Place) -> Request:
+        """The base's request at the address of a changed one."""
+        assert self.base is not None
+        return self.base.request(self._base[self._former[place.key]])
+
+    def removed(self, entries: Entries) -> Iterator[Removed]:
+        """The requests of the base that are no longer made, in the base's order."""
+        return iter(()) if self.base is None else _removed(self.base, entries, self._gone)
+
+
+def local_address(expansion: Expansion, place: Place) -> str:
+    """A request's address without the job's name, which may change."""
+    return expansion.builder.address(place.cell, place.repeat).removeprefix(f"{expansion.spec.name}/")
+
+
+def _removed(base: Expansion, entries: Entries, gone: Collection[str] | None = None) -> Iterator[Removed]:
+    for place in base.places():
+        if gone is None or place.key in gone:
+            request, brief = base.request(place), entries.brief(place.key)
+            known = None if brief is None else str(brief[0])
+            yield Removed(key=place.key, address=request.address, payload=request.payload, known=known)
+
+
+def _compared(job: PlannedJob, comparison: Comparison) -> PlannedJob:
+    """A job's part of a plan that was just made, with how its requests differ from the base."""
+    changes = changes_of(job)
+
+    def request(change: Change) -> PlannedRequest:
+        if change.place is None:
+            return planned_request(changes, change)
+        relation = comparison.relation(change.place)
+        before = comparison.before(change.place).payload if relation == "changed" else None
+        return replace(planned_request(changes, change, whole=before is not None), relation=relation, before=before)
+
+    return replace(
+        job,
+        against=_count(changes, comparison),
+        items=Stream(lambda: (request(one) for one in changes if one.action is not Action.DONE)),
+        removed=Stream(lambda: comparison.removed(changes.entries)),
+    )
+
+
+def _count(changes: Changes, comparison: Comparison) -> Against:
+    counts = Counter[Relation]()
+    new: tuple[tuple[Cause, ...], int] = (), 0
+    changed = new
+    base = comparison.base
+    causes = None if base is None else (BaseCauses(comparison.head, base), BaseCauses(comparison.head, base))
+    for change in changes.submits():
+        if change.action is Action.NEW and change.place is not None:
+            relation = comparison.relation(change.place)
+            counts[relation] += 1
+            if causes is not None and relation == "new":
+                causes[0].count_new(change.place)
+            elif causes is not None and relation == "changed":
+                causes[1].count_changed(change.place, comparison.before(change.place))
+    if causes is not None:
+        new, changed = causes[0].result(), causes[1].result()
+    removed = list(comparison.removed(changes.entries))
+    return Against(
+        new=counts["new"],
+        changed=counts["changed"],
+        pending=counts["unchanged"],
+        removed=len(removed),
+        removed_paid=sum(1 for one in removed if one.known is not None),
+        causes=new[0],
+        changed_causes=changed[0],
+        more_causes=new[1] + changed[1],
+        notes=comparison.notes,
+    )
+
+
+# -- two trees ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class JobPair:
+    """A job file in both trees: loaded, in error, or absent.
+
+    :param touched: the change concerns it: the file, or one that it reads
+    :param was: its path at the base, where it was renamed with its record since
+    """
+
+    path: PurePosixPath
+    head: Job | FindingsError | None
+    base: Job | FindingsError | None
+    touched: bool
+    was: PurePosixPath | None = None
+
+
+class Revisions:
+    """Two trees of one campaign.
+
+    :param head: None for the work tree
+    :param here: the folder that files are named from
+    :raises UsageError: not a git repository, or a revision it does not have
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        base: str,
+        head: str | None,
+        target: Target,
+        sets: Mapping[str, str],
+        here: Path,
+    ) -> None:
+        self.repository, self.root = repository, repository.root
+        self.base = repository.revision(base)
+        self.head: Revision | None = None if head is None else repository.revision(head)
+        self.base_tree = repository.tree(self.base)
+        self.head_tree: GitTree | None = None if self.head is None else repository.tree(self.head)
+        self._head_files: Files = self.head_tree or WorkTree(self.root)
+        self._changed = repository.changed(self.base, self.head)
+        self._target, self._sets, self._here = target, sets, here
+
+    def shown(self, path: PurePosixPath) -> str:
+        """A file as a person at ``here`` names it."""
+        return os.path.relpath(self.root / path, self._here)
+
+    def pairs(self, jobs: Sequence[Path], rules: Rules | None) -> list[JobPair]:
+        """The job files to compare: those named, else all that the change concerns; in the order of their paths.
+
+        :param rules: what the head is checked against
+        :raises FindingsError: with the findings of every one that has errors at the head
+        :raises UsageError: one that was named is in neither tree
+        """
+        if jobs:
+            pairs = [self._pair(self._relative(job), rules, named=True) for job in sorted(jobs)]
+            for pair in pairs:
+                if pair.head is None and pair.base is None:
+                    trees = f"{self.base.name!r} nor {'the work tree' if self.head is None else repr(self.head.name)}"
+                    raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
+        else:
+            pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules, named=False)).touched]
+        errors = [pair.head for pair in pairs if isinstance(pair.head, FindingsError)]
+        if found := [finding for error in errors for finding in error.diagnostics]:
+            if self.head is not None:  # the lines on disk, shown beside a finding, would be others
+                found = [replace(finding, path=f"{self.head.name}:{finding.path}") for finding in found]
+            raise FindingsError(in_order(found))
+        return self._matched(pairs)
+
+    def _matched(self, pairs: list[JobPair]) -> list[JobPair]:
+        """The pairs, where a job that was renamed with its record is one pair and not two."""
+        changed = [path for path in self._changed if path.name.endswith(MANIFEST_SUFFIX)]
+        manifests = renamed(self.base_tree, self._head_files, sorted(changed))
+        stems = {_stem(new): _stem(old) for new, old in manifests.items()}
+        gone = set[PurePosixPath]()
+        for pair in pairs:
+            stem = stems.get(_stem(pair.path))
+            if stem is None or pair.base is not None:
+                continue
+            for old in (stem.with_name(stem.name + ending) for ending in (".yaml", ".yml")):
+                base, _ = self._load(old, Recording(self.base_tree), f"{self.base.name}:{old}")
+                if base is not None:
+                    pair.base, pair.was = base, old
+                    gone.add(old)
+                    break
+        return [pair for pair in pairs if pair.path not in gone or pair.head is not None]
+
+    def ledger_of(self, job: Job) -> Ledger:
+        """The job's record as it is at the head; rehearsals are never in git."""
+        if self.head_tree is None or self._target.emulator:
+            return Ledger.peek(job.paths, root=self.root)
+        return Ledger.peek(job.paths, root=self.root, fs=_TreeDisk(self.head_tree, self.root))
+
+    def elsewhere_of(self, job: Job) -> Elsewhere:
+        """What other manifests of the head have paid."""
+        own, origin, emulator = job.paths.manifest, self._target.origin, self._target.emulator
+        if self.head_tree is None or emulator:
+            return paid_elsewhere(self.root, own, origin=origin, emulator=emulator)
+        files = [self.root / path for path in sorted(self.head_tree.paths())]
+        return paid_elsewhere(
+            self.root,
+            own,
+            origin=origin,
+            emulator=False,
+            among=[file for file in files if file.name.endswith(MANIFEST_SUFFIX)],
+            fs=_TreeDisk(self.head_tree, self.root),
+            is_file=frozenset(files).__contains__,
+        )
+
+    def policy_of(self, today: datetime.date) -> PolicyOf:
+        """The base's policy: a change is never checked against the one it brings along."""
+        return policy_of_tree(
+            lambda root: self.base_tree, shown=lambda root: f"{self.base.name}:policy.yaml", today=today
+        )
+
+    def manifest_edits(self, *, allow_additions: bool) -> tuple[Diagnostic, ...]:
+        """What the change does to manifests: lines removed, ids changed, payments claimed."""
+        return manifest_edits(
+            self.base_tree, self._head_files, self._changed, shown=self.shown, allow_additions=allow_additions
+        )
+
+    def compare(self, plan: Plan, pairs: Sequence[JobPair]) -> Plan:
+        """The plan of the head, with how its jobs differ from their bases, and the jobs that are gone."""
+        by_path = {str(pair.path): pair for pair in pairs}
+        jobs: list[PlannedJob] = []
+        for job in plan.jobs:
+            base, note = self._base_of(by_path[job.path])
+            comparison = Comparison(changes_of(job).expansion, base, (note,) if note else ())
+            jobs.append(_compared(job, comparison))
+        jobs += [self._gone(pair) for pair in pairs if pair.head is None]
+        return replace(plan, jobs=tuple(jobs), base=self.base, head=self.head)
+
+    def _base_of(self, pair: JobPair) -> tuple[Expansion | None, str]:
+        """The job at the base, and what to say of it."""
+        error = pair.base if isinstance(pair.base, FindingsError) else None
+        if isinstance(pair.base, Job):
+            try:
+                for _ in pair.base.expansion.places():
+                    pass
+            except FindingsError as late:
+                error = late
+            else:
+                was = "" if pair.was is None else f"renamed from {self.shown(pair.was)}, with its record"
+                return pair.base.expansion, was
+        if error is None:
+            return None, f"{self.shown(pair.path)} is not in {self.base.name}: every request is new"
+        first = next(one for one in error.diagnostics if one.severity == "error")
+        return None, f"{first.place} has errors ({first.message}): nothing to compare with, every request is new"
+
+    def _gone(self, pair: JobPair) -> PlannedJob:
+        """A job file that the head does not have any more: nothing to submit, its requests are no longer made."""
+        job, shown = pair.base, self.shown(pair.path)
+        removed: tuple[Removed, ...] = ()
+        if isinstance(job, Job):
+            removed = tuple(_removed(job.expansion, self.ledger_of(job).entries))
+        return PlannedJob(
+            shown=shown,
+            path=str(pair.path),
+            name=job.expansion.spec.name if isinstance(job, Job) else pair.path.stem,
+            record=str(pair.path.with_name(pair.path.stem + MANIFEST_SUFFIX)),
+            manifest=None,
+            against=Against(
+                removed=len(removed),
+                removed_paid=sum(1 for one in removed if one.known is not None),
+                notes=(f"{shown} was removed; its manifest and images are kept",),
+            ),
+            removed=removed,
+        )
+
+    def _relative(self, job: Path) -> PurePosixPath:
+        absolute = Path(os.path.abspath(self._here / job))  # noqa: PTH100  (Path.absolute keeps "..")
+        if not absolute.is_relative_to(self.root):
+            raise UsageError(f"{job} is not in the repository {self.root}", hint="compare one repository at a time")
+        return PurePosixPath(absolute.relative_to(self.root).as_posix())
+
+    def _candidates(self) -> Iterable[PurePosixPath]:
+        """Every file of either tree that looks like a job."""
+        if not self._changed:
+            return
+        present = self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
+        for path in sorted(present.union(self.base_tree.paths())):
+            if path.suffix in (".yaml", ".yml"):
+                trees = ([self._head_files] if path in present else []) + [self.base_tree]
+                if any(_is_job(tree, path) for tree in trees):
+                    yield path
+
+    def _pair(self, path: PurePosixPath, rules: Rules | None, *, named: bool) -> JobPair:
+        head_files, base_files = Recording(self._head_files), Recording(self.base_tree)
+        head, refusal = self._load(path, head_files, self.shown(path), rules)
+        base, _ = self._load(path, base_files, f"{self.base.name}:{path}")
+        touched = not self._changed.isdisjoint({path, *head_files.read_paths, *base_files.read_paths})
+        if refusal is not None and (touched or named):
+            raise refusal
+        return JobPair(path=path, head=head, base=base, touched=touched)
+
+    def _load(
+        self, path: PurePosixPath, files: Recording, shown: str, rules: Rules | None = None
+    ) -> tuple[Job | FindingsError | None, UsageError | None]:
+        """A job in one tree, and the refusal of a ``--set`` that it has no variable for; it is loaded without it then.
+
+        The base may not have the variable yet; at the head it only matters if the change concerns the job.
+        """
+        try:
+            files.read(path, limit=1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, OutsideRoot):
+            return None, None
+        load = partial(load_job, self.root / path, shown=shown, target=self._target, files=files, rules=rules)
+        refusal: UsageError | None = None
+        try:
+            try:
+                return load(sets=self._sets), None
+            except UsageError as error:
+                refusal = error
+            return load(sets={}), refusal
+        except FindingsError as error:
+            return error, refusal
+
+
+def _stem(path: PurePosixPath) -> PurePosixPath:
+    """The path of a job file or a manifest without its ending: by it the two belong together."""
+    return path.with_name(path.name.removesuffix(MANIFEST_SUFFIX)) if path.suffix == ".jsonl" else path.with_suffix("")
+
+
+class _TreeDisk(FileSystem):
+    """Reads a record out of a tree; a ledger that is only peeked at writes nothing."""
+
+    def __init__(self, tree: GitTree, root: Path) -> None:
+        self._tree, self._root = tree, root
+
+    def snapshot(self, path: Path) -> Snapshot:
+        return Snapshot(self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40))
+
+
+def _is_job(tree: Files, path: PurePosixPath) -> bool:
+    try:
+        return looks_like_job(tree.read(path, limit=MAX_BYTES))
+    except (OSError, OutsideRoot):
+        return False
+
+
+# -- manifests ---------------------------------------------------------------------------------------------------------
+# A line that goes away would be paid again; an id that changes is an image lost; a line that is new claims that
+# something was paid. What ``run`` itself writes (a state that moves on, further ids, new lines) looks the same as an
+# edit by hand to whoever reads only the two revisions, so new lines need ``--allow-manifest-additions``.
+
+
+def manifest_edits(
+    base: Files,
+    head: Files,
+    changed: Iterable[PurePosixPath],
+    *,
+    shown: Callable[[PurePosixPath], str],
+    allow_additions: bool = False,
+) -> tuple[Diagnostic, ...]:
+    """The findings about every manifest among the files that a change touches, in order.
+
+    :param changed: paths from the campaign's root, in either tree
+    :param shown: how findings name a file
+    :param allow_additions: new lines are warnings, not errors
+    """
+    paths = sorted(set(changed))
+    found = [
+        _finding("manifest-added", _JOURNAL, shown(path), hint="git rm --cached it; where a run left it: fetch")
+        for path in paths
+        if path.name.endswith(".manifest.journal") and _has(head, path)
+    ]
+    paths = [path for path in paths if path.name.endswith(MANIFEST_SUFFIX)]
+    was = renamed(base, head, paths)
+    for path in paths:
+        if path in was.values():
+            continue
+        try:
+            former = was.get(path, path)
+            before, _ = _manifest(base, former, f"{shown(former)} at the base")
+            after, lines = _manifest(head, path, shown(path))
+        except FindingsError as error:
+            found.extend(error.diagnostics)
+            continue
+        edit = _Edit(shown=shown(path), base=before, head=after, lines=lines)
+        found += [*edit.removed(), *edit.changed(), *edit.added(allow_additions)]
+    return in_order(found)
+
+
+_JOURNAL = "the change brings a journal, which says what was paid and what was not: no commit ever has one"
+
+
+def _has(files: Files, path: PurePosixPath) -> bool:
+    try:
+        files.read(path, limit=1)
+    except (OSError, OutsideRoot):
+        return False
+    return True
+
+
+def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """Manifests that only the head has, by the path at which the base, and it alone, has a manifest of the same id.
+
+    So a manifest that was renamed with its job (``git mv`` of both) is compared with itself.
+    """
+    lost: dict[str, PurePosixPath] = {}
+    new: list[tuple[PurePosixPath, tuple[str, ...]]] = []
+    for path in paths:
+        before, after = _ids(base, path), _ids(head, path)
+        if before and not after:
+            lost.update(dict.fromkeys(before, path))
+        elif after and not before:
+            new.append((path, after))
+    found: dict[PurePosixPath, PurePosixPath] = {}
+    for path, ids in new:
+        old = next((lost[one] for one in ids if one in lost), None)
+        if old is not None and old not in found.values():
+            found[path] = old
+    return found
+
+
+def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
+    """The ids in a manifest's headers; none where there is no manifest, or it is damaged."""
+    found: list[str] = []
+    try:
+        for line in files.read(path, limit=MAX_MANIFEST).split(b"\n"):
+            if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
+                header = decode_header(raw)
+                found += [header.id, *header.other_ids]
+    except (OSError, OutsideRoot, Malformed):
+        return ()
+    return tuple(found)
+
+
+def _manifest(files: Files, path: PurePosixPath, shown: str) -> tuple[Manifest, dict[str, int]]:
+    """A manifest and the line of each key in it; an empty one where the tree has none.
+
+    :raises FindingsError: it is damaged, among others by an id that is none
+    """
+    try:
+        data = files.read(path, limit=MAX_MANIFEST)
+    except FileNotFoundError:
+        return Manifest(), {}
+    except (OSError, OutsideRoot) as error:
+        reason = getattr(error, "strerror", None) or "it leads out of the campaign's root"
+        raise FindingsError([_finding("manifest-damaged", f"it can't be read: {reason}", shown)]) from None
+    manifest = read_manifest(data, shown, folder=path.parent)
+    lines: dict[str, int] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        at = line.find(b'"key":"v1:')
+        if at >= 0:
+            lines.setdefault(line[at + 7 : at + 7 + 67].decode("ascii", "replace"), number)
+    return manifest, lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edit:
+    """One manifest in both trees, and the line of each key at the head."""
+
+    shown: str
+    base: Manifest
+    head: Manifest
+    lines: Mapping[str, int]
+
+    def removed(self) -> Iterator[Diagnostic]:
+        """Requests, used plans and resolutions that the head does not have."""
+        gone = [self.base.entries[key] for key in self.base.entries if key not in self.head.entries]
+        told = []
+        for entry in gone:
+            again = ": the next run would pay for it again" if counts_as_spent(entry) else ""
+            told.append(("manifest-removed", f"the line of {entry.address} was removed{again}", None))
+        yield from self._named(told, "more lines were removed")
+        for plan in self.base.plans.keys() - self.head.plans.keys():
+            if not is_direct(plan):  # a direct run has no saved plan that could be applied again
+                message = f"the record that plan {plan} was used is gone: it could be applied a second time"
+                yield _finding("manifest-removed", message, self.shown)
+        if lost := len(self.base.resolutions - self.head.resolutions):
+            of = f"{lost} of {len(self.base.resolutions)} records"
+            message = f"what was decided about submissions in doubt is gone: {of}"
+            yield _finding("manifest-removed", message, self.shown)
+
+    def changed(self) -> Iterator[Diagnostic]:
+        """Forged lines, ids that the head has lost, and requests that were paid and count as unpaid there."""
+        before, after = self.base.header, self.head.header
+        if before is not None and after is not None:
+            if before.id not in (after.id, *after.other_ids):
+                message = (
+                    f"the manifest's id was {before.id}, now it is {after.id}: no idempotency key would be found again"
+                )
+                yield _finding("manifest-changed-id", message, self.shown, 1)
+            if before.origin != after.origin:
+                message = f"the service was {before.origin}, now it is {after.origin}"
+                yield _finding("manifest-changed-id", message, self.shown, 1)
+        told: list[tuple[str, str, int | None]] = []
+        for key, old, new in self._altered():
+            line = self.lines.get(key)
+            try:
+                check_key(key, new.request, new.repeat)
+            except Malformed as problem:  # a forger computes the checksum anew, but not the key
+                yield _finding("manifest-damaged", f"{new.address}: {problem}", self.shown, line)
+            if old is not None:
+                told += [(code, message, line) for code, message in _regressions(old, new)]
+        yield from self._named(told, "more lines were changed so", "manifest-changed-id")
+
+    def added(self, allowed: bool) -> Iterator[Diagnostic]:
+        """Lines and task ids that are new: each claims that something was paid."""
+        told: list[tuple[str, str, int | None]] = []
+        for key, old, new in self._altered():
+            known = () if old is None else _task_ids(old)
+            fresh = [one for one in _task_ids(new) if one not in known]
+            claim = f"{new.state}, {new.task_id or 'no task id'}" if old is None else ", ".join(fresh)
+            if claim:
+                told.append(("manifest-added", f"a line claims a payment: {new.address}: {claim}", self.lines.get(key)))
+        hint = "manifests are written by run; where one ran on this branch: --allow-manifest-additions"
+        for finding in self._named(told, "more lines claim payments"):
+            yield replace(finding, severity="warning" if allowed else "error", hint=None if allowed else hint)
+
+    def _altered(self) -> Iterator[tuple[str, Entry | None, Entry]]:
+        """Each key whose line is another one at the head, with both entries; the base may have none."""
+        for key in self.head.entries:
+            if self.base.entries.line(key) != self.head.entries.line(key):
+                yield key, self.base.entries.find(key), self.head.entries[key]
+
+    def _named(self, told: Sequence[tuple[str, str, int | None]], more: str, code: str = "") -> Iterator[Diagnostic]:
+        """The first findings, as (code, message, line), and how many there are more."""
+        for one in told[:MAX_NAMED]:
+            yield _finding(one[0], one[1], self.shown, one[2])
+        if len(told) > MAX_NAMED:
+            yield _finding(code or told[0][0], f"{len(told) - MAX_NAMED} {more}", self.shown)
+
+
+def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
+    lost = [one for one in _task_ids(before) if one not in _task_ids(after)]
+    if lost:
+        now = after.task_id or "none"
+        yield "manifest-changed-id", f"{before.address} was accepted as {', '.join(lost)}, now its task id is {now}"
+    if after.generation < before.generation:
+        counts = f"{before.generation} times, now {after.generation}"
+        yield "manifest-changed-id", f"{before.address} was submitted {counts}"
+    elif _is_unpaid(before, after):
+        message = f"{before.address} was {before.state}, now it is {after.state}: the next run could pay for it again"
+        yield "manifest-unpaid", message
+
+
+def _is_unpaid(before: Entry, after: Entry) -> bool:
+    """Whether a submission that counted as spent does so no more, and no answer of the service says why."""
+    if after.generation != before.generation or not counts_as_spent(before) or counts_as_spent(after):
+        return False
+    return after.error is None or before.state in (State.STORED, State.COMPLETED)
+
+
+def _task_ids(entry: Entry) -> tuple[str, ...]:
+    ids = (*entry.task_ids, *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)))
+    return tuple(dict.fromkeys(one for one in ids if one is not None))
+
+
+_RESTORE = "restore the file from the base revision: git checkout BASE -- FILE"
+
+
+def _finding(
+    code: str,
+    message: str,
+    path: str,
+    line: int | None = None,
+    *,
+    severity: Severity = "error",
+    hint: str | None = _RESTORE,
+) -> Diagnostic:
+    at = None if line is None else Pos(offset=0, line=line, column=1)
+    span = None if at is None else Span(start=at, end=at)
+    return Diagnostic(code=code, severity=severity, message=message, path=path, span=span, hint=hint)
