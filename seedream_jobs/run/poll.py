@@ -1,8 +1,8 @@
-"""Asks for tasks until they are done: rarely, each at its own time, with a few workers and a heap of due times.
+"""This module asks for tasks until they are done: rarely, each at its own time, with a few workers.
 
-Called by ``session``. ``Cadence`` is the pure arithmetic of when to ask: a 40 s task costs about three GETs. One task
-costs O(log n) per GET, whatever the number of tasks. Invariant: nothing can be lost while polling; a signal ends it at
-once.
+Called by ``session``. ``Cadence`` is the pure arithmetic of when to ask: a 40 s task costs about three GETs. The times
+are kept in a heap, so that a GET costs O(log n) of the number of tasks. Invariant: nothing can be lost while polling; a
+signal ends it at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from seedream_jobs.run.retry import Halt, full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import LedgerPort, Observer, TaskService
 
+_log = logging.getLogger(__name__)
 FIRST_ASK = (10.0, 20.0)  # seconds of age, where nothing is known of how long tasks take
 PAUSE = (3.0, 5.0)  # seconds, at least
 LONGEST_WAIT = 30.0  # seconds between two GETs of one task
@@ -72,7 +73,6 @@ class Cadence:
             self._typical = seconds if self._typical is None else 0.8 * self._typical + 0.2 * seconds
 
 
-_log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 1800.0
 FIRST_LOOK_SECONDS = 60.0
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
@@ -104,10 +104,6 @@ class _Open:
     done: dict[str, TaskReport] = field(default_factory=dict)
     asked: bool = False
     cost_usd: Decimal | None = None  # the last that the service named for it, once it was done
-
-    @property
-    def key(self) -> str:
-        return self.watch.key
 
     @property
     def patience(self) -> float:
@@ -193,7 +189,7 @@ class Poller:
     def close(self) -> None:
         """No more tasks will be added."""
         self._closed = True
-        self._wake()
+        self._changed.set()
 
     async def run(self) -> Polled:
         """Poll until everything is done, the deadline, a refusal or a signal. A failing ledger is in the result."""
@@ -252,7 +248,7 @@ class Poller:
                         heappop(self._due)
                         if self._not_before <= now:
                             return first
-                        self._give_up("late")  # the pause outlives its deadline
+                        self._end("late")  # the pause outlives its deadline
                         continue
                 self._changed = anyio.Event()
                 with anyio.CancelScope(deadline=ready_at):
@@ -266,28 +262,30 @@ class Poller:
             self._observer.on_trouble("")
         if report.status in ("completed", "failed") and report.cost_usd is not None:
             task.cost_usd = report.cost_usd
+        key, at = task.watch.key, int(self._now())
         match report.status:
             case "running":
                 task.estimated = report.estimated_time or task.estimated
                 self._hold_back(report)
                 self._ask_again(task, self._cadence.next(self._age(task), task.estimated))
             case "completed" if any(image.url for image in report.images):
-                self._learn(report)
+                if report.created is not None and report.completed is not None:
+                    self._cadence.took(float(report.completed - report.created))
                 images = without_data(report.images)
-                done = Completed(key=task.key, at=self._at(), images=images, cost_usd=task.cost_usd)
-                await self._done("completed", done)
+                await self._done("completed", Completed(key=key, at=at, images=images, cost_usd=task.cost_usd))
             case "completed":
-                await self._odd(
-                    task, Failed(key=task.key, at=self._at(), error=_no_images(report), cost_usd=task.cost_usd)
-                )
+                if not self._is_asked_again(task):
+                    await self._done("failed", Failed(key=key, at=at, error=_no_images(report), cost_usd=task.cost_usd))
             case "failed":
                 error = report.problem or ServiceError(status=None, code="failed", message="")
-                failed = Failed(key=task.key, at=self._at(), error=error, cost_usd=task.cost_usd)
-                await self._done("failed", failed)
-            case "gone" if self._age(task) < self._link_life:
-                self._unknown(task)
+                await self._done("failed", Failed(key=key, at=at, error=error, cost_usd=task.cost_usd))
             case "gone":
-                await self._odd(task, Expired(key=task.key, at=self._at(), cost_usd=task.cost_usd))
+                if self._is_asked_again(task):
+                    return
+                if self._age(task) < self._link_life:  # as with another account's key: the task stays open
+                    self._end("unknown")
+                else:
+                    await self._done("expired", Expired(key=key, at=at, cost_usd=task.cost_usd))
             case "unavailable":
                 self._back_off(task, report)
             case "refused":
@@ -295,21 +293,13 @@ class Poller:
                 reason = _words(report.problem) or "refused"
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 
-    async def _odd(self, task: _Open, event: Failed | Expired) -> None:
-        """An answer that may not be the last word: believed once it was given several times."""
+    def _is_asked_again(self, task: _Open) -> bool:
+        """Ask again after an answer that may not be the last word; False once it was given several times."""
         task.odd_answers += 1
-        if task.odd_answers <= ASK_AGAIN and anyio.current_time() < task.deadline:
-            self._ask_again(task, self._cadence.pause() * task.odd_answers)
-            return
-        await self._done("failed" if isinstance(event, Failed) else "expired", event)
-
-    def _unknown(self, task: _Open) -> None:
-        """The service does not know it, as with another account's key: asked for a few times, then left open."""
-        task.odd_answers += 1
-        if task.odd_answers <= ASK_AGAIN and anyio.current_time() < task.deadline:
-            self._ask_again(task, self._cadence.pause() * task.odd_answers)
-        else:
-            self._give_up("unknown")
+        if task.odd_answers > ASK_AGAIN or anyio.current_time() >= task.deadline:
+            return False
+        self._ask_again(task, self._cadence.pause() * task.odd_answers)
+        return True
 
     def _back_off(self, task: _Open, report: TaskReport) -> None:
         """No usable answer: nobody asks for a while, and this task is not nearer to its end."""
@@ -317,8 +307,9 @@ class Poller:
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
-        _log.info("%s did not answer: %s", task.watch.task_ids[0], _words(report.problem) or "no usable answer")
-        self._observer.on_trouble(_words(report.problem) or "no usable answer")
+        words = _words(report.problem) or "no usable answer"
+        _log.info("%s did not answer: %s", task.watch.task_ids[0], words)
+        self._observer.on_trouble(words)
         self._hold_back(report)
         self._ask_again(task, self._cadence.pause())
 
@@ -335,7 +326,7 @@ class Poller:
         """Put the task back, or give it up for this time if its deadline has passed."""
         now = anyio.current_time()
         if now >= task.deadline:
-            self._give_up("late")
+            self._end("late")
         else:
             self._push(min(now + wait, task.deadline), task)
 
@@ -347,36 +338,22 @@ class Poller:
             self._lost.append(event)
             self._stop(Halt(stop=error.exit_code, reason=error.message, hint=error.hint))
             return
-        self._counts[kind] += 1
-        self._end_one()
+        self._end(kind)
         self._observer.on_event(event, None)
 
     def _push(self, at: float, task: _Open) -> None:
         self._order += 1
         heappush(self._due, (at, self._order, task))
-        self._wake()
-
-    def _give_up(self, kind: str) -> None:
-        """For this time: the task stays open."""
-        self._counts[kind] += 1
-        self._end_one()
-
-    def _end_one(self) -> None:
-        self._open -= 1
-        self._wake()
-
-    def _wake(self) -> None:
         self._changed.set()
 
-    def _at(self) -> int:
-        return int(self._now())
+    def _end(self, kind: str) -> None:
+        """Ask for a task no more: it came to its end, or stays open for this time."""
+        self._counts[kind] += 1
+        self._open -= 1
+        self._changed.set()
 
     def _age(self, task: _Open) -> float:
         return max(0.0, self._now() - task.watch.accepted_at)
-
-    def _learn(self, report: TaskReport) -> None:
-        if report.created is not None and report.completed is not None:
-            self._cadence.took(float(report.completed - report.created))
 
     def _polled(self) -> Polled:
         unknown = self._counts["unknown"]

@@ -1,14 +1,16 @@
-"""What an outcome leads to beside its record: the run stops, a request is sent again, or neither. Pure arithmetic.
+"""This module decides what an outcome leads to beside its record: the run stops, a request is sent again, or neither.
 
-This module holds three rules. ``RetryBudget`` and the backoff say how often, and after which wait, a POST that was
-provably not sent is sent again. ``Breakers`` says when the same bad answer, again and again, stops the run.
-``OpenCase`` says when a POST whose outcome is open may be repeated under the same intent. Called by ``submit``,
-``rate_limiter`` and ``poll``. Invariants: retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request; the first halt
-stands; only an acceptance settles a doubt. Randomness and the clock are passed in.
+It is pure arithmetic. ``RetryBudget`` and the backoff say how often, and after which wait, a POST that was provably not
+sent is sent again. ``Breakers`` says when the same bad answer, again and again, stops the run. ``OpenCase`` says when a
+POST whose outcome is open may be repeated under the same intent. Called by ``submit``, ``rate_limiter`` and ``poll``.
+Invariants: retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request; the first halt stands; only an acceptance settles a
+doubt. Randomness and the clock are passed in.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -53,8 +55,21 @@ class RetryBudget:
         return True
 
 
-SERVER_ERRORS_IN_A_ROW = 3
-UNANSWERED_IN_A_ROW = 3
+_IN_A_ROW: Mapping[str, tuple[int, str, str]] = {
+    "server": (
+        3,
+        "server errors in a row",
+        "settle what is in doubt with 'seedream-jobs resolve', then run the same command later",
+    ),
+    "silence": (
+        3,
+        "requests in a row got no answer",
+        "check the network and the proxy; settle what is in doubt with 'seedream-jobs resolve', "
+        "then run the same command later",
+    ),
+}
+"""By ``Outcome.counts_against``: how many in a row stop the run, what to say of them, and the hint."""
+
 EQUAL_REFUSALS_IN_A_ROW = 10
 CONNECTIONS_BEFORE_THE_FIRST = 3
 """Connections that may fail before the first one of a run comes about: then the address is wrong, or nobody is there,
@@ -86,8 +101,7 @@ class Breakers:
     def __init__(self, *, reached: bool = False) -> None:
         self._reached = reached
         self._unconnected = 0
-        self._server_errors = 0
-        self._unanswered = 0
+        self._in_a_row: Counter[str] = Counter()
         self._refusal: tuple[int | None, str, str] | None = None
         self._refused: list[str] = []
         self._tripped_by: tuple[int | None, str, str] | None = None
@@ -98,22 +112,25 @@ class Breakers:
         :param repeat: of a submission in doubt: it stays so, and is none of ten refusals that would be new again
         """
         if outcome.verdict in ("accepted", "rejected"):
-            self._server_errors = 0
+            self._in_a_row["server"] = 0
         if outcome.verdict == "accepted":
-            self._unanswered = 0
+            self._in_a_row["silence"] = 0
             self._forget_refusals()
         if outcome.row == NO_CONNECTION:
             return self._note_no_connection(outcome)
         self._reached = True
         if outcome.stop is not None:
             return Halt(stop=outcome.stop, reason=said(outcome), hint=_HINTS.get(outcome.stop))
-        if outcome.counts_against == "server":
-            return self._note_server_error(outcome)
-        if outcome.counts_against == "silence":
-            return self._note_unanswered(outcome)
-        if outcome.counts_against == "refusal" and not repeat:
-            return self._note_refusal(key, outcome)
-        return None
+        against = outcome.counts_against
+        if against == "refusal":
+            return None if repeat else self._note_refusal(key, outcome)
+        if against is None:
+            return None
+        self._in_a_row[against] += 1
+        most, what, hint = _IN_A_ROW[against]
+        if self._in_a_row[against] < most:
+            return None
+        return Halt(stop=ExitCode.UNFINISHED, reason=f"{most} {what}, the last: {said(outcome)}", hint=hint)
 
     @property
     def refused_alike(self) -> tuple[str, ...]:
@@ -134,27 +151,6 @@ class Breakers:
             reason=f"the service can't be reached: {said(outcome)}",
             hint="nothing was sent: check the address (--base-url or APIMART_BASE_URL) and the network, then run the "
             "same command again",
-        )
-
-    def _note_server_error(self, outcome: Outcome) -> Halt | None:
-        self._server_errors += 1
-        if self._server_errors < SERVER_ERRORS_IN_A_ROW:
-            return None
-        return Halt(
-            stop=ExitCode.UNFINISHED,
-            reason=f"{SERVER_ERRORS_IN_A_ROW} server errors in a row, the last: {said(outcome)}",
-            hint="settle what is in doubt with 'seedream-jobs resolve', then run the same command later",
-        )
-
-    def _note_unanswered(self, outcome: Outcome) -> Halt | None:
-        self._unanswered += 1
-        if self._unanswered < UNANSWERED_IN_A_ROW:
-            return None
-        return Halt(
-            stop=ExitCode.UNFINISHED,
-            reason=f"{UNANSWERED_IN_A_ROW} requests in a row got no answer, the last: {said(outcome)}",
-            hint="check the network and the proxy; settle what is in doubt with 'seedream-jobs resolve', "
-            "then run the same command later",
         )
 
     def _note_refusal(self, key: str, outcome: Outcome) -> Halt | None:

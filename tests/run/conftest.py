@@ -270,7 +270,8 @@ class SimulatedService:
     def _is_of_earlier_run(self, post: Post) -> bool:
         """Row 19, now or before: the service is at work on the POST of an earlier run, which that run has paid for."""
         known = [one for one in (*self.by_key.get(post.key, []), post) if one.started <= post.started]
-        return post.key in self.replayed and any(one.answer is not None and one.answer.row == 19 for one in known)
+        pending = any(one.answer is not None and one.answer.row == 19 for one in known)
+        return post.key in self.replayed and pending and not post.charged
 
     def _check_pace(self, post: Post, earlier: list[Post]) -> None:
         plan, now = self._plan, anyio.current_time()
@@ -464,6 +465,10 @@ async def _play(plan: Plan) -> Played:
         under_way = unsettled() if service.in_flight is None else service.in_flight
         rise = COST * (plan.factor - 1) * (under_way + plan.concurrency + 1)  # the first to tell was under way as well
         must(charged <= plan.budget + rise, "the budget holds but for what was under way when the price rose")
+    if plan.budget is not None and plan.rises_at is None:
+        # Of each doubt that is replayed one charge is the earlier run's, which has reserved the money for it.
+        charged = sum(charges - (key in service.replayed) for key, charges in service.charges.items() if charges)
+        must(COST * charged <= plan.budget, "every charge fits the budget")
     untouched = service.replayed - pulled
     return Played(plan=plan, finished=finished, service=service, ledger=ledger, untouched=untouched, trace=trace)
 
