@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from seedream_jobs.api.outcomes import Observation
-from seedream_jobs.api.replies import Reply, read_reply
+from seedream_jobs.api.replies import ReplyBody, as_decimal, read_reply
 from seedream_jobs.errors import CredentialsError, MoneyError, SeedreamError, UnfinishedError, UsageError
 
-_MOST_USD = Decimal(10**15)  # nobody has it; beyond it decimal arithmetic is no longer exact
 UPLOAD_LIMIT = 20 * 1000 * 1000  # bytes
 UPLOAD_TYPES = frozenset({"image/jpeg", "image/png"})  # the service takes more, a generation does not
 
@@ -36,10 +35,10 @@ def parse_balance(seen: Observation) -> Balance:
     inner = data.get("data")
     source = inner if isinstance(inner, dict) and "remain_balance" in inner else data
     unlimited = source.get("unlimited_quota") is True
-    remaining = _money(source.get("remain_balance"))
+    remaining = as_decimal(source.get("remain_balance"))
     if remaining is None and not unlimited:
         raise UnfinishedError("the balance cannot be read from the service's reply", hint="look at the console")
-    return Balance(remaining_usd=remaining, used_usd=_money(source.get("used_balance")), unlimited=unlimited)
+    return Balance(remaining_usd=remaining, used_usd=as_decimal(source.get("used_balance")), unlimited=unlimited)
 
 
 def parse_models(seen: Observation) -> tuple[str, ...]:
@@ -96,7 +95,7 @@ def _object(seen: Observation, what: str) -> Mapping[str, Any]:
 _LATER = "try again later; seedream-jobs doctor checks the connection"
 
 
-def _refusal(status: int, reply: Reply, what: str) -> SeedreamError:
+def _refusal(status: int, reply: ReplyBody, what: str) -> SeedreamError:
     said = f": {reply.message}" if reply.message else ""
     if status in (401, 403):
         return CredentialsError(f"{what}: the service refuses the key (HTTP {status}){said}", hint="check the key")
@@ -107,13 +106,3 @@ def _refusal(status: int, reply: Reply, what: str) -> SeedreamError:
     if 400 <= status < 500 and status not in (408, 409, 425, 429):
         return UsageError(f"{what}: the service refuses the call (HTTP {status}){said}", hint="check the base URL")
     return UnfinishedError(f"{what}: the service is not able to answer (HTTP {status}){said}", hint=_LATER)
-
-
-def _money(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and abs(amount) < _MOST_USD else None

@@ -168,7 +168,7 @@ class Connection:
                 flight.sent = Sent.STARTED
             handshake.note(name, info)
 
-        arrived = _Arrived(limit, large)
+        arrived = Arrived(limit)
         try:
             extensions = {"trace": trace, "timeout": self._limits}
             request = httpcore.Request(method, url, headers=headers, content=body, extensions=extensions)
@@ -180,12 +180,10 @@ class Connection:
                     await handshake.abandon()
                     raise
                 try:
-                    if (
-                        flight.sent is not Sent.STARTED
-                    ):  # a reply without an announcement: the trace is not to be trusted
-                        self._proof.proven = False
+                    if flight.sent is not Sent.STARTED:
+                        self._proof.proven = False  # a reply without an announcement: the trace is not to be trusted
                         flight.sent = Sent.UNKNOWN
-                    await arrived.read(response)
+                    await _read(response, arrived, large)
                 finally:
                     await response.aclose()
             if limited.cancelled_caught:
@@ -200,8 +198,6 @@ class Connection:
             if isinstance(error, TimeoutError):
                 detail = f"no complete reply within {self._total:g} s"
             return arrived.observation(flight.sent, failure=kind, detail=detail)
-        finally:
-            arrived.release()
         return arrived.observation(flight.sent)
 
     async def aclose(self) -> None:
@@ -233,63 +229,63 @@ def _is_clean(connection: httpcore.AsyncConnectionInterface) -> bool:
     return state is not None and not state.trailing_data[0]
 
 
-def _announced(headers: Headers) -> int:
-    """The length in bytes that a reply announces, 0 where it does not."""
-    length = next((value for name, value in headers if name.lower() == b"content-length"), b"")
-    return int(length) if length.isdigit() and len(length) < 16 else 0
+class Arrived:
+    """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it.
 
+    :param limit: bytes of the body that are read
+    """
 
-class _Arrived:
-    """What has arrived of a reply so far; kept beside the exchange because a failure must not lose it."""
-
-    __slots__ = ("chunks", "headers", "held", "large", "limit", "size", "status")
-
-    def __init__(self, limit: int, large: anyio.Semaphore | None) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.large = large
-        self.held = False
         self.status: int | None = None
-        self.headers: Headers = ()
-        self.chunks: list[bytes] = []
-        self.size = 0
+        self.headers: dict[str, str] = {}  # lower-case names
+        self.chunks: list[bytes] = []  # empty for a download, which is written elsewhere
+        self.size = 0  # bytes of the body
 
-    async def read(self, response: httpcore.Response) -> None:
-        """Read a reply up to the limit; a GET's that announces more is not read at all."""
-        self.status = response.status
-        self.headers = response.headers
-        if self.large is not None and _announced(response.headers) > self.limit:
-            self.size = self.limit + 1
-            return
-        async for chunk in response.aiter_stream():
-            await self.take(chunk)
-            if self.size > self.limit:
-                break
+    def begin(self, response: httpcore.Response) -> None:
+        """Take the status and the headers; those of one name are joined."""
+        self.status, self.headers = response.status, {}
+        for raw_name, raw_value in response.headers:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
-    async def take(self, chunk: bytes) -> None:
-        """Keep a piece; a long reply waits here for its turn."""
-        self.chunks.append(chunk)
-        self.size += len(chunk)
-        if self.size > LARGE and self.large is not None and not self.held:
-            await self.large.acquire()
-            self.held = True
-
-    def release(self) -> None:
-        """Let the next long reply be read."""
-        if self.held and self.large is not None:
-            self.held = False
-            self.large.release()
+    @property
+    def announced(self) -> int | None:
+        """The length in bytes that the reply announces; None where it does not."""
+        length = self.headers.get("content-length", "")
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
 
     def observation(self, sent: Sent, *, failure: str | None = None, detail: str = "") -> Observation:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in self.headers:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        """What was seen so far."""
         if failure is None and self.size > self.limit:
             detail = f"the reply is longer than {self.limit} bytes"
         body = b"".join(self.chunks)[: self.limit]
-        if "content-encoding" in headers:
-            body = unpacked(body, headers["content-encoding"], self.limit)
-        return Observation(sent=sent, status=self.status, headers=headers, body=body, failure=failure, detail=detail)
+        if "content-encoding" in self.headers:
+            body = unpacked(body, self.headers["content-encoding"], self.limit)
+        return Observation(
+            sent=sent, status=self.status, headers=self.headers, body=body, failure=failure, detail=detail
+        )
+
+
+async def _read(response: httpcore.Response, arrived: Arrived, large: anyio.Semaphore | None) -> None:
+    """Read a reply up to the limit; a GET's that announces more is not read at all."""
+    arrived.begin(response)
+    if large is not None and (arrived.announced or 0) > arrived.limit:
+        arrived.size = arrived.limit + 1
+        return
+    has_turn = False
+    try:
+        async for chunk in response.aiter_stream():
+            arrived.chunks.append(chunk)
+            arrived.size += len(chunk)
+            if arrived.size > LARGE and large is not None and not has_turn:
+                await large.acquire()  # long replies are read one after the other
+                has_turn = True
+            if arrived.size > arrived.limit:
+                break
+    finally:
+        if has_turn and large is not None:
+            large.release()
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:

@@ -13,8 +13,8 @@ import binascii
 import contextlib
 import re
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes, urljoin
@@ -23,7 +23,7 @@ import anyio
 import httpcore
 import httpx
 
-from seedream_jobs.api.connection import Timeouts, encode_url, header_text, new_pool, tls_context
+from seedream_jobs.api.connection import Arrived, Timeouts, encode_url, header_text, new_pool, tls_context
 from seedream_jobs.api.credentials import endpoint, is_loopback
 from seedream_jobs.api.network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.replies import one_line
@@ -40,7 +40,7 @@ _NETWORK_ERRORS = (
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-_DATA = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[A-Za-z0-9=._-]+)*?)(;base64)?,", re.ASCII)
+_DATA = re.compile(r"data:(?:[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?(?:;[A-Za-z0-9=._-]+)*?(;base64)?,", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,10 @@ class Download:
     """How a download went. It is whole if ``problem`` is None; what was written is worthless otherwise.
 
     :param status: of the last reply; None where none came
-    :param content_length: bytes as announced, ``received`` as handed to ``write``
     :param refused: the link itself is not acceptable; asking again cannot help
     """
 
     status: int | None = None
-    content_type: str | None = None
-    content_length: int | None = None
-    received: int = 0
     problem: str | None = None
     refused: bool = False
 
@@ -106,30 +102,31 @@ class Downloads:
         """
         if url[:5].lower() == "data:":
             return _from_data(url, write, max_bytes)
-        got = _Got(write=write, max_bytes=max_bytes)
+        arrived = Arrived(max_bytes)
         try:
             with anyio.fail_after(self._timeouts.total):
-                await self._follow(_joined(self._api.base + "/", url), got)
+                problem = await self._follow(_joined(self._api.base + "/", url), arrived, write)
+        except _WriteError as failed:
+            raise failed.error from None
         except RefusedError as error:
-            return replace(got.download(), problem=one_line(str(error)), refused=True)
+            return Download(status=arrived.status, problem=one_line(str(error)), refused=True)
         except TimeoutError:
-            if got.failed_to_write:
-                raise
-            return got.download(f"not complete within {self._timeouts.total:g} s")
+            problem = f"not complete within {self._timeouts.total:g} s"
         except Exception as error:  # foreign input: whatever a library makes of it, it is this image's failure alone
-            if got.failed_to_write:
-                raise
             words = str(error) if isinstance(error, _NETWORK_ERRORS) else f"{type(error).__name__}: {error}"
-            return got.download(got.why_broken(words or type(error).__name__))
-        return got.download(got.problem)
+            problem = _broken(arrived, words or type(error).__name__)
+        return Download(status=arrived.status, problem=problem)
 
-    async def _follow(self, url: str, got: _Got) -> None:
-        """Redirects by hand: every hop passes the same check."""
+    async def _follow(self, url: str, arrived: Arrived, write: Callable[[bytes], object]) -> str | None:
+        """Follow redirects by hand, so that every hop passes the same check; what is wrong with the last reply."""
         for _ in range(MAX_REDIRECTS + 1):
             target = self._checked_url(url)
-            location = await self._one(target, got)
-            if location is None:
-                return
+            async with self._open(target) as response:
+                arrived.begin(response)
+                location = arrived.headers.get("location")
+                if response.status not in _REDIRECTS or not location:
+                    return await _take(response, arrived, write)
+            arrived.status = None
             url = _joined(str(target), location)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
@@ -148,8 +145,9 @@ class Downloads:
             raise RefusedError("the link holds a user name or password")
         return target
 
-    async def _one(self, target: httpx.URL, got: _Got) -> str | None:
-        """One GET; the place it redirects to, or None when its body was taken."""
+    @contextlib.asynccontextmanager
+    async def _open(self, target: httpx.URL) -> AsyncIterator[httpcore.Response]:
+        """Send one GET; its reply, closed on the way out."""
         handshake = Handshake()
 
         async def trace(name: str, info: dict[str, Any]) -> None:
@@ -175,13 +173,9 @@ class Downloads:
             await handshake.abandon()
             raise
         try:
-            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            if response.status in _REDIRECTS and headers.get("location"):
-                return headers["location"]
-            await got.take(response, headers)
+            yield response
         finally:
             await response.aclose()
-        return None
 
     async def _pool(self, target: httpx.URL) -> httpcore.AsyncConnectionPool:
         """The pool for a link: straight to the checked address, or through the proxy where one is set."""
@@ -203,74 +197,53 @@ class Downloads:
         return pool
 
 
-class _Got:
-    """What has arrived of one download."""
+class _WriteError(Exception):
+    """``write`` has failed with ``error``: a full disk is no fault of the network."""
 
-    def __init__(self, *, write: Callable[[bytes], object], max_bytes: int) -> None:
-        self._write = write
-        self._max_bytes = max_bytes
-        self.status: int | None = None
-        self.content_type: str | None = None
-        self.content_length: int | None = None
-        self.received = 0
-        self.problem: str | None = None
-        self.failed_to_write = False
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
-    async def take(self, response: httpcore.Response, headers: dict[str, str]) -> None:
-        """Read a body in large pieces; ``problem`` is set where it is not an image's."""
-        self.status = response.status
-        self.content_type = headers.get("content-type")
-        length = headers.get("content-length", "")
-        self.content_length = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
-        if response.status != 200:
-            self.problem = f"HTTP {response.status}"
-        elif headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            self.problem = f"the body is compressed ({one_line(headers['content-encoding'])})"
-        elif self.content_length is not None and self.content_length > self._max_bytes:
-            self.problem = f"{self.content_length} bytes announced, more than {self._max_bytes}"
-        if self.problem is not None:
-            return
-        pieces: list[bytes] = []
-        gathered = 0
-        async for piece in response.aiter_stream():
-            pieces.append(piece)
-            gathered += len(piece)
-            if self.received + gathered > self._max_bytes:
-                self.problem = f"more than {self._max_bytes} bytes"
-                return
-            if gathered >= CHUNK:
-                self._flush(b"".join(pieces))
-                pieces, gathered = [], 0
-        self._flush(b"".join(pieces))
-        if self.content_length is not None and self.received != self.content_length:
-            self.problem = self.why_broken("the body ended early")
 
-    def why_broken(self, words: str) -> str:
-        """A failure with how far it came."""
-        if self.status is None:
-            return one_line(words)
-        whole = "" if self.content_length is None else f" of {self.content_length}"
-        return one_line(f"broken off after {self.received}{whole} bytes: {words}")
+async def _take(response: httpcore.Response, arrived: Arrived, write: Callable[[bytes], object]) -> str | None:
+    """Hand a body over in large pieces; why it is not an image's, or not whole."""
+    if response.status != 200:
+        return f"HTTP {response.status}"
+    encoding = arrived.headers.get("content-encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        return f"the body is compressed ({one_line(encoding)})"
+    if arrived.announced is not None and arrived.announced > arrived.limit:
+        return f"{arrived.announced} bytes announced, more than {arrived.limit}"
+    pieces: list[bytes] = []
+    gathered = 0
+    async for piece in response.aiter_stream():
+        pieces.append(piece)
+        gathered += len(piece)
+        arrived.size += len(piece)
+        if arrived.size > arrived.limit:
+            return f"more than {arrived.limit} bytes"
+        if gathered >= CHUNK:
+            _write(write, b"".join(pieces))
+            pieces, gathered = [], 0
+    _write(write, b"".join(pieces))
+    if arrived.announced is not None and arrived.size != arrived.announced:
+        return _broken(arrived, "the body ended early")
+    return None
 
-    def download(self, problem: str | None = None) -> Download:
-        """The result so far."""
-        return Download(
-            status=self.status,
-            content_type=self.content_type,
-            content_length=self.content_length,
-            received=self.received,
-            problem=problem,
-        )
 
-    def _flush(self, chunk: bytes) -> None:
-        if not chunk:
-            return
-        try:
-            self._write(chunk)
-        except BaseException:
-            self.failed_to_write = True
-            raise
-        self.received += len(chunk)
+def _write(write: Callable[[bytes], object], chunk: bytes) -> None:
+    try:
+        if chunk:
+            write(chunk)
+    except Exception as error:
+        raise _WriteError(error) from error
+
+
+def _broken(arrived: Arrived, words: str) -> str:
+    """A failure with how far it came."""
+    if arrived.status is None:
+        return one_line(words)
+    whole = "" if arrived.announced is None else f" of {arrived.announced}"
+    return one_line(f"broken off after {arrived.size}{whole} bytes: {words}")
 
 
 def _joined(base: str, url: str) -> str:
@@ -294,9 +267,9 @@ def _from_data(url: str, write: Callable[[bytes], object], max_bytes: int) -> Do
         return Download(problem="the data: link cannot be read", refused=True)
     try:
         raw = unquote_to_bytes(url[match.end() :])
-        body = base64.b64decode(raw, validate=True) if match.group(3) else raw
+        body = base64.b64decode(raw, validate=True) if match.group(1) else raw
     except (binascii.Error, ValueError):
         return Download(problem="the data: link is not base64", refused=True)
     for start in range(0, len(body), CHUNK):
         write(body[start : start + CHUNK])
-    return Download(status=200, content_type=match.group(1), content_length=len(body), received=len(body))
+    return Download(status=200)

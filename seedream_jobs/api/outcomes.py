@@ -18,7 +18,7 @@ from typing import Literal
 
 from seedream_jobs.api.replies import (
     LONGEST_RETRY_AFTER,
-    Reply,
+    ReplyBody,
     one_line,
     read_reply,
     request_id,
@@ -164,7 +164,7 @@ def _judge_failure(seen: Observation, kind: str) -> Outcome:
     return Outcome(row=NO_CONNECTION if kind in NOT_SENT_KINDS else 5, verdict="not_sent", detail=detail)
 
 
-def _judge_success(seen: Observation, reply: Reply) -> Outcome:
+def _judge_success(seen: Observation, reply: ReplyBody) -> Outcome:
     ids = task_ids(reply.data)
     handle = request_id(seen.headers)
     if ids and (not reply.failed or ids[0].startswith("task_")):  # a task id that was given out is never let go
@@ -189,7 +189,7 @@ def _judge_success(seen: Observation, reply: Reply) -> Outcome:
     )
 
 
-def _judge_status(status: int, seen: Observation, reply: Reply, *, row: int | None = None) -> Outcome:
+def _judge_status(status: int, seen: Observation, reply: ReplyBody, *, row: int | None = None) -> Outcome:
     """Rows 11–20, by the HTTP status or, with ``row`` 10, by the code inside an HTTP 200."""
     wait = retry_after(seen.headers)
     too_long = ExitCode.UNFINISHED if wait is not None and wait > LONGEST_RETRY_AFTER else None

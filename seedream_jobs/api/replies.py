@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from seedream_jobs.ledger.state import ServiceError
@@ -24,6 +24,7 @@ _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])(task_[A-Za-z0-9]{20,40})(?=[^A-Za-z0-9_-])")  # they have 26; whole only
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
+_LARGEST = Decimal(10**15)
 SHORTEST_RETRY_AFTER = 1.0  # seconds; "0" and dates in the past are raised to it
 LONGEST_RETRY_AFTER = 900.0  # seconds; told to wait longer, a run stops and can be resumed (exit 8)
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
@@ -35,7 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ReplyBody:
     """A body as far as it could be read.
 
     :param data: the JSON value; None where there is none
@@ -57,11 +58,11 @@ class Reply:
         return ServiceError(status=status, code=self.codes[0] if self.codes else number, message=self.message)
 
 
-def read_reply(body: bytes) -> Reply:
+def read_reply(body: bytes) -> ReplyBody:
     """Read a body of any kind; for text that is no JSON only ``message`` is set."""
     data = load_json(body)
     if not isinstance(data, dict):
-        return Reply(data=data, message=one_line(_as_text(body)) if data is None else "")
+        return ReplyBody(data=data, message=one_line(_as_text(body)) if data is None else "")
     error = data.get("error")
     inner = error if isinstance(error, dict) else {}
     spoken = [inner.get("code"), inner.get("type"), data.get("code"), data.get("type") if error else None]
@@ -73,7 +74,7 @@ def read_reply(body: bytes) -> Reply:
     failed = failed or (outer is None and "data" not in data and isinstance(data.get("code"), str) and bool(codes))
     words = inner.get("message") or (error if isinstance(error, str) else None)
     words = words or data.get("message") or data.get("msg") or data.get("detail")
-    return Reply(
+    return ReplyBody(
         data=data,
         failed=failed,
         number=next((number for number in failures if number != 0), None),
@@ -157,6 +158,17 @@ def as_number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return None
+
+
+def as_decimal(value: object) -> Decimal | None:
+    """An amount, given as a number or in digits; None for anything else, and beyond what decimals can add exactly."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and abs(amount) < _LARGEST and len(amount.as_tuple().digits) <= 30 else None
 
 
 def one_line(text: str) -> str:

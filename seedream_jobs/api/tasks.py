@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
-from seedream_jobs.api.replies import LONGEST_RETRY_AFTER, Reply, one_line, read_reply, retry_after
+from seedream_jobs.api.replies import LONGEST_RETRY_AFTER, ReplyBody, as_decimal, one_line, read_reply, retry_after
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Image, ServiceError
 
@@ -21,7 +21,7 @@ DONE = frozenset({"completed", "success", "succeeded"})
 DEAD = frozenset({"failed", "error", "cancelled", "canceled", "expired"})
 _GONE = re.compile(r"does not exist|has expired|不存在|已过期", re.IGNORECASE)
 _STOPS = {401: ExitCode.CREDENTIALS, 403: ExitCode.CREDENTIALS, 402: ExitCode.MONEY}
-_MOST_USD = Decimal(1_000_000)
+_MOST = Decimal(1_000_000)
 _PLAIN_BASE64 = str.maketrans("-_", "+/")  # the alphabet that is safe in a URL (RFC 4648, section 5)
 
 
@@ -104,7 +104,7 @@ def _delivered(report: TaskReport) -> tuple[Image, ...]:
     return (Image(error=words or f"its task is {report.status} and has no image"),)
 
 
-def _unanswered(status: int, reply: Reply, headers: Mapping[str, str]) -> TaskReport:
+def _unanswered(status: int, reply: ReplyBody, headers: Mapping[str, str]) -> TaskReport:
     problem = reply.problem(status)
     wait = retry_after(headers)
     if status in _STOPS:
@@ -198,27 +198,21 @@ def _words(error: Any) -> str:
 
 
 def _cost(task: Mapping[str, Any]) -> Decimal | None:
-    cost = _decimal(task.get("cost"))
+    cost = _amount(task.get("cost"))
     if cost is not None:
         return cost
-    credit = _decimal(task.get("credits_cost"))
+    credit = _amount(task.get("credits_cost"))
     return None if credit is None else credit / 10
 
 
-def _decimal(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return None
-    if not number.is_finite() or not 0 <= number < _MOST_USD or len(number.as_tuple().digits) > 30:
-        return None
-    return number
+def _amount(value: Any) -> Decimal | None:
+    """An amount that can be a price or a time: not negative, and below a million."""
+    amount = as_decimal(value)
+    return amount if amount is not None and 0 <= amount < _MOST else None
 
 
 def _seconds(value: Any) -> float | None:
-    number = _decimal(value)
+    number = _amount(value)
     return None if number is None else float(number)
 
 

@@ -12,7 +12,7 @@ import httpcore
 import pytest
 
 from seedream_jobs.api.client import Client
-from seedream_jobs.api.connection import LARGE, Timeouts, TraceProof, _Arrived
+from seedream_jobs.api.connection import Timeouts, TraceProof
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.api.network import Handshake
 from seedream_jobs.api.outcomes import Flight, Outcome, Sent
@@ -127,22 +127,20 @@ async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
 ) -> None:
     """Announced too long it is not read, unannounced only so far; and of eight that are long one is in memory."""
     monkeypatch.setattr("seedream_jobs.api.client.TASK_LIMIT", 2_500_000)
-    long_ones: set[int] = set()
-    most: list[int] = []
-    take, release = _Arrived.take, _Arrived.release
+    holding: list[int] = []
 
-    async def watched(seen: _Arrived, chunk: bytes) -> None:
-        await take(seen, chunk)
-        if seen.size > LARGE:
-            long_ones.add(id(seen))
-        most.append(len(long_ones))
+    class Watched:
+        def __init__(self, turn: anyio.Semaphore) -> None:
+            self.turn, self.holders = turn, 0
 
-    def released(seen: _Arrived) -> None:
-        long_ones.discard(id(seen))
-        release(seen)
+        async def acquire(self) -> None:
+            await self.turn.acquire()
+            self.holders += 1
+            holding.append(self.holders)
 
-    monkeypatch.setattr(_Arrived, "take", watched)
-    monkeypatch.setattr(_Arrived, "release", released)
+        def release(self) -> None:
+            self.holders -= 1
+            self.turn.release()
 
     def long(wire: Any) -> None:
         wire.read_request()
@@ -153,6 +151,7 @@ async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
 
     server = wire_server(long)
     async with client_of(server) as client:
+        client._large_reply = Watched(client._large_reply)  # type: ignore[assignment]
         announced = await client.task("task_1")
         reports = []
 
@@ -162,7 +161,7 @@ async def test_long_replies_to_gets_are_bounded_and_read_one_at_a_time(
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(ask)
-    assert max(most) == 1
+    assert holding == [1] * 8
     for report in (announced, *reports):
         assert report.status == "unavailable"
         assert report.problem.code == "too-long"

@@ -59,7 +59,7 @@ async def test_a_download_from_the_emulator(wire_server: Callable[..., Any]) -> 
     base = f"http://127.0.0.1:{server.port}"
     for url in (f"{base}/images/a.png", "/images/a.png", "images/a.png"):
         download, body = await get(base, url)
-        assert download == Download(status=200, content_type="image/png", content_length=5004, received=5004)
+        assert download == Download(status=200)
         assert body == PNG
     for request in server.requests:
         assert request.startswith(b"GET /images/a.png HTTP/1.1\r\n")
@@ -73,7 +73,7 @@ async def test_large_bodies_come_in_large_pieces(wire_server: Callable[..., Any]
     sizes: list[int] = []
     async with Downloads(f"http://127.0.0.1:{server.port}", user_agent="t") as downloads:
         download = await downloads.get("/a", lambda piece: sizes.append(len(piece)))
-    assert sum(sizes) == download.received == 5_120_000
+    assert (sum(sizes), download.problem) == (5_120_000, None)
     assert all(CHUNK <= size <= CHUNK + 65536 for size in sizes[:-1])
 
 
@@ -106,7 +106,7 @@ async def test_a_broken_download_has_a_problem(wire_server: Callable[..., Any], 
     assert download.problem is not None
     assert said in download.problem
     assert not download.refused
-    assert len(body) == download.received <= 200_000
+    assert len(body) <= 200_000
 
 
 async def test_a_drip_ends_with_the_total(wire_server: Callable[..., Any]) -> None:
@@ -288,18 +288,18 @@ async def test_behind_a_proxy_the_proxy_connects_but_names_are_still_checked(wir
 
 
 @pytest.mark.parametrize(
-    ("url", "body", "kind"),
+    ("url", "body"),
     [
-        ("data:image/png;base64," + base64.b64encode(PNG).decode(), PNG, "image/png"),
-        ("DATA:image/png;base64," + base64.b64encode(PNG).decode(), PNG, "image/png"),
-        ("data:image/svg+xml;charset=utf-8,%3Csvg%3E", b"<svg>", "image/svg+xml"),
-        ("data:;base64,QUI%3D", b"AB", None),
+        ("data:image/png;base64," + base64.b64encode(PNG).decode(), PNG),
+        ("DATA:image/png;base64," + base64.b64encode(PNG).decode(), PNG),
+        ("data:image/svg+xml;charset=utf-8,%3Csvg%3E", b"<svg>"),
+        ("data:;base64,QUI%3D", b"AB"),
     ],
 )
-async def test_data_links_are_the_image_itself(url: str, body: bytes, kind: str | None) -> None:
+async def test_data_links_are_the_image_itself(url: str, body: bytes) -> None:
     """No network is touched."""
     download, got = await get(PUBLIC, url, resolve=no_lookup)
-    assert (download.problem, download.content_type, got) == (None, kind, body)
+    assert (download.problem, got) == (None, body)
 
 
 @pytest.mark.parametrize("url", ["data:", "data:image/png", "data:image/png;base64,@@", "data:," + "a" * 20_000_000])
