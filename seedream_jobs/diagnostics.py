@@ -99,6 +99,11 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(unique, key=lambda d: (d.path, d.span.start.offset if d.span else -1, d.code, d.message)))
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 request``, ``12 requests``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def shorten(text: str, limit: int = 60) -> str:
     """A text for a message: what is longer than ``limit`` characters ends with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -25,15 +25,14 @@ from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerErro
 from seedream_jobs.job.files import WorkTree, git_environment
 from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plan.job import Job, policy_budgets
+from seedream_jobs.plan.job import Job
 from seedream_jobs.plan.load import Rules, Target, check_apart, load_jobs
-from seedream_jobs.plan.options import PlanOptions, check_values, other_sets, run_record, selector
+from seedream_jobs.plan.options import PlanOptions, other_sets, run_record
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 
 if TYPE_CHECKING:  # what only plan and run need is imported there: validate starts in half the time
     from seedream_jobs.api.client import Client
     from seedream_jobs.api.credentials import Access
-    from seedream_jobs.expand.matrix import Cell
     from seedream_jobs.ledger.campaign import Elsewhere
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.plan.plan import Plan, PlannedJob
@@ -56,37 +55,23 @@ def plan(
     :param ledger_of: the jobs' ledgers where they are already locked; else each is read
     :param elsewhere_of: what other manifests have paid, where those are not the disk's
     """
+    from seedream_jobs.ledger.campaign import paid_elsewhere
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.plan.cost import tariff_of
     from seedream_jobs.plan.plan import make_plan
 
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
-    ledgers = {job.file: ledger_of(job) if ledger_of else Ledger.peek(job.paths, root=_root(job)) for job in jobs}
-
-    def select_of(job: Job) -> Callable[[Cell], bool] | None:
-        return None if options.select is None else selector(options.select, job.expansion)
-
-    made = make_plan(
-        jobs,
-        origin=target.origin,
-        options=options,
-        ledger_of=lambda job: ledgers[job.file],
-        elsewhere_of=elsewhere_of or partial(_paid_elsewhere, target=target),
-        select_of=select_of,
-        tariff=partial(tariff_of, jobs[0].expansion.spec.profile, options.price),
-        budgets=(*options.budgets, *policy_budgets(jobs)),
-    )
-    if options.select is not None and not any(one.requests for one in made.jobs):
-        check_values(options.select, (job.expansion for job in jobs))
-    _check_again(made, options.again)
+    ledgers = [ledger_of(job) if ledger_of else Ledger.peek(job.paths, root=_root(job)) for job in jobs]
+    if elsewhere_of is None:
+        paid = partial(paid_elsewhere, origin=target.origin, emulator=target.emulator)
+        elsewhere = [paid(_root(job), job.paths.manifest) for job in jobs]
+    else:
+        elsewhere = list(map(elsewhere_of, jobs))
+    made = make_plan(jobs, ledgers, elsewhere, origin=target.origin, options=options)
     on_disk, locked = elsewhere_of is None, ledger_of is not None
     warned = [
-        replace(
-            one,
-            warnings=(*one.warnings, *_find_warnings(job, one, ledgers[job.file], options, target, on_disk, locked)),
-        )
-        for job, one in zip(jobs, made.jobs, strict=True)
+        replace(one, warnings=(*one.warnings, *_find_warnings(job, one, ledger, options, target, on_disk, locked)))
+        for job, one, ledger in zip(jobs, made.jobs, ledgers, strict=True)
     ]
     return replace(made, jobs=tuple(warned))
 
@@ -114,12 +99,6 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
 
 def _root(job: Job) -> Path:
     return job.expansion.spec.root
-
-
-def _paid_elsewhere(job: Job, target: Target) -> Elsewhere:
-    from seedream_jobs.ledger.campaign import paid_elsewhere
-
-    return paid_elsewhere(_root(job), job.paths.manifest, origin=target.origin, emulator=target.emulator)
 
 
 def _find_warnings(
@@ -165,23 +144,6 @@ def _images_on_no_record(job: Job, planned: PlannedJob) -> list[Diagnostic]:
     )
     hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {job.shown} --import"
     return [Diagnostic(code="images-on-no-record", severity="warning", message=message, path=job.shown, hint=hint)]
-
-
-def _check_again(planned: Plan, again: tuple[str, ...]) -> None:
-    """An address that no job has is a mistake, not nothing to do."""
-    if not again:
-        return
-    known = {item.address for job in planned.jobs for item in job.items}
-    known |= {
-        one.expansion.builder.address(change.place.cell, change.place.repeat)
-        for job in planned.jobs
-        if (one := job.changes) is not None
-        for change in one
-        if change.place is not None
-    }
-    for address in again:
-        if address not in known:
-            raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
 
 
 def read_saved(

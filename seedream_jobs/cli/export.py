@@ -171,8 +171,8 @@ def _tell_machines(rows: ExportRows) -> int:
 
 
 def _tell(rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
+    from seedream_jobs.diagnostics import plural
     from seedream_jobs.errors import ExitCode
-    from seedream_jobs.report.text import plural
 
     where = "" if output is None else f" in {output}"
     click.echo(f"{shown}: {plural(rows.images, 'image')} as {form}{where}", err=True)

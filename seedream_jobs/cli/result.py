@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
-from seedream_jobs.report.status import shared_said
+from seedream_jobs.report.status import shared_tasks
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
@@ -89,8 +89,8 @@ class Ending:
         failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
         _named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
         _named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
-        for said in shared_said(ledger):
-            click.echo(f"  {said}", err=True)
+        for shared in shared_tasks(ledger):
+            click.echo(f"  {shared}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
@@ -147,8 +147,8 @@ def left_to_send(done: JobResult, asked: int) -> int:
 
 
 def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
+    from seedream_jobs.diagnostics import plural
     from seedream_jobs.report.status import charged
-    from seedream_jobs.report.text import plural
 
     parts: list[str] = []
     submitted = done.submitted

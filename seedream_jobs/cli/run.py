@@ -101,8 +101,8 @@ def confirm(plan: Plan) -> bool:
 
     :raises UsageError: there is none to ask
     """
+    from seedream_jobs.diagnostics import plural
     from seedream_jobs.plan.cost import money
-    from seedream_jobs.report.text import plural
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
@@ -130,7 +130,8 @@ class Terminal:
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan, and of one that was begun what is left of it."""
         from seedream_jobs.cli.output import show_findings
-        from seedream_jobs.report.text import plan_text, plural
+        from seedream_jobs.diagnostics import plural
+        from seedream_jobs.report.text import plan_text
 
         click.echo(plan_text(plan), nl=False)
         sys.stdout.flush()

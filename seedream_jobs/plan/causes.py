@@ -1,7 +1,7 @@
-"""Why requests are new or changed, said once for many: "axis style gained 'ink'", and where in the job file.
+"""This module finds why requests are new or changed, once for many: "axis style gained 'ink'", and where in the file.
 
-``RecordCauses`` compares with what the record knows, ``BaseCauses`` with the job at a base revision; both name what a
-request has that none before it had, and count.
+Called by ``plan.plan`` (``RecordCauses`` compares with the record) and ``plan.review`` (``BaseCauses`` compares with
+the job at a base revision). Invariant: every request has one cause, which names what none before it had.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from seedream_jobs.diagnostics import shorten
@@ -24,8 +25,7 @@ from seedream_jobs.plan.diff import Change
 MAX_CAUSES = 12
 """How many causes are named before the rest is counted."""
 MAX_GAINED = 3
-"""How many new values of one axis are named. Many more are as likely what ``--limit`` or ``--select`` left for later
-as what somebody wrote: the record does not know, so the plan says only what is certain, that they are not submitted."""
+"""How many new values of one axis are named where a job is compared with its record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,11 @@ class Cause:
 
 
 class _Causes:
-    """Counts causes. ``labels``: of each axis, the values that were there before."""
+    max_gained: float = inf  # how many new values of one axis are named
 
     def __init__(self, expansion: Expansion) -> None:
         self.expansion = expansion
-        self.labels: dict[str, set[str]] = {}
+        self.labels: dict[str, set[str]] = {}  # of each axis, the values that were there before
         self.found: Counter[tuple[str, str]] = Counter()
         self.gained: dict[tuple[str, str], Counter[tuple[str, str]]] = {}  # (axis, its place): (value, its place)
 
@@ -53,7 +53,7 @@ class _Causes:
                 self.labels.setdefault(name, set()).add(spoken(label))
 
     def count_new_value(self, cell: Cell) -> bool:
-        """Attribute a request to an axis, or a value of one, that was not there before; whether there is one."""
+        """Attribute a request to an axis or a value that was not there before; False where there is none."""
         for name, label in self.expansion.matrix.labels(cell).items():
             text = spoken(label)
             if name not in self.labels:
@@ -78,14 +78,11 @@ class _Causes:
         axis = spec.axes[at[0]]
         return self.line(axis.name_path(name) if whole else axis.values[cell.choice[at[0]]].paths[at[1]], key=whole)
 
-    def result(self, most_gained: int | None = None) -> tuple[tuple[Cause, ...], int]:
-        """The causes by weight, and how many more there were.
-
-        :param most_gained: of an axis with more new values, only their number is said
-        """
+    def result(self) -> tuple[tuple[Cause, ...], int]:
+        """The causes by weight, and how many more there were."""
         found = Counter(self.found)
         for (name, place), values in self.gained.items():
-            if most_gained is not None and len(values) > most_gained:
+            if len(values) > self.max_gained:
                 found[f"axis {name}: {len(values):,} values not submitted yet", place] = values.total()
                 continue
             for (label, where), requests in values.items():
@@ -95,12 +92,16 @@ class _Causes:
         return shown, max(0, len(ranked) - MAX_CAUSES)
 
 
-class RecordCauses:
+class RecordCauses(_Causes):
     """What new requests have that no request on record has. Where nothing is on record there are no causes."""
 
+    # Many more new values are as likely what --limit or --select left for later as what somebody wrote: the record does
+    # not know, so the plan says only what is certain, that they are not submitted.
+    max_gained = MAX_GAINED
+
     def __init__(self, expansion: Expansion, entries: Entries) -> None:
-        self._causes = _Causes(expansion)
-        self._expansion, self._entries = expansion, entries
+        super().__init__(expansion)
+        self._entries = entries
         self._addresses: set[str] = set()
 
     def count(self, change: Change) -> None:
@@ -108,76 +109,69 @@ class RecordCauses:
         if not self._entries or change.place is None:
             return
         if change.known:
-            self._causes.found["not sent by an earlier run", ""] += 1
+            self.found["not sent by an earlier run", ""] += 1
             return
         if not self._addresses:  # looked up only once a new request turns up
             for address, cell in self._entries.cells():
                 self._addresses.add(address)
-                self._causes.learn([cell])
-        if not self._causes.count_new_value(change.place.cell):
-            self._causes.found[self._same_values(change.place.cell, change.place.repeat)] += 1
-
-    def result(self) -> tuple[tuple[Cause, ...], int]:
-        """The causes by weight, and how many more there were."""
-        return self._causes.result(MAX_GAINED)
+                self.learn([cell])
+        if not self.count_new_value(change.place.cell):
+            self.found[self._same_values(change.place.cell, change.place.repeat)] += 1
 
     def _same_values(self, cell: Cell, repeat: int) -> tuple[str, str]:
         """Why a request is new whose values are all known."""
-        address = self._expansion.builder.address
+        address = self.expansion.builder.address
         if address(cell, repeat) in self._addresses:
             return "prompt or parameters changed", ""
         if repeat > 1 and address(cell, 1) in self._addresses:
-            return f"repeat raised to {self._expansion.spec.repeat}", self._causes.line(("repeat",))
+            return f"repeat raised to {self.expansion.spec.repeat}", self.line(("repeat",))
         return "combination added", ""
 
 
-class BaseCauses:
+class BaseCauses(_Causes):
     """What new and changed requests have that the job at its base does not have."""
 
     def __init__(self, head: Expansion, base: Expansion) -> None:
-        self._causes, self._head, self._base = _Causes(head), head, base
+        super().__init__(head)
+        self._base = base
         self._edits: list[_Edit] | None = None
         for axis in base.spec.axes:
-            self._causes.learn(dict(zip(axis.names, value.labels, strict=True)) for value in axis.values)
-        self._causes.learn(include.labels for include in base.spec.include)
+            self.learn(dict(zip(axis.names, value.labels, strict=True)) for value in axis.values)
+        self.learn(include.labels for include in base.spec.include)
 
     def count_new(self, place: Place) -> None:
         """Attribute a request that the base does not make."""
-        if self._causes.count_new_value(place.cell):
+        if self.count_new_value(place.cell):
             return
         if place.repeat > self._base.spec.repeat:
-            self._causes.found["repeat raised", self._causes.line(("repeat",))] += 1
+            self.found["repeat raised", self.line(("repeat",))] += 1
         else:
-            self._causes.found["combination added", self._causes.line(("matrix",))] += 1
+            self.found["combination added", self.line(("matrix",))] += 1
 
     def count_changed(self, place: Place, before: Request) -> None:
         """Attribute a request that the base makes otherwise.
 
         :param before: as the base makes it
         """
-        self._causes.found[self._edited(place, before)] += 1
-
-    def result(self) -> tuple[tuple[Cause, ...], int]:
-        """The causes by weight, and how many more there were."""
-        return self._causes.result()
+        self.found[self._edited(place, before)] += 1
 
     def _edited(self, place: Place, before: Request) -> tuple[str, str]:
         if self._edits is None:
-            self._edits = list(_edits(self._base, self._head))
-        now = self._head.request(place)
+            self._edits = list(_edits(self._base, self.expansion))
+        now = self.expansion.request(place)
         fields = [
             name for name in {**before.payload, **now.payload} if before.payload.get(name) != now.payload.get(name)
         ]
         labels = {name: spoken(label) for name, label in now.cell.items()}
         for edit in self._edits:
             if edit.explains(fields, labels):
-                return edit.text, self._causes.line(edit.path)
+                return edit.text, self.line(edit.path)
         if "image_urls" in fields:
             paths = sorted({one.path for one in now.references.values()} & {r.path for r in before.references.values()})
             images = [path for path in paths if not path.startswith("data:")]
             if images:
-                return f"the image {images[0]} changed", self._causes.line(("request", "image_urls"))
-        return f"{fields[0] if fields else 'repeat'} changed", self._causes.line(("request", *fields[:1]))
+                return f"the image {images[0]} changed", self.line(("request", "image_urls"))
+        return f"{fields[0] if fields else 'repeat'} changed", self.line(("request", *fields[:1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

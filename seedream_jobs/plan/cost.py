@@ -1,4 +1,8 @@
-"""Images and money, exactly: decimal USD, an unknown price is unknown and never 0."""
+"""This module counts money: prices, budgets and what entries have cost, in decimal USD.
+
+Called by ``plan.plan``, ``plan.saved`` and the views. Invariant: an unknown price is unknown and never 0; what is shown
+as a maximum is rounded up.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +92,7 @@ def money(usd: Decimal | None) -> str:
 
 
 def plain(usd: Decimal) -> str:
-    """A price with all its places and no more."""
+    """A price with all its places and no zeros behind them."""
     return f"{usd.normalize():f}"
 
 

@@ -1,11 +1,11 @@
-"""Compares a job's requests with its record: a stream of changes, each with what would happen and why.
+"""This module compares a job's requests with its record: a stream of changes, each with what would happen and why.
 
 Called by ``plan.plan``. Invariant: nothing is kept of a request that the stream has passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import State, submits
+from seedream_jobs.ledger.state import State, may_be_replayed, submits
 from seedream_jobs.plan.options import PlanOptions
 
 
@@ -39,7 +39,7 @@ class Action(StrEnum):
 
 SUBMITS = frozenset({Action.NEW, Action.RETRY, Action.AGAIN, Action.REPLAY})
 
-_STANDS: Mapping[State, Action] = {
+_ACTIONS: Mapping[State, Action] = {
     State.NEW: Action.NEW,
     State.INTENT: Action.RESUME,
     State.IN_DOUBT: Action.IN_DOUBT,
@@ -78,15 +78,18 @@ def under_way(known: Entries) -> frozenset[str]:
     return frozenset(key for key in known if (brief := known.brief(key)) and brief[0] in _UNDER_WAY)
 
 
+def _replayable(known: Entries, now: int) -> frozenset[str]:
+    """The keys that are in doubt and may be sent again under their idempotency key."""
+    doubts = (key for key in known if (brief := known.brief(key)) and brief[0] is State.IN_DOUBT)
+    return frozenset(key for key in doubts if may_be_replayed(known[key], now))
+
+
 class Changes:
     """What becomes of each request of a job, by what its record says at the moment it is looked at; iterable again.
 
     :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
-    :param under_way: keys whose last submission had no end yet when the plan was made: if it fails before the stream
-        comes to it, that is for the next plan; nobody has agreed to a retry of it
-    :param replay: keys that are in doubt and are sent again under their idempotency key
     """
 
     def __init__(
@@ -98,16 +101,17 @@ class Changes:
         options: PlanOptions,
         select: Callable[[Cell], bool] | None = None,
         limit: int | None = None,
-        under_way: Collection[str] = frozenset(),
-        replay: Collection[str] = frozenset(),
     ) -> None:
         self.expansion, self.entries, self._elsewhere, self._select = expansion, entries, elsewhere, select
-        self._limit, self._again, self._under_way, self._replay = limit, frozenset(options.again), under_way, replay
-        self._retry_failed = options.retry_failed
-        self._usual: dict[tuple[State, int], tuple[Action, int]] = {}  # many requests stand the same: said once
+        self._limit, self._again, self._retry_failed = limit, frozenset(options.again), options.retry_failed
+        # If a submission that is under way now fails before the stream comes to it, that is for the next plan: nobody
+        # has agreed to a retry of it.
+        self._under_way = under_way(entries) if options.retry_failed else frozenset()
+        self._replay = frozenset() if options.replay is None else _replayable(entries, options.replay)
+        self._usual: dict[tuple[State, int], tuple[Action, int]] = {}  # many requests have the same state
 
     def __iter__(self) -> Iterator[Change]:
-        """Every request, then the orphans of the manifest: looked for only where it knows more than was asked for.
+        """Every request, then the orphans of the manifest; they are looked for only where it has more entries.
 
         :raises FindingsError: as ``Expansion.places``
         :raises UsageError: for an ``--again`` whose last submission is not finished
@@ -206,7 +210,7 @@ class Changes:
 
 
 def _usual(state: State, generation: int, retry_failed: bool) -> tuple[Action, int]:
-    """What becomes of a known request that nothing else is said of, and the generation that is meant."""
+    """What becomes of a known request by its state alone, and the generation that is meant."""
     if not submits(state, retry_failed=retry_failed):
-        return _STANDS[state], generation
+        return _ACTIONS[state], generation
     return (Action.NEW, generation) if state is State.NEW else (Action.RETRY, generation + 1)

@@ -1,8 +1,8 @@
-"""A plan, as a value: what would be submitted of each job, why, and for how much.
+"""This module defines the plan as a value: what would be submitted of each job, why, and for how much.
 
-``make_plan`` makes it of jobs and their records; ``plan.saved`` writes and reads it; ``plan.review`` makes it of two
-revisions. Every view and ``pipeline.apply`` work from it alone. Invariant: of a plan just made the requests are streams
-that are made anew each time they are looked at, so that a plan of a million requests needs bounded memory.
+The pipeline calls ``make_plan``, which makes it of jobs and their records; ``plan.saved`` writes and reads it. Every
+view and ``pipeline.apply`` work from it alone. Invariant: the requests of a plan just made are streams that are made
+anew each time they are looked at, so that a plan of a million requests needs bounded memory.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import HeldError
-from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.errors import HeldError, UsageError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Entry, Moment, State, may_be_replayed
+from seedream_jobs.ledger.state import Entry, Moment, State
 from seedream_jobs.plan.causes import Cause, RecordCauses
-from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent
-from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes, under_way
-from seedream_jobs.plan.job import Job, check_count, check_names
-from seedream_jobs.plan.options import PlanOptions
+from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
+from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes
+from seedream_jobs.plan.job import Job, check_count, check_names, policy_budgets
+from seedream_jobs.plan.options import PlanOptions, check_values, selector
 
 T = TypeVar("T")
 
 Relation = Literal["new", "changed", "unchanged"]
-"""How a request stands to the base revision: not there, there with another payload at its address, or the same."""
+"""What a request is against the base revision: not there, there with another payload at its address, or the same."""
 
 SHOWN_WHOLE = SUBMITS | {Action.LATER}
 """The actions whose requests are shown with their payload."""
@@ -143,9 +142,19 @@ class PlannedJob:
     ledger: Ledger | None = None
     changes: Changes | None = None
 
-    def count(self, action: Action) -> int:
-        """How many requests have this action."""
-        return self.counts.get(action, 0)
+    def count(self, *actions: Action) -> int:
+        """How many requests have one of these actions."""
+        return sum(self.counts.get(action, 0) for action in actions)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of its base, one line each."""
+        return () if self.against is None else self.against.notes
+
+    @property
+    def all_causes(self) -> tuple[Cause, ...]:
+        """Why requests are new or changed: against the base where there is one, else against the record."""
+        return self.causes if self.against is None else (*self.against.causes, *self.against.changed_causes)
 
     def references(self) -> dict[str, Reference]:
         """The local references of what is to be submitted, each once, by their ``sha256:…``."""
@@ -223,7 +232,7 @@ class Plan:
 
     def count(self, *actions: Action) -> int:
         """How many requests of all jobs have one of these actions."""
-        return sum(job.count(action) for job in self.jobs for action in actions)
+        return sum(job.count(*actions) for job in self.jobs)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
@@ -264,69 +273,77 @@ class Stream(Generic[T]):
 
 def make_plan(
     jobs: Sequence[Job],
+    ledgers: Sequence[Ledger],
+    elsewhere: Sequence[Elsewhere],
     *,
     origin: str,
     options: PlanOptions,
-    ledger_of: Callable[[Job], Ledger],
-    elsewhere_of: Callable[[Job], Elsewhere],
-    select_of: Callable[[Job], Callable[[Cell], bool] | None],
-    tariff: Callable[[tuple[str, Decimal] | None], Tariff],
-    budgets: Sequence[tuple[str, Decimal]] = (),
 ) -> Plan:
     """Compare each job's requests with its record. Writes nothing.
 
+    :param ledgers: of each job, for reading or locked
+    :param elsewhere: for each job, what other manifests of its campaign have paid
     :param origin: the service's; a manifest of another one is refused
-    :param ledger_of: the job's ledger, for reading or locked
-    :param elsewhere_of: for a job, what other manifests of its campaign have paid
-    :param select_of: for a job, which cells are looked at; None for all
-    :param tariff: the price to count with, from what the service charged last: (day, USD per image)
     :raises FindingsError: a job has errors, or more requests than ``limits.max_requests``
     :raises HeldError: a manifest was written against another origin
+    :raises UsageError: ``--select`` or ``--again`` names what no job has
     """
     planned: list[PlannedJob] = []
-    paid_of: list[Elsewhere] = []
     claimed: dict[str, str] = {}
     limit = options.limit  # counts over all jobs
-    for job in jobs:
-        ledger = ledger_of(job)
+    for job, ledger, paid in zip(jobs, ledgers, elsewhere, strict=True):
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise HeldError(
                 f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
                 hint="name that origin by --base-url, or give the job file another name",
             )
-        paid = elsewhere_of(job)
         changes = Changes(
             expansion=job.expansion,
             entries=ledger.entries,
             elsewhere=ChainMap(dict(claimed), paid.jobs) if claimed else paid.jobs,
             options=options,
-            select=select_of(job),
+            select=None if options.select is None else selector(options.select, job.expansion),
             limit=limit,
-            under_way=under_way(ledger.entries) if options.retry_failed else frozenset(),
-            replay=frozenset() if options.replay is None else _replayable(ledger.entries, options.replay),
         )
         one = _planned(job, ledger, changes, claimed if len(jobs) > 1 else None)
         limit = None if limit is None else limit - one.submit
         check_count(job, job.expansion.made)  # also those that --select leaves out
         check_names(job)
-        warnings = (*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)
-        planned.append(replace(one, warnings=warnings))
-        paid_of.append(paid)
-    submits = [job for job, one in zip(jobs, planned, strict=True) if one.submit]
-    price = tariff(price_seen(ledger_of(job).entries for job in jobs) if submits else None)
-    if more := next(filter(None, (asks_for_more(job.expansion.spec.extra) for job in submits)), None):
-        # then no maximum is known, and no budget can be kept
-        price = Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
+        planned.append(replace(one, warnings=(*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)))
+    if options.select is not None and not any(one.requests for one in planned):
+        check_values(options.select, (job.expansion for job in jobs))
+    _check_again(planned, options.again)
+    price = _tariff(jobs, planned, ledgers, options.price)
     return Plan(
         origin=origin,
         tariff=price,
         jobs=tuple(
-            replace(one, spent_usd=_spent(job, changes_of(one), paid, price))
-            for job, one, paid in zip(jobs, planned, paid_of, strict=True)
+            replace(one, spent_usd=_spent(job, ledger.entries, paid, price))
+            for job, one, ledger, paid in zip(jobs, planned, ledgers, elsewhere, strict=True)
         ),
-        budgets=tuple(budgets),
+        budgets=(*options.budgets, *policy_budgets(jobs)),
         options=options.recorded,
     )
+
+
+def _check_again(planned: Sequence[PlannedJob], again: tuple[str, ...]) -> None:
+    """An address that no job has is a mistake, not nothing to do."""
+    known = {item.address for job in planned for item in job.items} if again else set()
+    for address in again:
+        if address not in known:
+            raise UsageError(f"--again {address}: no request has this address", hint="seedream-jobs expand lists them")
+
+
+def _tariff(
+    jobs: Sequence[Job], planned: Sequence[PlannedJob], ledgers: Sequence[Ledger], override: Decimal | None
+) -> Tariff:
+    submits = [(job, ledger) for job, one, ledger in zip(jobs, planned, ledgers, strict=True) if one.submit]
+    for job, _ in submits:
+        if more := asks_for_more(job.expansion.spec.extra):
+            # then no maximum is known, and no budget can be kept
+            return Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
+    seen = price_seen(ledger.entries for ledger in ledgers) if submits else None
+    return tariff_of(jobs[0].expansion.spec.profile, override, seen)
 
 
 def changes_of(job: PlannedJob) -> Changes:
@@ -335,7 +352,7 @@ def changes_of(job: PlannedJob) -> Changes:
     return job.changes
 
 
-def _spent(job: Job, changes: Changes, paid: Elsewhere, tariff: Tariff) -> Decimal | None:
+def _spent(job: Job, entries: Entries, paid: Elsewhere, tariff: Tariff) -> Decimal | None:
     """What counts against a job's budget already, if it has one.
 
     That is what is on its own record, and what a job that is gone paid for the same requests: a renamed job.
@@ -343,12 +360,7 @@ def _spent(job: Job, changes: Changes, paid: Elsewhere, tariff: Tariff) -> Decim
     if job.expansion.spec.budget_usd is None:
         return None
     gone = paid.of_gone_jobs(place.key for place in job.expansion.places()) if paid.jobless else ()
-    return spent(chain(changes.entries.values(), gone), tariff)
-
-
-def _replayable(known: Entries, now: int) -> frozenset[str]:
-    doubts = (key for key in known if (brief := known.brief(key)) and brief[0] is State.IN_DOUBT)
-    return frozenset(key for key in doubts if may_be_replayed(known[key], now))
+    return spent(chain(entries.values(), gone), tariff)
 
 
 def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str] | None) -> PlannedJob:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from seedream_jobs import __version__
-from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
@@ -28,7 +28,7 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
 from seedream_jobs.report.json import json_text
 from seedream_jobs.report.status import JobStatus, deadline
-from seedream_jobs.report.text import CI_COMMAND, one_line, plural, visible
+from seedream_jobs.report.text import CI_COMMAND, one_line, visible
 
 Level = Literal["error", "warning", "note"]
 
@@ -77,7 +77,7 @@ def _finding(finding: Diagnostic, path: str) -> Remark:
 
 
 def remarks_on_plan(plan: Plan) -> list[Remark]:
-    """What a plan says of its files: budgets that do not bear it, warnings, doubts, and why there is something new."""
+    """A plan's budgets that are too small, warnings, doubts, and why there is something new."""
     return [remark for job in plan.jobs for remark in _job(plan, job)]
 
 
@@ -88,16 +88,16 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
         yield Remark(level="error", code="over-budget", message=error.message, path=job.path, hint=error.hint)
     for warning in job.warnings:
         yield _finding(warning, job.path if warning.path == job.shown else warning.path)
-    doubts, replays = job.count(Action.IN_DOUBT), job.count(Action.REPLAY)
-    if doubts or replays:
-        message = f"{plural(doubts + replays, 'submission')} of unknown outcome"
+    if doubts := job.count(Action.IN_DOUBT, Action.REPLAY):
+        replays = job.count(Action.REPLAY)
+        message = f"{plural(doubts, 'submission')} of unknown outcome"
         message += f", of which {replays:,} will be replayed" if replays else ""
         hint = f"seedream-jobs resolve {job.shown}{plan.option}"
         yield Remark(level="warning", code="in-doubt", message=message, path=job.path, hint=hint)
     against = job.against
-    for note in () if against is None else against.notes:
+    for note in job.notes:
         yield Remark(level="note", code="base", message=note, path=job.path)
-    for cause in job.causes if against is None else (*against.causes, *against.changed_causes):
+    for cause in job.all_causes:
         message = f"{plural(cause.requests, 'request')} to submit: {cause.text}"
         yield Remark(level="note", code="plan", message=message, path=job.path, line=_line(cause.place))
     if job.submit:
@@ -112,7 +112,7 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
 
 
 def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
-    """What wants a person: doubts, failures, links about to die; and who works on it now."""
+    """What a person must look at: doubts, failures, links about to die; and who works on it now."""
     if one.held_by is not None:
         yield Remark(level="note", code="in-use", message=f"in use by {one.held_by}", path=one.job)
     for address, doubt in one.doubtful:
@@ -127,12 +127,14 @@ def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
         yield Remark(level="warning", code="links-dying", message=message, path=one.job, hint=hint)
 
 
-def fingerprint(identity: str, number: int) -> str:
-    """What a remark is known again by when its line has moved.
-
-    :param number: which of several remarks of one identity it is, from 1
-    """
-    return hashlib.sha256(f"{identity}\n{number}".encode("utf-8", "surrogatepass")).hexdigest()
+def _fingerprints(remarks: Iterable[Remark]) -> Iterator[tuple[Remark, str]]:
+    """Each remark with what it is known by when its line has moved; unique among them."""
+    seen: Counter[str] = Counter()
+    for remark in remarks:
+        identity = "\n".join((remark.path, remark.code, remark.message))
+        seen[identity] += 1
+        text = f"{identity}\n{seen[identity]}"
+        yield remark, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _line(place: str) -> int | None:
@@ -175,21 +177,17 @@ _SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}
 
 
 def code_quality(remarks: Iterable[Remark]) -> str:
-    """A JSON list; each remark's fingerprint stays the same while its line moves, and is unique in the report."""
-    seen: Counter[str] = Counter()
-    found: list[dict[str, object]] = []
-    for remark in remarks:
-        identity = "\n".join((remark.path, remark.code, remark.message))
-        seen[identity] += 1
-        found.append(
-            {
-                "check_name": remark.code,
-                "description": one_line(remark.text, 1_000),
-                "fingerprint": fingerprint(identity, seen[identity]),
-                "location": {"lines": {"begin": remark.at_line or 1}, "path": one_line(remark.path)},
-                "severity": _SEVERITIES[remark.level],
-            }
-        )
+    """GitLab's list of issues."""
+    found = [
+        {
+            "check_name": remark.code,
+            "description": one_line(remark.text, 1_000),
+            "fingerprint": fingerprint,
+            "location": {"lines": {"begin": remark.at_line or 1}, "path": one_line(remark.path)},
+            "severity": _SEVERITIES[remark.level],
+        }
+        for remark, fingerprint in _fingerprints(remarks)
+    ]
     return json_text(found, indent=2) + "\n"
 
 
@@ -201,10 +199,9 @@ _PLACEHOLDER = re.compile(r"\{(\d+)\}")
 def sarif(remarks: Sequence[Remark]) -> str:
     """One run with all remarks."""
     rules = sorted({remark.code for remark in remarks})
-    seen: Counter[str] = Counter()
     run: dict[str, Any] = {
         "columnKind": "unicodeCodePoints",
-        "results": [_result(remark, rules, seen) for remark in remarks],
+        "results": [_result(remark, fingerprint, rules) for remark, fingerprint in _fingerprints(remarks)],
         "tool": {
             "driver": {
                 "name": "seedream-jobs",
@@ -216,9 +213,7 @@ def sarif(remarks: Sequence[Remark]) -> str:
     return json_text({"$schema": _SCHEMA, "runs": [run], "version": "2.1.0"}, indent=2) + "\n"
 
 
-def _result(remark: Remark, rules: list[str], seen: Counter[str]) -> dict[str, Any]:
-    identity = "\n".join((remark.path, remark.code, remark.message))
-    seen[identity] += 1
+def _result(remark: Remark, fingerprint: str, rules: list[str]) -> dict[str, Any]:
     location: dict[str, Any] = {"artifactLocation": {"uri": _uri(remark.path)}}
     if remark.span is not None:
         start, end = remark.span.start, remark.span.end
@@ -234,7 +229,7 @@ def _result(remark: Remark, rules: list[str], seen: Counter[str]) -> dict[str, A
         "level": remark.level,
         "locations": [{"physicalLocation": location}],
         "message": {"text": _message(remark.text)},
-        "partialFingerprints": {"remark/v1": fingerprint(identity, seen[identity])},
+        "partialFingerprints": {"remark/v1": fingerprint},
         "ruleId": remark.code,
         "ruleIndex": rules.index(remark.code),
     }

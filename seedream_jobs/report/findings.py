@@ -1,18 +1,18 @@
-"""Shows findings in a terminal: the place, the sentence, and the line with what is meant underlined.
+"""This module shows findings in a terminal: the place, the sentence, and the line with what is meant underlined.
 
     garden.yaml:13:3: error[unknown-field]: unknown field 'resolutoin'
        13 |   resolutoin: 2K
           |   ^^^^^^^^^^ did you mean 'resolution'?
 
-The text of a file is not trusted: what would steer a terminal is shown as an escape.
+Called by ``cli.output``. Invariant: the text of a file is not trusted; what would steer a terminal is an escape here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from seedream_jobs.diagnostics import Diagnostic, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.job.document import Lines
 from seedream_jobs.report.text import ShownCharacter, show_character, visible, width
 
@@ -30,14 +30,16 @@ _GUTTER = 5
 _RED, _YELLOW, _BLUE, _BOLD, _RESET = "\033[1;31m", "\033[1;33m", "\033[34m", "\033[1m", "\033[0m"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Paint:
-    """Wraps words in colours, or leaves them."""
+Paint = Callable[[str, str], str]
+"""Puts words in a colour, or leaves them as they are."""
 
-    color: bool
 
-    def __call__(self, code: str, words: str) -> str:
-        return f"{code}{words}{_RESET}" if self.color and words else words
+def _paint(code: str, words: str) -> str:
+    return f"{code}{words}{_RESET}" if words else words
+
+
+def _leave(code: str, words: str) -> str:
+    return words
 
 
 def render_findings(diagnostics: Iterable[Diagnostic], texts: Mapping[str, str], *, color: bool) -> str:
@@ -50,22 +52,18 @@ def render_findings(diagnostics: Iterable[Diagnostic], texts: Mapping[str, str],
     found = in_order(diagnostics)
     if not found:
         return ""
-    paint = _Paint(color=color)
     lines = {path: Lines(text) for path, text in texts.items()}
-    blocks = ["\n".join(_block(diagnostic, lines, paint)) for diagnostic in found]
+    blocks = ["\n".join(_block(diagnostic, lines, _paint if color else _leave)) for diagnostic in found]
     return "\n\n".join([*blocks, summary(found)]) + "\n"
 
 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:
     """How many errors and warnings, such as ``2 errors, 1 warning``."""
-    severities = [diagnostic.severity for diagnostic in diagnostics]
-    errors, warnings = severities.count("error"), severities.count("warning")
-    parts = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((errors, "error"), (warnings, "warning"))]
-    return ", ".join(part for part in parts if not part.startswith("0 ")) or "no findings"
+    found = Counter(diagnostic.severity for diagnostic in diagnostics)
+    return ", ".join(plural(found[word], word) for word in ("error", "warning") if found[word]) or "no findings"
 
 
-def _block(diagnostic: Diagnostic, lines: Mapping[str, Lines], paint: _Paint) -> Iterator[str]:
-    """The lines of one finding."""
+def _block(diagnostic: Diagnostic, lines: Mapping[str, Lines], paint: Paint) -> Iterator[str]:
     mark = _RED if diagnostic.severity == "error" else _YELLOW
     label = f"{diagnostic.severity}[{diagnostic.code}]"
     yield f"{paint(_BOLD, visible(diagnostic.place))}: {paint(mark, label)}: {visible(diagnostic.message)}"
@@ -84,11 +82,11 @@ def _block(diagnostic: Diagnostic, lines: Mapping[str, Lines], paint: _Paint) ->
             yield from _excerpt(source, related.span, "-", _BLUE, None, paint)
 
 
-def _note(words: str, paint: _Paint) -> str:
+def _note(words: str, paint: Paint) -> str:
     return f"{' ' * (_GUTTER + 1)}{paint(_BLUE, '=')} {words}"
 
 
-def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: _Paint) -> Iterator[str]:
+def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: Paint) -> Iterator[str]:
     """The span's first line with its part of the span underlined, and the hint beside or below it."""
     text = source.line(span.start.line)
     if text.strip():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import TypeVar
 
-from seedream_jobs.diagnostics import Diagnostic, shorten
+from seedream_jobs.diagnostics import Diagnostic, plural, shorten
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money, plain
@@ -23,7 +23,7 @@ from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest, Removed, c
 from seedream_jobs.report.ci_formats import remarks_on_status
 from seedream_jobs.report.findings import summary
 from seedream_jobs.report.status import JobStatus
-from seedream_jobs.report.text import defused, in_all, one_line, plural, visible
+from seedream_jobs.report.text import counts, defused, in_all, one_line, visible
 
 MARKER = "<!-- seedream-jobs: plan -->"
 """The first line of a comment: no reader sees it, and the next run finds the comment by it."""
@@ -120,7 +120,7 @@ def _blocks(plan: Plan) -> Iterator[Block]:
     for job in plan.jobs:
         yield [f"- {code(job.path, 200)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
     if plan.against is not None and len(plan.jobs) > 1:
-        yield ["", f"In all: {in_all(plan, plan.against)}."]
+        yield ["", f"In all: {in_all(plan)}."]
     yield [""]
     yield from _warnings(plan.warnings)
     for job in plan.jobs:
@@ -145,8 +145,9 @@ def verdict(plan: Plan) -> str:
         return f"**Look first:** {plural(doubts, 'submission')} of unknown outcome; `seedream-jobs resolve` settles it."
     if plan.submit == 0:
         return "Merging spends nothing."
-    held = any(job.budget_usd is not None for job in plan.jobs) or bool(plan.budgets)
-    return "Within budget." if held else "No budget is set (`limits.budget_usd`)."
+    if not plan.budgets and all(job.budget_usd is None for job in plan.jobs):
+        return "No budget is set (`limits.budget_usd`)."
+    return "Within budget."
 
 
 def _price(plan: Plan) -> Block:
@@ -159,42 +160,17 @@ def _price(plan: Plan) -> Block:
 
 
 def _counts(plan: Plan, job: PlannedJob) -> str:
-    parts: list[str] = []
-    against = job.against
-    if against is None:
-        parts += _part(job.count(Action.NEW), "new")
-    else:
-        parts += [*_part(against.new, "new"), *_part(against.changed, "changed"), *_part(against.pending, "pending")]
-        parts += _part(against.removed, "removed")
-    parts += _part(job.count(Action.RETRY) + job.count(Action.AGAIN), "again")
-    parts += _part(job.count(Action.DONE) + job.count(Action.ELSEWHERE), "done")
-    parts += _part(job.count(Action.RESUME) + job.count(Action.FETCH), "to fetch")
-    parts += _part(job.count(Action.IN_DOUBT) + job.count(Action.REPLAY), "in doubt")
-    parts += [*_part(job.count(Action.REPLAY), "of them to be replayed"), *_part(job.count(Action.FAILED), "failed")]
-    parts += _part(job.count(Action.LATER), "later")
+    parts = ", ".join(f"**{count:,}** {word}" for count, word in counts(job)) or "nothing to submit"
     cost = f"; {plural(job.submit_images, 'image')}, {money(plan.tariff.cost(job.submit_images))}" if job.submit else ""
-    return f"{', '.join(parts) or 'nothing to submit'}{cost}"
-
-
-def _part(count: int, word: str) -> list[str]:
-    return [f"**{count:,}** {word}"] if count else []
+    return parts + cost
 
 
 def _reasons(job: PlannedJob) -> Iterator[str]:
-    against = job.against
-    for note in () if against is None else against.notes:
-        yield code(note, 300)
-    causes, more = (
-        (job.causes, job.more_causes)
-        if against is None
-        else (
-            (*against.causes, *against.changed_causes),
-            against.more_causes,
-        )
-    )
-    for cause in causes:
+    yield from (code(note, 300) for note in job.notes)
+    for cause in job.all_causes:
         place = f" ({code(cause.place, 200)})" if cause.place else ""
         yield f"{cause.requests:,} × {code(cause.text, 200)}{place}"
+    more = job.more_causes if job.against is None else job.against.more_causes
     if more:
         yield f"and {plural(more, 'further cause')}"
     if job.budget_usd is not None:
@@ -298,7 +274,7 @@ def _closing(plan: Plan) -> str:
         head = "the work tree" if plan.head is None else code(f"{plan.head.name} {plan.head.commit[:12]}", 120)
         parts.append(f"{code(f'{plan.base.name} {plan.base.commit[:12]}', 120)} → {head}")
     if plan.tariff.usd is not None:
-        parts.append(f"{plan.tariff.usd.normalize():f} USD per image ({code(plan.tariff.source, 60)})")
+        parts.append(f"{plain(plan.tariff.usd)} USD per image ({code(plan.tariff.source, 60)})")
     if plan.digest is not None:
         parts.append(f"approval digest {code(plan.digest)}")
     return f"<sub>{'; '.join(parts)}</sub>" if parts else ""

@@ -1,4 +1,8 @@
-"""What a run is doing right now: a live line on a terminal, a line every 30 s elsewhere, or JSON Lines for machines."""
+"""This module shows what a run is doing: a live line on a terminal, a line every 30 s elsewhere, or JSON Lines.
+
+Called by ``run``, ``fetch`` and ``status --wait``, which hand it the events. Invariant: it only counts, and writes to
+stderr alone.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from seedream_jobs.api.outcomes import Outcome
+from seedream_jobs.diagnostics import plural
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
 from seedream_jobs.run.fetch import ImageEvent
 
@@ -98,14 +102,14 @@ class ProgressDisplay:
         """Why the service is asked again, at once the first time: a line that only stands still says nothing."""
         begun, self.trouble = bool(reason) and not self.trouble, reason
         if begun and self.mode == "json":
-            sys.stderr.write(json.dumps({"event": "trouble", "reason": reason, **self._numbers()}) + "\n")
+            self._write(event="trouble", reason=reason)
         elif reason and self.mode == "lines":
             self._line(at_once=begun)
 
     def on_news(self, text: str) -> None:
         """Say at once what a person should know, such as another price."""
         if self.mode == "json":
-            sys.stderr.write(json.dumps({"event": "news", "text": text, **self._numbers()}) + "\n")
+            self._write(event="news", text=text)
         elif self._live is not None:
             self._live.console.print(f"warning: {text}", markup=False, highlight=False)
         elif self.mode != "quiet":
@@ -120,26 +124,18 @@ class ProgressDisplay:
 
             console = Console(stderr=True)
             self._live = Live(get_renderable=self._text, console=console, refresh_per_second=8, transient=True)
-            self._live.__enter__()
+            self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.__exit__(kind, error, trace)
+            self._live.stop()
             self._live = None
 
     def line(self) -> str:
         """Everything on one line."""
-        parts = []
-        if self.total:
-            parts.append(f"{self.sent}/{self.total} submitted")
-        parts += [
-            f"{self.running} running",
-            f"{self.done} done",
-            f"{self.images} image{'' if self.images == 1 else 's'}",
-        ]
+        parts = [f"{self.sent}/{self.total} submitted"] if self.total else []
+        parts += [f"{self.running} running", f"{self.done} done", plural(self.images, "image")]
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.in_doubt:
@@ -160,7 +156,7 @@ class ProgressDisplay:
 
     def _show(self, what: str, key: str) -> None:
         if self.mode == "json":
-            sys.stderr.write(json.dumps({"event": what, "key": key, **self._numbers()}) + "\n")
+            self._write(event=what, key=key)
         elif self.mode == "lines":
             self._line()
 
@@ -169,8 +165,8 @@ class ProgressDisplay:
             self._last_line = time.monotonic()
             sys.stderr.write(self.line() + "\n")
 
-    def _numbers(self) -> dict[str, int | str]:
-        return {
+    def _write(self, **event: str) -> None:
+        numbers = {
             "submitted": self.sent,
             "total": self.total,
             "running": self.running,
@@ -180,3 +176,4 @@ class ProgressDisplay:
             "images": self.images,
             "cost_usd": str(self.cost),
         }
+        sys.stderr.write(json.dumps({**event, **numbers}) + "\n")

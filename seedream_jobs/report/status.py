@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.options import last_sets, set_options
-from seedream_jobs.report.text import plural
 from seedream_jobs.run.images import time_left
 
 
@@ -118,12 +118,11 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
     status = JobStatus(
         job=job, origin=origin, sets=set_options(last_sets(ledger.plans.values())), held_by=ledger.held_by
     )
-    status.shared = shared_said(ledger)
+    status.shared = shared_tasks(ledger)
     if ledger.held_by is None:
-        told = [run_open(run, ledger.paths) for run in ledger.open_runs()]
-        status.lost = [f"{one.message}; {one.hint}" for one in told]
-    for key in ledger.entries:
-        entry = ledger.entries[key]
+        findings = [run_open(run, ledger.paths) for run in ledger.open_runs()]
+        status.lost = [f"{one.message}; {one.hint}" for one in findings]
+    for entry in ledger.entries.values():
         status.counts[entry.state] += 1
         status.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
         status.bill += bill_of(entry)
@@ -139,7 +138,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
     return status
 
 
-def shared_said(ledger: Ledger) -> list[str]:
+def shared_tasks(ledger: Ledger) -> list[str]:
     """Which requests have one task, a sentence each: whether both were charged only the service's console knows."""
     return [
         f"one task, {task}, for {len(addresses)} submissions: {', '.join(addresses[:NAMED])}"

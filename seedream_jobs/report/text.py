@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from seedream_jobs.diagnostics import shorten
+from seedream_jobs.diagnostics import plural, shorten
 from seedream_jobs.expand.explain import Explanation
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
@@ -86,58 +86,48 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 request``, ``12 requests``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def plan_text(plan: Plan) -> str:
     """What ``plan`` prints: each job, what would happen to its requests and why, then images and money."""
     lines: list[str] = []
     if plan.base is not None:
         lines.append(f"{printable(plan.base.name)} → {printable(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
-        lines.extend(_job(job, plan.option))
-    against = plan.against
-    if against is not None and len(plan.jobs) > 1:
-        lines.append(f"In all: {in_all(plan, against)}.")
+        lines.append(f"{printable(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}")
+        lines.extend(_new(job) if job.against is None else _against(job.against))
+        shown = printable(job.shown) + plan.option
+        lines.extend(_line(mark, count, word, note) for mark, count, word, note in _known(job, shown) if count)
+    if plan.against is not None and len(plan.jobs) > 1:
+        lines.append(f"In all: {in_all(plan)}.")
     lines.append(total(plan))
     return "\n".join(map(defused, lines)) + "\n"
 
 
-def _job(job: PlannedJob, option: str) -> Iterator[str]:
-    yield f"{printable(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}"
-    if job.against is not None:
-        yield from _against(job.against)
-    elif job.count(Action.NEW):
-        if job.causes:
-            yield from _because("+", job.count(Action.NEW), "new", job.causes, job.more_causes)
-        else:
-            yield _line("+", job.count(Action.NEW), "new", "nothing submitted so far")
-    yield from _submitted_again(job)
-    yield from _on_record(job, option)
+def _new(job: PlannedJob) -> Iterator[str]:
+    count = job.count(Action.NEW)
+    if count and job.causes:
+        yield from _because("+", count, "new", job.causes, job.more_causes)
+    elif count:
+        yield _line("+", count, "new", "nothing submitted so far")
 
 
 def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int = 0) -> Iterator[str]:
     """A count with its one cause beside it, or its causes below it."""
+    if not count:
+        return
     if len(causes) == 1 and not more:
-        yield _line(mark, count, word, _cause(causes[0].text, causes[0].place))
+        yield _line(mark, count, word, _cause(causes[0]))
         return
     yield _line(mark, count, word, "")
-    for cause in causes:
-        yield f"      {cause.requests:,} × {_cause(cause.text, cause.place)}"
+    yield from (f"      {cause.requests:,} × {_cause(cause)}" for cause in causes)
     if more:
         yield f"      and {plural(more, 'further cause')}"
 
 
 def _against(against: Against) -> Iterator[str]:
     """What the change brings: new and changed requests with their causes, and what it takes away."""
-    for note in against.notes:
-        yield f"  {printable(note)}"
-    if against.new:
-        yield from _because("+", against.new, "new", against.causes)
-    if against.changed:
-        yield from _because("~", against.changed, "changed", against.changed_causes)
+    yield from (f"  {printable(note)}" for note in against.notes)
+    yield from _because("+", against.new, "new", against.causes)
+    yield from _because("~", against.changed, "changed", against.changed_causes)
     if against.more_causes:
         yield f"      and {plural(against.more_causes, 'further cause')}"
     if against.pending:
@@ -147,53 +137,35 @@ def _against(against: Against) -> Iterator[str]:
         yield _line("-", against.removed, "removed", paid)
 
 
-def _submitted_again(job: PlannedJob) -> Iterator[str]:
-    if job.count(Action.RETRY):
-        yield _line("+", job.count(Action.RETRY), "again", "failed before; a new generation (--retry-failed)")
-    if job.count(Action.AGAIN):
-        yield _line("+", job.count(Action.AGAIN), "again", "a new generation (--again); both results are kept")
-    if job.count(Action.LATER):
-        yield _line(" ", job.count(Action.LATER), "later", "past --limit")
+def _known(job: PlannedJob, shown: str) -> Iterator[tuple[str, int, str, str]]:
+    """What becomes of the requests that are not new: (mark, how many, word, note).
 
-
-def _on_record(job: PlannedJob, option: str) -> Iterator[str]:
-    shown = printable(job.shown) + option
-    if job.count(Action.DONE):
-        yield _line("=", job.count(Action.DONE), "done", _days(job.days))
-    for other, count in job.elsewhere.items():
-        yield _line("=", count, "paid", f"in {printable(other)}")
-    for other, count in job.claimed.items():
-        yield _line("=", count, "shared", f"submitted by {printable(other)}")
-    if job.count(Action.FETCH):
-        yield _line("v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}")
-    if job.count(Action.RESUME):
-        yield _line(">", job.count(Action.RESUME), "running", f"seedream-jobs fetch {shown}")
-    replays = job.count(Action.REPLAY)
-    if job.count(Action.IN_DOUBT) or replays:
-        note = f"outcome never confirmed: seedream-jobs resolve {shown}"
-        if replays:
-            note = f"{replays:,} of them will be replayed (--replay), and charged again if the service ignores keys"
-        yield _line("?", job.count(Action.IN_DOUBT) + replays, "in doubt", note)
-    if job.count(Action.FAILED):
-        why, failed = ", ".join(printable(text) for text, _ in job.failures[:2]), job.count(Action.FAILED)
-        yield _line("!", failed, "failed", f"{why}; --retry-failed submits {_them(failed)}")
-    if job.count(Action.ABANDONED):
-        note = "given up by resolve; --again ADDRESS submits one again"
-        yield _line(".", job.count(Action.ABANDONED), "abandoned", note)
-    if job.count(Action.ORPHANED):
-        yield _line("-", job.count(Action.ORPHANED), "orphaned", "in the manifest, no longer in the file (kept)")
-
-
-def _them(count: int) -> str:
-    return "it again" if count == 1 else "them again"
+    :param shown: the job as it stands in a further command
+    """
+    yield "+", job.count(Action.RETRY), "again", "failed before; a new generation (--retry-failed)"
+    yield "+", job.count(Action.AGAIN), "again", "a new generation (--again); both results are kept"
+    yield " ", job.count(Action.LATER), "later", "past --limit"
+    yield "=", job.count(Action.DONE), "done", _days(job.days)
+    yield from (("=", count, "paid", f"in {printable(other)}") for other, count in job.elsewhere.items())
+    yield from (("=", count, "shared", f"submitted by {printable(other)}") for other, count in job.claimed.items())
+    yield "v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}"
+    yield ">", job.count(Action.RESUME), "running", f"seedream-jobs fetch {shown}"
+    note = f"outcome never confirmed: seedream-jobs resolve {shown}"
+    if replays := job.count(Action.REPLAY):
+        note = f"{replays:,} of them will be replayed (--replay), and charged again if the service ignores keys"
+    yield "?", job.count(Action.IN_DOUBT, Action.REPLAY), "in doubt", note
+    failed, why = job.count(Action.FAILED), ", ".join(printable(text) for text, _ in job.failures[:2])
+    yield "!", failed, "failed", f"{why}; --retry-failed submits {'it' if failed == 1 else 'them'} again"
+    yield ".", job.count(Action.ABANDONED), "abandoned", "given up by resolve; --again ADDRESS submits one again"
+    yield "-", job.count(Action.ORPHANED), "orphaned", "in the manifest, no longer in the file (kept)"
 
 
 def _line(mark: str, count: int, word: str, note: str) -> str:
     return f"  {mark} {f'{count:,} {word}':<{_WIDTH}}{note}".rstrip()
 
 
-def _cause(text: str, place: str) -> str:
-    return f"{printable(text)} ({printable(place)})" if place else printable(text)
+def _cause(cause: Cause) -> str:
+    return printable(cause.text) + (f" ({printable(cause.place)})" if cause.place else "")
 
 
 def _days(days: tuple[str, str] | None) -> str:
@@ -205,20 +177,28 @@ def _days(days: tuple[str, str] | None) -> str:
     return f"submitted {first} … {last[5:] if first[:5] == last[:5] else last}"
 
 
-def in_all(plan: Plan, against: Against) -> str:
+def counts(of: Plan | PlannedJob) -> list[tuple[int, str]]:
+    """How many requests are new, changed, done …, of a job or of all jobs of a plan; only what there is."""
+    against = of.against
+    found = [(of.count(Action.NEW), "new")]
+    if against is not None:
+        found = [(against.new, "new"), (against.changed, "changed")]
+        found += [(against.pending, "pending"), (against.removed, "removed")]
+    found += [
+        (of.count(Action.RETRY, Action.AGAIN), "again"),
+        (of.count(Action.DONE, Action.ELSEWHERE), "done"),
+        (of.count(Action.RESUME, Action.FETCH), "to fetch"),
+        (of.count(Action.IN_DOUBT, Action.REPLAY), "in doubt"),
+        (of.count(Action.REPLAY), "of them to be replayed"),
+        (of.count(Action.FAILED), "failed"),
+        (of.count(Action.LATER), "later"),
+    ]
+    return [(count, word) for count, word in found if count]
+
+
+def in_all(plan: Plan) -> str:
     """``12 new, 3 changed, 4 removed, 26 done, 1 in doubt``, over all jobs."""
-    counts = (
-        (against.new, "new"),
-        (against.changed, "changed"),
-        (against.pending, "pending"),
-        (against.removed, "removed"),
-        (plan.count(Action.DONE, Action.ELSEWHERE), "done"),
-        (plan.count(Action.RESUME, Action.FETCH), "to fetch"),
-        (plan.count(Action.IN_DOUBT, Action.REPLAY), "in doubt"),
-        (plan.count(Action.REPLAY), "to be replayed"),
-        (plan.count(Action.FAILED), "failed"),
-    )
-    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "no requests"
+    return ", ".join(f"{count:,} {word}" for count, word in counts(plan)) or "no requests"
 
 
 def total(plan: Plan) -> str:
@@ -247,7 +227,7 @@ _MARKS: tuple[tuple[str, tuple[Action, ...]], ...] = (
 
 def plan_concise(plan: Plan) -> str:
     """``garden.yaml +12 ~3 -4 =26 ?1``, then how much is to be submitted for how much."""
-    lines = [defused(" ".join([one_line(job.shown), *_counts(job)])) for job in plan.jobs]
+    lines = [defused(" ".join([one_line(job.shown), *_marked_counts(job)])) for job in plan.jobs]
     if plan.submit:
         lines.append(f"{plan.submit:,} to submit, {plural(plan.images, 'image')}, {money(plan.cost)}")
     else:
@@ -255,21 +235,11 @@ def plan_concise(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _counts(job: PlannedJob) -> Iterator[str]:
-    against = job.against
-    changed = 0 if against is None else against.changed
-    if job.submit - changed:
-        yield f"+{job.submit - changed}"
-    if changed:
-        yield f"~{changed}"
-    if against is not None and against.removed:
-        yield f"-{against.removed}"
-    elif against is None and job.count(Action.ORPHANED):
-        yield f"-{job.count(Action.ORPHANED)}"
-    for mark, actions in _MARKS:
-        count = sum(job.count(action) for action in actions)
-        if count:
-            yield f"{mark}{count}"
+def _marked_counts(job: PlannedJob) -> Iterator[str]:
+    against = job.against or Against(removed=job.count(Action.ORPHANED))
+    found = [("+", job.submit - against.changed), ("~", against.changed), ("-", against.removed)]
+    found += [(mark, job.count(*actions)) for mark, actions in _MARKS]
+    return (f"{mark}{count}" for mark, count in found if count)
 
 
 _VERDICTS = {"made": "is made", "dropped": "is not made", "merged": "is made once, with another one"}

@@ -30,7 +30,8 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.job import Job, PlanOptions
+from seedream_jobs.plan.job import Job
+from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan
 from seedream_jobs.report.text import plan_text
 from tests.campaign import TARGET, Folder
