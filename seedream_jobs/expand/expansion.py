@@ -136,11 +136,7 @@ class Expansion:
     def parameter_cells(self) -> Iterator[Cell]:
         """One cell for each distinct set of parameters."""
         axes, known = self.builder.parameter_axes, set[tuple[Choice, tuple[int, ...]]]()
-        if self.spec.include or self.spec.sample is not None:
-            cells = self.matrix.cells()
-        else:
-            cells = (Cell(choice, ()) for choice, _ in self.matrix.groups(axes))
-        for cell in cells:
+        for cell in self.matrix.cells_over(axes):
             restricted = () if cell.choice is None else tuple([cell.choice[axis] for axis in axes])
             if (restricted, cell.includes) not in known:
                 known.add((restricted, cell.includes))
@@ -171,7 +167,11 @@ class Expansion:
             hint = mistake.hint
             if mistake.code == "number-quoted" and self._from_file(field):
                 hint = f"give the column its type: types: {{{field}: integer}}"
-            yield document.finding(mistake.code, mistake.message + at, path_of(self.spec, field, cell), hint=hint)
+            yield document.finding(mistake.code, mistake.message + at, self._path_of(field, cell), hint=hint)
+
+    def _path_of(self, field: str, cell: Cell) -> DocumentPath:
+        """Where a request field of a cell is written: in an include, in an axis, else in the request."""
+        return self.matrix.path_of(cell, field) or ("request", field)
 
     def _find_in_references(self, written: Mapping[str, Any], cell: Cell) -> Iterator[Diagnostic]:
         """Each local reference of a cell that the service would refuse, where it is written."""
@@ -190,21 +190,19 @@ class Expansion:
         :returns: the path, and which of the values of a file or a pattern it is
         """
         spec, document = self.spec, self.spec.document
-        path = path_of(spec, "image_urls", cell)
+        path = self._path_of("image_urls", cell)
         names = ["image_urls"]
         if path == ("request", "image_urls"):
             names = sorted((spec.image_urls or ())[index].names)
         for name in names:
-            for found, value in _texts(self._value_path(name, cell), self.matrix.bindings(cell).get(name)):
+            written = self.matrix.path_of(cell, name) or ("vars", name)
+            for found, value in _texts(written, self.matrix.bindings(cell).get(name)):
                 if value and value in url and document.exists(found) and document.scalar_style(found) is not None:
                     return found, ""
         item = (*path, index)
         labels = self.matrix.labels(cell)
         said = ", ".join(f"{name}={shorten(spoken(labels[name]), 40)}" for name in names if name in labels)
         return item if document.exists(item) else path, f" (at {said})" if said else ""
-
-    def _value_path(self, name: str, cell: Cell) -> DocumentPath:
-        return path_of(self.spec, name, cell) if name in self.matrix.labels(cell) else ("vars", name)
 
     def _from_file(self, field: str) -> bool:
         """Whether an axis' values are cells of a file, which are text."""
@@ -259,10 +257,10 @@ class Expansion:
 
     def _unmade(self, problem: TemplateProblem | ReferenceProblem, cell: Cell) -> Diagnostic:
         if isinstance(problem, ReferenceProblem):
-            path = path_of(self.spec, "image_urls", cell)
+            path = self._path_of("image_urls", cell)
             return self.spec.document.finding("reference-image", problem.message, path, hint=problem.hint)
         if self.spec.prompt is None:
-            path = self.spec.include[cell.includes[0]].path if cell.includes else path_of(self.spec, "prompt", cell)
+            path = self.spec.include[cell.includes[0]].path if cell.includes else self._path_of("prompt", cell)
             place, hint = "", problem.hint
             at = self.spec.axis_of("prompt")
             if at is not None and cell.choice is not None and not cell.includes:
@@ -379,17 +377,6 @@ def _texts(path: DocumentPath, value: Any) -> Iterator[tuple[DocumentPath, str]]
             yield from _texts((*path, part), item)
 
 
-def path_of(spec: JobSpec, field: str, cell: Cell) -> DocumentPath:
-    """Where a cell's value of a request field is written: in an include, in an axis, or in the request."""
-    for number in reversed(cell.includes):
-        if field in spec.include[number].bindings:
-            return (*spec.include[number].path, field)
-    place = spec.axis_of(field)
-    if place is not None and cell.choice is not None:
-        return spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
-    return ("request", field)
-
-
 def _prompt_finding(spec: JobSpec, problem: TemplateProblem, note: str) -> Diagnostic:
     """A problem of the prompt's template, at its place in the job file."""
     source = spec.prompt.source if spec.prompt else ""
@@ -424,13 +411,8 @@ def prompts(expansion: Expansion) -> Iterator[Prompt]:
 
     :raises TemplateProblem: for one that can't be rendered
     """
-    spec, matrix = expansion.spec, expansion.matrix
-    if spec.sample is None and not spec.include:
-        axes = {place[0] for name in read_by_prompt(expansion) if (place := spec.axis_of(name))}
-        cells: Iterator[Cell] = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
-    else:
-        cells = matrix.cells()
-    for cell in cells:
+    axes = {place[0] for name in read_by_prompt(expansion) if (place := expansion.spec.axis_of(name))}
+    for cell in expansion.matrix.cells_over(axes):
         yield Prompt(cell, expansion.builder.prompt(cell))
 
 

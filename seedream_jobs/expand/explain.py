@@ -1,4 +1,7 @@
-"""Why a request is made, or is not: the axis values, filters, includes and template lines behind an address."""
+"""This module says why a request is made, or not: the values, filters, includes and template lines behind an address.
+
+Called by ``expand --explain``. Invariant: what it says of a request comes from the request that the builder makes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seedream_jobs.diagnostics import closest, shorten
+from seedream_jobs.diagnostics import closest, did_you_mean, shorten
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template, TemplateProblem
 
@@ -92,14 +94,13 @@ class _Explainer:
             values[name] = value
         return values, int(number or 1)
 
-    def _values(self, cell: Cell) -> dict[str, str]:
-        """The values of a cell as its address writes them."""
-        return self._parsed(self.builder.address(cell, 1))[0]
+    def _spelled(self, given: Mapping[str, Any]) -> dict[str, str]:
+        return {name: self.builder.slug_of(name, value) for name, value in given.items()}
 
     def _included(self, values: Mapping[str, str]) -> Cell | None:
         """The include that stands for a combination of its own with these values."""
         alone = (cell for cell in self.matrix.cells() if cell.choice is None) if self.spec.include else ()
-        return next((cell for cell in alone if self._values(cell) == values), None)
+        return next((cell for cell in alone if self._spelled(self.matrix.given(cell)) == values), None)
 
     def _chosen(self, address: str, values: Mapping[str, str]) -> Cell:
         """The choice with these values, whether or not it survives, and the includes that decorate it."""
@@ -110,29 +111,19 @@ class _Explainer:
                 near = closest(name, [*names, *adds])
                 raise self._unknown(address, f"there is no axis {name!r}" + (f", but {near!r}" if near else ""))
         choice: list[int] = []
-        zeros = (0,) * len(self.spec.axes)
-        for number, axis in enumerate(self.spec.axes):
+        for axis in self.spec.axes:
             missing = [name for name in axis.names if name not in values]
             if missing:
                 raise self._unknown(address, f"it says nothing of the axis {missing[0]!r}")
-            slugs = [
-                self._values(Cell((*zeros[:number], index, *zeros[number + 1 :]), ()))
-                for index in range(len(axis.values))
-            ]
+            slugs = [self._spelled(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
             found = [index for index, row in enumerate(slugs) if all(row[name] == values[name] for name in axis.names)]
             if not found:
                 name = axis.names[0]
-                near = closest(values[name], [row[name] for row in slugs])
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise self._unknown(address, f"the axis {name!r} has no value {values[name]!r}{hint}")
+                near = did_you_mean(values[name], [row[name] for row in slugs])
+                why = f"the axis {name!r} has no value {values[name]!r}{f'; {near}' if near else ''}"
+                raise self._unknown(address, why)
             choice.append(found[0])
-        made = tuple(choice)
-        matching = (
-            number
-            for number, item in enumerate(self.spec.include)
-            if item.fits is not None and all(made[axis] in fit for axis, fit in item.fits)
-        )
-        return Cell(made, tuple(matching))
+        return Cell(tuple(choice), self.matrix.includes_of(tuple(choice)))
 
     def _unknown(self, address: str, why: str) -> UsageError:
         return UsageError(
@@ -182,28 +173,22 @@ class _Explainer:
         for name, value in request.payload.items():
             if name == "prompt":
                 continue
-            path, source = self._source(name, cell)
-            place = self._place(path) if path is not None else ""
+            path = self.matrix.path_of(cell, name)
+            if path is not None:
+                source = "include" if path[1] == "include" else "axis"
+            else:
+                written = (("request", name), ("request", "extra", name))
+                path = next((one for one in written if self.document.exists(one)), None)
+                source = "request" if path is not None else "always sent"
+            place = "" if path is None else self._place(path)
             yield Reason(what="field", text=f"{name}: {_shown(value)} ({source})", place=place)
-
-    def _source(self, name: str, cell: Cell) -> tuple[DocumentPath | None, str]:
-        for number in reversed(cell.includes):
-            if name in self.spec.include[number].bindings and name in PARAMETERS:
-                return (*self.spec.include[number].path, name), "include"
-        at = self.spec.axis_of(name)
-        if at is not None and cell.choice is not None:
-            return self.spec.axes[at[0]].values[cell.choice[at[0]]].path, "axis"
-        for path in (("request", name), ("request", "extra", name)):
-            if self.document.exists(path):
-                return path, "request"
-        return None, "always sent"
 
     def _prompt(self, cell: Cell) -> Iterator[Reason]:
         """The prompt, line by line of its template: what each line reads, and what it becomes."""
         template = self.spec.prompt
-        if "prompt" in self.builder.given(cell) or template is None:
-            text = self.builder.prompt(cell)
-            yield Reason(what="prompt", text=_shown(text), place=self._place(self._source("prompt", cell)[0] or ()))
+        path = self.matrix.path_of(cell, "prompt")
+        if path is not None or template is None:
+            yield Reason(what="prompt", text=_shown(self.builder.prompt(cell)), place=self._place(path or ()))
             return
         first = self.document.span(("request", "prompt")).start.line
         exact = self.document.scalar_style(("request", "prompt")) == "|"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
@@ -141,27 +141,17 @@ def _fullwidth_commas(expansion: Expansion) -> Iterator[Diagnostic]:
 
 
 def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
-    """``n`` against ``sequential_image_generation``, for each distinct set of them."""
+    """``n`` against ``sequential_image_generation``, for each distinct set of parameters."""
     spec, matrix = expansion.spec, expansion.matrix
-    axes = {place[0] for name in _MODE if (place := spec.axis_of(name))}
-    chosen = (Cell(choice, ()) for choice, _ in matrix.groups(axes))
-    included = (Cell(None, (number,)) for number in range(len(spec.include)))
-    for cell in (*islice(chosen, MAX_PROMPTS if axes else 1), *included):
-        problem = contradiction({**spec.parameters, **expansion.builder.given(cell)})
+    for cell in islice(expansion.parameter_cells(), MAX_PROMPTS):
+        problem = contradiction({**spec.parameters, **matrix.given(cell)})
         if problem is not None:
-            yield _warning(spec, "n-against-sequential", problem, _mode_path(spec, cell))
-
-
-def _mode_path(spec: JobSpec, cell: Cell) -> DocumentPath:
-    """Where the mode of a cell was set: by its include, by an axis, else in the request."""
-    for number in cell.includes:
-        if any(name in _MODE for name in spec.include[number].bindings):
-            return spec.include[number].path
-    place = next((place for name in _MODE if (place := spec.axis_of(name))), None)
-    if place is not None and cell.choice is not None:
-        return spec.axes[place[0]].values[cell.choice[place[0]]].path
-    written = next((name for name in reversed(_MODE) if name in spec.parameters), None)
-    return ("request",) if written is None else ("request", written)
+            by_cell = filter(None, (matrix.path_of(cell, name) for name in _MODE))
+            for_all = (("request", name) for name in reversed(_MODE) if name in spec.parameters)
+            path: DocumentPath = next(chain(by_cell, for_all), ("request",))
+            if path[:2] == ("matrix", "include"):
+                path = path[:3]  # the whole item: its parts contradict each other, or the request
+            yield _warning(spec, "n-against-sequential", problem, path)
 
 
 def contradiction(parameters: Mapping[str, Any]) -> str | None:

@@ -1,20 +1,21 @@
-"""The combinations of a job: product, exclude, where, sample, include, in that order; counted exactly, streamed.
+"""This module streams the combinations of a job: product, exclude, where, sample, include, in that order.
 
-A combination is a *choice*: for each axis the index of its value, the first axis varying slowest. Nothing here holds
-more than the axes: filters prune the tree of choices as early as their axes are known.
+Called by ``expand.expansion`` and ``expand.request_builder``. Invariants: the order is the same on every machine, the
+first axis varying slowest; a count is exact; nothing here holds more than the axes. A combination is a *choice*: for
+each axis the index of its value. So filters prune the tree of choices as early as their axes are known.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from heapq import nsmallest
 from itertools import combinations, product
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from seedream_jobs.job.document import spoken
+from seedream_jobs.expand.identity import canonical_json
+from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec, Sample
 from seedream_jobs.job.template import TemplateProblem
 
@@ -56,27 +57,38 @@ class Matrix:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
+    def given(self, cell: Cell) -> dict[str, Any]:
+        """The values that a cell's axes and includes bind; only these, and no variable, set a request field."""
+        return self._named(cell, "bindings")
+
     def bindings(self, cell: Cell) -> dict[str, Any]:
-        """What templates see for a cell."""
-        context = dict(self.spec.vars)
-        if cell.choice is not None:
-            for axis, index in zip(self.spec.axes, cell.choice, strict=True):
-                context.update(zip(axis.names, axis.values[index].bindings, strict=True))
-        for number in cell.includes:
-            item = self.spec.include[number]
-            context.update(item.bindings if cell.choice is None else {name: item.bindings[name] for name in item.adds})
-        return context
+        """What templates see for a cell: the variables, and what the cell binds."""
+        return {**self.spec.vars, **self.given(cell)}
 
     def labels(self, cell: Cell) -> dict[str, Any]:
-        """What a cell's values are called, by the name of the axis; of a choice's first axes where it has no others."""
-        labels: dict[str, Any] = {}
-        if cell.choice is not None:
-            for axis, index in zip(self.spec.axes, cell.choice, strict=False):
-                labels.update(zip(axis.names, axis.values[index].labels, strict=True))
+        """What a cell's values are called, by the name of the axis; a choice may stop after its first axes."""
+        return self._named(cell, "labels")
+
+    def _named(self, cell: Cell, field: Literal["bindings", "labels"]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for axis, index in zip(self.spec.axes, cell.choice or (), strict=False):
+            found.update(zip(axis.names, getattr(axis.values[index], field), strict=True))
         for number in cell.includes:
             item = self.spec.include[number]
-            labels.update(item.labels if cell.choice is None else {name: item.labels[name] for name in item.adds})
-        return labels
+            values = getattr(item, field)
+            # An include that decorates a choice may not change it: it would be another combination.
+            found.update(values if cell.choice is None else {name: values[name] for name in item.adds})
+        return found
+
+    def path_of(self, cell: Cell, name: str) -> DocumentPath | None:
+        """Where a cell's value of a name is written; None where neither its includes nor its axes give it."""
+        for number in reversed(cell.includes):  # the last one holds
+            if name in self.spec.include[number].bindings:
+                return (*self.spec.include[number].path, name)
+        place = self.spec.axis_of(name)
+        if place is None or cell.choice is None:
+            return None
+        return self.spec.axes[place[0]].values[cell.choice[place[0]]].paths[place[1]]
 
     # -- the stream ----------------------------------------------------------------------------------------------------
 
@@ -85,18 +97,29 @@ class Matrix:
 
         :raises TemplateProblem: where ``where`` compares unlike things
         """
-        decorating = [(number, item.fits) for number, item in enumerate(self.spec.include) if item.fits is not None]
         used: set[int] = set()
+        decorated = any(item.fits is not None for item in self.spec.include)
         for choice in self.chosen():
-            if decorating:
-                found = tuple(number for number, fits in decorating if all(choice[axis] in fit for axis, fit in fits))
-                used.update(found)
-                yield Cell(choice, found)
-            else:
-                yield Cell(choice, ())
+            includes = self.includes_of(choice) if decorated else ()
+            used.update(includes)
+            yield Cell(choice, includes)
         for number in range(len(self.spec.include)):
             if number not in used:
                 yield Cell(None, (number,))
+
+    def cells_over(self, axes: Iterable[int]) -> Iterator[Cell]:
+        """Each combination of these axes' values in at least one cell; filters decide which other axes are walked."""
+        if self.spec.include or self.spec.sample is not None:
+            return self.cells()
+        return (Cell(choice, ()) for choice, _ in self.groups(axes))
+
+    def includes_of(self, choice: Choice) -> tuple[int, ...]:
+        """The includes that decorate a choice."""
+        return tuple(
+            number
+            for number, item in enumerate(self.spec.include)
+            if item.fits is not None and all(choice[axis] in fit for axis, fit in item.fits)
+        )
 
     def chosen(self) -> Iterator[Choice]:
         """The choices that exclude and where leave and the sample takes."""
@@ -201,29 +224,25 @@ class Matrix:
         return [found.get(axis, range(size)) for axis, size in enumerate(self.sizes)]
 
 
-def canonical(value: Any) -> str:
-    """A value as JSON with sorted keys: equal for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
 def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
-    """A combination's rank: sha256 over the seed and its values, so that it moves only when they change."""
+    """A combination's rank: sha256 over the seed and its values.
 
+    A combination keeps its rank when axes are reordered or values are added elsewhere, so a sample stays what it was,
+    and nothing that was paid for falls out of it.
+    """
     values = [
-        [canonical(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
+        [canonical_json(dict(zip(axis.names, value.bindings, strict=True))) for value in axis.values]
         for axis in matrix.spec.axes
     ]
-    prefix = str(seed)
 
     def rank(choice: Choice) -> bytes:
         parts = sorted(column[index] for column, index in zip(values, choice, strict=True))
-        return sha256("\n".join((prefix, *parts)).encode()).digest()
+        return sha256(b"\n".join((str(seed).encode(), *parts))).digest()
 
     return rank
 
 
 def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
-
     rank = _ranker(matrix, sample.seed)
     size = sample.size if sample.size is not None else matrix.raw
     return sorted(nsmallest(size, matrix.survivors(), key=rank))

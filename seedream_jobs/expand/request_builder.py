@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from seedream_jobs.expand.identity import FORM, canonical_json, canonical_payload, max_images, settled
-from seedream_jobs.expand.matrix import Cell, Choice, Matrix, canonical
+from seedream_jobs.expand.matrix import Cell, Choice, Matrix
 from seedream_jobs.expand.references import Reference, References, is_remote
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import spoken
@@ -181,17 +181,12 @@ class RequestBuilder:
 
     # -- parts of a request ----------------------------------------------------------------------------------------
 
-    def given(self, cell: Cell) -> dict[str, Any]:
-        """The bindings that the cell itself makes; only these, and no variable, set a request field."""
-        bound = self.matrix.bindings(cell)
-        return {name: bound[name] for name in self.matrix.labels(cell)}
-
     def parameters(self, cell: Cell) -> dict[str, Any]:
         """The payload's fields other than the prompt, in the order of the contract; references as written.
 
         :raises TemplateProblem: from a template in ``image_urls``
         """
-        fields, given = dict(self.spec.parameters), self.given(cell)
+        fields, given = dict(self.spec.parameters), self.matrix.given(cell)
         for name in self._set_by_cell:
             if name in given:
                 fields[name] = given[name]
@@ -227,7 +222,7 @@ class RequestBuilder:
 
         :raises TemplateProblem: from the template, or for a blank prompt
         """
-        if self._prompt_is_value and "prompt" in (given := self.given(cell)):
+        if self._prompt_is_value and "prompt" in (given := self.matrix.given(cell)):
             prompt = str(given["prompt"])
         elif self.prompt_renderer is None:
             raise TemplateProblem("this combination has no prompt", hint="give it one in its include")
@@ -309,7 +304,7 @@ class RequestBuilder:
     def _values(self, cell: Cell) -> str:
         """``subject=a-heron,size=16-9``."""
         if cell.choice is None or cell.includes:
-            return self._spell(self.given(cell))
+            return self._spell(self.matrix.given(cell))
         return ",".join(
             [
                 texts[index] or self._spell_value(axis, index)
@@ -323,17 +318,21 @@ class RequestBuilder:
         return spelled
 
     def _spell(self, given: Mapping[str, Any]) -> str:
-        return ",".join([f"{name}={self._slugs[name][canonical(value)]}" for name, value in given.items()])
+        return ",".join([f"{name}={self.slug_of(name, value)}" for name, value in given.items()])
+
+    def slug_of(self, name: str, value: Any) -> str:
+        """A value of an axis as an address spells it."""
+        return self._slugs[name][canonical_json(value)]
 
     @cached_property
-    def _slugs(self) -> dict[str, dict[str, str]]:
+    def _slugs(self) -> dict[str, dict[bytes, str]]:
         """For each name the slug of each of its values; values of one slug are told apart by ``~2``, ``~3``."""
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[bytes, str]] = {}
         times: dict[tuple[str, str], int] = {}
 
         def add(name: str, value: Any, label: Any) -> None:
             known = found.setdefault(name, {})
-            if (key := canonical(value)) not in known:
+            if (key := canonical_json(value)) not in known:
                 short = slug(spoken(label), 40) or "-"
                 number = times[name, short] = times.get((name, short), 0) + 1
                 known[key] = short if number == 1 else f"{short}~{number}"

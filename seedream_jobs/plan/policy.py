@@ -391,19 +391,16 @@ def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
     for cell in expansion.parameter_cells():
         payload = expansion.builder.parameters(cell)
         for violation in policy.parameters(payload, known.get(payload["model"], spec.profile)):
-            path, key = _place(spec, cell, violation.field)
+            path, key = _place(expansion, cell, violation.field)
             yield _finding_in_job(policy, spec, violation, path, key=key)
 
 
-def _place(spec: JobSpec, cell: Cell, field: str) -> tuple[DocumentPath, bool]:
+def _place(expansion: Expansion, cell: Cell, field: str) -> tuple[DocumentPath, bool]:
     """Where a cell's field was set, or at the key ``request`` where it was not."""
-    for number in reversed(cell.includes):
-        if field in spec.include[number].bindings:
-            return (*spec.include[number].path, field), False
-    at = spec.axis_of(field)
-    if at is not None and cell.choice is not None:
-        return spec.axes[at[0]].values[cell.choice[at[0]]].path, False
-    if spec.document.exists(("request", field)):
+    path = expansion.matrix.path_of(cell, field)
+    if path is not None:
+        return path, False
+    if expansion.spec.document.exists(("request", field)):
         return ("request", field), False
     return ("request",), True
 

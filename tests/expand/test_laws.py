@@ -216,7 +216,7 @@ def test_a_request_is_what_its_payload_says(job: dict[str, Any]) -> None:
         except TemplateProblem:
             continue
         for repeat, ((key, images), request) in enumerate(zip(keys, requests, strict=True), 1):
-            if spec.prompt is not None and "prompt" not in builder.given(cell):
+            if spec.prompt is not None and "prompt" not in expansion.matrix.given(cell):
                 whole = environment().from_string(spec.prompt.source)
                 assert request.payload["prompt"] == settled(whole.render(expansion.matrix.bindings(cell)))
             assert request.key == key == key_of(request.payload, spec.profile.id, repeat)
