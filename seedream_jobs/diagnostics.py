@@ -44,6 +44,12 @@ class Span:
     start: Pos
     end: Pos
 
+    @classmethod
+    def of_line(cls, line: int) -> Span:
+        """The start of a line, where nothing else is known of the place."""
+        at = Pos(offset=0, line=line, column=1)
+        return cls(start=at, end=at)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Related:

@@ -18,6 +18,7 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plan.saved import changes, encode
 from seedream_jobs.report import json as as_json
 from seedream_jobs.report.ci_formats import (
     remarks_on_findings,
@@ -44,9 +45,9 @@ def render_plan(plan: Plan, form: str, *, concise: bool = False) -> Iterator[str
         case "text":
             yield plan_concise(plan) if concise else plan_text(plan)
         case "json":
-            yield as_json.plan_json(plan)
+            yield as_json.document(encode(plan))
         case "jsonl":
-            yield from as_json.plan_jsonl(plan)
+            yield from as_json.lines(changes(plan))
         case "markdown":
             yield plan_markdown(plan)
         case _:
@@ -61,9 +62,9 @@ def render_found(findings: Sequence[Diagnostic], files: list[str], form: str) ->
     found = in_order(findings)
     match form:
         case "json":
-            yield as_json.findings_json(found, files)
+            yield as_json.document({"files": files, "findings": [as_json.finding_fields(one) for one in found]})
         case "jsonl":
-            yield from as_json.findings_jsonl(found)
+            yield from as_json.lines(map(as_json.finding_fields, found))
         case "markdown":
             yield findings_comment(found)
         case _:
@@ -76,9 +77,9 @@ def render_status(jobs: list[JobStatus], form: str) -> Iterator[str]:
         case "text":
             yield status_text(jobs)
         case "json":
-            yield as_json.status_json(jobs)
+            yield as_json.document([as_json.status_fields(one) for one in jobs])
         case "jsonl":
-            yield from as_json.status_jsonl(jobs)
+            yield from as_json.lines(map(as_json.status_fields, jobs))
         case "markdown":
             yield status_markdown(jobs)
         case _:

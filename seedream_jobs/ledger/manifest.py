@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from seedream_jobs.atomic_file import Snapshot
-from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Span
+from seedream_jobs.diagnostics import Diagnostic, Related, Span
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.job.files import LFS_POINTER, OutsideRoot, within
@@ -486,14 +486,14 @@ class _Reader:
         if len(ids) < 2:  # the other one's id was never seen
             message = f"{entry.address} may have been charged twice: it was sent again while it was in doubt"
             hint = "the service's console shows what was charged; until then both count"
-        first = Related(message="first known from here", path=self._path, span=_span(self._first_line_of(key)))
+        first = Related(message="first known from here", path=self._path, span=Span.of_line(self._first_line_of(key)))
         self.manifest.notes.append(
             Diagnostic(
                 code="manifest-paid-twice",
                 severity="warning",
                 message=message,
                 path=self._path,
-                span=_span(number),
+                span=Span.of_line(number),
                 hint=hint,
                 related=(first,),
             )
@@ -559,12 +559,7 @@ _SEPARATE = "keep the lines of one origin here, and the others in a manifest of 
 
 
 def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagnostic:
-    return Diagnostic(code=code, severity="error", message=message, path=path, span=_span(line), hint=hint)
-
-
-def _span(line: int) -> Span:
-    place = Pos(offset=0, line=line, column=1)
-    return Span(start=place, end=place)
+    return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
 
 
 def body_of(what: Event | PlanRecord) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs.atomic_file import FileSystem, Snapshot
-from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
@@ -622,6 +622,5 @@ def _finding(
     severity: Severity = "error",
     hint: str | None = _RESTORE,
 ) -> Diagnostic:
-    at = None if line is None else Pos(offset=0, line=line, column=1)
-    span = None if at is None else Span(start=at, end=at)
+    span = None if line is None else Span.of_line(line)
     return Diagnostic(code=code, severity=severity, message=message, path=path, span=span, hint=hint)

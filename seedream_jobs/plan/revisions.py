@@ -16,7 +16,7 @@ from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
-from seedream_jobs.diagnostics import Diagnostic, Pos, Severity, Span
+from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.files import Files, OutsideRoot, campaign_root, git_environment, within
 from seedream_jobs.plan.plan import Revision
@@ -200,14 +200,13 @@ def ignored(
     for source, number, pattern, path in zip(words[0::4], words[1::4], words[2::4], words[3::4], strict=False):
         if pattern.startswith("!"):  # git names this pattern, too, though it keeps the file from being ignored
             continue
-        at = Pos(offset=0, line=int(number), column=1)
         found.append(
             Diagnostic(
                 code="record-ignored",
                 severity=severity,
                 message=f"git ignores {path} by {pattern!r}: what is paid would be in no commit, and be paid again",
                 path=source,
-                span=Span(start=at, end=at),
+                span=Span.of_line(int(number)),
                 hint=f"remove the line {pattern!r} there; a record is committed with its job file",
             )
         )

@@ -26,7 +26,7 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
-from seedream_jobs.report.json import json_text
+from seedream_jobs.report.json import document
 from seedream_jobs.report.status import JobStatus, deadline
 from seedream_jobs.report.text import CI_COMMAND, one_line, visible
 
@@ -188,7 +188,7 @@ def code_quality(remarks: Iterable[Remark]) -> str:
         }
         for remark, fingerprint in _fingerprints(remarks)
     ]
-    return json_text(found, indent=2) + "\n"
+    return document(found)
 
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -210,7 +210,7 @@ def sarif(remarks: Sequence[Remark]) -> str:
             }
         },
     }
-    return json_text({"$schema": _SCHEMA, "runs": [run], "version": "2.1.0"}, indent=2) + "\n"
+    return document({"$schema": _SCHEMA, "runs": [run], "version": "2.1.0"})
 
 
 def _result(remark: Remark, fingerprint: str, rules: list[str]) -> dict[str, Any]:

@@ -7,14 +7,12 @@ written as decimal strings.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.plan import Plan
-from seedream_jobs.plan.saved import changes, encode
 from seedream_jobs.report.status import JobStatus
 
 
@@ -27,27 +25,18 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
-def plan_json(plan: Plan) -> str:
-    """The whole plan as one JSON document (schemas/plan.schema.json), with a newline."""
-    return json_text(encode(plan), indent=2) + "\n"
+def document(value: Any) -> str:
+    """One JSON document, with its line end."""
+    return json_text(value, indent=2) + "\n"
 
 
-def plan_jsonl(plan: Plan) -> Iterator[str]:
-    """A line for each change of each job, with its line end; made one at a time."""
-    return (json_text(change) + "\n" for change in changes(plan))
+def lines(values: Iterable[Any]) -> Iterator[str]:
+    """A line for each value, with its line end; made one at a time."""
+    return (json_text(value) + "\n" for value in values)
 
 
-def findings_json(findings: Sequence[Diagnostic], files: list[str]) -> str:
-    """The findings and the files that were checked, as one JSON document."""
-    return json_text({"files": files, "findings": [_finding(one) for one in findings]}, indent=2) + "\n"
-
-
-def findings_jsonl(findings: Sequence[Diagnostic]) -> Iterator[str]:
-    """A line for each finding."""
-    return (json_text(_finding(one)) + "\n" for one in findings)
-
-
-def _finding(finding: Diagnostic) -> dict[str, Any]:
+def finding_fields(finding: Diagnostic) -> dict[str, Any]:
+    """A finding's fields."""
     line: dict[str, Any] = {
         "code": finding.code,
         "hint": finding.hint,
@@ -66,17 +55,8 @@ def _finding(finding: Diagnostic) -> dict[str, Any]:
     return line
 
 
-def status_json(jobs: Sequence[JobStatus]) -> str:
-    """A JSON list with an object for each job."""
-    return json_text([_status(one) for one in jobs], indent=2) + "\n"
-
-
-def status_jsonl(jobs: Sequence[JobStatus]) -> Iterator[str]:
-    """A line for each job."""
-    return (json_text(_status(one)) + "\n" for one in jobs)
-
-
-def _status(one: JobStatus) -> dict[str, Any]:
+def status_fields(one: JobStatus) -> dict[str, Any]:
+    """The fields of a job's status."""
     return {
         "charged_usd": str(one.bill.usd),
         "counts": {str(state): one.counts[state] for state in sorted(State) if one.counts[state]},

@@ -300,8 +300,6 @@ def status_markdown(jobs: list[JobStatus]) -> str:
         counts = ", ".join(
             f"**{one.counts[state]:,}** {state.replace('_', ' ')}" for state in State if one.counts[state]
         )
-        images = plural(one.images, "image")
-        facts = ", ".join(filter(None, [f"{images} stored", one.money]))
-        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {facts}")
+        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {one.facts}")
         lines.extend(f"  - {remark.level}: {code(remark.text, 300)}" for remark in list(remarks_on_status(one))[:20])
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
+from seedream_jobs.report.text import duration
 from seedream_jobs.run.fetch import ImageEvent
 
 if TYPE_CHECKING:
@@ -143,8 +144,7 @@ class ProgressDisplay:
         if self.cost:
             parts.append(f"{self.cost:.4f} USD")
         if self.dies:
-            left = max(0, min(self.dies.values()) - int(self._wall()))
-            parts.append(f"links live {left // 3600} h {left % 3600 // 60:02} min")
+            parts.append(f"links live {duration(min(self.dies.values()) - self._wall())}")
         if self.trouble:
             parts.append(f"trying again after: {self.trouble}")
         return " · ".join(parts)

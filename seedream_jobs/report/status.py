@@ -17,6 +17,7 @@ from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.options import last_sets, set_options
+from seedream_jobs.report.text import duration, row
 from seedream_jobs.run.images import time_left
 
 
@@ -100,6 +101,11 @@ class JobStatus:
         return ", ".join(facts)
 
     @property
+    def facts(self) -> str:
+        """``12 images stored, 0.2736 USD charged of 0.2736 estimated``."""
+        return ", ".join(filter(None, [f"{plural(self.images, 'image')} stored", self.money]))
+
+    @property
     def exit_code(self) -> ExitCode:
         """6 for doubt, 8 for what is not fetched or under way, 1 for what failed."""
         codes = [ExitCode.OK]
@@ -169,10 +175,7 @@ def status_text(jobs: list[JobStatus]) -> str:
     """A block for each job."""
     lines: list[str] = []
     for one in jobs:
-        total = sum(one.counts.values())
-        images = plural(one.images, "image")
-        facts = [f"{one.job}: {plural(total, 'request')} on record", f"{images} stored", one.money]
-        lines.append(", ".join(filter(None, facts)))
+        lines.append(f"{one.job}: {plural(one.counts.total(), 'request')} on record, {one.facts}")
         if one.held_by is not None:
             lines.append(f"  in use by {one.held_by}")
         for mark, word, states, hint in _ROWS:
@@ -184,7 +187,7 @@ def status_text(jobs: list[JobStatus]) -> str:
                     next_step = ""  # another command is refused until that process has ended
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
-                lines.append(f"  {mark} {f'{count:,} {word}':<16}{next_step}".rstrip())
+                lines.append(row(mark, count, word, next_step))
         lines += [f"  {said}" for said in (*one.lost, *one.shared)]
     return "\n".join(lines) + "\n"
 
@@ -194,12 +197,3 @@ def deadline(first_death: float) -> str:
     if first_death > 0:
         return f"the first link dies in {duration(first_death)}"
     return "the first link is dead, the service is asked once for a fresh one"
-
-
-def duration(seconds: float) -> str:
-    """``71 h 59 min``, ``12 min``, ``40 s``."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -81,21 +81,30 @@ def one_line(text: str, limit: int | None = None) -> str:
 _WIDTH = 16  # columns of the count and its word, before the explanation
 
 
-def printable(text: str) -> str:
-    """``text`` with a space for each character that a terminal would obey, or not show."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def row(mark: str, count: int, word: str, note: str) -> str:
+    """``  + 12 new          because``: a count of a job's requests."""
+    return f"  {mark} {f'{count:,} {word}':<{_WIDTH}}{note}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """``71 h 59 min``, ``12 min``, ``40 s``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def plan_text(plan: Plan) -> str:
     """What ``plan`` prints: each job, what would happen to its requests and why, then images and money."""
     lines: list[str] = []
     if plan.base is not None:
-        lines.append(f"{printable(plan.base.name)} → {printable(plan.head.name) if plan.head else 'work tree'}")
+        lines.append(f"{visible(plan.base.name)} → {visible(plan.head.name) if plan.head else 'work tree'}")
     for job in plan.jobs:
-        lines.append(f"{printable(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}")
+        lines.append(f"{visible(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}")
         lines.extend(_new(job) if job.against is None else _against(job.against))
-        shown = printable(job.shown) + plan.option
-        lines.extend(_line(mark, count, word, note) for mark, count, word, note in _known(job, shown) if count)
+        shown = visible(job.shown) + plan.option
+        lines.extend(row(mark, count, word, note) for mark, count, word, note in _known(job, shown) if count)
     if plan.against is not None and len(plan.jobs) > 1:
         lines.append(f"In all: {in_all(plan)}.")
     lines.append(total(plan))
@@ -107,7 +116,7 @@ def _new(job: PlannedJob) -> Iterator[str]:
     if count and job.causes:
         yield from _because("+", count, "new", job.causes, job.more_causes)
     elif count:
-        yield _line("+", count, "new", "nothing submitted so far")
+        yield row("+", count, "new", "nothing submitted so far")
 
 
 def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: int = 0) -> Iterator[str]:
@@ -115,9 +124,9 @@ def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: in
     if not count:
         return
     if len(causes) == 1 and not more:
-        yield _line(mark, count, word, _cause(causes[0]))
+        yield row(mark, count, word, _cause(causes[0]))
         return
-    yield _line(mark, count, word, "")
+    yield row(mark, count, word, "")
     yield from (f"      {cause.requests:,} × {_cause(cause)}" for cause in causes)
     if more:
         yield f"      and {plural(more, 'further cause')}"
@@ -125,16 +134,16 @@ def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: in
 
 def _against(against: Against) -> Iterator[str]:
     """What the change brings: new and changed requests with their causes, and what it takes away."""
-    yield from (f"  {printable(note)}" for note in against.notes)
+    yield from (f"  {visible(note)}" for note in against.notes)
     yield from _because("+", against.new, "new", against.causes)
     yield from _because("~", against.changed, "changed", against.changed_causes)
     if against.more_causes:
         yield f"      and {plural(against.more_causes, 'further cause')}"
     if against.pending:
-        yield _line("+", against.pending, "pending", "in the base already, not submitted so far")
+        yield row("+", against.pending, "pending", "in the base already, not submitted so far")
     if against.removed:
         paid = f"{against.removed_paid:,} of them in the manifest (kept)" if against.removed_paid else "never submitted"
-        yield _line("-", against.removed, "removed", paid)
+        yield row("-", against.removed, "removed", paid)
 
 
 def _known(job: PlannedJob, shown: str) -> Iterator[tuple[str, int, str, str]]:
@@ -146,26 +155,22 @@ def _known(job: PlannedJob, shown: str) -> Iterator[tuple[str, int, str, str]]:
     yield "+", job.count(Action.AGAIN), "again", "a new generation (--again); both results are kept"
     yield " ", job.count(Action.LATER), "later", "past --limit"
     yield "=", job.count(Action.DONE), "done", _days(job.days)
-    yield from (("=", count, "paid", f"in {printable(other)}") for other, count in job.elsewhere.items())
-    yield from (("=", count, "shared", f"submitted by {printable(other)}") for other, count in job.claimed.items())
+    yield from (("=", count, "paid", f"in {visible(other)}") for other, count in job.elsewhere.items())
+    yield from (("=", count, "shared", f"submitted by {visible(other)}") for other, count in job.claimed.items())
     yield "v", job.count(Action.FETCH), "to fetch", f"seedream-jobs fetch {shown}"
     yield ">", job.count(Action.RESUME), "running", f"seedream-jobs fetch {shown}"
     note = f"outcome never confirmed: seedream-jobs resolve {shown}"
     if replays := job.count(Action.REPLAY):
         note = f"{replays:,} of them will be replayed (--replay), and charged again if the service ignores keys"
     yield "?", job.count(Action.IN_DOUBT, Action.REPLAY), "in doubt", note
-    failed, why = job.count(Action.FAILED), ", ".join(printable(text) for text, _ in job.failures[:2])
+    failed, why = job.count(Action.FAILED), ", ".join(visible(text) for text, _ in job.failures[:2])
     yield "!", failed, "failed", f"{why}; --retry-failed submits {'it' if failed == 1 else 'them'} again"
     yield ".", job.count(Action.ABANDONED), "abandoned", "given up by resolve; --again ADDRESS submits one again"
     yield "-", job.count(Action.ORPHANED), "orphaned", "in the manifest, no longer in the file (kept)"
 
 
-def _line(mark: str, count: int, word: str, note: str) -> str:
-    return f"  {mark} {f'{count:,} {word}':<{_WIDTH}}{note}".rstrip()
-
-
 def _cause(cause: Cause) -> str:
-    return printable(cause.text) + (f" ({printable(cause.place)})" if cause.place else "")
+    return visible(cause.text) + (f" ({visible(cause.place)})" if cause.place else "")
 
 
 def _days(days: tuple[str, str] | None) -> str:
@@ -205,14 +210,14 @@ def total(plan: Plan) -> str:
     """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
-    each = f" ({printable(str(plan.tariff))})" if plan.tariff.usd is not None else ""
+    each = f" ({visible(str(plan.tariff))})" if plan.tariff.usd is not None else ""
     parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
     for job in plan.jobs:
         if job.budget_usd is not None:
-            whose = f" of {printable(job.name)}" if len(plan.jobs) > 1 else ""
+            whose = f" of {visible(job.name)}" if len(plan.jobs) > 1 else ""
             already = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
             parts.append(f"Budget{whose} {budget_text(job.budget_usd)}{already}.")
-    parts.extend(f"{printable(name)} {budget_text(limit)}." for name, limit in plan.budgets)
+    parts.extend(f"{visible(name)} {budget_text(limit)}." for name, limit in plan.budgets)
     return " ".join(parts)
 
 
@@ -261,13 +266,13 @@ def explanation_text(explanation: Explanation) -> str:
 
 def request_row(request: Request) -> str:
     """``address  2K 16:9  prompt …`` on one line that no terminal obeys."""
-    shown = printable(" ".join(str(request.payload["prompt"]).split()))
+    prompt = one_line(str(request.payload["prompt"]), 100)
     parameters = " ".join(
         f"{name}={value}" if name not in ("size", "resolution") else str(value)
         for name, value in request.payload.items()
         if name not in ("model", "prompt", "image_urls")
     )
-    return "  ".join(filter(None, (request.address, parameters, shorten(shown, 100))))
+    return "  ".join(filter(None, (request.address, parameters, prompt)))
 
 
 def request_curl(request: Request, files: Files) -> str:
