@@ -178,7 +178,7 @@ def half_renamed(job: Job, *, emulator: bool) -> Diagnostic | None:
 
 def open_tasks(ledger: Ledger) -> int:
     """How many tasks were accepted and are not done."""
-    return sum(1 for key in ledger.entries if (summary := ledger.brief(key)) and summary[0] is State.ACCEPTED)
+    return len(ledger.entries.keys_in(State.ACCEPTED))
 
 
 def lock_ledger(record: Record, *, origin: str | None, command: str, now: int) -> Ledger:

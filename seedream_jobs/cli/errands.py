@@ -101,10 +101,8 @@ def _output_of(one: Record, ledger: Ledger) -> Callable[[Entry], str]:
 
 
 def _with_images(ledger: Ledger) -> Iterator[Entry]:
-    for key in ledger.entries:
-        brief = ledger.brief(key)
-        if brief is not None and brief[0] in (State.STORED, State.COMPLETED):
-            yield ledger.entries[key]
+    for key in ledger.entries.keys_in(State.STORED, State.COMPLETED):
+        yield ledger.entries[key]
 
 
 def _within(seconds: float | None, one: Record, now: Callable[[], float]) -> Callable[[Entry], bool]:

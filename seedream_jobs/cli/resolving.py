@@ -40,10 +40,7 @@ def in_doubt(ledger: Ledger) -> list[Entry]:
 
 
 def _in_state(ledger: Ledger, state: State) -> list[Entry]:
-    found = [
-        ledger.entries[key] for key in ledger.entries if (brief := ledger.brief(key)) is not None and brief[0] is state
-    ]
-    return sorted(found, key=lambda entry: entry.address)
+    return sorted(map(ledger.entries.__getitem__, ledger.entries.keys_in(state)), key=lambda entry: entry.address)
 
 
 def listing(job: Path, *, where: Target) -> ExitCode:
@@ -224,7 +221,7 @@ def close_run(job: Path, *, abandon: bool, reason: str, where: Target, now: int)
                 raise UsageError(f"{job} can't be expanded, so that nobody knows what is new in it", hint=hint)
             expansion = one.job.expansion
             for place in expansion.places():
-                known = ledger.brief(place.key)
+                known = ledger.entries.summary(place.key)
                 if known is None or known[0] is State.NEW:
                     address = expansion.builder.address(place.cell, place.repeat)
                     generation = 1 if known is None else known[1]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
-from seedream_jobs.report.status import shared_tasks
+from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.report.status import Bill, bill_of, shared_tasks
 
 if TYPE_CHECKING:
     from seedream_jobs.ledger.ledger import Ledger
     from seedream_jobs.ledger.paths import LedgerPaths
-    from seedream_jobs.ledger.state import Event
     from seedream_jobs.run.job_run import JobResult
 
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
@@ -98,8 +98,8 @@ class Ending:
 
 def _folder(ledger: Ledger, paths: LedgerPaths) -> Path | None:
     """Where a job's images lie: the folder of the first that is stored."""
-    for entry in ledger.entries.with_field("images"):
-        for image in entry.images:
+    for key in ledger.entries.keys_in(State.STORED, State.COMPLETED, State.EXPIRED):
+        for image in ledger.entries[key].images:
             if image.file is not None:
                 return (paths.manifest.parent / image.file).parent
     return None
@@ -128,10 +128,7 @@ def _lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
 
 def _doubts(ledger: Ledger) -> ExitCode:
     """In-doubt submissions are a person's business until they are settled, whichever run left them."""
-    from seedream_jobs.ledger.state import State
-
-    doubtful = any((brief := ledger.brief(key)) and brief[0] is State.IN_DOUBT for key in ledger.entries)
-    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
+    return ExitCode.IN_DOUBT if ledger.entries.keys_in(State.IN_DOUBT) else ExitCode.OK
 
 
 def _them(keys: list[str]) -> str:
@@ -148,7 +145,6 @@ def left_to_send(done: JobResult, asked: int) -> int:
 
 def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
     from seedream_jobs.diagnostics import plural
-    from seedream_jobs.report.status import charged
 
     parts: list[str] = []
     submitted = done.submitted
@@ -164,10 +160,12 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
         parts.append(f"{plural(done.fetched.images, 'image')} fetched")
     if not parts and done.exit_code is ExitCode.OK:
         parts.append("nothing to do")
+    bill, stored = Bill(), 0
+    for entry in ledger.entries.values():
+        bill += bill_of(entry)
+        stored += sum(1 for image in entry.images if image.file)
     if done.cut is not None or not (submitted.accepted or (done.fetched and done.fetched.images)):
-        stored = sum(1 for entry in ledger.entries.with_field("images") for image in entry.images if image.file)
         parts += [f"{plural(stored, 'image')} stored"] if stored or not parts else []
-    bill = charged(ledger.entries.with_field("cost_usd"))
     if bill.usd:
         parts.append(str(bill))
     return ", ".join(parts)
@@ -175,14 +173,7 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
 
 def _by_state(ledger: Ledger) -> dict[str, list[str]]:
     """The keys in each state."""
-    from seedream_jobs.ledger.state import State
-
-    found: dict[str, list[str]] = {state.value: [] for state in State}
-    for key in ledger.entries:
-        brief = ledger.brief(key)
-        if brief is not None:
-            found[brief[0].value].append(key)
-    return found
+    return {state.value: ledger.entries.keys_in(state) for state in State}
 
 
 def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from seedream_jobs.atomic_file import DISK, FileSystem
@@ -166,7 +167,7 @@ def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterato
     except (CredentialsError, MoneyError, HeldError) as error:
         doubts: list[str] = []
         for job, ledger in records:
-            found = [key for key in ledger.entries if (brief := ledger.brief(key)) and brief[0] is State.IN_DOUBT]
+            found = ledger.entries.keys_in(State.IN_DOUBT)
             if found:
                 named = ", ".join(ledger.entries[key].address for key in found[:MAX_NAMED])
                 more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
@@ -177,14 +178,9 @@ def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterato
 
 
 def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
-    for key in entries:
-        brief = entries.brief(key)
-        if brief is not None and STATE_RULES[brief[0]].spent:
-            found.setdefault(key, job)
-    for key, former in entries.former.items():
-        brief = entries.brief(former)
-        if brief is not None and STATE_RULES[brief[0]].spent:
-            found.setdefault(key, job)
+    paid = dict.fromkeys(entries.keys_in(*(state for state, rule in STATE_RULES.items() if rule.spent)))
+    for key in chain(paid, (today for today, former in entries.former.items() if former in paid)):
+        found.setdefault(key, job)
 
 
 def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin: str, found: Elsewhere) -> None:

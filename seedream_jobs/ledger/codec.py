@@ -1,11 +1,9 @@
 """This module reads and writes the records of a manifest and a journal as JSON, each field by its annotation.
 
-Called by manifest, journal and merge. Canonical JSON: sorted keys, no spaces, UTF-8, absent fields omitted, money as
-decimal strings, times as ``2026-08-02T10:11:12Z``. Invariant: reading is strict; an unknown field, a wrong type or a
-malformed value raises ``Malformed``, never a guess.
-
-A line on the disk, of a manifest as of a journal, begins with its checksum: ``{"crc":"xxxxxxxx",…}``, the crc32 in hex
-of the same line without that member.
+Called by manifest, journal, merge and saved plans. Canonical JSON: sorted keys, no spaces, UTF-8, absent fields
+omitted, money as decimal strings, times as ``2026-08-02T10:11:12Z``. A line on the disk begins with its checksum,
+``{"crc":"xxxxxxxx",…}``: the crc32 in hex of the same line without that member. Invariant: reading is strict; an
+unknown field, a wrong type or a malformed value raises ``Malformed``, never a guess.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -159,14 +157,12 @@ def parse_checked(line: bytes) -> tuple[Json, bool]:
 
 
 def text(name: str, value: Any) -> str:
-    """A string."""
     if type(value) is not str:
         raise Malformed(f"'{name}' must be a string")
     return value
 
 
 def whole(name: str, value: Any) -> int:
-    """A whole number, 0 or more."""
     if type(value) is not int or value < 0:
         raise Malformed(f"'{name}' must be a whole number, 0 or more")
     return value
@@ -179,7 +175,6 @@ def _positive(name: str, value: Any) -> int:
 
 
 def mapping(name: str, value: Any) -> Json:
-    """A JSON object."""
     if type(value) is not dict:
         raise Malformed(f"'{name}' must be an object")
     return value
@@ -195,22 +190,19 @@ def moment(name: str, value: Any) -> int:
         raise Malformed(f"'{name}' is no time that exists: {value}") from None
 
 
-def amount(name: str, value: Any) -> Decimal:
-    """USD as a decimal string."""
+def _amount(name: str, value: Any) -> Decimal:
     if type(value) is not str or _MONEY.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be an amount in USD as a string, such as \"0.0228\"")
     return Decimal(value)
 
 
-def identifier(name: str, value: Any) -> str:
-    """A task id or manifest id: ``[A-Za-z0-9_-]{1,128}``."""
+def _identifier(name: str, value: Any) -> str:
     if type(value) is not str or ID.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be an id of 1 to 128 letters, digits, '_' and '-'")
     return value
 
 
-def request_key(name: str, value: Any) -> str:
-    """A request's key."""
+def _request_key(name: str, value: Any) -> str:
     if type(value) is not str or _KEY.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be 'v1:' and hex digits")
     return value
@@ -229,12 +221,6 @@ def _state(name: str, value: Any) -> State:
     return state
 
 
-# Fields, by their annotations ---------------------------------------------------------------------------------------
-
-Reader = Callable[[str, Any], Any]
-Writer = Callable[[Any], Any]
-
-
 def _flag(name: str, value: Any) -> bool:
     if type(value) is not bool:
         raise Malformed(f"'{name}' must be true or false")
@@ -247,14 +233,19 @@ def _number(name: str, value: Any) -> int:
     return value
 
 
+# Fields, by their annotations ---------------------------------------------------------------------------------------
+
+Reader = Callable[[str, Any], Any]
+Writer = Callable[[Any], Any]
+
 _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     str: (text, None),
     int: (_number, None),
     bool: (_flag, None),
-    Decimal: (amount, money),
+    Decimal: (_amount, money),
     State: (_state, lambda state: state.value),
-    Identifier: (identifier, None),
-    Key: (request_key, None),
+    Identifier: (_identifier, None),
+    Key: (_request_key, None),
     Sha256: (_sha256, None),
     Whole: (whole, None),
     Count: (_positive, None),
@@ -263,7 +254,6 @@ _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
 
 
 def _field_codec(hint: Any) -> tuple[Reader, Writer | None]:
-    """How a field with this annotation is read and written."""
     options = [one for one in get_args(hint) if one is not NoneType]
     if get_origin(hint) in (Union, UnionType):
         return _field_codec(options[0])
@@ -316,46 +306,83 @@ _FIELDS: dict[type[Any], _Fields] = {}
 
 
 def _fields_of(kind: type[Any]) -> _Fields:
-    """Looked up once for each type: every POST is written down twice."""
-    known = _FIELDS.get(kind)
-    if known is None:
-        hints = get_type_hints(kind, include_extras=True)
-        codecs = {field.name: _field_codec(hints[field.name]) for field in fields(kind)}
-        given: Json = {field.name: {} if field.default_factory is dict else field.default for field in fields(kind)}
-        bare = [name for name, default in given.items() if default is MISSING]
-        known = _FIELDS[kind] = _Fields(
-            readers={name: read for name, (read, _) in codecs.items()},
-            written=tuple((name, given[name], write) for name, (_, write) in codecs.items()),
-            needed=frozenset(name for name in bare if NoneType not in get_args(hints[name])),
-            nullable=tuple(name for name in bare if NoneType in get_args(hints[name])),
-        )
-    return known
+    if kind in _FIELDS:  # every POST is written down twice
+        return _FIELDS[kind]
+    hints = get_type_hints(kind, include_extras=True)
+    codecs = {field.name: _field_codec(hints[field.name]) for field in fields(kind)}
+    given: Json = {field.name: {} if field.default_factory is dict else field.default for field in fields(kind)}
+    bare = [name for name, default in given.items() if default is MISSING]
+    found = _FIELDS[kind] = _Fields(
+        readers={name: read for name, (read, _) in codecs.items()},
+        written=tuple((name, given[name], write) for name, (_, write) in codecs.items()),
+        needed=frozenset(name for name in bare if NoneType not in get_args(hints[name])),
+        nullable=tuple(name for name in bare if NoneType in get_args(hints[name])),
+    )
+    return found
+
+
+# Records ------------------------------------------------------------------------------------------------------------
+
+_EVENTS: Mapping[str, type[Event]] = {
+    "intended": Intended,
+    "accepted": Accepted,
+    "rejected": Rejected,
+    "not_sent": NotSent,
+    "in_doubt": InDoubt,
+    "completed": Completed,
+    "failed": Failed,
+    "stored": Stored,
+    "expired": Expired,
+    "resolved": Resolved,
+}
+_EVENT_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
+_RECORDS: Mapping[type[Any], str] = {
+    Entry: "a request's line",
+    Header: "the header",
+    PlanRecord: "a plan's line",
+    ResolutionRecord: "a resolution's line",
+}
+_NO_KEY = "v1:0"
+"""Stands for the key that a resolution about a run has not, while its line is read."""
 
 
 def encode(value: Any) -> Json:
-    """A record as JSON: what is absent, or has its default, is left out."""
+    """A record as JSON: what is absent, or has its default, is left out. An event's time stays Unix seconds."""
     line: Json = {}
     for name, default, write in _fields_of(type(value)).written:
         held = getattr(value, name)
         if held is not None and held != default:
             line[name] = held if write is None else write(held)
-    if isinstance(value, Image) and value.file is not None:
-        line.pop("url", None)  # the link is dropped once the file is whole
-    elif isinstance(value, Attempt) and value.more_task_ids:
-        del line["more_task_ids"]
-        line["task_ids"] = [line.pop("task_id", None), *value.more_task_ids]
+    match value:
+        case Image(file=str()):
+            line.pop("url", None)  # the link is dropped once the file is whole
+        case Attempt(more_task_ids=(_, *_)):
+            del line["more_task_ids"]
+            line["task_ids"] = [line.pop("task_id", None), *value.more_task_ids]
+        case Event():
+            line["event"] = _EVENT_NAMES[type(value)]
+        case Header():
+            line["format"] = FORMAT
+            if runs := line.pop("runs", None):
+                line["run"] = runs[0] if len(runs) == 1 else runs
+        case ResolutionRecord(key=""):
+            del line["key"]
     return line
 
 
-def decode(kind: type[T], line: Json, where: str) -> T:
+def decode(kind: type[T], line: Json, where: str = "") -> T:
     """The record of a type that JSON holds.
 
-    :param where: what it is, for messages
+    :param where: what it is, for messages, where it is no line of its own
     :raises Malformed: for anything that is not as ``encode`` writes it
     """
-    known = _fields_of(kind)
+    known, where = _fields_of(kind), where or _RECORDS[kind]
     if issubclass(kind, Attempt):
         line = _with_first_task({"generation": 1, **line} if kind is Attempt else line, where)
+    elif kind is Header:
+        line = _with_runs(line)
+    elif kind is ResolutionRecord and "run" in line:
+        line = {"key": _NO_KEY, **line}  # one about a run has none
     found: Json = {}
     for name, value in line.items():
         read = known.readers.get(name)
@@ -367,6 +394,8 @@ def decode(kind: type[T], line: Json, where: str) -> T:
         raise Malformed(f"missing {missing}")
     for name in known.nullable:
         found.setdefault(name, None)
+    if kind is ResolutionRecord and "run" in found and found["key"] == _NO_KEY:
+        found["key"] = ""
     return kind(**found)
 
 
@@ -385,38 +414,15 @@ def _with_first_task(line: Json, where: str) -> Json:
     return {**plain, "task_id": ids[0], "more_task_ids": ids[1:]}
 
 
-# Lines --------------------------------------------------------------------------------------------------------------
-
-ENTRY_FIELDS = frozenset({*_fields_of(Entry).readers, "task_ids"} - {"more_task_ids"})
-"""What a request's line may have."""
-NEEDED_FIELDS = _fields_of(Entry).needed
-"""What it must have."""
-_EVENTS: Mapping[str, type[Event]] = {
-    "intended": Intended,
-    "accepted": Accepted,
-    "rejected": Rejected,
-    "not_sent": NotSent,
-    "in_doubt": InDoubt,
-    "completed": Completed,
-    "failed": Failed,
-    "stored": Stored,
-    "expired": Expired,
-    "resolved": Resolved,
-}
-_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.items()}
-
-
-def decode_entry(line: Json) -> Entry:
-    """The entry a manifest's line holds.
-
-    :raises Malformed: for anything that is not as ``encode`` writes it
-    """
-    return decode(Entry, line, "a request's line")
-
-
-def encode_event(event: Event) -> Json:
-    """An event as the journal's line holds it; its time stays Unix seconds."""
-    return {"event": _NAMES[type(event)], **encode(event)}
+def _with_runs(line: Json) -> Json:
+    if line.get("format") != FORMAT:
+        raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
+    if "runs" in line:
+        raise Malformed("unknown field 'runs' in the header")
+    plain = {name: value for name, value in line.items() if name not in ("format", "run")}
+    if "run" in line:
+        plain["runs"] = line["run"] if type(line["run"]) is list else [line["run"]]
+    return plain
 
 
 def decode_event(line: Json) -> Event:
@@ -430,42 +436,7 @@ def decode_event(line: Json) -> Event:
     return decode(kind, {name: value for name, value in line.items() if name != "event"}, "an event")
 
 
-def encode_header(header: Header) -> Json:
-    """The manifest's first line."""
-    line = {"format": FORMAT, **encode(header)}
-    if runs := line.pop("runs", None):
-        line["run"] = runs[0] if len(runs) == 1 else runs
-    return line
-
-
-def decode_header(line: Json) -> Header:
-    """:raises Malformed: for a format this program does not read, or a field that is not as written"""
-    if line.get("format") != FORMAT:
-        raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
-    if "runs" in line:
-        raise Malformed("unknown field 'runs' in the header")
-    plain = {name: value for name, value in line.items() if name not in ("format", "run")}
-    if "run" in line:
-        plain["runs"] = line["run"] if type(line["run"]) is list else [line["run"]]
-    return decode(Header, plain, "the header")
-
-
-def decode_plan(line: Json) -> PlanRecord:
-    """:raises Malformed: for a field that is not as written"""
-    return decode(PlanRecord, line, "a plan's line")
-
-
-def encode_resolution(record: ResolutionRecord) -> Json:
-    """A resolution's line. One about a run has no request's key."""
-    line = encode(record)
-    if not record.key:
-        del line["key"]
-    return line
-
-
-def decode_resolution(line: Json) -> ResolutionRecord:
-    """:raises Malformed: for a field that is not as written"""
-    if "run" in line and "key" not in line:
-        found = decode(ResolutionRecord, {**line, "key": "v1:0"}, "a resolution's line")
-        return replace(found, key="")
-    return decode(ResolutionRecord, line, "a resolution's line")
+ENTRY_FIELDS = frozenset({*_fields_of(Entry).readers, "task_ids"} - {"more_task_ids"})
+"""What a request's line may have."""
+NEEDED_FIELDS = _fields_of(Entry).needed
+"""What it must have."""

@@ -21,10 +21,10 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
 from seedream_jobs.job.files import is_tracked, worktrees
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import Malformed, decode_header, iso, parse_checked
+from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, parse_checked
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
-from seedream_jobs.ledger.manifest import Entries, EntrySummary, Manifest, alone, apply, body_of, read_manifest
+from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, read_manifest
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
     STATE_RULES,
@@ -286,10 +286,6 @@ class Ledger:
         """Everything known, by request key; live."""
         return self._manifest.entries
 
-    def brief(self, key: str) -> EntrySummary | None:
-        """State and generation of a request, None for one the ledger does not know; cheap."""
-        return self._manifest.entries.brief(key)
-
     @property
     def plans(self) -> Mapping[str, PlanRecord]:
         """The plans that were used, by id."""
@@ -472,7 +468,7 @@ class Ledger:
         """The next record's line, called in the order of the file. An illegal event raises before anything changes."""
         if isinstance(what, Intended) and self._run is not None:
             what = replace(what, run=self._run)
-        line = journal.record(self._seq, body_of(what))
+        line = journal.record(self._seq, encode(what))
         apply(self._manifest, (what,))
         self._seq += 1
         return line
@@ -730,7 +726,7 @@ def ids_of(manifest: Path) -> tuple[str, ...]:
     try:
         with manifest.open("rb") as lines:
             for line in lines:
-                header = decode_header(parse_checked(line.rstrip(b"\n"))[0])
+                header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
                 found += (header.id, *header.other_ids)
     except (OSError, Malformed):
         pass

@@ -6,14 +6,14 @@ of two of them (a key twice, two headers, lines out of order) is read by the rul
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypeVar
 
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Related, Span
@@ -28,16 +28,9 @@ from seedream_jobs.ledger.codec import (
     Json,
     Malformed,
     canonical,
-    decode_entry,
+    decode,
     decode_event,
-    decode_header,
-    decode_plan,
-    decode_resolution,
     encode,
-    encode_event,
-    encode_header,
-    encode_resolution,
-    iso,
     parse,
     parse_checked,
     seal,
@@ -55,21 +48,19 @@ from seedream_jobs.ledger.state import (
     ResolutionRecord,
     Resolved,
     State,
-    image_price,
     paid_twice,
+    price_per_image,
 )
 from seedream_jobs.ledger.transitions import IllegalEvent, evolve, settle_open_intent
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
+
+T = TypeVar("T")
 
 _BYTE_ORDER_MARK = "\ufeff".encode()
 _UNSETTLED = (b'\\n"', b"\\r", b"\\ufeff", _BYTE_ORDER_MARK)
 """One of these stands in the line of a prompt that ends with a line break, or holds a carriage return or a byte order
 mark."""
 _SUBMITTED = b'"submitted_at":"'
-_TASKS = re.compile(rb'"task_ids?":("[^"]*"|\[[^]]*\])')
-_NAMES = re.compile(rb'[^",[\]]+')
-_COST = re.compile(rb'"cost_usd":"([0-9.]+)"')
-_ONE_IMAGE = b',"max_images":1,"output":"'
 _TRUSTED = ENTRY_FIELDS - {"earlier"}
 
 EntrySummary = tuple[State, int]
@@ -77,10 +68,12 @@ EntrySummary = tuple[State, int]
 
 
 class Entries(Mapping[str, Entry]):
-    """Entries by request key.
+    """What is known of each request, by its key.
 
-    Each look at an entry takes its line apart anew (about 10 µs); ``brief`` does not. Who goes through them sees the
-    keys there were at the start: a run records new requests meanwhile.
+    An entry in flight is kept as it is, every other one as its line in the manifest with its state and generation: each
+    look takes the line apart anew (about 30 µs). A line that bears its checksum was written by this program: its fields
+    are trusted, but no path in it. Who goes through the entries sees the keys there were at the start: a run records
+    new requests meanwhile.
     """
 
     def __init__(self) -> None:
@@ -113,10 +106,14 @@ class Entries(Mapping[str, Entry]):
         known = self._known.get(key)
         return None if known is None else _entry(known[0])
 
-    def brief(self, key: str) -> EntrySummary | None:
+    def summary(self, key: str) -> EntrySummary | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
         known = self._known.get(key)
         return None if known is None else known[1]
+
+    def keys_in(self, *states: State) -> list[str]:
+        """The keys of the requests in one of these states; no line is taken apart."""
+        return [key for key, (_, (state, _)) in list(self._known.items()) if state in states]
 
     def put(self, entry: Entry) -> None:
         """Keep what is known now."""
@@ -180,65 +177,56 @@ class Entries(Mapping[str, Entry]):
         known = self._known.get(key)
         return known[0] or None if known is not None else None
 
+    def raw(self) -> Iterator[Json]:
+        """Every entry as JSON, in a fifth of the time that decoding takes; those in flight come last."""
+        for key in self:
+            if line := self.line(key):
+                yield parse(line)
+        yield from map(encode, list(self._open.values()))
+
     def submitted_day(self, key: str) -> str:
-        """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown; cheaper than the entry."""
+        """The day a request was submitted, ``YYYY-MM-DD``, empty if unknown."""
+        # A plan asks it of every request that is done; parsing the line instead makes such a plan 17 % slower.
         line = self.line(key) or b""
         at = line.rfind(_SUBMITTED)  # names are sorted: the entry's own comes after those of its "earlier"
         return "" if at < 0 else line[at + len(_SUBMITTED) : at + len(_SUBMITTED) + 10].decode("ascii", "replace")
-
-    def cells(self) -> Iterator[tuple[str, Json]]:
-        """(address, cell) of every request, without making entries of them."""
-        for line in self._lines():
-            raw = parse(line)
-            yield raw["address"], raw.get("cell", {})
-        for entry in list(self._open.values()):
-            yield entry.address, dict(entry.cell)
-
-    def with_field(self, *names: str) -> Iterator[Entry]:
-        """The entries that have one of these fields, if only in an earlier attempt, and perhaps some more.
-
-        The lines of the others are not taken apart: of 100,000 requests that wait for their images, none is.
-        """
-        written = [b'"%s":' % name.encode() for name in names]
-        for line in self._lines():
-            if any(one in line for one in written):
-                yield _entry(line)
-        yield from list(self._open.values())
 
     def shared_tasks(self) -> dict[str, list[str]]:
         """The addresses of requests that have one task, by its id: the service gave it to several submissions.
 
         An address stands twice where it was to two submissions of that request.
         """
-        first: dict[bytes, str] = {}
-        shared: dict[str, list[str]] = {}
-        for key in self:
-            for found in _TASKS.findall(self.line(key) or b""):
-                for task in _NAMES.findall(found):
-                    if task in first:
-                        shared.setdefault(task.decode(), [first[task]]).append(key)
-                    else:
-                        first[task] = key
-        return {task: [self[key].address for key in keys] for task, keys in shared.items()}
+
+        def tasks(raw: Json) -> list[tuple[str, str]]:
+            ids = (one.get("task_ids") or [one.get("task_id")] for one in (raw, *raw.get("earlier", ())))
+            return [(task, raw["address"]) for task in chain.from_iterable(ids) if task]
+
+        addresses = defaultdict[str, list[str]](list)
+        for task, address in self._each(tasks):
+            addresses[task].append(address)
+        return {task: found for task, found in addresses.items() if len(found) > 1}
 
     def prices(self) -> Iterator[tuple[str, Decimal]]:
-        """(day of the submission, USD per image) of all that the service named a cost for.
+        """(day of the submission, USD per image) of all that the service named a cost for."""
 
-        The usual line, of one image and one submission, is not taken apart.
-        """
-        for line in self._lines():
-            named = _COST.search(line)
-            if named is None:
-                continue
-            at = line.rfind(_SUBMITTED) + len(_SUBMITTED)
-            if _ONE_IMAGE in line and b'"earlier":' not in line and at >= len(_SUBMITTED) and float(named[1]):
-                yield line[at : at + 10].decode("ascii", "replace"), Decimal(named[1].decode())
-                continue
-            entry = _entry(line)
-            for attempt in entry.attempts:
-                usd = image_price(attempt, entry.max_images)
-                if usd is not None:
-                    yield "" if attempt.submitted_at is None else iso(attempt.submitted_at)[:10], usd
+        def charged(raw: Json) -> list[tuple[str, Decimal]]:
+            found = []
+            for one in (raw, *raw.get("earlier", ())):
+                if "cost_usd" in one:
+                    delivered = sum(1 for image in one.get("images", ()) if "error" not in image)
+                    usd = price_per_image(Decimal(one["cost_usd"]), delivered, raw["max_images"])
+                    found += [] if usd is None else [(one.get("submitted_at", "")[:10], usd)]
+            return found
+
+        return self._each(charged)
+
+    def _each(self, read: Callable[[Json], list[T]]) -> Iterator[T]:
+        for raw in self.raw():
+            try:
+                yield from read(raw)
+            except (TypeError, ValueError, ArithmeticError, AttributeError):
+                _entry(canonical(raw))  # says what is wrong with a line that somebody else gave its checksum
+                raise
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""
@@ -252,12 +240,6 @@ class Entries(Mapping[str, Entry]):
             line = self._known[key][0]
             yield (line if line.startswith(SEAL) else seal(line)) + b"\n"  # older versions wrote no checksums
 
-    def _lines(self) -> Iterator[bytes]:
-        """The lines of all that are not in flight."""
-        for key in self:
-            if line := self.line(key):
-                yield line
-
 
 def read_entry(raw: Json, folder: PurePosixPath, *, sealed: bool) -> Entry:
     """The entry in a manifest's line, decoded in full.
@@ -267,7 +249,7 @@ def read_entry(raw: Json, folder: PurePosixPath, *, sealed: bool) -> Entry:
     :raises Malformed: it is none
     :raises OutsideRoot: a path in it leads out of the campaign's root
     """
-    entry = decode_entry(raw)
+    entry = decode(Entry, raw)
     within(folder, entry.output)
     for attempt in entry.attempts:
         for image in attempt.images:
@@ -301,7 +283,7 @@ def _entry(line: bytes) -> Entry:
     raw = parse(line)
     raw.pop("crc", None)
     try:
-        return decode_entry(raw)
+        return decode(Entry, raw)
     except Malformed as error:
         raise LedgerError(
             f"the record's line of {raw.get('address', 'a request')!r} is damaged: {error}",
@@ -351,6 +333,10 @@ class Manifest:
             runs = tuple(one for one in self.header.runs if one.id != run)
             self.header = replace(self.header, runs=runs)
 
+    def put_plan(self, plan: PlanRecord) -> None:
+        known = self.plans.get(plan.plan)
+        self.plans[plan.plan] = plan if known is None else join_plans(known, plan)
+
     def open_runs(self) -> tuple[OpenRun, ...]:
         """The runs that may have paid what is not on record.
 
@@ -359,10 +345,11 @@ class Manifest:
         """
         if self.header is None or not self.header.runs:
             return ()
-        open_ids = {run.id for run in self.header.runs}
-        for line in map(self.entries.line, self.entries):
-            open_ids = {run for run in open_ids if b'"run":"%s"' % run.encode() not in (line or b"")}
-        return tuple(run for run in self.header.runs if run.id in open_ids)
+        on_record = set[str]()
+        for raw in self.entries.raw():
+            if raw["state"] != State.INTENT.value:
+                on_record.update(attempt["run"] for attempt in (raw, *raw.get("earlier", ())) if "run" in attempt)
+        return tuple(run for run in self.header.runs if run.id not in on_record)
 
     def take_in(self, other: Manifest) -> None:
         """What another manifest of this job knows, by the rule for two branches (``merge``).
@@ -380,8 +367,7 @@ class Manifest:
                 entry, known = other.entries[key], self.entries.find(key)
                 self.entries.put(entry if known is None else join(known, entry))
         for plan in other.plans.values():
-            known_plan = self.plans.get(plan.plan)
-            self.plans[plan.plan] = plan if known_plan is None else join_plans(known_plan, plan)
+            self.put_plan(plan)
         self.resolutions |= other.resolutions
 
     def chunks(self) -> Iterator[bytes]:
@@ -392,16 +378,14 @@ class Manifest:
 
     def _lines(self) -> Iterator[bytes]:
         assert self.header is not None  # a manifest without an id is never written
-        yield seal(canonical(encode_header(self.header))) + b"\n"
+        yield _line(self.header)
         yield from self.entries.lines()
-        for plan in sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)):
-            yield seal(canonical(encode(plan))) + b"\n"
-        for _, line in sorted((one.at, _line(one)) for one in self.resolutions):
-            yield line + b"\n"
+        yield from map(_line, sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)))
+        yield from (line for _, line in sorted((one.at, _line(one)) for one in self.resolutions))
 
 
-def _line(record: ResolutionRecord) -> bytes:
-    return seal(canonical(encode_resolution(record)))
+def _line(record: Header | PlanRecord | ResolutionRecord) -> bytes:
+    return seal(canonical(encode(record))) + b"\n"
 
 
 def read_manifest(record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP) -> Manifest:
@@ -512,13 +496,11 @@ class _Reader:
     def _other(self, number: int, raw: Json) -> None:
         manifest = self.manifest
         if "format" in raw:
-            self._header(number, decode_header(raw))
+            self._header(number, decode(Header, raw))
         elif "resolution" in raw:
-            manifest.resolutions.add(decode_resolution(raw))
+            manifest.resolutions.add(decode(ResolutionRecord, raw))
         elif "plan" in raw:
-            plan = decode_plan(raw)
-            known = manifest.plans.get(plan.plan)
-            manifest.plans[plan.plan] = plan if known is None else join_plans(known, plan)
+            manifest.put_plan(decode(PlanRecord, raw))
         else:
             raise Malformed("neither a header nor a request, a plan or a resolution")
 
@@ -562,21 +544,19 @@ def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagno
     return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
 
 
-def body_of(what: Event | PlanRecord) -> dict[str, Any]:
-    """A record's content."""
-    return encode(what) if isinstance(what, PlanRecord) else encode_event(what)
-
-
-def apply(manifest: Manifest, records: Iterable[dict[str, Any] | Event | PlanRecord]) -> None:
+def apply(manifest: Manifest, records: Iterable[Json | Event | PlanRecord]) -> None:
     """Fold records into what is known, in order.
 
     :raises IllegalEvent: an event that has no place in its request's state; what came before it is applied
     """
     for record in records:
-        what = _read(record) if isinstance(record, dict) else record
+        what: Event | PlanRecord
+        if isinstance(record, dict):
+            what = decode(PlanRecord, record) if "plan" in record else decode_event(record)
+        else:
+            what = record
         if isinstance(what, PlanRecord):
-            known = manifest.plans.get(what.plan)
-            manifest.plans[what.plan] = what if known is None else join_plans(known, what)
+            manifest.put_plan(what)
             continue
         manifest.entries.put(evolve(manifest.entries.find(what.key), what))
         if isinstance(what, Resolved):
@@ -606,7 +586,3 @@ def alone(left: Contents, known: Manifest | None = None) -> Manifest:
             continue
     made.entries.settle("crash")
     return made
-
-
-def _read(record: dict[str, Any]) -> Event | PlanRecord:
-    return decode_plan(record) if "plan" in record else decode_event(record)

@@ -442,19 +442,24 @@ def in_shares(cost: Decimal, parts: int) -> list[Decimal]:
     return [unit * (units * (part + 1) // parts - units * part // parts) for part in range(parts)]
 
 
-def image_price(attempt: Attempt, max_images: int | None = None) -> Decimal | None:
-    """USD that the service charged per image; None where it named no cost, or gave the money back.
+def image_price(entry: Entry) -> Decimal | None:
+    """USD that the service charged per image; None where it named no cost, or gave the money back."""
+    if entry.cost_usd is None:
+        return None
+    return price_per_image(entry.cost_usd, sum(image.error is None for image in entry.images), entry.max_images)
+
+
+def price_per_image(cost: Decimal, delivered: int, most: int) -> Decimal | None:
+    """USD per image of a submission; None where nothing came and nothing was charged.
 
     A partly delivered group is billed by the images that were delivered. Where none was, or more than can be charged
     for, the most that can be charged for is what the cost stands for.
 
-    :param max_images: the most images that can be charged for; an entry knows its own
+    :param most: the most images that can be charged for
     """
-    most = attempt.max_images if isinstance(attempt, Entry) else max_images
-    delivered = sum(1 for image in attempt.images if image.error is None)
-    if attempt.cost_usd is None or most is None or (not delivered and not attempt.cost_usd):
+    if not delivered and not cost:
         return None
-    usd = attempt.cost_usd / (min(delivered, most) or most)
+    usd = cost / (min(delivered, most) or most)
     short = usd.quantize(Decimal("0.000001"), rounding=ROUND_UP)
     return short if short > usd and len(str(usd)) > 18 else usd  # a third of a price has no end
 

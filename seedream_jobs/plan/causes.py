@@ -112,7 +112,7 @@ class RecordCauses(_Causes):
             self.found["not sent by an earlier run", ""] += 1
             return
         if not self._addresses:  # looked up only once a new request turns up
-            for address, cell in self._entries.cells():
+            for address, cell in ((raw["address"], raw.get("cell", {})) for raw in self._entries.raw()):
                 self._addresses.add(address)
                 self.learn([cell])
         if not self.count_new_value(change.place.cell):

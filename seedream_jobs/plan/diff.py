@@ -75,12 +75,12 @@ class Change(NamedTuple):
 
 def under_way(known: Entries) -> frozenset[str]:
     """The keys whose last submission has no end yet."""
-    return frozenset(key for key in known if (brief := known.brief(key)) and brief[0] in _UNDER_WAY)
+    return frozenset(known.keys_in(*_UNDER_WAY))
 
 
 def _replayable(known: Entries, now: int) -> frozenset[str]:
     """The keys that are in doubt and may be sent again under their idempotency key."""
-    doubts = (key for key in known if (brief := known.brief(key)) and brief[0] is State.IN_DOUBT)
+    doubts = known.keys_in(State.IN_DOUBT)
     return frozenset(key for key in doubts if may_be_replayed(known[key], now))
 
 
@@ -127,7 +127,7 @@ class Changes:
                 key for place in self.expansion.places() for key in (place.key, former.get(place.key, place.key))
             )
             for key in sorted(orphans):
-                _, generation = entries.brief(key) or (State.NEW, 1)
+                _, generation = entries.summary(key) or (State.NEW, 1)
                 yield Change(Action.ORPHANED, key, None, True, generation, 0)
 
     def submits(self) -> Iterator[Change]:
@@ -139,9 +139,9 @@ class Changes:
         for place in self.expansion.places():
             if select is not None and not select(place.cell):
                 continue
-            change = self._change(place, entries.brief(place.key))
+            change = self._change(place, entries.summary(place.key))
             if change.action in SUBMITS and (former := entries.former.get(place.key)):
-                change = self._known_before(change, former, entries.brief(former))
+                change = self._known_before(change, former, entries.summary(former))
             if left is not None and change.action in SUBMITS:
                 if left <= 0:
                     replay = change.action is Action.REPLAY

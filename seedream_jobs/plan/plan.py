@@ -436,7 +436,7 @@ def planned_request(changes: Changes, change: Change, *, whole: bool = False) ->
 
     :param whole: with its payload, whatever becomes of it
     """
-    brief, place, expansion = changes.entries.brief(change.key), change.place, changes.expansion
+    brief, place, expansion = changes.entries.summary(change.key), change.place, changes.expansion
     request: Request | None = None
     if place is None:
         address = changes.entries[change.key].address

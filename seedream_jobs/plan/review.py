@@ -23,10 +23,10 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
-from seedream_jobs.ledger.codec import Malformed, decode_header, parse_checked
+from seedream_jobs.ledger.codec import Malformed, decode, parse_checked
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_manifest
-from seedream_jobs.ledger.state import Entry, State, counts_as_spent
+from seedream_jobs.ledger.state import Entry, Header, State, counts_as_spent
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.job import Job
@@ -104,7 +104,7 @@ def local_address(expansion: Expansion, place: Place) -> str:
 def _removed(base: Expansion, entries: Entries, gone: Collection[str] | None = None) -> Iterator[Removed]:
     for place in base.places():
         if gone is None or place.key in gone:
-            request, brief = base.request(place), entries.brief(place.key)
+            request, brief = base.request(place), entries.summary(place.key)
             known = None if brief is None else str(brief[0])
             yield Removed(key=place.key, address=request.address, payload=request.payload, known=known)
 
@@ -481,7 +481,7 @@ def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
     try:
         for line in files.read(path, limit=MAX_MANIFEST).split(b"\n"):
             if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
-                header = decode_header(raw)
+                header = decode(Header, raw)
                 found += [header.id, *header.other_ids]
     except (OSError, OutsideRoot, Malformed):
         return ()

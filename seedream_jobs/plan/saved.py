@@ -356,7 +356,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
     for job, ledger, record, paid in zip(plan.jobs, ledgers, records, elsewhere, strict=True):
         submits: list[PlannedRequest] = []
         for item in job.submits:
-            if sendable(item, ledger.brief(item.key)):
+            if sendable(item, ledger.entries.summary(item.key)):
                 submits.append(item)
             elif record is None:  # not used yet: it is carried out as a whole or not at all
                 raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
@@ -381,7 +381,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
 
 def finished(submits: Iterable[PlannedRequest], ledger: Ledger) -> bool:
     """Whether none of a plan's requests is left to send."""
-    return not any(sendable(item, ledger.brief(item.key)) for item in submits)
+    return not any(sendable(item, ledger.entries.summary(item.key)) for item in submits)
 
 
 # -- as JSON -----------------------------------------------------------------------------------------------------------

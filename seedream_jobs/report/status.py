@@ -7,7 +7,6 @@ charged; estimates stand beside it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -47,11 +46,6 @@ def bill_of(entry: Entry) -> Bill:
         if attempt.cost_usd is not None:
             bill += Bill(usd=attempt.cost_usd, estimated=attempt.max_cost_usd)
     return bill
-
-
-def charged(entries: Iterable[Entry]) -> Bill:
-    """The bill of a record."""
-    return sum(map(bill_of, entries), start=Bill())
 
 
 NAMED = 5

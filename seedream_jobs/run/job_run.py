@@ -261,7 +261,7 @@ def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
     requests; where it is not found there, the path on record stands.
     """
     spec = expansion.spec
-    waiting = {key for key in known if (brief := known.brief(key)) and brief[0] in (State.ACCEPTED, State.COMPLETED)}
+    waiting = set(known.keys_in(State.ACCEPTED, State.COMPLETED))
     parts: dict[str, int] = {}
     if spec.output_name is not None and waiting:
         above = len(PurePosixPath(spec.output_dir).parts)

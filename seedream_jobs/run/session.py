@@ -124,12 +124,10 @@ class Session:
             observer=observer,
             pace=self._options.pace,
         )
-        for key in job.ledger.entries:
-            brief = job.ledger.brief(key)
-            if brief is not None and brief[0] is State.ACCEPTED:
-                entry = job.ledger.entries[key]
-                if entry.task_id is not None and job.wanted(entry):
-                    poller.add(Watch(key=key, task_ids=entry.task_ids, accepted_at=float(entry.submitted_at or 0)))
+        for key in job.ledger.entries.keys_in(State.ACCEPTED):
+            entry = job.ledger.entries[key]
+            if entry.task_id is not None and job.wanted(entry):
+                poller.add(Watch(key=key, task_ids=entry.task_ids, accepted_at=float(entry.submitted_at or 0)))
         return poller
 
     async def _poll(
@@ -181,12 +179,10 @@ def _ready(job: JobRun) -> Iterator[Work]:
         return
     yield from job.repairs
     repaired = {item.entry.key for item in job.repairs}
-    for key in job.ledger.entries:
-        brief = job.ledger.brief(key)
-        if brief is not None and brief[0] is State.COMPLETED and key not in repaired:
-            entry = job.ledger.entries[key]
-            if job.wanted(entry):
-                yield entry
+    for key in job.ledger.entries.keys_in(State.COMPLETED):
+        entry = job.ledger.entries[key]
+        if key not in repaired and job.wanted(entry):
+            yield entry
 
 
 class _JobObserver(Observer):

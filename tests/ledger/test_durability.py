@@ -171,7 +171,7 @@ async def test_records_that_are_ready_together_share_a_sync(
             first_sync.set()
         syncs = disk.operations.count("sync") - before
         assert syncs <= 2
-        assert all(ledger.brief(make.key(number)) == (State.INTENT, 1) for number in range(65))
+        assert all(ledger.entries.summary(make.key(number)) == (State.INTENT, 1) for number in range(65))
 
 
 @pytest.mark.anyio
@@ -269,7 +269,7 @@ def test_a_look_overlays_a_hot_journal_and_writes_nothing(
     before = {path: bytes(file.data) for path, file in disk.names.items()}
     assert paths.journal in before
     ledger = peek(fs=disk)
-    assert ledger.brief(make.key(0)) is not None
+    assert ledger.entries.summary(make.key(0)) is not None
     assert not [entry for entry in ledger.entries.values() if entry.state is State.INTENT]
     assert disk.operations == []
     assert {path: bytes(file.data) for path, file in disk.names.items()} == before
@@ -282,8 +282,8 @@ def test_a_look_during_a_run_shows_what_is_in_flight(
 ) -> None:
     with open_ledger() as ledger:
         ledger.record_sync(make.intended(1))
-        assert peek().brief(make.key(1)) == (State.INTENT, 1)
-    assert peek().brief(make.key(1)) == (State.IN_DOUBT, 1)
+        assert peek().entries.summary(make.key(1)) == (State.INTENT, 1)
+    assert peek().entries.summary(make.key(1)) == (State.IN_DOUBT, 1)
     assert peek().entries[make.key(1)].doubt == "interrupted"
 
 

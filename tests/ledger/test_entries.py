@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Attempt, Entry, Image, State
+from seedream_jobs.ledger.state import Attempt, Entry, State
 
 
 def entry(name: str, **fields: object) -> Entry:
     plain = {"key": f"v1:{name}", "address": name, "cell": {}, "request": {"prompt": '{"images": 1}'}}
     known = {"repeat": 1, "output": name, "max_images": 1, "generation": 1, "state": State.ACCEPTED}
     return Entry(**{**plain, **known, **fields})  # type: ignore[arg-type]
-
-
-def test_entries_with_a_field_are_found_wherever_it_stands() -> None:
-    """In the entry or in an earlier attempt; an open intent is always looked at, a prompt's own words never decide."""
-    entries = Entries()
-    image = Image(file="a.jpeg", sha256="0" * 64, width=1, height=1, bytes=1)
-    earlier = Attempt(generation=1, state=State.STORED, cost_usd=Decimal("0.0228"))
-    for one in (
-        entry("a"),
-        entry("b", state=State.STORED, images=(image,)),
-        entry("c", generation=2, earlier=(earlier,)),
-        entry("d", state=State.INTENT),
-    ):
-        entries.put(one)
-    assert {one.address for one in entries.with_field("images")} == {"b", "d"}
-    assert {one.address for one in entries.with_field("cost_usd")} == {"c", "d"}
-    assert {one.address for one in entries.with_field("images", "cost_usd")} == {"b", "c", "d"}
 
 
 def test_one_task_of_several_submissions_is_found() -> None:
@@ -51,7 +32,7 @@ def test_entries_may_come_and_go_while_they_are_looked_through() -> None:
     for name in "abcd":
         entries.put(entry(name, state=State.INTENT if name in "cd" else State.STORED))
     before = ["v1:a", "v1:b", "v1:c", "v1:d"]
-    for number, walk in enumerate((iter(entries), entries.with_field("images"), entries.cells(), entries.items())):
+    for number, walk in enumerate((iter(entries), entries.raw(), entries.items())):
         seen = []
         for step, one in enumerate(walk):
             seen.append(one)

@@ -9,7 +9,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import decode_event, encode_event
+from seedream_jobs.ledger.codec import decode_event, encode
 from seedream_jobs.ledger.state import (
     Event,
     Expired,
@@ -26,7 +26,7 @@ from seedream_jobs.ledger.state import (
 
 def journal_of(events: Iterable[Event]) -> bytes:
     lines = [journal.header("m-1", "sha256:00")]
-    lines += [journal.record(seq, encode_event(event)) for seq, event in enumerate(events, 1)]
+    lines += [journal.record(seq, encode(event)) for seq, event in enumerate(events, 1)]
     return b"".join(lines)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.ledger.codec import decode_event, encode_event
+from seedream_jobs.ledger.codec import decode_event, encode
 from seedream_jobs.ledger.state import (
     STATE_RULES,
     Accepted,
@@ -188,7 +188,7 @@ def test_a_cost_that_the_service_names_is_spent_whatever_the_state(event: Event,
     assert spent_usd(ended) == Decimal(counts)
     again = evolve(ended, intended(2, at=9))
     assert spent_usd(again) == Decimal(counts) + Decimal("0.02")
-    assert decode_event(encode_event(event)) == event
+    assert decode_event(encode(event)) == event
 
 
 def test_what_the_service_said_of_a_done_task_stays_when_it_fails() -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.expand.identity import key_of
-from seedream_jobs.ledger.codec import canonical, decode_entry, encode, is_sealed, parse, parse_checked, seal
+from seedream_jobs.ledger.codec import canonical, decode, encode, is_sealed, parse, parse_checked, seal
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import LedgerPaths, paths_for
-from seedream_jobs.ledger.state import Image, InDoubt, PlanRecord, Resolved, State, Stored
+from seedream_jobs.ledger.state import Entry, Image, InDoubt, PlanRecord, Resolved, State, Stored
 from seedream_jobs.resources import resource
 
 HEADER = '{"format":1,"id":"m-1","job":"garden.yaml","origin":"https://api"}\n'
@@ -246,7 +246,7 @@ def test_plans_and_resolutions_are_recorded(open_ledger: Callable[..., Ledger], 
             "console shows no charge",
             7,
         )
-        assert ledger.brief(make.key(1)) == (State.NEW, 1)
+        assert ledger.entries.summary(make.key(1)) == (State.NEW, 1)
 
 
 def test_a_manifest_is_tied_to_its_origin(open_ledger: Callable[..., Ledger], make: Any) -> None:
@@ -335,7 +335,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_refusal(tmp_path: Path) ->
 
 
 def test_a_line_is_what_was_known() -> None:
-    entry = decode_entry(LINE)
+    entry = decode(Entry, LINE)
     assert encode(entry) == LINE
     assert entry.cost_usd == Decimal("0.0228")
     assert entry.images == (Image(expires_at=1700259240, file="out/a.jpeg", height=1344, sha256="a" * 64, width=3136),)

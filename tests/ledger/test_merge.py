@@ -357,7 +357,7 @@ def test_a_run_that_ends_while_it_is_looked_at_leaves_no_doubts(
             return found
 
     ended: list[bool] = []
-    assert peek(fs=Slow()).brief(make.key(1)) == (State.INTENT, 1)
+    assert peek(fs=Slow()).entries.summary(make.key(1)) == (State.INTENT, 1)
     ledger.close()
 
 

@@ -132,7 +132,7 @@ class ExportRows:
             names = dict.fromkeys(name for axis in spec.axes for name in axis.names)
             names |= dict.fromkeys(name for item in spec.include for name in item.adds)
         else:
-            names = dict.fromkeys(name for _, cell in self.entries.cells() for name in cell)
+            names = dict.fromkeys(name for raw in self.entries.raw() for name in raw.get("cell", ()))
         self.axes = tuple(names)
 
     @property
@@ -180,7 +180,7 @@ class ExportRows:
             for (number, image), share in zip(stored, shares, strict=True):
                 yield self._row(entry, labels, number, image, share)
         if known < len(self.entries):  # what ``select`` left out, and orphans
-            costs = (charged_usd(entry) for entry in self.entries.with_field("cost_usd"))
+            costs = map(charged_usd, self.entries.values())
             self.left_out_usd = sum(filter(None, costs), start=Decimal(0)) - self.shared_usd
 
     def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
