@@ -1,4 +1,8 @@
-"""Conditions over a cell or a row (``where``, ``--select``): Jinja expressions that refuse to compare unlike things."""
+"""This module compiles conditions over a cell or a row (``where``, ``--select``): Jinja expressions.
+
+Called by ``job.spec``, ``job.axis_files`` and ``plan.select``. Invariant: unlike things are never compared, since Python
+would quietly say "not equal" to a mistake.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,7 @@ from typing import Any
 from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
-from seedream_jobs.job.template import (
-    RENDER_ERRORS,
-    TemplateProblem,
-    environment,
-    free_names,
-    rendering_problem,
-    syntax_problem,
-)
+from seedream_jobs.job.template import Segment, TemplateProblem, compile_segment, environment, syntax_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +22,19 @@ class Condition:
     """A compiled condition.
 
     :param names: the names it reads
+    :param segment: a template that says something where the condition holds, and nothing where it does not
     """
 
     source: str
     names: frozenset[str]
-    _evaluate: Callable[[Mapping[str, Any]], Any]
+    segment: Segment
 
     def __call__(self, context: Mapping[str, Any]) -> bool:
         """Whether the condition holds.
 
         :raises TemplateProblem: for an undefined name, or a comparison that can never be true
         """
-        return bool(self._evaluate(context))
+        return self.segment.render(context) != ""
 
 
 _WITHOUT = "write it without {{ }}"
@@ -49,39 +47,14 @@ def compile_condition(source: str) -> Condition:
     """
     env = environment()
     try:
-        tree = env.parse("{{ " + source + "\n }}")
-        outputs = tree.body
-        if len(outputs) != 1 or not isinstance(outputs[0], nodes.Output) or len(outputs[0].nodes) != 1:
+        parts = env.parse("{{ " + source + "\n }}").body
+        if len(parts) != 1 or not isinstance(parts[0], nodes.Output) or len(parts[0].nodes) != 1:
             raise TemplateProblem("this is not one expression", hint=_WITHOUT)
-        names = free_names(env, tree)
-        program = nodes.Template(
-            [nodes.Assign(nodes.Name("result", "store"), _checked(outputs[0].nodes[0]), lineno=1)], lineno=1
-        )
-        program.set_environment(env)
-        template = env.template_class.from_code(env, env.compile(program), dict(env.globals))
+        said = nodes.CondExpr(_checked(parts[0].nodes[0]), nodes.Const("true"), nodes.Const(""), lineno=1)
+        segment = compile_segment(env, [nodes.Output([said], lineno=1)], 1)
     except TemplateSyntaxError as error:
         raise _syntax_problem(error, source) from error
-
-    scope = template.new_context({}, shared=True)
-    constants, bound = dict(template.globals), scope.parent
-
-    def evaluate(context: Mapping[str, Any]) -> Any:
-        scope.vars.clear()
-        scope.exported_vars.clear()
-        bound.clear()
-        bound.update(constants)
-        bound.update(context)
-        try:
-            for _ in template.root_render_func(scope):
-                pass
-            result = scope.vars["result"]
-            if isinstance(result, StrictUndefined):
-                result._fail_with_undefined_error()
-        except (TemplateProblem, *RENDER_ERRORS) as error:
-            raise rendering_problem(error, template, 1) from error
-        return result
-
-    return Condition(source=source, names=names, _evaluate=evaluate)
+    return Condition(source=source, names=segment.names, segment=segment)
 
 
 def _syntax_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:

@@ -1,8 +1,10 @@
-"""Prompts as templates: Jinja in a sandbox without loaders, over plain data that is never rendered again.
+"""This module compiles prompts: Jinja in a sandbox without loaders, over plain data that is never rendered again.
 
-Called by ``job.spec`` for the prompt, the references and the output name. A template is cut into *segments*, one per
-top-level statement or expression, and each segment knows the names it reads: one that reads a single axis is evaluated
-once per axis value instead of once per request (``expand.request_builder``).
+Called by ``job.spec`` for the prompt, the references and the output name, and by ``job.condition``. Invariants: a file
+of a few lines can't make the program build a giant, read a file or run code; what Python would spell is never printed.
+
+A template is cut into *segments*, one per top-level statement or expression, and each segment knows the names it reads:
+one that reads a single axis is evaluated once per axis value instead of once per request (``expand.request_builder``).
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ _OF_TEXTS = ("join", "join_and")
 _PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
 _BIG_WIDTH = re.compile(r"%[^%a-zA-Z]*(?:\d{4}|\*)")
 
-RENDER_ERRORS = (
+_RENDER_ERRORS = (
     TemplateError,
     TypeError,
     ValueError,
@@ -145,11 +147,9 @@ def compile_template(source: str) -> Template:
                 )
         for joined in tree.find_all(nodes.Concat):  # what '~' joins is written as if it stood alone
             joined.nodes = [nodes.Filter(part, "string", [], [], None, None) for part in joined.nodes]
-        names = free_names(env, tree)
-        segments = _segments(env, tree)
+        return Template(source=source, names=_free_names(env, tree), segments=_segments(env, tree))
     except TemplateSyntaxError as error:
         raise syntax_problem(error) from error
-    return Template(source=source, names=names, segments=segments)
 
 
 def lines_of(source: str, name: str) -> list[int]:
@@ -158,7 +158,7 @@ def lines_of(source: str, name: str) -> list[int]:
     return sorted({node.lineno for node in tree.find_all(nodes.Name) if node.name == name and node.ctx == "load"})
 
 
-def free_names(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> frozenset[str]:
+def _free_names(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> frozenset[str]:
     """The names that a tree reads and nothing in it sets."""
     return frozenset(meta.find_undeclared_variables(tree)) - env.globals.keys()
 
@@ -166,7 +166,7 @@ def free_names(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> froz
 def _segments(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> tuple[Segment, ...]:
     """One segment per top-level expression or statement; the whole template where a name outlives its statement."""
     if any(tree.find(kind) for kind in (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Block)):
-        return (_compiled(env, list(tree.body), 1),)
+        return (compile_segment(env, list(tree.body), 1),)
     parts: list[nodes.Node] = []
     for node in tree.body:
         parts.extend(node.nodes if isinstance(node, nodes.Output) else [node])
@@ -175,28 +175,27 @@ def _segments(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> tuple
         if isinstance(part, nodes.TemplateData):
             segments.append(Segment(text=part.data, names=frozenset(), line=part.lineno, evaluate=None))
         elif isinstance(part, nodes.Expr):
-            segments.append(_compiled(env, [nodes.Output([part], lineno=part.lineno)], part.lineno))
+            segments.append(compile_segment(env, [nodes.Output([part], lineno=part.lineno)], part.lineno))
         else:
-            segments.append(_compiled(env, [part], part.lineno))
+            segments.append(compile_segment(env, [part], part.lineno))
     return tuple(segments)
 
 
-def _compiled(env: ImmutableSandboxedEnvironment, body: list[nodes.Node], line: int) -> Segment:
+def compile_segment(env: ImmutableSandboxedEnvironment, body: list[nodes.Node], line: int) -> Segment:
+    """The segment of some nodes of a tree, which begin at ``line`` of the template."""
     tree = nodes.Template(body, lineno=1)
     tree.set_environment(env)
-    names = free_names(env, tree)
+    names = _free_names(env, tree)
     try:
         template = env.template_class.from_code(env, env.compile(tree), dict(env.globals))
     except TemplateProblem as problem:  # a constant that can't be written, such as {{ none }}
         raise TemplateProblem(problem.message, line=problem.line or line, hint=problem.hint) from None
-    return Segment(text="", names=names, line=line, evaluate=evaluator(template, names, line))
+    return Segment(text="", names=names, line=line, evaluate=_evaluator(template, names, line))
 
 
-def evaluator(template: Compiled, names: frozenset[str], line: int) -> Callable[[Mapping[str, Any]], str]:
-    """``template.render`` over ``names``, in a fifth of its time: one Jinja context, cleared for each use.
-
-    What a ``{% set %}`` left behind would show in the next prompt, so everything in the context is cleared.
-    """
+def _evaluator(template: Compiled, names: frozenset[str], line: int) -> Callable[[Mapping[str, Any]], str]:
+    # ``template.render`` makes a new Jinja context for each call, and takes five times as long. One context is enough
+    # if all of it is cleared: what a ``{% set %}`` left behind would show in the next prompt.
     scope = template.new_context({}, shared=True)
     root, constants, bound = template.root_render_func, dict(template.globals), scope.parent
     wanted = tuple(names)
@@ -211,8 +210,8 @@ def evaluator(template: Compiled, names: frozenset[str], line: int) -> Callable[
                 bound[name] = context[name]
         try:
             return "".join(root(scope))
-        except (TemplateProblem, *RENDER_ERRORS) as error:
-            raise rendering_problem(error, template, line) from error
+        except (TemplateProblem, *_RENDER_ERRORS) as error:
+            raise _rendering_problem(error, template, line) from error
 
     return evaluate
 
@@ -257,12 +256,7 @@ def join_and(values: Iterable[Any], word: str = "and") -> str:
     return f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    "slug": slug,
-    "oneline": oneline,
-    "article": article,
-    "join_and": join_and,
-}
+FILTERS: dict[str, Callable[..., Any]] = {made.__name__: made for made in (slug, oneline, article, join_and)}
 
 
 # -- the sandbox -------------------------------------------------------------------------------------------------------
@@ -323,26 +317,21 @@ def _finalize(value: Any) -> Any:
     raise TemplateProblem("the value is a list", hint="write | join(', ') or | join_and")
 
 
-def _of_text(made: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that refuses what ``{{ … }}`` would: it would write Python's spelling of it into a text."""
+def _refusing(made: Callable[..., Any], *, of_items: bool) -> Callable[..., Any]:
+    """A filter that refuses what ``{{ … }}`` would: it would write Python's spelling of it into a text.
+
+    :param of_items: it joins the items of a list; where it is told to take a field of each, it sees to them itself
+    """
     at = 1 if hasattr(made, "jinja_pass_arg") else 0  # behind what Jinja itself hands to it
 
     @wraps(made)
     def checked(*given: Any, **named: Any) -> Any:
-        return made(*given[:at], _finalize(given[at]), *given[at + 1 :], **named)
-
-    return checked
-
-
-def _of_texts(made: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for one that joins the items of a list; not where it is told to take a field of each."""
-    at = 1 if hasattr(made, "jinja_pass_arg") else 0
-
-    @wraps(made)
-    def checked(*given: Any, **named: Any) -> Any:
-        if len(given) > at + 2 or "attribute" in named:
-            return made(*given, **named)
-        return made(*given[:at], list(map(_finalize, given[at])), *given[at + 1 :], **named)
+        value = given[at]
+        if not of_items:
+            value = _finalize(value)
+        elif len(given) <= at + 2 and "attribute" not in named:
+            value = [*map(_finalize, value)]
+        return made(*given[:at], value, *given[at + 1 :], **named)
 
     return checked
 
@@ -352,21 +341,22 @@ def environment() -> ImmutableSandboxedEnvironment:
     """The one Jinja environment of the program."""
     env = _Sandbox(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_finalize)
     env.filters = {name: env.filters[name] for name in SAFE_FILTERS} | {"format": _format, "tojson": _tojson} | FILTERS
-    env.filters |= {name: _of_text(env.filters[name]) for name in _OF_TEXT}
-    env.filters |= {name: _of_texts(env.filters[name]) for name in _OF_TEXTS}
+    env.filters |= {name: _refusing(env.filters[name], of_items=False) for name in _OF_TEXT}
+    env.filters |= {name: _refusing(env.filters[name], of_items=True) for name in _OF_TEXTS}
     env.tests = {name: env.tests[name] for name in SAFE_TESTS}
     env.globals = {name: env.globals[name] for name in SAFE_GLOBALS}
     env.policies["truncate.leeway"] = 0
     return env
 
 
-def rendering_problem(error: Exception, template: Compiled, line: int) -> TemplateProblem:
+def _rendering_problem(error: Exception, template: Compiled, line: int) -> TemplateProblem:
     """What went wrong while ``template`` ran, at the line it had come to; ``line`` where that is not known."""
     line = _line_in(error.__traceback__, template) or line
     if isinstance(error, TemplateProblem):
         return TemplateProblem(error.message, line=error.line or line, word=error.word, hint=error.hint)
     if isinstance(error, UndefinedError):
-        return TemplateProblem(undefined_sentence(str(error)), line=line, word=_quoted(str(error)))
+        words: list[str] = re.findall(r"'([^']+)'", str(error))
+        return TemplateProblem(_undefined_sentence(str(error)), line=line, word=words[-1] if words else None)
     if isinstance(error, RecursionError):
         return TemplateProblem("the template calls itself without end", line=line)
     return TemplateProblem(str(error).rstrip(".") or type(error).__name__, line=line)
@@ -376,10 +366,8 @@ def _line_in(traceback: TracebackType | None, template: Compiled) -> int | None:
     """The template's line in the innermost of its frames: Jinja compiles to Python, and knows which line is whose."""
     found = None
     while traceback is not None:
-        if (
-            "__jinja_template__" in traceback.tb_frame.f_globals
-            or traceback.tb_frame.f_code.co_filename == "<template>"
-        ):
+        frame = traceback.tb_frame
+        if "__jinja_template__" in frame.f_globals or frame.f_code.co_filename == "<template>":
             found = template.get_corresponding_lineno(traceback.tb_lineno)
         traceback = traceback.tb_next
     return found
@@ -395,17 +383,12 @@ _KINDS = {
 }
 
 
-def undefined_sentence(jinja: str) -> str:
+def _undefined_sentence(jinja: str) -> str:
     """Jinja says "'dict object' has no attribute 'txt'": say it without the Python."""
     found = re.fullmatch(r"'(\w+)(?: object)?' has no (?:attribute|element) '?(.*?)'?", jinja)
     if found is None:
         return jinja
     return f"{_KINDS.get(found[1], 'the value')} has no field {found[2]!r}"
-
-
-def _quoted(message: str) -> str | None:
-    words: list[str] = re.findall(r"'([^']+)'", message)
-    return words[-1] if words else None
 
 
 def syntax_problem(error: TemplateSyntaxError) -> TemplateProblem:

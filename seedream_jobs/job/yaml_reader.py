@@ -106,11 +106,14 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
         except (ValueError, OverflowError):  # PyYAML's own parser makes a character of "\UFFFFFFFF"
             findings.bad_escape(builder.last_end, builder.last_end)
         except MarkedYAMLError as error:
-            if libyaml and "nesting depth" in str(error.problem):
+            if "nesting depth" not in str(error.problem):
+                explain(error, findings)
+            elif libyaml:
                 # libyaml reads ahead and stops at a limit of its own; Python's parser comes as far as ours, so that
                 # the finding stands at the same place.
                 return parse(raw, path, root=root, libyaml=False)
-            explain(error, findings)
+            else:
+                findings.too_deep(builder.last_end)
         else:
             _check_root(builder, findings, root)
     if "：" in builder.text:
