@@ -1,7 +1,7 @@
 """This module compiles conditions over a cell or a row (``where``, ``--select``): Jinja expressions.
 
-Called by ``job.spec``, ``job.axis_files`` and ``plan.select``. Invariant: unlike things are never compared, since Python
-would quietly say "not equal" to a mistake.
+Called by ``job.spec``, ``job.axis_files`` and ``plan.select``. Invariant: unlike things are never compared: Python
+would say "not equal", and a mistake would drop combinations in silence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Checks a job file, or the payload of one request, against its schema: the place, the sentence and the next step.
+"""This module checks a job file, or the payload of one request, against its schema: place, sentence and next step.
 
-Called by ``load_job``, by the expansion for each distinct set of parameters, and for a policy. The sentence of a
-finding is the schema's own ``errorMessage`` where there is one, so that an editor and the command line say the same;
-the code and the next step may stand beside it, as ``errorCode`` and ``errorHint``.
+Called by ``load_job``, by the expansion for each distinct set of parameters, and for a policy. Invariant: one finding
+for each mistake. Its sentence is the schema's own ``errorMessage`` where there is one, so that an editor and the
+command line say the same; the code and the next step may stand beside it, as ``errorCode`` and ``errorHint``.
 
 Stricter than draft-07 in one point: ``1.0`` is no integer, because the service wants a plain ``1``.
 """
@@ -12,19 +12,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
-from seedream_jobs.diagnostics import Diagnostic, closest, in_order
+from seedream_jobs.diagnostics import Diagnostic, closest, did_you_mean, in_order
 from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.resources import resource
 
 _LOCAL = "sha256:"
-_STAND_IN = "data:image/png;base64,A"
+_STAND_IN = "data:image/png;base64,A"  # for a local reference, which will be sent as a data URI
 _LONG = 1_000
 """Characters of a text that are looked at: no rule of ours looks further, and ``jsonschema`` prints what it gets."""
 
@@ -87,11 +87,9 @@ class SchemaFinding:
 
 def check(document: Document, file: str = "job.schema.json") -> list[Diagnostic]:
     """Every finding of a schema in ``schemas/`` in a YAML file, in the file's order; one for each mistake."""
+    found = explain(file, document.data)
     return list(
-        in_order(
-            document.finding(finding.code, finding.message, finding.path, key=finding.key, hint=finding.hint)
-            for finding in explain(file, document.data)
-        )
+        in_order(document.finding(one.code, one.message, one.path, key=one.key, hint=one.hint) for one in found)
     )
 
 
@@ -103,30 +101,24 @@ def check_payload(payload: Mapping[str, Any], *, extra: Collection[str] = ()) ->
     :param payload: what would be sent; a local reference may stand as ``sha256:<hex>``
     :param extra: names that ``request.extra`` lets through unchecked
     """
-    return explain("request.schema.json", _as_sent(payload, extra))
-
-
-def _as_sent(payload: Mapping[str, Any], extra: Collection[str]) -> dict[str, Any]:
-    """The payload without what is let through, local references as the data URIs they will be."""
-    data = {name: value for name, value in payload.items() if name not in extra} if extra else dict(payload)
-    references = data.get("image_urls")
-    if isinstance(references, list):
+    data = {name: value for name, value in payload.items() if name not in extra}
+    if isinstance(data.get("image_urls"), list):
         data["image_urls"] = [
-            _STAND_IN if isinstance(item, str) and item.startswith(_LOCAL) else item for item in references
+            _STAND_IN if isinstance(item, str) and item.startswith(_LOCAL) else item for item in data["image_urls"]
         ]
-    return data
+    return explain("request.schema.json", data)
 
 
 # -- from errors to findings ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class BrokenRule:
     """A rule that does not hold, and for what.
 
     :param keyword: the schema's keyword, such as ``enum``, and ``value`` what stands beside it
     :param schema: the schema that holds the keyword
-    :param instance: what broke the rule, its long texts cut
+    :param instance: what broke the rule, its long texts cut; a name, where ``key`` says that the name is wrong
     :param missing: the field that is not there
     :param known: the fields that could stand here, for an unknown one
     """
@@ -139,15 +131,6 @@ class Broken:
     key: bool = False
     missing: str | None = None
     known: tuple[str, ...] = ()
-    root: Mapping[str, Any] = field(default_factory=dict)
-
-    def at(self, name: str, *, root: Mapping[str, Any], known: tuple[str, ...] = ()) -> Broken:
-        """The same, about the key ``name`` of the mapping."""
-        return replace(self, path=(*self.path, name), key=True, instance=name, known=known, root=root)
-
-    def lacking(self, name: str) -> Broken:
-        """The same, about the absent field ``name``; it stands at the key of the mapping, if that has one."""
-        return replace(self, missing=name, key=bool(self.path) and isinstance(self.path[-1], str))
 
     @property
     def meant(self) -> str | None:
@@ -161,12 +144,16 @@ def explain(file: str, data: Any) -> list[SchemaFinding]:
     :param file: ``job.schema.json`` or ``request.schema.json``
     """
     schema = _schema(file)
-    broken = [each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error, schema)]
-    best: dict[tuple[object, ...], Broken] = {}
+    broken = [each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error)]
+    best: dict[tuple[object, ...], BrokenRule] = {}
     for each in sorted(broken, key=_weight):
         best.setdefault((each.path, each.key, each.missing), each)
-    kept = _without_echoes(best.values())
-    return sorted((_finding_of(each) for each in kept), key=lambda found: [str(part).zfill(4) for part in found.path])
+    found = []
+    for each in _without_echoes(best.values()):
+        code = _code(each)
+        message, hint = _message(each, code), _hint(each, code, schema)
+        found.append(SchemaFinding(path=each.path, key=each.key, code=code, message=message, hint=hint))
+    return sorted(found, key=lambda found: [str(part).zfill(4) for part in found.path])
 
 
 @cache
@@ -200,11 +187,11 @@ def _abridged(value: Any) -> Any:
     return value
 
 
-def _rules(error: ValidationError, root: Mapping[str, Any]) -> Iterable[Broken]:
+def _rules(error: ValidationError) -> Iterable[BrokenRule]:
     """The broken rules of one error: an error about several unknown fields is one for each."""
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     instance: Any = error.instance
-    base = Broken(
+    base = BrokenRule(
         keyword=str(error.validator),
         value=error.validator_value,
         schema=schema,
@@ -215,46 +202,37 @@ def _rules(error: ValidationError, root: Mapping[str, Any]) -> Iterable[Broken]:
         known, patterns = tuple(schema.get("properties", {})), schema.get("patternProperties", {})
         for name in instance:
             if name not in known and not any(re.search(pattern, name) for pattern in patterns):
-                yield base.at(name, known=known, root=root)
+                yield replace(base, path=(*base.path, name), key=True, instance=name, known=known)
     elif base.keyword == "required":
         for name in base.value:
             if name not in instance:
-                yield base.lacking(name)
+                # An absent field is shown at the key of its mapping, if that has one.
+                yield replace(base, missing=name, key=bool(base.path) and isinstance(base.path[-1], str))
     elif len(error.absolute_schema_path) > 1 and error.absolute_schema_path[-2] == "propertyNames":
-        yield base.at(instance, root=root)
+        yield replace(base, path=(*base.path, instance), key=True)
     else:
         yield base
 
 
-def _weight(each: Broken) -> tuple[int, int]:
+def _weight(each: BrokenRule) -> tuple[int, int]:
     """Less is better. Of two bounds on the number of references, the tighter one speaks."""
     return _RANK.get(each.keyword, 4), each.value if each.keyword == "maxItems" else 0
 
 
-def _without_echoes(found: Iterable[Broken]) -> list[Broken]:
+def _without_echoes(found: Iterable[BrokenRule]) -> list[BrokenRule]:
     """Without what is said to be missing where an unknown field stands for it."""
     all_found = list(found)
     unknown = {(each.path[:-1], each.meant) for each in all_found if each.keyword == "additionalProperties"}
     strangers = {place for place, _ in unknown}
-    return [
-        each
-        for each in all_found
-        if each.missing is None
-        or not (
-            (each.path, each.missing) in unknown
-            or (each.path in strangers and each.schema.get("errorCode") == "axis-without-source")
-        )
-    ]
+
+    def is_echo(each: BrokenRule) -> bool:
+        no_source = each.schema.get("errorCode") == "axis-without-source"
+        return (each.path, each.missing) in unknown or (no_source and each.path in strangers)
+
+    return [each for each in all_found if each.missing is None or not is_echo(each)]
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
-
-
-def _finding_of(broken: Broken) -> SchemaFinding:
-    """The one finding that says a broken rule."""
-    code = _code(broken)
-    message, hint = _message(broken, code), _hint(broken, code)
-    return SchemaFinding(path=broken.path, key=broken.key, code=code, message=message, hint=hint)
 
 
 def shown(value: object) -> str:
@@ -274,7 +252,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def _code(broken: Broken) -> str:
+def _code(broken: BrokenRule) -> str:
     if broken.keyword == "type":
         wanted = _wanted(broken)
         if isinstance(broken.instance, str) and wanted & {"integer", "number"} and _NUMBER.fullmatch(broken.instance):
@@ -291,7 +269,7 @@ def _code(broken: Broken) -> str:
     return str(broken.schema.get("errorCode") or _CODES.get(broken.keyword, "bad-value"))
 
 
-def _message(broken: Broken, code: str) -> str:
+def _message(broken: BrokenRule, code: str) -> str:
     if broken.keyword == "additionalProperties":
         return f"unknown field {shown(broken.path[-1])}"
     sentence = broken.schema.get("errorMessage") or _sentence(broken)
@@ -302,7 +280,7 @@ def _message(broken: Broken, code: str) -> str:
     return f"{sentence}; found {shown(broken.instance)}"
 
 
-def _sentence(broken: Broken) -> str:
+def _sentence(broken: BrokenRule) -> str:
     """Our own words, where the schema has none."""
     if broken.missing is not None:
         return f"{broken.missing} is missing"
@@ -313,13 +291,13 @@ def _sentence(broken: Broken) -> str:
     return "this value is not allowed here"
 
 
-def _wanted(broken: Broken) -> set[str]:
+def _wanted(broken: BrokenRule) -> set[str]:
     return {broken.value} if isinstance(broken.value, str) else set(broken.value)
 
 
-def _hint(broken: Broken, code: str) -> str | None:
+def _hint(broken: BrokenRule, code: str, root: Mapping[str, Any]) -> str | None:
     if broken.keyword == "additionalProperties":
-        return _about_unknown(broken)
+        return _about_unknown(broken, root)
     if code == "missing-id" and broken.path[0] == "matrix":
         word = closest(str(broken.path[1]), _MATRIX_WORDS)
         if word is not None:
@@ -342,19 +320,18 @@ def _hint(broken: Broken, code: str) -> str | None:
             return "size is a ratio, such as 1:1; how many pixels it has follows from resolution"
         if broken.path[-1:] == ("size",) and re.fullmatch(r"\d[kK]", value):
             return f"write resolution: {value.upper()}"
-        near = closest(value, (str(allowed) for allowed in broken.value))
-        return f"did you mean {near!r}?" if near else None
+        return did_you_mean(value, map(str, broken.value))
     return None
 
 
-def _about_name(broken: Broken) -> str | None:
+def _about_name(broken: BrokenRule) -> str | None:
     """A name that would do, for one that does not."""
     name = re.sub(r"\W+", "_", str(broken.instance)).strip("_")
     fits = name and broken.keyword == "pattern" and re.search(broken.value, name)
     return f"write {name}" if fits else None
 
 
-def _about_type(value: object, wanted: set[str], broken: Broken) -> str | None:
+def _about_type(value: object, wanted: set[str], broken: BrokenRule) -> str | None:
     name = f"{broken.path[-1]}: " if broken.path and isinstance(broken.path[-1], str) else ""
     if isinstance(value, str):
         if wanted & {"integer", "number"} and _NUMBER.fullmatch(value):
@@ -376,7 +353,7 @@ def _about_type(value: object, wanted: set[str], broken: Broken) -> str | None:
     return None
 
 
-def _about_unknown(broken: Broken) -> str:
+def _about_unknown(broken: BrokenRule, root: Mapping[str, Any]) -> str:
     """A misspelt field, one in the wrong place, one that people look for in vain, or none of them."""
     name, parent = str(broken.path[-1]), broken.path[:-1]
     in_request = parent == ("request",) or (not parent and "model" in broken.known)
@@ -389,7 +366,7 @@ def _about_unknown(broken: Broken) -> str:
         return f"did you mean {near!r}?"
     if in_request and name in _SERVICE_HAS_NONE:
         return _SERVICE_HAS_NONE[name]
-    home = _home(name, parent, broken.root)
+    home = _home(name, parent, root)
     if home is not None:
         return home
     known = ", ".join(broken.known)
