@@ -66,6 +66,8 @@ def _serve(told: Connection, options: tuple[str, ...]) -> None:
         """stdout: one line, then nobody listens."""
 
         def write(self, text: str) -> None:
+            if isinstance(text, bytes):  # click would take this for a binary stream
+                raise TypeError
             if not told.closed and text.strip():
                 told.send(text.strip())
                 told.close()
