@@ -60,7 +60,7 @@ class Session:
         self._stopped: Submitted | None = None
 
     async def run(self, jobs: Iterable[JobRun]) -> list[JobResult]:
-        """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
+        """Submit one job after the other, and poll and fetch for all of them meanwhile."""
         work = [(job, JobResult()) for job in jobs]
         self._still_to_submit = len(work)
         async with anyio.create_task_group() as together:
@@ -174,7 +174,7 @@ class Session:
 
 
 def _ready(job: JobRun) -> Iterator[Work]:
-    """What can be fetched before any task is asked for."""
+    """What can be fetched without asking for a task."""
     if job.steps is None:
         return
     yield from job.repairs
