@@ -68,7 +68,7 @@ class Record:
         paths = self.paths
         if paths.manifest.exists() or paths.journal.exists():
             return True
-        return paths.shared is not None and any(place.path == paths.within for _, _, place in left_behind(paths.shared))
+        return paths.shared is not None and any(header.path == paths.within for _, header in left_behind(paths.shared))
 
 
 def record_of(job: Job) -> Record:

@@ -180,11 +180,11 @@ def bring_in(job: Path, file: Path, *, where: Target, now: int) -> ExitCode:
         ) from error
     if left is None:
         raise UsageError(f"{file} is empty or no journal", hint="nothing was announced in it, so nothing was paid")
-    manifest = left.manifest
+    manifest = left.header.manifest
     with Ledger.open(
         one.paths,
-        job=left.place.job or Path(one.shown).name,
-        origin=None if one.paths.manifest.exists() else left.place.origin or where.origin,
+        job=left.header.job or Path(one.shown).name,
+        origin=None if one.paths.manifest.exists() else left.header.origin or where.origin,
         new_id=lambda: manifest,
         root=one.root,
         command="resolve",

@@ -16,7 +16,7 @@ from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InD
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
-from seedream_jobs.ledger.lock import Lock, acquire
+from seedream_jobs.ledger.lock import FileLock, lock_file
 from seedream_jobs.ledger.manifest import Entries, alone
 from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
 from seedream_jobs.ledger.state import STATE_RULES, Entry, State
@@ -66,7 +66,7 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock:
+def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> FileLock:
     """Be the only one who submits for this campaign, in all worktrees of its repository: jobs may share requests, and
     each must see what another paid.
 
@@ -90,7 +90,7 @@ def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> Lock
             f"{path.parent} could not be made: {error.strerror or error}",
             hint="make room, or check who may write there",
         ) from error
-    return acquire(path, command=command, now=now, refusal="another run in this campaign is submitting:")
+    return lock_file(path, command=command, now=now, refusal="another run in this campaign is submitting:")
 
 
 def paid_elsewhere(
@@ -185,16 +185,16 @@ def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
 
 def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin: str, found: Elsewhere) -> None:
     """What journals hold whose manifest is nowhere: git or a hand took it away after the run was interrupted."""
-    for file, manifest, place in left_behind(shared):
-        mine = not own.exists() and place.before == journal.ABSENT and paths_for(own).within == place.path
-        if manifest in ids or place.origin != origin or mine:
+    for file, header in left_behind(shared):
+        mine = not own.exists() and header.before == journal.ABSENT and paths_for(own).within == header.path
+        if header.manifest in ids or header.origin != origin or mine:
             continue
         left = journal.read_journal(DISK.snapshot(file), str(file))
         if left is not None:
-            job = Path(place.path).with_name(place.job).as_posix()
+            job = Path(header.path).with_name(header.job).as_posix()
             entries = alone(left).entries
-            if job_beside(root / place.path) is None:
-                found.jobless.append((manifest, entries))
+            if job_beside(root / header.path) is None:
+                found.jobless.append((header.manifest, entries))
             way_back = f"bring its record back, or: seedream-jobs resolve {job} --journal {file}"
             _note(entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found.jobs)
 

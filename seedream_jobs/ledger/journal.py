@@ -1,12 +1,10 @@
-"""The journal's format: checksummed JSON lines, what a crash may leave of them, and what is damage.
+"""This module reads and writes the journal: one checksummed JSON line for each event of a run.
 
-A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline, with the checksum that ``codec`` describes; ``seq`` counts
-from 0 without a gap. Record 0 binds the journal to a manifest: its id, and the digest of the bytes it builds on; and it
-says where that manifest was, so that the journal still counts once it is moved or gone. A ``fold`` record names the
-digest of the manifest that already holds everything before it.
-
-The last line: crc good and only the newline missing: kept. No newline and no good crc: torn by a crash, cut off and
-told. A newline and a bad crc: damage, refused with its byte offset, never guessed.
+Called by the ledger and by ``resolve``. A record is ``{"crc":"xxxxxxxx",…,"seq":N}`` and a newline; ``seq`` counts from
+0 without a gap. Record 0 (``JournalHeader``) binds the journal to a manifest. A ``fold`` record names the digest of the
+manifest that already holds everything before it. Invariants: nobody hears that a record is durable before its fsync has
+returned; of a last line without its newline, a good one is kept and a torn one is cut off and told; a bad checksum
+before a newline is damage, refused with its byte offset, never guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_whole
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.errors import FindingsError, LedgerError
-from seedream_jobs.ledger.codec import canonical, is_sealed, seal, unsealed
+from seedream_jobs.ledger.codec import Json, canonical, is_sealed, seal, unsealed
 
 if TYPE_CHECKING:
     import anyio  # 60 ms to import, and only those who record need it
@@ -36,6 +34,57 @@ VERSION = 1
 
 ABSENT = "none"
 """The digest of a manifest that does not exist yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalHeader:
+    """Record 0: whose journal it is. A journal of an older version says no more than ``manifest`` and ``base``.
+
+    :param manifest: the id of the manifest it belongs to
+    :param base: digest of the manifest's bytes it builds on
+    :param before: digest of the manifest before it said that the run is open; nothing else differs from ``base``
+    :param file: the manifest's absolute path when the run began: the journal still counts once that is moved or gone
+    :param path: its path in the repository
+    :param job: the job file's name
+    :param origin: of the service
+    :param run: the id by which the manifest says that the run is open
+    """
+
+    manifest: str
+    base: str
+    before: str = ""
+    file: str = ""
+    path: str = ""
+    job: str = ""
+    origin: str = ""
+    run: str = ""
+
+
+_HEADER = tuple(field.name for field in fields(JournalHeader))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a journal's bytes say.
+
+    :param records: every event and plan in order, without ``crc`` and ``seq``; read again each time
+    :param folded: digests of manifests that hold what came before, the last one last
+    :param size: how many bytes are whole records
+    :param torn: how many bytes after them are a torn record
+    :param complete: whether the last record has its newline
+    """
+
+    header: JournalHeader
+    records: Records
+    folded: tuple[str, ...]
+    size: int
+    torn: int
+    complete: bool
+
+    @property
+    def next_seq(self) -> int:
+        """How many records the journal holds, its header included."""
+        return 1 + len(self.records) + len(self.folded)
 
 
 class Records:
@@ -51,7 +100,7 @@ class Records:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Json]:
         for offset, line in _lines(self._journal):
             if offset and offset < self._size:
                 body = _checked(line.removesuffix(b"\n"))
@@ -62,75 +111,27 @@ class Records:
                     yield body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a journal's manifest was when the run began; empty in a journal of an older version.
-
-    :param before: digest of the manifest before it said that the run is open; nothing else differs from ``base``
-    :param file: its absolute path
-    :param path: its path in the repository
-    :param job: the job file's name
-    :param origin: of the service
-    :param run: the id by which the manifest says that the run is open
-    """
-
-    before: str = ""
-    file: str = ""
-    path: str = ""
-    job: str = ""
-    origin: str = ""
-    run: str = ""
-
-
-_NOWHERE = Place()
-_PLACE = ("before", "file", "path", "job", "origin", "run")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What a journal's bytes say.
-
-    :param manifest: the id of the manifest it belongs to
-    :param base: digest of the manifest's bytes it builds on
-    :param place: where that manifest was
-    :param records: every record after the header, in order, without ``crc`` and ``seq``; read again each time
-    :param folded: digests of manifests that hold what came before, the last one last
-    :param size: how many bytes are whole records
-    :param torn: how many bytes after them are a torn record
-    :param complete: whether the last record has its newline
-    """
-
-    manifest: str
-    base: str
-    place: Place
-    records: Records
-    folded: tuple[str, ...]
-    size: int
-    torn: int
-    complete: bool
-
-
-def record(seq: int, body: dict[str, Any]) -> bytes:
+def record(seq: int, body: Json) -> bytes:
     """One line of the journal."""
     return seal(canonical({**body, "seq": seq})) + b"\n"
 
 
-def header(manifest: str, base: str, place: Place = _NOWHERE) -> bytes:
+def header_line(header: JournalHeader) -> bytes:
     """Record 0."""
-    known = {name: value for name in _PLACE if (value := getattr(place, name))}
-    return record(0, {"journal": VERSION, "manifest": manifest, "base": base, **known})
+    return record(0, {"journal": VERSION, **{name: value for name in _HEADER if (value := getattr(header, name))}})
 
 
-def read_place(journal: Snapshot) -> tuple[str, Place] | None:
-    """The manifest's id and its place, as record 0 says; None where a crash left less than that, or it is damaged."""
+def read_header(journal: Snapshot) -> JournalHeader | None:
+    """What record 0 says; None where a crash left less than that, or it is damaged."""
     for _, line in _lines(journal):
         first = _checked(line.removesuffix(b"\n"))
-        return None if first is None or "manifest" not in first else (first["manifest"], _place(first))
+        return None if first is None or "manifest" not in first else _header(first)
     return None
 
 
-def _place(first: dict[str, Any]) -> Place:
-    return Place(**{name: str(first[name]) for name in _PLACE if name in first})
+def _header(first: Json) -> JournalHeader:
+    # Unknown fields are left alone: a later version may say more.
+    return JournalHeader(**{name: str(first[name]) for name in _HEADER if name in first})
 
 
 def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
@@ -141,7 +142,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     :raises OSError: it can't be read
     """
     snapshot = Snapshot(journal) if isinstance(journal, bytes) else journal
-    first: dict[str, Any] = {}
+    first: Json = {}
     folded: list[str] = []
     count, size, complete = 0, 0, True
     for offset, line in _lines(snapshot):
@@ -163,9 +164,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     if first.get("journal") != VERSION:
         raise _unreadable_version(path, first.get("journal"))
     return Contents(
-        manifest=first["manifest"],
-        base=first["base"],
-        place=_place(first),
+        header=_header(first),
         records=Records(snapshot, size, count - 1 - len(folded)),
         folded=tuple(folded),
         size=size,
@@ -183,7 +182,7 @@ def _lines(journal: Snapshot) -> Iterator[tuple[int, bytes]]:
             offset += len(line)
 
 
-def _checked(line: bytes) -> dict[str, Any] | None:
+def _checked(line: bytes) -> Json | None:
     """The record without its crc, or None where the checksum is not that of the line."""
     if not is_sealed(line):
         return None
@@ -191,14 +190,12 @@ def _checked(line: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def count(contents: Contents) -> int:
-    """How many records the journal holds, its header included: the next sequence number."""
-    return 1 + len(contents.records) + len(contents.folded)
+# What is wrong with a journal ---------------------------------------------------------------------------------------
 
 
 def torn(path: str, contents: Contents) -> Diagnostic:
     """The warning that a crash tore the last record, which was therefore never announced."""
-    place = Pos(offset=contents.size, line=count(contents) + 1, column=1)
+    place = Pos(offset=contents.size, line=contents.next_seq + 1, column=1)
     return Diagnostic(
         code="journal-torn",
         severity="warning",
@@ -264,8 +261,11 @@ def _unreadable_version(path: str, version: object) -> FindingsError:
     )
 
 
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
 class Pair:
-    """The two files of a record. Every method raises ``OSError`` where the disk refuses; its caller holds the lock.
+    """Manifest and journal of one record. Every method raises ``OSError`` where the disk refuses; the lock is held.
 
     :param manifest: where its bytes are, links followed
     """
@@ -273,23 +273,19 @@ class Pair:
     def __init__(self, fs: FileSystem, manifest: Path, journal: Path) -> None:
         self._fs, self._manifest, self._journal = fs, manifest, journal
 
-    def begin_journal(self, header: bytes) -> int:
-        """A new journal, durable with its header.
-
-        :param header: its record 0
-        :return: its descriptor, open for appending
-        """
+    def begin_journal(self, header: JournalHeader) -> int:
+        """Make a new journal, durable with its header. Returns its descriptor, open for appending."""
         descriptor = self._fs.create(self._journal)
         try:
-            self._append(descriptor, header)
+            self._append(descriptor, header_line(header))
             self._fs.sync_folder(self._journal.parent)
         except OSError:
             self._fs.close(descriptor)
             raise
         return descriptor
 
-    def begin_marked(self, chunks: Iterable[bytes], header: Callable[[str], bytes]) -> tuple[int, str]:
-        """A manifest that says that a run is open, and the journal that builds on it.
+    def begin_marked(self, chunks: Iterable[bytes], header: Callable[[str], JournalHeader]) -> tuple[int, str]:
+        """Write a manifest that says that a run is open, and begin the journal that builds on it.
 
         :param header: from the digest of that manifest to the journal's record 0
         :return: the journal's descriptor, open for appending, and the digest
@@ -304,7 +300,7 @@ class Pair:
         return begun[0], digest
 
     def write_manifest(self, chunks: Iterable[bytes], announce: Callable[[str], None] = lambda digest: None) -> str:
-        """A new manifest in the old one's place, whole or not at all; its digest.
+        """Write a new manifest in the old one's place, whole or not at all. Returns its digest.
 
         :param announce: gets the digest once the bytes are durable, before they take the old manifest's name
         """
@@ -322,29 +318,31 @@ class Pair:
         return digest()
 
     def fold(self, chunks: Iterable[bytes], seq: int, append: Callable[[bytes], None]) -> str:
-        """Everything known becomes the manifest, and the journal goes; the manifest's digest.
+        """Write everything known into the manifest and remove the journal. Returns the manifest's digest.
 
         :param seq: the ``fold`` record's number in the journal
         :param append: makes a record durable in the journal
         """
+        # The fold record stands in the journal before the manifest has its name: whatever a crash leaves, the next
+        # command sees whether the manifest holds the journal already.
         digest = self.write_manifest(chunks, lambda digest: append(record(seq, {"fold": digest})))
         self.remove_journal()
         return digest
 
     def fold_left_behind(self, contents: Contents, chunks: Iterable[bytes]) -> str:
-        """As ``fold``, into which goes what a crash left in the journal; a torn end of it is cut off."""
+        """As ``fold``, for a journal that a crash left; its torn end is cut off."""
         descriptor = self._fs.append(self._journal)
         try:
             if contents.torn:
                 self._fs.truncate(descriptor, contents.size)
             if not contents.complete:
                 write_all(self._fs, descriptor, b"\n")
-            return self.fold(chunks, count(contents), lambda record: self._append(descriptor, record))
+            return self.fold(chunks, contents.next_seq, lambda record: self._append(descriptor, record))
         finally:
             self._fs.close(descriptor)
 
     def remove_journal(self) -> None:
-        """The journal is folded, or never began."""
+        """Remove a journal that is folded, or never began."""
         self._fs.remove(self._journal)
         self._fs.sync_folder(self._journal.parent)
 
@@ -359,18 +357,21 @@ Wake = Callable[[], None]
 class _Batch:
     """The records that share one write and one fsync, and who waits for them."""
 
-    __slots__ = ("done", "error", "events", "finished", "records")
+    __slots__ = ("done", "error", "events", "records")
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.done: threading.Event | None = None  # where somebody waits who runs on no event loop
-        self.finished = False
         self.error: OSError | None = None
         self.events: dict[int, tuple[anyio.Event, Wake]] = {}
 
 
 class GroupCommit:
-    """Appends records to an open journal.
+    """Appends records to an open journal: one thread makes them durable, many wait for it.
+
+    Whatever gathered while the last sync ran is written with one write and one fsync. Any error is final: after a
+    failed fsync the kernel may have dropped the pages, so that asking again would say yes to a lie (PostgreSQL's
+    "fsyncgate", 2018). The journal is then dead, and so is every caller.
 
     :param descriptor: the journal, open for appending; closed by ``close``
     :param name: the journal's name, for messages
@@ -400,14 +401,14 @@ class GroupCommit:
         with self._lock:
             batch = self._add(make)
             waiting = batch.events.get(id(loop))
-            if waiting is None:
+            if waiting is None:  # one event for all that wait on one loop: it is woken once
                 event = anyio.Event()
                 batch.events[id(loop)] = (event, lambda: wake(event.set))
             else:
                 event = waiting[0]
         with anyio.CancelScope(shield=True):
             await event.wait()
-        self._told(batch)
+        self._check(batch)
 
     def append_sync(self, make: Callable[[], bytes]) -> None:
         """As ``append``, for code that runs on no event loop."""
@@ -415,7 +416,7 @@ class GroupCommit:
             batch = self._add(make)
             done = batch.done = batch.done or threading.Event()
         done.wait()
-        self._told(batch)
+        self._check(batch)
 
     def close(self) -> None:
         """Make what was appended durable, end the thread, close the file."""
@@ -444,7 +445,7 @@ class GroupCommit:
             self._begun.put(None)
         return batch
 
-    def _told(self, batch: _Batch) -> None:
+    def _check(self, batch: _Batch) -> None:
         if batch.error is not None:
             raise self._failure(batch.error) from batch.error
 
@@ -488,10 +489,8 @@ class GroupCommit:
         if batch.done is not None:
             batch.done.set()
         for _, wake in batch.events.values():
-            try:
+            with contextlib.suppress(RuntimeError):  # that event loop has ended: nobody waits there any more
                 wake()
-            except RuntimeError:  # that event loop has ended: nobody waits there any more
-                continue
 
 
 def _current_loop() -> tuple[object, Callable[[Callable[[], None]], Any]]:

@@ -1,8 +1,12 @@
-"""The ledger of one job: manifest, journal and lock as one thing that is read, recorded to and folded.
+"""This module keeps the record of one job: manifest, journal and lock are read, recorded to and folded as one thing.
 
-A reader (``Ledger.peek``) overlays a hot journal in memory and writes nothing. A writer (``Ledger.open``) holds the
-lock, folds a hot journal first, appends events to a new one, and folds that when it ends (``folding``). What git or an
-editor does to the manifest meanwhile is looked for before the first record, and before the fold (``replaced``).
+Called by the commands through ``records`` and by the run. A reader (``Ledger.peek``) applies a journal that was left
+behind in memory and writes nothing. A writer (``Ledger.open``) holds the lock, folds such a journal first, appends
+events to a new one, and folds that when it ends. Invariants: an event is durable before ``record`` returns; what git or
+an editor does to the manifest meanwhile is seen before the first record and merged before the fold. A journal belongs
+to the manifest whose id and bytes its first record names; without a manifest, to the one that was at this very place
+when a first run began, and is gone since. A journal whose manifest is still at another place (another worktree, a copy)
+is that one's.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -23,7 +27,7 @@ from seedream_jobs.job.files import is_tracked, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, parse_checked
 from seedream_jobs.ledger.journal import GroupCommit, Pair
-from seedream_jobs.ledger.lock import Lock, acquire, in_use, who_holds
+from seedream_jobs.ledger.lock import FileLock, in_use, lock_file, who_holds
 from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, read_manifest
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
@@ -37,6 +41,9 @@ from seedream_jobs.ledger.state import (
     ResolutionRecord,
 )
 
+_LOOKS = 20
+_log = logging.getLogger(__name__)
+
 
 class Ledger:
     """What is known of a job's requests. Made by ``peek`` or ``open``."""
@@ -46,7 +53,7 @@ class Ledger:
         paths: LedgerPaths,
         manifest: Manifest,
         fs: FileSystem,
-        lock: Lock | None,
+        lock: FileLock | None,
         root: Path,
         run: str | None = None,
         now: int = 0,
@@ -54,16 +61,14 @@ class Ledger:
         self.paths = paths
         self._run, self._now = run, now
         self._intents = 0
-        self._journal_lock: Lock | None = None  # in a repository, beside the lock on the manifest's place
-        self._guards: list[Lock] = []
+        self._journal_lock: FileLock | None = None  # in a repository, beside the lock on the manifest's place
+        self._guards: list[FileLock] = []
         self._root = root
         self._manifest = manifest
         self._base = manifest.digest
         self._fs = fs
         self._lock = lock
         self.held_by: str | None = None
-        self._owns_lock = True
-        self._log: logging.Logger | None = None
         self._moved = False  # to another origin than the one on the disk
         self._commit: GroupCommit | None = None
         self._starting = threading.Lock()
@@ -96,11 +101,14 @@ class Ledger:
         busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
         holder = paths.lock if busy or shared is None else shared
         busy = busy or in_use(holder)
-        if loaded.hot is not None and loaded.file is not None:
-            _overlay(manifest, loaded.hot.records, loaded.file)
-            manifest.close_run(loaded.hot.place.run)
+        if loaded.hot is not None:
+            try:
+                apply(manifest, loaded.hot.records)
+            except OSError as error:
+                raise UsageError(f"{loaded.file} can't be read: {error.strerror or error}") from error
+            manifest.close_run(loaded.hot.header.run)
         if loaded.elsewhere is not None:
-            manifest.notes.append(_said(loaded.elsewhere, paths))
+            manifest.notes.append(_elsewhere_note(loaded.elsewhere, paths))
         if not busy:
             manifest.notes.extend(run_open(run, paths) for run in manifest.open_runs())
         if busy:
@@ -123,7 +131,6 @@ class Ledger:
         command: str,
         now: int,
         fs: FileSystem | None = None,
-        lock: Lock | None = None,
         run: str | None = None,
         apart_from: Path | None = None,
     ) -> Ledger:
@@ -135,7 +142,6 @@ class Ledger:
         :param root: the campaign's root, out of which no recorded path may lead
         :param command: what to tell the one who comes second
         :param now: Unix seconds
-        :param lock: a lock already held (``lock.acquire_all``); the caller releases it
         :param run: of one that is going to pay: its id, random, which what it submits bears (``Entry.run``), and
             the manifest while the run is open
         :param apart_from: a journal that is left alone, since it is going to be taken in (``take_in_journal``)
@@ -152,10 +158,10 @@ class Ledger:
             prepare(paths)
         except OSError as error:
             raise _failed(paths.manifest, error) from error
-        held = acquire(paths.lock, command=command, now=now) if lock is None else lock
+        lock = lock_file(paths.lock, command=command, now=now)
         try:
             loaded = load(paths, disk, root, apart_from=apart_from)
-            ledger = cls(paths, loaded.manifest, disk, held, root, run, now)
+            ledger = cls(paths, loaded.manifest, disk, lock, root, run, now)
             try:
                 ledger._opened(loaded, job=job, origin=origin, new_id=new_id, command=command)
             except BaseException:
@@ -163,21 +169,17 @@ class Ledger:
                     ledger._journal_lock.release()
                 raise
         except BaseException:
-            if lock is None:
-                held.release()
+            lock.release()
             raise
-        ledger._owns_lock = lock is None
-        ledger._log = logging.getLogger(__name__)
-        ledger._step("%s locked, %d requests on record", paths.lock, len(ledger.entries))
+        _log.info("%s locked, %d requests on record", paths.lock, len(ledger.entries))
         return ledger
 
     def _opened(self, loaded: Loaded, *, job: str, origin: str | None, new_id: Callable[[], str], command: str) -> None:
-        """See whose record it is, and fold what a crash left."""
         manifest = self._manifest
         if manifest.header is not None:
-            self._guard_journal(command)
+            self._lock_journal(command)
             _note_older(self.paths, manifest)
-            remember(self.paths, manifest.header)
+            _remember(self.paths, manifest.header)
         if loaded.elsewhere is not None:
             raise loaded.elsewhere
         if manifest.header is None:
@@ -191,30 +193,28 @@ class Ledger:
                 raise _other_origin(self.paths, manifest.header.origin, origin)
             manifest.header = replace(manifest.header, origin=origin)
             self._moved = True
-        self._honour(loaded)
+        self._fold_left_behind(loaded)
         if self._run is not None and (lost := manifest.open_runs()):
             told = run_open(lost[0], self.paths)
             raise InDoubtError(told.message, hint=told.hint)
 
-    def _guard_journal(self, command: str) -> None:
-        """In a repository, hold the journal itself: another worktree may have the same manifest."""
-        path = self.paths.lock_of(self.id)
+    def _lock_journal(self, command: str) -> None:
+        path = self.paths.lock_of(self.id)  # in a repository, another worktree may have the same manifest
         if path is not None and self._journal_lock is None:
             refusal = f"the record {self.id} ({self.paths.manifest.name}) is held by"
-            self._journal_lock = acquire(path, command=command, now=self._now, refusal=refusal)
+            self._journal_lock = lock_file(path, command=command, now=self._now, refusal=refusal)
 
-    def guard(self, lock: Lock) -> None:
-        """Nothing is announced any more once this lock, too, is no longer held on what its path names."""
+    def guard(self, lock: FileLock) -> None:
+        """Let no intent be recorded once the file of this lock, too, was removed or replaced."""
         self._guards.append(lock)
 
-    def _check_places(self, *others: Lock) -> None:
+    def _check_places(self, *others: FileLock) -> None:
         """:raises LedgerError: a lock's file was removed or replaced"""
         for lock in (self._lock, self._journal_lock, *others):
             if lock is not None:
                 lock.check_place()
 
-    def _honour(self, loaded: Loaded) -> None:
-        """Fold what a crash left in the journal, or remove a journal that is folded or never began."""
+    def _fold_left_behind(self, loaded: Loaded) -> None:
         failing = self._journal
         try:
             for failing in loaded.done:
@@ -223,7 +223,7 @@ class Ledger:
                 failing = loaded.file
                 apply(self._manifest, loaded.hot.records)
                 self._manifest.entries.settle("crash")
-                self._manifest.close_run(loaded.hot.place.run)
+                self._manifest.close_run(loaded.hot.header.run)
                 self._written(self._pair(failing).fold_left_behind(loaded.hot, self._chunks()))
             self._manifest.entries.settle("crash")
         except OSError as error:
@@ -238,25 +238,23 @@ class Ledger:
         return Pair(self._fs, self.paths.real, self._journal if file is None else file)
 
     def announce(self, intents: int) -> None:
-        """Before the first record of a run that pays: how many requests it is going to submit, at most.
+        """Say before the first record of a run that pays how many requests it is going to submit, at most.
 
-        The manifest then says that the run is open, durably before the first intent and until the journal is folded.
+        The manifest then names the open run, durably before the first intent and until the journal is folded.
         """
         self._intents = intents
 
     def _chunks(self) -> Iterator[bytes]:
-        """The manifest as it is about to be written."""
         header = self._manifest.header
         assert header is not None  # a writer has one
         self._manifest.header = replace(header, serial=header.serial + 1)
         return self._manifest.chunks()
 
     def _written(self, digest: str) -> None:
-        """The manifest on the disk is what is known."""
         self._base = digest
         self._manifest.merged = False
         if self._manifest.header is not None:
-            remember(self.paths, self._manifest.header)
+            _remember(self.paths, self._manifest.header)
 
     @property
     def header(self) -> Header | None:
@@ -316,12 +314,12 @@ class Ledger:
         await self._started().append(lambda: self._next(event))
         if intent:
             self._check_places(*self._guards)
-        self._tell(event)
+        self._log_event(event)
 
     def record_sync(self, event: Event) -> None:
         """As ``record``, for code that runs on no event loop."""
         self._started().append_sync(lambda: self._next(event))
-        self._tell(event)
+        self._log_event(event)
 
     def use_plan(self, plan: PlanRecord) -> None:
         """Record that a plan is applied, durably, before its first intent."""
@@ -339,14 +337,11 @@ class Ledger:
 
         :raises LedgerError: it could not be written
         """
-        self._alive()
         if self._base == journal.ABSENT or self._moved:
-            try:
-                self._guard_journal("run")
-                self._written(self._pair().write_manifest(self._chunks()))
-                self._moved = False
-            except OSError as error:
-                raise self._dead(_failed(self.paths.manifest, error)) from error
+            self._check_writable()
+            self._lock_journal("run")
+            self._write()
+            self._moved = False
 
     def take_in_journal(self, file: Path, left: journal.Contents) -> None:
         """Merge what a journal announces, which builds on another version of the manifest or was another machine's.
@@ -358,12 +353,12 @@ class Ledger:
         """
         header = self._manifest.header
         assert header is not None  # a writer has one
-        if left.place.origin not in ("", header.origin):
-            raise _other_origin(self.paths, header.origin, left.place.origin)
+        if left.header.origin not in ("", header.origin):
+            raise _other_origin(self.paths, header.origin, left.header.origin)
         self._manifest.take_in(alone(left, self._manifest))
-        others = {*header.other_ids, left.manifest} - {header.id}
+        others = {*header.other_ids, left.header.manifest} - {header.id}
         self._manifest.header = replace(header, other_ids=tuple(sorted(others)))
-        self._manifest.close_run(left.place.run)
+        self._manifest.close_run(left.header.run)
         self._write()
         if file.parent == self.paths.shared or file == self.paths.journal:
             try:
@@ -387,9 +382,36 @@ class Ledger:
         self._manifest.resolutions.update(resolutions)
         self._write()
 
+    def _digest_on_disk(self) -> str:
+        record = read_file(self._fs, self.paths.manifest)
+        try:
+            return journal.ABSENT if record is None else record.digest()
+        except OSError as error:
+            raise UsageError(f"the manifest can't be read: {error.strerror or error}") from error
+
+    def _take_in_replacement(self) -> None:
+        """Merge the manifest on the disk, where it is another one than was read.
+
+        :raises LedgerError: it can't be read, or is another service's; the journal still holds everything
+        """
+        if self._digest_on_disk() == self._base:
+            return
+        found = read_file(self._fs, self.paths.manifest)
+        if found is None or not found.size:
+            return  # where it is gone or empty, nothing is lost by writing it anew
+        try:
+            came = parse_record(self.paths, found, self._root)
+            came.entries.settle("crash")
+            self._manifest.take_in(came)
+        except FindingsError as error:
+            raise LedgerError(
+                f"{self.paths.manifest.name} was changed while it was in use, and {error.diagnostics[0].message}",
+                hint=f"{self.paths.journal.name} holds what was recorded: bring back the manifest that the command "
+                "began with (`git stash`, or `git checkout`), then run the same command again",
+            ) from error
+
     def _write(self) -> None:
-        """The manifest as it is known, with no journal begun."""
-        self._alive()
+        self._check_writable()
         try:
             self._written(self._pair().write_manifest(self._chunks()))
         except OSError as error:
@@ -402,20 +424,19 @@ class Ledger:
 
         :raises LedgerError: it could not be written; the journal still holds everything
         """
-        self._alive()
+        self._check_writable()
         self._manifest.entries.settle("interrupted")
         commit, self._commit = self._commit, None
         try:
             if commit is not None or self._manifest.merged:
-                known = self._base
-                take_in_replacement(self._fs, self.paths, known, self._manifest, root=self._root)
+                self._take_in_replacement()
             if commit is not None and self._run is not None:
                 self._manifest.close_run(self._run)
                 self._intents = 0
             if commit is not None:
                 chunks = self._chunks()
                 self._written(self._pair().fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
-                self._step("%d records of the journal folded into %s", self._seq - 1, self.paths.manifest)
+                _log.info("%d records of the journal folded into %s", self._seq - 1, self.paths.manifest)
             elif self._manifest.merged and self._base != journal.ABSENT:
                 self._written(self._pair().write_manifest(self._chunks()))
         except OSError as error:
@@ -438,9 +459,9 @@ class Ledger:
                 self._commit = None
             if self._journal_lock is not None:
                 self._journal_lock.release()
-            if self._lock is not None and self._owns_lock:
+            if self._lock is not None:
                 self._lock.release()
-                self._step("%s released", self.paths.lock)
+                _log.info("%s released", self.paths.lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -451,21 +472,15 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _step(self, words: str, *facts: object) -> None:
-        if self._log is not None:
-            self._log.info(words, *facts)
-
-    def _tell(self, event: Event) -> None:
-        """Log an event that is durable."""
-        if self._log is not None and self._log.isEnabledFor(logging.INFO):
+    def _log_event(self, event: Event) -> None:
+        if _log.isEnabledFor(logging.INFO):
             entry = self.entries.find(event.key)
             names = ("generation", "task_id", "request_id", "doubt", "detail", "reason", "resolution", "error")
             facts = [f"{name} {value}" for name in names if (value := getattr(event, name, None))]
             address = event.key if entry is None else entry.address
-            self._log.info("%s", ", ".join([f"recorded: {address} is {type(event).__name__.lower()}", *facts]))
+            _log.info("%s", ", ".join([f"recorded: {address} is {type(event).__name__.lower()}", *facts]))
 
     def _next(self, what: Event | PlanRecord) -> bytes:
-        """The next record's line, called in the order of the file. An illegal event raises before anything changes."""
         if isinstance(what, Intended) and self._run is not None:
             what = replace(what, run=self._run)
         line = journal.record(self._seq, encode(what))
@@ -474,14 +489,18 @@ class Ledger:
         return line
 
     def _started(self) -> GroupCommit:
-        """The journal, begun with the first record: the manifest it builds on is durable before it."""
+        """The journal, which begins with the first record: the manifest it builds on is durable before it."""
         commit = self._commit
         if commit is not None:
             return commit
-        self._alive()
+        self._check_writable()
         with self._starting:
             if self._commit is None:
-                check_unchanged(self._fs, self.paths, self._base)
+                if self._digest_on_disk() != self._base:
+                    raise LedgerError(
+                        f"{self.paths.manifest.name} was changed after it was read, by git or by hand",
+                        hint="run the same command again: it goes on from what is recorded now",
+                    )
                 try:
                     self._commit = self._begin()
                 except OSError as error:
@@ -491,30 +510,31 @@ class Ledger:
     def _begin(self) -> GroupCommit:
         header = self._manifest.header
         assert header is not None  # a writer has one
-        place = journal.Place(
+        first = journal.JournalHeader(
+            manifest=header.id,
+            base=self._base,
+            before=self._base,
             file=str(self.paths.real),
             path="" if self.paths.shared is None else self.paths.within,
             job=header.job,
             origin=header.origin,
         )
         if self._run is not None and self._intents:
-            self._guard_journal("run")
-            place = replace(place, before=self._base, run=self._run)
+            self._lock_journal("run")
             opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
             self._manifest.header = replace(header, runs=(*header.runs, opened))
             descriptor, digest = self._pair().begin_marked(
-                self._chunks(), lambda digest: journal.header(header.id, digest, place)
+                self._chunks(), lambda digest: replace(first, base=digest, run=opened.id)
             )
             self._written(digest)
             self._moved = False
         else:
             self.ensure_created()
-            place = replace(place, before=self._base)
-            descriptor = self._pair().begin_journal(journal.header(self.id, self._base, place))
+            descriptor = self._pair().begin_journal(replace(first, base=self._base, before=self._base))
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self._journal.name)
 
-    def _alive(self) -> None:
+    def _check_writable(self) -> None:
         if self._failure is not None:
             raise LedgerError(self._failure.message, hint=self._failure.hint)
         if self._lock is None:
@@ -531,21 +551,8 @@ def _binds(entry: Entry) -> bool:
     )
 
 
-def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:
-    told = None if manifest.header is None else older(paths, manifest.header)
-    if told is not None:
-        manifest.notes.append(told)
-
-
-def _overlay(manifest: Manifest, records: journal.Records, path: Path) -> None:
-    try:
-        apply(manifest, records)
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
-
-
 def run_open(run: OpenRun, paths: LedgerPaths) -> Diagnostic:
-    """What is told of a run that the manifest calls open, and whose journal is not here."""
+    """The warning about a run that the manifest calls open, and whose journal is not here."""
     job = paths.manifest.name.removesuffix(".manifest.jsonl") + ".yaml"
     requests = "1 request" if run.intents == 1 else f"{run.intents:,} requests"
     return Diagnostic(
@@ -560,7 +567,7 @@ def run_open(run: OpenRun, paths: LedgerPaths) -> Diagnostic:
     )
 
 
-def _said(refusal: HeldError | InDoubtError, paths: LedgerPaths) -> Diagnostic:
+def _elsewhere_note(refusal: HeldError | InDoubtError, paths: LedgerPaths) -> Diagnostic:
     return Diagnostic(
         code="journal-elsewhere",
         severity="warning",
@@ -584,10 +591,10 @@ def _other_origin(paths: LedgerPaths, written: str, asked: str) -> HeldError:
     )
 
 
-_LOOKS = 20
+# Reading manifest and journal together ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Loaded:
     """A record as it is on the disk.
 
@@ -600,17 +607,11 @@ class Loaded:
     manifest: Manifest
     file: Path | None = None
     hot: journal.Contents | None = None
-    done: tuple[Path, ...] = ()
+    done: list[Path] = field(default_factory=list)
     elsewhere: HeldError | InDoubtError | None = None
 
 
-def load(
-    paths: LedgerPaths,
-    fs: FileSystem,
-    root: Path,
-    *,
-    apart_from: Path | None = None,
-) -> Loaded:
+def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | None = None) -> Loaded:
     """Manifest and journal of one moment, while a run may be folding the one into the other.
 
     :param root: the campaign's root, out of which no recorded path may lead
@@ -627,7 +628,7 @@ def load(
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
         if _version(record) == _version(read_file(fs, paths.manifest)):
-            return _belonging(paths, Loaded(manifest=manifest), found)
+            return _loaded(paths, manifest, found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
 
 
@@ -646,76 +647,71 @@ def parse_record(paths: LedgerPaths, record: Snapshot | None, root: Path) -> Man
 
 
 def _journals(paths: LedgerPaths, header: Header | None, fs: FileSystem) -> list[Path]:
-    """Every file that may be the record's journal."""
     if paths.shared is None:
         return [paths.journal]
     if header is not None:
         return [paths.journal, *(paths.at(known) for known in (header.id, *header.other_ids))]
-    return [paths.journal, *(path for path, _, place in left_behind(paths.shared) if place.path == paths.within)]
+    return [paths.journal, *(path for path, header in left_behind(paths.shared) if header.path == paths.within)]
 
 
-def left_behind(shared: Path) -> list[tuple[Path, str, journal.Place]]:
-    """The journals in a repository: file, the manifest's id, and where that was."""
+def left_behind(shared: Path) -> list[tuple[Path, journal.JournalHeader]]:
+    """The journals in a repository, each with its header."""
     found = []
     for path in sorted(shared.glob("*.journal")):
         try:
-            first = journal.read_place(DISK.snapshot(path))
+            first = journal.read_header(DISK.snapshot(path))
         except OSError:  # a run has just folded it
             continue
         if first is not None:
-            found.append((path, *first))
+            found.append((path, first))
     return found
 
 
-def _belonging(paths: LedgerPaths, loaded: Loaded, found: list[tuple[Path, Snapshot]]) -> Loaded:
+def _loaded(paths: LedgerPaths, manifest: Manifest, found: list[tuple[Path, Snapshot]]) -> Loaded:
     """What the journals have that the manifest does not hold."""
-    if not found:
-        return loaded
-    manifest, present = loaded.manifest, loaded.manifest.digest
+    loaded, present = Loaded(manifest=manifest), manifest.digest
     for path, snapshot in found:
         try:
             contents = journal.read_journal(snapshot, str(path))
         except OSError as error:
             raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
-        place = None if contents is None else contents.place
-        if contents is None or place is None or (contents.folded and contents.folded[-1] == present):
-            loaded = replace(loaded, done=(*loaded.done, path))
+        if contents is None or (contents.folded and contents.folded[-1] == present):
+            loaded.done.append(path)
             continue
-        if not contents.records and present in (place.before, journal.ABSENT):
-            loaded = replace(loaded, done=(*loaded.done, path))  # nothing was announced in it
+        header = contents.header
+        if not contents.records and present in (header.before, journal.ABSENT):
+            loaded.done.append(path)  # nothing was announced in it
             continue
         if paths.shared is not None and path.parent == paths.shared:
-            there = _lives(paths, contents, present)
+            there = _other_place(paths, paths.shared, header, present)
             if there is not None:
                 if manifest.header is not None:
-                    loaded = replace(loaded, elsewhere=_at_another_place(paths, there, path))
+                    loaded.elsewhere = _at_another_place(there, path)
                 continue
         if manifest.header is None and path != paths.journal:
-            if place.before != journal.ABSENT:
-                loaded = replace(loaded, elsewhere=_gone(paths, path))
+            if header.before != journal.ABSENT:
+                loaded.elsewhere = _gone(paths, path)
                 continue
-            manifest.header = Header(id=contents.manifest, job=place.job, origin=place.origin)
+            manifest.header = Header(id=header.manifest, job=header.job, origin=header.origin)
         ids = () if manifest.header is None else (manifest.header.id, *manifest.header.other_ids)
-        known = loaded.hot is None and contents.manifest in ids and present in (contents.base, place.before)
+        known = loaded.hot is None and header.manifest in ids and present in (header.base, header.before)
         if not known:
-            raise FindingsError([journal.foreign(str(path), paths.manifest.name, contents.base)])
+            raise FindingsError([journal.foreign(str(path), paths.manifest.name, header.base)])
         if contents.torn:
             manifest.notes.append(journal.torn(str(path), contents))
-        loaded = replace(loaded, file=path, hot=contents)
+        loaded.file, loaded.hot = path, contents
     return loaded
 
 
-def _lives(paths: LedgerPaths, contents: journal.Contents, present: str) -> Path | None:
+def _other_place(paths: LedgerPaths, shared: Path, header: journal.JournalHeader, present: str) -> Path | None:
     """Where the manifest of a journal in the git folder still is, if that is not here."""
-    assert paths.shared is not None
-    place = contents.place
-    known = [Path(place.file)] if place.file else []
-    if present != contents.base and Path(place.file) != paths.real:  # the repository may have been moved since
-        known += [top / place.path for top in worktrees(paths.shared.parent)]
+    known = [Path(header.file)] if header.file else []
+    if present != header.base and Path(header.file) != paths.real:  # the repository may have been moved since
+        known += [top / header.path for top in worktrees(shared.parent)]
     for there in known:
         if there == paths.real:
             return None
-        if contents.manifest in ids_of(there):  # also where this whole repository is a copy of that one
+        if header.manifest in ids_of(there):  # also where this whole repository is a copy of that one
             return there
     return None
 
@@ -723,17 +719,14 @@ def _lives(paths: LedgerPaths, contents: journal.Contents, present: str) -> Path
 def ids_of(manifest: Path) -> tuple[str, ...]:
     """The ids of a manifest on the disk, read from its first lines; none where there is no such file."""
     found: list[str] = []
-    try:
-        with manifest.open("rb") as lines:
-            for line in lines:
-                header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
-                found += (header.id, *header.other_ids)
-    except (OSError, Malformed):
-        pass
+    with contextlib.suppress(OSError, Malformed), manifest.open("rb") as lines:
+        for line in lines:
+            header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
+            found += (header.id, *header.other_ids)
     return tuple(found)
 
 
-def _at_another_place(paths: LedgerPaths, there: Path, path: Path) -> HeldError:
+def _at_another_place(there: Path, path: Path) -> HeldError:
     return HeldError(
         f"an interrupted run of this record is to be finished where it began: {there}",
         hint=f"seedream-jobs fetch {there}; then the same command again here. Where this is to be a record of its own: "
@@ -766,77 +759,33 @@ def read_file(fs: FileSystem, path: Path) -> Snapshot | None:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def digest_or_absent(record: Snapshot | None) -> str:
-    """How a journal names what it builds on.
-
-    :raises UsageError: it can't be read
-    """
-    try:
-        return journal.ABSENT if record is None else record.digest()
-    except OSError as error:
-        raise UsageError(f"the manifest can't be read: {error.strerror or error}") from error
-
-
 def _folder(paths: LedgerPaths, root: Path) -> PurePosixPath:
     folder, top = paths.manifest.parent.resolve(), root.resolve()
     return PurePosixPath(folder.relative_to(top).as_posix()) if folder.is_relative_to(top) else PurePosixPath()
 
 
-def check_unchanged(fs: FileSystem, paths: LedgerPaths, known: str) -> None:
-    """See that the manifest on the disk is the one that is known.
-
-    :param known: its digest
-    :raises LedgerError: it is another one, or gone
-    """
-    if digest_or_absent(read_file(fs, paths.manifest)) != known:
-        raise LedgerError(
-            f"{paths.manifest.name} was changed after it was read, by git or by hand",
-            hint="run the same command again: it goes on from what is recorded now",
+def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:
+    """Warn where this machine has seen the manifest written more often than it says."""
+    header = manifest.header
+    if header is None:
+        return
+    seen = max(_seen(paths.serial_of(one)) for one in (header.id, *header.other_ids))
+    if header.serial < seen:
+        manifest.notes.append(
+            Diagnostic(
+                code="manifest-older",
+                severity="warning",
+                message=f"{paths.manifest.name} is an older version: it was written {header.serial} times, "
+                f"and this machine has seen it written {seen} times",
+                path=str(paths.manifest),
+                hint="what was paid since is not in it, and would be paid again: bring the newer one back, or merge it "
+                "(another branch or stash has it, or: git log --all -- FILE)",
+            )
         )
 
 
-def take_in_replacement(fs: FileSystem, paths: LedgerPaths, known: str, manifest: Manifest, *, root: Path) -> None:
-    """Let ``manifest`` know what the one on the disk says, where that is another one than was read.
-
-    :param known: the digest of the one that was read
-    :param root: the campaign's root, out of which no recorded path may lead
-    :raises LedgerError: the one on the disk can't be read, or is another service's; the journal still holds everything
-    """
-    if digest_or_absent(read_file(fs, paths.manifest)) == known:
-        return
-    found = read_file(fs, paths.manifest)
-    if found is None or not found.size:
-        return  # where it is gone or empty, nothing is lost by writing it anew
-    try:
-        came = parse_record(paths, found, root)
-        came.entries.settle("crash")
-        manifest.take_in(came)
-    except FindingsError as error:
-        raise LedgerError(
-            f"{paths.manifest.name} was changed while it was in use, and {error.diagnostics[0].message}",
-            hint=f"{paths.journal.name} holds what was recorded: bring back the manifest that the command began with "
-            "(`git stash`, or `git checkout`), then run the same command again",
-        ) from error
-
-
-def older(paths: LedgerPaths, header: Header) -> Diagnostic | None:
-    """The warning that this machine has seen the manifest written more often than it says; None where it has not."""
-    seen = max(_seen(paths.serial_of(one)) for one in (header.id, *header.other_ids))
-    if header.serial >= seen:
-        return None
-    return Diagnostic(
-        code="manifest-older",
-        severity="warning",
-        message=f"{paths.manifest.name} is an older version: it was written {header.serial} times, "
-        f"and this machine has seen it written {seen} times",
-        path=str(paths.manifest),
-        hint="what was paid since is not in it, and would be paid again: bring the newer one back, or merge it "
-        "(another branch or stash has it, or: git log --all -- FILE)",
-    )
-
-
-def remember(paths: LedgerPaths, header: Header) -> None:
-    """Note how often the manifest was written, for ``older``. Where that can't be, nothing is told later."""
+def _remember(paths: LedgerPaths, header: Header) -> None:
+    """Note how often the manifest was written, for ``_note_older``. Where that fails, nothing is told later."""
     path = paths.serial_of(header.id)
     if path is not None and header.serial > _seen(path):
         with contextlib.suppress(OSError):

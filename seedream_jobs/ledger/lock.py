@@ -16,7 +16,6 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ PATIENCE = 10.0
 """Seconds after which a file system that does not answer is given up."""
 
 
-class Lock:
+class FileLock:
     """A held lock. Released by ``release``, or by the kernel."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -66,7 +65,7 @@ class Lock:
         self._descriptor = -1
 
 
-def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -> Lock:
+def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None) -> FileLock:
     """Take the lock, or refuse at once.
 
     :param command: what to tell the one who comes second, such as ``run garden.yaml``
@@ -109,7 +108,7 @@ def acquire(path: Path, *, command: str, now: int, refusal: str | None = None) -
         os.close(descriptor)
         raise
     _sign(descriptor, command, now)
-    return Lock(path, descriptor)
+    return FileLock(path, descriptor)
 
 
 def _named(descriptor: int, path: Path) -> bool:
@@ -169,21 +168,6 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
         raise ended[0]
 
 
-@contextlib.contextmanager
-def acquire_all(paths: Iterable[Path], *, command: str, now: int) -> Iterator[tuple[Lock, ...]]:
-    """All locks or none, in path order, so that two commands over the same jobs can't each hold half.
-
-    :raises HeldError: one of them is held; none is held by this process then
-    """
-    with contextlib.ExitStack() as held:
-        locks = []
-        for path in sorted(set(paths)):
-            lock = acquire(path, command=command, now=now)
-            held.callback(lock.release)
-            locks.append(lock)
-        yield tuple(locks)
-
-
 def holder(path: Path) -> dict[str, Any] | None:
     """Who wrote their name into the lock file last and did not leave in order; None where nobody did."""
     try:
@@ -196,7 +180,7 @@ def holder(path: Path) -> dict[str, Any] | None:
 def in_use(path: Path) -> bool:
     """Whether a process holds the lock. For views: a shared lock is asked for and given back at once.
 
-    A run that begins at that very moment tries again (``acquire``). What was written into the file proves nothing:
+    A run that begins at that very moment tries again (``lock_file``). What was written into the file proves nothing:
     the number may be another program's by now, and another host's can't be seen.
     """
     if not HAS_LOCKS:

@@ -14,7 +14,7 @@ import pytest
 from seedream_jobs.api.credentials import DEFAULT_BASE_URL
 from seedream_jobs.errors import HeldError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.lock import acquire, in_use
+from seedream_jobs.ledger.lock import in_use, lock_file
 from seedream_jobs.ledger.state import Accepted
 from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.run.job_run import submission_of
@@ -96,9 +96,9 @@ def test_a_look_at_the_lock_stops_no_run(tmp_path: Path) -> None:
         thread.start()
     try:
         for _ in range(50):
-            held = acquire(path, command="run", now=1)
+            held = lock_file(path, command="run", now=1)
             with pytest.raises(HeldError):
-                acquire(path, command="run", now=2)
+                lock_file(path, command="run", now=2)
             held.release()
     finally:
         over.set()

@@ -25,7 +25,7 @@ from seedream_jobs.ledger.state import (
 
 
 def journal_of(events: Iterable[Event]) -> bytes:
-    lines = [journal.header("m-1", "sha256:00")]
+    lines = [journal.header_line(journal.JournalHeader(manifest="m-1", base="sha256:00"))]
     lines += [journal.record(seq, encode(event)) for seq, event in enumerate(events, 1)]
     return b"".join(lines)
 

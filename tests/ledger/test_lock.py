@@ -14,7 +14,7 @@ import pytest
 
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.lock import acquire, acquire_all, holder, in_use
+from seedream_jobs.ledger.lock import holder, in_use, lock_file
 from seedream_jobs.ledger.paths import LedgerPaths
 
 _STARTS = """
@@ -36,7 +36,7 @@ for number in range(50):
         os.close(end_write), os.close(start_write)
         os.read(start_read, 1)
         try:
-            held = lock.acquire(path, command=f"run {number}", now=1)
+            held = lock.lock_file(path, command=f"run {number}", now=1)
             os.write(said_write, b"h")
             os.read(end_read, 1)
         except HeldError:
@@ -87,19 +87,19 @@ def test_the_second_is_told_who_holds_it(open_ledger: Callable[..., Ledger], pat
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "l"
     program = (
-        "import sys, time; from pathlib import Path; from seedream_jobs.ledger.lock import acquire\n"
-        "held = acquire(Path(sys.argv[1]), command='run', now=1); print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from seedream_jobs.ledger.lock import lock_file\n"
+        "held = lock_file(Path(sys.argv[1]), command='run', now=1); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         with pytest.raises(HeldError):
-            acquire(path, command="run", now=2)
+            lock_file(path, command="run", now=2)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert holder(path) is not None  # the name is still there
     assert not in_use(path)
-    acquire(path, command="run", now=2).release()
+    lock_file(path, command="run", now=2).release()
 
 
 def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,45 +108,24 @@ def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch
     answered = threading.Event()
     monkeypatch.setattr("fcntl.flock", lambda descriptor, how: answered.wait() and None)
     with pytest.raises(LedgerError, match="no answer within"):
-        acquire(tmp_path / "l", command="run", now=1)
+        lock_file(tmp_path / "l", command="run", now=1)
     answered.set()
-
-
-def test_several_are_taken_in_order_and_all_or_none(tmp_path: Path) -> None:
-    first, second, third = (tmp_path / name for name in "abc")
-    held = acquire(second, command="other", now=1)
-    with pytest.raises(HeldError), acquire_all([third, second, first], command="run", now=1):
-        pytest.fail("half of the locks are not enough")
-    assert not in_use(first)
-    assert not third.exists()  # it comes after the one that was refused
-    held.release()
-    with acquire_all([third, second, first, first], command="run", now=1) as locks:
-        assert [lock.path for lock in locks] == [first, second, third]
-
-
-def test_a_lock_held_by_the_caller_stays_the_callers(
-    tmp_path: Path, open_ledger: Callable[..., Ledger], paths: LedgerPaths
-) -> None:
-    with acquire_all([paths.lock], command="run", now=1) as (lock,):
-        with open_ledger(lock=lock):
-            pass
-        assert in_use(paths.lock)
 
 
 def test_a_lock_that_cannot_be_written_is_no_held_lock(tmp_path: Path) -> None:
     with pytest.raises(LedgerError):
-        acquire(tmp_path / "missing" / "l", command="run", now=1)
+        lock_file(tmp_path / "missing" / "l", command="run", now=1)
 
 
 def test_a_lock_whose_file_is_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
     """The next run would lock another file: who holds the first one must not go on."""
     path = tmp_path / "garden.manifest.lock"
-    lock = acquire(path, command="run", now=1)
+    lock = lock_file(path, command="run", now=1)
     lock.check_place()
     path.unlink()
     with pytest.raises(LedgerError, match="removed or replaced"):
         lock.check_place()
-    second = acquire(path, command="run", now=2)  # which is what another run would do
+    second = lock_file(path, command="run", now=2)  # which is what another run would do
     second.check_place()
     with pytest.raises(LedgerError, match="removed or replaced"):
         lock.check_place()
@@ -159,4 +138,4 @@ def test_a_file_system_that_keeps_no_locks_is_refused(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)  # yes to everyone
     with pytest.raises(UsageError, match="keeps no locks"):
-        acquire(tmp_path / "garden.manifest.lock", command="run", now=1)
+        lock_file(tmp_path / "garden.manifest.lock", command="run", now=1)

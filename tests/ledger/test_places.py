@@ -92,7 +92,7 @@ def test_links_of_manifests_and_folders_lead_to_one_lock_and_one_journal(repo: P
 def test_a_journal_is_its_manifests_wherever_git_puts_that(repo: Path, tmp_path: Path, make: object) -> None:
     """Gone: made anew at its path, and paid for every other job. In another worktree: folded there, counted here."""
     journal = interrupted(repo, make)
-    assert [place.path for _, _, place in left_behind(journal.parent)] == ["garden.manifest.jsonl"]
+    assert [header.path for _, header in left_behind(journal.parent)] == ["garden.manifest.jsonl"]
     key = make.key(0)  # type: ignore[attr-defined]
     record = repo / "garden.manifest.jsonl"
     marked = record.read_bytes()
