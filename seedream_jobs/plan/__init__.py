@@ -1,1 +1,1 @@
-"""Requests held against the ledger: what would be submitted, why, and for how much."""
+"""Plans: what would be submitted, why, and for how much; and the reviews, policies and saved plans around them."""

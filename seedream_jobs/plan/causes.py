@@ -111,7 +111,7 @@ class RecordCauses(_Causes):
         if change.known:
             self.found["not sent by an earlier run", ""] += 1
             return
-        if not self._addresses:  # looked up only once a new request turns up
+        if not self._addresses:  # read only once there is a new request: it takes every line of the record apart
             for address, cell in ((raw["address"], raw.get("cell", {})) for raw in self._entries.raw()):
                 self._addresses.add(address)
                 self.learn([cell])
@@ -176,7 +176,7 @@ class BaseCauses(_Causes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edit:
-    """Something that differs between the two job files.
+    """A difference between the two job files.
 
     :param fields: the request fields it can have changed; empty for any
     :param label: (axis, label) of the cells it concerns; None for all
@@ -188,7 +188,7 @@ class _Edit:
     label: tuple[str, str] | None = None
 
     def explains(self, fields: list[str], labels: Mapping[str, str]) -> bool:
-        """Whether a request in which these fields changed, of a cell with these labels, may be its doing."""
+        """Whether it explains a request in which these fields changed, of a cell with these labels."""
         if self.label is not None and labels.get(self.label[0]) != self.label[1]:
             return False
         return not self.fields or any(field in self.fields for field in fields)
@@ -198,7 +198,7 @@ _TEXTS = frozenset({"prompt", "image_urls"})
 
 
 def _edits(base: Expansion, head: Expansion) -> Iterator[_Edit]:
-    """What differs: the prompt's template, parameters, variables, the values behind unchanged names; by weight."""
+    """The differences, the most telling first: each request is attributed to the first that explains it."""
     was, now = base.spec, head.spec
     if _source(was.prompt) != _source(now.prompt):
         yield _Edit(text="prompt changed", path=("request", "prompt"), fields=frozenset({"prompt"}))

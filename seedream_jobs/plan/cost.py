@@ -70,7 +70,7 @@ def tariff_of(profile: Profile, override: Decimal | None, seen: tuple[str, Decim
 
 
 def asks_for_more(extra: Mapping[str, Any]) -> str | None:
-    """The field that nobody here knows and whose name sounds like a number of images, at any depth; None for none."""
+    """The field of ``request.extra`` whose name sounds like a number of images, at any depth; None for none."""
     for name, value in extra.items():
         if _A_NUMBER.search(name):
             return name
@@ -108,13 +108,13 @@ def budget_text(usd: Decimal) -> str:
     """A budget with two places, or as many as it was written with."""
     exponent = usd.as_tuple().exponent
     places = max(2, -exponent if isinstance(exponent, int) else 2)
-    if places > MOST_DECIMALS:  # a job file may hold 1e-300
+    if places > MOST_DECIMALS:  # a job file may say 1e-300
         return f"{usd:.3E} USD"
     return f"{usd.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)} USD"
 
 
 def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
-    """What entries count for against a budget; a submission of unknown cost counts with the most it can cost today."""
+    """What entries count for against a budget; an unknown cost counts as the most it can be today."""
     total = Decimal(0)
     for entry in entries:
         total += spent_usd(entry, tariff.cost(entry.max_images) or Decimal(0)) or Decimal(0)
@@ -122,7 +122,7 @@ def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
 
 
 def check_budget(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, images: int) -> None:
-    """Refuse a plan that a budget can't bear.
+    """Refuse a plan that is over a budget.
 
     :param already: USD that count against it before this plan
     :raises MoneyError: with the numbers and the ways out

@@ -20,7 +20,7 @@ from seedream_jobs.plan.options import PlanOptions
 class Action(StrEnum):
     """What a plan says of a request. ``NEW``, ``RETRY``, ``AGAIN`` and ``REPLAY`` are submitted."""
 
-    __hash__ = str.__hash__  # Enum's own is written in Python, and plans look hundreds of thousands up
+    __hash__ = str.__hash__  # Enum's own is written in Python, and a plan looks hundreds of thousands up
 
     NEW = "new"
     RETRY = "retry"
@@ -85,7 +85,7 @@ def _replayable(known: Entries, now: int) -> frozenset[str]:
 
 
 class Changes:
-    """What becomes of each request of a job, by what its record says at the moment it is looked at; iterable again.
+    """What becomes of each request of a job, by what its record says while the stream passes; iterable again.
 
     :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
     :param select: keeps the cells it is true for; None keeps all
@@ -163,7 +163,7 @@ class Changes:
         if usual is None:
             usual = self._usual[brief] = _usual(*brief, self._retry_failed)
         action, generation = usual
-        if other is not None and action in SUBMITS:  # refused or not sent from here, and paid there
+        if other is not None and action in SUBMITS:  # not paid here, and paid there
             return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
         if action is Action.IN_DOUBT and other is None and key in self._replay:
             return Change(Action.REPLAY, key, place, True, generation, images)
@@ -172,9 +172,9 @@ class Changes:
         return Change(action, key, place, True, generation, images)
 
     def _known_before(self, change: Change, former: str, brief: tuple[State, int] | None) -> Change:
-        """A request to be submitted that is on record under its former key: what was paid is not paid again.
+        """The change for a request to be submitted that has an entry under its former key.
 
-        What may be submitted again is submitted under today's key, which belongs to today's prompt.
+        What was paid is not paid again. A retry is submitted under today's key, which belongs to today's prompt.
 
         :raises UsageError: as ``_change``
         """
@@ -191,7 +191,7 @@ class Changes:
         return Change(action, former, place, True, generation, place.max_images)
 
     def _wanted(self, place: Place, brief: tuple[State, int] | None) -> Change:
-        """A request of which ``--again`` asks for a further generation, wherever else it is paid."""
+        """The change for a request that ``--again`` names: a further generation, wherever else it is paid."""
         if brief is None:
             return Change(Action.NEW, place.key, place, False, 1, place.max_images)
         state, generation = brief

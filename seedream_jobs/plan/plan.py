@@ -41,7 +41,7 @@ SHOWN_WHOLE = SUBMITS | {Action.LATER}
 class PlannedRequest:
     """One request of a plan.
 
-    :param known: its state in the manifest when the plan was made; None if the manifest did not know it
+    :param known: its state in the manifest when the plan was made; None if it had no entry
     :param generation: the attempt that would be submitted, or the last one that was
     :param request: None for a request that is neither submitted nor changed, and for an orphan
     :param relation: to the base revision; None where the plan has none
@@ -78,7 +78,7 @@ class Against:
     were never submitted); all three are among the requests with the action ``new``.
 
     :param removed: requests of the base that the head no longer makes; ``removed_paid`` of them are in the manifest
-    :param causes: why requests are new, by weight; ``changed_causes`` why they are changed
+    :param causes: why requests are new, the most frequent first; ``changed_causes`` why they are changed
     :param notes: one line each: the file is new, was removed, or has errors in the base
     """
 
@@ -100,13 +100,13 @@ class PlannedJob:
     :param shown: the job file as the user named it, ``path`` relative to the campaign's root
     :param record: the manifest's file, relative to the campaign's root
     :param manifest: the manifest's id; None as long as there is none
-    :param requests: all that the job file asks for, ``images`` the most they can deliver
+    :param requests: how many the job file asks for; ``images`` is the most they can deliver
     :param counts: requests per action
     :param budget_name: whose limit ``budget_usd`` is: the job's own, or a policy's
     :param elsewhere: how many are paid in other manifests, by their job
     :param claimed: how many another job of the same plan is about to submit, by that job
     :param days: first and last day on which a finished request was submitted, ``YYYY-MM-DD``
-    :param failures: what failed requests failed of, by weight
+    :param failures: why requests failed, and how many; the most frequent first
     :param items: what would happen to each request, but for those that are done
     :param submits: the requests that are to be submitted or replayed
     :param job: where the plan was just made: the job file, the ``ledger`` it was compared with, and the stream of
@@ -198,7 +198,7 @@ class Plan:
 
     @property
     def option(self) -> str:
-        """What stands behind the job in a further command, so that it looks at the records of this plan."""
+        """The option that makes another command look at the records of this plan."""
         return " --emulator" if self.origin == "emulator" else ""
 
     @property
@@ -241,7 +241,7 @@ class Plan:
 
 
 def check_budgets(plan: Plan) -> None:
-    """Refuse a plan that any budget can't bear.
+    """Refuse a plan that is over any of its budgets.
 
     :raises MoneyError: with the numbers and the ways out
     """
@@ -252,7 +252,7 @@ def check_budgets(plan: Plan) -> None:
 
 
 def check_job_budget(plan: Plan, job: PlannedJob) -> None:
-    """Refuse what the budget of one job can't bear.
+    """Refuse a plan that is over the budget of one job.
 
     :raises MoneyError: with the numbers and the ways out
     """
@@ -262,7 +262,7 @@ def check_job_budget(plan: Plan, job: PlannedJob) -> None:
 
 
 class Stream(Generic[T]):
-    """Something that can be gone through again and again, each time made anew."""
+    """An iterable that is made anew each time it is iterated over."""
 
     def __init__(self, make: Callable[[], Iterator[T]]) -> None:
         self._make = make
@@ -290,7 +290,7 @@ def make_plan(
     """
     planned: list[PlannedJob] = []
     claimed: dict[str, str] = {}
-    limit = options.limit  # counts over all jobs
+    limit = options.limit  # over all jobs
     for job, ledger, paid in zip(jobs, ledgers, elsewhere, strict=True):
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise HeldError(
@@ -307,7 +307,7 @@ def make_plan(
         )
         one = _planned(job, ledger, changes, claimed if len(jobs) > 1 else None)
         limit = None if limit is None else limit - one.submit
-        check_count(job, job.expansion.made)  # also those that --select leaves out
+        check_count(job, job.expansion.made)  # --select does not lift the limit
         check_names(job)
         planned.append(replace(one, warnings=(*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)))
     if options.select is not None and not any(one.requests for one in planned):
@@ -327,7 +327,6 @@ def make_plan(
 
 
 def _check_again(planned: Sequence[PlannedJob], again: tuple[str, ...]) -> None:
-    """An address that no job has is a mistake, not nothing to do."""
     known = {item.address for job in planned for item in job.items} if again else set()
     for address in again:
         if address not in known:
@@ -340,31 +339,28 @@ def _tariff(
     submits = [(job, ledger) for job, one, ledger in zip(jobs, planned, ledgers, strict=True) if one.submit]
     for job, _ in submits:
         if more := asks_for_more(job.expansion.spec.extra):
-            # then no maximum is known, and no budget can be kept
+            # No maximum is known then, and no budget can be kept.
             return Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
     seen = price_seen(ledger.entries for ledger in ledgers) if submits else None
     return tariff_of(jobs[0].expansion.spec.profile, override, seen)
 
 
 def changes_of(job: PlannedJob) -> Changes:
-    """The stream that a job's part of a plan was made of; a saved plan has none."""
+    """The stream that a job's part of a plan was made from; a saved plan has none."""
     assert job.changes is not None
     return job.changes
 
 
 def _spent(job: Job, entries: Entries, paid: Elsewhere, tariff: Tariff) -> Decimal | None:
-    """What counts against a job's budget already, if it has one.
-
-    That is what is on its own record, and what a job that is gone paid for the same requests: a renamed job.
-    """
     if job.expansion.spec.budget_usd is None:
         return None
+    # A job that was renamed without its record keeps its budget: what the gone job paid for the same requests counts.
     gone = paid.of_gone_jobs(place.key for place in job.expansion.places()) if paid.jobless else ()
     return spent(chain(entries.values(), gone), tariff)
 
 
 def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str] | None) -> PlannedJob:
-    """One job's part of a plan, from one pass over its changes.
+    """Make one job's part of a plan in one pass over its changes.
 
     :param claimed: keys that earlier jobs of the plan submit, to the job; what this one submits is added
     """

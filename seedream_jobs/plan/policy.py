@@ -38,7 +38,9 @@ _INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A forbidden word, and the job files (patterns below the root) that may use it all the same.
+    """A forbidden word.
+
+    :param waived: patterns of the job files, below the root, that may use it all the same
 
     :param pattern: finds it in a text as it was written
     """

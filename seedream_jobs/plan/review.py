@@ -224,13 +224,13 @@ class Revisions:
             pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules, named=False)).touched]
         errors = [pair.head for pair in pairs if isinstance(pair.head, FindingsError)]
         if found := [finding for error in errors for finding in error.diagnostics]:
-            if self.head is not None:  # the lines on disk, shown beside a finding, would be others
+            if self.head is not None:  # else lines of the work tree would be shown beside the findings
                 found = [replace(finding, path=f"{self.head.name}:{finding.path}") for finding in found]
             raise FindingsError(in_order(found))
         return self._matched(pairs)
 
     def _matched(self, pairs: list[JobPair]) -> list[JobPair]:
-        """The pairs, where a job that was renamed with its record is one pair and not two."""
+        """Make one pair of a job that was renamed with its record."""
         changed = [path for path in self._changed if path.name.endswith(MANIFEST_SUFFIX)]
         manifests = renamed(self.base_tree, self._head_files, sorted(changed))
         stems = {_stem(new): _stem(old) for new, old in manifests.items()}
@@ -358,9 +358,10 @@ class Revisions:
     def _load(
         self, path: PurePosixPath, files: Recording, shown: str, rules: Rules | None = None
     ) -> tuple[Job | FindingsError | None, UsageError | None]:
-        """A job in one tree, and the refusal of a ``--set`` that it has no variable for; it is loaded without it then.
+        """A job in one tree, and the refusal of a ``--set`` that it has no variable for.
 
-        The base may not have the variable yet; at the head it only matters if the change concerns the job.
+        It is loaded without the values then: the base may not have the variable yet, and at the head the refusal only
+        matters if the change concerns the job.
         """
         try:
             files.read(path, limit=1)
@@ -379,12 +380,12 @@ class Revisions:
 
 
 def _stem(path: PurePosixPath) -> PurePosixPath:
-    """The path of a job file or a manifest without its ending: by it the two belong together."""
+    """The path of a job file or a manifest without its ending, which is the same for the two."""
     return path.with_name(path.name.removesuffix(MANIFEST_SUFFIX)) if path.suffix == ".jsonl" else path.with_suffix("")
 
 
 class _TreeDisk(FileSystem):
-    """Reads a record out of a tree; a ledger that is only peeked at writes nothing."""
+    """Reads a record out of a tree. ``Ledger.peek`` writes nothing, so no other method is needed."""
 
     def __init__(self, tree: GitTree, root: Path) -> None:
         self._tree, self._root = tree, root
@@ -519,7 +520,7 @@ class _Edit:
     lines: Mapping[str, int]
 
     def removed(self) -> Iterator[Diagnostic]:
-        """Requests, used plans and resolutions that the head does not have."""
+        """Find requests, used plans and resolutions that the head does not have."""
         gone = [self.base.entries[key] for key in self.base.entries if key not in self.head.entries]
         told = []
         for entry in gone:
@@ -536,7 +537,7 @@ class _Edit:
             yield _finding("manifest-removed", message, self.shown)
 
     def changed(self) -> Iterator[Diagnostic]:
-        """Forged lines, ids that the head has lost, and requests that were paid and count as unpaid there."""
+        """Find forged lines, lost ids, and requests that were paid and count as unpaid at the head."""
         before, after = self.base.header, self.head.header
         if before is not None and after is not None:
             if before.id not in (after.id, *after.other_ids):
@@ -559,7 +560,7 @@ class _Edit:
         yield from self._named(told, "more lines were changed so", "manifest-changed-id")
 
     def added(self, allowed: bool) -> Iterator[Diagnostic]:
-        """Lines and task ids that are new: each claims that something was paid."""
+        """Find new lines and task ids: each claims that something was paid."""
         told: list[tuple[str, str, int | None]] = []
         for key, old, new in self._altered():
             known = () if old is None else _task_ids(old)
@@ -578,7 +579,7 @@ class _Edit:
                 yield key, self.base.entries.find(key), self.head.entries[key]
 
     def _named(self, told: Sequence[tuple[str, str, int | None]], more: str, code: str = "") -> Iterator[Diagnostic]:
-        """The first findings, as (code, message, line), and how many there are more."""
+        """The first findings, told as (code, message, line), and one that counts the others."""
         for one in told[:MAX_NAMED]:
             yield _finding(one[0], one[1], self.shown, one[2])
         if len(told) > MAX_NAMED:
@@ -599,7 +600,7 @@ def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _is_unpaid(before: Entry, after: Entry) -> bool:
-    """Whether a submission that counted as spent does so no more, and no answer of the service says why."""
+    """Whether a submission that counted as spent no longer does, though no error of the service says why."""
     if after.generation != before.generation or not counts_as_spent(before) or counts_as_spent(after):
         return False
     return after.error is None or before.state in (State.STORED, State.COMPLETED)

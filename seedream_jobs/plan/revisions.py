@@ -22,7 +22,7 @@ from seedream_jobs.job.files import Files, OutsideRoot, campaign_root, git_envir
 from seedream_jobs.plan.plan import Revision
 
 _LINKS = 40
-"""How many symbolic links are followed in one path, as the kernel has it."""
+"""How many symbolic links are followed in one path, as Linux does."""
 
 # No prompt, no lock on the index, no download of missing objects: a plan only reads. What a person named stands behind
 # --end-of-options, or is an object id, so that it is never taken for an option.
@@ -31,7 +31,7 @@ _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 class Blob(NamedTuple):
-    """A file of a tree: its mode (``120000`` is a symbolic link) and object id."""
+    """A file of a tree; the mode ``120000`` is a symbolic link."""
 
     mode: str
     oid: str
@@ -72,7 +72,7 @@ class Repository:
             self._batch = None
 
     def revision(self, name: str) -> Revision:
-        """The commit that a revision is now.
+        """Resolve a revision to its commit.
 
         :raises UsageError: there is no such revision here, or it is no commit
         """
@@ -266,7 +266,7 @@ class GitTree:
         return True
 
     def _find(self, path: PurePosixPath) -> Blob:
-        """The file at a path, symbolic links followed, as ``open`` would find it."""
+        """The file at a path, symbolic links followed, with the errors of ``open``."""
         rest, at, left = list(path.parts), PurePosixPath(), _LINKS
         while rest:
             part = rest.pop(0)
@@ -297,7 +297,7 @@ class GitTree:
 
 
 class Recording:
-    """Files that note what was read of them, found or not."""
+    """Files that record the paths that were read, whether they were found or not."""
 
     def __init__(self, files: Files) -> None:
         self._files = files

@@ -46,9 +46,9 @@ FORMAT = "seedream-jobs/plan/1"
 LIFE = 7 * 24 * 3600
 """Seconds that a saved plan may be carried out."""
 _CLOCKS = 24 * 3600
-"""Seconds that two machines' clocks may differ."""
+"""Seconds by which the clocks of two machines may differ."""
 MAX_SAVED = 200_000
-"""Requests of one saved plan: it is held in memory."""
+"""The most requests of one saved plan. It is read into memory as a whole."""
 
 _NAMED = b'"seedream-jobs/plan/'
 _AGAIN = "make it again: seedream-jobs plan JOB… -o plan.json"
@@ -79,25 +79,25 @@ def _checksum(content: Json) -> str:
     try:
         return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"
     except (ValueError, RecursionError):  # NaN, Infinity, or nesting that no plan has
-        raise Malformed("it has a value that no plan has") from None
+        raise Malformed("it has a value that no plan can have") from None
 
 
 def plan_id(digest: str) -> str:
-    """What the plan is called in a manifest."""
+    """The plan's id in a manifest."""
     return f"p-{digest.removeprefix('sha256:')[:40]}"
 
 
 def check_place(file: Path) -> None:
-    """See that a plan may be saved there: ``run`` knows it by its name, and nothing but a plan is written over.
+    """Refuse to save a plan where ``run`` would not take it, or over anything but a plan.
 
-    :raises UsageError: it is named otherwise, or something else is there
+    :raises UsageError: the name does not end in .json, or something else is there
     """
     if file.suffix != ".json":
         raise UsageError(f"{file}: a saved plan is a .json file", hint="seedream-jobs plan JOB… -o plan.json")
     try:
         raw = read_regular(file)
     except OSError:
-        return  # nothing is there; or ``save`` says what is wrong with it
+        return  # nothing is there, or ``save`` says what is wrong with it
     if raw.strip() and _NAMED not in raw:
         raise UsageError(f"{file} is there and is no saved plan", hint="name another file, or remove it")
 
@@ -151,19 +151,21 @@ def read(file: Path) -> Plan:
 
 
 def _checked(data: Json, shown: str) -> Plan:
+    # The checksum finds an edit by mistake. An edit on purpose can mend it, so everything that the approval does not
+    # cover is checked as well: file names stay in the campaign, keys are those of the payloads.
     checksum = data.pop("checksum", None)
     try:
         if checksum != _checksum(data):
-            raise Malformed("its checksum is another")
+            raise Malformed("its checksum does not match")
         plan = decode(data)
         for job in plan.jobs:
             _check_job(job)
         if plan.digest != digest_of(plan):
-            raise Malformed("its digest is another")
+            raise Malformed("its digest does not match")
     except (Malformed, OutsideRoot) as problem:
         raise HeldError(f"{shown} was edited after it was saved: {problem}", hint=_AGAIN) from None
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):  # a field of another kind
-        raise HeldError(f"{shown} was edited after it was saved: a value is of another kind", hint=_AGAIN) from None
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):  # a field of the wrong type
+        raise HeldError(f"{shown} was edited after it was saved: a value has the wrong type", hint=_AGAIN) from None
     return plan
 
 
@@ -218,12 +220,16 @@ def check_fresh(plan: Plan, *, now: int, expect: str | None, shown: str) -> None
 
 
 def sendable(item: PlannedRequest, brief: EntrySummary | None) -> bool:
-    """Whether a request of a plan is still to be sent, by what the ledger knows now (state and generation)."""
+    """Whether a request of a plan is still to be sent.
+
+    :param brief: state and generation in the ledger now; None if it has no entry
+    """
     if brief is None:
         return item.known is None and item.generation == 1
     state, generation = brief
     if state is State.NEW:
         return generation == item.generation
+    # Only the step that was approved: from the state that the plan saw, to the next generation.
     waits = generation == item.generation - 1 and str(state) == item.known
     return waits and item.action in (Action.RETRY, Action.AGAIN)
 
@@ -232,7 +238,7 @@ def sendable(item: PlannedRequest, brief: EntrySummary | None) -> bool:
 
 
 def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
-    """The plan, with the policy's budget for each job where that is less than the one it was saved with.
+    """Check a plan against today's policy, and lower its budgets to the policy's.
 
     :param shown: the plan's file, for findings
     :raises FindingsError: the policy refuses one of its requests
@@ -265,7 +271,7 @@ def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
 
 
 def _find_refused(policy: Policy, job: PlannedJob) -> Iterator[tuple[str, str, DocumentPath]]:
-    """What the policy refuses: (code, message, place of the rule)."""
+    """Yield (code, message, place of the rule)."""
     if policy.max_requests is not None and job.requests > policy.max_requests:
         message = f"{job.path} makes {job.requests:,} requests: the policy allows {policy.max_requests:,}"
         yield "policy-max-requests", message, ("max_requests",)
@@ -281,7 +287,7 @@ def _find_refused(policy: Policy, job: PlannedJob) -> Iterator[tuple[str, str, D
             )
 
 
-# -- what is left of it ------------------------------------------------------------------------------------------------
+# -- what is left to submit --------------------------------------------------------------------------------------------
 
 _NEW_PLAN = "make a new plan: seedream-jobs plan JOB… -o plan.json"
 
@@ -332,7 +338,7 @@ def check_records(plan: Plan, ledgers: Sequence[Ledger]) -> None:
 
 
 def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhere], root: Path, shown: str) -> Plan:
-    """The plan to be applied: what of a saved plan is left to submit, with what counts against its budgets today.
+    """Reduce a saved plan to what is left to submit, with what counts against its budgets today: the plan to apply.
 
     :param plan: its jobs are those with a manifest
     :param ledgers: of its jobs, locked
@@ -377,7 +383,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
 
 
 def finished(submits: Iterable[PlannedRequest], ledger: Ledger) -> bool:
-    """Whether none of a plan's requests is left to send."""
+    """Whether nothing of a plan is left to send."""
     return not any(sendable(item, ledger.entries.summary(item.key)) for item in submits)
 
 
@@ -395,11 +401,11 @@ _NAMES: Mapping[type, Mapping[str, str]] = {
     },
     Tariff: {"usd": "usd_per_image"},
 }
-"""The fields that have another name in the file: its names are public (schemas/plan.schema.json)."""
+"""The fields whose name in the file differs. The file's names are public (schemas/plan.schema.json)."""
 _PAIRS = {"beside": ("source", "usd_per_image"), "budgets": ("name", "usd"), "failures": ("why", "requests")}
 """Fields that are tuples of pairs, and the names of the two in the file."""
 _OPTIONAL = ("relation", "before", "beside")
-"""Fields that are left out where they are empty. They stand last."""
+"""Fields that the file leaves out where they are empty. They stand last, as in the files of earlier versions."""
 _NOT_SAVED = frozenset({"changes", "job", "ledger", "request", "submits"})
 
 
@@ -425,7 +431,7 @@ def encode(plan: Plan) -> Json:
 
 
 def changes(plan: Plan) -> Iterator[Json]:
-    """Each change of each job by itself, with its job: what JSON Lines are made of."""
+    """Each change of each job, for JSON Lines."""
     for job in plan.jobs:
         for item in job.items:
             yield {"job": job.shown, **_encode(item)}
@@ -490,7 +496,7 @@ def _decode(kind: Any, line: Json) -> Any:
 
 
 def _reader(hint: Any, name: str) -> Reader:
-    """What reads a field with this annotation."""
+    """The function that reads a field with this annotation; made once for each field."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint in _READERS:
         return _READERS[hint]

@@ -1,1 +1,1 @@
-"""Saying it: the same facts as text, JSON, Markdown and the formats of the forges."""
+"""Shows plans, findings and statuses as text, JSON, Markdown and in the formats of CI systems."""

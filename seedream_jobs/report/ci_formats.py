@@ -128,7 +128,7 @@ def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
 
 
 def _fingerprints(remarks: Iterable[Remark]) -> Iterator[tuple[Remark, str]]:
-    """Each remark with what it is known by when its line has moved; unique among them."""
+    """Each remark with a fingerprint that stays the same while its line moves, and is unique among the remarks."""
     seen: Counter[str] = Counter()
     for remark in remarks:
         identity = "\n".join((remark.path, remark.code, remark.message))
@@ -165,7 +165,7 @@ def workflow_commands(remarks: Iterable[Remark]) -> Iterator[str]:
 
 
 def _data(text: str) -> str:
-    # One line first: an escaped line end would come back as a real one in the annotation, and in logs that echo it.
+    # Line ends go first: an escaped one would come back as a real one in the annotation, and in logs that echo it.
     return one_line(text, MAX_MESSAGE).replace("%", "%25")
 
 
@@ -236,13 +236,14 @@ def _result(remark: Remark, fingerprint: str, rules: list[str]) -> dict[str, Any
 
 
 def _message(text: str) -> str:
-    """Plain text: neither an embedded link (section 3.11.6) nor a placeholder (3.11.5)."""
+    # A viewer would make a link of [text](target) (section 3.11.6) and look up {0} as a placeholder (3.11.5).
     shown = one_line(text, 4_000)
     return _PLACEHOLDER.sub(r"{{\1}}", _LINK.sub(r"\\[", shown))
 
 
 def _uri(path: str) -> str:
-    """A relative reference; ``./`` keeps a colon in the first part from being read as a scheme."""
+    """A relative reference."""
+    # A path that begins with // would be read as a host.
     quoted = quote(path.encode("utf-8", "surrogatepass"), safe="/-._~+,=@")
     return f"./{quoted}" if path.startswith("//") else quoted
 

@@ -87,7 +87,6 @@ def _note(words: str, paint: Paint) -> str:
 
 
 def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: Paint) -> Iterator[str]:
-    """The span's first line with its part of the span underlined, and the hint beside or below it."""
     text = source.line(span.start.line)
     if text.strip():
         first = min(span.start.column - 1, len(text))  # the file may have changed since it was read

@@ -45,7 +45,7 @@ MAX_WORDS = 1_500
 """Longer texts are shown without marks: comparing takes time that grows with the square."""
 
 # A word; a single character of a script without spaces; a run of white space; or one other character.
-_WORD = (  # it takes Python 3 ms to compile: not at every start
+_WORD = (  # not compiled at every start: that takes 3 ms
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
 )
 
@@ -115,7 +115,7 @@ def plan_markdown(plan: Plan) -> str:
 
 
 def _blocks(plan: Plan) -> Iterator[Block]:
-    """The comment in pieces, the weightiest first, each made when it is its turn."""
+    # The most important first: the rest is left out where the comment would become too long.
     yield [MARKER, f"### {headline(plan)}", "", verdict(plan), *_price(plan), ""]
     for job in plan.jobs:
         yield [f"- {code(job.path, 200)} {_counts(plan, job)}", *(f"  - {line}" for line in _reasons(job))]
@@ -135,7 +135,7 @@ def headline(plan: Plan) -> str:
 
 
 def verdict(plan: Plan) -> str:
-    """Whether it may be spent, in one line."""
+    """One line on whether the money may be spent."""
     try:
         check_budgets(plan)
     except MoneyError as error:
@@ -151,7 +151,7 @@ def verdict(plan: Plan) -> str:
 
 
 def _price(plan: Plan) -> Block:
-    """The price, where others stand beside it: one that is too low makes every budget too wide."""
+    # A price that is too low makes every budget too wide, so the reviewer sees the others, too.
     if plan.submit == 0 or not plan.tariff.beside:
         return []
     others = (f"{plain(usd)} USD {code(said, 60)}" for said, usd in plan.tariff.beside)
@@ -179,7 +179,6 @@ def _reasons(job: PlannedJob) -> Iterator[str]:
 
 
 def _samples(job: PlannedJob) -> Iterator[Block]:
-    """Of each kind a few requests, folded."""
     kinds: tuple[tuple[str, Callable[[PlannedRequest], bool]], ...] = (
         ("changed", lambda item: item.relation == "changed"),
         ("to submit", lambda item: item.action in SUBMITS and item.relation != "changed"),
@@ -194,7 +193,8 @@ def _samples(job: PlannedJob) -> Iterator[Block]:
 
 
 def sample(found: Iterable[T], key: Callable[[T], str], size: int = SAMPLES) -> tuple[int, list[T]]:
-    """How many there are, and the few with the smallest keys, in their order: a spread that never varies."""
+    """How many there are, and a few of them in their order."""
+    # Those with the smallest keys: spread over the job, and the same ones in every comment on the same plan.
     count = 0
 
     def counted() -> Iterator[tuple[str, int, T]]:
@@ -231,7 +231,7 @@ def _request(item: PlannedRequest) -> Block:
 
 
 def _window(text: str, mark: str) -> str:
-    """A long text from a little before its first mark on."""
+    """The part of a long text that begins a little before its first mark."""
     at = max(0, text.find(mark) - MAX_PROMPT // 4) if len(text) > MAX_PROMPT else 0
     return f"…{text[at:]}" if at else text
 

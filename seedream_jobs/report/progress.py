@@ -100,7 +100,8 @@ class ProgressDisplay:
         self._show(f"image_{event.kind}", event.entry.key)
 
     def on_trouble(self, reason: str) -> None:
-        """Why the service is asked again, at once the first time: a line that only stands still says nothing."""
+        """Show why the service is asked again; an empty reason ends the trouble."""
+        # The first reason is shown at once: a line that only stands still tells a person nothing.
         begun, self.trouble = bool(reason) and not self.trouble, reason
         if begun and self.mode == "json":
             self._write(event="trouble", reason=reason)
@@ -108,7 +109,7 @@ class ProgressDisplay:
             self._line(at_once=begun)
 
     def on_news(self, text: str) -> None:
-        """Say at once what a person should know, such as another price."""
+        """Show at once what a person should know, such as another price."""
         if self.mode == "json":
             self._write(event="news", text=text)
         elif self._live is not None:

@@ -56,7 +56,7 @@ NAMED = 5
 class JobStatus:
     """One job: how many requests in each state, what they cost, and when the first link dies (seconds from now).
 
-    :param held_by: the process that works on it now; what is announced and open is its business then, nobody's doubt
+    :param held_by: the process that works on it now; open submissions are that process's then, and not in doubt
     :param shared: which requests have one task, a sentence each
     :param lost: which runs may have paid what is not on record, a sentence each
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
@@ -78,7 +78,7 @@ class JobStatus:
 
     @property
     def option(self) -> str:
-        """What stands behind the job in a further command, so that it looks at this record."""
+        """The option that makes another command look at this record."""
         return " --emulator" if self.origin == "emulator" else ""
 
     @property
@@ -139,7 +139,8 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
 
 
 def shared_tasks(ledger: Ledger) -> list[str]:
-    """Which requests have one task, a sentence each: whether both were charged only the service's console knows."""
+    """A sentence on each task that several requests have."""
+    # Whether all of them were charged is only known to the service's console.
     return [
         f"one task, {task}, for {len(addresses)} submissions: {', '.join(addresses[:NAMED])}"
         f"{' …' if len(addresses) > NAMED else ''}; look up in the service's console what was charged"

@@ -35,7 +35,6 @@ class ShownCharacter(NamedTuple):
 
 
 def show_character(character: str) -> ShownCharacter:
-    """How ``character`` is shown."""
     if " " <= character <= "~":
         return ShownCharacter(character, 1)
     if character == "\t":
@@ -43,7 +42,7 @@ def show_character(character: str) -> ShownCharacter:
     if character == _WIDE_SPACE:
         return ShownCharacter("  ", 2)
     if not character.isprintable():
-        # Controls, invisible formatting (such as the marks that reverse a line), surrogates, no-break spaces.
+        # A control would steer the terminal, and a mark that reverses a line would show another file or price.
         shown = character.encode("unicode_escape").decode("ascii")
         return ShownCharacter(shown, len(shown))
     if unicodedata.category(character) in ("Mn", "Me"):
@@ -52,7 +51,7 @@ def show_character(character: str) -> ShownCharacter:
 
 
 def visible(text: str) -> str:
-    """``text`` on one line, with everything a terminal would obey shown as an escape."""
+    """``text`` on one line, with everything that a terminal would obey as an escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(show_character(character).shown for character in text)
@@ -64,11 +63,11 @@ def width(text: str) -> int:
 
 
 CI_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
-"""``::error::`` and its like, which a CI runner obeys at the start of a line."""
+"""``::error::`` and the like, which a CI runner obeys at the start of a line of its log."""
 
 
 def defused(text: str) -> str:
-    """``text`` without anything that a CI runner takes for a command when the line is printed to its log."""
+    """``text`` without anything that a CI runner takes for a command when it reads the log."""
     return CI_COMMAND.sub(r"\1: :", text).replace("##[", "# #[")
 
 
@@ -133,7 +132,6 @@ def _because(mark: str, count: int, word: str, causes: Sequence[Cause], more: in
 
 
 def _against(against: Against) -> Iterator[str]:
-    """What the change brings: new and changed requests with their causes, and what it takes away."""
     yield from (f"  {visible(note)}" for note in against.notes)
     yield from _because("+", against.new, "new", against.causes)
     yield from _because("~", against.changed, "changed", against.changed_causes)
