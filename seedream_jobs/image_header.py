@@ -1,6 +1,6 @@
-"""This module reads what the first bytes of a JPEG or PNG say, with Pillow's header readers.
+"""This module reads the header of a JPEG or PNG with Pillow.
 
-Called by ``expand/references.py`` for the client and by ``emulator/rules.py`` for the service.
+Called by ``expand/references.py`` for the client and by ``emulator/submit.py`` for the service.
 Invariant: no pixel is decoded, and foreign bytes raise nothing. Pillow is imported on the first call.
 """
 

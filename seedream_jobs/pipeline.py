@@ -316,7 +316,7 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> ImageSteps:
     """What is done with each image: checked, described by a sidecar, made small for the gallery."""
-    from seedream_jobs.results.keeping import CampaignImageSteps
+    from seedream_jobs.results.image_steps import CampaignImageSteps
     from seedream_jobs.results.sidecar import Provenance
 
     root = record.root

@@ -1,4 +1,4 @@
-"""Finds the data files that ship with the program: schemas, model profiles, examples."""
+"""This module finds the data files that ship with the program: schemas, model profiles, examples."""
 
 from __future__ import annotations
 

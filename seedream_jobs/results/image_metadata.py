@@ -1,7 +1,7 @@
 """This module reads and adds metadata in image files: AI labels are found, an XMP packet is spliced in.
 
-Called by ``keeping`` for each stored image. Invariant: no pixel is encoded again and nothing that was there is removed;
-an image with a C2PA manifest is never changed, since that would break its signature.
+Called by ``image_steps`` for each stored image. Invariant: no pixel is encoded again and no metadata is removed; an
+image with a C2PA manifest is never changed, since that would break its signature.
 
 Sources: ITU-T T.81 annex B (JPEG), the PNG specification (third edition) §5, RFC 9649 (WebP), ISO 16684-1 and XMP
 specification part 3, IPTC Photo Metadata Standard 2023.2 (``Iptc4xmpExt:DigitalSourceType``), C2PA 2.1 §A.3,
@@ -44,7 +44,7 @@ _SOURCE = re.compile(rb"newscodes/digitalsourcetype/(\w+)")
 
 
 class MalformedImage(ValueError):
-    """The file's structure ends early or contradicts itself."""
+    """The file's structure ends early or is contradictory."""
 
 
 class UnmergeablePacket(ValueError):
@@ -196,7 +196,7 @@ def _label_text(part: ImagePart, data: ImageData) -> bytes | None:
     if part.name in ("APP1", "eXIf", "EXIF", "XMP "):
         body = part.payload(data)
         at = -1 if part.name == "XMP " or body.startswith(XMP_JPEG_HEADER) else body.find(b"UNICODE\0")
-        # An EXIF UserComment may be UTF-16: without its zero bytes the label in it can be searched for.
+        # An EXIF UserComment may be UTF-16, in which the search would miss a label: its zero bytes are taken out.
         return body if at < 0 else body + b"\n" + body[at + 8 :].replace(b"\0", b"")
     if part.name not in ("tEXt", "zTXt", "iTXt"):
         return None
@@ -283,7 +283,7 @@ def _new_packet(prompt: str | None) -> bytes:
 
 
 def _merged_packet(existing: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ...]]:
-    """``existing`` with our statements added and nothing of it changed, and what was left out because it was there.
+    """``existing`` with our statements added, and a warning for each statement that it already makes itself.
 
     :raises UnmergeablePacket: if it is no UTF-8 XMP that stays well-formed with an addition
     """
@@ -291,7 +291,7 @@ def _merged_packet(existing: bytes, prompt: str | None) -> tuple[bytes, tuple[st
         text = existing.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UnmergeablePacket("it is not UTF-8") from error
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # an entity could change what the added text says
         raise UnmergeablePacket("it declares entities")
     _check_well_formed(text)
     warnings: list[str] = []
@@ -315,7 +315,7 @@ def _merged_packet(existing: bytes, prompt: str | None) -> tuple[bytes, tuple[st
 
 
 def _rdf_description(about: str, prompt: str | None, *, source: bool = True) -> str:
-    """One ``rdf:Description``; ``about`` is taken from XML as it stands there, so it is escaped already."""
+    # ``about`` was copied from XML, so it is escaped already.
     lines = [f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about="{about.replace(chr(34), "&quot;")}"']
     lines += [f" xmlns:dc={quoteattr(_DC)} xmlns:Iptc4xmpExt={quoteattr(_IPTC)}>\n"]
     if source:
@@ -340,8 +340,7 @@ def _check_well_formed(text: str) -> None:
 def embed(data: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ...]]:
     """``data`` with an XMP packet that names its digital source type and, if given, the prompt; and warnings.
 
-    Metadata that is there is kept; what is added to a packet stands beside what it says already. Where nothing is
-    changed, the very object that was given comes back.
+    Existing metadata is kept; an existing packet is extended. If nothing changes, the same object is returned.
     """
     try:
         if any(_is_c2pa(part, data) for part in list(image_parts(data))):
@@ -392,7 +391,7 @@ def _embed_in_png(data: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ..
 
 
 def embed_in_file(file: Path, prompt: str | None) -> tuple[str, ...]:
-    """``embed`` for a temporary file, in place; its warnings. It is the old file or the new one at any moment.
+    """``embed`` for a file, in place; its warnings. At any moment it is the old file or the new one.
 
     :raises SeedreamError: if the disk is full or failing
     """

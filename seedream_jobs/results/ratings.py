@@ -2,8 +2,7 @@
 
 Called by ``cli.ratings``. Invariant: the file is merged, not replaced, and applying the same export twice changes
 nothing. An opinion belongs to a reviewer and an image (request key and image number), a vote to a reviewer, an axis and
-a pair; a later export replaces both, an emptied opinion takes back an earlier one. The same opinions give the same
-bytes.
+a pair. A later export replaces both; an empty opinion removes the earlier one. The same opinions give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.resources import resource
 
 LIMIT = 16 * 1024 * 1024
-"""Bytes of an export or of a review: far above what people rate, far below what hurts."""
+"""Bytes of an export or of a review: more than people rate, and little enough to read into memory."""
 
 _FILE_NAME = re.compile(r"[^\W_](?:[\w .+-]*[\w+-])?")  # no separator, no leading dot, no trailing dot or space
 
@@ -121,7 +120,7 @@ def _read_review(path: Path) -> tuple[Opinions, Votes]:
 
 
 def _opinion(item: Mapping[str, Any], reviewer: str) -> dict[str, Any] | None:
-    """An opinion as the review writes it, absent parts left out; None when there is nothing in it."""
+    """An opinion as the review writes it; None for an empty one."""
     marks: dict[str, Any] = {}
     if item.get("star"):
         marks["star"] = True
@@ -138,7 +137,7 @@ def _opinion(item: Mapping[str, Any], reviewer: str) -> dict[str, Any] | None:
 
 
 def _enter_vote(votes: Votes, vote: Mapping[str, Any], reviewer: str) -> None:
-    """Enter a vote, the pair in one order whichever way it was shown."""
+    # A pair may have been shown in either order: it is one vote.
     first, second = (_image_id(vote[side]) for side in ("first", "second"))
     winner = str(vote["winner"])
     if winner not in ("first", "second", "tie"):
@@ -155,10 +154,11 @@ def _image_id(reference: Mapping[str, Any]) -> tuple[str, int]:
 
 
 class _ReviewDumper(yaml.SafeDumper):
-    """Writes one line per note: PyYAML folds other breaks (U+0085, U+2028) into spaces when it reads them back."""
+    pass
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Quoted on one line: PyYAML would read unquoted U+0085 and U+2028 back as spaces.
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
 
 

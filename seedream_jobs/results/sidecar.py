@@ -1,7 +1,7 @@
 """This module writes and reads sidecars: ``name.json`` beside each image says how the image came to be.
 
-Called by ``keeping`` for each stored image, by ``pipeline`` and ``resolve --import`` to find images that no record
-knows. Invariant: the same image, request and provenance give the same bytes; an image with a matching sidecar and hash
+Called by ``image_steps`` for each stored image, by ``pipeline`` and ``resolve --import`` to find images that no record
+has. Invariant: the same image, request and provenance give the same bytes; an image with a matching sidecar and hash
 is not downloaded again.
 """
 
@@ -25,7 +25,7 @@ from seedream_jobs.run.images import EXTENSIONS
 FORMAT = "seedream-jobs/sidecar/1"
 MAX_BYTES = 4 * 1024 * 1024
 MOST_READ = 10_000
-"""How many sidecars of a folder are read in search of those that no record knows."""
+"""At most so many sidecars of a folder are read in search of images that no record has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +101,9 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
 def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[str, ...]:
     """Write ``content`` beside ``image``, whole or not at all; a warning if another's file is in the way.
 
-    A sidecar of the same request is replaced. Any other file is left alone, and so the image has no sidecar.
+    A sidecar of the same request is replaced. Any other file is left alone, and the image has no sidecar then.
 
-    :param temp: the temporary name, which nobody else writes to: two images may have come to the same file
+    :param temp: a temporary name of its own: two images may have been stored under one name
     :raises SeedreamError: if the disk is full or failing
     """
     path = image.with_suffix(".json")
@@ -147,7 +147,7 @@ class SidecarImage:
     image: Image
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether the image lies there as it was stored."""
+        """Whether the file is the image that was stored."""
         try:
             return self.image.file is not None and digest(folder / self.image.file) == self.image.sha256
         except OSError:
@@ -155,7 +155,7 @@ class SidecarImage:
 
 
 def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Image | None:
-    """The image of ``entry`` that an interrupted fetch left whole on disk: its sidecar matches and so does its hash.
+    """The image of ``entry`` that an interrupted fetch left whole on disk, by its sidecar and its hash; else None.
 
     :param folder: the manifest's folder
     """
@@ -196,7 +196,7 @@ def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:
 
 
 def _read_image(path: Path, folder: Path) -> SidecarImage | None:
-    """The image that a sidecar describes; None where that is missing or damaged. It may be anybody's file."""
+    # The file may be anybody's, so each field is checked before it is believed.
     content = read_sidecar(path)
     described = None if content is None else content.get("image")
     if content is None or not isinstance(described, dict):

@@ -1,7 +1,7 @@
-"""This module decodes images in processes of their own: for the check that they are whole, and for their thumbnails.
+"""This module decodes images in separate processes: to check that they are whole, and for their thumbnails.
 
-Called by ``keeping`` for each downloaded image. Invariant: images come from the network, so no image is decoded in the
-process that holds the ledger and the API key; a decoder that crashes costs one image.
+Called by ``image_steps`` for each downloaded image. Invariant: images come from the network, so no image is decoded in
+the process that holds the ledger and the API key; a decoder that crashes costs one image.
 
 A thumbnail is kept by its image's content, ``thumbnails/<2 hex>/<sha256>.webp``. The cache can be deleted at any time.
 Jobs go to a process as JSON lines on stdin and are answered on stdout; it ends with its stdin, which is also how it
@@ -118,7 +118,7 @@ def _write_thumbnail(image: PillowImage, path: Path) -> None:
 
 
 def serve_decoder() -> None:
-    """The program of a process: answer jobs, ``["file", "thumbnail" or null]`` a line, until there are no more."""
+    """The program of a decoding process: answer each line ``["file", "thumbnail" or null]`` until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides what it means
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is not an answer
@@ -178,7 +178,7 @@ class Decoders:
         return Examined(**json.loads(answer))
 
     def close(self) -> None:
-        """End the processes at once; an image they are at is given up. A later ``decode`` finds a problem."""
+        """End the processes at once, in the middle of an image too. A later ``decode`` returns a problem."""
         with self._lock:
             self._closed = True
             processes = list(self._all)

@@ -1,4 +1,4 @@
-"""The files that ship with the program to start a campaign: ``init`` copies them, CI runs ``ci.sh`` where it lies."""
+"""This module finds the files of a new campaign, which ``init`` copies, and the script ``ci.sh``, which CI runs."""
 
 from __future__ import annotations
 

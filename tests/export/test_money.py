@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Attempt, Entry, Image, State, in_shares
-from seedream_jobs.report.status import charged
+from seedream_jobs.report.status import Bill, bill_of
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.gallery.cells import ImageFiles, cells_of_entry
 
@@ -59,14 +59,14 @@ def test_the_shares_add_up_to_what_status_says(tmp_path: Path, run: list[Any]) -
     shares = [row.values["cost_usd"] for row in rows]
     total = sum((Decimal(share) for share in shares if share is not None), start=Decimal(0))
     assert total == rows.shared_usd
-    assert total + rows.left_out_usd == charged(entries.values()).usd
+    assert total + rows.left_out_usd == sum(map(bill_of, entries.values()), start=Bill()).usd
     cells = [
         cell
         for one in entries.values()
         for cell in cells_of_entry(one, ImageFiles(tmp_path, tmp_path, tmp_path), labels={})
     ]
     shown = sum((cell.cost_usd for cell in cells if cell.cost_usd is not None), start=Decimal(0))
-    assert shown == charged(entries.values()).usd, "the gallery's cells as well"
+    assert shown == sum(map(bill_of, entries.values()), start=Bill()).usd, "the gallery's cells as well"
 
 
 @given(st.decimals(0, 100, places=7), st.integers(1, 15))

@@ -1,7 +1,7 @@
 """A job's images as a table or a data set: csv, jsonl, imagefolder, webdataset, parquet. One row per stored image.
 
-Called by ``cli.export``. Invariant: nothing half-written stands under a final name; images are links to the files there
-are, or copies where the file system has no links.
+Called by ``cli.export``. Invariant: a file gets its final name when it is whole; images are hard links, or copies if
+the file system has no links.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def export(
     shard_bytes: int = 1_000_000_000,
     with_images: bool = False,
 ) -> None:
-    """Write a job's images in one format. What came of it is counted in ``rows``.
+    """Write a job's images in one format; ``rows`` counts them.
 
     :param form: ``csv``, ``jsonl``, ``imagefolder``, ``webdataset`` or ``parquet``
     :param target: the file or folder; None is standard output
     :param shard_bytes: of webdataset: the most bytes of a shard
     :param with_images: of parquet: the images, too
     :raises UsageError: the format can't go there, or pyarrow is not installed
-    :raises OSError: as the file system does; nothing half-written stands under a final name
+    :raises OSError: as the file system does
     """
 
     def write_table(out: BinaryIO, base: Path) -> None:

@@ -1,7 +1,7 @@
 """This module writes data sets that are folders: ``imagefolder`` for Hugging Face, and WebDataset shards.
 
-Called by ``export``. Invariant: an export that was interrupted is continued by the same command; in a folder nothing is
-touched but what an earlier export wrote.
+Called by ``export``. Invariant: after an interruption the same command continues; only files of an earlier export are
+changed or removed.
 
 ``imagefolder`` is what ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: images, ``metadata.jsonl``, a card.
 ``metadata.jsonl`` is written last, so that it only ever names images that are there.
@@ -33,7 +33,6 @@ CARD = "README.md"
 IMAGES = "images"
 INDEX = ".index.json"
 """Hidden: ``datasets`` takes every other file of the folder for a shard."""
-FORMER_INDEX = "index.json"
 MAX_SAMPLES = 10_000
 """Of one shard, whatever its size: so many rows are held at once."""
 
@@ -66,7 +65,7 @@ _ABOUT = {
 
 
 def _foreign_files(folder: Path, form: str) -> list[Path]:
-    """What lies in a folder that is to be exported into, hidden files apart.
+    """The files in a folder that is to be exported into, hidden ones left out.
 
     :raises UsageError: it is a file
     """
@@ -85,7 +84,7 @@ def _holds_other_files(folder: Path, foreign: list[Path]) -> UsageError:
 
 
 def write_imagefolder(rows: ExportRows, folder: Path) -> None:
-    """Make or renew the folder: what is missing is linked, images that only the earlier export named are removed.
+    """Make or renew the folder: missing images are linked, images that only the earlier export named are removed.
 
     :raises UsageError: it holds something that is not an earlier export
     :raises OSError: as the file system does; the same command continues
@@ -101,7 +100,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
             name, problem = IMAGES / row.name, row.problem
             if problem is None:
                 link_or_copy(row.source, folder / name)
-            elif not _has_image(folder / name, row):  # an earlier export may be the last to have it
+            elif not _has_image(folder / name, row):  # an earlier export may have the only copy left
                 rows.leave_out(row, problem)
                 continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
@@ -119,7 +118,6 @@ def _has_image(target: Path, row: ExportRow) -> bool:
 
 
 def _remove_stale_images(folder: Path, *, old: Path, new: Path) -> None:
-    """Images of the earlier export that this one does not have, before its metadata takes the earlier one's place."""
     if not old.exists():
         return
     kept = set(_image_names(new))
@@ -217,8 +215,7 @@ def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> Non
     """
     before = _read_index(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_index(folder, list(before.values()))
-    (folder / FORMER_INDEX).unlink(missing_ok=True)  # from here on the folder is known as ours, whenever we are killed
+    _write_index(folder, list(before.values()))  # first, so that after a crash the folder is known as an export
     done: dict[str, dict[str, Any]] = {}
     for shard in _shards(rows, shard_bytes):
         path = folder / f"{shard.name}.tar"
@@ -291,8 +288,6 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
     """
     foreign = _foreign_files(folder, "webdataset")
     index = folder / INDEX
-    if not index.exists() and (folder / FORMER_INDEX).exists():
-        index = folder / FORMER_INDEX
     try:
         shards = json.loads(index.read_bytes())["shards"]
         return {str(one["file"]): one for one in shards if Path(one["file"]).name == one["file"]}

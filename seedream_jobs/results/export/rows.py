@@ -1,7 +1,7 @@
 """This module turns a ledger into rows: one per stored image, axes flattened into columns of their own.
 
-Called by the writers of ``export``. Invariant: rows are a stream, never a list; what the rows cost and what was left
-out add up to what ``status`` says was charged.
+Called by the writers of ``export``. Invariant: rows are a stream, never a list; the costs of the rows and of the
+requests left out add up to the charge that ``status`` shows.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ class ExportRow:
 
 @dataclass(slots=True, kw_only=True)
 class ExportRows:
-    """The stored images of a job, in the job's order where its file is at hand, else sorted by key.
+    """The stored images of a job, in the job file's order, or without a job file sorted by key.
 
-    Can be iterated again; each time reads the entries and counts anew. What is on record but no longer in the job's
-    file has no row, and neither has a request without a stored image.
+    Each iteration reads the entries and counts anew. Requests that are no longer in the job file, and requests without
+    a stored image, have no row.
 
     :param folder: the manifest's folder
     :param select: which cells; only with an expansion
@@ -108,7 +108,7 @@ class ExportRows:
     :param named: name and reason of the first few of these
     :param without_image: requests that have no row
     :param shared_usd: what the rows' ``cost_usd`` adds up to
-    :param left_out_usd: what was charged for all that has no row
+    :param left_out_usd: what was charged for requests without a row
     """
 
     job: str
@@ -126,7 +126,7 @@ class ExportRows:
     axes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Axes are in the job's order; without a job file in the order in which the record has them."""
+        # Axes are in the job's order; without a job file in the record's.
         if self.expansion is not None:
             spec = self.expansion.spec
             names = dict.fromkeys(name for axis in spec.axes for name in axis.names)

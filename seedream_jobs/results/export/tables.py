@@ -1,4 +1,4 @@
-"""This module writes tables: csv that a spreadsheet can't be tricked by, JSON Lines, and parquet by pyarrow.
+"""This module writes tables: csv whose text no spreadsheet runs as a formula, JSON Lines, and parquet by pyarrow.
 
 Called by ``export``. Invariant: every format has the same columns, of which the first, ``file``, is the image's path
 relative to the table's folder.
@@ -42,7 +42,7 @@ def safe(text: str) -> str:
 
 
 def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
-    """RFC 4180, UTF-8 without a byte order mark. Lists are JSON; what is not known is empty.
+    """RFC 4180, UTF-8 without a byte order mark. Lists are JSON; an unknown value is empty.
 
     :param base: the folder that ``file`` is relative to
     """
@@ -76,7 +76,7 @@ def _field(value: Any) -> Any:
 
 
 def write_jsonl(rows: ExportRows, out: BinaryIO, base: Path) -> None:
-    """One object per line, UTF-8, the columns in order; what is not known is null."""
+    """One object per line, UTF-8, the columns in order; an unknown value is null."""
     for _, values in _with_file(rows, base):
         out.write(json_line(values))
 

@@ -1,7 +1,7 @@
-"""This module turns a ledger, and its job where that is at hand, into the cells that a gallery shows.
+"""This module turns a ledger, and its job if there is one, into the cells that a gallery shows.
 
-Called by ``cli``, before ``gallery.page`` or ``gallery.contact_sheet``. Invariant: the values are plain; whoever draws
-them needs neither the ledger nor the job.
+Called by ``cli``, before ``gallery.page`` or ``gallery.contact_sheet``. Invariant: the values are plain; drawing them
+needs neither the ledger nor the job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spe
 from seedream_jobs.results.thumbnails import thumbnail_path
 
 PLACEHOLDERS = 20_000
-"""How many requests that were never sent get a place on the page; a page of a million cells helps nobody."""
+"""At most so many unsent requests are on the page: a browser does not cope with a million cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +66,10 @@ class GalleryCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryRun:
-    """A job at one moment. Two of them on one page can be held against each other.
+    """A job at one moment. A page may show two, to compare them.
 
     :param name: the job's name; ratings are filed under it
-    :param title: what tells this run from another of the same job, such as a revision; the name where it is empty
+    :param title: distinguishes runs of one job, such as a revision; the name if it is empty
     :param axes: axis name to the labels of its values, both in the job's order
     :param cost_usd: spent so far, in USD
     """
@@ -82,9 +82,10 @@ class GalleryRun:
 
 
 def href(path: str, *, up: int = 0) -> str:
-    """A relative path as a URL reference that can only be a relative one.
+    """A relative path as a URL reference.
 
-    Every character that could begin a scheme, a host, a query or a fragment is percent-encoded.
+    Every character that could begin a scheme, a host, a query or a fragment is percent-encoded, so that the reference
+    can't leave the page's own files.
 
     :param up: how many folders below the page's folder the reference stands
     :raises ValueError: for an absolute path, a backslash or a control character
@@ -97,7 +98,7 @@ def href(path: str, *, up: int = 0) -> str:
 def collect(
     ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path
 ) -> GalleryRun:
-    """One job at this moment: in the job file's order where that is at hand, else as the manifest has it.
+    """One job at this moment: in the job file's order, or without a job file in the manifest's.
 
     :param page: the page's folder, to which the paths of images are made relative
     :param folder: the manifest's folder
@@ -143,7 +144,7 @@ class ImageFiles:
 
 
 def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> Iterator[GalleryCell]:
-    """The job file's requests in its order, known or not; what is only in the manifest is not shown."""
+    """The job file's requests in its order, sent or not; requests that are only in the manifest are left out."""
     planned = 0
     for at in expansion.places():
         entry = ledger.entries.standing(at.key)
@@ -169,7 +170,7 @@ def _cells_of_record(ledger: Ledger, files: ImageFiles) -> Iterator[GalleryCell]
 
 
 def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]) -> Iterator[GalleryCell]:
-    """A cell for each image of a request, which share its cost; one cell while it has no image."""
+    """A cell for each image of a request, with its share of the cost; one cell if there is no image yet."""
     images: tuple[Image | None, ...] = entry.images or (None,)
     cost = charged_usd(entry)
     paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
@@ -199,7 +200,7 @@ def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]
 
 
 def _paired_axes(cells: list[GalleryCell]) -> set[str]:
-    """Axes that always move together with an earlier one, as the names of a zip do: a grid over both is a diagonal."""
+    # The names of a zip always change together: a grid over two of them would be a diagonal.
     names = list(dict.fromkeys(name for cell in cells for name in cell.axes))
     dropped: set[str] = set()
     for index, name in enumerate(names):
@@ -211,7 +212,6 @@ def _paired_axes(cells: list[GalleryCell]) -> set[str]:
 
 
 def _axes(expansion: Expansion | None, cells: list[GalleryCell]) -> dict[str, tuple[str, ...]]:
-    """Axis names and labels in the job's order; from a manifest alone in the order of first appearance."""
     found: dict[str, dict[str, None]] = {}
     if expansion is not None:
         for axis in expansion.spec.axes:

@@ -6,6 +6,7 @@ Called by ``cli`` with the cells that ``gallery.cells`` collected. Invariant: th
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from seedream_jobs.results.gallery.page import state_name
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 TALLEST = 16_000
-"""Pixels: WebP ends at 16,383, and nobody scrolls further."""
+"""Pixels: WebP ends at 16,383."""
 
 _MARGIN, _GAP, _LINE = 28, 10, 20  # pixels
 _PAPER, _WELL, _INK, _SOFT = (251, 250, 248), (239, 237, 232), (29, 28, 26), (98, 95, 88)
@@ -153,7 +154,7 @@ def _aspect(sheet: SheetLayout) -> float:
 def _place(
     picture: Image.Image, pen: ImageDraw.ImageDraw, cell: GalleryCell, root: Path, box: tuple[int, int, int, int]
 ) -> None:
-    """One image in its slot, whole, in the middle; or the word that says why there is none."""
+    """One image in the middle of its slot, or a word that says why there is none."""
     x, y, width, height = box
     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=_WELL)
     shown = cell.thumbnail or cell.image
@@ -198,17 +199,10 @@ def _write(
 
 def _write_block(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, most: int) -> None:
     """Words wrapped into ``width`` pixels and at most ``most`` lines."""
-    words, lines = text.split(), [""]
     font = _font(14, text)
-    for word in words:
-        longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or pen.textlength(longer, font=font) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    for number, line in enumerate(lines[:most]):
-        if line:
-            pen.text((place[0], place[1] + number * _LINE), _cut(pen, line, font, width), fill=_INK, font=font)
+    letter = pen.textlength(text, font=font) / max(len(text), 1) or 1.0
+    for number, line in enumerate(textwrap.wrap(text, max(int(width / letter), 1))[:most]):
+        pen.text((place[0], place[1] + number * _LINE), _cut(pen, line, font, width), fill=_INK, font=font)
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:

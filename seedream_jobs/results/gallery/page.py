@@ -29,10 +29,10 @@ from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
 from seedream_jobs.run.images import sniff
 
 SINGLE_FILE_LIMIT = 24 * 1024 * 1024
-"""Bytes of a page that stands alone: what a mail server or a chat still takes."""
+"""Bytes of a page in one file: mail servers and chats refuse larger ones."""
 
 PAGE_SIZE = 500
-"""Cells on one plain page: small enough for a phone, and for the script's page that carries the first of them."""
+"""Cells on one page without a script: few enough for a phone."""
 
 SCRIPTS = (
     "dom",
@@ -148,7 +148,7 @@ def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: 
 
 
 def _payload_number(cell: GalleryCell, payloads: dict[str, tuple[int, dict[str, Any]]]) -> int:
-    """The number of the cell's payload without its prompt: a few among thousands of cells, so each is written once."""
+    # Thousands of cells share a few payloads but for the prompt, so each is written once and named by its number.
     rest = {name: value for name, value in cell.payload.items() if name != "prompt"}
     text = json.dumps(rest, separators=(",", ":"), allow_nan=False, default=_json_value)
     return payloads.setdefault(text, (len(payloads), rest))[0]
@@ -180,7 +180,6 @@ def _cell_values(cell: GalleryCell, run: int, at: list[int], payload: int, *, im
 
 
 def _json_value(value: Any) -> Any:
-    """What ``json`` doesn't know: decimals as written, mappings as themselves."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, Mapping):
@@ -192,12 +191,12 @@ def _json_value(value: Any) -> Any:
 
 
 def state_name(state: str) -> str:
-    """What people call a state; one this page does not know is shown as it is."""
+    """The word for a state; an unknown state is shown as it is."""
     return STATE_WORDS[state][1] if state in STATE_WORDS else state.replace("_", " ")
 
 
 def html_text(text: str) -> str:
-    """Text for HTML, in an element or an attribute; what UTF-8 or HTML cannot hold becomes U+FFFD."""
+    """Text for HTML, in an element or an attribute; characters that HTML does not allow become U+FFFD."""
     kept = "".join(c if c in "\t\n" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF) else "\ufffd" for c in text)
     return escape(kept, quote=True)
 
@@ -312,7 +311,7 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
 
 
 def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
-    """The page that stands alone. The plain table carries the thumbnails; the script takes them from there."""
+    # The plain table has the thumbnails; the script takes them from there, so that the file has each only once.
     rows = [(run, cell) for run in runs for cell in run.cells]
     too_large = UsageError(
         f"{len(rows)} images are too many for one file of at most {SINGLE_FILE_LIMIT // 1024**2} MiB",
@@ -349,7 +348,7 @@ def _fill(asset: str, heading: str, **values: str) -> str:
 
 
 def _policy(sources: dict[str, str]) -> str:
-    """The page's content security policy: nothing from anywhere but these, and no text ever becomes markup."""
+    # Nothing is loaded but from these sources, and no text can become markup.
     parts = ["default-src 'none'", *(f"{name} {value}" for name, value in sources.items())]
     parts += ["base-uri 'none'", "form-action 'none'", "require-trusted-types-for 'script'", "trusted-types 'none'"]
     return "; ".join(parts)
@@ -370,7 +369,6 @@ def _data_uri(path: Path) -> str | None:
 
 
 def _remove_stale_pages(folder: Path, count: int) -> None:
-    """Pages that an earlier, longer gallery left behind; nothing else in the folder is touched."""
     for page in folder.glob("*.html"):
         if page.stem.isdecimal() and page.stem == str(int(page.stem)) and int(page.stem) > count:
             page.unlink(missing_ok=True)

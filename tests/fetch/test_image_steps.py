@@ -22,7 +22,7 @@ from seedream_jobs.api.outcomes import Flight, Outcome
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.state import Entry, Image, State, Stored
 from seedream_jobs.results.image_metadata import AiLabels
-from seedream_jobs.results.keeping import CampaignImageSteps
+from seedream_jobs.results.image_steps import CampaignImageSteps
 from seedream_jobs.results.sidecar import Provenance, find_stored_image, read_sidecar, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.fetch import Fetched, Fetcher
@@ -242,7 +242,7 @@ from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.results.keeping import CampaignImageSteps
+from seedream_jobs.results.image_steps import CampaignImageSteps
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.fetch import Fetcher
 

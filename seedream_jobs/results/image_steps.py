@@ -1,4 +1,4 @@
-"""This module keeps what belongs to a fetched image: file, sidecar, thumbnail, and if asked, embedded metadata.
+"""This module stores what belongs to a fetched image: sidecar, thumbnail and, if asked for, embedded metadata.
 
 Called by ``run.fetch`` through ``run.images.ImageSteps``. Invariant: a sidecar is written only once its image has its
 final name.
