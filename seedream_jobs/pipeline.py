@@ -25,8 +25,7 @@ from seedream_jobs.errors import PRECEDENCE, ExitCode, FindingsError, LedgerErro
 from seedream_jobs.job.files import WorkTree, git_environment
 from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plan.job import Job
-from seedream_jobs.plan.load import Rules, Target, check_apart, load_jobs
+from seedream_jobs.plan.load import Job, Rules, Target, check_apart, load_jobs
 from seedream_jobs.plan.options import PlanOptions, other_sets, run_record
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 

@@ -28,8 +28,7 @@ from seedream_jobs.ledger.paths import (
 )
 from seedream_jobs.ledger.state import State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.job import Job
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plan.load import Job, Target, load_job
 from seedream_jobs.plan.plan import Plan
 from seedream_jobs.plan.saved import check_target
 

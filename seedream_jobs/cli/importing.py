@@ -20,8 +20,7 @@ from seedream_jobs.ledger.state import Completed, Image, InDoubt, Intended, Reso
 
 if TYPE_CHECKING:
     from seedream_jobs.expand.expansion import Place
-    from seedream_jobs.plan.job import Job
-    from seedream_jobs.plan.load import Target
+    from seedream_jobs.plan.load import Job, Target
     from seedream_jobs.records import Record
     from seedream_jobs.results.sidecar import SidecarImage
 

@@ -260,7 +260,7 @@ def _field_codec(hint: Any) -> tuple[Reader, Writer | None]:
     if hint in _PLAIN:
         return _PLAIN[hint]
     if get_origin(hint) is Literal:
-        return _choice(options), None
+        return choice(options), None
     if get_origin(hint) is tuple:
         return _list(*_field_codec(options[0]))
     if get_origin(hint) is Mapping:
@@ -268,7 +268,9 @@ def _field_codec(hint: Any) -> tuple[Reader, Writer | None]:
     return lambda name, value: decode(hint, mapping(name, value), name), encode
 
 
-def _choice(options: list[str]) -> Reader:
+def choice(options: list[str]) -> Reader:
+    """What reads one of some words."""
+
     def read(name: str, value: Any) -> str:
         if type(value) is not str or value not in options:
             raise Malformed(f"'{name}' must be one of {', '.join(sorted(options))}")

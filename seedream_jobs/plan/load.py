@@ -1,14 +1,15 @@
-"""This module loads and validates job files.
+"""This module defines a job, and loads and validates job files.
 
-Called by ``pipeline``, ``review``, ``validate`` and ``expand``. Invariant: nothing here opens a ledger, so that
+Called by the pipeline, ``plan.review`` and the commands. Invariant: nothing here opens a ledger, so that
 ``validate`` starts without one. ``load`` raises all findings of a file at once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs.atomic_file import in_the_way
@@ -20,9 +21,8 @@ from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.document import Document
 from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
 from seedream_jobs.job.spec import JobSpec, load_spec
-from seedream_jobs.ledger.paths import is_manifest, job_beside, paths_for
-from seedream_jobs.plan.job import Job, check_count, check_names
-from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, find_violations
+from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
+from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, budget_name, find_excess, find_violations
 
 EMULATOR_ORIGIN = "emulator"
 """The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
@@ -46,6 +46,27 @@ class Rules:
 
     policy_of: PolicyOf
     ignore: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job file, expanded, and where its record lies."""
+
+    file: Path
+    expansion: Expansion
+    paths: LedgerPaths
+    warnings: tuple[Diagnostic, ...]
+    policy: Policy | None = None
+
+    @property
+    def shown(self) -> str:
+        """The job file as the user named it."""
+        return self.expansion.spec.document.path
+
+    @property
+    def budget_name(self) -> str:
+        """Whose limit the job's budget is: its own, or the policy's where that is less."""
+        return budget_name(self.policy, self.expansion.spec)
 
 
 def load_job(
@@ -158,6 +179,43 @@ def check_apart(jobs: Sequence[Job]) -> None:
                 hint="a job's record is named after its file's stem: rename one of them, or name it once",
             )
         records[record] = job
+
+
+def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:
+    """What all jobs of one plan may cost together by their policies: (whose limit, USD)."""
+    found = {job.policy.shown: job.policy.budget_usd for job in jobs if job.policy is not None}
+    return tuple((f"budget_usd of {shown}", limit) for shown, limit in found.items() if limit is not None)
+
+
+def check_count(job: Job, requests: int) -> int:
+    """The number of requests, if ``limits.max_requests`` and the policy allow it.
+
+    :raises FindingsError: with the number and the ways out
+    """
+    if job.policy is not None and (refused := find_excess(job.policy, job.expansion.spec, requests)):
+        raise FindingsError(refused)
+    limit = job.expansion.spec.max_requests
+    if requests <= limit:
+        return requests
+    document = job.expansion.spec.document
+    finding = document.finding(
+        "too-many-requests",
+        f"the job makes {requests:,} requests: limits.max_requests is {limit:,}",
+        ("limits", "max_requests") if document.exists(("limits", "max_requests")) else ("matrix",),
+        key=True,
+        hint=f"raise it to {requests}, write sample: {{size: {limit}}} in the matrix, or limit: on an axis file",
+    )
+    raise FindingsError([finding])
+
+
+def check_names(job: Job) -> None:
+    """Refuse a job of which two requests would write the same file.
+
+    :raises FindingsError: with the first collisions
+    """
+    collisions = job.expansion.name_collisions()
+    if collisions:
+        raise FindingsError(collisions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from seedream_jobs.ledger.state import Entry, Moment, State
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes
-from seedream_jobs.plan.job import Job, check_count, check_names, policy_budgets
+from seedream_jobs.plan.load import Job, check_count, check_names, policy_budgets
 from seedream_jobs.plan.options import PlanOptions, check_values, selector
 
 T = TypeVar("T")

@@ -29,8 +29,7 @@ from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_man
 from seedream_jobs.ledger.state import Entry, Header, State, counts_as_spent
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
-from seedream_jobs.plan.job import Job
-from seedream_jobs.plan.load import Rules, Target, load_job
+from seedream_jobs.plan.load import Job, Rules, Target, load_job
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.plan import (
     Against,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from functools import cache
@@ -28,7 +28,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root, within
 from seedream_jobs.ledger.campaign import Elsewhere
-from seedream_jobs.ledger.codec import Malformed, iso, mapping, moment, text, whole
+from seedream_jobs.ledger.codec import Malformed, Reader, choice, iso, mapping, moment, text, whole
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import EntrySummary
 from seedream_jobs.ledger.state import ID, Moment, State
@@ -40,7 +40,6 @@ from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest
 from seedream_jobs.plan.policy import MAX_FINDINGS, Policy
 
 Json = dict[str, Any]
-Reader = Callable[[str, Any], Any]
 
 FORMAT = "seedream-jobs/plan/1"
 LIFE = 7 * 24 * 3600
@@ -504,7 +503,7 @@ def _reader(hint: Any, name: str) -> Reader:
         some = _reader(inner[0], name)
         return lambda name, value: None if value is None else some(name, value)
     if origin is Literal:
-        return _one_of(inner)
+        return choice(list(inner))
     if origin is Mapping and inner[1] is Any:
         return mapping
     if origin is Mapping:
@@ -519,15 +518,6 @@ def _reader(hint: Any, name: str) -> Reader:
         length = len(inner) if origin is tuple and inner[-1] is not Ellipsis else None
         return lambda name, value: tuple(one(name, each) for each in _list(name, value, length))
     return lambda name, value: _decode(hint, mapping(name, value))
-
-
-def _one_of(words: tuple[Any, ...]) -> Reader:
-    def read(name: str, value: Any) -> Any:
-        if value not in words:
-            raise Malformed(f"'{name}' must be one of {', '.join(words)}")
-        return value
-
-    return read
 
 
 def _pair(parts: tuple[tuple[str, Reader], ...]) -> Reader:

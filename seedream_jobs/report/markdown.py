@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 import html
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic, plural, shorten
 from seedream_jobs.errors import MoneyError
@@ -218,8 +218,7 @@ def _folded(job: PlannedJob, title: str, count: int, shown: Sequence[Block]) -> 
 def _request(item: PlannedRequest) -> Block:
     payload = {} if item.request is None else dict(item.request.payload)
     if item.before is None:
-        body = fenced([f"  {line}" for line in shorten(str(payload.get("prompt", "")), MAX_PROMPT).split("\n")])
-        return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *body, ""]
+        return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *_prompt(payload), ""]
     was, now = marked(str(item.before.get("prompt", "")), str(payload.get("prompt", "")))
     was, now = _window(was, "[-"), _window(now, "{+")
     lines = [*_signed("-", was), *_signed("+", now)] if was != now else [f"  {line}" for line in now.split("\n")]
@@ -242,11 +241,14 @@ def _signed(sign: str, text: str) -> list[str]:
 
 def _removed(one: Removed) -> Block:
     known = f" ({one.known}, kept)" if one.known else ""
-    body = fenced([f"  {line}" for line in shorten(str(one.payload.get("prompt", "")), MAX_PROMPT).split("\n")])
-    return [f"{code(one.address, 200)}{known}", "", *body, ""]
+    return [f"{code(one.address, 200)}{known}", "", *_prompt(one.payload), ""]
 
 
-def _parameters(payload: dict[str, object]) -> str:
+def _prompt(payload: Mapping[str, Any]) -> Block:
+    return fenced(f"  {line}" for line in shorten(str(payload.get("prompt", "")), MAX_PROMPT).split("\n"))
+
+
+def _parameters(payload: Mapping[str, Any]) -> str:
     shown = {name: value for name, value in payload.items() if name not in ("model", "prompt", "image_urls")}
     return code(", ".join(f"{name} {value}" for name, value in shown.items()), 200) if shown else ""
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.plan.job import check_count
+from seedream_jobs.plan.load import check_count
 
 Refused = Callable[[str], list[str]]
 P = 'request: {prompt: "{{ a }}"}\n'

@@ -15,7 +15,7 @@ from seedream_jobs.plan.load import Target, load_job
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TARGET = Target(origin="https://api.example", emulator=False)
-OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/job")
+OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/load")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 
 
