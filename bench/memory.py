@@ -22,7 +22,7 @@ PER_REQUEST = 2.0  # KiB
 
 def measure(count: int) -> dict[str, Any]:
     """One run in this process: peak memory in MiB, seconds."""
-    from seedream_jobs.cli import run_command
+    from seedream_jobs.cli.main import run_command
 
     parent = real_folder()
     folder = Path(tempfile.mkdtemp(dir=parent))

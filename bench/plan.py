@@ -46,7 +46,7 @@ def naive(folder: Path, count: int) -> None:
 
 def plan(job: Path) -> None:
     """``seedream-jobs plan``, its imports made and its output thrown away."""
-    from seedream_jobs.cli import run_command
+    from seedream_jobs.cli.main import run_command
 
     with contextlib.redirect_stdout(io.StringIO()):
         code = run_command(["plan", "--emulator", str(job)])

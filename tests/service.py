@@ -66,7 +66,7 @@ def _serve(told: Connection, options: tuple[str, ...]) -> None:
         """stdout: one line, then nobody listens."""
 
         def write(self, text: str) -> None:
-            if isinstance(text, bytes):  # click would take this for a binary stream
+            if not isinstance(text, str):  # click tries bytes, to see which of the two it may write
                 raise TypeError
             if not told.closed and text.strip():
                 told.send(text.strip())

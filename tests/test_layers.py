@@ -28,6 +28,8 @@ ORDER = (
     "results",
     "report",
     "pipeline",
+    "open_tasks",
+    "resolution",
     "cli",
 )
 """From the first that knows nothing of the others to the face."""

@@ -9,7 +9,7 @@ import httpcore
 import pytest
 
 import seedream_jobs
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 
 PACKAGE = str(Path(seedream_jobs.__file__).parent)
 JOB = "version: 1\nrequest: {prompt: a heron}\n"

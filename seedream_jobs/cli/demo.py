@@ -6,6 +6,10 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.run import run
+from seedream_jobs.errors import UsageError
+from seedream_jobs.resources import resource
+
 
 @click.command()
 @click.argument("folder", default="seedream-demo", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
@@ -16,10 +20,6 @@ def demo(ctx: click.Context, folder: Path) -> int:
     Copies a job file to DIR (default seedream-demo), submits it, fetches the images, builds the gallery; then runs it
     again to show that nothing is left to submit.
     """
-    from seedream_jobs.cli.run import run
-    from seedream_jobs.errors import UsageError
-    from seedream_jobs.resources import resource
-
     job = folder / "quickstart.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)

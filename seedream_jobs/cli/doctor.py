@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import target, target_options
+from seedream_jobs import __version__
+from seedream_jobs.api.credentials import Access
+from seedream_jobs.cli.service_options import target, target_options
+from seedream_jobs.errors import ExitCode, SeedreamError
+from seedream_jobs.job.files import campaign_root
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
+from seedream_jobs.plan.cost import money
+from seedream_jobs.run.access import open_access
 
 
 @click.command()
@@ -18,45 +26,27 @@ def doctor(emulator: bool, base_url: str | None) -> int:
 
     Asks the service for the balance and its models, which costs nothing.
     """
-    import platform
-
-    from seedream_jobs import __version__
-    from seedream_jobs.job.files import campaign_root
-
-    where = target(emulator=emulator, base_url=base_url)
-    root = campaign_root(Path.cwd() / "job.yaml")
-    click.echo(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
-    click.echo(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
-    click.echo(f"service    {where.origin}")
-    return _service(where, root, base_url)
-
-
-def _service(where: object, root: Path, base_url: str | None) -> int:
     import anyio
 
     from seedream_jobs.api.client import connect
-    from seedream_jobs.api.credentials import Access
-    from seedream_jobs.errors import ExitCode, SeedreamError
-    from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-    from seedream_jobs.pipeline import open_access
-    from seedream_jobs.plan.cost import money
-    from seedream_jobs.plan.load import Target
-
-    assert isinstance(where, Target)
 
     async def ask(access: Access) -> None:
         async with connect(access, workers=1, environment=os.environ) as (client, _):
             balance = await client.balance()
-            left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
-            click.echo(f"balance    {left}")
+            click.echo(f"balance    {'unlimited' if balance.unlimited else money(balance.remaining_usd)}")
             models = await client.models()
             profile = profiles()[DEFAULT_MODEL]
             listed = any(name in models for name in (profile.id, *profile.aliases))
             click.echo(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")
 
+    service = target(emulator=emulator, base_url=base_url)
+    root = campaign_root(Path.cwd() / "job.yaml")
+    click.echo(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
+    click.echo(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
+    click.echo(f"service    {service.origin}")
     with ExitStack() as stack:
         try:
-            access = open_access(where, root, stack, base_url=base_url)
+            access = open_access(service, root, stack, base_url=base_url)
             click.echo("key        found")
             anyio.run(ask, access)
         except SeedreamError as error:
@@ -64,5 +54,5 @@ def _service(where: object, root: Path, base_url: str | None) -> int:
             if error.hint:
                 click.echo(f"           {error.hint}")
             return error.exit_code
-    click.echo("All is well.")
+    click.echo("Everything works.")
     return ExitCode.OK

@@ -9,6 +9,11 @@ import click
 
 from seedream_jobs.cli.options import set_option
 from seedream_jobs.cli.streams import data_on_stdout
+from seedream_jobs.expand.explain import explain
+from seedream_jobs.plan.load import EMULATOR, job_file, load_job
+from seedream_jobs.plan.options import selector
+from seedream_jobs.report.json import request_json
+from seedream_jobs.report.text import explanation_text, request_curl, request_row
 
 
 @click.command()
@@ -33,17 +38,9 @@ def expand(
     address: str | None,
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, job_file, load_job
-    from seedream_jobs.plan.options import selector
-    from seedream_jobs.report.json import request_json
-    from seedream_jobs.report.text import request_curl, request_row
-
     file = job_file(job)
-    loaded = load_job(file, shown=str(file), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets))
+    loaded = load_job(file, shown=str(file), target=EMULATOR, sets=dict(sets))
     if address is not None:
-        from seedream_jobs.expand.explain import explain
-        from seedream_jobs.report.text import explanation_text
-
         click.echo(explanation_text(explain(loaded.expansion, address)), nl=False)
         return
     if form != "table":

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from seedream_jobs.cli.options import rehearsal_option, target
-
-if TYPE_CHECKING:
-    from seedream_jobs.results.export import ExportRows
+from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.service_options import rehearsal_option, target
+from seedream_jobs.diagnostics import plural
+from seedream_jobs.errors import ExitCode, LedgerError, UsageError
+from seedream_jobs.ledger.paths import check_output_name
+from seedream_jobs.plan.options import selector
+from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.results.export import ExportRows
+from seedream_jobs.results.export import export as write
 
 FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
 LINE_EVERY = 30.0
@@ -28,7 +34,7 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", str(value).strip().lower())
         if found is None or (size := _bytes(*found.groups())) < 1:
-            self.fail(f"{value!r} is no size, such as 500MB or 1GB", param, ctx)
+            self.fail(f"{value!r} is not a size, such as 500MB or 1GB", param, ctx)
         return size
 
 
@@ -52,9 +58,9 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
     type=Size(),
     default="1GB",
     metavar="SIZE",
-    help="Of webdataset: the most of one tar.  [default: 1GB]",
+    help="With webdataset: the largest tar.  [default: 1GB]",
 )
-@click.option("--with-images", is_flag=True, help="Of parquet: the images themselves, too.")
+@click.option("--with-images", is_flag=True, help="With parquet: the images themselves, too.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
 @rehearsal_option
 def export(
@@ -72,39 +78,30 @@ def export(
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
     key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
-    from seedream_jobs import records
-    from seedream_jobs.cli.output import show_in_use
-    from seedream_jobs.errors import LedgerError, UsageError
-    from seedream_jobs.ledger.paths import check_output_name
-    from seedream_jobs.results.export import ExportRows
-    from seedream_jobs.results.export import export as write
-
     given = click.get_current_context().get_parameter_source("shard_size")
     if with_images and form != "parquet":
-        raise click.UsageError(f"--with-images is of parquet, not of {form}")
+        raise click.UsageError(f"--with-images needs --format parquet, not {form}")
     if form != "webdataset" and given is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError(f"--shard-size is of webdataset, not of {form}")
+        raise click.UsageError(f"--shard-size needs --format webdataset, not {form}")
     if output is not None:
         check_output_name(output)
-    one = records.find_record(job, target=target(emulator=emulator, base_url=None))
-    ledger = records.read_ledger(one, command="export")
-    show_in_use(one.shown, ledger)
-    expansion = one.job.expansion if one.job else None
+    record = find_record(job, target=target(emulator=emulator, base_url=None))
+    ledger = read_ledger(record, command="export")
+    show_in_use(record.shown, ledger)
+    expansion = record.job.expansion if record.job else None
     chosen = None
     if select is not None:
-        from seedream_jobs.plan.options import selector
-
         if expansion is None:
-            raise UsageError("--select needs the job file", hint=f"{one.shown} is only a manifest")
+            raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
         chosen = selector(select, expansion)
-    told = _Told(as_json=as_json)
+    progress = _Progress(as_json=as_json)
     rows = ExportRows(
-        job=one.name,
+        job=record.name,
         entries=ledger.entries,
-        folder=one.paths.manifest.parent,
+        folder=record.paths.manifest.parent,
         expansion=expansion,
         select=chosen,
-        on_progress=told,
+        on_progress=progress,
     )
     try:
         write(
@@ -118,16 +115,16 @@ def export(
     except BrokenPipeError:
         raise
     except OSError as error:
-        told.end()
+        progress.end()
         place = error.filename or output
         raise LedgerError(f"{place}: {error.strerror or error}", hint="then run the same command again") from None
-    told.end()
+    progress.end()
     if as_json:
-        return _tell_machines(rows)
-    return _tell(rows, one.shown, form, output, emulator=emulator)
+        return _show_json(rows)
+    return _show(rows, record.shown, form, output, emulator=emulator)
 
 
-class _Told:
+class _Progress:
     """Progress on stderr: JSON Lines, a line that is written over on a terminal, or a line now and then."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -153,12 +150,8 @@ class _Told:
             sys.stderr.write("\r\x1b[K")
 
 
-def _tell_machines(rows: ExportRows) -> int:
-    import json
-
-    from seedream_jobs.errors import ExitCode
-
-    said = {
+def _show_json(rows: ExportRows) -> int:
+    facts = {
         "charged_usd": f"{rows.shared_usd:f}",
         "event": "exported",
         "images": rows.images,
@@ -166,14 +159,11 @@ def _tell_machines(rows: ExportRows) -> int:
         "missing": rows.missing,
         "without_image": rows.without_image,
     }
-    click.echo(json.dumps(said), err=True)
+    click.echo(json.dumps(facts), err=True)
     return ExitCode.UNFINISHED if rows.missing else ExitCode.OK
 
 
-def _tell(rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
-    from seedream_jobs.diagnostics import plural
-    from seedream_jobs.errors import ExitCode
-
+def _show(rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
     where = "" if output is None else f" in {output}"
     click.echo(f"{shown}: {plural(rows.images, 'image')} as {form}{where}", err=True)
     option = " --emulator" if emulator else ""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from seedream_jobs.cli.options import Duration, jobs_argument, pace_options, target, target_options
+from seedream_jobs.cli.options import jobs_argument
+from seedream_jobs.cli.output import show_notes
+from seedream_jobs.cli.service_options import Duration, pace_options, target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard
-
-if TYPE_CHECKING:
-    from seedream_jobs.run.job_run import RunOptions
+from seedream_jobs.cli.terminal import Terminal
+from seedream_jobs.records import find_started
+from seedream_jobs.run.options import RunOptions
 
 
 @click.command()
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @pace_options
 @click.option("--verify", is_flag=True, help="Re-hash every stored image; fetch what is missing or damaged again.")
 @click.option(
-    "--expiring", type=Duration(), metavar="TIME", help="Only images whose links die within this time, such as 6h."
+    "--expiring", type=Duration(), metavar="TIME", help="Only images whose links expire within TIME, such as 6h."
 )
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
-@click.option("--no-gallery", is_flag=True, help="Leave the page as it is.")
+@click.option("--no-gallery", is_flag=True, help="Do not rebuild the gallery.")
 @goes_on_unheard
 def fetch(
     jobs: tuple[Path, ...],
     emulator: bool,
     base_url: str | None,
-    options: RunOptions,
+    run_options: RunOptions,
     as_json: bool,
     verify: bool,
     expiring: float | None,
@@ -43,18 +43,17 @@ def fetch(
     JOB may be a job file or only its manifest, such as on another machine. Running it again downloads only what is
     missing. Exit code 8 if tasks are still open at the deadline.
     """
-    from seedream_jobs.cli.errands import fetch_jobs
+    from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 
-    return fetch_jobs(
-        jobs,
-        where=target(emulator=emulator, base_url=base_url),
+    service = target(emulator=emulator, base_url=base_url)
+    records, never_run = find_started(jobs, target=service, command="fetch")
+    show_notes(never_run)
+    return open_tasks.fetch(
+        records,
+        target=service,
         base_url=base_url,
-        options=options,
-        as_json=as_json,
+        options=replace(run_options, embed_metadata=embed_metadata),
         verify=verify,
         expiring=expiring,
-        embed_metadata=embed_metadata,
-        gallery=not no_gallery,
-        now=time.time,
-        stack=ExitStack(),
+        report=Terminal(as_json=as_json, emulator=emulator, gallery=not no_gallery),
     )

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import rehearsal_option, target
+from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.service_options import rehearsal_option, target
+from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.results.gallery import build_gallery
 
 
 @click.command()
@@ -22,15 +25,10 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
 
     JOB may be a job file or only its manifest. Needs no key and no network.
     """
-    from seedream_jobs import records
-    from seedream_jobs.cli.errands import build_page
-    from seedream_jobs.cli.output import show_in_use
-
-    where = target(emulator=emulator, base_url=None)
-    one = records.find_record(job, target=where)
-    ledger = records.read_ledger(one, command="gallery")
-    show_in_use(one.shown, ledger)
-    page = build_page(one, ledger, page=out, single_file=single_file, contact_sheet=contact_sheet)
+    record = find_record(job, target=target(emulator=emulator, base_url=None))
+    ledger = read_ledger(record, command="gallery")
+    show_in_use(record.shown, ledger)
+    page = build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet)
     click.echo(str(page))
     if contact_sheet is not None:
         click.echo(str(contact_sheet))

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.errors import UsageError
+from seedream_jobs.scaffold import pieces
+
 
 @click.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
@@ -15,9 +18,6 @@ def init(folder: Path) -> None:
     Writes into DIR (default: here) what is not there yet; a file that exists stays as it is. Needs no key and no
     network.
     """
-    from seedream_jobs.errors import UsageError
-    from seedream_jobs.scaffold import pieces
-
     kept: list[str] = []
     try:
         for piece in pieces():

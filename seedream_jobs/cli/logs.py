@@ -1,6 +1,6 @@
-"""``-v`` and ``--log-file``: what the program's modules log, a line each with its time, and never with the key.
+"""This module shows or keeps what the program's modules log: ``-v`` and ``--log-file``.
 
-Imported where one of the two is given; without them nothing listens, and a call of the logger ends at once.
+Imported by ``cli.main`` only with one of the two. Invariant: no line contains the key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOG = logging.getLogger("seedream_jobs")
 LOG.addHandler(logging.NullHandler())  # or an error would come out on stderr by itself where nobody listens
 
 
-class Lines(logging.Formatter):
+class LogFormatter(logging.Formatter):
     """``2026-08-02T10:11:12.345+00:00 INFO run.sending: …``: one line for each record, a traceback indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -40,15 +40,15 @@ class Lines(logging.Formatter):
         return without_keys(text)
 
 
-class ToStderr(logging.Handler):
-    """Where ``-v`` shows the lines: the standard error of this moment, which a live line may have taken over."""
+class StderrHandler(logging.Handler):
+    """Prints to the standard error of this moment, which a live line may have taken over."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
 
 
-class ToFile(logging.FileHandler):
-    """A file that is appended to. One that can't be written any more ends the log, not the run."""
+class LogFileHandler(logging.FileHandler):
+    """Appends to a file. If that can't be written any more, the log ends, not the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -69,7 +69,7 @@ def start(verbose: int, file: str | None, arguments: Sequence[str]) -> None:
     """
     keep_out(os.environ.get(KEY_VARIABLE, "").strip())  # before a line could quote it
     if verbose:
-        _listen(ToStderr(), logging.INFO if verbose == 1 else logging.DEBUG)
+        _listen(StderrHandler(), logging.INFO if verbose == 1 else logging.DEBUG)
     if file is not None:
         _listen(_opened(Path(file)), logging.DEBUG)
     system = f"Python {platform.python_version()}, {platform.system()}"
@@ -77,7 +77,7 @@ def start(verbose: int, file: str | None, arguments: Sequence[str]) -> None:
 
 
 def stop(code: int) -> None:
-    """Say how the command ended, and let go of the file."""
+    """Log the exit code, and close the file."""
     LOG.info("exit code %d", code)
     for handler in LOG.handlers[:]:
         LOG.removeHandler(handler)
@@ -87,19 +87,19 @@ def stop(code: int) -> None:
 
 
 def _listen(handler: logging.Handler, level: int) -> None:
-    handler.setFormatter(Lines())
+    handler.setFormatter(LogFormatter())
     handler.setLevel(level)
     LOG.addHandler(handler)
     LOG.setLevel(min(level, LOG.level or level))
     LOG.propagate = False
 
 
-def _opened(file: Path) -> ToFile:
+def _opened(file: Path) -> LogFileHandler:
     check_output_name(file)
     try:
         if file.exists() and stat.S_ISFIFO(os.stat(file).st_mode):  # noqa: PTH116  (it would wait for a reader)
             raise UsageError(f"--log-file {file} is a pipe", hint="name a file")
-        return ToFile(file, encoding="utf-8", errors="backslashreplace")
+        return LogFileHandler(file, encoding="utf-8", errors="backslashreplace")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--log-file {file} can't be written: {reason}", hint="name another file") from None

@@ -1,42 +1,24 @@
-"""Options that several commands share, read into plain values."""
+"""This module reads options that several commands share into plain values.
+
+Called by the commands. Invariant: ``validate`` imports it, so that it imports neither ledger nor network; the options
+of commands that use the service are in ``service_options``.
+"""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from decimal import Decimal, InvalidOperation
-from functools import wraps
+import datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from seedream_jobs.plan.load import Target
+from seedream_jobs.diagnostics import LINT_CODES
+from seedream_jobs.job.yaml_reader import read_bytes
+from seedream_jobs.plan.load import Rules
+from seedream_jobs.plan.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-BUDGET_VARIABLE = "SEEDREAM_JOBS_BUDGET"
-
-
-class Usd(click.ParamType[Decimal]):
-    """An amount of USD, exact."""
-
-    name = "USD"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        from seedream_jobs.plan.cost import is_amount
-
-        if isinstance(value, Decimal):
-            return value
-        try:
-            amount = Decimal(str(value).strip().removeprefix("$"))
-        except InvalidOperation:
-            amount = Decimal(-1)
-        if not is_amount(amount):
-            self.fail(f"{value!r} is no amount of USD, such as 5.00", param, ctx)
-        return amount
 
 
 class Assignment(click.ParamType[tuple[str, str]]):
@@ -54,11 +36,9 @@ class Assignment(click.ParamType[tuple[str, str]]):
 
 
 def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Of several files, as a pattern such as ``*.yaml`` names them, those that ``init`` did not write for others."""
+    """Leave out what a pattern such as ``*.yaml`` names beside job files: the policy, and files for other programs."""
     if len(files) < 2:
         return files
-    from seedream_jobs.plan.policy import POLICY_FILE
-
     jobs: list[Path] = []
     for file in files:
         policy = file.name == POLICY_FILE
@@ -87,21 +67,6 @@ def set_option(function: F) -> F:
     )(function)
 
 
-def rehearsal_option(function: F) -> F:
-    """``--emulator``, of commands that only read a record and speak to no service."""
-    return click.option("--emulator", is_flag=True, help="Of the rehearsal on the emulator, not of the paid run.")(
-        function
-    )
-
-
-def target_options(function: F) -> F:
-    """``--emulator`` and ``--base-url``."""
-    function = click.option("--emulator", is_flag=True, help="Use the built-in emulator: no key, nothing is paid.")(
-        function
-    )
-    return click.option("--base-url", metavar="URL", help="The service, instead of APIMART_BASE_URL.")(function)
-
-
 FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
 
 
@@ -122,131 +87,38 @@ def view_options(function: F) -> F:
     return format_option(click.option("--concise", is_flag=True, help="A line for each job.")(function))
 
 
-def pace_options(function: F) -> F:
-    """How fast, and how long; handed on as one value, ``options``, with the ``--rate`` of a command that has one.
+def rule_options(function: F) -> F:
+    """``--policy`` and ``--ignore``."""
+    function = click.option(
+        "--ignore",
+        multiple=True,
+        type=click.Choice(LINT_CODES),
+        metavar="CODE",
+        help="Silence a lint warning; repeatable.",
+    )(function)
+    return click.option(
+        "--policy",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="A policy to use instead of the campaign's policy.yaml.",
+    )(function)
 
-    :raises UsageError: ``--rate`` is no rate
+
+def rules(
+    policy: Path | None, ignore: tuple[str, ...], *, base: Callable[[datetime.date], PolicyOf] | None = None
+) -> Rules:
+    """What jobs are checked against, as one value.
+
+    :param base: makes the policy of the base revision for a day (UTC), if two revisions are compared
     """
-
-    @wraps(function)
-    def read(*, concurrency: int, deadline: float, rate: str | None = None, **others: Any) -> Any:
-        from seedream_jobs.run.job_run import RunOptions
-
-        if rate is not None:
-            from seedream_jobs.run.rate_limiter import parse_rate
-
-            parse_rate(rate)  # before anything is begun
-        return function(options=RunOptions(concurrency=concurrency, rate=rate, deadline=deadline), **others)
-
-    for decorate in (
-        click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
-        click.option(
-            "--deadline",
-            type=Duration(),
-            default=1800.0,
-            metavar="TIME",
-            help="Poll each task so long, and download so long without a further image.  [default: 30m]",
-        ),
-        click.option(
-            "--concurrency",
-            type=click.IntRange(1, 256),
-            default=8,
-            metavar="N",
-            help="Requests to the service, and downloads, at once.  [default: 8]",
-        ),
-    ):
-        read = decorate(read)
-    return cast("F", read)
+    day = today()
+    if policy is not None:  # for every campaign
+        named = read_policy(read_bytes(policy, str(policy)), str(policy), today=day)
+        return Rules(policy_of=lambda root: named, ignore=frozenset(ignore))
+    policy_of = policy_of_tree(today=day) if base is None else base(day)
+    return Rules(policy_of=policy_of, ignore=frozenset(ignore))
 
 
-class Duration(click.ParamType[float]):
-    """A time such as ``90s``, ``30m``, ``6h`` or ``2d``; a plain number is seconds."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        text = str(value).strip().lower()
-        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
-        number = text[:-1] if unit else text
-        if not number.replace(".", "", 1).isdecimal():
-            self.fail(f"{value!r} is no time, such as 90s, 30m or 6h", param, ctx)
-        return float(number) * (unit or 1)
-
-
-def request_options(function: F) -> F:
-    """What is to be submitted, and for how much at most; handed on as one value, ``wanted``."""
-
-    @wraps(function)
-    def read(
-        *,
-        sets: tuple[tuple[str, str], ...],
-        select: str | None,
-        limit: int | None,
-        retry_failed: bool,
-        replay: bool,
-        again: tuple[str, ...],
-        price: Decimal | None,
-        budget: Decimal | None,
-        **others: Any,
-    ) -> Any:
-        from seedream_jobs.plan.options import PlanOptions
-
-        wanted = PlanOptions(
-            sets=dict(sets),
-            select=select,
-            limit=limit,
-            retry_failed=retry_failed,
-            replay=int(time.time()) if replay else None,
-            again=again,
-            price=price,
-            budgets=tuple(_budgets(budget)),
-        )
-        return function(wanted=wanted, **others)
-
-    for decorate in (
-        click.option(
-            "--again",
-            multiple=True,
-            metavar="ADDRESS",
-            help="Submit this request once more; both results are kept. Repeatable.",
-        ),
-        click.option(
-            "--replay",
-            is_flag=True,
-            help="Send again what is in doubt, under its idempotency key: if the service ignores keys, it pays twice.",
-        ),
-        click.option("--retry-failed", is_flag=True, help="Submit failed, rejected and expired requests again."),
-        click.option("--price", type=Usd(), help="USD per image, instead of the model profile's."),
-        click.option("--budget", type=Usd(), help="The most this invocation may cost, all jobs together."),
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Submit only the first N now."),
-        click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes."),
-        set_option,
-    ):
-        read = decorate(read)
-    return cast("F", read)
-
-
-def _budgets(given: Decimal | None) -> Iterator[tuple[str, Decimal]]:
-    """Whose limit, and USD: a budget in the environment holds beside the option's."""
-    if given is not None:
-        yield "--budget", given
-    inherited = os.environ.get(BUDGET_VARIABLE)
-    if inherited is not None:
-        try:
-            yield BUDGET_VARIABLE, Usd().convert(inherited, None, None)
-        except click.BadParameter as error:
-            raise click.UsageError(f"{BUDGET_VARIABLE}: {error.message}") from None
-
-
-def target(*, emulator: bool, base_url: str | None) -> Target:
-    """Which service a command speaks to, or would."""
-    from seedream_jobs.api.credentials import find_endpoint
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
-
-    if emulator:
-        if base_url is not None:
-            raise click.UsageError("--emulator and --base-url exclude each other")
-        return Target(origin=EMULATOR_ORIGIN, emulator=True)
-    return Target(origin=find_endpoint(base_url, os.environ).base, emulator=False)
+def today() -> datetime.date:
+    """The day, UTC."""
+    return datetime.datetime.now(datetime.UTC).date()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
+
+from seedream_jobs.errors import LedgerError, UsageError
+from seedream_jobs.job.files import campaign_root
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
+from seedream_jobs.records import find_record
+from seedream_jobs.results.ratings import LIMIT, apply_ratings
 
 REVIEWS = "reviews"
 """The folder of reviews, below the campaign's root."""
@@ -24,11 +31,6 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
     The folder lies in the campaign's root: of each JOB, or of the current folder. With JOBs, ratings of another job are
     refused. Applying the same export twice changes nothing.
     """
-    import json
-
-    from seedream_jobs.errors import LedgerError, UsageError
-    from seedream_jobs.job.files import campaign_root
-    from seedream_jobs.results.ratings import LIMIT, apply_ratings
 
     try:
         with exported.open("rb") as file:
@@ -60,11 +62,4 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
 
 
 def _name(job: Path) -> str:
-    """A job's name, without a service to ask about it.
-
-    :raises UsageError: there is neither a job file nor a manifest
-    """
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
-    from seedream_jobs.records import find_record
-
     return find_record(job, target=Target(origin=EMULATOR_ORIGIN, emulator=False)).name

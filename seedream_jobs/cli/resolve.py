@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import target, target_options
+from seedream_jobs import resolution
+from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.service_options import target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.plan.cost import money
+from seedream_jobs.plan.load import Target
+from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.resolution import Decision, in_doubt, reserved
+from seedream_jobs.run.access import open_access
 
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS…]")
-@click.option("--all", "everything", is_flag=True, help="All that are in doubt.")
+@click.option("--all", "everything", is_flag=True, help="Every request that is in doubt.")
 @click.option("--accepted", metavar="TASK_ID", help="It was accepted, with this task id (from the service's console).")
 @click.option("--not-charged", is_flag=True, help="It was not charged: the next run submits it.")
 @click.option("--abandon", is_flag=True, help="Leave it: counted as charged, never submitted again by itself.")
@@ -37,7 +50,7 @@ from seedream_jobs.cli.streams import goes_on_unheard
     is_flag=True,
     help="With --not-charged or --abandon: all that a run may have paid whose journal is lost.",
 )
-@click.option("--check", is_flag=True, help="Gather evidence: the balance, and each task id that was salvaged.")
+@click.option("--check", is_flag=True, help="Ask the service about them: the balance, and each task whose id is known.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 @target_options
 @goes_on_unheard
@@ -66,46 +79,153 @@ def resolve(
     Where the manifest says that a run is open and its journal is not here: bring that in with --journal. Where it is
     lost, --import what the console shows as paid, then close the run with --run and --not-charged or --abandon.
     """
-    from seedream_jobs.cli.importing import import_sidecars, import_task
-    from seedream_jobs.cli.resolving import Decision, bring_in, check_evidence, close_run, listing, settle
-    from seedream_jobs.errors import UsageError
-
-    where = target(emulator=emulator, base_url=base_url)
+    service, now = target(emulator=emulator, base_url=base_url), int(time.time())
     chosen = [bool(accepted), not_charged, abandon, imported, check, journal is not None]
     if sum(chosen) > 1:
         raise UsageError("--accepted, --not-charged, --abandon, --import, --journal and --check exclude each other")
-    if journal is not None:
-        return bring_in(job, journal, where=where, now=int(time.time()))
-    if lost_run:
-        if not (not_charged or abandon) or not reason.strip():
-            raise UsageError(
-                "--run says what became of all that a run may have paid, and why",
-                hint="add --not-charged or --abandon, and --reason '…'",
-            )
-        if addresses or everything:
-            raise UsageError("--run is about the run as a whole", hint="leave the addresses out")
-        return close_run(job, abandon=abandon, reason=reason, where=where, now=int(time.time()))
-    if imported:
-        if not addresses:
-            return import_sidecars(job, reason=reason, where=where, now=int(time.time()))
+    if imported and addresses:
         if len(addresses) != 2:
             raise UsageError("--import takes a task id and an address, or nothing to read the sidecars")
         if not job.exists() and Path(addresses[1]).exists():  # the JOB was named last
             job, addresses = Path(addresses[1]), (str(job), addresses[0])
-        return import_task(job, addresses[0], addresses[1], reason=reason, where=where, now=int(time.time()))
-    if check:
-        return check_evidence(job, where=where, base_url=base_url)
-    if not any(chosen):
+    if lost_run and journal is None:
+        if not (not_charged or abandon) or not reason.strip():
+            raise UsageError(
+                "--run says what became of everything that a run may have paid, and why",
+                hint="add --not-charged or --abandon, and --reason '…'",
+            )
         if addresses or everything:
-            raise UsageError("what became of it?", hint="--accepted TASK_ID, --not-charged or --abandon")
-        return listing(job, where=where)
-    if bool(addresses) == everything:
-        raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {job} lists them")
-    if accepted and (everything or len(addresses) != 1):
-        raise UsageError("--accepted settles one address: a task id belongs to one request")
+            raise UsageError("--run is about the run as a whole", hint="leave the addresses out")
+    elif not any(chosen) and (addresses or everything):
+        raise UsageError("what became of it?", hint="--accepted TASK_ID, --not-charged or --abandon")
+    elif accepted or not_charged or abandon:
+        if bool(addresses) == everything:
+            raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {job} lists them")
+        if accepted and (everything or len(addresses) != 1):
+            raise UsageError("--accepted settles one address: a task id belongs to one request")
+    record = find_record(job, target=service, required=journal is None)
+    option = " --emulator" if emulator else ""
+    if journal is not None:
+        new, doubtful = resolution.merge_journal(record, journal, target=service, now=now)
+        click.echo(f"{job}: the journal is merged, {new} requests are new on record, {doubtful} are in doubt.")
+        click.echo(f"  seedream-jobs {'resolve' if doubtful else 'fetch'} {job}{option}", err=True)
+        return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
+    if lost_run:
+        abandoned = resolution.close_lost_runs(record, abandon=abandon, reason=reason, now=now)
+        if abandon:
+            click.echo(f"{job}: the run is closed; {abandoned} requests are abandoned and count as charged")
+        else:
+            click.echo(f"{job}: the run is closed; the next one submits what is not on record")
+        return ExitCode.OK
+    if imported and addresses:
+        task_id, address = addresses
+        resolution.import_task(record, task_id, address, reason=reason, target=service, now=now)
+        click.echo(f"{address}: accepted as {task_id}")
+        click.echo(f"  seedream-jobs fetch {job}{option}", err=True)
+        return ExitCode.OK
+    if imported:
+        stored, found = resolution.import_sidecars(record, reason=reason, target=service, now=now)
+        click.echo(f"{stored} taken from sidecars with their images, {found} to be fetched")
+        click.echo(f"  seedream-jobs status {job}{option}", err=True)
+        return ExitCode.OK
+    if check:
+        return _check(record, service, base_url)
+    if not any(chosen):
+        return _list(record, option)
     decision = Decision(
         resolution="accepted" if accepted else "not_charged" if not_charged else "abandoned",
         task_id=accepted,
         reason=reason,
     )
-    return settle(job, None if everything else addresses, decision, where=where, now=int(time.time()))
+    settled, left = resolution.settle(record, None if everything else addresses, decision, now=now)
+    outcome = {"accepted": "accepted", "not_charged": "not charged: the next run submits it", "abandoned": "abandoned"}
+    for entry in settled:
+        click.echo(f"{entry.address}: {outcome[decision.resolution]}")
+    if accepted:
+        click.echo(f"  seedream-jobs fetch {job}{option}", err=True)
+    if left:
+        click.echo(f"{left} still in doubt.", err=True)
+    return ExitCode.IN_DOUBT if left else ExitCode.OK
+
+
+def _list(record: Record, option: str) -> ExitCode:
+    job, ledger = record.shown, read_ledger(record, command="resolve")
+    show_in_use(job, ledger)
+    doubtful, expired = in_doubt(ledger), resolution.entries_in(ledger, State.EXPIRED)
+    if expired:
+        click.echo(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
+        click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
+        for entry in expired:
+            click.echo(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
+    lost = [note for note in ledger.notes if note.code in ("run-open", "journal-elsewhere")]
+    for note in lost:
+        click.echo(f"{job}: {note.message}.")
+        click.echo(f"  {note.hint}", err=True)
+    if not doubtful:
+        if not lost:
+            click.echo(f"{job}: nothing is in doubt.")
+        return ExitCode.IN_DOUBT if lost else ExitCode.OK
+    click.echo(
+        f"{job}: {len(doubtful)} in doubt, counted with {money(reserved(doubtful))}. "
+        "Each counts as paid until it is settled, and is never sent again."
+    )
+    for entry in doubtful:
+        for line in _describe(entry):
+            click.echo(f"  {line}")
+    click.echo("Look them up in the service's console by time or request id, then:", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
+    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
+    return ExitCode.IN_DOUBT
+
+
+def _describe(entry: Entry) -> Iterator[str]:
+    yield entry.address
+    yield f"    {entry.doubt or 'open'} since {since(entry)}, at most {money(entry.max_cost_usd)}"
+    if entry.request_id:
+        yield f"    request id {entry.request_id}"
+    if entry.task_id:
+        ids = ", ".join(entry.task_ids)
+        yield f"    task id {ids}, found in a broken reply and not confirmed"
+
+
+def since(entry: Entry) -> str:
+    """When it came to be in doubt, UTC."""
+    at = entry.since if entry.since is not None else entry.submitted_at
+    if at is None:
+        return "unknown time"
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _check(record: Record, service: Target, base_url: str | None) -> ExitCode:
+    """Print what the service knows about what is in doubt: the balance, and the tasks whose ids were found."""
+    import anyio
+
+    from seedream_jobs.api.client import connect
+
+    doubtful = in_doubt(read_ledger(record, command="resolve"))
+    with ExitStack() as stack:
+        access = open_access(service, record.root, stack, base_url=base_url)
+
+        async def ask() -> None:
+            async with connect(access, workers=1, environment=os.environ) as (client, _):
+                try:
+                    balance = await client.balance()
+                    left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
+                    click.echo(f"balance: {left}, used {money(balance.used_usd)}")
+                except SeedreamError as error:
+                    click.echo(f"balance: {error.message}")
+                for entry in doubtful:
+                    click.echo(entry.address)
+                    if entry.task_id is None:
+                        click.echo("  no task id is known: look it up in the console by its time or request id")
+                        continue
+                    report = await client.task(entry.task_id)
+                    problem = report.problem.message if report.problem else ""
+                    click.echo(f"  task {entry.task_id}: {report.status} {problem}".rstrip())
+                    if report.status in ("running", "completed", "failed"):
+                        click.echo(f"  so it was accepted: --accepted {entry.task_id}")
+
+        anyio.run(ask)
+    click.echo(f"{len(doubtful)} in doubt, counted with {money(reserved(doubtful))}")
+    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK

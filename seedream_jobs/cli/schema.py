@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from seedream_jobs.cli.streams import data_on_stdout
+from seedream_jobs.errors import UsageError
+from seedream_jobs.resources import resource
 
 NAMES = ("job", "request", "manifest", "plan", "model", "ratings", "policy")
 
@@ -17,9 +19,6 @@ def schema(name: str) -> None:
     For an editor, begin a job file with the line
     `# yaml-language-server: $schema=PATH/job.schema.json`.
     """
-    from seedream_jobs.errors import UsageError
-    from seedream_jobs.resources import resource
-
     try:
         data_on_stdout()
         click.echo(resource("schemas", f"{name}.schema.json").read_text(encoding="utf-8"), nl=False)

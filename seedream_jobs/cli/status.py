@@ -7,8 +7,15 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import Duration, format_option, jobs_argument, target, target_options
+from seedream_jobs.cli.options import format_option, jobs_argument
+from seedream_jobs.cli.output import show_findings, show_notes, show_status
+from seedream_jobs.cli.service_options import Duration, target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.errors import ExitCode, gravest
+from seedream_jobs.records import find_started
+from seedream_jobs.report.status import status_of
+from seedream_jobs.run.access import EMULATOR_PACE
+from seedream_jobs.run.options import RunOptions
 
 
 @click.command()
@@ -32,37 +39,33 @@ def status(
     concurrency: int,
     form: str,
 ) -> int:
-    """Poll open tasks once, and show where every request stands.
+    """Poll open tasks once, and show the state of every request.
 
-    Downloads nothing. Shows how long the links of finished images live. While a run works on a job, shows how it
-    stands and asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads
-    are open.
+    Downloads nothing. Shows how long the links of finished images live. While a run works on a job, shows its state and
+    asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads are open.
     """
-    from seedream_jobs import records
-    from seedream_jobs.cli.errands import poll_once
-    from seedream_jobs.cli.output import show_notes, show_status
-    from seedream_jobs.errors import ExitCode, gravest
-    from seedream_jobs.report.status import status_of
-    from seedream_jobs.run.job_run import RunOptions
+    from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 
-    where = target(emulator=emulator, base_url=base_url)
-    if offline:
-        found, never_run = records.find_started(jobs, target=where, command="status")
-        show_notes(never_run)
-        parts = [(one, records.read_ledger(one, command="status"), ExitCode.OK) for one in found]
-    else:
-        parts = poll_once(
-            jobs,
-            where=where,
-            base_url=base_url,
-            options=RunOptions(concurrency=concurrency, deadline=deadline if wait else 0.0),
-            now=time.time(),
-        )
-    found_status = [status_of(one.shown, ledger, one.profile, time.time()) for one, ledger, _ in parts]
-    show_status(found_status, form)
-    if notes := [note for _, ledger, _ in parts for note in ledger.notes]:
-        from seedream_jobs.cli.output import show_findings
-
+    service = target(emulator=emulator, base_url=base_url)
+    records, never_run = find_started(jobs, target=service, command="status")
+    show_notes(never_run)
+    polled = open_tasks.poll(
+        records,
+        target=service,
+        base_url=base_url,
+        options=RunOptions(
+            concurrency=concurrency,
+            deadline=deadline if wait else 0.0,
+            pace=EMULATOR_PACE if emulator else 1.0,
+        ),
+        offline=offline,
+    )
+    for job in polled:
+        if job.reason is not None:
+            click.echo(f"error: {job.record.shown}: {job.reason}", err=True)
+    statuses = [status_of(job.record.shown, job.ledger, job.record.profile, time.time()) for job in polled]
+    show_status(statuses, form)
+    if notes := [note for job in polled for note in job.ledger.notes]:
         show_findings(notes, err=True)
-    codes = [code for _, _, code in parts if code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
-    return gravest([*codes, *(one_status.exit_code for one_status in found_status)])
+    codes = [job.exit_code for job in polled if job.exit_code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
+    return gravest([*codes, *(one.exit_code for one in statuses)])

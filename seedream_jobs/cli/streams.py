@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, cast
 
 import click
@@ -43,9 +43,7 @@ class _Stream:
             self._turn_away("")
 
     def _turn_away(self, text: str) -> int:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())  # what is buffered goes there too
-        os.close(nowhere)
+        _turn_to_nowhere(self._stream.fileno())
         return len(text)
 
 
@@ -71,6 +69,23 @@ def data_on_stdout() -> None:
     Half a surrogate pair, which YAML can spell, is written as its escape: in JSON that is what it was.
     """
     _reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def flush_at_last(name: Literal["stdout", "stderr"]) -> None:
+    """Write what a stream has buffered, and drop what can't be written: Python would try again at exit, and fail."""
+    stream = getattr(sys, name)
+    try:
+        stream.flush()
+    except OSError:
+        _turn_to_nowhere(stream.fileno())
+        with suppress(OSError):
+            stream.flush()
+
+
+def _turn_to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)  # what is buffered goes there too
+    os.close(nowhere)
 
 
 def _reconfigure(**options: str) -> None:

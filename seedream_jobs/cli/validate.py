@@ -6,8 +6,13 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import format_option, jobs_argument, set_option
-from seedream_jobs.cli.rules import rule_options
+from seedream_jobs.cli.options import format_option, jobs_argument, rule_options, rules, set_option, today
+from seedream_jobs.cli.output import show_findings
+from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.errors import ExitCode, FindingsError
+from seedream_jobs.job.yaml_reader import read_bytes
+from seedream_jobs.plan.load import EMULATOR, looks_like_job, validate_jobs
+from seedream_jobs.plan.policy import POLICY_FILE, read_policy
 
 
 @click.command()
@@ -26,26 +31,41 @@ def validate(
 ) -> int:
     """Report every finding in job files, at once.
 
-    Each stands with file:line:col, an excerpt, a stable code (docs/diagnostics.md) and the next step. The campaign's
-    policy.yaml holds, and is checked itself where it is named. Needs no key and no network. Exit code 1 if there are
-    errors.
+    Each has file:line:col, an excerpt, a stable code (docs/diagnostics.md) and the next step. The campaign's
+    policy.yaml applies; name it to check it, too. Needs no key and no network. Exit code 1 if there are errors.
     """
-    from seedream_jobs.cli.output import show_findings, show_found
-    from seedream_jobs.cli.rules import policies_among, rules
-    from seedream_jobs.diagnostics import in_order
-    from seedream_jobs.errors import ExitCode
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, validate_jobs
-
-    files, found, valid = policies_among(jobs, only_jobs=only_jobs)
-    held = rules(policy, ignore)
-    report = validate_jobs(files, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets=dict(sets), rules=held)
-    findings = in_order([*found, *report.findings])
-    if form != "text":
-        show_found(findings, [*map(str, files), *valid], form)
-    elif findings:
-        show_findings(findings, err=False)
+    files, policies = _sort_out(jobs, only_jobs=only_jobs)
+    findings, valid = _check_policies(policies)
+    report = validate_jobs(files, target=EMULATOR, sets=dict(sets), rules=rules(policy, ignore))
+    found = in_order([*findings, *report.findings])
+    show_findings(found, err=False, form=form, files=[*map(str, files), *valid])
     for shown in valid:
         click.echo(f"{shown}: valid policy", err=True)
     for job, requests in report.valid:
         click.echo(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}", err=True)
-    return ExitCode.FINDINGS if any(finding.severity == "error" for finding in findings) else ExitCode.OK
+    return ExitCode.FINDINGS if any(finding.severity == "error" for finding in found) else ExitCode.OK
+
+
+def _sort_out(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Path], list[Path]]:
+    """The job files and the policies among the files.
+
+    :param only_jobs: leave out files that are neither: a hook is given every YAML file of a commit
+    """
+    policies = [file for file in files if file.name == POLICY_FILE]
+    jobs = [file for file in files if file.name != POLICY_FILE]
+    if only_jobs:
+        jobs = [file for file in jobs if looks_like_job(read_bytes(file, str(file)))]
+    return jobs, policies
+
+
+def _check_policies(policies: list[Path]) -> tuple[list[Diagnostic], list[str]]:
+    """The findings, and the policies without errors."""
+    found: list[Diagnostic] = []
+    valid: list[str] = []
+    for file in policies:
+        try:
+            found.extend(read_policy(read_bytes(file, str(file)), str(file), today=today()).warnings)
+            valid.append(str(file))
+        except FindingsError as error:
+            found.extend(error.diagnostics)
+    return found, valid

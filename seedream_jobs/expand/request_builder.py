@@ -1,9 +1,8 @@
-"""This module builds the requests of a job: parameters, prompt, key, address and output name of a cell.
+"""Builds the requests of a job: parameters, prompt, key, address and output name of a cell.
 
-Called by ``Expansion`` for every cell, once for its keys and once more for each request that is sent. Invariant: a key
-of the stream is what ``identity.key_of`` says of the payload. What a million cells share is made once: the text of a
-template's segment for each value of the axis it reads, and everything of a request but its prompt for each distinct set
-of parameters.
+Called by ``Expansion`` for every cell, once for its keys and once more for each request that is sent. What a million
+cells share is made once: the text of a template's segment for each value of the axis it reads, and everything of a
+request but its prompt for each distinct set of parameters.
 """
 
 from __future__ import annotations
@@ -286,8 +285,6 @@ class RequestBuilder:
         }
         named = profiles().get(payload["model"])
         form = canonical_payload(parameters, self.spec.profile.id if named is None else named.id)
-        # The canonical payload's keys are sorted, so what stands before and after the prompt is the same text for all
-        # prompts of one set of parameters: the digest of a request costs one concatenation instead of a whole encoding.
         before = canonical_json({name: value for name, value in form.items() if name < "prompt"})[:-1].decode()
         after = canonical_json({name: value for name, value in form.items() if name > "prompt"})[1:].decode()
         return Frame(
@@ -354,11 +351,7 @@ class RequestBuilder:
 
         :raises TemplateProblem: from the template, or for a name that no file system takes
         """
-        if self._name_renderer is None:
-            return None
-        name = self._name_renderer.text(cell)
-        check_name(name)
-        return name
+        return None if self._name_renderer is None else checked_name(self._name_renderer.text(cell))
 
     @cached_property
     def _name_renderer(self) -> Renderer | None:
@@ -368,8 +361,7 @@ class RequestBuilder:
         """The images' path without extension, relative to the job file's folder."""
         name = self.output_name(cell)
         if name is None:
-            said = _shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
-            # A part of the key, because two addresses may be equal but for what was cut off.
+            said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
             name = f"{said}-{key.removeprefix('v1:')[:8]}"
         if self.spec.repeat > 1:
             name += f"-r{repeat}"
@@ -385,13 +377,13 @@ _RESERVED = frozenset(
 _SLUG_HINT = "the filter 'slug' makes any text a file name"
 
 
-def check_name(name: str) -> None:
-    """See that an output name stays in its folder, and that every file system takes it.
+def checked_name(name: str) -> str:
+    """An output name that stays in its folder and that file systems take.
 
     :raises TemplateProblem: if it does not
     """
     if _PLAIN_NAME.fullmatch(name):
-        return
+        return name
     if not name.strip():
         raise TemplateProblem("the output name is empty", hint=_SLUG_HINT)
     for part in name.split("/"):
@@ -403,9 +395,10 @@ def check_name(name: str) -> None:
             )
         if any(map(_is_special, part)):
             raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=_SLUG_HINT)
+    return name
 
 
-def check_folder(written: str) -> None:
+def checked_folder(written: str) -> None:
     """See that each part of an output folder, relative to the job file, is one that every file system takes.
 
     :raises TemplateProblem: if one is not
@@ -438,7 +431,7 @@ def _is_special(character: str) -> bool:
     return ord(character) < 32 or character in _SPECIAL
 
 
-def _shortened(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """The beginning of a text in at most ``limit`` bytes of UTF-8, no character cut in two."""
     return text if len(text) * 4 <= limit else text.encode()[:limit].decode("utf-8", "ignore")
 

@@ -7,6 +7,7 @@ Called by the pipeline, ``plan.review`` and the commands. Invariant: nothing her
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,12 +29,18 @@ EMULATOR_ORIGIN = "emulator"
 """The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
 
 
+_SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:", re.MULTILINE))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The service that a command uses. A manifest belongs to the origin of its first run."""
 
     origin: str
     emulator: bool
+
+
+EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +133,11 @@ def _read(path: PurePosixPath, shown: str, files: Files) -> Document:
         reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
         raise UsageError(f"{shown}: {reason}", hint="check the path") from None
     return yaml_reader.parse(raw, shown)
+
+
+def looks_like_job(text: bytes) -> bool:
+    """Whether a YAML file is a job by its shape: ``version:`` and ``request:`` at the top level."""
+    return all(key.search(text) for key in _SHAPE)
 
 
 def job_file(named: Path) -> Path:

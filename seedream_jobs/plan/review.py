@@ -29,7 +29,7 @@ from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_man
 from seedream_jobs.ledger.state import Entry, Header, State, counts_as_spent
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
-from seedream_jobs.plan.load import Job, Rules, Target, load_job
+from seedream_jobs.plan.load import Job, Rules, Target, load_job, looks_like_job
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.plan import (
     Against,
@@ -44,7 +44,7 @@ from seedream_jobs.plan.plan import (
     planned_request,
 )
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
-from seedream_jobs.plan.revisions import GitTree, Recording, Repository, looks_like_job
+from seedream_jobs.plan.revisions import GitTree, Recording, Repository
 
 MANIFEST_SUFFIX = ".manifest.jsonl"
 MAX_MANIFEST = 1 << 30

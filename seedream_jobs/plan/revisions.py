@@ -8,7 +8,6 @@ that a partial clone lacks is missing.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -315,14 +314,6 @@ class Recording:
         found = self._files.glob(folder, pattern)
         self.read_paths.update(found)
         return found
-
-
-_SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:", re.MULTILINE))
-
-
-def looks_like_job(text: bytes) -> bool:
-    """Whether a YAML file is a job by its shape: ``version:`` and ``request:`` at the top level."""
-    return all(key.search(text) for key in _SHAPE)
 
 
 def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

@@ -36,6 +36,8 @@ from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import Tariff, plain, spent
 from seedream_jobs.plan.diff import SUBMITS, Action
+from seedream_jobs.plan.load import Rules
+from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest
 from seedream_jobs.plan.policy import MAX_FINDINGS, Policy
 
@@ -260,10 +262,13 @@ def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
                 break
     if found:
         raise FindingsError(in_order(found.values()))
+    limit = policy.budget_usd
+    if limit is None:
+        return plan
     jobs = (
-        replace(job, budget_usd=policy.budget_usd, budget_name=policy.budget_name(job.path))
-        if policy.lowers(job.budget_usd)
-        else job
+        job
+        if job.budget_usd is not None and job.budget_usd <= limit
+        else replace(job, budget_usd=limit, budget_name=f"budget_usd of {policy.shown}, for {job.path}")
         for job in plan.jobs
     )
     return replace(plan, jobs=tuple(jobs))
@@ -303,6 +308,40 @@ def find_root(plan: Plan, file: Path, here: Path) -> Path:
     raise UsageError(
         f"the campaign of {file} is not here: there is no {missing}", hint="run it in the campaign's repository"
     )
+
+
+def read_approved(
+    files: Sequence[Path], options: PlanOptions, rules: Rules, *, expect: str | None, now: int
+) -> tuple[Plan, Plan, Path]:
+    """Read the saved plan that ``run`` names, under today's policy: the plan, what of it may be paid for, the root.
+
+    The second plan has the jobs with a record, and also the budgets of this command.
+
+    :param expect: the digest that was approved
+    :raises UsageError: something beside it is named, or an option that would change it
+    :raises FindingsError: the policy refuses one of its requests
+    :raises HeldError: it was edited, is too old, or another one was approved
+    """
+    if len(files) != 1 or files[0].suffix != ".json":
+        raise UsageError("a saved plan is run alone", hint="seedream-jobs run plan.json --expect DIGEST")
+    changing = [*options.recorded, *(["price"] if options.price is not None else [])]
+    if changing:
+        option = f"--{changing[0].replace('_', '-')}"
+        raise UsageError(
+            f"{option} can't change a saved plan", hint="make another one: seedream-jobs plan … -o plan.json"
+        )
+    found = read(files[0])
+    shown = str(files[0])
+    check_fresh(found, now=now, expect=expect, shown=shown)
+    root = find_root(found, files[0], Path.cwd())
+    budgets = options.budgets
+    policy = rules.policy_of(root)
+    if policy is not None:
+        found = apply_policy(policy, found, shown)
+        if policy.budget_usd is not None:
+            budgets = (*budgets, (f"budget_usd of {policy.shown}", policy.budget_usd))
+    jobs = sorted((job for job in found.jobs if job.manifest is not None), key=lambda job: job.path)
+    return found, replace(found, jobs=tuple(jobs), budgets=(*found.budgets, *budgets)), root
 
 
 def check_target(plan: Plan, *, origin: str, emulator: bool, shown: str) -> None:

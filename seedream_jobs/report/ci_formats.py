@@ -26,9 +26,9 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
+from seedream_jobs.report.foreign_text import CI_COMMAND, one_line, visible
 from seedream_jobs.report.json import document
 from seedream_jobs.report.status import JobStatus, deadline
-from seedream_jobs.report.text import CI_COMMAND, one_line, visible
 
 Level = Literal["error", "warning", "note"]
 

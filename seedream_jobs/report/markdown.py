@@ -22,8 +22,9 @@ from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
 from seedream_jobs.report.ci_formats import remarks_on_status
 from seedream_jobs.report.findings import summary
+from seedream_jobs.report.foreign_text import defused, one_line, visible
 from seedream_jobs.report.status import JobStatus
-from seedream_jobs.report.text import counts, defused, in_all, one_line, visible
+from seedream_jobs.report.text import counts, in_all
 
 MARKER = "<!-- seedream-jobs: plan -->"
 """The first line of a comment: no reader sees it, and the next run finds the comment by it."""

@@ -17,11 +17,12 @@ from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
 from seedream_jobs.report.text import duration
-from seedream_jobs.run.fetch import ImageEvent
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each takes 50 ms and more to import
     from rich.live import Live
     from rich.text import Text
+
+    from seedream_jobs.run.fetch import ImageEvent
 
 Mode = Literal["live", "lines", "json", "quiet"]
 LINE_EVERY = 30.0

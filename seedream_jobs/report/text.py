@@ -1,18 +1,13 @@
 """This module shows plans, requests and explanations as text for a terminal.
 
-Called by the commands; the other modules of this folder share its helpers. Invariant: foreign words (a prompt, a file
-name, a message of the service) never reach the terminal or the log of a CI as something that these obey: escape
-sequences, ``::error::`` at the start of a line, ``##[group]`` anywhere.
+Called by ``report.formats`` and the commands. Invariant: words of others go through ``foreign_text``.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from seedream_jobs.diagnostics import plural, shorten
+from seedream_jobs.diagnostics import plural
 from seedream_jobs.expand.explain import Explanation
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
@@ -22,60 +17,7 @@ from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob
-
-_TAB = "    "
-_WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
-
-
-class ShownCharacter(NamedTuple):
-    """One character: what is shown for it, and the columns that takes."""
-
-    shown: str
-    columns: int
-
-
-def show_character(character: str) -> ShownCharacter:
-    if " " <= character <= "~":
-        return ShownCharacter(character, 1)
-    if character == "\t":
-        return ShownCharacter(_TAB, len(_TAB))
-    if character == _WIDE_SPACE:
-        return ShownCharacter("  ", 2)
-    if not character.isprintable():
-        # A control would steer the terminal, and a mark that reverses a line would show another file or price.
-        shown = character.encode("unicode_escape").decode("ascii")
-        return ShownCharacter(shown, len(shown))
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return ShownCharacter(character, 0)
-    return ShownCharacter(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
-
-
-def visible(text: str) -> str:
-    """``text`` on one line, with everything that a terminal would obey as an escape."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(show_character(character).shown for character in text)
-
-
-def width(text: str) -> int:
-    """The columns that ``text`` takes when shown."""
-    return sum(show_character(character).columns for character in text)
-
-
-CI_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
-"""``::error::`` and the like, which a CI runner obeys at the start of a line of its log."""
-
-
-def defused(text: str) -> str:
-    """``text`` without anything that a CI runner takes for a command when it reads the log."""
-    return CI_COMMAND.sub(r"\1: :", text).replace("##[", "# #[")
-
-
-def one_line(text: str, limit: int | None = None) -> str:
-    """``text`` on one line, white space as single spaces, what a terminal would obey as an escape; cut to ``limit``."""
-    shown = visible(" ".join(text.split()))
-    return (shown if limit is None else shorten(shown, limit)).replace("##[", "# #[")
-
+from seedream_jobs.report.foreign_text import defused, one_line, visible
 
 _WIDTH = 16  # columns of the count and its word, before the explanation
 

@@ -6,12 +6,18 @@ final name.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedream_jobs.atomic_file import confined, digest, refusal
+from seedream_jobs.job.files import git_environment
+from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
 from seedream_jobs.ledger.state import Entry, Image
+from seedream_jobs.records import Record
 from seedream_jobs.results.image_metadata import embed_in_file, read_labels
 from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
@@ -72,3 +78,49 @@ class CampaignImageSteps(ImageSteps):
             return write_sidecar(path, content, entry.key, temp)
         except OSError as error:
             raise refusal(error, path) from error
+
+
+def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> CampaignImageSteps:
+    """The steps for the images of one job.
+
+    :param decoders: the processes that decode; the caller closes them
+    :raises SeedreamError: the campaign's state folder can't be made
+    """
+    root = record.root
+    try:
+        keep_private(root / STATE_FOLDER)  # thumbnails will lie there
+    except OSError as error:
+        raise refusal(error, root / STATE_FOLDER) from error
+    provenance = Provenance()
+    if record.job is not None:
+        spec = record.job.expansion.spec
+        provenance = Provenance(
+            job=str(spec.folder / record.job.file.name),
+            template=spec.prompt.source if spec.prompt else None,
+            commit=_commit(root),
+        )
+    return CampaignImageSteps(
+        decoders=decoders,
+        folder=record.paths.manifest.parent,
+        root=root,
+        cache=root / STATE_FOLDER / "thumbnails",
+        now=time.time,
+        provenance=provenance,
+        embed_metadata=embed_metadata,
+    )
+
+
+def _commit(root: Path) -> str | None:
+    """The commit that is checked out, None outside git."""
+    try:
+        ended = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],
+            env=git_environment(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None

@@ -13,14 +13,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.atomic_file import confined, digest, refusal, whole_file
+from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.state import ID, Entry, Image
-from seedream_jobs.results.image_metadata import AiLabels
+from seedream_jobs.plan.diff import Action
+from seedream_jobs.plan.load import Job
+from seedream_jobs.plan.plan import PlannedJob
 from seedream_jobs.run.images import EXTENSIONS
+
+if TYPE_CHECKING:  # it imports ssl, through xml.sax.saxutils, and ``plan`` needs neither
+    from seedream_jobs.results.image_metadata import AiLabels
 
 FORMAT = "seedream-jobs/sidecar/1"
 MAX_BYTES = 4 * 1024 * 1024
@@ -230,3 +236,23 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
             **numbers,
         ),
     )
+
+
+def find_unrecorded_images(job: Job, planned: PlannedJob) -> list[Diagnostic]:
+    """The warning that images of requests about to be paid are there already, by their sidecars: a record was lost."""
+    folder = job.paths.manifest.parent
+    output = folder / job.expansion.spec.output_dir
+    if planned.changes is None or not output.is_dir():
+        return []
+    found = read_sidecars(output, folder)
+    new = (change.key for change in planned.changes.submits() if change.action is Action.NEW)
+    there = [found[key][0] for key in new if key in found] if found else []
+    if not there:
+        return []
+    shown = os.path.relpath(there[0].path, folder)
+    message = (
+        f"{len(there)} of {planned.submit} requests to be submitted have images already, by the sidecars beside "
+        f"them ({shown}), and are on no record: they would be paid again"
+    )
+    hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {job.shown} --import"
+    return [Diagnostic(code="images-on-no-record", severity="warning", message=message, path=job.shown, hint=hint)]

@@ -1,8 +1,7 @@
-"""This module turns a planned job into what a session has to do for it, and holds what became of it.
+"""What a session does for each job of a plan, with what options, who watches, and what became of it.
 
-Called by ``pipeline.apply``; ``fetch`` and ``status`` make a ``JobRun`` without submissions. It also does what comes
-before the first POST: uploads, and the look at the balance. Invariant: a request's body is built only when it is sent,
-and holds exactly what the plan says.
+``job_run`` makes it of a plan's job and its record. Invariant: a request's body is built only when it is sent, and
+stands for exactly what the plan says.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from seedream_jobs.run.submit import Submission, Submitted
 if TYPE_CHECKING:  # it imports httpx, which takes 0.2 s
     from seedream_jobs.api.client import Client
 
-MAX_CHECKED_AHEAD = 1_000
-"""Requests whose folders are checked before the first POST; those of the others are checked one by one."""
+MAX_HELD = 1_000
+"""Of so many requests the folders are looked at before the first POST; of the others each before its own."""
 
 
 class Watcher(Protocol):
@@ -57,28 +56,6 @@ class Watcher(Protocol):
     def on_image(self, event: ImageEvent) -> None: ...
 
     def on_news(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a command speaks to the service, by the options' names; what it submits is in the plan.
-
-    :param concurrency: POSTs, and downloads, under way at once
-    :param rate: at most so many POSTs, such as ``60/m``; None for no limit
-    :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
-    :param pace: all waits for tasks are this many times as long as the service advises; below 1 for an emulator
-    """
-
-    concurrency: int
-    rate: str | None = None
-    deadline: float
-    pace: float = 1.0
-    detach: bool = False
-    upload_references: bool = False
-    check_balance: bool = False
-    embed_metadata: bool = False
-    retry_server_errors: bool = False
-    gallery: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +129,7 @@ def job_run(
     steps: ImageSteps,
     detach: bool,
 ) -> JobRun:
-    """What a session has to do for one job of a plan.
+    """What is to be done for one job of a plan.
 
     :param ledger: the job's, locked
     :param expansion: the job file's requests, where it is at hand
@@ -163,7 +140,7 @@ def job_run(
     :raises SeedreamError: a folder for images can't be written to
     """
     folders = Folders(ledger.paths.manifest.parent, root)
-    for item in islice(job.submits, MAX_CHECKED_AHEAD):
+    for item in islice(job.submits, MAX_HELD):
         if item.request is not None:
             folders.hold(item.request.output)  # of all jobs, before the first POST of any
     limit, profile = job.budget_usd, profiles()[DEFAULT_MODEL]
@@ -255,11 +232,11 @@ def idempotency_key(
 
 
 def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
-    """Where the images go of requests that wait for them: to the folder that the job file names today.
+    """Where the images of requests go that wait for them: to the folder that the job file names today.
 
-    Somebody corrects the job file where a folder could not be written to. The name inside the folder stays as it is on
-    record. ``output.name`` may hold folders of its own, so how much of a recorded path is name is looked up in the
-    job's requests; a request that is not found there keeps its recorded path.
+    A folder that could not be written to is corrected in the job file; the path on record holds once a file is there.
+    The name in the folder stays as it is on record. A name that may have folders of its own is looked for in the job's
+    requests; where it is not found there, the path on record stands.
     """
     spec = expansion.spec
     waiting = set(known.keys_in(State.ACCEPTED, State.COMPLETED))

@@ -10,51 +10,17 @@ Called by ``submit``; all workers wait in one queue. Invariants:
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Literal
 
 import anyio
 
-from seedream_jobs.errors import UsageError
+from seedream_jobs.run.options import Rate
 from seedream_jobs.run.retry import full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
 
 _log = logging.getLogger(__name__)
-_RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """At most ``count`` POSTs in ``seconds``."""
-
-    count: int
-    seconds: float
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two POSTs that are evenly spread."""
-        return self.seconds / self.count
-
-    @property
-    def burst(self) -> int:
-        """POSTs that may leave at once: a tenth of a second's worth, so that a coarse timer doesn't lower the rate."""
-        return max(1, int(0.1 / self.interval))
-
-
-def parse_rate(text: str) -> Rate:
-    """Read ``60/m``, ``2/s`` or ``100/h``.
-
-    :raises UsageError: for anything else, and for a count of 0
-    """
-    match = _RATE.fullmatch(text.lower())
-    count = int(match.group(1)) if match else 0
-    if match is None or count == 0:
-        raise UsageError(f"'{text}' is not a rate", hint="write a count and a unit, such as 60/m, 2/s or 100/h")
-    return Rate(count=count, seconds=_SECONDS[match.group(2)[0]])
 
 
 class Bucket:
@@ -82,7 +48,7 @@ Feedback = Literal["accepted", "limited", "unreachable", "other"]
 
 
 class RateLimiter:
-    """Says when the next POST may leave, and how many at a time.
+    """The one gate in front of all POSTs: when, and how many at a time.
 
     On 429 the number in flight is halved and nothing leaves as long as told; where no connection came about, one POST
     at a time probes the host, behind a growing backoff, until one gets through.

@@ -6,27 +6,36 @@ Invariant: every step's record goes to the job's ledger before the next step rel
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from random import Random
+from types import MappingProxyType
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from seedream_jobs.api.client import connect
+from seedream_jobs.api.credentials import Access
 from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.api.outcomes import Outcome
-from seedream_jobs.errors import SeedreamError
+from seedream_jobs.errors import PRECEDENCE, SeedreamError
+from seedream_jobs.expand.references import Reference
+from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
 from seedream_jobs.plan.diff import under_way
 from seedream_jobs.run.budget import Budget, ObservedPrice, Spend
 from seedream_jobs.run.fetch import Fetched, Fetcher, Work
 from seedream_jobs.run.images import ImageSteps
-from seedream_jobs.run.job_run import JobResult, JobRun, RunOptions, Watcher
+from seedream_jobs.run.job_run import JobResult, JobRun, Watcher, check_balance, upload
+from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.poll import Poller, Watch
-from seedream_jobs.run.rate_limiter import RateLimiter, parse_rate
+from seedream_jobs.run.rate_limiter import RateLimiter
 from seedream_jobs.run.retry import RetryBudget
-from seedream_jobs.run.shutdown import Shutdown
+from seedream_jobs.run.shutdown import Shutdown, listen
 from seedream_jobs.run.submit import Observer, Submitted, Submitter, TaskService, Weights
 
 
@@ -35,7 +44,6 @@ class Session:
 
     :param budgets: those that hold for all jobs together
     :param on_submitted: called once nothing more will be submitted; polling and fetching may go on
-    :raises UsageError: ``options.rate`` is not a rate
     """
 
     def __init__(
@@ -53,14 +61,13 @@ class Session:
         self._options, self._watcher, self._budgets = options, watcher, tuple(budgets)
         self._on_submitted = on_submitted
         self._random, self._price, self._retries, self._memory = Random(), ObservedPrice(), RetryBudget(), Weights()
-        rate = parse_rate(options.rate) if options.rate else None
-        self._limiter = RateLimiter(concurrency=options.concurrency, random=self._random, rate=rate)
+        self._limiter = RateLimiter(concurrency=options.concurrency, random=self._random, rate=options.rate)
         self._turn = anyio.Lock()
         self._still_to_submit = 0
         self._stopped: Submitted | None = None
 
     async def run(self, jobs: Iterable[JobRun]) -> list[JobResult]:
-        """Submit one job after the other, and poll and fetch for all of them meanwhile."""
+        """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
         work = [(job, JobResult()) for job in jobs]
         self._still_to_submit = len(work)
         async with anyio.create_task_group() as together:
@@ -174,7 +181,7 @@ class Session:
 
 
 def _ready(job: JobRun) -> Iterator[Work]:
-    """What can be fetched without asking for a task."""
+    """What can be fetched before any task is asked for."""
     if job.steps is None:
         return
     yield from job.repairs
@@ -231,3 +238,70 @@ class _JobObserver(Observer):
 
     def on_trouble(self, reason: str) -> None:
         self._watcher.on_trouble(reason)
+
+
+JOURNAL_WAITS = 0.001
+"""Seconds the journal's thread waits at most for its turn while the event loop is busy. Python's own 5 ms, up to three
+times for each record, would cost a twentieth of the requests per second."""
+
+
+def run_session(
+    jobs: Sequence[JobRun],
+    *,
+    access: Access,
+    options: RunOptions,
+    progress: AbstractContextManager[Watcher],
+    budgets: Sequence[tuple[str, Decimal]] = (),
+    cost: Decimal | None = None,
+    uploads: Mapping[str, tuple[Reference, Files]] = MappingProxyType({}),
+    urls: dict[str, str] | None = None,
+    on_submitted: Callable[[], None] = lambda: None,
+) -> list[JobResult]:
+    """Open the connection, listen to signals, and carry out what is to be done for each job.
+
+    :param budgets: (whose limit, USD) that hold for all jobs together
+    :param cost: USD that the balance has to cover, with ``options.check_balance``
+    :param uploads: the references to upload before anything is submitted
+    :param urls: gets the link of each upload
+    :param on_submitted: called once nothing more will be submitted; polling and fetching may go on
+    :raises SeedreamError: of several failures the gravest
+    """
+
+    async def main() -> list[JobResult]:
+        shutdown = Shutdown()
+        async with anyio.create_task_group() as background:
+            await background.start(listen, shutdown)
+            async with connect(access, workers=options.concurrency, environment=os.environ) as (client, downloads):
+                if options.check_balance:
+                    await check_balance(client, cost)
+                if uploads and urls is not None:
+                    urls.update(await upload(client, uploads, options.concurrency))
+                with progress as watcher:
+                    session = Session(
+                        service=client,
+                        downloads=downloads,
+                        shutdown=shutdown,
+                        options=options,
+                        watcher=watcher,
+                        budgets=[Budget(name, limit) for name, limit in budgets],
+                        on_submitted=on_submitted,
+                    )
+                    results = await session.run(jobs)
+            background.cancel_scope.cancel()
+        return results
+
+    sys.setswitchinterval(JOURNAL_WAITS)
+    try:
+        return anyio.run(main, backend="asyncio")
+    except BaseExceptionGroup as group:
+        raise _gravest(group) from None
+
+
+def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that is raised in place of a group: a bug before a refusal, of refusals the gravest."""
+    failures: list[BaseException] = []
+    for error in group.exceptions:
+        failures.append(_gravest(error) if isinstance(error, BaseExceptionGroup) else error)
+    refusals = [error for error in failures if isinstance(error, SeedreamError)]
+    bugs = [error for error in failures if not isinstance(error, SeedreamError)]
+    return bugs[0] if bugs else min(refusals, key=lambda error: PRECEDENCE.index(error.exit_code))

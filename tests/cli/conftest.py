@@ -71,7 +71,7 @@ def quick(campaign: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     """The same in this process: for what ends before a socket is opened, a hundred times as fast."""
 
     def run(*arguments: str, **environment: str) -> Ended:
-        from seedream_jobs.cli import run_command
+        from seedream_jobs.cli.main import run_command
 
         with monkeypatch.context() as patch:
             patch.chdir(campaign)
@@ -97,7 +97,7 @@ def modules_after(campaign: Path) -> Callable[..., set[str]]:
     def run(*arguments: str, **environment: str) -> set[str]:
         script = (
             "import itertools, sys\n"
-            "from seedream_jobs.cli import run_command\n"
+            "from seedream_jobs.cli.main import run_command\n"
             "lines = itertools.groupby(sys.argv[1:], lambda word: word == 'THEN')\n"
             "code = max(run_command(list(words)) for then, words in lines if not then)\n"
             "print('\\n'.join(sys.modules), file=sys.__stderr__)\n"

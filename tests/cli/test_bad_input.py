@@ -189,7 +189,7 @@ def test_doctor_says_what_is_wrong(command: Command, quick: Command) -> None:
     ended = command("doctor", "--base-url", unused(), APIMART_API_KEY="x")
     assert ended.code == 8
     assert "can't be reached" in ended.out or "cannot be reached" in ended.out
-    assert command("doctor", "--emulator").out.endswith("All is well.\n")
+    assert command("doctor", "--emulator").out.endswith("Everything works.\n")
 
 
 def test_a_manifest_of_another_origin(command: Command, quick: Command, service: str) -> None:
@@ -207,7 +207,7 @@ def test_a_budget_in_the_environment_is_an_amount(quick: Command) -> None:
     """The same reading as of the option, and the variable is named."""
     ended = quick("plan", "garden.yaml", SEEDREAM_JOBS_BUDGET="1e400")
     assert (ended.code, ended.out) == (2, "")
-    assert "SEEDREAM_JOBS_BUDGET: '1e400' is no amount of USD" in ended.err
+    assert "SEEDREAM_JOBS_BUDGET: '1e400' is not an amount of USD" in ended.err
 
 
 @pytest.mark.parametrize(("amount", "code"), [("1e300", 1), ("1e10", 1), ("1e9", 0), ("1e-300", 5), ("0.07", 5)])
@@ -225,13 +225,13 @@ def test_a_budget_in_a_file_is_an_amount(quick: Command, campaign: Path, file: s
 
 
 OPTIONS = {
-    ("plan", "--budget", "much"): "'much' is no amount of USD",
-    ("plan", "--budget", "-1"): "no amount of USD",
-    ("plan", "--budget", "1e400"): "'1e400' is no amount of USD",
-    ("plan", "--budget", "1e-400"): "'1e-400' is no amount of USD",
-    ("plan", "--budget", "1000000000"): "no amount of USD",
-    ("plan", "--price", "1e28"): "'1e28' is no amount of USD",
-    ("run", "--emulator", "--price=1e400"): "'1e400' is no amount of USD",
+    ("plan", "--budget", "much"): "'much' is not an amount of USD",
+    ("plan", "--budget", "-1"): "not an amount of USD",
+    ("plan", "--budget", "1e400"): "'1e400' is not an amount of USD",
+    ("plan", "--budget", "1e-400"): "'1e-400' is not an amount of USD",
+    ("plan", "--budget", "1000000000"): "not an amount of USD",
+    ("plan", "--price", "1e28"): "'1e28' is not an amount of USD",
+    ("run", "--emulator", "--price=1e400"): "'1e400' is not an amount of USD",
     ("plan", "--limit", "-1"): "-1",
     ("plan", "--select", "nope == 1"): "nope",
     ("plan", "--set", "novalue"): "is not VAR=VALUE",
@@ -246,12 +246,12 @@ OPTIONS = {
     ("plan", "--base-url", "nonsense"): "the base URL is not an address",
     ("plan", "--format", "xml"): "xml",
     ("run", "--emulator", "--concurrency", "0"): "range",
-    ("export", "--format", "csv", "--with-images"): "--with-images is of parquet, not of csv",
-    ("export", "--format", "jsonl", "--shard-size", "1GB"): "--shard-size is of webdataset, not of jsonl",
+    ("export", "--format", "csv", "--with-images"): "--with-images needs --format parquet, not csv",
+    ("export", "--format", "jsonl", "--shard-size", "1GB"): "--shard-size needs --format webdataset, not jsonl",
     ("fetch", "--emulator", "--rate", "60/m"): "No such option",
     ("run", "--emulator", "--rate", "fast"): "'fast' is not a rate",
-    ("run", "--emulator", "--deadline", "soon"): "'soon' is no time",
-    ("fetch", "--emulator", "--expiring", "soon"): "'soon' is no time",
+    ("run", "--emulator", "--deadline", "soon"): "'soon' is not a time",
+    ("fetch", "--emulator", "--expiring", "soon"): "'soon' is not a time",
     ("schema", "nope"): "'nope' is not one of",
     ("completion", "tcsh"): "'tcsh' is not one of",
 }

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from seedream_jobs import __version__
-from seedream_jobs.cli import COMMANDS, group
+from seedream_jobs.cli.main import COMMANDS, group
 from seedream_jobs.cli.schema import NAMES
 
 

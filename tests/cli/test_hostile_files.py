@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from tests.lanes import examples
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.api.credentials import ApiKey
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 
 KEY = "sk-abcdefghijklmnop-0123456789"
 

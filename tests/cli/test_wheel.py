@@ -50,6 +50,6 @@ def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:
 def test_the_command_and_the_licence_are_declared(wheel: zipfile.ZipFile) -> None:
     """``seedream-jobs`` is its entry point."""
     by_name = {name.rsplit("/", 1)[-1]: name for name in wheel.namelist() if ".dist-info/" in name}
-    assert b"seedream-jobs = seedream_jobs.__main__:main" in wheel.read(by_name["entry_points.txt"])
+    assert b"seedream-jobs = seedream_jobs.cli.main:main" in wheel.read(by_name["entry_points.txt"])
     assert b"Requires-Python: >=3.11" in wheel.read(by_name["METADATA"])
     assert "LICENSE" in by_name

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.cli.output import render_status
-from seedream_jobs.cli.result import left_to_send
+from seedream_jobs.cli.terminal import left_to_send
 from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
+from seedream_jobs.report.formats import render_status
 from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
 from seedream_jobs.run.submit import Submitted

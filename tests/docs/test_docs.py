@@ -13,7 +13,7 @@ import click
 import pytest
 
 import seedream_jobs
-from seedream_jobs.cli import COMMANDS, NEVER_FROM_ENVIRONMENT, group
+from seedream_jobs.cli.main import COMMANDS, NEVER_FROM_ENVIRONMENT, group
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -229,7 +229,7 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
     assert chain in (ROOT / "README.md").read_text(encoding="utf-8")
     calls = {
         "cli/run.py": "return pipeline.run(",
-        "pipeline.py": "session.run(jobs)",
+        "pipeline.py": "run_session(",
         "run/session.py": "submitter.run(job.submissions)",
         "run/submit.py": "self._service.submit(worker, body,",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from seedream_jobs.cli.emulator import emulator
+from seedream_jobs.emulator.__main__ import emulator
 from seedream_jobs.emulator.faults import FAULTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")

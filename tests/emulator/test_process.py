@@ -19,7 +19,7 @@ from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.emulator.settings import Settings
 from seedream_jobs.errors import UsageError
 
-COMMAND = (sys.executable, "-c", "from seedream_jobs.cli.emulator import emulator; emulator()")
+COMMAND = (sys.executable, "-c", "from seedream_jobs.emulator.__main__ import emulator; emulator()")
 MODULE = (sys.executable, "-m", "seedream_jobs.emulator")
 PAYLOAD = {"model": "doubao-seedream-5-0-lite", "prompt": "a heron"}
 
@@ -107,7 +107,7 @@ def test_it_shares_nothing_with_the_client():
 
 def test_the_command_is_cheap_to_load():
     """Importing it for --help loads no server and no imaging library."""
-    script = "import sys, seedream_jobs.cli.emulator; print(*sys.modules)"
+    script = "import sys, seedream_jobs.emulator.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"uvicorn", "starlette", "PIL", "asyncio", "seedream_jobs.emulator.settings"} & set(loaded)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.results.export import export
 
 JOB = 'version: 1\nrequest: {prompt: "{{ s }} in a garden"}\nmatrix: {s: [a heron, a cat], size: [16:9, 1:1]}\n'
@@ -150,7 +150,7 @@ def test_a_missing_image_is_exit_8(call: Call, campaign: Path) -> None:
     [
         (("--format", "xml"), "xml"),
         (("--format", "webdataset"), "name a place: -o PATH"),
-        (("--format", "webdataset", "-o", "w", "--shard-size", "big"), "'big' is no size"),
+        (("--format", "webdataset", "-o", "w", "--shard-size", "big"), "'big' is not a size"),
         (("--format", "csv", "-o", "."), "is a folder"),
         (("--format", "csv", "--select", "nope == 1"), "nope"),
         ((), "--format"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.scaffold import CI_SCRIPT
 from tests.service import serving
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = (

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from seedream_jobs import __version__
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.resources import resource
 from seedream_jobs.scaffold import CI_SCRIPT, FOLDER, pieces

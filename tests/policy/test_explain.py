@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.explain import Explanation, explain

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
@@ -272,7 +272,7 @@ def test_every_code_is_explained() -> None:
     """Each code of the policy has its section in the documentation, and no section is left over."""
     package = Path(read_policy.__code__.co_filename).parent
     said: set[str] = set()
-    for name in ("policy.py", "review.py"):
+    for name in ("policy.py", "manifest_edits.py"):
         text = (package / name).read_text(encoding="utf-8")
         said |= set(re.findall(r'"((?:policy|manifest)-[a-z-]+)"', text))
     docs = Path(__file__).parents[2] / "docs" / "diagnostics" / "policy.md"

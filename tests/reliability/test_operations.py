@@ -165,7 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     """The command in this process: its exit code, and everything it said."""
 
     def run(folder: Path, *words: str) -> tuple[int, str]:
-        from seedream_jobs.cli import run_command
+        from seedream_jobs.cli.main import run_command
 
         capfd.readouterr()
         with monkeypatch.context() as patch:

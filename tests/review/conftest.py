@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.cli import run_command
+from seedream_jobs.cli.main import run_command
 
 GARDEN = """\
 version: 1

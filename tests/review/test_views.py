@@ -22,7 +22,6 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from seedream_jobs.cli.options import FORMATS
-from seedream_jobs.cli.output import render_plan
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.plan.causes import Cause
@@ -31,8 +30,9 @@ from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
 from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.ci_formats import remarks_on_plan
+from seedream_jobs.report.foreign_text import one_line
+from seedream_jobs.report.formats import render_plan
 from seedream_jobs.report.markdown import MARKER, MAX_CHARACTERS, code, fenced, marked, plan_markdown, sample
-from seedream_jobs.report.text import one_line
 from seedream_jobs.resources import resource
 from tests.lanes import examples
 

@@ -39,7 +39,8 @@ from seedream_jobs.ledger.state import (
 )
 from seedream_jobs.ledger.transitions import evolve, settle_open_intent
 from seedream_jobs.run.budget import Budget, ObservedPrice, Spend
-from seedream_jobs.run.rate_limiter import Rate, RateLimiter
+from seedream_jobs.run.options import Rate
+from seedream_jobs.run.rate_limiter import RateLimiter
 from seedream_jobs.run.retry import RetryBudget
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import Submission, Submitted, Submitter

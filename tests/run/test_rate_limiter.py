@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.run.rate_limiter import Bucket, Rate, RateLimiter, parse_rate
+from seedream_jobs.run.options import Rate, parse_rate
+from seedream_jobs.run.rate_limiter import Bucket, RateLimiter
 from tests.lanes import examples
 
 REPLIES = st.tuples(

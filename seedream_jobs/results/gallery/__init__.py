@@ -1,1 +1,55 @@
-"""The gallery: a static folder, or one file, that shows a run as a grid and opens from disk."""
+"""This module builds the gallery of a job: a static folder, or one file, that shows its images and opens from disk.
+
+Called by ``gallery``, ``run`` and ``fetch``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seedream_jobs.atomic_file import in_the_way
+from seedream_jobs.errors import LedgerError
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.paths import STATE_FOLDER
+from seedream_jobs.records import Record
+from seedream_jobs.results.gallery.cells import collect
+from seedream_jobs.results.gallery.page import write_gallery
+
+
+def build_gallery(
+    record: Record,
+    ledger: Ledger,
+    *,
+    folder: Path | None = None,
+    single_file: bool = False,
+    contact_sheet: Path | None = None,
+) -> Path:
+    """Write a job's gallery from its record, in the job file's order if there is one; its ``index.html``.
+
+    :param folder: of the page; beside the images by default
+    :param contact_sheet: also write this image
+    :raises SeedreamError: the folder can't be written to
+    """
+    folder = folder or record.page
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        run = collect(
+            ledger,
+            expansion=record.job.expansion if record.job else None,
+            name=record.name,
+            page=folder.resolve(),
+            folder=record.paths.manifest.parent,
+            cache=record.root / STATE_FOLDER / "thumbnails",
+        )
+        if contact_sheet is not None:
+            from seedream_jobs.results.gallery.contact_sheet import contact_sheet as draw  # it imports Pillow
+
+            draw(run.cells, folder.resolve(), contact_sheet)
+        return write_gallery(folder, [run], single_file=single_file)
+    except OSError as error:
+        if (refused := in_the_way(folder)) is not None:
+            raise refused from None
+        raise LedgerError(
+            f"{folder} can't be written: {error.strerror or error}",
+            hint="free disk space or choose another folder, then run: seedream-jobs gallery",
+        ) from None

@@ -1,21 +1,34 @@
-"""How a command that did something ends: what became of it, where things are, the next step, the exit code."""
+"""This module shows what ``run`` and ``fetch`` do: the plan, the progress, what became of each job, the next step.
+
+Called by ``pipeline`` and ``open_tasks`` as their ``Report``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from seedream_jobs.cli.output import show_findings
+from seedream_jobs.cli.streams import progress_mode
+from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.plan.options import last_sets, set_options
+from seedream_jobs.plan.plan import Plan
+from seedream_jobs.records import Locked, Record
+from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.report.status import Bill, bill_of, shared_tasks
+from seedream_jobs.report.text import plan_text
+from seedream_jobs.results.gallery import build_gallery
 
-if TYPE_CHECKING:
-    from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.ledger.paths import LedgerPaths
+if TYPE_CHECKING:  # it imports anyio
     from seedream_jobs.run.job_run import JobResult
 
 _AT_ONCE = (ExitCode.LEDGER, ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP)
@@ -25,83 +38,104 @@ MAX_SORTED = 1000
 """How many are put in order for that: of 100,000 failures, five need not be the first by name."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Ending:
-    """What is told at the end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JobEnd:
+    """What became of one job, of which ``asked`` requests were to be submitted."""
 
-    :param parts: (job as named, ledger, its files, what was done) for each job
-    :param asked: of each job, how many requests were to be submitted
+    record: Record
+    ledger: Ledger
+    result: JobResult
+    asked: int
+
+
+class Terminal:
+    """Shows a person at a terminal what a command does.
+
+    :param as_json: the progress as JSON Lines
+    :param gallery: build the page of each job
     """
 
-    parts: list[tuple[str, Ledger, LedgerPaths, JobResult]]
-    emulator: bool
-    asked: tuple[int, ...]
-    pages: list[Path] = field(default_factory=list)
-    refusals: list[SeedreamError] = field(default_factory=list)
+    def __init__(self, *, as_json: bool, emulator: bool, gallery: bool) -> None:
+        self._as_json, self._emulator, self._gallery = as_json, emulator, gallery
+        self._jobs: list[_JobEnd] = []
+        self._pages: list[Path] = []
+        self._refusals: list[SeedreamError] = []
 
-    @classmethod
-    def of(
-        cls,
-        jobs: Sequence[tuple[str, Ledger, LedgerPaths]],
-        done: Sequence[JobResult],
-        emulator: bool,
-        asked: Sequence[int] = (),
-    ) -> Ending:
-        """The ending of several jobs, in one order."""
-        parts = [(*job, what) for job, what in zip(jobs, done, strict=True)]
-        return cls(parts=parts, emulator=emulator, asked=tuple(asked) or (0,) * len(parts))
+    def plan(self, plan: Plan, left: int) -> None:
+        """Show a plan; if it was begun before, say how much of it is left."""
+        click.echo(plan_text(plan), nl=False)
+        sys.stdout.flush()
+        if plan.warnings and plan.digest is None:  # those of a saved plan were shown when it was made
+            show_findings(plan.warnings, err=True)
+        if left < plan.submit:
+            sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
+            click.echo(f"This plan was begun: {sent}.", err=True)
 
-    def add_page(self, build: Callable[[], Path]) -> None:
-        """Build a page; that it fails is told with the rest. Not after an interruption, and not on a failing disk."""
-        if any(done.exit_code in _AT_ONCE for *_, done in self.parts):
-            return
-        try:
-            self.pages.append(build())
-        except SeedreamError as error:
-            self.refusals.append(error)
+    def progress(self, *, total: int, usd: Decimal | None, running: int) -> ProgressDisplay:
+        """Draw the progress while it is entered."""
+        return ProgressDisplay(progress_mode(self._as_json), total=total, usd=usd, running=running)
 
-    def tell(self) -> ExitCode:
-        """Print it; the exit code of the process."""
-        for (name, ledger, paths, done), asked in zip(self.parts, self.asked, strict=True):
-            self._job(name, ledger, paths, done, asked)
-        for page in self.pages:
+    def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
+        """Take in what became of each job, and build the pages while the records are locked."""
+        self._jobs = [
+            _JobEnd(record=record, ledger=ledger, result=result, asked=count)
+            for record, ledger, result, count in zip(locked.records, locked.ledgers, results, asked, strict=True)
+        ]
+        if not self._gallery or any(job.result.exit_code in _AT_ONCE for job in self._jobs):
+            return  # after an interruption nobody waits for a page, and a failing disk takes none
+        for job in self._jobs:
+            try:
+                self._pages.append(build_gallery(job.record, job.ledger))
+            except SeedreamError as error:
+                self._refusals.append(error)
+
+    def end(self) -> ExitCode:
+        """Say what became of each job and what to do next; the exit code of the process."""
+        for job in self._jobs:
+            self._show_job(job)
+        for page in self._pages:
             click.echo(f"  gallery   {_near(page)}")
-        for refusal in self.refusals:
+        for refusal in self._refusals:
             _refused(refusal.message, refusal.hint)
-        codes = [code for _, ledger, _, done in self.parts for code in (done.exit_code, _doubts(ledger))]
-        return gravest([*codes, *(refusal.exit_code for refusal in self.refusals)])
+        codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
+        return gravest([*codes, *(refusal.exit_code for refusal in self._refusals)])
 
-    def _job(self, name: str, ledger: Ledger, paths: LedgerPaths, done: JobResult, asked: int) -> None:
-        click.echo(f"{name}: {_sentence(ledger, done, asked)}")
+    def _show_job(self, job: _JobEnd) -> None:
+        ledger, result, name = job.ledger, job.result, job.record.shown
+        manifest = job.record.paths.manifest
+        click.echo(f"{name}: {_sentence(ledger, result, job.asked)}")
         if ledger.header is not None:
-            click.echo(f"  manifest  {_near(paths.manifest)}")
-        images = _folder(ledger, paths)
+            click.echo(f"  manifest  {_near(manifest)}")
+        images = _image_folder(ledger, manifest.parent)
         if images is not None:
             click.echo(f"  images    {_near(images)}")
-        option = " --emulator" if self.emulator else ""
-        for event in (*done.submitted.lost, *(done.polled.lost if done.polled is not None else ())):
-            _lost(event, ledger, name, option)
-        for reason, hint in _reasons(done):
+        option = " --emulator" if self._emulator else ""
+        for event in (*result.submitted.lost, *(result.polled.lost if result.polled is not None else ())):
+            _show_lost(event, ledger, name, option)
+        for reason, hint in _reasons(result):
             _refused(reason, hint)
         keys = _by_state(ledger)
-        _named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
+        _show_named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
         again = _retrying(ledger) if keys["rejected"] or keys["failed"] or keys["expired"] else ""
         failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
-        _named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
-        _named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
-        for shared in shared_tasks(ledger):
-            click.echo(f"  {shared}", err=True)
+        _show_named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
+        _show_named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
+        for sentence in shared_tasks(ledger):
+            click.echo(f"  {sentence}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
 
 
-def _folder(ledger: Ledger, paths: LedgerPaths) -> Path | None:
-    """Where a job's images lie: the folder of the first that is stored."""
+def _image_folder(ledger: Ledger, folder: Path) -> Path | None:
+    """The folder of the first stored image.
+
+    :param folder: the manifest's
+    """
     for key in ledger.entries.keys_in(State.STORED, State.COMPLETED, State.EXPIRED):
         for image in ledger.entries[key].images:
             if image.file is not None:
-                return (paths.manifest.parent / image.file).parent
+                return (folder / image.file).parent
     return None
 
 
@@ -111,8 +145,8 @@ def _refused(reason: str, hint: str | None) -> None:
         click.echo(f"  {hint}", err=True)
 
 
-def _lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
-    """What is known and could not be written down: the person at the terminal is the last record there is."""
+def _show_lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
+    # The person at the terminal is the last record there is.
     entry = ledger.entries.find(event.key)
     address = event.key if entry is None else entry.address
     task_id = getattr(event, "task_id", None)
@@ -127,7 +161,7 @@ def _lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
 
 
 def _doubts(ledger: Ledger) -> ExitCode:
-    """In-doubt submissions are a person's business until they are settled, whichever run left them."""
+    # Doubts are told until a person settles them, whichever run left them.
     return ExitCode.IN_DOUBT if ledger.entries.keys_in(State.IN_DOUBT) else ExitCode.OK
 
 
@@ -136,7 +170,7 @@ def _them(keys: list[str]) -> str:
 
 
 def left_to_send(done: JobResult, asked: int) -> int:
-    """How many are left to send: also those that no worker had come to when submitting stopped."""
+    """How many requests were not sent, also of those that no worker had come to when submitting stopped."""
     submitted = done.submitted
     if submitted.stop is None:
         return submitted.not_sent
@@ -144,8 +178,6 @@ def left_to_send(done: JobResult, asked: int) -> int:
 
 
 def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
-    from seedream_jobs.diagnostics import plural
-
     parts: list[str] = []
     submitted = done.submitted
     if submitted.accepted or submitted.rejected or submitted.in_doubt:
@@ -172,11 +204,10 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
 
 
 def _by_state(ledger: Ledger) -> dict[str, list[str]]:
-    """The keys in each state."""
     return {state.value: ledger.entries.keys_in(state) for state in State}
 
 
-def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
+def _show_named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
     if not keys:
         return
     click.echo(f"  {len(keys)} {word}: {hint}", err=True)
@@ -190,9 +221,7 @@ def _named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
 
 
 def _retrying(ledger: Ledger) -> str:
-    """The options that submit again what failed: with other ``--set`` values it would be other requests."""
-    from seedream_jobs.plan.options import last_sets, set_options
-
+    # With other ``--set`` values these would be other requests.
     return " ".join(filter(None, ["--retry-failed", set_options(last_sets(ledger.plans.values()))]))
 
 
@@ -214,7 +243,6 @@ def _reasons(done: JobResult) -> list[tuple[str, str | None]]:
 
 
 def _near(path: Path) -> str:
-    """A path as short as it can be said from here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

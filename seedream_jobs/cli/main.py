@@ -1,0 +1,202 @@
+"""This module is the command line: it finds the command, imports its module, and ends the process with its exit code.
+
+Called by ``python -m seedream_jobs`` and by the installed script. Invariant: ``--help`` and the tab key import
+click and nothing else; a command's own imports are at the top of its file.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import sys
+from contextlib import suppress
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class, shell_complete
+
+from seedream_jobs import __version__
+from seedream_jobs.cli.streams import flush_at_last, open_standard_streams, unheard
+from seedream_jobs.errors import ExitCode, gravest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("cli.init:init", "Begin a campaign: a job that runs at once, a policy, a workflow, a hook."),
+    "demo": ("cli.demo:demo", "Run the packaged quickstart on the emulator: no key, no network."),
+    "validate": ("cli.validate:validate", "Report every finding in job files, at once, with file:line:col."),
+    "expand": ("cli.expand:expand", "List the requests a job file makes."),
+    "plan": ("cli.plan:plan", "Show what would be submitted, why, and for how much."),
+    "show": ("cli.plan:show", "Show a saved plan again, in any format."),
+    "run": ("cli.run:run", "Submit, poll, download and build the gallery."),
+    "status": ("cli.status:status", "Poll open tasks once, and show the state of every request."),
+    "fetch": ("cli.fetch:fetch", "Poll open tasks and download what is done."),
+    "resolve": ("cli.resolve:resolve", "Settle submissions whose outcome nobody knows."),
+    "gallery": ("cli.gallery:gallery", "Build the page of a job's images."),
+    "export": ("cli.export:export", "Write a job's images as a table or a data set."),
+    "ratings": ("cli.ratings:ratings", "Take ratings from the gallery into the campaign."),
+    "emulator": ("emulator.__main__:emulator", "The service's twin on a loopback port, with faults on demand."),
+    "schema": ("cli.schema:schema", "Print a JSON Schema: job, request, manifest, model …"),
+    "doctor": ("cli.doctor:doctor", "Check key, endpoint, campaign and installation."),
+    "completion": ("cli.main:completion", "Print the completion script for a shell."),
+}
+"""Command name to (module and function, one line for the overview), in the order of the work."""
+
+NEVER_FROM_ENVIRONMENT = (
+    "yes",
+    "budget",
+    "help",
+    "base-url",
+    "again",
+    "replay",
+    "not-charged",
+    "abandon",
+    "accepted",
+    "import",
+)
+"""Options that have no variable ``SEEDREAM_JOBS_<OPTION>``: consent must be given each time. A budget in the
+environment applies in addition to ``--budget``; the base URL's variable is ``APIMART_BASE_URL``."""
+
+COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
+"""Set by a shell that completes a command line; click's name for it."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands' modules are imported only when one of them is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, name = found[0].split(":")
+        command: click.Command = getattr(importlib.import_module(f"seedream_jobs.{module}"), name)
+        return _with_variables(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from seedream_jobs.diagnostics import closest
+
+            near = closest(args[0], COMMANDS)
+            hint = f"did you mean {near!r}?" if near else "seedream-jobs --help lists the commands"
+            raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing and not {"--help", "-h"} & set(rest):
+            _check_variables(command)
+        return name, command, rest
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table: a shell asks at every press of the key, and no command need be imported for it."""
+        if not incomplete or incomplete[:1].isalpha():
+            return [
+                CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)
+            ]
+        return super().shell_complete(ctx, incomplete)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _check_variables(command: click.Command) -> None:
+    # In CI an undefined variable arrives empty. A limit, a budget or an approval digest that is empty must not be none.
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option) or parameter.is_flag or parameter.count:
+            continue
+        variable = "SEEDREAM_JOBS_BUDGET" if "--budget" in parameter.opts else parameter.envvar
+        if isinstance(variable, str) and not os.environ.get(variable, "set").strip():
+            raise click.UsageError(f"{variable} is empty: give it a value, or unset it")
+
+
+def _with_variables(command: click.Command) -> click.Command:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.envvar:
+            flag = max(parameter.opts, key=len).lstrip("-")
+            if flag not in NEVER_FROM_ENVIRONMENT:
+                parameter.envvar = f"SEEDREAM_JOBS_{flag.upper().replace('-', '_')}"
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="seedream-jobs")
+@click.option("-v", "--verbose", count=True, help="Show each step with its time; twice, its details, too.")
+@click.option("--log-file", metavar="FILE", help="Append each step with its time, and its details, to a file.")
+@click.pass_context
+def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
+    """YAML job files become paid, asynchronous image requests, each submitted once and kept on record.
+
+    Begin with `seedream-jobs demo`: it needs no key and no network.
+    """
+    if verbose or log_file is not None:
+        logs = importlib.import_module(LOGS)
+        logs.start(verbose, log_file, ctx.obj)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell.
+
+    For bash: `seedream-jobs completion bash >> ~/.bashrc`.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source())
+
+
+LOGS = "seedream_jobs.cli.logs"
+"""Imported only with ``-v`` or ``--log-file``: ``logging`` would slow every command down."""
+YOUNG = 50_000
+"""Objects made between two looks for garbage. Python's own 700 makes it look two dozen times while modules are
+imported, which leave none: a tenth of what ``--help`` costs."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line, or answer the shell that completes one.
+
+    :return: the exit code, once everything printed is written
+    """
+    gc.set_threshold(YOUNG)
+    open_standard_streams()
+    completing = os.environ.get(COMPLETE_VARIABLE)
+    code: int
+    with unheard("stderr"):
+        try:
+            if completing:
+                code = shell_complete(group, {}, "seedream-jobs", COMPLETE_VARIABLE, completing)
+            else:
+                code = run_command(sys.argv[1:] if arguments is None else arguments)
+        except OSError:  # not even the complaint could be written
+            code = ExitCode.LEDGER
+        flush_at_last("stderr")
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        flush_at_last("stdout")  # whoever read it has left
+    except OSError as error:
+        with suppress(OSError):
+            click.echo(f"error: the output could not be written: {error.strerror}", err=True)
+        flush_at_last("stdout")
+        code = gravest([ExitCode(code), ExitCode.LEDGER])
+    return code
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line; every ending becomes an exit code, and a refusal one line with the next step."""
+    try:
+        with group.make_context("seedream-jobs", list(arguments), obj=tuple(arguments)) as ctx:
+            result = group.invoke(ctx)
+            code = int(result) if isinstance(result, int) else 0
+    except click.exceptions.Exit as ending:
+        code = ending.exit_code
+    except BrokenPipeError:
+        code = ExitCode.OK
+    except (Exception, KeyboardInterrupt) as error:
+        from seedream_jobs.cli.failures import show_failure  # most commands end well, and need none of it
+
+        code = show_failure(error, arguments)
+    if LOGS in sys.modules:
+        sys.modules[LOGS].stop(code)
+    return code

@@ -1,0 +1,154 @@
+"""This module polls open tasks and downloads what is done, for ``fetch`` and ``status``.
+
+Called by the two commands. Invariant: nothing is submitted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import Entry, State
+from seedream_jobs.pipeline import Report
+from seedream_jobs.plan.load import Target
+from seedream_jobs.records import Locked, Record, lock_ledger, open_tasks, read_ledger
+from seedream_jobs.report.progress import ProgressDisplay
+from seedream_jobs.results.image_steps import image_steps
+from seedream_jobs.results.thumbnails import Decoders
+from seedream_jobs.run.access import open_access
+from seedream_jobs.run.images import find_damaged, time_left
+from seedream_jobs.run.job_run import JobRun, outputs
+from seedream_jobs.run.options import RunOptions
+from seedream_jobs.run.poll import LATE
+from seedream_jobs.run.session import run_session
+
+
+def fetch(
+    records: Sequence[Record],
+    *,
+    target: Target,
+    base_url: str | None,
+    options: RunOptions,
+    verify: bool,
+    expiring: float | None,
+    report: Report,
+) -> ExitCode:
+    """Poll the open tasks of several jobs and download what is done.
+
+    :param verify: hash every stored image, and download again what is missing or damaged
+    :param expiring: only images whose links die within so many seconds
+    """
+    with ExitStack() as stack:
+        access = open_access(target, records[0].root, stack, base_url=base_url)
+        ledgers = [_lock(record, target, "fetch", stack) for record in records]
+        decoders = stack.enter_context(Decoders())
+        results = run_session(
+            [
+                replace(
+                    _poll_job(record, ledger),
+                    steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                    repairs=tuple(find_damaged(_with_images(ledger), record.paths.manifest.parent, root=record.root))
+                    if verify
+                    else (),
+                    wanted=_expires_within(expiring, record),
+                    output_of=_output_of(record, ledger),
+                )
+                for record, ledger in zip(records, ledgers, strict=True)
+            ],
+            access=access,
+            options=options,
+            progress=report.progress(total=0, usd=None, running=sum(map(open_tasks, ledgers))),
+        )
+        locked = Locked(records=tuple(records), ledgers=tuple(ledgers), release=lambda: None)
+        report.applied(locked, results, [0] * len(results))
+    return report.end()
+
+
+def _lock(record: Record, target: Target, command: str, stack: ExitStack) -> Ledger:
+    ledger = lock_ledger(record, origin=target.origin, command=command, now=int(time.time()))
+    return stack.enter_context(ledger)
+
+
+def _poll_job(record: Record, ledger: Ledger) -> JobRun:
+    return JobRun(ledger=ledger, submissions=iter(()), profile=record.profile, poll=True, root=record.root)
+
+
+def _output_of(record: Record, ledger: Ledger) -> Callable[[Entry], str]:
+    """Where new images go: by the job file of today if there is one, else by the record."""
+    return (lambda entry: entry.output) if record.job is None else outputs(record.job.expansion, ledger.entries)
+
+
+def _with_images(ledger: Ledger) -> Iterator[Entry]:
+    for key in ledger.entries.keys_in(State.STORED, State.COMPLETED):
+        yield ledger.entries[key]
+
+
+def _expires_within(seconds: float | None, record: Record) -> Callable[[Entry], bool]:
+    """Whether an entry's links die within so many seconds. A task whose links are unknown may be among them."""
+    if seconds is None:
+        return lambda entry: True
+
+    def expires(entry: Entry) -> bool:
+        left = time_left(entry, time.time(), record.profile)
+        return left is None or left <= seconds
+
+    return expires
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledJob:
+    """A job after its open tasks were asked for.
+
+    :param ledger: as it is then, read only
+    :param reason: why polling ended early
+    """
+
+    record: Record
+    ledger: Ledger
+    exit_code: ExitCode = ExitCode.OK
+    reason: str | None = None
+
+
+def poll(
+    records: Sequence[Record], *, target: Target, base_url: str | None, options: RunOptions, offline: bool
+) -> list[PolledJob]:
+    """Ask for the open tasks of several jobs.
+
+    A job that a run works on is not asked for: the run asks, and records it. Only waiting for it
+    (``options.deadline``) is refused.
+
+    :param offline: ask for none
+    :raises HeldError: ``options.deadline`` is not 0, and another process works on a job
+    """
+    jobs = [PolledJob(record=record, ledger=read_ledger(record, command="status")) for record in records]
+    asked = [
+        job.record
+        for job in jobs
+        if not offline and open_tasks(job.ledger) and (options.deadline or job.ledger.held_by is None)
+    ]
+    if not asked:
+        return jobs
+    with ExitStack() as stack:
+        access = open_access(target, records[0].root, stack, base_url=base_url)
+        results = run_session(
+            [_poll_job(record, _lock(record, target, "status", stack)) for record in asked],
+            access=access,
+            options=options,
+            progress=ProgressDisplay("quiet", total=0, usd=None),
+        )
+    of = dict(zip((record.shown for record in asked), results, strict=True))
+    polled: list[PolledJob] = []
+    for job in jobs:
+        job = replace(job, ledger=read_ledger(job.record, command="status"))
+        result = of.get(job.record.shown)
+        if result is not None:
+            reason = None if result.polled is None else result.polled.reason
+            if reason and reason.startswith(LATE):  # one look has no deadline
+                reason = None
+            job = replace(job, exit_code=result.exit_code, reason=reason)
+        polled.append(job)
+    return polled

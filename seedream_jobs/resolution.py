@@ -1,0 +1,308 @@
+"""This module records what a person found out about submissions whose outcome nobody knows.
+
+Called by ``resolve``. Invariant: everything is recorded as an event of the ledger, with the person's reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from seedream_jobs.atomic_file import DISK
+from seedream_jobs.diagnostics import closest
+from seedream_jobs.errors import UsageError
+from seedream_jobs.expand.expansion import Place
+from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import (
+    ID,
+    Completed,
+    Entry,
+    Image,
+    InDoubt,
+    Intended,
+    Resolution,
+    ResolutionRecord,
+    Resolved,
+    State,
+    Stored,
+)
+from seedream_jobs.plan.cost import tariff_of
+from seedream_jobs.plan.load import Job, Target
+from seedream_jobs.records import Record, lock_ledger, new_manifest_id
+from seedream_jobs.results.sidecar import SidecarImage, read_sidecars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person found out, and why they are sure."""
+
+    resolution: Resolution
+    task_id: str | None
+    reason: str
+
+
+def entries_in(ledger: Ledger, state: State) -> list[Entry]:
+    """The entries in one state, by address."""
+    return sorted(map(ledger.entries.__getitem__, ledger.entries.keys_in(state)), key=lambda entry: entry.address)
+
+
+def in_doubt(ledger: Ledger) -> list[Entry]:
+    """What waits for a person, by address."""
+    return entries_in(ledger, State.IN_DOUBT)
+
+
+def reserved(doubtful: Iterable[Entry]) -> Decimal:
+    """USD that doubts reserve in every budget."""
+    return sum((entry.max_cost_usd for entry in doubtful if entry.max_cost_usd is not None), start=Decimal(0))
+
+
+def settle(
+    record: Record, addresses: tuple[str, ...] | None, decision: Decision, *, now: int
+) -> tuple[list[Entry], int]:
+    """Record a decision about some requests that are in doubt, or all of them.
+
+    :param addresses: addresses or keys; None for all
+    :return: the entries it is about, and how many are still in doubt
+    :raises UsageError: one of them is not in doubt, or the task belongs to another request
+    """
+    with lock_ledger(record, origin=None, command="resolve", now=now) as ledger:
+        doubtful = in_doubt(ledger)
+        choice = doubtful + (entries_in(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
+        named = doubtful if addresses is None else [_named(address, choice, record.shown) for address in addresses]
+        wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
+        for entry in wanted:
+            if decision.task_id is not None:
+                check_task_id(ledger, decision.task_id, entry.key)
+            ledger.record_sync(
+                Resolved(
+                    key=entry.key,
+                    at=now,
+                    resolution=decision.resolution,
+                    reason=decision.reason,
+                    task_id=decision.task_id,
+                )
+            )
+        return wanted, len(in_doubt(ledger))
+
+
+def _named(address: str, doubtful: list[Entry], shown: str) -> Entry:
+    for entry in doubtful:
+        if address in (entry.address, entry.key):
+            return entry
+    near = closest(address, [entry.address for entry in doubtful])
+    hint = f"did you mean {near!r}?" if near else f"seedream-jobs resolve {shown} lists them"
+    raise UsageError(f"{address} is not in doubt", hint=hint)
+
+
+def check_task_id(ledger: Ledger, task_id: str, key: str) -> None:
+    """Check that a task can be the one of the request ``key``: a task belongs to one request.
+
+    :raises UsageError: it is not a task id, or another request's
+    """
+    if not ID.fullmatch(task_id):
+        raise UsageError(f"{task_id!r} is not a task id", hint="letters, digits, _ and -, at most 128")
+    written = f'"{task_id}"'.encode("ascii")
+    for other in ledger.entries:
+        if other != key and written in (ledger.entries.line(other) or b""):
+            entry = ledger.entries[other]
+            if task_id in (
+                *entry.task_ids,
+                *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)),
+            ):
+                raise UsageError(
+                    f"{task_id} is the task of {entry.address} already",
+                    hint="look the request up again in the service's console: by its time, or its prompt",
+                )
+
+
+def merge_journal(record: Record, file: Path, *, target: Target, now: int) -> tuple[int, int]:
+    """Merge a journal into the record: one that another machine wrote, or that builds on another manifest.
+
+    :return: how many requests are new on record, and how many are in doubt
+    :raises UsageError: there is no such file, or nothing was announced in it
+    """
+    file = Path(os.path.realpath(file))
+    try:
+        left = journal.read_journal(DISK.snapshot(file), str(file))
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read: {error.strerror or error}",
+            hint="a run keeps its journal in .git/seedream-jobs/, outside git beside the manifest",
+        ) from error
+    if left is None:
+        raise UsageError(f"{file} is empty or not a journal", hint="nothing was announced in it, so nothing was paid")
+    manifest = left.header.manifest
+    with Ledger.open(
+        record.paths,
+        job=left.header.job or Path(record.shown).name,
+        origin=None if record.paths.manifest.exists() else left.header.origin or target.origin,
+        new_id=lambda: manifest,
+        root=record.root,
+        command="resolve",
+        now=now,
+        apart_from=file,
+    ) as ledger:
+        before = len(ledger.entries)
+        ledger.take_in_journal(file, left)
+        return len(ledger.entries) - before, len(in_doubt(ledger))
+
+
+def close_lost_runs(record: Record, *, abandon: bool, reason: str, now: int) -> int:
+    """Record what a person knows of the runs whose journal is lost: nothing was charged, or leave all of it.
+
+    :param abandon: every request of the job that is new counts as charged, and is not submitted by itself
+    :return: how many requests were abandoned
+    :raises UsageError: no run is open, or the job file has errors
+    """
+    shown, abandoned = record.shown, 0
+    with lock_ledger(record, origin=None, command="resolve", now=now) as ledger:
+        lost = ledger.open_runs()
+        if not lost:
+            raise UsageError(f"no run of {shown} is open", hint=f"seedream-jobs status {shown} shows its state")
+        if abandon:
+            job = _job_of(record, "so that nobody knows what is new in it")
+            expansion = job.expansion
+            for place in expansion.places():
+                known = ledger.entries.summary(place.key)
+                if known is None or known[0] is State.NEW:
+                    address = expansion.builder.address(place.cell, place.repeat)
+                    generation = 1 if known is None else known[1]
+                    why = "the journal is lost"
+                    _announce(ledger, job, place, address, generation=generation, now=now, why=why)
+                    ledger.record_sync(Resolved(key=place.key, at=now, resolution="abandoned", reason=reason))
+                    abandoned += 1
+        resolution: Resolution = "abandoned" if abandon else "not_charged"
+        ledger.close_runs(
+            ResolutionRecord(key="", resolution=resolution, reason=reason, at=now, run=run.id) for run in lost
+        )
+    return abandoned
+
+
+def _job_of(record: Record, consequence: str) -> Job:
+    if record.job is None:
+        hint = "seedream-jobs validate shows why"
+        raise UsageError(f"{record.shown} can't be expanded, {consequence}", hint=hint)
+    return record.job
+
+
+def _lock_or_create(record: Record, job: Job, target: Target, now: int) -> Ledger:
+    """The job's ledger, locked; a manifest is made if there is none."""
+    return Ledger.open(
+        record.paths,
+        job=job.file.name,
+        origin=target.origin,
+        new_id=new_manifest_id,
+        root=record.root,
+        command="resolve",
+        now=now,
+    )
+
+
+def import_task(record: Record, task_id: str, address: str, *, reason: str, target: Target, now: int) -> None:
+    """Record a task as the one of a request that is new or in doubt.
+
+    :raises UsageError: no such request, one that has a task, or a task that another request has
+    """
+    job = _job_of(record, "so nothing can be imported")
+    place = _place(job, address, record.shown)
+    with _lock_or_create(record, job, target, now) as ledger:
+        known = ledger.entries.standing(place.key)
+        if known is not None and known.key != place.key and known.state is State.NEW:
+            known = None  # not sent under its former key: it is announced under today's
+        key = place.key if known is None else known.key
+        check_task_id(ledger, task_id, key)
+        if known is None or known.state is State.NEW:
+            _announce(ledger, job, place, address, generation=1 if known is None else known.generation, now=now)
+        elif known.state is not State.IN_DOUBT:
+            raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
+        why = reason or "imported by hand"
+        ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
+
+
+def import_sidecars(record: Record, *, reason: str, target: Target, now: int) -> tuple[int, int]:
+    """Record the requests that no record knows and whose sidecars lie in the job's output folder.
+
+    :return: how many were taken with their images, and how many only with their task, which ``fetch`` asks for
+    :raises UsageError: there is no such sidecar
+    """
+    job = _job_of(record, "so nothing can be imported")
+    folder = record.paths.manifest.parent
+    found = read_sidecars(folder / job.expansion.spec.output_dir, folder)
+    elsewhere = paid_elsewhere(record.root, record.paths.manifest, origin=target.origin, emulator=target.emulator).jobs
+    stored = accepted = 0
+    with _lock_or_create(record, job, target, now) as ledger:
+        for place in job.expansion.places():
+            known = ledger.entries.standing(place.key)
+            if place.key not in found or place.key in elsewhere or (known is not None and known.state is not State.NEW):
+                continue
+            task_id, at, images = latest_images(found[place.key], folder)
+            if task_id is None:
+                continue
+            check_task_id(ledger, task_id, place.key)
+            address = job.expansion.builder.address(place.cell, place.repeat)
+            generation = known.generation if known is not None and known.key == place.key else 1
+            _announce(ledger, job, place, address, generation=generation, now=now if at is None else at)
+            why = reason or "taken from the sidecars beside its images"
+            key = place.key
+            ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
+            if images:
+                ledger.record_sync(Completed(key=key, at=now, images=images))
+                ledger.record_sync(Stored(key=key, at=now, images=images))
+                stored += 1
+            else:
+                accepted += 1
+    if not stored + accepted:
+        raise UsageError(
+            f"{record.shown}: no sidecar in {job.expansion.spec.output_dir} is of a request that is on no record",
+            hint="to take a task by its id: seedream-jobs resolve JOB --import TASK_ID ADDRESS",
+        )
+    return stored, accepted
+
+
+def latest_images(described: list[SidecarImage], folder: Path) -> tuple[str | None, int | None, tuple[Image, ...]]:
+    """Task id, time and images of the latest generation among sidecars; no images if one is missing or damaged."""
+    latest = max(described, key=lambda one: (one.generation, one.task_id or ""))
+    same = {
+        one.number: one for one in described if (one.generation, one.task_id) == (latest.generation, latest.task_id)
+    }
+    images = tuple(same[number].image for number in sorted(same))
+    whole = sorted(same) == list(range(1, len(same) + 1)) and all(one.is_whole(folder) for one in same.values())
+    return latest.task_id, latest.submitted_at, images if whole else ()
+
+
+def _place(job: Job, address: str, shown: str) -> Place:
+    expansion = job.expansion
+    for place in expansion.places():
+        if expansion.builder.address(place.cell, place.repeat) == address:
+            return place
+    raise UsageError(f"{shown} has no request {address}", hint=f"seedream-jobs expand {shown} lists them")
+
+
+def _announce(
+    ledger: Ledger, job: Job, place: Place, address: str, *, generation: int, now: int, why: str = "made by hand"
+) -> None:
+    """Put a request on record, in doubt, that no run of ours has submitted: its task was made by hand, say."""
+    from seedream_jobs.run.job_run import idempotency_key
+
+    request = job.expansion.request(place)
+    ledger.record_sync(
+        Intended(
+            key=place.key,
+            at=now,
+            generation=generation,
+            address=address,
+            cell=request.cell,
+            request=request.payload,
+            repeat=request.repeat,
+            output=request.output,
+            max_images=request.max_images,
+            max_cost_usd=tariff_of(job.expansion.spec.profile, None).cost(request.max_images),
+            idempotency_key=idempotency_key(ledger.id, request, generation, {}),
+        )
+    )
+    ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail=why))
