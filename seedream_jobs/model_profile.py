@@ -63,35 +63,20 @@ class Profile:
 
 def load_profile(text: str) -> Profile:
     """The profile written in ``text`` (JSON, as ``schemas/model.schema.json`` describes it)."""
-    raw = json.loads(text, parse_float=Decimal)
-    references, price = raw["references"], raw["price"]
+    raw = _with_tuples(json.loads(text))
+    price = raw.pop("price")
     return Profile(
-        id=raw["id"],
-        title=raw["title"],
-        aliases=tuple(raw["aliases"]),
-        sizes=tuple(raw["sizes"]),
-        resolutions=tuple(raw["resolutions"]),
-        pixels={
-            resolution: {ratio: (width, height) for ratio, (width, height) in row.items()}
-            for resolution, row in raw["pixels"].items()
-        },
-        max_images=raw["max_images"],
-        output_formats=tuple(raw["output_formats"]),
-        defaults=raw["defaults"],
-        references=ReferenceLimits(
-            formats=tuple(references["formats"]),
-            max_bytes=references["max_bytes"],
-            min_side_exclusive=references["min_side_exclusive"],
-            max_pixels=references["max_pixels"],
-            min_ratio=tuple(references["min_ratio"]),
-            max_ratio=tuple(references["max_ratio"]),
-            max_references_and_images=references["max_references_and_images"],
-        ),
-        link_life=raw["link_life_seconds"],
-        price=None
-        if price is None
-        else Price(usd_per_image=Decimal(price["usd_per_image"]), as_of=price["as_of"], source=price["source"]),
+        pixels={resolution: _with_tuples(row) for resolution, row in raw.pop("pixels").items()},
+        references=ReferenceLimits(**_with_tuples(raw.pop("references"))),
+        link_life=raw.pop("link_life_seconds"),
+        price=price and Price(**{**price, "usd_per_image": Decimal(price["usd_per_image"])}),
+        **{name: value for name, value in raw.items() if name != "$schema"},
     )
+
+
+def _with_tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with its lists as tuples, since a profile is shared by all jobs."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
 
 
 @cache

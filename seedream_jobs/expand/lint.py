@@ -285,6 +285,7 @@ _RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\
 _EMOJI = "[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff]"
 _VARIED = "[#*0-9\xa9\xae\u1000-\u1fff\u203c\u2049\u2070-\ufdff\uff01-\uffef\U00010000-\U0003ffff]"
 _HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_NOTHING = "(?!)"
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
 
 
@@ -316,25 +317,27 @@ def _named(character: str) -> str:
     return f"U+{ord(character):04X} ({said})"
 
 
+# Some characters, and beside which one a script needs them: in front of them, or behind them.
+_NEEDED_BESIDE = (
+    ("[\u200c\u200d]", _JOINING, _JOINING),
+    ("\u200b", _UNSPACED, _UNSPACED),
+    ("[\ufe00-\ufe0f]", _VARIED, _NOTHING),
+    ("[\U000e0100-\U000e01ef]", _HAN, _NOTHING),
+    ("[\u180b-\u180f]", "[\u1800-\u18af]", _NOTHING),
+    ("[\u115f\u1160]", "[\u1100-\u11ff]", "[\u1100-\u11ff]"),
+)
+
+
 def _needed(text: str, at: int, right_to_left: bool) -> bool:
     character, before, after = text[at], text[at - 1 : at] if at else "", text[at + 1 : at + 2]
-    if character in "\u200c\u200d":
-        if _is(_JOINING, before) or _is(_JOINING, after):
-            return True
-        return character == "\u200d" and _is(_EMOJI, before) and _is(_EMOJI, after)
-    if character == "\u200b":
-        return _is(_UNSPACED, before) or _is(_UNSPACED, after)
     if character in _DIRECTIONS:
         return right_to_left or _is_right_to_left(text)
-    if "\ufe00" <= character <= "\ufe0f":
-        return _is(_VARIED, before)
-    if "\U000e0100" <= character <= "\U000e01ef":
-        return _is(_HAN, before)
-    if "\u180b" <= character <= "\u180f":
-        return "\u1800" <= before <= "\u18af" if before else False
-    if character in "\u115f\u1160":
-        return "\u1100" <= before <= "\u11ff" or "\u1100" <= after <= "\u11ff"
-    return False
+    if character == "\u200d" and _is(_EMOJI, before) and _is(_EMOJI, after):  # several emoji that are drawn as one
+        return True
+    return any(
+        _is(characters, character) and (_is(in_front, before) or _is(behind, after))
+        for characters, in_front, behind in _NEEDED_BESIDE
+    )
 
 
 def _is(characters: str, one: str) -> bool:

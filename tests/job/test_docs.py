@@ -1,4 +1,4 @@
-"""The pages about job files are true: their YAML loads, their lists are those of the program."""
+"""The pages about job files and YAML are true: their YAML loads, their lists are those of the program."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.template import FILTERS, SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
+from seedream_jobs.job.yaml_reader import parse
 from seedream_jobs.plan.load import Target, load_job
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TARGET = Target(origin="https://api.example", emulator=False)
 OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/load")
+YAML = ("yaml_reader", "yaml_hints")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 
 
@@ -68,3 +70,39 @@ def test_every_code_is_explained() -> None:
         given |= set(re.findall(calls + r"\"([a-z]+(?:-[a-z]+)+)\"", text))
     page = (DOCS / "diagnostics" / "job.md").read_text(encoding="utf-8")
     assert given - SCHEMA == set(re.findall(r"^### (.+)$", page, re.MULTILINE))
+
+
+def yaml_codes() -> set[str]:
+    text = "\n".join(((ROOT / "seedream_jobs" / "job") / f"{name}.py").read_text(encoding="utf-8") for name in YAML)
+    given = re.findall(r"\b(?:add|_said)\(\s*\"([a-z0-9-]+)\"", text)
+    return {*given, *re.findall(r"code, hint, related = \"([a-z0-9-]+)\"", text)}
+
+
+def test_every_yaml_code_is_explained() -> None:
+    """One section for each code that reading YAML can give, and for nothing else."""
+    page = (DOCS / "diagnostics" / "yaml.md").read_text(encoding="utf-8")
+    assert len(yaml_codes()) > 25
+    assert yaml_codes() == set(re.findall(r"^### (.+)$", page, re.MULTILINE))
+
+
+def test_every_yaml_code_has_a_case() -> None:
+    """But those that need a large file: they are in tests/source/test_source.py."""
+    shown = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "source" / "cases").glob("*.txt"))
+    without = {code for code in yaml_codes() if f"[{code}]" not in shown}
+    assert without == {"file-too-large", "too-many-errors"} | ({"syntax-error"} & without)
+
+
+def test_the_table_of_values_is_true() -> None:
+    """What docs/yaml.md calls text with a warning is that, and the job in it is read."""
+    text = (DOCS / "yaml.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if "`ambiguous-scalar`" in line)
+    words = re.findall(r"`([^`]+)`", row.split("|")[1])
+    assert len(words) > 10
+    for word in words:
+        found = parse(f"a: {word}".encode(), "job.yaml")
+        assert (found.data["a"], len(found.warnings)) == (word, 1)
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    data = parse(block.group(1).encode(), "job.yaml").data
+    assert data["request"] == {"prompt": "{{ subject }}, {{ light }}", "resolution": "2K"}
+    assert data["matrix"]["size"] == ["16:9", "1:1"]
