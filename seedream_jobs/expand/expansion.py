@@ -103,6 +103,7 @@ class Expansion:
             yield document.finding("too-many-combinations", message, ("matrix", "sample"), hint=hint)
         if where is None:
             return
+        # Held against what exclude leaves, not against the raw product: an exclude before it is no effect of where.
         unfiltered = Matrix(replace(self.spec, where=None)).surviving()
         if left == unfiltered:
             yield document.finding("where-drops-nothing", "'where' drops nothing", path, severity="warning")

@@ -111,7 +111,7 @@ class Matrix:
         """Each combination of these axes' values in at least one cell; filters decide which other axes are walked."""
         if self.spec.include or self.spec.sample is not None:
             return self.cells()
-        return (Cell(choice, ()) for choice, _ in self.groups(axes))
+        return (Cell(choice, ()) for choice in self.survivors(axes))
 
     def includes_of(self, choice: Choice) -> tuple[int, ...]:
         """The includes that decorate a choice."""
@@ -135,14 +135,15 @@ class Matrix:
     def survivors(self, axes: Iterable[int] | None = None) -> Iterator[Choice]:
         """The choices that pass exclude and where.
 
-        :param axes: only these axes vary (they must hold every filtered one); the others stay at 0
+        :param axes: only these axes and the filtered ones vary; the others stay at 0
         """
-        varied = set(range(len(self.sizes)) if axes is None else axes)
+        varied = self._filtered | set(range(len(self.sizes)) if axes is None else axes)
         ranges = [range(size) if index in varied else range(1) for index, size in enumerate(self.sizes)]
         if self.spec.where is not None and not self._where_axes and not self._passes(()):
             return iter(())  # it reads no axis, so it speaks about all combinations
         if not self._filtered:
             return product(*ranges)
+        # Only the axes up to the last filtered one are walked as a tree; the rest is a product, which runs in C.
         depth = max(self._filtered) + 1
         inner = ranges[depth:]
         if not inner:
@@ -158,6 +159,7 @@ class Matrix:
 
         def walk(level: int, choice: Choice, alive: list[int]) -> Iterator[Choice]:
             for index in ranges[level]:
+                # An exclude stays alive while all its axes so far fit; one whose last axis fits drops the whole branch.
                 hit = [number for number in alive if index in excluded[number].get(level, (index,))]
                 if any(last[number] <= level for number in hit):
                     continue
@@ -173,7 +175,7 @@ class Matrix:
 
     def _passes(self, choice: Choice) -> bool:
         """Whether ``where`` holds; each combination of the axes it reads is judged once."""
-        if not self._judged:
+        if not self._judged:  # a byte for each combination of the axes it reads: 0 unknown, 1 false, 2 true
             self._judged = bytearray(prod(self.sizes[axis] for axis in self._where_axes))
         number = 0
         for axis in self._where_axes:
@@ -198,17 +200,11 @@ class Matrix:
 
     # -- counting ------------------------------------------------------------------------------------------------------
 
-    def groups(self, axes: Iterable[int]) -> Iterator[tuple[Choice, int]]:
-        """The surviving choices over ``axes`` and the filtered ones, each with how many combinations share it."""
-        varied = self._filtered | set(axes)
-        share = prod(size for index, size in enumerate(self.sizes) if index not in varied)
-        for choice in self.survivors(varied):
-            yield choice, share
-
     def surviving(self) -> int:
         """How many combinations exclude and where leave: exact, without visiting those that no filter tells apart."""
         if self._surviving is None:
-            self._surviving = sum(share for _, share in self.groups(()))
+            alike = prod(size for index, size in enumerate(self.sizes) if index not in self._filtered)
+            self._surviving = alike * sum(1 for _ in self.survivors(()))
         return self._surviving
 
     def living(self) -> list[Collection[int]]:
@@ -216,7 +212,7 @@ class Matrix:
         if self.spec.sample is not None:
             return [set(column) for column in zip(*self.chosen(), strict=True)] or [() for _ in self.sizes]
         found: dict[int, set[int]] = {axis: set() for axis in self._filtered}
-        for choice in self.survivors(self._filtered):
+        for choice in self.survivors(()):
             for axis, indexes in found.items():
                 indexes.add(choice[axis])
         if found and not all(found.values()):
@@ -245,7 +241,7 @@ def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
 def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
     rank = _ranker(matrix, sample.seed)
     size = sample.size if sample.size is not None else matrix.raw
-    return sorted(nsmallest(size, matrix.survivors(), key=rank))
+    return sorted(nsmallest(size, matrix.survivors(), key=rank))  # a heap of ``size``, not a list of all
 
 
 def _pairwise(matrix: Matrix, sample: Sample) -> list[Choice]:

@@ -112,7 +112,7 @@ class Renderer:
             return segment.text
         places = {name: place for name in segment.names if (place := self._spec.axis_of(name)) is not None}
         if segment.names - places.keys() - self._spec.vars.keys():
-            return segment  # it reads what only an include brings
+            return segment  # it reads what only an include brings, and can't be evaluated for an axis alone
         axes = {axis for axis, _ in places.values()}
         if not axes:
             return segment.render(self._spec.vars)
@@ -126,12 +126,13 @@ class Renderer:
         :raises TemplateProblem: from a segment
         """
         choice = cell.choice
-        if choice is None or cell.includes:  # an include may stand for a variable that a column was made with
+        # An include may bring another value for a variable that a column's texts were made with.
+        if choice is None or cell.includes:
             return self._template.render(self._matrix.bindings(cell))
         if self._row:
             try:
                 return "".join([texts[choice[axis]] for axis, texts in self._row])  # type: ignore[misc]
-            except TypeError:  # a text that was not needed before
+            except TypeError:  # one of them was not needed before, and is made below
                 pass
         context: dict[str, Any] | None = None
         found: list[str] = []
@@ -271,6 +272,7 @@ class RequestBuilder:
         at = (None if choice is None else self._parameters_of(choice), cell.includes)
         known = self._frames.get(at)
         if known is None:
+            # A job whose references differ in every cell has as many frames as requests: memory must not follow them.
             if len(self._frames) >= MAX_FRAMES:
                 self._frames.clear()
             known = self._frames[at] = self._made_frame(cell)
@@ -327,6 +329,7 @@ class RequestBuilder:
     @cached_property
     def _slugs(self) -> dict[str, dict[bytes, str]]:
         """For each name the slug of each of its values; values of one slug are told apart by ``~2``, ``~3``."""
+        # Numbered in the order of the file, so that a value added at the end renames no address before it.
         found: dict[str, dict[bytes, str]] = {}
         times: dict[tuple[str, str], int] = {}
 

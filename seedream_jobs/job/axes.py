@@ -112,7 +112,7 @@ def label_of(value: Any, fallback: Any) -> Any:
 def same(left: Any, right: Any) -> bool:
     """Equality as YAML means it: ``1`` is ``1.0`` but neither ``'1'`` nor ``true``."""
     if isinstance(left, bool) != isinstance(right, bool):
-        return False
+        return False  # to Python, True is 1
     return bool(left == right)
 
 
@@ -298,7 +298,7 @@ class PatternReader:
             axis, position = self._axes[place[0]], place[1]
             found = self._fit(place, wanted)
             _narrow(fits, place[0], found)
-            if found:
+            if found:  # an id or a part of a mapping stands for the whole value, and templates see that
                 value = axis.values[min(found)]
                 bindings[name], labels[name] = value.bindings[position], value.labels[position]
             elif not isinstance(wanted, Mapping) and isinstance(axis.values[0].bindings[position], Mapping):
@@ -365,7 +365,7 @@ class PatternReader:
 
 
 def _narrow(fits: Fits, axis: int, found: frozenset[int]) -> None:
-    """Two names of one zip are matched together: both must fit the same value."""
+    # Two names of one zip are matched together: both must fit the same value.
     fits[axis] = fits[axis] & found if axis in fits else found
 
 

@@ -88,7 +88,7 @@ def read_axis_file(source: Mapping[str, Any], files: Files, folder: PurePosixPat
     column, limit = source.get("column"), source.get("limit")
     lines, values, written = array("L"), list[Any](), dict[int, WrittenNumbers]()
     for row in _column(_where(rows, source.get("where"), path), column, path):
-        if len(values) >= (MAX_VALUES + 1 if limit is None else limit):
+        if len(values) >= (MAX_VALUES + 1 if limit is None else limit):  # one too many says that there are too many
             break
         if row.written:
             written[len(values)] = row.written
@@ -99,8 +99,6 @@ def read_axis_file(source: Mapping[str, Any], files: Files, folder: PurePosixPat
 
 def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
     """A file of the campaign as UTF-8 text, its lines ended by line feeds and begun without byte order marks.
-
-    Both depend on the checkout, and on how files were put together, and must not change a prompt.
 
     :raises AxisProblem: for everything that can be wrong with a path or its bytes
     """
@@ -127,6 +125,8 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
             f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset {error.start})",
             hint="save the file as UTF-8",
         ) from None
+    # Line ends depend on the checkout, and marks within the text on how files were put together: neither may change a
+    # prompt, which would be bought again.
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
@@ -318,7 +318,7 @@ def _table(path: str, lines: Cells) -> Iterator[FileRow]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    found = dict(pairs)  # of two equal keys the last one would win in silence
     if len(found) != len(pairs):
         doubled = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
         raise ValueError(f"the key {doubled!r} stands twice")
@@ -453,6 +453,7 @@ def expand_range(bounds: list[int | float]) -> list[int | float]:
     hint = "[first, last, step], both ends included"
     if step == 0 or (last > first and step < 0) or (last < first and step > 0):
         raise AxisProblem(f"the range {bounds} is empty", at="range", hint=hint)
+    # Steps are multiplied, not added up, and rounded: 0.1 + 0.1 + 0.1 is 0.30000000000000004, and would be printed so.
     whole = all(isinstance(bound, int) for bound in (first, last, step))
     number_of = int((last - first) // step if whole else (last - first) / step + 1e-9) + 1
     if number_of > MAX_VALUES:

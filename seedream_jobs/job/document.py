@@ -103,7 +103,7 @@ class Layout:
         if start < end and text[start] in "&!":
             properties = _PROPERTIES.match(text, start, end)
             start = properties.end() if properties else start
-        while end > start and text[end - 1] in "\r\n \t":
+        while end > start and text[end - 1] in "\r\n \t":  # a parser ends a block where the next thing begins
             end -= 1
         return start, end
 
@@ -164,6 +164,8 @@ class Document:
                     return self.lines.pos(at + offset)
                 offset -= len(row) + 1
             return None
+        # Elsewhere the text must stand in the file letter by letter: an escape, a doubled quote or a folded line moves
+        # what follows it, and a false place is worse than none.
         inner = start if style == "plain" else start + 1
         if style == ">" or self.text[inner : inner + len(value)] != value or "\n" in value:
             return None

@@ -28,8 +28,9 @@ _STAND_IN = "data:image/png;base64,A"  # for a local reference, which will be se
 _LONG = 1_000
 """Characters of a text that are looked at: no rule of ours looks further, and ``jsonschema`` prints what it gets."""
 
-_LARGE = 10**18
+_LARGE = 10**18  # Python refuses to print an integer of more than 4,300 digits
 
+# Of several broken rules about one place, the one with the least rank speaks: a wrong type explains all others.
 _RANK = {"type": 0, "additionalProperties": 1, "required": 1, "enum": 2, "const": 2, "pattern": 3}
 
 _SHOWN = 60  # characters
@@ -153,7 +154,7 @@ def explain(file: str, data: Any) -> list[SchemaFinding]:
         code = _code(each)
         message, hint = _message(each, code), _hint(each, code, schema)
         found.append(SchemaFinding(path=each.path, key=each.key, code=code, message=message, hint=hint))
-    return sorted(found, key=lambda found: [str(part).zfill(4) for part in found.path])
+    return sorted(found, key=lambda found: [str(part).zfill(4) for part in found.path])  # names and numbers compare
 
 
 @cache

@@ -218,6 +218,7 @@ class _Loader:
         except TemplateProblem as problem:
             self._report("template-syntax", problem, source, path)
             return None
+        # Known are the names that any combination may have; one that lacks a name is found when it is rendered.
         for name in undeclared(template.names, self.known):
             hint = _suggestion(name, self.known, "known here")
             line = next(iter(lines_of(source, name)), None)
@@ -273,6 +274,7 @@ def variables(given: Mapping[str, Any], sets: Mapping[str, str], shown: str) -> 
 
 
 def _like(declared: Any, text: str, name: str) -> Any:
+    # The type of the variable that it replaces: 3 for a text is "3", and a condition compares it with texts.
     if isinstance(declared, bool):
         if text not in ("true", "false"):
             raise UsageError(f"--set {name}={text}: {name} is true or false")

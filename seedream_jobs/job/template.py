@@ -29,6 +29,7 @@ from seedream_jobs.job.document import Document, DocumentPath
 MAX_REPEATED = 100_000
 """The longest text or list that ``*`` or a padding may make inside a template, in items."""
 
+# Not among them: what is random (a key must be the same each time), what makes HTML, what pads to any width.
 # fmt: off
 SAFE_FILTERS = (
     "abs", "attr", "capitalize", "count", "d", "default", "first", "float", "format", "indent", "int", "items", "join",
@@ -49,6 +50,7 @@ _OF_TEXT = (
 _OF_TEXTS = ("join", "join_and")
 # fmt: on
 
+# Methods of texts that take a width, or find attributes by name: they would make a giant, or leave the sandbox.
 _PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
 _BIG_WIDTH = re.compile(r"%[^%a-zA-Z]*(?:\d{4}|\*)")
 
@@ -145,7 +147,8 @@ def compile_template(source: str) -> Template:
                     line=found.lineno,
                     word=written.split()[0],
                 )
-        for joined in tree.find_all(nodes.Concat):  # what '~' joins is written as if it stood alone
+        # What '~' joins is written as if it stood alone: Jinja would write Python's spelling of it.
+        for joined in tree.find_all(nodes.Concat):
             joined.nodes = [nodes.Filter(part, "string", [], [], None, None) for part in joined.nodes]
         return Template(source=source, names=_free_names(env, tree), segments=_segments(env, tree))
     except TemplateSyntaxError as error:
@@ -166,6 +169,7 @@ def _free_names(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> fro
 def _segments(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> tuple[Segment, ...]:
     """One segment per top-level expression or statement; the whole template where a name outlives its statement."""
     if any(tree.find(kind) for kind in (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Block)):
+        # What a statement sets is read by a later one, so they can't be evaluated apart.
         return (compile_segment(env, list(tree.body), 1),)
     parts: list[nodes.Node] = []
     for node in tree.body:
@@ -345,7 +349,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     env.filters |= {name: _refusing(env.filters[name], of_items=True) for name in _OF_TEXTS}
     env.tests = {name: env.tests[name] for name in SAFE_TESTS}
     env.globals = {name: env.globals[name] for name in SAFE_GLOBALS}
-    env.policies["truncate.leeway"] = 0
+    env.policies["truncate.leeway"] = 0  # else Jinja leaves a text alone that is up to five characters too long
     return env
 
 

@@ -145,7 +145,7 @@ def read_bytes(file: Path, shown: str) -> bytes:
     :raises UsageError: if it is missing, a folder, a pipe or a device, or unreadable
     """
     try:
-        mode = file.stat().st_mode
+        mode = file.stat().st_mode  # asked before it is opened: opening a pipe waits until someone writes
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise UsageError(
                 f"{shown}: it is no regular file", hint="a pipe or a device can't be read twice: save it as a file"
@@ -266,6 +266,7 @@ def _full_width(builder: _Builder, findings: YamlFindings) -> None:
             continue
         hint = f"write '{match[1]}: ', a half-width colon and a space"
         findings.add("fullwidth-colon", message, at, at + 1, severity=severity, hint=hint)
+    # What the parser made of such a line is a guess: the colon is what is wrong.
     told = {item.span.start.line for item in findings.items if item.code == "fullwidth-colon" and item.span}
     guesses = ("missing-colon", "missing-space", "unquoted-colon", "wrong-root")
     findings.items = [
