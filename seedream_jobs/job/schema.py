@@ -21,6 +21,7 @@ from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic, closest, did_you_mean, in_order
 from seedream_jobs.job.document import Document, DocumentPath
+from seedream_jobs.job.yaml_reader import NUMBER
 from seedream_jobs.resources import resource
 
 _LOCAL = "sha256:"
@@ -34,7 +35,6 @@ _LARGE = 10**18  # Python refuses to print an integer of more than 4,300 digits
 _RANK = {"type": 0, "additionalProperties": 1, "required": 1, "enum": 2, "const": 2, "pattern": 3}
 
 _SHOWN = 60  # characters
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _TRUTH = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _CODES = {
     "type": "wrong-type",
@@ -256,7 +256,7 @@ def shown(value: object) -> str:
 def _code(broken: BrokenRule) -> str:
     if broken.keyword == "type":
         wanted = _wanted(broken)
-        if isinstance(broken.instance, str) and wanted & {"integer", "number"} and _NUMBER.fullmatch(broken.instance):
+        if isinstance(broken.instance, str) and wanted & {"integer", "number"} and NUMBER.fullmatch(broken.instance):
             return "number-quoted"
         if isinstance(broken.instance, float) and "integer" in wanted:
             return "float-for-integer"
@@ -335,7 +335,7 @@ def _about_name(broken: BrokenRule) -> str | None:
 def _about_type(value: object, wanted: set[str], broken: BrokenRule) -> str | None:
     name = f"{broken.path[-1]}: " if broken.path and isinstance(broken.path[-1], str) else ""
     if isinstance(value, str):
-        if wanted & {"integer", "number"} and _NUMBER.fullmatch(value):
+        if wanted & {"integer", "number"} and NUMBER.fullmatch(value):
             return f"remove the quotes: {name}{value}"
         if "boolean" in wanted and value.casefold() in _TRUTH:
             return f"write {name}{_TRUTH[value.casefold()]}"

@@ -64,7 +64,7 @@ WORDS: dict[str, Scalar] = {"": None, "~": None, "null": None, "true": True, "fa
 NUMERIC_START = frozenset("-0123456789")
 """The characters a JSON number may begin with."""
 
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
 # What YAML 1.1 (https://yaml.org/type/) reads as something other than text. Two groups of digits with one colon,
@@ -288,7 +288,7 @@ def number(text: str) -> int | float | None:
 
     :raises OutOfRange: for an integer of more than 64 bits and for a number beyond a double's range
     """
-    match = _NUMBER.fullmatch(text)
+    match = NUMBER.fullmatch(text)
     if match is None:
         return None
     if match.group(1) is None and match.group(2) is None:

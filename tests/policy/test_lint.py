@@ -1,7 +1,9 @@
-"""Advice about prompts: what each rule finds, where, and what it leaves alone."""
+# ruff: noqa: E501  (jobs and what is found in them on one line)
+"""Advice about jobs: what each rule finds, where, and what it leaves alone, in every script."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.diagnostics import LINT_CODES
-from seedream_jobs.expand.lint import contradiction, faults
+from seedream_jobs.expand.lint import contradiction, faults, unseen
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, load_job, validate_jobs
 from seedream_jobs.resources import resource
+from tests.policy.conftest import EMULATOR
 
 Lint = Callable[..., list[tuple[str, str]]]
 
@@ -33,8 +37,6 @@ def test_a_clean_job_has_no_findings(lint: Lint) -> None:
 @pytest.mark.parametrize("file", sorted(resource("examples").glob("*.yaml")), ids=lambda file: file.stem)
 def test_examples_teach_no_lint(file: Path) -> None:
     """No example of the documentation is advised against."""
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, load_job
-
     rules = Rules(policy_of=lambda root: None)
     job = load_job(file, shown=file.name, target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={}, rules=rules)
     assert [finding.message for finding in job.warnings if finding.code in LINT_CODES] == []
@@ -166,3 +168,176 @@ def test_a_mode_in_an_include_is_looked_at(lint: Lint) -> None:
     job = 'version: 1\nrequest: {prompt: "{{ a }}", sequential_image_generation: disabled}\n'
     job += "matrix:\n  a: [x, y]\n  include: [{a: x, n: 4}]\n"
     assert lint(job) == [("n-against-sequential", "{a: x, n: 4}")]
+
+
+# -- texts ---------------------------------------------------------------------------------------------------------------
+
+
+ORDINARY = [
+    "👩‍👩‍👧‍👦 a family 👩🏽‍🚀 ❤️ 🏳️‍🌈 1️⃣ #️⃣ ☎︎ ✈️, ❤️‍🔥 🧑‍⚕️ ©️ ‼️",
+    "🏴󠁧󠁢󠁥󠁮󠁧󠁿 a flag",
+    "می‌خواهم یک روباه، خانه‌ها",  # Persian: joiners apart
+    "۱۳۵۷ ه‍.ش",
+    "क्‍ष and क्‌ष, രാജ്യം അവന്‍",  # Devanagari, Malayalam
+    "שלום \u200fC++\u200f לכולם",
+    "مرحبا \u2067C#\u2069 \u200e(2024)\u200e",
+    "ខ្ញុំ\u200bស្រឡាញ់\u200bអ្នក",  # Khmer: where a line may break
+    "สวัสดี\u200bครับ",
+    "葛\U000e0100飾区, 〖\ufe00",
+    "ᠮᠣᠩᠭᠣᠯ\u180b",
+    "春天，一只猫。“你好”",
+    "a fox\n\tby the lake",
+    "naïve – 花园 😀 Ünï",
+]
+
+ODD = [
+    ("a\x00b", 1),
+    ("a\x1bb", 1),
+    ("a\x7fb", 1),
+    ("a\x85b", 1),
+    ("f\xadox", 1),
+    ("fox\u200b", 3),
+    ("a\u200cb", 1),
+    ("a\u200db", 1),
+    ("🦊\u200d", 1),
+    ("fox\u200e", 3),
+    ("\u202efox", 0),
+    ("שלום \u202eabc", 5),
+    ("\u2060fox", 0),
+    ("a\u2028b", 1),
+    ("a\ufeffb", 1),
+    ("fox\ufe0f", 3),
+    (" \ufe0f", 1),
+    ("❤\ufe0f\ufe0f", 2),
+    ("🦊\U000e0100", 1),
+    ("a\U000e0041\U000e007f", 1),
+    ("\u3164", 0),
+]
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_what_a_script_needs_is_left_alone(text: str, lint: Lint) -> None:
+    """Ordinary prompts of other scripts, and emoji of several characters, in the template and as a value."""
+    assert list(unseen(text)) == []
+    job = f'version: 1\nrequest: {{prompt: "{{{{ a }}}} end"}}\nmatrix: {{a: [{json.dumps(text, ensure_ascii=False)}, b]}}\n'
+    assert lint(job) == []
+
+
+@pytest.mark.parametrize(("text", "at"), ODD)
+def test_what_nobody_sees_is_found(text: str, at: int) -> None:
+    """Where nothing needs it."""
+    assert next(unseen(text)) == at
+
+
+def test_marks_of_a_value_belong_to_the_prompt(lint: Lint) -> None:
+    """A direction mark in a Latin value is needed where the template is written from the right."""
+    job = 'version: 1\nrequest: {prompt: "PROMPT {{ a }}"}\nmatrix: {a: ["C#\u200e", b]}\n'
+    assert lint(job.replace("PROMPT", "שלום")) == []
+    assert [code for code, _ in lint(job)] == ["invisible-character"]
+
+
+def test_where_it_stands(tmp_path: Path, lint: Lint, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the template, a variable, a list, an include: the character itself; in a file: its line."""
+    job = (
+        'version: 1\nvars: {v: "a\u200bb", unread: "\u200b"}\nrequest: {prompt: "a fox\xad {{ v }} {{ a }} {{ p.t }}"}\n'
+        'matrix:\n  a: ["x\u200e", y]\n  p: {from: p.csv}\n  include: [{a: y, v: "\u2060i"}]\n'
+    )
+    (tmp_path / "p.csv").write_text("n,t\n1,fine\n2,f\x00ox\n3,fo\x1b[31mx\n", encoding="utf-8")
+    found = lint(job)
+    assert [one for one in found if one[0] == "invisible-character"] == [
+        ("invisible-character", "\u200b"),
+        ("invisible-character", "\xad"),
+        ("invisible-character", "\u200e"),
+        ("invisible-character", "p.csv"),
+        ("invisible-character", "p.csv"),
+    ]
+    assert lint(job.replace("\u200b", "").replace("\u200e", ""))[-1] == ("invisible-character", "\u2060")
+    assert lint(job, ignore=("invisible-character",)) == [one for one in found if one[0] != "invisible-character"]
+
+
+def test_breaks_in_mid_sentence(tmp_path: Path, lint: Lint) -> None:
+    """A value that ends with a break before more text; not at the end, before a break, or where it is trimmed."""
+    job = "version: 1\nrequest:\n  prompt: |\n    PROMPT\nmatrix:\n  x:\n  - |\n    a heron\n  - a fox\n"
+    for prompt, codes in (
+        ("{{ x }} by the sea", ["line-break"]),
+        ("{{ x }}, {{ x }}", ["line-break"]),
+        ("by the sea: {{ x }}", []),
+        ("{{ x }}\n    by the sea", []),
+        ("{{ x | trim }} by the sea", []),
+        ("{{ x | oneline }} by the sea", []),
+    ):
+        assert [code for code, _ in lint(job.replace("PROMPT", prompt))] == codes, prompt
+    (tmp_path / "p.csv").write_text('t\n"a heron\r\n"\na fox\n', encoding="utf-8", newline="")
+    table = 'version: 1\nrequest: {prompt: "{{ p.t }} by the sea"}\nmatrix: {p: {from: p.csv}}\n'
+    assert lint(table) == [("line-break", "p.csv")]
+
+
+def test_numbers_that_look_otherwise(tmp_path: Path, lint: Lint) -> None:
+    """Told where a prompt shows them so: in the job file, and in files with types; not where they are formatted."""
+    job = (
+        "version: 1\nvars: {v: 2.40, w: 1.0}\nrequest: {prompt: \"{{ v }} {{ w }} {{ a }} {{ m.x }} {{ '%.2f' | format(f) }}\"}\n"
+        "matrix:\n  a: [3.10, 1e3, -0, 12.0, 7, 10000000000000000000, yes, 0x10, 1_000]\n"
+        "  m: [{id: a, x: 1.50, y: 2.50}]\n  f: [1.10, 2.20]\n"
+    )
+    assert [text for code, text in lint(job) if code == "ambiguous-scalar"] == [
+        "2.40", "3.10", "1e3", "-0", "yes", "0x10", "1_000", "1.50",
+    ]  # fmt: skip
+    files = {
+        "p.json": '[{"x": 1.50, "y": 1.50}, {"x": 2, "y": 3.0}]',
+        "p.jsonl": '{"x": 1.5, "y": 0}\n{"x": 1E3, "y": 0}\n',
+        "p.yaml": "- {x: 3.10, y: 3.10}\n- {x: 4.5, y: 2}\n",
+        "p.csv": "x,y\n3.10,1\n4,1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        typed = ", types: {x: number}" if name == "p.csv" else ""
+        table = (
+            f'version: 1\nrequest: {{prompt: "{{{{ p.x }}}} {{{{ p.x }}}}"}}\nmatrix: {{p: {{from: {name}{typed}}}}}\n'
+        )
+        assert lint(table) == [("ambiguous-scalar", name)], name
+
+
+def test_an_input_methods_marks(lint: Lint) -> None:
+    """Colons, commas and quotes that YAML takes for letters; not in texts, where they are ordinary."""
+    head = "version: 1\nrequest:\n  prompt: a {{ x }}\n"
+    matrix = "matrix: {x: [b, c]}\n"
+    assert lint(f"{head}  resolution：2K\n{matrix}") == [("fullwidth-colon", "：")]
+    assert lint(f"{matrix}version: 1\nrequest:\n  size：1:1\n  prompt: a\n") == [("fullwidth-colon", "：")]
+    assert lint("version：1\nrequest：\n  prompt：x\n") == [("fullwidth-colon", "：")] * 3
+    assert lint(f"{head}matrix: {{x: [春天，秋天、冬天]}}\n") == [("fullwidth-comma", "春天，秋天、冬天")]
+    assert lint(f"{head}matrix: {{x: [“b”, „c“, ‘d’]}}\n") == [
+        ("smart-quotes", "“b”"),
+        ("smart-quotes", "„c“"),
+        ("smart-quotes", "‘d’"),
+    ]
+    for fine in ('["“b”", c]', "[春天，秋天, c]", '["春天，秋天"]', "[他说“你好”, c]", "[「b」, c]"):
+        assert lint(f"{head}matrix: {{x: {fine}}}\n") == [], fine
+    assert lint('version: 1\nrequest:\n  prompt: |\n    size：16:9 {{ "“x”" }}\n') == []
+
+
+def test_an_empty_cell_is_told_with_its_line(tmp_path: Path) -> None:
+    """As a prompt it is an error, as a part of one that shows nothing a warning; a row without content is no row."""
+    (tmp_path / "p.csv").write_text("n,t\na,\nb,an owl\n,\nc, \n", encoding="utf-8")
+    (tmp_path / ".git").mkdir()
+    for request, code in (
+        ('{size: "1:1"}', "template-value"),
+        ('{prompt: "{{ prompt }}!", size: "1:1"}', "value-not-shown"),
+    ):
+        name = "prompt" if code == "template-value" else "p"
+        job = tmp_path / "job.yaml"
+        job.write_text(
+            f"version: 1\nrequest: {request.replace('{{ prompt', '{{ p')}\nmatrix: {{{name}: {{from: p.csv, column: t}}}}\n"
+        )
+        report = validate_jobs([job], target=EMULATOR, sets={}, rules=Rules(policy_of=lambda _: None))
+        assert [(one.code, one.message[:9]) for one in report.findings] == [(code, "p.csv:2: "), (code, "p.csv:5: ")]
+
+
+def test_numbers_given_on_the_command_line(tmp_path: Path) -> None:
+    """A variable that is a number takes its value from ``--set``, not its look."""
+    job = tmp_path / "job.yaml"
+    job.write_text('version: 1\nvars: {v: 1, w: 1.5}\nrequest: {prompt: "{{ v }} {{ w }}"}\n')
+    report = validate_jobs([job], target=EMULATOR, sets={"v": "-0", "w": "2.40"}, rules=Rules(policy_of=lambda _: None))
+    assert [one.message for one in report.findings] == [
+        "--set v=-0: the number is 0 in the prompt",
+        "--set w=2.40: the number is 2.4 in the prompt",
+    ]
