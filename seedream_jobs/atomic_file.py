@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
 
@@ -62,6 +62,26 @@ def digest(file: Path) -> str:
     """
     with file.open("rb", buffering=0) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def find_damage(
+    file: Path, *, size: int | None, sha256: str | None
+) -> tuple[Literal["missing", "changed", "unreadable"], str] | None:
+    """What is wrong with a file that was stored, and that in words; None if it is whole. Reads all of it.
+
+    :param size: bytes it had, as ``sha256``; None where that is not known
+    """
+    try:
+        found = file.stat().st_size
+        if size is not None and found != size:
+            return "changed", f"{found} bytes where {size} were stored"
+        if sha256 is not None and digest(file) != sha256:
+            return "changed", "changed since it was stored"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", "not on disk"
+    except OSError as error:
+        return "unreadable", f"can't be read: {error.strerror or error}"
+    return None
 
 
 class Snapshot:

@@ -1,4 +1,8 @@
-"""A whole campaign: who may submit for it, and which requests are paid in another manifest than the job's own."""
+"""This module looks at a whole campaign: who may submit for it, and what is paid in other manifests than the job's own.
+
+Called by records and plan. Invariant: a request that any manifest of the campaign, of its worktrees or a journal
+without its manifest counts as spent is not paid again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _SKIPPED = frozenset({".git", STATE_FOLDER})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What manifests other than the job's own hold.
+    """What manifests other than the job's own know.
 
     :param jobs: request key to the job in whose manifest it counts as spent
     :param jobless: (manifest id, what it holds) of those whose job file is gone: renamed, or removed
@@ -156,7 +160,7 @@ def check_settled(root: Path, own: Path) -> None:
 
 @contextmanager
 def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterator[None]:
-    """A run that is refused, of records with doubts: these are named as well, since a person must decide (6 before 5).
+    """Name the doubts in records where a run of them is refused: a person must decide on them first (6 before 5).
 
     :param records: each job as a command names it, and its held ledger
     :param option: what stands behind the job in that command
@@ -184,7 +188,7 @@ def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
 
 
 def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin: str, found: Elsewhere) -> None:
-    """What journals hold whose manifest is nowhere: git or a hand took it away after the run was interrupted."""
+    # Git or a hand may have taken a manifest away after its run was interrupted: then only the journal knows.
     for file, header in left_behind(shared):
         mine = not own.exists() and header.before == journal.ABSENT and paths_for(own).within == header.path
         if header.manifest in ids or header.origin != origin or mine:
@@ -202,9 +206,9 @@ def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin
 def half_renamed(
     shown: str, own: Path, root: Path, keys: Callable[[], Iterable[str]], *, emulator: bool
 ) -> Diagnostic | None:
-    """The warning that a job without a record and a record without a job are one, of which only a half was renamed.
+    """The warning that a job was renamed without its record, or the record without its job.
 
-    That is the manifest without a job file which knows most of the job's requests; None where none knows any.
+    It names the manifest without a job file that knows most of the job's requests; None where none knows any.
 
     :param shown: the job file as the user named it
     :param own: where its record would be

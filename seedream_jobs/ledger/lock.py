@@ -1,11 +1,8 @@
-"""One runner at a time: a kernel lock on a file that is never deleted.
+"""This module locks a file for one process at a time, by a kernel lock that ends with the process.
 
-The kernel releases it with the process, however that ends: there are no stale locks and no command to break one. The
-file's content only says who holds it.
-
-A lock is on a file, not on its name: where the file is removed or replaced under a run, the next one locks another. So
-that both don't go on, the file that the name leads to is compared with the one that is locked, on taking it and by
-``check_place``.
+Called by the ledger (a record) and by campaign (all of them). Invariants: the file is never deleted, there are no stale
+locks and no command to break one; the file's content only says who holds it. A lock is on a file, not on its name:
+where the file is removed or replaced under a run, the next one locks another, so ``check_place`` compares the two.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ class FileLock:
 
         :raises LedgerError: it was removed or replaced
         """
-        if self._descriptor >= 0 and not _named(self._descriptor, self.path):
+        if self._descriptor >= 0 and not _leads_to(self.path, self._descriptor):
             raise LedgerError(
                 f"the lock {self.path} was removed or replaced during the run, so that another one may have begun",
                 hint="nothing more is sent; see that no other run is under way, then run the same command again: it "
@@ -92,7 +89,9 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
                     if look == _LOOKS - 1 or in_use(path):
                         raise
                     time.sleep(_LOOK_SECONDS)  # it was a view that looked (``in_use``), not a run
-            if not _named(descriptor, path):  # removed or replaced in between: another process may lock its successor
+            if not _leads_to(
+                path, descriptor
+            ):  # removed or replaced in between: another process may lock its successor
                 os.close(descriptor)
                 descriptor = -1
         _probe(path)
@@ -111,8 +110,7 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
     return FileLock(path, descriptor)
 
 
-def _named(descriptor: int, path: Path) -> bool:
-    """Whether the path leads to the open file."""
+def _leads_to(path: Path, descriptor: int) -> bool:
     try:
         found = path.stat()
     except OSError:
@@ -121,10 +119,7 @@ def _named(descriptor: int, path: Path) -> bool:
 
 
 def _probe(path: Path) -> None:
-    """See that the file system keeps locks: some say yes to everyone (as network and FUSE mounts may).
-
-    :raises UsageError: a second descriptor got the lock that this process holds
-    """
+    # Some network and FUSE mounts say yes to everyone: then a second descriptor gets the lock of the first, too.
     second = os.open(path, os.O_RDWR)
     try:
         _flock(second, fcntl.LOCK_EX, path)
@@ -139,14 +134,8 @@ def _probe(path: Path) -> None:
 
 
 def _flock(descriptor: int, how: int, path: Path) -> None:
-    """Ask for the lock; give up after ``PATIENCE`` seconds.
-
-    The call waits for no other holder, but a network's file system may not answer, and Python begins an interrupted
-    call anew, without end where each one is interrupted.
-
-    :raises OSError: as ``flock`` does
-    :raises LedgerError: no answer came
-    """
+    # The call waits for no other holder, but a network's file system may not answer, and Python repeats a call that a
+    # signal interrupts, for ever: so a thread makes it, which is given up.
     ended: list[OSError | None] = []
 
     def call() -> None:
@@ -169,7 +158,7 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Who wrote their name into the lock file last and did not leave in order; None where nobody did."""
+    """What the last process that did not end in order wrote into the lock file; None where none did."""
     try:
         found = json.loads(read_regular(path))
     except (OSError, ValueError):
@@ -178,11 +167,9 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 
 def in_use(path: Path) -> bool:
-    """Whether a process holds the lock. For views: a shared lock is asked for and given back at once.
-
-    A run that begins at that very moment tries again (``lock_file``). What was written into the file proves nothing:
-    the number may be another program's by now, and another host's can't be seen.
-    """
+    """Whether a process holds the lock."""
+    # A shared lock is asked for and given back at once; a run that begins at that very moment tries again (lock_file).
+    # What the file says proves nothing: the process id may be another program's by now.
     if not HAS_LOCKS:
         return False  # no run can have begun
     try:

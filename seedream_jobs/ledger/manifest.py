@@ -1,7 +1,8 @@
-"""The manifest, the record that is committed: read strictly and fast, written whole, the same bytes for one history.
+"""This module reads and writes the manifest, the record that is committed.
 
-JSON Lines: a header, one line per request sorted by key, then plans and resolutions. What git's ``merge=union`` makes
-of two of them (a key twice, two headers, lines out of order) is read by the rule in ``merge``.
+Called by the ledger and by reviews of two revisions. JSON Lines: a header, one line per request sorted by key, then
+plans and resolutions. What git's ``merge=union`` makes of two of them (a key twice, two headers, lines out of order) is
+read by the rule in ``merge``. Invariants: reading is strict, nothing is guessed; one history gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One request, known from two branches: the rule by which git's union of two manifests is read. Pure.
+"""This module joins what two branches know of one request: git's union of two manifests holds it twice.
 
-The law: **nothing known is lost, and the order of lines does not matter** (the join is commutative, associative and
-idempotent). An entry is taken apart into its submissions. Two of them are one and the same where generation, time of
-the intent, run and task id agree; each field of it is then the larger of the two by a fixed order. Two submissions of
-one generation that differ are two payments: both are kept, one in front, the other in ``earlier``.
+Called by manifest. Invariant: nothing known is lost, and the order of lines does not matter (the join is commutative,
+associative and idempotent). An entry is taken apart into its submissions. Two of them are one and the same where
+generation, time of the intent, run and task id agree; each field is then the larger of the two by a fixed order. Two
+submissions of one generation that differ are two payments: both are kept, one in front, the other in ``earlier``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KNOWLEDGE: tuple[State, ...] = (
     State.EXPIRED,
     State.STORED,
 )
-"""Of two states of the same submission the later one here holds: it knows more, and it costs no second submission."""
+"""Of two states of the same submission the later one here counts: it knows more, and it costs no second submission."""
 
 IN_FRONT: tuple[State, ...] = (
     State.INTENT,
@@ -43,8 +43,8 @@ IN_FRONT: tuple[State, ...] = (
     State.REJECTED,
     State.NEW,
 )
-"""Of two submissions of the latest generation the earlier one here is in front: the one with work left, so that it is
-polled and fetched, and after it the other."""
+"""Of two submissions of the latest generation the earlier one here comes first: it has work left, and is polled and
+fetched before the other."""
 
 _Identity = tuple[int, int | None, str | None, str | None]
 _T = TypeVar("_T")
@@ -53,7 +53,9 @@ _T = TypeVar("_T")
 def join(one: Entry, other: Entry) -> Entry:
     """What both know of one request."""
     front = max(one, other, key=_description)
-    return _assembled(front, [*_attempts(one), *_attempts(other)], max(one.replays, other.replays))
+    return _assembled(
+        front, [one.current, *one.earlier, other.current, *other.earlier], max(one.replays, other.replays)
+    )
 
 
 def in_order(entry: Entry) -> Entry:
@@ -93,10 +95,6 @@ def _description(entry: Entry) -> bytes:
     return canonical(plain)
 
 
-def _attempts(entry: Entry) -> list[Attempt]:
-    return [entry.current, *entry.earlier]
-
-
 def _identity(attempt: Attempt) -> _Identity:
     if _says_nothing(attempt):  # there is only one way of that in a generation
         return (attempt.generation, None, None, None)
@@ -116,11 +114,8 @@ def _assembled(front: Entry, attempts: Iterable[Attempt], replays: int) -> Entry
 
 
 def _superseded(identity: _Identity, attempt: Attempt, known: dict[_Identity, Attempt]) -> bool:
-    """Whether another line knows how this very submission went on.
-
-    Nothing sent says nothing beside something sent; a submission without a task id is the one of the same run
-    and second whose task id is known.
-    """
+    # An attempt that was never sent says nothing beside one that was. A submission without a task id is the one of the
+    # same run and second whose task id the other line knows.
     generation, submitted_at, run, task_id = identity
     same_generation = [other for key, other in known.items() if key[0] == generation and key != identity]
     if _says_nothing(attempt):

@@ -1,8 +1,9 @@
-"""Where a job's record lies: the manifest beside the job file, journal and locks where no git command reaches them.
+"""This module says where a job's record lies: the manifest beside the job file, journal and locks out of git's reach.
 
-In a repository journal and locks are in the git folder that all its worktrees share, as git-lfs and git-annex keep
-theirs: ``git clean``, ``git stash`` and a change of branch leave them alone. Outside git they lie beside the manifest.
-What the emulator answered lies apart, below ``.seedream/emulator``.
+Called by everything that opens a record. In a repository, journal and locks are in the git folder that all worktrees
+share, as git-lfs and git-annex keep theirs: ``git clean``, ``git stash`` and a change of branch leave them alone.
+Outside git they lie beside the manifest. Invariant: what the emulator answered lies apart, below
+``.seedream/emulator``, so that a rehearsal never counts as paid.
 """
 
 from __future__ import annotations
@@ -103,10 +104,7 @@ def is_manifest(named: Path) -> bool:
 
 
 def check_output_name(output: Path) -> None:
-    """See that what a command writes takes the place of no job file and no record, which may hold what was paid.
-
-    :raises UsageError: it is named like one
-    """
+    """:raises UsageError: an output file is named like a job file or a record, which may hold what was paid"""
     if output.name.endswith(_SOURCES):
         raise UsageError(f"{output} is the name of a job file or a record", hint="name another file")
 
@@ -140,10 +138,8 @@ def prepare(paths: LedgerPaths) -> None:
 
 
 def check_link(paths: LedgerPaths) -> None:
-    """See that a manifest that is a symbolic link leads to a file: what that knew would be paid again.
-
-    :raises UsageError: it leads nowhere
-    """
+    """:raises UsageError: the manifest is a symbolic link that leads nowhere"""
+    # Taken for a job without a manifest, all that the linked one knows would be paid again.
     if paths.manifest.is_symlink() and not paths.manifest.exists():
         raise UsageError(
             f"{paths.manifest} is a symbolic link that leads nowhere",

@@ -1,7 +1,8 @@
-"""The words of one request's life: the states, what is known of a request, and what can happen to it.
+"""This module defines the states of a request, what is known of it, and the events that change it.
 
-An ``Event`` is something that happened and is written to the journal; ``transitions.evolve`` folds it into an
-``Entry``; ``STATE_RULES`` says what each state costs and what the next run does about it.
+Called by everything that reads a record. An ``Event`` is written to the journal; ``transitions.evolve`` folds it into
+an ``Entry``; ``STATE_RULES`` says as data what each state costs and what the next run does about it, and the functions
+below count money by it. Invariant: pure; every state has a rule.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The table of one request's life: which event is legal in which state, and where it leads.
+"""This module holds the table of a request's life: which event is legal in which state, and where it leads.
 
-The law: **an event is legal exactly where the table below has an arrow; an illegal one raises and changes nothing.**
+Called by manifest (``apply``). Invariant: an event is legal exactly where the table has an arrow; an illegal one raises
+and changes nothing.
 
     * ``new`` is reached only by a proof that nothing was charged, or by a person who says so.
     * From ``in_doubt`` no arrow leads to ``intent``: a doubtful submission is never submitted again. ``replay`` repeats
@@ -39,7 +40,7 @@ from seedream_jobs.ledger.state import (
 
 
 class Trigger(StrEnum):
-    """What an event means to the table: its kind, and for three of them what they say about the entry."""
+    """A column of the table: an event's kind, and for an intent and a resolution what it says about the entry."""
 
     INTENDED = "intended"
     AGAIN = "intended, next generation"
@@ -139,7 +140,7 @@ def state_diagram() -> str:
 
 
 class IllegalEvent(Exception):
-    """An event that has no arrow in the table: a bug of the caller. The entry is as it was."""
+    """An event that has no arrow in the table: a bug of the caller."""
 
     def __init__(self, state: State | None, event: Event, why: str = "") -> None:
         known = "unknown to the ledger" if state is None else f"in state {state.value}"
@@ -217,7 +218,7 @@ def _check_id(state: State | None, event: Event) -> None:
 
 
 def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> Entry:
-    """What is known once a submission is announced; a replay only counts itself."""
+    """The entry once a submission is announced; a replay only adds to ``replays``."""
     if entry is not None and target is State.IN_DOUBT:
         return replace(entry, replays=entry.replays + 1)
     earlier: tuple[Attempt, ...] = ()
@@ -269,7 +270,7 @@ def _applied(entry: Entry, event: Event, target: State) -> Entry:
 
 
 def _cost(entry: Entry, event: Completed | Failed | Expired) -> Decimal | None:
-    """What the service said that it cost: its last word stands, and silence takes nothing back."""
+    # The service's last word on the cost counts, and silence takes nothing back.
     return entry.cost_usd if event.cost_usd is None else event.cost_usd
 
 
@@ -306,7 +307,7 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
 
 
 def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
-    """A repeat bought a task of its own: the submission in doubt, and repeats before this one, count as charged."""
+    # The repeat bought a task of its own: the submission in doubt, and the repeats before this one, count as charged.
     most = entry.max_cost_usd
     first = replace(
         entry.current,
@@ -319,7 +320,7 @@ def _accepted_again(entry: Entry, event: Accepted, target: State) -> Entry:
 
 
 def _not_repeated(entry: Entry) -> Entry:
-    """The last repeat was provably not charged."""
+    # The last repeat was provably not charged.
     return replace(entry, replays=max(0, entry.replays - 1))
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.atomic_file import confined, digest, refusal, whole_file
+from seedream_jobs.atomic_file import confined, find_damage, refusal, whole_file
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
@@ -154,10 +154,10 @@ class SidecarImage:
 
     def is_whole(self, folder: Path) -> bool:
         """Whether the file is the image that was stored."""
-        try:
-            return self.image.file is not None and digest(folder / self.image.file) == self.image.sha256
-        except OSError:
+        image = self.image
+        if image.file is None or image.sha256 is None:
             return False
+        return find_damage(folder / image.file, size=image.bytes, sha256=image.sha256) is None
 
 
 def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Image | None:

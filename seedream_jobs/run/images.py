@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from seedream_jobs.atomic_file import confined, digest
+from seedream_jobs.atomic_file import confined, find_damage
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.model_profile import Profile
@@ -200,12 +200,7 @@ def _damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
         return "undecodable" if image.error is not None and image.url is not None else None
     try:
         path = confined(root, folder, image.file)
-        if image.bytes is not None and path.stat().st_size != image.bytes:
-            return "changed"
-        return None if image.sha256 is None or digest(path) == image.sha256 else "changed"
     except UsageError:
         return "outside"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError:
-        return "unreadable"
+    found = find_damage(path, size=image.bytes, sha256=image.sha256)
+    return None if found is None else found[0]

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedream_jobs.atomic_file import digest
+from seedream_jobs.atomic_file import find_damage
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.document import spoken
+from seedream_jobs.job.files import LFS_POINTER
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
@@ -50,8 +52,6 @@ BOOLEANS = frozenset({"watermark"})
 NAMED = 5
 """How many of the images that are left out are named."""
 
-_POINTER = b"version https://git-lfs"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRow:
@@ -79,18 +79,13 @@ class ExportRow:
     @property
     def problem(self) -> str | None:
         """Why the file is not the image that was stored; None if it is. Reads it whole."""
-        try:
-            size, expected = self.source.stat().st_size, self.values["bytes"]
-            if expected is not None and size != expected:
-                with self.source.open("rb") as file:
-                    pointer = file.read(len(_POINTER)) == _POINTER
-                return f"{'a Git LFS pointer, ' if pointer else ''}{size} bytes where {expected} were stored"
-            changed = self.values["sha256"] not in (None, digest(self.source))
-        except (FileNotFoundError, NotADirectoryError):
-            return "not on disk"
-        except OSError as error:
-            return f"can't be read: {error.strerror or error}"
-        return "changed since it was stored" if changed else None
+        found = find_damage(self.source, size=self.values["bytes"], sha256=self.values["sha256"])
+        if found is None:
+            return None
+        with suppress(OSError), self.source.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                return f"a Git LFS pointer, {found[1]}"
+        return found[1]
 
 
 @dataclass(slots=True, kw_only=True)
