@@ -146,9 +146,8 @@ def poll(
         job = replace(job, ledger=read_ledger(job.record, command="status"))
         result = of.get(job.record.shown)
         if result is not None:
-            reason = None if result.polled is None else result.polled.reason
-            if reason and reason.startswith(LATE):  # one look has no deadline
-                reason = None
+            halt = None if result.polled is None else result.polled.halt
+            reason = None if halt is None or halt.reason.startswith(LATE) else halt.reason  # one look has no deadline
             job = replace(job, exit_code=result.exit_code, reason=reason)
         polled.append(job)
     return polled

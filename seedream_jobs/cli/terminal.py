@@ -172,7 +172,7 @@ def _them(keys: list[str]) -> str:
 def left_to_send(done: JobResult, asked: int) -> int:
     """How many requests were not sent, also of those that no worker had come to when submitting stopped."""
     submitted = done.submitted
-    if submitted.stop is None:
+    if submitted.halt is None:
         return submitted.not_sent
     return max(submitted.not_sent, asked - submitted.accepted - submitted.rejected - submitted.in_doubt)
 
@@ -227,9 +227,9 @@ def _retrying(ledger: Ledger) -> str:
 
 def _reasons(done: JobResult) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
-    for part in (done.submitted, done.polled):
-        if part is not None and part.reason and part.reason not in (reason for reason, _ in found):
-            found.append((part.reason, part.hint))
+    for halt in (done.submitted.halt, done.polled.halt if done.polled is not None else None):
+        if halt is not None and halt.reason and halt.reason not in (reason for reason, _ in found):
+            found.append((halt.reason, halt.hint))
     if done.cut is not None and not found:
         found.append(("interrupted", "what is fetched is kept; the next fetch goes on"))
     if done.refusal is not None:

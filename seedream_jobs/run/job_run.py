@@ -101,8 +101,8 @@ class JobResult:
         """The gravest of what happened in this session."""
         codes = [ExitCode.OK]
         for part in (self.submitted, self.polled):
-            if part is not None and part.stop is not None:
-                codes.append(part.stop)
+            if part is not None and part.halt is not None:
+                codes.append(part.halt.stop)
         if self.submitted.in_doubt:
             codes.append(ExitCode.IN_DOUBT)
         if self.submitted.rejected or (self.polled and (self.polled.failed or self.polled.expired)):

@@ -117,7 +117,7 @@ class Polled:
 
     :param unfinished: tasks that were still open, those that the service did not know among them
     :param gets: GETs that were made
-    :param stop: the exit code with which polling stopped before its end; None where every task came to its end
+    :param halt: why polling stopped before its end, None where every task came to its end
     """
 
     completed: int = 0
@@ -125,9 +125,7 @@ class Polled:
     expired: int = 0
     unfinished: int = 0
     gets: int = 0
-    stop: ExitCode | None = None
-    reason: str | None = None
-    hint: str | None = None
+    halt: Halt | None = None
     lost: tuple[Event, ...] = ()
 
 
@@ -369,9 +367,7 @@ class Poller:
             expired=self._counts["expired"],
             unfinished=unfinished,
             gets=self._counts["gets"],
-            stop=halt.stop if halt else None,
-            reason=halt.reason if halt else None,
-            hint=halt.hint if halt else None,
+            halt=halt,
             lost=tuple(self._lost),
         )
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from seedream_jobs.run.job_run import JobResult, JobRun, Watcher, check_balance,
 from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.poll import Poller, Watch
 from seedream_jobs.run.rate_limiter import RateLimiter
-from seedream_jobs.run.retry import RetryBudget
+from seedream_jobs.run.retry import Halt, RetryBudget
 from seedream_jobs.run.shutdown import Shutdown, listen
 from seedream_jobs.run.submit import Observer, Submitted, Submitter, TaskService, Weights
 
@@ -64,10 +65,10 @@ class Session:
         self._limiter = RateLimiter(concurrency=options.concurrency, random=self._random, rate=options.rate)
         self._turn = anyio.Lock()
         self._still_to_submit = 0
-        self._stopped: Submitted | None = None
+        self._stopped: Halt | None = None
 
     async def run(self, jobs: Iterable[JobRun]) -> list[JobResult]:
-        """All jobs: their submissions one job after the other, polling and fetching for all of them meanwhile."""
+        """Submit one job after the other, and poll and fetch for all of them meanwhile."""
         work = [(job, JobResult()) for job in jobs]
         self._still_to_submit = len(work)
         async with anyio.create_task_group() as together:
@@ -96,7 +97,7 @@ class Session:
     async def _submit(self, job: JobRun, observer: Observer, spend: Spend) -> Submitted:
         """Submit one job's requests, unless an earlier job met what stops them all (no money, no key, a signal)."""
         if self._stopped is not None:
-            return Submitted(stop=self._stopped.stop, reason=None)
+            return Submitted(halt=replace(self._stopped, reason=""))  # the earlier job tells the reason
         submitter = Submitter(
             service=self._service,
             ledger=job.ledger,
@@ -112,8 +113,7 @@ class Session:
             memory=self._memory,
         )
         submitted = await submitter.run(job.submissions)
-        if submitted.stop is not None:
-            self._stopped = submitted
+        self._stopped = submitted.halt
         return submitted
 
     def _poller(self, job: JobRun, observer: Observer) -> Poller | None:

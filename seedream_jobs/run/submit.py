@@ -86,7 +86,7 @@ class Submitted:
 
     :param not_sent: taken from the work and left ``new``; what was never taken from it is not counted
     :param retries: POSTs that were sent again
-    :param stop: the exit code with which submitting stopped before its end, None where it came to its end
+    :param halt: why submitting stopped before its end, None where it came to its end
     :param lost: events that could not be recorded: their task ids must be told to a person (row 21)
     """
 
@@ -95,9 +95,7 @@ class Submitted:
     in_doubt: int = 0
     not_sent: int = 0
     retries: int = 0
-    stop: ExitCode | None = None
-    reason: str | None = None
-    hint: str | None = None
+    halt: Halt | None = None
     lost: tuple[Event, ...] = ()
 
 
@@ -459,9 +457,7 @@ class Submitter:
             in_doubt=self._counts["in_doubt"],
             not_sent=self._counts["not_sent"],
             retries=self._retries.retries - self._retries_before,
-            stop=halt.stop if halt else None,
-            reason=halt.reason if halt else None,
-            hint=halt.hint if halt else None,
+            halt=halt,
             lost=tuple(self._lost),
         )
 

@@ -18,6 +18,7 @@ from seedream_jobs.ledger.state import State
 from seedream_jobs.report.formats import render_status
 from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
+from seedream_jobs.run.retry import Halt
 from seedream_jobs.run.submit import Submitted
 from tests.service import serving
 
@@ -62,10 +63,10 @@ def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None
 
 def test_what_no_worker_came_to_is_not_sent_either() -> None:
     """A run that was stopped says how many of its requests are left, not how many were in its workers' hands."""
-    stopped = Submitted(accepted=25, in_doubt=1, not_sent=8, stop=ExitCode.SIGINT)
-    assert left_to_send(JobResult(submitted=stopped, polled=None, fetched=None), 60) == 34
+    stopped = Submitted(accepted=25, in_doubt=1, not_sent=8, halt=Halt(stop=ExitCode.SIGINT, reason="interrupted"))
+    assert left_to_send(JobResult(submitted=stopped), 60) == 34
     ended = Submitted(accepted=59, not_sent=1)
-    assert left_to_send(JobResult(submitted=ended, polled=None, fetched=None), 60) == 1
+    assert left_to_send(JobResult(submitted=ended), 60) == 1
 
 
 @pytest.mark.parametrize("arguments", [("validate",), ("plan",), ("run", "--yes", "--emulator")], ids=" ".join)

@@ -32,6 +32,11 @@ def now() -> float:
     return EPOCH + anyio.current_time()
 
 
+def stop_of(ended: Polled) -> ExitCode | None:
+    """The exit code with which it stopped before its end."""
+    return ended.halt.stop if ended.halt is not None else None
+
+
 class Tasks:
     """Answers each GET by ``report(task_id, age in seconds, how often it was asked)``."""
 
@@ -106,7 +111,7 @@ def test_a_task_of_forty_seconds_costs_at_most_four_gets(
 
     tasks, ledger = Tasks(report), Ledger()
     polled = poll(tasks, ledger, number=300)
-    assert (polled.completed, polled.stop) == (300, None)
+    assert (polled.completed, stop_of(polled)) == (300, None)
     assert median(len(gets) for gets in tasks.gets.values()) <= 4
     assert max(gets[-1] for gets in tasks.gets.values()) < 75
     assert tasks.most_in_flight <= 8
@@ -202,8 +207,9 @@ def test_an_unknown_task_stays_open_until_its_links_life_is_over(poll: Callable[
     assert poll(Tasks(lambda task_id, age, asked: gone if asked < 3 else DONE), Ledger()).completed == 1
     ledger = Ledger()
     polled = poll(Tasks(lambda *_: gone), ledger, number=3, age=LIFE - 600)
-    assert (polled.unfinished, polled.stop, ledger.events) == (3, ExitCode.UNFINISHED, [])
-    assert polled.reason == "tasks the service does not know: 3; is the key of another account?"
+    assert (polled.unfinished, stop_of(polled), ledger.events) == (3, ExitCode.UNFINISHED, [])
+    assert polled.halt is not None
+    assert polled.halt.reason == "tasks the service does not know: 3; is the key of another account?"
     assert poll(Tasks(lambda *_: gone), ledger, age=LIFE + 1).expired == 1
     assert isinstance(ledger.events[0], Expired)
 
@@ -212,7 +218,7 @@ def test_the_deadline_leaves_tasks_open_and_says_so(poll: Callable[..., Polled])
     """Exit 8; nothing is recorded, nothing is lost."""
     tasks, ledger = Tasks(lambda *_: RUNNING), Ledger()
     polled = poll(tasks, ledger, number=3, deadline=120.0)
-    assert (polled.unfinished, polled.stop) == (3, ExitCode.UNFINISHED)
+    assert (polled.unfinished, stop_of(polled)) == (3, ExitCode.UNFINISHED)
     assert ledger.events == []
     assert all(gets[-1] <= 125 for gets in tasks.gets.values())
 
@@ -296,7 +302,7 @@ def test_no_pause_outlives_the_deadline(virtual: Any, status: Any, told: float, 
         return await poller.run(), anyio.current_time()
 
     polled, ended = virtual(main)
-    assert (polled.stop, polled.unfinished) == (ExitCode.UNFINISHED, 20)
+    assert (stop_of(polled), polled.unfinished) == (ExitCode.UNFINISHED, 20)
     assert polled.gets <= 2
     assert ended <= latest
 
@@ -307,7 +313,7 @@ def test_a_refusal_stops_polling(poll: Callable[..., Polled], stop: ExitCode) ->
     refused = TaskReport(status="refused", stop=stop, problem=ServiceError(status=401, code="x", message="不行"))
     tasks = Tasks(lambda *_: refused)
     polled = poll(tasks, Ledger(), number=100, concurrency=4)
-    assert (polled.stop, polled.unfinished) == (stop, 100)
+    assert (stop_of(polled), polled.unfinished) == (stop, 100)
     assert polled.gets <= 4
 
 
@@ -336,13 +342,13 @@ def test_a_signal_ends_it_at_once(virtual: Any) -> None:
         return polled, anyio.current_time()
 
     polled, ended = virtual(main)
-    assert (polled.stop, polled.unfinished, ended) == (ExitCode.SIGINT, 1, 30.0)
+    assert (stop_of(polled), polled.unfinished, ended) == (ExitCode.SIGINT, 1, 30.0)
 
 
 def test_a_ledger_that_fails_ends_it_and_hands_the_event_back(poll: Callable[..., Polled]) -> None:
     """Exit 74; the links it had are not forgotten."""
     polled = poll(Tasks(lambda *_: DONE), Ledger(dead=True))
-    assert polled.stop is ExitCode.LEDGER
+    assert stop_of(polled) is ExitCode.LEDGER
     assert isinstance(polled.lost[0], Completed)
 
 

@@ -52,8 +52,8 @@ async def main():
                             concurrency=2)
         finished = await submitter.run(submission(number) for number in range(100))
         group.cancel_scope.cancel()
-    print(json.dumps([finished.accepted, finished.in_doubt, finished.stop]), flush=True)
-    sys.exit(finished.stop)
+    print(json.dumps([finished.accepted, finished.in_doubt, finished.halt.stop]), flush=True)
+    sys.exit(finished.halt.stop)
 
 anyio.run(main)
 """

@@ -26,7 +26,8 @@ def test_every_promise_holds_for_the_fast_seeds(simulate: Callable[[int], Any]) 
     for seed in range(FAST):
         played = simulate(seed)
         posts += len(played.service.posts)
-        stops[played.finished.stop if played.finished else None] += 1
+        halt = played.finished.halt if played.finished else None
+        stops[halt.stop if halt else None] += 1
     assert posts > 5 * FAST
     reached = {ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.SIGHUP, ExitCode.LEDGER, ExitCode.MONEY}
     assert reached | {ExitCode.CREDENTIALS, ExitCode.UNFINISHED, ExitCode.FINDINGS, None} <= set(stops)
