@@ -104,7 +104,7 @@ async def bare(base: str, folder: Path, count: int, workers: int) -> None:
 async def ours(base: str, folder: Path, count: int, workers: int) -> None:
     entries = [
         Entry(
-            key=f"v1:{number:064x}",
+            key=f"v1:{number:016x}{0:048x}",
             address=f"{number}",
             cell={},
             request={"model": DEFAULT_MODEL, "output_format": "png"},

@@ -33,6 +33,7 @@ def scenes(count: int) -> list[str]:
 def write(folder: Path, requests: int, *, name: str = "garden") -> Path:
     """A job file of so many requests (a multiple of 20): four axes, two of which grow."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".git").mkdir(exist_ok=True)  # a campaign of its own, not a part of the checkout
     many, more = shape(requests)
     job = {
         "version": 1,

@@ -50,9 +50,10 @@ def played(tasks: int, seed: int, *, estimates: bool) -> tuple[float, float, flo
             shutdown=Shutdown(),
             random=chance,
             now=lambda: trio.current_time() - start,
+            link_life=72 * 3600.0,
         )
         for task_id in ends:
-            poller.add(Watch(key=f"v1:{task_id}", task_id=task_id, accepted_at=0.0))
+            poller.add(Watch(key=f"v1:{task_id}", task_ids=(task_id,), accepted_at=0.0))
         poller.close()
         await poller.run()
 

@@ -8,12 +8,14 @@ service has charged more for an image than was counted, everything that is not s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from seedream_jobs.ledger.state import Entry, image_price
 from seedream_jobs.plan.cost import plain
 
 
+@dataclass(slots=True)
 class Budget:
     """One limit. Several guards may share it: ``--budget`` covers all jobs of an invocation.
 
@@ -22,10 +24,9 @@ class Budget:
     :param spent: USD that count against it already, in-doubt submissions included
     """
 
-    def __init__(self, name: str, limit: Decimal, spent: Decimal = Decimal(0)) -> None:
-        self.name = name
-        self.limit = limit
-        self.spent = spent
+    name: str
+    limit: Decimal
+    spent: Decimal = Decimal(0)
 
     @property
     def left(self) -> Decimal:
