@@ -18,8 +18,8 @@ PROGRAM = Path(sys.executable).parent / "seedream-jobs"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
     "GIT_CEILING_DIRECTORIES": str(ROOT / ".bench")
 }
-"""Children may keep their bytecode, as an installed program does; for git a bench's folder lies in no repository, so that
-the records in it are not refused as ignored."""
+"""Children may keep their bytecode, as an installed program does. For git a bench's folder lies in no repository, so
+that the records in it are not refused as ignored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
