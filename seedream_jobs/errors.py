@@ -1,4 +1,4 @@
-"""Everything that can end a command, and the exit code each of them means.
+"""This module defines everything that can end a command, and the exit code each of them means.
 
     SeedreamError
     ├── UsageError         2   a missing file, a bad option, an endpoint that is not what we think
@@ -10,8 +10,9 @@
     ├── UnfinishedError    8   work remains: the deadline, the rate limit, an unreachable host
     └── LedgerError       74   the ledger could not be written
 
-Findings, refusals, failures and bugs are four things: a finding is a ``Diagnostic`` inside a ``FindingsError``, a
-refusal is one of the others, a failed request is a state in the ledger, and every other exception is a bug (70).
+Raised everywhere, caught in ``cli``. Findings, refusals, failures and bugs are four things: a finding is a
+``Diagnostic`` inside a ``FindingsError``, a refusal is one of the others, a failed request is a state in the ledger,
+and every other exception is a bug (70).
 """
 
 from __future__ import annotations

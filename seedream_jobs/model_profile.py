@@ -1,7 +1,8 @@
-"""What a model accepts and delivers, as data: ``schemas/models/*.json``.
+"""This module says what a model accepts and delivers, as data: ``schemas/models/*.json``.
 
-A new model is a new file. Nothing about a model (its ids, ratios, pixels, limits, link life or price) is a constant
-in code; the one exception is the frozen form v1 of a request's identity, in ``expand.identity``.
+Called by every stage that knows a limit, a price or a size. Invariant: a new model is a new file; nothing about a model
+(its ids, ratios, pixels, limits, link life or price) is a constant in code, except the frozen form v1 of a request's
+identity in ``expand.identity``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A job's requests as a stream: shared parts checked first, equal ones merged, every finding with its place.
+"""This module streams a job's requests: shared parts checked first, equal ones merged, every finding with its place.
 
 Called by ``validate``, ``plan``, ``expand`` and ``run``. Invariant: nothing here grows with the number of requests but
 a set of 64-bit fingerprints of their keys.
@@ -17,7 +17,7 @@ from seedream_jobs.diagnostics import Diagnostic, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
-from seedream_jobs.expand.request_builder import Request, RequestBuilder, checked_folder, folded_name
+from seedream_jobs.expand.request_builder import Request, RequestBuilder, check_folder, folded_name
 from seedream_jobs.job.document import DocumentPath, check_findings, spoken
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
@@ -115,7 +115,7 @@ class Expansion:
     def _find_in_output_folder(self) -> Iterator[Diagnostic]:
         """The folder of the images: what can't be made is found before anything is paid."""
         try:
-            checked_folder(self.spec.output_dir)
+            check_folder(self.spec.output_dir)
         except TemplateProblem as problem:
             yield self.spec.document.finding("output-dir", problem.message, ("output", "dir"), hint=problem.hint)
 
@@ -239,7 +239,9 @@ class Expansion:
                     break
                 continue
             for repeat, (key, images) in enumerate(made, 1):
-                fingerprint = int(key[-16:], 16)  # two of ten million differ with a probability above 1 - 1e-5
+                # A million keys as texts take 150 MiB, as integers a third. That two of ten million different ones
+                # share a fingerprint, and the second is left out, has a probability below 1e-5.
+                fingerprint = int(key[-16:], 16)
                 if fingerprint in seen:
                     self._merge(cell, repeat, key)
                 else:
@@ -279,7 +281,7 @@ class Expansion:
             self._merged_keys.setdefault(key, self.builder.address(cell, repeat))
 
     def request(self, place: Place) -> Request:
-        """The whole request of a place.
+        """The whole request of a place, built when it is needed: the stream holds no payload.
 
         :raises FindingsError: its output name is none that every file system takes
         """
@@ -293,7 +295,7 @@ class Expansion:
         if not self.merged:
             return []
         wanted, firsts = dict(self._merged_keys), dict[str, str]()
-        for cell in self.matrix.cells():
+        for cell in self.matrix.cells():  # a second walk: to keep every first address would take the memory of all
             for repeat, (key, _) in enumerate(self.builder.keys(cell), 1):
                 if key in wanted and key not in firsts:
                     firsts[key] = self.builder.address(cell, repeat)
@@ -330,7 +332,9 @@ class Expansion:
             except TemplateProblem as problem:
                 found.append(self._name_finding(problem, cell))
             else:
-                fingerprint = hash(folded_name(output))  # a million names would take a hundred bytes each
+                # Folded, because some file systems take "Fox" and "fox" for one name, and the second image would
+                # overwrite the first. Hashed, because a million names would take a hundred bytes each.
+                fingerprint = hash(folded_name(output))
                 if fingerprint in seen:
                     found.append(self._collision(output, cell))
                 seen.add(fingerprint)
@@ -350,8 +354,13 @@ class Expansion:
         return template_finding(self.spec.document, "output-name", problem, source, ("output", "name"), note=note)
 
     def _collision(self, output: str, cell: Cell) -> Diagnostic:
-        wanted = folded_name(output)
-        first = next((other for other in self._submitted() if _named(self.builder.output_name, other) == wanted), cell)
+        def has_it(other: Cell) -> bool:
+            try:
+                return folded_name(self.builder.output_name(other) or "") == folded_name(output)
+            except TemplateProblem:  # a name that is none has its own finding
+                return False
+
+        first = next(filter(has_it, self._submitted()), cell)
         both = f"{self.builder.address(first, 1)} and {self.builder.address(cell, 1)}"
         return self.spec.document.finding(
             "output-collision",
@@ -359,14 +368,6 @@ class Expansion:
             ("output", "name"),
             hint="name every axis in output.name, or leave it out",
         )
-
-
-def _named(output_name: Callable[[Cell], str | None], cell: Cell) -> str | None:
-    """The folded name of a cell's images; None where its name is none."""
-    try:
-        return folded_name(output_name(cell) or "")
-    except TemplateProblem:
-        return None
 
 
 def _texts(path: DocumentPath, value: Any) -> Iterator[tuple[DocumentPath, str]]:

@@ -1,7 +1,7 @@
-"""What makes two requests the same request: the canonical payload of form v1, and the key made of it.
+"""This module decides what makes two requests the same: the canonical payload of form v1, and the key made of it.
 
-Form v1 is frozen in code, apart from the model's profile: a later default never buys anything again. Golden keys in the
-tests hold it.
+Called by ``expand.request_builder`` and by whoever checks a key on record. Invariant: form v1 is frozen in code, apart
+from the model's profile, so that a later default never buys anything again; golden keys in the tests hold it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ def max_images(payload: Mapping[str, Any]) -> int:
 
 
 def settled(prompt: str) -> str:
-    """A prompt as it is sent and keyed: every line break a line feed, and none at its end.
-
-    How lines end is the layout of a checkout, and a break at the end that of the file: ``|`` writes one, quotes don't.
-    """
+    """A prompt as it is sent and keyed: every line break a line feed, and none at its end."""
+    # How lines end depends on the checkout, and a break at the end on how YAML is written: ``|`` adds one, quotes
+    # don't. Neither may buy a request again.
     if "\r" in prompt:
         prompt = prompt.replace("\r\n", "\n").replace("\r", "\n")
     return prompt.rstrip("\n")
@@ -57,7 +56,7 @@ def settled(prompt: str) -> str:
 def canonical_payload(payload: Mapping[str, Any], model_id: str) -> dict[str, Any]:
     """A payload in form v1: defaults filled in, the model's canonical id, ``n > 1`` as ``auto``, empty lists absent."""
     form = {**FORM_V1_DEFAULTS, **payload, "model": model_id}
-    if form["n"] > 1:
+    if form["n"] > 1:  # the service does so by itself, whatever was asked for
         form["sequential_image_generation"] = "auto"
     for name in ("image_urls", "sequential_image_generation_options"):
         if not form.get(name):
@@ -70,25 +69,20 @@ def canonical_json(value: Any) -> bytes:
     return _ascii.encode(value).encode("ascii")
 
 
-def identity(payload: Mapping[str, Any], model_id: str, repeat: int) -> bytes:
-    """The bytes whose sha256 is the request's key."""
-    return canonical_json({"payload": canonical_payload(payload, model_id), "repeat": repeat})
-
-
 def key_of(payload: Mapping[str, Any], model_id: str, repeat: int) -> str:
     """The request's key, ``v1:`` and 64 hex digits.
 
     :param payload: with local references as ``sha256:<hex>``, whichever way they will be sent
     :param repeat: counted from 1
     """
-    return f"{FORM}:{sha256(identity(payload, model_id, repeat)).hexdigest()}"
+    form = canonical_json({"payload": canonical_payload(payload, model_id), "repeat": repeat})
+    return f"{FORM}:{sha256(form).hexdigest()}"
 
 
 def wire_body(payload: Mapping[str, Any], urls: Mapping[str, str]) -> bytes:
-    """The POST's body: the payload with each local reference replaced by what ``urls`` says it is sent as.
-
-    Sorted, so that a job file whose keys were put in another order repeats a POST byte for byte.
-    """
+    """The POST's body: the payload with each local reference replaced by what ``urls`` says it is sent as."""
+    # Sorted, so that a job file whose keys were put in another order repeats a POST byte for byte: with other bytes
+    # its idempotency key would be refused.
     if "image_urls" in payload:
         payload = {**payload, "image_urls": [urls.get(url, url) for url in payload["image_urls"]]}
     return _utf8.encode(payload).encode("utf-8")

@@ -1,11 +1,15 @@
-"""Reference images from the campaign's folder: confined to it, and checked by their content, not by their name."""
+"""This module reads reference images from the campaign's folder, and finds what the service would refuse.
+
+Called by ``expand.request_builder`` for each distinct reference, and again before one is sent. Invariants: no path
+leads out of the campaign; an image is known by its content, not by its name; what is sent is what was planned.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import PurePosixPath
 
 from seedream_jobs.diagnostics import Problem
@@ -59,7 +63,7 @@ class References:
 
         :raises ReferenceProblem: where the service would refuse it
         """
-        found = self._known.get(url)
+        found = self._known.get(url)  # a bad one, too: many requests share it
         if found is None:
             try:
                 found = self._inspect(url)
@@ -72,13 +76,9 @@ class References:
 
     def _inspect(self, url: str) -> Reference:
         if url[:5].casefold() == "data:":
-            data, shown = _inline(url), "the data URI"
-            path = url
-        else:
-            _check_path(url)
-            data, path = self._read(url)
-            shown = _shown(url)
-        return self._checked(data, path, shown)
+            return self._checked(_inline(url), url, "the data URI")
+        _check_path(url)
+        return self._checked(*self._read(url), _shown(url))
 
     def _read(self, url: str) -> tuple[bytes, str]:
         try:
@@ -130,7 +130,7 @@ class References:
             )
         return Reference(
             path=path,
-            sha256=_sha256(data),
+            sha256=sha256(data).hexdigest(),
             format=header.format,
             bytes=len(data),
             width=width,
@@ -190,7 +190,7 @@ def read_reference(reference: Reference, files: Files) -> bytes:
         data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
     except (OSError, OutsideRoot) as error:
         raise UsageError(f"the reference {reference.path!r} can't be read: {error}") from None
-    if _sha256(data) != reference.sha256:
+    if sha256(data).hexdigest() != reference.sha256:
         raise UsageError(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
     return data
 
@@ -202,7 +202,3 @@ def data_uri(reference: Reference, files: Files) -> str:
     """
     data = b64encode(read_reference(reference, files)).decode("ascii")
     return f"data:image/{reference.format};base64,{data}"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

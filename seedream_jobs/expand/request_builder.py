@@ -1,8 +1,9 @@
-"""Builds the requests of a job: parameters, prompt, key, address and output name of a cell.
+"""This module builds the requests of a job: parameters, prompt, key, address and output name of a cell.
 
-Called by ``Expansion`` for every cell, once for its keys and once more for each request that is sent. What a million
-cells share is made once: the text of a template's segment for each value of the axis it reads, and everything of a
-request but its prompt for each distinct set of parameters.
+Called by ``Expansion`` for every cell, once for its keys and once more for each request that is sent. Invariant: a key
+of the stream is what ``identity.key_of`` says of the payload. What a million cells share is made once: the text of a
+template's segment for each value of the axis it reads, and everything of a request but its prompt for each distinct set
+of parameters.
 """
 
 from __future__ import annotations
@@ -287,6 +288,8 @@ class RequestBuilder:
         }
         named = profiles().get(payload["model"])
         form = canonical_payload(parameters, self.spec.profile.id if named is None else named.id)
+        # The canonical payload's keys are sorted, so what stands before and after the prompt is the same text for all
+        # prompts of one set of parameters: the digest of a request costs one concatenation instead of a whole encoding.
         before = canonical_json({name: value for name, value in form.items() if name < "prompt"})[:-1].decode()
         after = canonical_json({name: value for name, value in form.items() if name > "prompt"})[1:].decode()
         return Frame(
@@ -354,7 +357,11 @@ class RequestBuilder:
 
         :raises TemplateProblem: from the template, or for a name that no file system takes
         """
-        return None if self._name_renderer is None else checked_name(self._name_renderer.text(cell))
+        if self._name_renderer is None:
+            return None
+        name = self._name_renderer.text(cell)
+        check_name(name)
+        return name
 
     @cached_property
     def _name_renderer(self) -> Renderer | None:
@@ -364,7 +371,8 @@ class RequestBuilder:
         """The images' path without extension, relative to the job file's folder."""
         name = self.output_name(cell)
         if name is None:
-            said = shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
+            said = _shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
+            # A part of the key, because two addresses may be equal but for what was cut off.
             name = f"{said}-{key.removeprefix('v1:')[:8]}"
         if self.spec.repeat > 1:
             name += f"-r{repeat}"
@@ -380,13 +388,13 @@ _RESERVED = frozenset(
 _SLUG_HINT = "the filter 'slug' makes any text a file name"
 
 
-def checked_name(name: str) -> str:
-    """An output name that stays in its folder and that file systems take.
+def check_name(name: str) -> None:
+    """See that an output name stays in its folder, and that every file system takes it.
 
     :raises TemplateProblem: if it does not
     """
     if _PLAIN_NAME.fullmatch(name):
-        return name
+        return
     if not name.strip():
         raise TemplateProblem("the output name is empty", hint=_SLUG_HINT)
     for part in name.split("/"):
@@ -398,10 +406,9 @@ def checked_name(name: str) -> str:
             )
         if any(map(_is_special, part)):
             raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=_SLUG_HINT)
-    return name
 
 
-def checked_folder(written: str) -> None:
+def check_folder(written: str) -> None:
     """See that each part of an output folder, relative to the job file, is one that every file system takes.
 
     :raises TemplateProblem: if one is not
@@ -434,7 +441,7 @@ def _is_special(character: str) -> bool:
     return ord(character) < 32 or character in _SPECIAL
 
 
-def shortened(text: str, limit: int) -> str:
+def _shortened(text: str, limit: int) -> str:
     """The beginning of a text in at most ``limit`` bytes of UTF-8, no character cut in two."""
     return text if len(text) * 4 <= limit else text.encode()[:limit].decode("utf-8", "ignore")
 

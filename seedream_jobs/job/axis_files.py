@@ -1,4 +1,4 @@
-"""Reads the values of an axis from files (txt, csv, tsv, json, jsonl, yaml), globs and ranges.
+"""This module reads the values of an axis from files (txt, csv, tsv, json, jsonl, yaml), globs and ranges.
 
 Called by ``job.axes``. Invariant: what is read stays data and is never rendered. Each row keeps its line, and how its
 numbers are written where a prompt would show them otherwise (``3.10`` is 3.1), so that no file is read a second time.
@@ -12,7 +12,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
 from seedream_jobs.job.template import TemplateProblem, undeclared
-from seedream_jobs.job.yaml_reader import OutOfRange, number, parse
+from seedream_jobs.job.yaml_reader import number, parse
 
 FORMATS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
 
@@ -51,8 +51,7 @@ class AxisProblem(Problem):
         self.code, self.at = code, at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRow:
+class FileRow(NamedTuple):
     """One entry of an axis file; ``line`` counts from 1, or is the entry's number where lines have no meaning."""
 
     line: int
@@ -132,53 +131,38 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
     return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.lower() == "true"
+def _as_type(text: str, kind: str) -> Any:
+    """A cell of a table as the type that ``types`` gives its column.
 
-
-def _number(text: str) -> int | float:
-    value = number(text)
-    if value is None:
-        raise ValueError(text)
-    return value
-
-
-def _integer(text: str) -> int:
-    value = number(text)
-    if not isinstance(value, int):
+    :raises ValueError: it is none
+    """
+    if kind == "string":
+        return text
+    value: Any = {"true": True, "false": False}.get(text.lower()) if kind == "boolean" else number(text)
+    if value is None or (kind == "integer" and not isinstance(value, int)):
         raise ValueError(text)
     return value
-
-
-_TYPES: dict[str, Callable[[str], Any]] = {
-    "string": str,
-    "integer": _integer,
-    "number": _number,
-    "boolean": _boolean,
-}
 
 
 def _typed(rows: Iterator[FileRow], types: Mapping[str, str], path: str) -> Iterator[FileRow]:
     for row in rows:
-        if types and isinstance(row.value, dict):
-            value, written = dict(row.value), dict(row.written or {})
-            for column, kind in types.items():
-                if column not in value:
-                    raise _no_column(column, value, path, at="types")
-                if isinstance(value[column], str):
-                    try:
-                        text = value[column] if kind == "string" else value[column].strip()
-                        value[column] = _TYPES[kind](text)
-                        if kind in ("number", "integer") and str(value[column]) != text:
-                            written[(column,)] = text
-                    except (ValueError, OutOfRange):
-                        raise AxisProblem(
-                            f"{path}:{row.line}: {value[column][:60]!r} in column {column!r} is no {kind}", at="types"
-                        ) from None
-            row = FileRow(line=row.line, value=value, written=written)
-        yield row
+        if not types or not isinstance(row.value, dict):
+            yield row
+            continue
+        value, written = dict(row.value), dict(row.written or {})
+        for column, kind in types.items():
+            if column not in value:
+                raise _no_column(column, value, path, at="types")
+            if isinstance(value[column], str):
+                text = value[column] if kind == "string" else value[column].strip()
+                try:
+                    value[column] = _as_type(text, kind)
+                except ValueError:
+                    message = f"{path}:{row.line}: {value[column][:60]!r} in column {column!r} is no {kind}"
+                    raise AxisProblem(message, at="types") from None
+                if kind in ("number", "integer") and str(value[column]) != text:
+                    written[(column,)] = text
+        yield FileRow(row.line, value, written)
 
 
 def _where(rows: Iterator[FileRow], where: str | None, path: str) -> Iterator[FileRow]:
@@ -196,16 +180,12 @@ def _where(rows: Iterator[FileRow], where: str | None, path: str) -> Iterator[Fi
         try:
             kept = condition({"row": row.value})
         except TemplateProblem as problem:
-            raise _row_problem(problem, row, path) from None
+            hint = problem.hint
+            if problem.word is not None and isinstance(row.value, Mapping):
+                hint = _among(problem.word, row.value)
+            raise AxisProblem(f"{path}:{row.line}: {problem.message}", at="where", hint=hint) from None
         if kept:
             yield row
-
-
-def _row_problem(problem: TemplateProblem, row: FileRow, path: str) -> AxisProblem:
-    hint = problem.hint
-    if problem.word is not None and isinstance(row.value, Mapping):
-        hint = _among(problem.word, row.value)
-    return AxisProblem(f"{path}:{row.line}: {problem.message}", at="where", hint=hint)
 
 
 def _column(rows: Iterator[FileRow], column: str | None, path: str) -> Iterator[FileRow]:

@@ -1,4 +1,4 @@
-"""A YAML document: its data, and where everything in it stands.
+"""This module holds a YAML document: its data, and where everything in it stands.
 
 Made by ``job.yaml_reader``; every later stage asks it for the place of a finding. Invariant: every span lies inside the
 text.

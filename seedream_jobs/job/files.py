@@ -1,7 +1,7 @@
-"""The campaign's tree as a job sees it: on disk here, in a git revision in ``plan.revisions``.
+"""This module reads a campaign's tree of files: on disk here, in a git revision in ``plan.revisions``.
 
-Everything a job names (axis files, reference images) is read through this seam, so that two revisions can be planned
-without a checkout, and so that no path leaves the campaign's root.
+Called by whatever a job names files for (axis files, reference images). Invariant: no path leaves the campaign's root.
+Behind the protocol ``Files``, two revisions can be planned without a checkout.
 """
 
 from __future__ import annotations
