@@ -63,7 +63,7 @@ def tariff_of(profile: Profile, override: Decimal | None, seen: tuple[str, Decim
         return Tariff(usd=override, source="--price", beside=beside)
     if known is None:
         return Tariff(usd=None, source="unknown", beside=charged)
-    if charged and charged[0][1] > known.usd_per_image:
+    if charged and charged[0][1] > known.usd_per_image:  # the lower price would make every budget too wide
         return Tariff(usd=charged[0][1], source=charged[0][0], beside=dated)
     beside = tuple(one for one in charged if one[1] != known.usd_per_image)
     return Tariff(usd=known.usd_per_image, source=known.as_of, beside=beside)
@@ -127,7 +127,7 @@ def check_budget(name: str, limit: Decimal, already: Decimal, planned: Decimal |
     :param already: USD that count against it before this plan
     :raises MoneyError: with the numbers and the ways out
     """
-    if images == 0:
+    if images == 0:  # a budget that is used up does not keep anybody from fetching
         return
     if planned is None:
         raise MoneyError(

@@ -159,6 +159,7 @@ def is_direct(plan: str) -> bool:
 
 def last_sets(plans: Iterable[PlanRecord]) -> Mapping[str, str]:
     """The ``--set`` values of the last run that submitted something."""
+    # Two runs may begin in one second; the ids of direct runs are numbered.
     last = max(plans, key=lambda plan: (plan.used_at, plan.plan), default=None)
     sets = None if last is None else last.options.get("set")
     return {str(name): str(value) for name, value in sets.items()} if isinstance(sets, Mapping) else {}
@@ -173,7 +174,7 @@ def run_record(plans: Mapping[str, PlanRecord], sets: Mapping[str, str], *, now:
     """
     if dict(sets) == last_sets(plans.values()):
         return None
-    options = {"set": dict(sets)} if sets else {}
+    options = {"set": dict(sets)} if sets else {}  # a run without --set is recorded as well, where the last one had any
     digest = f"sha256:{hashlib.sha256(canonical(options)).hexdigest()}"
     return PlanRecord(plan=f"{_DIRECT}{len(plans):06d}-{token}", digest=digest, used_at=now, options=options)
 

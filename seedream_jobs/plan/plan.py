@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
-from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.diagnostics import Diagnostic, shorten
 from seedream_jobs.errors import HeldError, UsageError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
@@ -300,6 +300,7 @@ def make_plan(
         changes = Changes(
             expansion=job.expansion,
             entries=ledger.entries,
+            # A copy: the stream is made anew later, and must not see what this job itself claims.
             elsewhere=ChainMap(dict(claimed), paid.jobs) if claimed else paid.jobs,
             options=options,
             select=None if options.select is None else selector(options.select, job.expansion),
@@ -424,7 +425,7 @@ def _failure(entry: Entry) -> str:
         return "links died before they were fetched"
     if entry.error is None:
         return str(entry.state)
-    return " ".join(entry.error.message.split())[:80] or entry.error.code or str(entry.state)
+    return shorten(" ".join(entry.error.message.split()), 80) or entry.error.code or str(entry.state)
 
 
 def planned_request(changes: Changes, change: Change, *, whole: bool = False) -> PlannedRequest:

@@ -166,7 +166,7 @@ class Policy:
 
 def _host(url: str) -> str:
     try:
-        return (urlsplit(url).hostname or "").rstrip(".").casefold()
+        return (urlsplit(url).hostname or "").rstrip(".").casefold()  # "example.com." is the same host
     except ValueError:
         return ""
 
@@ -185,6 +185,7 @@ def word_pattern(word: str) -> re.Pattern[str]:
     """A pattern that finds whole words in any case, also with invisible characters between the letters."""
     open_end = word.endswith("*")
     words = unicodedata.normalize("NFKC", word.rstrip("*")).split()
+    # Invisible characters between the letters don't change what the model reads, and would get round the rule.
     body = r"\s+".join(_INVISIBLE.join(re.escape(letter) for letter in part) for part in words)
     before = r"(?<!\w)" if _has_word_ends(words[0][0]) else ""
     after = r"(?!\w)" if _has_word_ends(words[-1][-1]) and not open_end else ""

@@ -73,6 +73,7 @@ class Comparison:
             self._gone.discard(place.key)
             if at and place.key not in self._base:
                 fresh.append(place)
+        # Only now is it known which requests of the base are gone, and only a gone one can have become another.
         for place in fresh:
             other = at.get(local_address(head, place))
             if other is not None and other in self._gone:
@@ -134,6 +135,7 @@ def _count(changes: Changes, comparison: Comparison) -> Against:
     base = comparison.base
     causes = None if base is None else (BaseCauses(comparison.head, base), BaseCauses(comparison.head, base))
     for change in changes.submits():
+        # Retries, --again and replays would be submitted without the change, too.
         if change.action is Action.NEW and change.place is not None:
             relation = comparison.relation(change.place)
             counts[relation] += 1
@@ -336,7 +338,7 @@ class Revisions:
 
     def _candidates(self) -> Iterable[PurePosixPath]:
         """Every file of either tree that looks like a job."""
-        if not self._changed:
+        if not self._changed:  # no job need be loaded to know that it is not touched
             return
         present = self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
         for path in sorted(present.union(self.base_tree.paths())):
@@ -346,6 +348,7 @@ class Revisions:
                     yield path
 
     def _pair(self, path: PurePosixPath, rules: Rules | None, *, named: bool) -> JobPair:
+        # A job is also touched by a change of an axis file or an image that it reads.
         head_files, base_files = Recording(self._head_files), Recording(self.base_tree)
         head, refusal = self._load(path, head_files, self.shown(path), rules)
         base, _ = self._load(path, base_files, f"{self.base.name}:{path}")
@@ -501,7 +504,7 @@ def _manifest(files: Files, path: PurePosixPath, shown: str) -> tuple[Manifest, 
         reason = getattr(error, "strerror", None) or "it leads out of the campaign's root"
         raise FindingsError([_finding("manifest-damaged", f"it can't be read: {reason}", shown)]) from None
     manifest = read_manifest(data, shown, folder=path.parent)
-    lines: dict[str, int] = {}
+    lines: dict[str, int] = {}  # from the raw lines: an entry is decoded only where the two trees differ in it
     for number, line in enumerate(data.split(b"\n"), 1):
         at = line.find(b'"key":"v1:')
         if at >= 0:

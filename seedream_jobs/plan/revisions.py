@@ -115,6 +115,7 @@ class Repository:
     def present(self) -> frozenset[PurePosixPath]:
         """The files of the work tree that are not ignored."""
         words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name")
+        # git also lists the files that were deleted in the work tree.
         return frozenset(path for path in self._paths(*words) if (self.root / path).is_file())
 
     def blob(self, oid: str) -> bytes:
@@ -142,7 +143,7 @@ class Repository:
         return data
 
     def _reader(self) -> subprocess.Popen[bytes]:
-        if self._batch is None:
+        if self._batch is None:  # one process reads all objects: a start of git for each file takes milliseconds
             self._batch = subprocess.Popen(
                 [*_GIT, "cat-file", "--batch"],
                 cwd=self.root,
@@ -266,6 +267,7 @@ class GitTree:
 
     def _find(self, path: PurePosixPath) -> Blob:
         """The file at a path, symbolic links followed, with the errors of ``open``."""
+        # Links are followed here, as git stores them as files. One that leaves the tree is refused, as on disk.
         rest, at, left = list(path.parts), PurePosixPath(), _LINKS
         while rest:
             part = rest.pop(0)

@@ -134,6 +134,7 @@ def _fingerprints(remarks: Iterable[Remark]) -> Iterator[tuple[Remark, str]]:
         identity = "\n".join((remark.path, remark.code, remark.message))
         seen[identity] += 1
         text = f"{identity}\n{seen[identity]}"
+        # A path on disk need not be UTF-8; Python holds such bytes as surrogates.
         yield remark, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -52,7 +52,7 @@ def render_findings(diagnostics: Iterable[Diagnostic], texts: Mapping[str, str],
     found = in_order(diagnostics)
     if not found:
         return ""
-    lines = {path: Lines(text) for path, text in texts.items()}
+    lines = {path: Lines(text) for path, text in texts.items()}  # each file is split once, for all its findings
     blocks = ["\n".join(_block(diagnostic, lines, _paint if color else _leave)) for diagnostic in found]
     return "\n\n".join([*blocks, summary(found)]) + "\n"
 

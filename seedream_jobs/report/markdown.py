@@ -54,7 +54,7 @@ _WORD = (  # not compiled at every start: that takes 3 ms
 def code(text: str, limit: int | None = None) -> str:
     """``text`` as inline code of Markdown: in it there are no mentions, links, HTML or emphasis."""
     shown = one_line(text, limit) or " "
-    ticks = "`" * (longest_run(shown) + 1)
+    ticks = "`" * (longest_run(shown) + 1)  # else a backtick in the text would end the code
     # A space on both sides is taken away again, and keeps the text's own backticks apart from the fence.
     return f"{ticks} {shown} {ticks}" if shown[0] in "` " or shown[-1] in "` " else f"{ticks}{shown}{ticks}"
 

@@ -119,7 +119,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
         job=job, origin=origin, sets=set_options(last_sets(ledger.plans.values())), held_by=ledger.held_by
     )
     status.shared = shared_tasks(ledger)
-    if ledger.held_by is None:
+    if ledger.held_by is None:  # a run that is under way is open, and not lost
         findings = [run_open(run, ledger.paths) for run in ledger.open_runs()]
         status.lost = [f"{one.message}; {one.hint}" for one in findings]
     for entry in ledger.entries.values():
