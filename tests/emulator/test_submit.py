@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from io import BytesIO
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -223,3 +225,145 @@ def test_routes_that_do_not_exist_and_wrong_methods_are_told(start):
     assert peer.get("/v1/nothing").json()["error"]["code"] == 404
     assert peer.get("/v1/images/generations").status_code == 405
     assert peer.http.post(f"{peer.server.url}/v1/balance").headers["allow"] == "GET, HEAD"
+
+
+# -- POST /v1/uploads/images: a file in, a URL out that a submit can refer to
+
+
+def encoded(form: str = "png", size: tuple[int, int] = (300, 200)) -> bytes:
+    target = BytesIO()
+    Image.new("RGB", size).save(target, form)
+    return target.getvalue()
+
+
+def upload(peer, data: bytes, name: str = "dog.png", field: str = "file"):
+    return peer.http.post(f"{peer.server.url}/v1/uploads/images", files={field: (name, data, "application/x")})
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "gif"])
+def test_an_image_is_kept_and_served(start, form):
+    """The reply has exactly the documented fields, and the URL gives the bytes back."""
+    peer, data = start(), encoded(form)
+    reply = upload(peer, data, f"a dog.{form}").json()
+    assert sorted(reply) == ["bytes", "content_type", "created_at", "filename", "url"]
+    assert (reply["bytes"], reply["content_type"], reply["filename"]) == (len(data), f"image/{form}", f"a dog.{form}")
+    assert peer.download(reply["url"]).content == data
+
+
+def test_bytes_survive_the_multipart_parser(start):
+    """Line ends, boundaries' look-alikes and a missing last newline come through unchanged."""
+    peer = start()
+    for tail in (b"\r\n", b"\n", b"\r", b"\r\n--x\r\n\r\n", bytes(range(256)) * 3, b"\n\n\n"):
+        data = encoded() + tail
+        assert peer.download(upload(peer, data).json()["url"]).content == data
+
+
+def test_an_uploaded_image_can_be_a_reference(start):
+    """And is looked into: a GIF is refused when it is used, not when it is uploaded."""
+    peer = start()
+    good, bad = upload(peer, encoded()).json()["url"], upload(peer, encoded("gif")).json()["url"]
+    (link,) = peer.links(peer.submit(size="auto", image_urls=[good]))
+    assert Image.open(BytesIO(peer.download(link).content)).size == (2496, 1664)
+    assert peer.post(image_urls=[bad]).status_code == 400
+
+
+def test_what_is_no_upload_is_refused(start):
+    """Another field, no image, too many bytes, no multipart, no key."""
+    peer = start()
+    assert upload(peer, encoded(), field="image").status_code == 400
+    assert upload(peer, b"not an image").status_code == 400
+    assert upload(peer, encoded() + bytes(20 << 20)).status_code == 413
+    url = f"{peer.server.url}/v1/uploads/images"
+    assert peer.http.post(url, content=encoded()).status_code == 400
+    assert peer.http.post(url, headers={"Authorization": ""}).status_code == 401
+    assert peer.download(f"{peer.server.url}/files/uploads/..%2Fbooks.jsonl").status_code == 404
+
+
+# -- the three ways to treat a repeated Idempotency-Key
+
+KEY = {"Idempotency-Key": "v1-abc"}
+
+
+def replayed(reply: httpx.Response) -> bool:
+    return reply.headers.get("idempotency-replayed") == "true"
+
+
+def test_honoured_keys_are_replayed_and_marked(start):
+    """The same key and body give the same task, charged once; without a key each POST is charged."""
+    peer = start(idempotency="honours")
+    first, second = peer.post(headers=KEY), peer.post(headers=KEY)
+    assert first.json() == second.json()
+    assert (replayed(first), replayed(second)) == (False, True)
+    assert len(peer.books()["charges"]) == 1
+    assert peer.submit() != peer.submit()
+    assert peer.books()["posts"] == {"accepted": 3, "refused": 0, "replayed": 1}
+
+
+def test_an_honoured_key_finds_a_lost_reply(start):
+    """What was charged without a reply is replayed, also by a later emulator."""
+    peer = start("drop-after-accept:first=1", idempotency="honours")
+    with pytest.raises(httpx.RemoteProtocolError):
+        peer.post(headers=KEY)
+    assert replayed(peer.post(headers=KEY))
+    later = start(idempotency="honours")
+    assert replayed(later.post(headers=KEY))
+    assert len(later.books()["charges"]) == 1
+
+
+def test_an_honoured_key_with_another_body_is_409(start):
+    """idempotency_key_reused, not charged."""
+    peer = start(idempotency="honours")
+    peer.post(headers=KEY)
+    reply = peer.post(headers=KEY, prompt="another")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert len(peer.books()["charges"]) == 1
+
+
+def test_a_key_whose_first_reply_is_under_way_is_409(start):
+    """idempotency_in_progress with Retry-After, while the first client is still waiting."""
+    peer = start("hang-after-accept:first=1", idempotency="honours")
+    waiting = httpx.Client(verify=False, trust_env=False, timeout=30)
+
+    def hang() -> None:
+        url = f"{peer.server.url}/v1/images/generations"
+        payload = {"model": "doubao-seedream-5-0-lite", "prompt": "a heron"}
+        with pytest.raises(httpx.HTTPError):
+            waiting.post(url, json=payload, headers={**KEY, "Authorization": "Bearer key"})
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    while not peer.books()["charges"]:
+        pass
+    reply = peer.post(headers=KEY)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "idempotency_in_progress")
+    assert reply.headers["retry-after"] == "1"
+    peer.server.__exit__(None, None, None)
+    thread.join()
+    waiting.close()
+    peer.server.__enter__()  # the fixture ends it once more
+
+
+def test_ignored_keys_charge_every_post(start):
+    """As a service that has never heard of the header."""
+    peer = start(idempotency="ignores")
+    assert peer.post(headers=KEY).json() != peer.post(headers=KEY).json()
+    assert len(peer.books()["charges"]) == 2
+
+
+def test_half_honoured_keys_fail_when_they_matter(start):
+    """An answered key is replayed without a mark; one whose reply was lost is charged again."""
+    peer = start("drop-after-accept:every=2", idempotency="half")
+    first, second = peer.post(headers=KEY), peer.post(headers=KEY)
+    assert first.json() == second.json()
+    assert not replayed(second)
+    other = {"Idempotency-Key": "v1-def"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        peer.post(headers=other)
+    assert peer.post(headers=other).status_code == 200
+    assert len(peer.books()["charges"]) == 3
+
+
+@pytest.mark.parametrize("key", ["k" * 192, "two words"])
+def test_a_key_that_is_none_is_400(start, key):
+    """1 to 191 visible ASCII characters."""
+    assert start(idempotency="honours").post(headers={"Idempotency-Key": key}).status_code == 400
