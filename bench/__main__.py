@@ -6,8 +6,8 @@ import argparse
 import importlib
 import sys
 
-from bench import page, store
-from bench.result import Result
+from bench import page
+from bench.result import Result, save
 from bench.table import text
 
 STAGES = (
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         print(text(result), flush=True)
         missed += sum(not goal.met for goal in result.goals)
         if given.save and not given.quick:
-            store.save(result)
+            save(result)
     if given.draw or (given.save and not given.quick):
         page.write()
     return 1 if missed and not given.quick else 0

@@ -21,8 +21,8 @@ def checkout_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def known() -> dict[str, Any]:
-    page, store = importlib.import_module("bench.page"), importlib.import_module("bench.store")
-    found: dict[str, Any] = page.ordered(store.load())
+    page, result = importlib.import_module("bench.page"), importlib.import_module("bench.result")
+    found: dict[str, Any] = page.ordered(result.load())
     return found
 
 
