@@ -21,25 +21,22 @@ HIGHEST = 2.0  # times the cost at the smallest size
 
 HEAD = """# Performance
 
-Drawn from `bench/results.json` (`python3 dev.py bench --save`, or one stage: `python3 dev.py bench submit`). Figures of
-one machine age; ratios of two things measured in turn, in one run, less so. Each figure is a median, with the spread of
-its rounds beside it; a ratio is the median of the rounds' ratios. No test of the suite looks at a clock: the suite
-holds what makes things quick (which modules a command imports, that fast paths give what the plain ones give), the
-bench says how quick.
+Drawn from `bench/results.json` (`python3 dev.py bench --save`, or one stage: `python3 dev.py bench submit`). Trust the
+ratios more than the figures: both sides of a ratio are measured in turn, in one run. Each figure is a median, with the
+spread of its rounds beside it; a ratio is the median of the rounds' ratios. No test of the suite looks at a clock.
 """
 
 WHERE = """## Where the speed comes from
 
 - **Start-up.** Only click is imported before a command is known, and a command imports what it needs. The version is a
-  constant. Python looks for rubbish seldom, and the process ends without taking its modules apart.
+  constant. Garbage collection runs seldom.
 - **Load.** One pass over libyaml's events builds values, positions, duplicate keys and alias bounds at once.
-- **Plan.** What axes share is made once: a distinct set of parameters is validated once and is the fixed part of a key;
-  a template is cut into the parts that read one axis, each evaluated once per value. A combination is a tuple of
-  indexes.
+- **Plan.** A distinct set of parameters is validated once and is the fixed part of a key; a template is cut into
+  segments that read one axis, each evaluated once per value. A combination is a tuple of indexes.
 - **Run.** A fixed set of workers, one connection each, without a pool: a pool's bookkeeping costs as much as the
-  request itself. A thread syncs the journal; whatever gathered while the last fsync ran shares the next.
-- **Resume.** A manifest is read a piece at a time. A line whose checksum is good is kept as it is, and decoded
-  when somebody asks for that entry.
+  request itself. A thread syncs the journal; records that arrive while one fsync runs share the next.
+- **Resume.** A manifest is read a piece at a time. A line with a good checksum is kept as it is, and decoded when
+  that entry is needed.
 """
 
 
