@@ -14,12 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seedream_jobs.api.outcomes import Flight, Outcome, Sent
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
-from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, Image, ServiceError
+from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Image, ServiceError
+from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.poll import Cadence, Polled, Poller, Watch
+from seedream_jobs.run.rate_limiter import RateLimiter
+from seedream_jobs.run.retry import RetryBudget
 from seedream_jobs.run.shutdown import Shutdown
-from seedream_jobs.run.submit import Observer
+from seedream_jobs.run.submit import Observer, Submitter
 
 EPOCH = 1_780_000_000.0
 LIFE = 72 * 3600.0
@@ -360,3 +364,54 @@ def test_a_bug_is_raised_as_it_is(poll: Callable[..., Polled]) -> None:
 
     with pytest.raises(ZeroDivisionError):
         poll(Tasks(broken), Ledger())
+
+
+def test_what_is_accepted_is_polled_while_the_rest_is_submitted(
+    virtual: Callable[..., Any], make_submission: Callable[..., Any]
+) -> None:
+    """The first images are there long before the last request is sent, and every request completes."""
+    begun: dict[str, float] = {}
+    sent_at_first_image: list[int] = []
+    ledger = Ledger()
+
+    class Service(Tasks):
+        async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
+            flight.sent = Sent.STARTED
+            await anyio.sleep(2.0)
+            task_id = f"task_{len(begun)}"
+            begun[task_id] = anyio.current_time()
+            return Outcome(row=8, verdict="accepted", task_id=task_id)
+
+    def report(task_id: str, age: float, asked: int) -> TaskReport:
+        if anyio.current_time() - begun[task_id] < 40:
+            return TaskReport(status="running", estimated_time=60.0)
+        sent_at_first_image.append(len(begun))
+        return DONE
+
+    async def main() -> None:
+        random, shutdown, service = Random(1), Shutdown(), Service(report)
+        shared: dict[str, Any] = {"ledger": ledger, "shutdown": shutdown, "random": random, "now": now}
+        poller = Poller(service=service, link_life=LIFE, **shared)
+
+        class Feed(Observer):
+            def on_event(self, event: Event, outcome: Outcome | None) -> None:
+                if isinstance(event, Accepted):
+                    poller.add(Watch(key=event.key, task_ids=(event.task_id,), accepted_at=event.at))
+
+        submitter = Submitter(
+            service=service,
+            limiter=RateLimiter(concurrency=4, random=random),
+            retries=RetryBudget(),
+            spend=Spend(),
+            concurrency=4,
+            observer=Feed(),
+            **shared,
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(poller.run)
+            assert (await submitter.run(make_submission(number) for number in range(200))).accepted == 200
+            poller.close()
+
+    virtual(main)
+    assert sum(isinstance(event, Completed) for event in ledger.events) == 200
+    assert sent_at_first_image[0] < 150
