@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import anyio
@@ -22,9 +22,6 @@ import httpcore
 _TICKET = 0.002  # seconds to look at what has arrived on a new connection; read only where something has
 _NEXT_ADDRESS = 3.0  # seconds for an address that is not the last one, such as IPv6 where it leads nowhere
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_CGNAT = IPv4Network("100.64.0.0/10")
-_OLD_COMPATIBLE = IPv6Network("::/96")
-_SITE_LOCAL = IPv6Network("fec0::/10")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -142,11 +139,7 @@ def why_refused(address: str, *, loopback_allowed: bool) -> str | None:
         return f"{address} is not an address"
     if loopback_allowed and parsed.is_loopback and getattr(parsed, "ipv4_mapped", None) is None:
         return None
-    for inner in _layers(parsed):
-        reason = _kind(inner)
-        if reason is not None:
-            return f"{address} is {reason}"
-    return None
+    return None if all(map(_is_public, _layers(parsed))) else f"{address} is not a public address"
 
 
 def _layers(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
@@ -166,26 +159,8 @@ def _layers(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Addres
     return layers
 
 
-def _kind(address: IPv4Address | IPv6Address) -> str | None:
-    if address.is_unspecified:
-        return "unspecified"
-    if address.is_loopback:
-        return "loopback"
-    if address.is_link_local:
-        return "link-local"
-    if address.is_multicast:
-        return "multicast"
-    if isinstance(address, IPv4Address):
-        if address in _CGNAT:
-            return "carrier-grade private"
-    elif address in _OLD_COMPATIBLE:
-        return "an IPv4 address in disguise"
-    elif address in _SITE_LOCAL:
-        return "site-local"
-    elif any(address in network for network in _NAT64):
-        return None if address in _NAT64[0] else "private"
-    if address.is_private:
-        return "private"
-    if address.is_reserved or not address.is_global:
-        return "reserved"
-    return None
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and address in _NAT64[0]:
+        return True  # Python calls it reserved; it leads to the IPv4 address inside, which is looked at, too
+    is_odd = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not is_odd

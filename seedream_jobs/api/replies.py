@@ -28,10 +28,6 @@ _LARGEST = Decimal(10**15)
 SHORTEST_RETRY_AFTER = 1.0  # seconds; "0" and dates in the past are raised to it
 LONGEST_RETRY_AFTER = 900.0  # seconds; told to wait longer, a run stops and can be resumed (exit 8)
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_IMF_FIXDATE = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -218,13 +214,7 @@ def _as_text(body: bytes) -> str:
 
 
 def _fixdate(text: str) -> datetime | None:
-    match = _IMF_FIXDATE.fullmatch(text)
-    if match is None:
-        return None
-    day, month, year, hour, minute, second = match.groups()
     try:
-        return datetime(
-            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC
-        )
+        return datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     except ValueError:
         return None
