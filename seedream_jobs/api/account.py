@@ -1,7 +1,7 @@
-"""What the service's other calls say: balance, models, a model's schema, uploads. Pure readers, one error each.
+"""This module reads the replies of the service's other calls: balance, models, uploads.
 
-Their shapes were seen, not promised (docs/outcomes.md): unknown fields are ignored, a missing one
-is an error with a name.
+Called by ``client``. The shapes were seen, not promised (docs/outcomes.md). Invariant: unknown fields are ignored; a
+missing one is an error that names it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Balance:
 
 
 def parse_balance(seen: Observation) -> Balance:
-    """:raises SeedreamError: refused (also as HTTP 200 with ``success: false``), unreachable, or unreadable"""
+    """Read a reply of ``GET /v1/balance``.
+
+    :raises SeedreamError: refused (also as HTTP 200 with ``success: false``), unreachable, or unreadable
+    """
     data = _object(seen, "the balance")
     inner = data.get("data")
     source = inner if isinstance(inner, dict) and "remain_balance" in inner else data
@@ -78,7 +81,6 @@ def upload_form(image: bytes, filename: str, content_type: str) -> tuple[bytes, 
 
 
 def _object(seen: Observation, what: str) -> Mapping[str, Any]:
-    """The JSON object of a reply that succeeded."""
     if seen.failure is not None or seen.status is None:
         if seen.failure == "certificate":
             raise UsageError(f"the service's certificate is not trusted: {seen.detail}", hint="check the base URL")

@@ -1,8 +1,8 @@
-"""This module is the seam to the service: every call goes through ``Client``, and what comes back is read and masked.
+"""This module calls the service: every call goes through ``Client``, which reads the replies and masks the key in them.
 
-Called by ``run``, which submits and asks for tasks, and by the commands that ask for the balance, models or an upload.
-Invariants: a submission is one POST; nothing is raised for what the network does to a POST or to a GET of a task; the
-key stands in no word that leaves this module.
+Called by ``run``, which submits and asks for tasks, and by the commands that ask for the balance or the models.
+Invariants: a submission is one POST; nothing is raised for what the network does to a POST or to a GET of a task; no
+word that leaves this module holds the key.
 
 Each worker has one connection of its own, and all share one TLS context: one pool of 64 connections spends its time
 scanning itself and reaches 6 % of what the workers could do; 64 connections of one reach 70–90 % (bench/submit.py).
@@ -181,7 +181,7 @@ class Client:
             return parse_upload(await self._call("POST", "uploads/images", body=form, content_type=form_type))
 
     async def _call(self, method: str, path: str, *, body: bytes = b"", content_type: str | None = None) -> Observation:
-        """One call that may be repeated freely, on a reader's connection; ``path`` is relative to ``/v1/``."""
+        """Make a call that is no submission; ``path`` is relative to ``/v1/``."""
         headers: Headers = self._headers
         if content_type is not None:
             headers = [
@@ -198,7 +198,7 @@ class Client:
                 )
             finally:
                 self._readers.append(connection)
-        # what is cut off can't be read: it is no answer, and not kept
+        # A reply that was cut off at the limit can't be read: it is no answer, and megabytes are not kept.
         return replace(seen, failure="too-long", body=b"") if seen.detail and not seen.failure else seen
 
     def _masked(self, problem: ServiceError | None) -> ServiceError | None:

@@ -46,9 +46,9 @@ class Timeouts:
 
 
 class TraceProof:
-    """Whether httpcore's trace was shown to announce a POST. Without that, silence of the trace proves nothing.
+    """Whether httpcore's trace announces a POST, which was seen once. If not, its silence proves nothing.
 
-    ``proven`` turns false again as soon as a reply comes to a request that was not announced.
+    ``proven`` turns false as soon as a reply comes to a request that was not announced.
     """
 
     def __init__(self) -> None:
@@ -215,11 +215,9 @@ class Connection:
 
 
 def _is_clean(connection: httpcore.AsyncConnectionInterface) -> bool:
-    """Whether a connection may be used once more: idle, not for long, and nothing came after its last answer.
-
-    Bytes after an answer are nobody's answer: on the socket they make it readable, which counts as expired; what was
-    read along with the answer lies in h11's buffer, where the next answer would be looked for.
-    """
+    """Whether a connection may be used once more: idle, not for long, and nothing came after its last answer."""
+    # Bytes after an answer are nobody's answer. On the socket they make it readable, which counts as expired; what was
+    # read along with the answer lies in h11's buffer, where the next answer would be looked for.
     if not connection.is_available() or connection.has_expired():
         return False
     inner: Any = connection
@@ -327,7 +325,6 @@ def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it came from, outermost first."""
     link: BaseException | None = error
     for _ in range(20):
         if link is None:

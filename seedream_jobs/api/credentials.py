@@ -63,7 +63,7 @@ class ApiKey:
         return self._secret
 
     def mask(self, words: str) -> str:
-        """Words of the service, which may quote the key, with ``***`` in its place."""
+        """The service's words with ``***`` in place of the key, which they may quote."""
         return _masked(words, self._secret)
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ _secrets: list[str] = []
 
 
 def keep_out(secret: str) -> None:
-    """Take a key out of every line of the log, and of every traceback, from now on (``without_keys``)."""
+    """Mask a key in all that goes through ``without_keys`` from now on: the log, and tracebacks."""
     if len(secret) >= _SHORTEST_SECRET and secret not in _secrets:
         _secrets.append(secret)
 
@@ -242,7 +242,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
 
 
 def _shown(parts: SplitResult) -> str:
-    """The address without a password that may stand in it."""
+    # without a password that may stand in it
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -263,7 +263,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _from_pipe(path: Path) -> bytes:
-    """What a password manager writes into a pipe once somebody opens it; a thread waits, since nobody may write."""
+    # A password manager writes once somebody opens the pipe; a thread waits, because perhaps nobody ever writes.
     came: list[bytes] = []
     reader = Thread(target=lambda: came.append(_bytes_of(path)), daemon=True)
     reader.start()
@@ -274,7 +274,7 @@ def _from_pipe(path: Path) -> bytes:
 
 
 def _from_dotenv(path: Path) -> str | None:
-    """That one name, the last time it is set; quotes around it are taken off, nothing is expanded."""
+    """The last value of that one variable; quotes around it are taken off, nothing is expanded."""
     found = None
     for line in _read(path).splitlines():
         match = _ENV_LINE.fullmatch(line)
@@ -286,10 +286,9 @@ def _from_dotenv(path: Path) -> str | None:
 
 
 def _is_tracked(path: Path, environment: Mapping[str, str]) -> bool:
-    """Whether git has the file in its index; without git or a repository nothing is tracked."""
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
     inherited = git_environment(environment)
     try:
         return subprocess.run(command, env=inherited, capture_output=True, check=False, timeout=10).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired):  # without git nothing is tracked
         return False

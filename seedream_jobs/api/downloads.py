@@ -1,9 +1,8 @@
 """This module downloads from hosts that the service names.
 
-Called by ``run`` for each image of a task. Invariants: the key is never here, so it is never sent; each hop of a
+Called by ``run.fetch`` for each image of a task. Invariants: the key is never here, so it is never sent; each hop of a
 redirect is checked by scheme and host, and each connection by its address (``network``); the length is bounded and
-verified.
-Behind a proxy the proxy connects; names that resolve here are checked all the same.
+verified. Behind a proxy the proxy connects; names that resolve here are checked all the same.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Download:
 
 
 class Downloads:
-    """Fetches links. An async context manager; it never had the key, so it cannot send it.
+    """Fetches links. An async context manager.
 
     :param base_url: the API's, against which relative links are resolved; plain HTTP and loopback are allowed only
         where the API itself is on this machine
@@ -95,7 +94,7 @@ class Downloads:
                 await pool.aclose()
 
     async def get(self, url: str, write: Callable[[bytes], object], *, max_bytes: int = MAX_BYTES) -> Download:
-        """Fetch a link and hand its bytes to ``write``, about ``CHUNK`` at a time. Never raises for the network.
+        """Fetch a link and hand its bytes to ``write``, about ``CHUNK`` at a time; raises nothing for the network.
 
         :param url: http(s), relative, or ``data:``
         :raises Exception: whatever ``write`` raises
@@ -147,7 +146,7 @@ class Downloads:
 
     @contextlib.asynccontextmanager
     async def _open(self, target: httpx.URL) -> AsyncIterator[httpcore.Response]:
-        """Send one GET; its reply, closed on the way out."""
+        """Send one GET and give its reply, which is closed on the way out."""
         handshake = Handshake()
 
         async def trace(name: str, info: dict[str, Any]) -> None:
@@ -239,7 +238,6 @@ def _write(write: Callable[[bytes], object], chunk: bytes) -> None:
 
 
 def _broken(arrived: Arrived, words: str) -> str:
-    """A failure with how far it came."""
     if arrived.status is None:
         return one_line(words)
     whole = "" if arrived.announced is None else f" of {arrived.announced}"

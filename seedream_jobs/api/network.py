@@ -57,7 +57,7 @@ class Handshake:
             raise SpokeFirstError
 
     async def abandon(self) -> None:
-        """Close what is still inside its handshake."""
+        """Close the connection, if it is still inside its handshake."""
         if self._stream is not None:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
@@ -115,7 +115,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def sleep(self, seconds: float) -> None:
-        """Part of httpcore's protocol; used between its own retries, of which there are none."""
+        """Httpcore's interface asks for it; only its own retries use it, and there are none."""
         await anyio.sleep(seconds)
 
 
@@ -143,7 +143,7 @@ def why_refused(address: str, *, loopback_allowed: bool) -> str | None:
 
 
 def _layers(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    """The address itself and every IPv4 address it carries."""
+    """The address itself and every IPv4 address inside it."""
     layers: list[IPv4Address | IPv6Address] = [address]
     if isinstance(address, IPv4Address):
         return layers

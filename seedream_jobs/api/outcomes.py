@@ -125,10 +125,7 @@ _UNREAD_CODES = frozenset(
 
 
 def judge(observation: Observation) -> Outcome:
-    """What an attempt means, by table 1 (docs/outcomes.md). Total: every observation has an outcome.
-
-    Whatever is not recognised is in doubt, and in doubt is never sent again.
-    """
+    """What an attempt means, by table 1 (docs/outcomes.md); total. What is not recognised is in doubt."""
     if observation.failure is not None:
         return _judge_failure(observation, observation.failure)
     if observation.status is None:
@@ -190,7 +187,7 @@ def _judge_success(seen: Observation, reply: ReplyBody) -> Outcome:
 
 
 def _judge_status(status: int, seen: Observation, reply: ReplyBody, *, row: int | None = None) -> Outcome:
-    """Rows 11–20, by the HTTP status or, with ``row`` 10, by the code inside an HTTP 200."""
+    """Judge by rows 11–20: by the HTTP status or, with ``row`` 10, by the code inside an HTTP 200."""
     wait = retry_after(seen.headers)
     too_long = ExitCode.UNFINISHED if wait is not None and wait > LONGEST_RETRY_AFTER else None
     said = partial(Outcome, problem=reply.problem(status), request_id=request_id(seen.headers), retry_after=wait)
@@ -227,10 +224,8 @@ def _judge_status(status: int, seen: Observation, reply: ReplyBody, *, row: int 
 
 
 def _with_named_id(outcome: Outcome, named: tuple[str, ...]) -> Outcome:
-    """Row 8a: whatever the status says, an id that was given out may be a task that was charged.
-
-    What the status means for the run (stop, wait, count a server error) holds all the same.
-    """
+    # Row 8a: whatever the status says, an id that was given out may be a task that was charged. What the status means
+    # for the run (stop, wait, count a server error) holds all the same.
     return replace(
         outcome,
         row="8a",

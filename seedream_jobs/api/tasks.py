@@ -53,7 +53,7 @@ class TaskReport:
 
 
 def parse_task(status: int, headers: Mapping[str, str], body: bytes) -> TaskReport:
-    """Read a reply of ``GET /v1/tasks/{id}``; ``headers`` have lower-case names. Total: never raises."""
+    """Read a reply of ``GET /v1/tasks/{id}``; total. ``headers`` have lower-case names."""
     reply = read_reply(body)
     task = _task_of(reply.data)
     if 200 <= status < 300 and task is not None:
@@ -63,20 +63,20 @@ def parse_task(status: int, headers: Mapping[str, str], body: bytes) -> TaskRepo
 
 
 def unreachable(kind: str, detail: str) -> TaskReport:
-    """The report where no reply came; ``kind`` is the client's name for the failure. A bad certificate is refused."""
+    """The report where no reply came; ``kind`` is the client's name for the failure."""
     problem = ServiceError(status=None, code=kind, message=one_line(detail))
-    if kind in ("certificate", "refused-before-sending"):
+    if kind in ("certificate", "refused-before-sending"):  # asking again would not help
         return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
     return TaskReport(status="unavailable", problem=problem)
 
 
 def joined(reports: Sequence[TaskReport], *, settle: bool) -> TaskReport:
-    """What several tasks of one request (one for each image of a group) come to together.
+    """The report of a request that has several tasks, one for each image of a group.
 
-    Done once all of them are: images in the order of the tasks, with an error in the place of one that failed, and
-    the sum of what they cost. Until then it is what stands in the way.
+    It is done once all of them are, with the images in the order of the tasks, an error in the place of a task that
+    failed, and the sum of the costs. Until then it is the report that stands in the way.
 
-    :param settle: what is missing has been asked for often enough: it counts as failed where others have images
+    :param settle: a task without images was asked for often enough, and counts as failed where others have images
     """
     if len(reports) == 1:
         return reports[0]
@@ -147,7 +147,7 @@ def _read_task(task: Mapping[str, Any], headers: Mapping[str, str]) -> TaskRepor
 
 
 def _images(result: Any) -> list[Image]:
-    """Flattened: ``url`` is a list or a string, several images share an object or have one each.
+    """The images of a result: ``url`` is a list or a string, several images share an object or have one each.
 
     An image that is given only as base64 (``b64_json``) becomes a ``data:`` link.
     """
@@ -173,7 +173,6 @@ def _images(result: Any) -> list[Image]:
 
 
 def _data_link(coded: str) -> str:
-    """An image that is given as base64, with or without a ``data:`` prefix, as a ``data:`` link."""
     if coded.lstrip()[:5].lower() == "data:":
         return coded.strip()
     plain = "".join(coded.split()).translate(_PLAIN_BASE64).rstrip("=")
@@ -191,7 +190,6 @@ def _problem(task: Mapping[str, Any], word: str) -> ServiceError:
 
 
 def _words(error: Any) -> str:
-    """A message out of an error object or a plain string."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("code") or error.get("type") or error
     return one_line(str(error)) if error else ""

@@ -1,8 +1,9 @@
-"""The guard in front of the money: before a POST leaves, every budget must bear the most it can cost. Pure.
+"""This module guards the money: before a POST leaves, every budget must bear the most it can cost.
 
-Called by ``submit`` and ``session``. Invariant: what is in flight, accepted or in doubt counts with its maximum. A
-request that is provably not charged gives its share back; a completed one is settled with what it really cost. Once the
-service has charged more for an image than was counted, everything that is not settled counts with that price, too. USD.
+Called by ``submit`` and ``session``. Pure arithmetic; all amounts are USD. Invariant: what is in flight, accepted or in
+doubt counts with its maximum. A request that is provably not charged gives its share back; a completed one is settled
+with what it really cost. Once the service has charged more for an image than was counted, everything that is not
+settled counts with that price, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from seedream_jobs.plan.cost import plain
 
 @dataclass(slots=True)
 class Budget:
-    """One limit. Several guards may share it: ``--budget`` covers all jobs of an invocation.
+    """One limit. Several jobs may share it: ``--budget`` covers all jobs of a command.
 
     :param name: as people know it, such as ``--budget`` or ``limits.budget_usd of garden.yaml``
     :param limit: USD
@@ -35,7 +36,7 @@ class Budget:
 
 
 class ObservedPrice:
-    """What the service was seen to charge for an image, for all jobs of an invocation.
+    """What the service was seen to charge for an image, for all jobs of a command.
 
     :param usd: the highest price seen; None before there is one
     """
@@ -46,7 +47,7 @@ class ObservedPrice:
         self._guards: list[Spend] = []
 
     def learn(self, entry: Entry) -> str | None:
-        """Take in what a task cost; what to say of it, where it is another price than was counted and new.
+        """Learn from what a task cost; the news to tell, if it is a price that was not counted with and not yet told.
 
         :param entry: after the event that named the cost
         """
@@ -70,7 +71,7 @@ class ObservedPrice:
 
 
 class Spend:
-    """All budgets that hold for a job's submissions: every one of them must.
+    """What a job's submissions spend of all the budgets that hold for them.
 
     :param price: what was seen to be charged, shared by all jobs
     """
@@ -91,7 +92,7 @@ class Spend:
     def reserve(self, key: str, cost: Decimal | None, images: int) -> str | None:
         """Commit the most that a request can cost to every budget; or commit nothing and say which one can't bear it.
 
-        Reserved once more it is a second payment beside the first. An unknown cost (None) fits no budget.
+        A request that is reserved once more may be charged twice. An unknown cost (None) fits no budget.
 
         :param cost: as planned
         """
@@ -108,11 +109,11 @@ class Spend:
 
     @property
     def overdrawn(self) -> bool:
-        """A price that rose since has put more on a budget than it bears."""
+        """Whether a price that rose has put more on a budget than it bears."""
         return any(budget.left < 0 for budget in self._budgets)
 
     def release(self, key: str) -> None:
-        """Give back what was reserved last: provably not charged."""
+        """Give back what was reserved last for a request: it was provably not charged."""
         reserved = self._open.get(key)
         if reserved:
             self._add(-reserved.pop()[0])

@@ -116,7 +116,7 @@ def temporary(stem: Path, entry: Entry, index: int) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Missed:
-    """No image came.
+    """Why no image came.
 
     :param damaged: the body came whole, and can't be decoded
     :param aside: the name under which such bytes, which came twice, are kept
@@ -167,7 +167,7 @@ class _Delivery:
 
 
 class _Queue:
-    """Images to fetch, the one whose link dies first first."""
+    """The images to fetch, in the order in which their links die."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int, _Delivery]] = []
@@ -288,7 +288,7 @@ class Fetcher:
         )
 
     def _output(self, entry: Entry) -> str:
-        """Where an entry's images go: beside those that are there already, else as ``output_of`` says."""
+        """The path for an entry's images: beside those that are there already, else as ``output_of`` says."""
         stored = next((image.file for image in entry.images if image.file is not None), None)
         if stored is None:
             return self.output_of(entry)
@@ -309,7 +309,7 @@ class Fetcher:
                 self._scope.deadline = inf  # waiting for tasks to be done is not a download's time
 
     async def _fetch(self, delivery: _Delivery, index: int) -> None:
-        """Come to an end with one image: got, lost, or failed for now."""
+        """Try to get one image until it is stored, lost, or failed for now."""
         found = await to_thread.run_sync(self.steps.find_stored, delivery.entry, index)
         if found is not None:
             self._keep(delivery, index, found)
@@ -353,7 +353,7 @@ class Fetcher:
         return unknown if dies is None else dies <= self.now()
 
     async def _ask(self, delivery: _Delivery) -> bool:
-        """Ask the task for fresh links, once for each request; is there an answer?"""
+        """Ask the task for fresh links, once for each request; whether there is an answer."""
         async with delivery.asking:
             if delivery.asked:
                 return True
@@ -378,7 +378,7 @@ class Fetcher:
         return () if report.status in ("gone", "failed") else None  # a done task "fails" only by being forgotten
 
     async def _attempt(self, delivery: _Delivery, index: int, link: Image) -> Image | _Missed:
-        """One download of one image, as far as its final name."""
+        """Download one image once, and store it."""
         if link.url is None:
             why = "the service has no link for it any more" if delivery.asked else "its task can not be asked now"
             return _Missed(problem=why, dead=delivery.asked)

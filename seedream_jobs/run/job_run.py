@@ -1,7 +1,8 @@
-"""What a session does for each job of a plan, with what options, who watches, and what became of it.
+"""This module turns a planned job into what a session has to do for it, and holds what became of it.
 
-``job_run`` makes it of a plan's job and its record. Invariant: a request's body is built only when it is sent, and
-stands for exactly what the plan says.
+Called by ``pipeline.apply``; ``fetch`` and ``status`` make a ``JobRun`` without submissions. It also does what comes
+before the first POST: uploads, and the look at the balance. Invariant: a request's body is built only when it is sent,
+and holds exactly what the plan says.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from seedream_jobs.run.submit import Submission, Submitted
 if TYPE_CHECKING:  # it imports httpx, which takes 0.2 s
     from seedream_jobs.api.client import Client
 
-MAX_HELD = 1_000
-"""Of so many requests the folders are looked at before the first POST; of the others each before its own."""
+MAX_CHECKED_AHEAD = 1_000
+"""Requests whose folders are checked before the first POST; those of the others are checked one by one."""
 
 
 class Watcher(Protocol):
@@ -129,7 +130,7 @@ def job_run(
     steps: ImageSteps,
     detach: bool,
 ) -> JobRun:
-    """What is to be done for one job of a plan.
+    """What a session has to do for one job of a plan.
 
     :param ledger: the job's, locked
     :param expansion: the job file's requests, where it is at hand
@@ -140,7 +141,7 @@ def job_run(
     :raises SeedreamError: a folder for images can't be written to
     """
     folders = Folders(ledger.paths.manifest.parent, root)
-    for item in islice(job.submits, MAX_HELD):
+    for item in islice(job.submits, MAX_CHECKED_AHEAD):
         if item.request is not None:
             folders.hold(item.request.output)  # of all jobs, before the first POST of any
     limit, profile = job.budget_usd, profiles()[DEFAULT_MODEL]
@@ -232,11 +233,11 @@ def idempotency_key(
 
 
 def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
-    """Where the images of requests go that wait for them: to the folder that the job file names today.
+    """Where the images go of requests that wait for them: to the folder that the job file names today.
 
-    A folder that could not be written to is corrected in the job file; the path on record holds once a file is there.
-    The name in the folder stays as it is on record. A name that may have folders of its own is looked for in the job's
-    requests; where it is not found there, the path on record stands.
+    Somebody corrects the job file where a folder could not be written to. The name inside the folder stays as it is on
+    record. ``output.name`` may hold folders of its own, so how much of a recorded path is name is looked up in the
+    job's requests; a request that is not found there keeps its recorded path.
     """
     spec = expansion.spec
     waiting = set(known.keys_in(State.ACCEPTED, State.COMPLETED))

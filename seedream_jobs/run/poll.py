@@ -107,7 +107,7 @@ class _Open:
 
     @property
     def patience(self) -> float:
-        """Until when a pause is waited for: past the deadline only for the first look, and not long."""
+        """Until when a pause is waited for: past the deadline only before the first GET, and not long."""
         return self.deadline if self.asked else self.deadline + FIRST_LOOK_SECONDS
 
 
@@ -221,7 +221,7 @@ class Poller:
             self._scope.cancel()
 
     async def _report(self, task: _Open) -> TaskReport:
-        """What its tasks say together; those that are done are not asked again."""
+        """Ask the tasks of a request, but not those that are done; what they say together."""
         reports = []
         for task_id in task.watch.task_ids:
             report = task.done.get(task_id)
@@ -254,7 +254,6 @@ class Poller:
         return None
 
     async def _take(self, task: _Open, report: TaskReport) -> None:
-        """What a report means for its task, and when to ask again."""
         if report.status != "unavailable" and self._unanswered:
             self._unanswered = 0
             self._observer.on_trouble("")
@@ -264,7 +263,7 @@ class Poller:
         match report.status:
             case "running":
                 task.estimated = report.estimated_time or task.estimated
-                self._hold_back(report)
+                self._pause(report)
                 self._ask_again(task, self._cadence.next(self._age(task), task.estimated))
             case "completed" if any(image.url for image in report.images):
                 if report.created is not None and report.completed is not None:
@@ -300,19 +299,18 @@ class Poller:
         return True
 
     def _back_off(self, task: _Open, report: TaskReport) -> None:
-        """No usable answer: nobody asks for a while, and this task is not nearer to its end."""
-        if report.retry_after is None:
+        if report.retry_after is None:  # nobody asks for a while
             wait = full_jitter(self._unanswered, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
         self._unanswered += 1
         words = _words(report.problem) or "no usable answer"
         _log.info("%s did not answer: %s", task.watch.task_ids[0], words)
         self._observer.on_trouble(words)
-        self._hold_back(report)
+        self._pause(report)
         self._ask_again(task, self._cadence.pause())
 
-    def _hold_back(self, report: TaskReport) -> None:
-        """What one GET was told holds for all."""
+    def _pause(self, report: TaskReport) -> None:
+        """Wait as a reply told, with the GETs of all tasks."""
         if report.retry_after is not None:
             wait = no_earlier(report.retry_after, self._random)
             self._not_before = max(self._not_before, anyio.current_time() + wait)

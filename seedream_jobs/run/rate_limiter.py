@@ -48,7 +48,7 @@ Feedback = Literal["accepted", "limited", "unreachable", "other"]
 
 
 class RateLimiter:
-    """The one gate in front of all POSTs: when, and how many at a time.
+    """Says when the next POST may leave, and how many at a time.
 
     On 429 the number in flight is halved and nothing leaves as long as told; where no connection came about, one POST
     at a time probes the host, behind a growing backoff, until one gets through.

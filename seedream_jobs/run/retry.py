@@ -72,8 +72,8 @@ _IN_A_ROW: Mapping[str, tuple[int, str, str]] = {
 
 EQUAL_REFUSALS_IN_A_ROW = 10
 CONNECTIONS_BEFORE_THE_FIRST = 3
-"""Connections that may fail before the first one of a run comes about: then the address is wrong, or nobody is there,
-and the retry budget would be spent on a typing error. Once the service was reached, retries have their budget."""
+"""So many failed connections stop a run that has not reached the service yet: the address is wrong, or nobody is there,
+and the retry budget would be spent on a typing error."""
 
 _HINTS = {
     ExitCode.USAGE: "check the base URL and what stands between here and the service",
@@ -109,7 +109,7 @@ class Breakers:
     def note(self, key: str, outcome: Outcome, *, repeat: bool = False) -> Halt | None:
         """Take one outcome into account; a ``Halt`` if it stops the run.
 
-        :param repeat: of a submission in doubt: it stays so, and is none of ten refusals that would be new again
+        :param repeat: the POST repeated a submission in doubt, which no refusal makes new again
         """
         if outcome.verdict in ("accepted", "rejected"):
             self._in_a_row["server"] = 0
@@ -134,7 +134,7 @@ class Breakers:
 
     @property
     def refused_alike(self) -> tuple[str, ...]:
-        """The keys of the equal refusals that stopped the run; they are new again. Empty unless that happened."""
+        """The keys of the equal refusals that stopped the run: those requests are new again. Else empty."""
         return tuple(self._refused) if self._tripped_by is not None else ()
 
     def one_more(self, key: str, outcome: Outcome) -> bool:
@@ -205,7 +205,7 @@ class Again:
 
     @property
     def costly(self) -> bool:
-        """It may be charged a second time, so the money for that is reserved, too."""
+        """Whether it may be charged a second time, for which money has to be reserved."""
         return self.why != "pending"
 
 
@@ -237,7 +237,7 @@ class OpenCase:
         self._tries = 0
 
     def again(self, now: float, random: Random) -> Again | None:
-        """What may be done next; None: leave it in doubt. ``now`` is Unix seconds."""
+        """The next repeat that is allowed, None where it stays in doubt. ``now`` is Unix seconds."""
         wait = self._wait(random)
         if self._latest.row == 19:
             return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None

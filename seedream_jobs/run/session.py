@@ -181,7 +181,7 @@ class Session:
 
 
 def _ready(job: JobRun) -> Iterator[Work]:
-    """What can be fetched before any task is asked for."""
+    """What can be fetched without asking for a task."""
     if job.steps is None:
         return
     yield from job.repairs

@@ -4,9 +4,9 @@
 (docs/outcomes.md) says what each outcome leads to. Called by ``session``. Invariants: no POST leaves before its money
 is reserved and its intent is durable; what is in doubt is sent again only where ``retry.OpenCase`` allows it.
 
-Submitting stops taking work at the first halt: a signal, a breaker, a budget, the ledger. POSTs under way then come to
-their own end; after a signal or a failing ledger they have a grace, then they are given up and are in doubt, unless
-their flight shows that nothing had left.
+At the first halt (a signal, a breaker, a budget, the ledger) no more work is taken. POSTs under way then come to their
+own end. After a signal or a failing ledger they have a grace; then they are given up, and are in doubt unless their
+flight shows that nothing had left.
 """
 
 from __future__ import annotations
@@ -100,40 +100,40 @@ class Submitted:
 
 
 class TaskService(Protocol):
-    """The client: POSTs that are judged by table 1, and questions about tasks."""
+    """What is asked of ``api.client.Client``; the simulation of the tests is another service."""
 
     async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
-        """One POST: never raises but on cancellation, never re-sends; ``flight`` is up to date while it runs."""
+        """Send one POST, once; raises nothing but a cancellation, and ``flight`` is up to date then."""
         ...
 
     async def task(self, task_id: str) -> TaskReport:
-        """One GET of a task; network trouble is a report, not an exception."""
+        """Ask for one task; trouble of the network is a report, not an exception."""
         ...
 
 
 class LedgerPort(Protocol):
-    """The ledger: returns once the event is durable. Events of one caller become durable in order.
+    """What is asked of a ledger: to make events durable, those of one caller in order."""
 
-    Not cancelled half-way: once called it comes to its end, and a cancellation is raised by whatever is awaited next.
+    async def record(self, event: Event) -> None:
+        """Return once the event is durable; a cancellation does not interrupt it.
 
-    :raises LedgerError: when it can't be made durable; fatal for the run
-    """
-
-    async def record(self, event: Event) -> None: ...
+        :raises LedgerError: it can't be made durable, which is fatal for the run
+        """
+        ...
 
 
 class Observer:
-    """Told of each event once it is durable; its methods must be quick, and do nothing here."""
+    """Is told of what happens; its methods must be quick, and do nothing here."""
 
     def on_event(self, event: Event, outcome: Outcome | None) -> None:
-        """An event is durable; with the outcome it came from."""
+        """An event is durable; ``outcome`` is what it came from."""
 
     def on_trouble(self, reason: str) -> None:
-        """Why a task is asked for again, in the service's words or the transport's; empty once it answers."""
+        """A task has to be asked for again, for this reason; it is empty once the service answers."""
 
 
 class Submitter:
-    """One job's submitting. ``limiter``, ``retries``, ``spend``, ``memory`` and ``shutdown`` may be shared.
+    """Submits the requests of one job. Jobs share ``limiter``, ``retries``, ``memory`` and ``shutdown``.
 
     :param concurrency: number of workers; ``service.submit`` is called with worker 0 … ``concurrency`` - 1
     :param now: Unix seconds
@@ -175,8 +175,8 @@ class Submitter:
     async def run(self, work: Iterator[Submission]) -> Submitted:
         """Submit all of ``work``, pulled one at a time as workers come free, until its end or a halt; called once.
 
-        Refusals and a failing ledger are in the result. An exception that is a bug is raised, once what was under way
-        has come to its end and is recorded.
+        Refusals and a failing ledger are in the result. A bug is raised, once what was under way has come to its end
+        and is recorded.
         """
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._shutdown.watch)
@@ -203,19 +203,20 @@ class Submitter:
         """
         costly = reserve = repeat is None or repeat.costly
         while True:
-            ticket = await self._limiter.acquire(self._shutdown)  # before the intent: a wait leaves no doubt
+            ticket = await self._limiter.acquire(self._shutdown)  # an intent before this wait could be left in doubt
             if ticket is None:
                 return None
             if reserve and (too_much := self._reserve(submission)) is not None:
                 self._limiter.release(ticket, "other")
                 if repeat is None:
-                    self._shutdown.stop(too_much, withdraw=False)  # the money for what is announced is there
+                    self._shutdown.stop(too_much, withdraw=False)  # the money for what others have announced is there
                 return None
             reserve = repeat is None
             durable = await self._intend(submission)
             too_dear = costly and self._spend.overdrawn
             if durable and not self._shutdown.withdraws and not too_dear and self._limiter.still_open():
-                break  # making the intent durable took time: a signal, a pause or a higher price may have come
+                break
+            # Making the intent durable took time, in which a signal, a pause or a higher price came.
             self._limiter.release(ticket, "other")
             if durable and repeat is None:
                 why = "the service charges more than was counted" if too_dear else "the service asked to wait"
@@ -248,7 +249,6 @@ class Submitter:
         return outcome
 
     def _reserve(self, submission: Submission) -> Halt | None:
-        """Commit the most it can cost to every budget; a halt where one can't bear it."""
         request = submission.request
         over = self._spend.reserve(request.key, submission.max_cost_usd, request.max_images)
         if over is None:
@@ -256,7 +256,6 @@ class Submitter:
         return Halt(stop=ExitCode.MONEY, reason=over, hint="raise the budget, give --price, or submit fewer requests")
 
     async def _intend(self, submission: Submission) -> bool:
-        """Announce a POST; True once that is durable."""
         most = self._spend.most(submission.max_cost_usd, submission.request.max_images)
         return await self._record(replace(submission, max_cost_usd=most).intent(int(self._now())))
 
@@ -277,11 +276,11 @@ class Submitter:
         return await self._record(event, outcome)
 
     async def _record(self, event: Event, outcome: Outcome | None = None) -> bool:
-        """Make an event durable, also while the run is being cancelled. False, and the run ends, where that fails."""
+        """Make an event durable; where that fails the run ends, and False is returned."""
         try:
             await self._ledger.record(event)
         except LedgerError as error:
-            if not isinstance(event, Intended):
+            if not isinstance(event, Intended):  # of an intent nothing has left yet: nobody needs to be told
                 self._lost.append(event)
             self._shutdown.fail(error)
             return False
@@ -299,7 +298,6 @@ class Submitter:
             self._stop_if_all_are_parked()
 
     async def _deliver(self, worker: int, submission: Submission) -> None:
-        """Bring one submission to its end: attempt it, and again while it was provably not sent."""
         retries = 0
         while (outcome := await self._attempt(worker, submission)) is not None:
             if self._shutdown.halted or not await self._may_retry(retries, outcome):
@@ -308,7 +306,7 @@ class Submitter:
             retries += 1
 
     async def _attempt(self, worker: int, submission: Submission) -> Outcome | None:
-        """One attempt, its body held in memory no longer than that; the outcome if it may be tried again."""
+        """Attempt a submission once, its body in memory no longer than that; an outcome is one to try again after."""
         weight, memory = submission.body_weight, self._memory
         if not memory.acquire_nowait(weight):
             with self._shutdown.waiting() as wait:
@@ -334,16 +332,13 @@ class Submitter:
             memory.release(weight)
 
     async def _may_retry(self, earlier: int, outcome: Outcome) -> bool:
-        """Wait for the retry of a request that had ``earlier`` ones; False where it has to stay ``new``.
-
-        Where the budget is spent the worker is parked until more were accepted.
-        """
+        """Wait until a request that had ``earlier`` retries may have another; False where it has to stay ``new``."""
         self._last_problem = said(outcome)
         if self._retries.exhausted_for(earlier):
             _log.info("left new after %d retries: %s", earlier, self._last_problem)
             self._in_vain += 1
             return False
-        while not self._retries.take(earlier):
+        while not self._retries.take(earlier):  # the budget is spent: the worker is parked until more were accepted
             self._parked += 1
             try:
                 self._stop_if_all_are_parked()
@@ -360,20 +355,18 @@ class Submitter:
         return await self._shutdown.sleep(full_jitter(earlier, self._random))
 
     def _stop_if_all_are_parked(self) -> None:
-        """Nothing can be accepted any more: submitting stops, resumable."""
-        if self._parked and self._parked >= self._active:
+        if self._parked and self._parked >= self._active:  # nobody is left whose acceptance could make the budget grow
             reason = f"the retry budget is spent, the last time: {self._last_problem}"
             self._shutdown.stop(Halt(stop=ExitCode.UNFINISHED, reason=reason, hint=RESUME))
 
     def _grow_retry_budget(self) -> None:
-        """A request was accepted."""
         self._retries.accepted += 1
         if self._parked:
             self._one_more_accepted.set()
             self._one_more_accepted = anyio.Event()
 
     async def _pursue(self, worker: int, submission: Submission, body: bytes, first: Outcome) -> None:
-        """Settle a doubt that is durable already, where ``retry.OpenCase`` allows it; at worst it stays in doubt."""
+        """Send a submission in doubt again, where ``retry.OpenCase`` allows it, until its doubt is settled."""
         if await self._is_known(worker, first):  # rows 8a and 9: a reply that is no acceptance names a task
             await self._settle_doubt(submission, replace(first, verdict="accepted"), salvaged=True)
             return
@@ -384,7 +377,7 @@ class Submitter:
             replays=submission.replays,
             retry_server_errors=self._retry_server_errors,
         )
-        reserved = 0  # how often beside the first time
+        reserved = 0  # times, beside the first POST's reserve
         while not self._shutdown.halted and (again := case.again(self._now(), self._random)) is not None:
             if again.why == "server error" and not self._retries.take(case.server_retries):
                 return
@@ -410,7 +403,6 @@ class Submitter:
                 return
 
     async def _is_known(self, worker: int, outcome: Outcome) -> bool:
-        """Whether the service knows the task id that was found in a reply."""
         if outcome.task_id is None or self._shutdown.hurried:
             return False
         known = False
@@ -422,25 +414,23 @@ class Submitter:
     async def _settle_doubt(
         self, submission: Submission, outcome: Outcome, *, again: bool = False, salvaged: bool = False
     ) -> None:
-        """A recorded doubt is settled by an acceptance; with ``again``, that is another submission."""
+        """Record that a doubt is settled by an acceptance; with ``again`` it is another, charged submission."""
         self._counts["in_doubt"] -= 1
         self._counts["accepted"] += 1
         await self._record_outcome(submission, outcome, again=again, salvaged=salvaged)
 
     async def _stay_in_doubt(self, submission: Submission, outcome: Outcome) -> None:
-        """The repeat of a submission in doubt was provably not charged; the submission stays in doubt."""
-        if outcome.verdict == "in_doubt":
-            await self._record_outcome(submission, outcome)
-        else:
-            await self._record_outcome(submission, replace(outcome, verdict="not_sent"))
+        """Record that a repeat was provably not charged, which says nothing about the first POST."""
+        if outcome.verdict != "in_doubt":
+            outcome = replace(outcome, verdict="not_sent")
+        await self._record_outcome(submission, outcome)
 
     def _release(self, submission: Submission, times: int) -> None:
-        """Give back what was reserved for repeats that were not charged."""
         for _ in range(times):
             self._spend.release(submission.request.key)
 
     async def _renew(self, key: str) -> None:
-        """The equal refusals that stopped the run were refusals of the run: each of those requests is new again."""
+        """Make a request new again: ten equal refusals were a refusal of the run, not of each request."""
         event = NotSent(key=key, at=int(self._now()), reason="one of ten equal refusals that stopped the run")
         if await self._record(event):
             self._counts["rejected"] -= 1
@@ -498,7 +488,7 @@ class Weights:
 
 
 def event_of(outcome: Outcome, key: str, at: int, *, again: bool = False, salvaged: bool = False) -> Event:
-    """The event that an outcome is recorded as (table 1, the column "state")."""
+    """The event that records an outcome, by the column "state" of table 1."""
     match outcome.verdict:
         case "accepted":
             assert outcome.task_id is not None
@@ -529,7 +519,7 @@ def event_of(outcome: Outcome, key: str, at: int, *, again: bool = False, salvag
 
 
 def given_up(flight: Flight, detail: str) -> Outcome:
-    """What a POST means that was cancelled, or whose client broke, by what its flight shows (rows 5 and 7)."""
+    """The outcome of a POST that was cancelled, or whose client broke: its flight shows what had left (rows 5, 7)."""
     if flight.sent is Sent.NO:
         return Outcome(row=5, verdict="not_sent", detail=detail)
     return Outcome(row=7, verdict="in_doubt", doubt="interrupted", detail=detail)
