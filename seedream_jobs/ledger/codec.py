@@ -190,7 +190,7 @@ def moment(name: str, value: Any) -> int:
         raise Malformed(f"'{name}' is no time that exists: {value}") from None
 
 
-def _amount(name: str, value: Any) -> Decimal:
+def amount(name: str, value: Any) -> Decimal:
     if type(value) is not str or _MONEY.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be an amount in USD as a string, such as \"0.0228\"")
     return Decimal(value)
@@ -242,7 +242,7 @@ _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     str: (text, None),
     int: (_number, None),
     bool: (_flag, None),
-    Decimal: (_amount, money),
+    Decimal: (amount, money),
     State: (_state, lambda state: state.value),
     Identifier: (_identifier, None),
     Key: (_request_key, None),

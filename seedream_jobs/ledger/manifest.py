@@ -28,6 +28,7 @@ from seedream_jobs.ledger.codec import (
     STATES,
     Json,
     Malformed,
+    amount,
     canonical,
     decode,
     decode_event,
@@ -215,7 +216,7 @@ class Entries(Mapping[str, Entry]):
             for one in (raw, *raw.get("earlier", ())):
                 if "cost_usd" in one:
                     delivered = sum(1 for image in one.get("images", ()) if "error" not in image)
-                    usd = price_per_image(Decimal(one["cost_usd"]), delivered, raw["max_images"])
+                    usd = price_per_image(amount("cost_usd", one["cost_usd"]), delivered, raw["max_images"])
                     found += [] if usd is None else [(one.get("submitted_at", "")[:10], usd)]
             return found
 
@@ -225,7 +226,7 @@ class Entries(Mapping[str, Entry]):
         for raw in self.raw():
             try:
                 yield from read(raw)
-            except (TypeError, ValueError, ArithmeticError, AttributeError):
+            except (Malformed, TypeError, ValueError, ArithmeticError, AttributeError):
                 _entry(canonical(raw))  # says what is wrong with a line that somebody else gave its checksum
                 raise
 

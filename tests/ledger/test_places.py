@@ -1,4 +1,4 @@
-"""Where a record's files lie, and whose a journal is."""
+"""Where a record's files lie, whose a journal is, and that every record of a campaign is found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.job.files import git_common, worktrees
-from seedream_jobs.ledger.campaign import paid_elsewhere
+from seedream_jobs.ledger.campaign import manifests, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind
 from seedream_jobs.ledger.paths import campaign_lock, paths_for
 
@@ -168,3 +168,22 @@ async def test_an_intent_is_refused_once_a_lock_is_gone(repo: Path, make: object
         ledger.close()
     with opened(repo) as following:
         assert following.entries[make.key(0)].task_id == "task_0"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("folder", [".drafts", "venv", "node_modules/x", "__pycache__", "a/.b/c", "."])
+def test_every_folder_is_looked_into(folder: str, tmp_path: Path) -> None:
+    """Hidden folders and those that tools make, too."""
+    manifest = tmp_path / folder / "a.manifest.jsonl"
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.touch()
+    assert list(manifests(tmp_path, emulator=False)) == [manifest]
+
+
+def test_gits_folder_and_rehearsals_hold_no_paid_record(tmp_path: Path) -> None:
+    """A rehearsal's record counts for rehearsals alone."""
+    rehearsed = tmp_path / ".seedream" / "emulator" / ".drafts" / "a.manifest.jsonl"
+    for manifest in (rehearsed, tmp_path / ".git" / "a.manifest.jsonl", tmp_path / "b" / ".git" / "a.manifest.jsonl"):
+        manifest.parent.mkdir(parents=True)
+        manifest.touch()
+    assert list(manifests(tmp_path, emulator=False)) == []
+    assert list(manifests(tmp_path, emulator=True)) == [rehearsed]
