@@ -371,7 +371,6 @@ class Expansion:
 
 
 def _texts(path: DocumentPath, value: Any) -> Iterator[tuple[DocumentPath, str]]:
-    """The texts in a value, each with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping | list):
@@ -380,7 +379,6 @@ def _texts(path: DocumentPath, value: Any) -> Iterator[tuple[DocumentPath, str]]
 
 
 def _prompt_finding(spec: JobSpec, problem: TemplateProblem, note: str) -> Diagnostic:
-    """A problem of the prompt's template, at its place in the job file."""
     source = spec.prompt.source if spec.prompt else ""
     return template_finding(spec.document, "template-value", problem, source, ("request", "prompt"), note=note)
 
@@ -456,7 +454,7 @@ def _inside(value: Any, find: FindText) -> bool:
 
 
 def _in_template(expansion: Expansion, template: Template, find: FindText) -> Span | None:
-    """Where the template's own text holds it; its expressions count as some character that is no letter."""
+    """Where the template's own text holds it; an expression counts as characters that are no letters."""
     text = _EXPRESSIONS.sub(lambda match: "\x01" * len(match.group()), template.source)
     return _exactly(expansion, ("request", "prompt"), text, find)
 

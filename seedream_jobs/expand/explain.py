@@ -198,7 +198,6 @@ class _Explainer:
             yield Reason(what="prompt", text=f"{_shown(text)}{reads}", place=f"{self.document.path}:{number}")
 
     def _first(self, key: str) -> str:
-        """The address of the first request with this key."""
         for place in self.expansion.places():
             if place.key == key:
                 return self.builder.address(place.cell, place.repeat)
@@ -226,7 +225,7 @@ def _lines(template: Template, context: Mapping[str, Any]) -> Iterator[tuple[int
 
 
 def _shown(value: Any) -> str:
-    """A value on one line that no terminal obeys."""
+    """A value on one line, without control characters."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -224,6 +224,7 @@ def faults(text: str) -> dict[str, PromptFault]:
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
     """What is odd in the rendered prompts, and prompts that several combinations share."""
     first: dict[str, Cell] = {}
+    # Combinations that differ only in what the prompt does not read, such as the size, share it on purpose.
     names = sorted(name for name in read_by_prompt(expansion) if expansion.spec.axis_of(name))
     try:
         for cell, text in islice(prompts(expansion), MAX_PROMPTS):
@@ -306,7 +307,6 @@ def unseen(text: str, *, right_to_left: bool = False) -> Iterator[int]:
 
 
 def _is_right_to_left(text: str) -> bool:
-    """Whether something in a text is written from the right."""
     return not text.isascii() and re.search(_RIGHT_TO_LEFT, text) is not None
 
 
@@ -408,7 +408,7 @@ class _Texts:
                     continue
                 for index, one in enumerate(axis.values):
                     value = one.bindings[position]
-                    # Of a million texts few are odd: this test is far cheaper than the rules.
+                    # Of a million texts few are odd, and this test is far cheaper than the rules.
                     if isinstance(value, str) and ((value.isascii() and value.isprintable()) or not is_odd(value)):
                         continue
                     yield from _leaves(Leaf(value, one.paths[position], name, axis, index))
@@ -549,7 +549,7 @@ def _leaves(leaf: Leaf) -> Iterator[Leaf]:
 
 
 def _short(text: str, at: int) -> str:
-    """A value for a message, the part around ``at``, with nothing in it that a terminal obeys or nobody sees."""
+    """The part of a value around ``at``, for a message: without control characters and invisible ones."""
     begin = max(0, at - 20)
     shown = text[begin : begin + 40].strip()
     said = "".join(c if c.isprintable() and not 0xFE00 <= ord(c) <= 0xFE0F else "·" for c in shown)

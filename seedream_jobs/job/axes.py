@@ -138,7 +138,6 @@ class _Column(NamedTuple):
 
 
 def _axis(columns: Mapping[str, _Column], path: DocumentPath, *, zipped: bool) -> Axis:
-    """The axis of columns of one length."""
     rows = zip(*(column.values for column in columns.values()), strict=True)
     values = [
         AxisValue(bindings=bindings, labels=labels, paths=paths)

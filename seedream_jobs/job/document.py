@@ -225,7 +225,6 @@ def check_findings(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 
 def _style_at(text: str, start: int, end: int) -> Style:
-    """How the scalar between two offsets is written."""
     return _STYLES.get(text[start], "plain") if start < end else "plain"
 
 

@@ -81,6 +81,7 @@ class WorkTree:
             found = (self.root / path).resolve()
         except RuntimeError:  # Python before 3.13 says so of links that lead in a circle
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+        # Held after links are followed: a link in a foreign campaign must not send a private file to the service.
         if not found.is_relative_to(self.root):
             raise OutsideRoot(str(path))
         return found

@@ -221,7 +221,7 @@ def _weight(each: BrokenRule) -> tuple[int, int]:
 
 
 def _without_echoes(found: Iterable[BrokenRule]) -> list[BrokenRule]:
-    """Without what is said to be missing where an unknown field stands for it."""
+    """The broken rules but those about a field that is only missing because its name is misspelt."""
     all_found = list(found)
     unknown = {(each.path[:-1], each.meant) for each in all_found if each.keyword == "additionalProperties"}
     strangers = {place for place, _ in unknown}
@@ -282,7 +282,6 @@ def _message(broken: BrokenRule, code: str) -> str:
 
 
 def _sentence(broken: BrokenRule) -> str:
-    """Our own words, where the schema has none."""
     if broken.missing is not None:
         return f"{broken.missing} is missing"
     if broken.keyword == "type":
@@ -326,7 +325,6 @@ def _hint(broken: BrokenRule, code: str, root: Mapping[str, Any]) -> str | None:
 
 
 def _about_name(broken: BrokenRule) -> str | None:
-    """A name that would do, for one that does not."""
     name = re.sub(r"\W+", "_", str(broken.instance)).strip("_")
     fits = name and broken.keyword == "pattern" and re.search(broken.value, name)
     return f"write {name}" if fits else None
@@ -355,7 +353,6 @@ def _about_type(value: object, wanted: set[str], broken: BrokenRule) -> str | No
 
 
 def _about_unknown(broken: BrokenRule, root: Mapping[str, Any]) -> str:
-    """A misspelt field, one in the wrong place, one that people look for in vain, or none of them."""
     name, parent = str(broken.path[-1]), broken.path[:-1]
     in_request = parent == ("request",) or (not parent and "model" in broken.known)
     if in_request and name == "max_images":
@@ -377,7 +374,7 @@ def _about_unknown(broken: BrokenRule, root: Mapping[str, Any]) -> str:
 
 
 def _home(name: str, parent: DocumentPath, root: Mapping[str, Any]) -> str | None:
-    """Where a field of the job file belongs that stands somewhere else, perhaps misspelt."""
+    """The section of a job file that a misplaced field belongs to."""
     top = root.get("properties", {})
     if "matrix" not in top:
         return None

@@ -162,7 +162,6 @@ def lines_of(source: str, name: str) -> list[int]:
 
 
 def _free_names(env: ImmutableSandboxedEnvironment, tree: nodes.Template) -> frozenset[str]:
-    """The names that a tree reads and nothing in it sets."""
     return frozenset(meta.find_undeclared_variables(tree)) - env.globals.keys()
 
 
@@ -367,7 +366,7 @@ def _rendering_problem(error: Exception, template: Compiled, line: int) -> Templ
 
 
 def _line_in(traceback: TracebackType | None, template: Compiled) -> int | None:
-    """The template's line in the innermost of its frames: Jinja compiles to Python, and knows which line is whose."""
+    """The template's line at which an error arose: Jinja compiles to Python, and keeps which line came from which."""
     found = None
     while traceback is not None:
         frame = traceback.tb_frame

@@ -93,6 +93,7 @@ class YamlFindings:
         self.add("too-deep", f"more than {MAX_DEPTH} mappings and lists within each other", start, start + 1)
 
     def ambiguous(self, text: str, otherwise: str, start: int, end: int) -> None:
+        # A file of ten thousand dates is legal: the warnings must not bury what else is said of it.
         if self.warnings > MAX_WARNINGS:
             return
         if self.warnings == MAX_WARNINGS:
@@ -282,7 +283,7 @@ def _second_colon(complaint: Complaint) -> bool:
     lines, at = complaint.lines, complaint.at
     start, end = lines.around(at)
     key = _KEY.match(lines.text, start, end)
-    if key is not None and key.end() <= at:
+    if key is not None and key.end() <= at:  # ``prompt: a fox: red``
         value = end - len(lines.text[key.end() : end].lstrip())
         stop = value_end(lines, value)
         hint = quote_hint(lines, value, stop)

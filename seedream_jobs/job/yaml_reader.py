@@ -172,7 +172,6 @@ def read_bytes(file: Path, shown: str) -> bytes:
 
 
 def _yaml_files(folder: Path) -> list[str]:
-    """The names of the YAML files in a folder, sorted; none if it can't be listed."""
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
     except OSError:
