@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from seedream_jobs.diagnostics import Diagnostic, Related, did_you_mean, in_order
+from seedream_jobs.diagnostics import Diagnostic, Related, Severity, did_you_mean, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, origin, prompts
 from seedream_jobs.expand.matrix import Cell
@@ -91,6 +91,14 @@ class Policy:
     def shown(self) -> str:
         """The policy's file, as findings name it."""
         return self.document.path
+
+    def lowers(self, own: Decimal | None) -> bool:
+        """Whether the policy's budget for a job is less than the job's own, or the job has none."""
+        return self.budget_usd is not None and (own is None or own > self.budget_usd)
+
+    def budget_name(self, path: str) -> str:
+        """Whose limit a job's budget is where the policy lowers it."""
+        return f"budget_usd of {self.shown}, for {path}"
 
     def rule(self, path: DocumentPath) -> Related:
         """A rule of the policy as the second place of a finding."""
@@ -274,6 +282,11 @@ class _Reader:
             warnings=check_findings(self.found),
         )
 
+    def _add(
+        self, code: str, message: str, path: DocumentPath, *, severity: Severity = "error", hint: str | None = None
+    ) -> None:
+        self.found.append(self.document.finding(code, message, path, severity=severity, hint=hint))
+
     def _models(self, names: list[str] | None) -> frozenset[str] | None:
         if names is None:
             return None
@@ -281,9 +294,7 @@ class _Reader:
         for index, name in enumerate(names):
             if name not in known:
                 hint = did_you_mean(name, known, f"known: {', '.join(known)}")
-                self.found.append(
-                    self.document.finding("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
-                )
+                self._add("policy-unknown", f"no model {name!r}", ("models", index), hint=hint)
         return frozenset(known[name].id for name in names if name in known)
 
     def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -294,7 +305,7 @@ class _Reader:
             if item["word"] not in words:
                 hint = did_you_mean(item["word"], words)
                 message = f"a waiver for {item['word']!r}, which is not forbidden"
-                self.found.append(self.document.finding("policy-unknown", message, (*path, "word"), hint=hint))
+                self._add("policy-unknown", message, (*path, "word"), hint=hint)
             elif self._is_valid(item.get("until"), (*path, "until")):
                 waived.setdefault(item["word"], []).extend(item["jobs"])
         return waived
@@ -305,13 +316,12 @@ class _Reader:
         try:
             last = datetime.date.fromisoformat(until)
         except ValueError:
-            self.found.append(self.document.finding("bad-value", f"there is no day {until}", path))
+            self._add("bad-value", f"there is no day {until}", path)
             return False
         if last >= self.today:
             return True
-        message = f"this waiver ended on {until}"
-        hint = "remove it, or give it a later day"
-        self.found.append(self.document.finding("policy-waiver-ended", message, path, severity="warning", hint=hint))
+        message, hint = f"this waiver ended on {until}", "remove it, or give it a later day"
+        self._add("policy-waiver-ended", message, path, severity="warning", hint=hint)
         return False
 
     def _words(self, items: list[Any], waived: Mapping[str, list[str]]) -> Iterator[Word]:
@@ -334,17 +344,15 @@ MAX_FINDINGS = 20
 
 def apply_budget(policy: Policy, spec: JobSpec) -> JobSpec:
     """The job with the policy's budget where that is less than its own or the job has none."""
-    if policy.budget_usd is None or (spec.budget_usd is not None and spec.budget_usd <= policy.budget_usd):
-        return spec
-    return replace(spec, budget_usd=policy.budget_usd)
+    return replace(spec, budget_usd=policy.budget_usd) if policy.lowers(spec.budget_usd) else spec
 
 
 def budget_name(policy: Policy | None, spec: JobSpec) -> str:
     """Whose limit ``spec.budget_usd`` is, in words."""
-    own = spec.document.data.get("limits", {}).get("budget_usd")
-    if policy is not None and policy.budget_usd is not None and (own is None or Decimal(str(own)) > policy.budget_usd):
-        return f"budget_usd of {policy.shown}, for {spec.document.path}"
-    return f"limits.budget_usd of {spec.document.path}"
+    path, own = spec.document.path, spec.document.data.get("limits", {}).get("budget_usd")
+    if policy is not None and policy.lowers(None if own is None else Decimal(str(own))):
+        return policy.budget_name(path)
+    return f"limits.budget_usd of {path}"
 
 
 def find_violations(policy: Policy, expansion: Expansion) -> tuple[Diagnostic, ...]:

@@ -262,13 +262,10 @@ def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
                 break
     if found:
         raise FindingsError(in_order(found.values()))
-    limit = policy.budget_usd
-    if limit is None:
-        return plan
     jobs = (
-        job
-        if job.budget_usd is not None and job.budget_usd <= limit
-        else replace(job, budget_usd=limit, budget_name=f"budget_usd of {policy.shown}, for {job.path}")
+        replace(job, budget_usd=policy.budget_usd, budget_name=policy.budget_name(job.path))
+        if policy.lowers(job.budget_usd)
+        else job
         for job in plan.jobs
     )
     return replace(plan, jobs=tuple(jobs))
