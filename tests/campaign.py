@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.state import (
+    Accepted,
+    Completed,
+    Event,
+    Expired,
+    Failed,
+    Image,
+    InDoubt,
+    Intended,
+    NotSent,
+    Rejected,
+    Resolved,
+    ServiceError,
+    State,
+    Stored,
+)
 from seedream_jobs.plan.load import Job, Target, load_job
 
+NOW = int(datetime(2026, 8, 2, 12, tzinfo=UTC).timestamp())
 TARGET = Target(origin="https://api.example", emulator=False)
 
 
@@ -42,3 +62,55 @@ class Folder:
 
     def keys(self, text: str, **options: str) -> list[str]:
         return [place.key for place in self.expand(text, **options).places()]
+
+
+def requests_of(job: Job) -> Iterator[Request]:
+    return map(job.expansion.request, job.expansion.places())
+
+
+def record(job: Job, events: Iterable[Event], *, origin: str = TARGET.origin) -> None:
+    """Put events on the record of a job."""
+    root = job.expansion.spec.root
+    with Ledger.open(
+        job.paths, job=job.file.name, origin=origin, new_id=lambda: "m-1", root=root, command="t", now=NOW
+    ) as ledger:
+        for event in events:
+            ledger.record_sync(event)
+
+
+def history(request: Request, state: State, *, at: int = NOW, generation: int = 1) -> list[Event]:
+    """The events that bring a request to a state."""
+    key, image = request.key, Image(url="https://img/1", expires_at=at + 3600)
+    intended = Intended(
+        key=key,
+        at=at,
+        generation=generation,
+        address=request.address,
+        cell=request.cell,
+        request=request.payload,
+        repeat=request.repeat,
+        output=request.output,
+        max_images=request.max_images,
+        max_cost_usd=Decimal("0.0228") * request.max_images,
+        idempotency_key=f"{key[3:20]}-{generation}",
+    )
+    accepted = Accepted(key=key, at=at, task_id=f"task_{key[3:15]}")
+    completed = Completed(key=key, at=at, images=(image,), cost_usd=Decimal("0.0228"))
+    kept = Image(file="out/a.jpg", sha256="ab" * 32, bytes=10, width=1, height=1, format="jpeg")
+    problem = ServiceError(status=400, code="content_policy", message="content policy")
+    after: Mapping[State, list[Event]] = {
+        State.INTENT: [],
+        State.NEW: [NotSent(key=key, at=at, reason="refused")],
+        State.ACCEPTED: [accepted],
+        State.COMPLETED: [accepted, completed],
+        State.STORED: [accepted, completed, Stored(key=key, at=at, images=(kept,))],
+        State.IN_DOUBT: [InDoubt(key=key, at=at, doubt="no response")],
+        State.REJECTED: [Rejected(key=key, at=at, error=problem)],
+        State.FAILED: [accepted, Failed(key=key, at=at, error=problem)],
+        State.EXPIRED: [accepted, completed, Expired(key=key, at=at)],
+        State.ABANDONED: [
+            InDoubt(key=key, at=at, doubt="no response"),
+            Resolved(key=key, at=at, resolution="abandoned", reason="given up"),
+        ],
+    }
+    return [intended, *after[state]]

@@ -21,7 +21,7 @@ from seedream_jobs.plan.plan import check_budgets
 from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.markdown import plan_markdown
 from seedream_jobs.report.text import plan_text
-from tests.plan.conftest import NOW
+from tests.campaign import NOW
 
 THREE = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [x, y, z]}\n'
 
@@ -354,53 +354,6 @@ def test_not_sent_by_an_earlier_run(folder: Any) -> None:
     job = folder.load(GARDEN, name="garden.yaml")
     folder.record(job, lambda number, request: folder.history(request, State.NEW) if number else [])
     assert ("not sent by an earlier run", "", 3) in causes(folder.plan(job))
-
-
-def test_the_sample_in_the_documentation(folder: Any) -> None:
-    """The plan of a garden that grew: new, done, in doubt, failed, orphaned, images, money, budget."""
-    old = """\
-        version: 1
-        name: garden
-        request:
-          prompt: "{{ subject }} in a garden, {{ season }}, {{ style.text }}"
-        matrix:
-          subject: [s1, s2, s3, s4, s5, s6, s7, s8]
-          season: [spring, autumn]
-          style:
-            - {id: photo, text: photography}
-            - {id: oil, text: oil painting}
-        """
-    new = (
-        "version: 1\nname: garden\nrequest:\n"
-        '  prompt: "{{ subject }} in a garden, {{ season }}, {{ style.text }}"\n'
-        "matrix:\n"
-        "  subject: [s1, s2, s3, s4, s5, s6, s7]\n"
-        "  season: [spring, autumn]\n"
-        "  style:\n"
-        "    - {id: photo, text: photography}\n"
-        "\n    # a third style\n\n"
-        "    - {id: ink, text: ink painting}\n"
-        "    - {id: oil, text: oil painting}\n"
-        "  exclude: [{style: ink, subject: s7}]\n"
-        "limits: {budget_usd: 5.00}\n"
-    )
-
-    def outcome(number: int, request: Any) -> Iterable[Event]:
-        state = {1: State.IN_DOUBT, 2: State.FAILED}.get(number, State.STORED)
-        day = 86_400 * (number % 3)
-        return folder.history(request, state, at=folder.now + day)
-
-    folder.record(folder.load(old, name="garden.yaml"), outcome)
-    assert folder.text(folder.plan(folder.load(new, name="garden.yaml"))) == (
-        "garden: 40 requests, 40 images\n"
-        "  + 12 new  axis style gained 'ink' (garden.yaml:13)\n"
-        "  = 26 done  submitted 2026-08-02 … 08-04\n"
-        "  ? 1 in doubt  outcome never confirmed: seedream-jobs resolve garden.yaml\n"
-        "  ! 1 failed  content policy; --retry-failed submits it again\n"
-        "  - 4 orphaned  in the manifest, no longer in the file (kept)\n"
-        "Plan: 12 to submit. At most 12 images, 0.2736 USD (0.0228 per image, 2026-08-22). "
-        "Budget 5.00 USD, 0.7068 USD spent.\n"
-    )
 
 
 def test_what_is_submitted_is_what_is_counted(folder: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -331,24 +330,6 @@ def test_planning_opens_no_socket_and_needs_no_key(campaign: Any) -> None:
         [sys.executable, "-c", script], cwd=campaign.folder, capture_output=True, text=True, check=False, timeout=60
     )
     assert (ended.returncode, "Plan: 4 to submit." in ended.stdout) == (0, True), ended.stderr
-
-
-def test_planning_works_without_a_network(campaign: Any) -> None:
-    """In a network namespace of its own, where there is not even a loopback device that is up."""
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("unshare is not permitted here")
-    campaign.edit("garden.yaml", "a heron", "a fox")
-    ended = subprocess.run(
-        ["unshare", "-rn", sys.executable, "-m", "seedream_jobs", "plan", "--base", "main"],
-        cwd=campaign.folder,
-        env={**os.environ, "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "axis subject gained 'a fox'" in ended.stdout
 
 
 def test_a_pointer_in_place_of_an_axis_file_is_a_finding(campaign: Any, command: Run) -> None:

@@ -241,6 +241,22 @@ def test_nothing_changes_a_saved_plan(command: Run, plan: Path, options: list[st
     assert (ended.code, said in ended.err) == (2, True)
 
 
+def test_a_saved_plan_is_held_against_today_s_policy(campaign: Any, command: Run, plan: Path) -> None:
+    """A plan that was approved before a word was forbidden, or the budget lowered, is not carried out."""
+    run = ("run", "plan.json", "--emulator", "--detach")
+    for rule, code, said in (
+        ("forbidden_words: [heron]", 1, "'heron' may not stand in a prompt (at garden/subject=a-heron,style=photo#1)"),
+        ("max_requests: 1", 1, "garden.yaml makes 4 requests: the policy allows 1"),
+        ("watermark: true", 1, "the watermark is required"),
+        ("budget_usd: 0.03", 5, "budget_usd of policy.yaml"),
+    ):
+        campaign.write("policy.yaml", f"version: 1\n{rule}\n")
+        ended = command(*run)
+        assert (ended.code, said in ended.err) == (code, True), rule
+    campaign.write("policy.yaml", "version: 1\nbudget_usd: 1\n")
+    assert command(*run).code == 0
+
+
 def test_expect_is_for_saved_plans(command: Run, plan: Path) -> None:
     """A job file has no digest to expect."""
     assert command("run", "garden.yaml", "--emulator", "--expect", "x").code == 2

@@ -160,3 +160,18 @@ def test_a_journal_in_a_change_is_refused(edits: Callable[..., Any], tmp_path: P
     (tmp_path / "head" / name).write_bytes(b"x")
     (found,) = manifest_edits(*trees, [name], shown=str, allow_additions=True)
     assert (found.code, found.severity, found.path) == ("manifest-added", "error", str(name))
+
+
+def test_a_manifest_in_a_change_is_held(campaign: Any, command: Callable[..., Any]) -> None:
+    """Claims are refused unless they are allowed; then they are listed."""
+    lines = (HEADER | {"origin": "https://api.apimart.ai"}, line(7))
+    campaign.write(NAME, "".join(json.dumps(one, separators=(",", ":"), sort_keys=True) + "\n" for one in lines))
+    campaign.edit("garden.yaml", "heron", "crane")
+    refused = command("plan", "--base", "main")
+    assert (refused.code, f"{NAME}:2:1: error[manifest-added]" in refused.err) == (1, True)
+    allowed = command("plan", "--base", "main", "--allow-manifest-additions")
+    assert (allowed.code, f"{NAME}:2:1: warning[manifest-added]" in allowed.err) == (0, True)
+    campaign.commit()
+    (campaign.folder / NAME).unlink()
+    removed = command("plan", "--base", "main~0", "--allow-manifest-additions")
+    assert (removed.code, "error[manifest-removed]" in removed.err) == (1, True)
