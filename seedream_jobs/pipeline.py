@@ -6,7 +6,6 @@ the only function that spends money; what is called before it opens no socket, a
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from seedream_jobs.plan.saved import check_records, finished, plan_id, read_appr
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
-from seedream_jobs.run.access import open_access
+from seedream_jobs.run.access import check_access, open_access
 from seedream_jobs.run.options import RunOptions
 
 if TYPE_CHECKING:  # it imports anyio, which ``plan`` does not need
@@ -110,7 +109,7 @@ def _find_warnings(
     if on_disk:
         found += find_unrecorded_images(job, planned)
         if not locked and not target.emulator:
-            found += ignored([job.paths.manifest], _root(job), os.environ, "warning")
+            found += ignored([job.paths.manifest], _root(job), "warning")
     return [*found, *other_sets(job.shown, ledger.plans.values(), options.sets)]
 
 
@@ -127,7 +126,7 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
 
 
-def check_kept(plan: Plan, records: Sequence[Record], environment: Mapping[str, str]) -> None:
+def check_kept(plan: Plan, records: Sequence[Record]) -> None:
     """Check that git does not ignore the records of what is about to be paid.
 
     :raises FindingsError: it does; names the line
@@ -136,7 +135,7 @@ def check_kept(plan: Plan, records: Sequence[Record], environment: Mapping[str, 
     found: list[Diagnostic] = []
     for root in sorted({record.root for record in paid}):
         manifests = [record.paths.manifest for record in paid if record.root == root]
-        found += ignored(manifests, root, environment, "error")
+        found += ignored(manifests, root, "error")
     if found:
         raise FindingsError(found)
 
@@ -271,19 +270,20 @@ def run(
     with ExitStack() as stack:
         if expect is None and not any(file.suffix == ".json" for file in files):
             jobs = load_jobs(files, target=target, sets=plan_options.sets, rules=rules)
-            access = open_access(target, _root(jobs[0]), stack, base_url=base_url)
+            root = _root(jobs[0])
+            check_access(target, root, base_url=base_url)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
         else:
             shown, approved, root = read_approved(files, plan_options, rules, expect=expect, now=now)
-            access = open_access(target, root, stack, base_url=base_url)
+            check_access(target, root, base_url=base_url)
             records = saved_records(approved, root=root, target=target, shown=str(files[0]))
             ids = [job.manifest for job in approved.jobs]
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
         report.plan(shown, left.submit)
         if not target.emulator:
-            check_kept(left, locked.records, os.environ)
+            check_kept(left, locked.records)
         check_budgets(left)
         if not left.submit:
             locked.release()  # what is left is polling and fetching, which no other run needs to wait for
@@ -292,7 +292,7 @@ def run(
         apply(
             left,
             locked,
-            access=access,
+            access=open_access(target, root, stack, base_url=base_url),
             options=options,
             sets=plan_options.sets,
             report=report,

@@ -3,6 +3,9 @@
 Called by ``cli``, which finds them and writes the log, and by ``client.py`` and ``downloads.py``, which use them.
 Invariant: ``reveal()`` alone shows a key. The environment is passed in.
 
+The process that submits reads the key once, after everything is planned, rendered and agreed to (``take_key``); before
+that it only sees that there is one (``check_key``).
+
 The key: ``APIMART_API_KEY``, then the file named by ``APIMART_API_KEY_FILE``, then that one name in ``.env`` of the
 campaign's root, unless git tracks it. The base URL: an argument or ``APIMART_BASE_URL``, never a file in the
 repository, so that a pull request cannot send the operator's key elsewhere.
@@ -13,17 +16,19 @@ text of a short key can occur in them by chance, and a task id that was changed 
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from seedream_jobs.api.masking import PIECE, RANDOM, Spellings
 from seedream_jobs.errors import CredentialsError, UsageError
-from seedream_jobs.job.files import git_environment
+from seedream_jobs.job.git import is_tracked
 
 DEFAULT_BASE_URL = "https://api.apimart.ai"
 KEY_VARIABLE = "APIMART_API_KEY"
@@ -39,8 +44,6 @@ _PROXY = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
 PIPE_SECONDS = 30.0
 """How long a key is waited for that comes out of a pipe: its owner may have to be asked."""
 _MAX_KEY_FILE = 64 * 1024  # bytes
-_MASK = "***"
-_TELLING = 8  # characters: a shorter beginning of a key tells nobody anything
 _SHORTEST_SECRET = 4  # characters: a shorter key is no secret, and its text stands in every line
 
 
@@ -50,21 +53,32 @@ class ApiKey:
     :raises CredentialsError: if it is empty or holds what cannot stand in a header
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_secret", "_spellings")
 
     def __init__(self, secret: str, *, source: str = KEY_VARIABLE) -> None:
         if not _KEY.fullmatch(secret):
             reason = "is empty" if not secret else "holds blanks, control or non-ASCII characters, or is too long"
             raise CredentialsError(f"the API key from {source} {reason}", hint=_HINT)
         self._secret = secret
+        self._spellings = Spellings(secret)
 
     def reveal(self) -> str:
         """The key itself, for the Authorization header."""
         return self._secret
 
     def mask(self, words: str) -> str:
-        """The service's words with ``***`` in place of the key, which they may quote."""
-        return _masked(words, self._secret)
+        """The service's words with ``***`` in place of the key, or of a piece of it, which they may quote."""
+        return self._spellings.mask(words)
+
+    def stands_in(self, text: str) -> bool:
+        """Whether a text that is about to be sent or recorded holds the key, or much of it."""
+        return len(self._secret) >= PIECE and self._spellings.stand_in(text, parts=True)
+
+    def is_quoted_by(self, reference: str | None) -> bool:
+        """Whether an id or a link, in which nothing may be masked, holds the key; never where it may be by chance."""
+        return (
+            reference is not None and len(self._secret) >= RANDOM and self._spellings.stand_in(reference, parts=False)
+        )
 
     def __repr__(self) -> str:
         return "ApiKey('***')"
@@ -75,28 +89,19 @@ class ApiKey:
         raise TypeError("an ApiKey is not pickled")
 
 
-_secrets: list[str] = []
+_secrets: dict[str, Spellings] = {}
 
 
 def keep_out(secret: str) -> None:
     """Mask a key in all that goes through ``without_keys`` from now on: the log, and tracebacks."""
-    if len(secret) >= _SHORTEST_SECRET and secret not in _secrets:
-        _secrets.append(secret)
+    if len(secret) >= _SHORTEST_SECRET and secret.isascii():
+        _secrets.setdefault(secret, Spellings(secret))
 
 
 def without_keys(words: str) -> str:
     """Words without any key that this process has read."""
-    for secret in _secrets:
-        words = _masked(words, secret)
-    return words
-
-
-def _masked(words: str, secret: str) -> str:
-    words = words.replace(secret, _MASK)
-    whole = words.removesuffix("…")  # a long message may have been cut in the middle of the key
-    for length in range(min(len(secret) - 1, len(whole)), _TELLING - 1, -1):
-        if whole.endswith(secret[:length]):
-            return whole[:-length] + _MASK + words[len(whole) :]
+    for spellings in _secrets.values():
+        words = spellings.mask(words)
     return words
 
 
@@ -125,10 +130,37 @@ class Access:
     key: ApiKey
 
 
+def check_key(environment: Mapping[str, str], root: Path) -> None:
+    """See that there is a key, early; of what is read nothing is kept, and a pipe is left to the one reading.
+
+    :raises CredentialsError: as ``find_key``, as far as it can be told
+    """
+    if not environment.get(KEY_VARIABLE, "").strip():
+        named = environment.get(KEY_FILE_VARIABLE, "").strip()
+        with suppress(OSError, RuntimeError):  # whoever reads it says what is wrong with it
+            if (Path(named).expanduser() if named else root / ".env").is_fifo():
+                return
+    find_key(environment, root)
+
+
+def take_key(environment: MutableMapping[str, str], root: Path) -> ApiKey:
+    """The API key, once; it leaves the environment, so that no process started from now on inherits it.
+
+    :raises CredentialsError: as ``find_key``
+    """
+    key = find_key(environment, root)
+    keep_out(key.reveal())
+    for name in (KEY_VARIABLE, KEY_FILE_VARIABLE):
+        if environment is os.environ:
+            _blot_out(name)
+        environment.pop(name, None)
+    return key
+
+
 def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
     """The API key, by the order in this module's head. ``root`` is the campaign's root folder.
 
-    :raises CredentialsError: there is none, it is unreadable, or ``.env`` is tracked by git
+    :raises CredentialsError: there is none, it is unreadable, ``.env`` is tracked by git, or git can't say
     """
     if environment.get(KEY_VARIABLE, "").strip():
         return ApiKey(environment[KEY_VARIABLE].strip())
@@ -139,7 +171,12 @@ def find_key(environment: Mapping[str, str], root: Path) -> ApiKey:
     found = _from_dotenv(dotenv) if dotenv.is_file() or dotenv.is_fifo() else None
     if found is None:
         raise CredentialsError("no API key", hint=_HINT)
-    if _is_tracked(dotenv, environment):
+    try:
+        tracked = is_tracked(dotenv)
+    except UsageError as error:  # a key that may be in every clone is not used because git is silent
+        hint = f"{error.hint}; or set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}"
+        raise CredentialsError(f"{dotenv} holds a key, and {error.message}", hint=hint) from None
+    if tracked:
         raise CredentialsError(
             f"{dotenv} holds a key and is tracked by git",
             hint=f"git rm --cached .env, add it to .gitignore, and replace the key; or set {KEY_VARIABLE}",
@@ -273,6 +310,23 @@ def _from_pipe(path: Path) -> bytes:
     return came[0]
 
 
+def _blot_out(name: str) -> None:
+    """Overwrite a variable where the process found it: other programs of the same user can read that place.
+
+    On Linux it is ``/proc/PID/environ``, which ``unsetenv`` leaves as it was.
+    """
+    if os.name != "posix":
+        return
+    import ctypes  # only who submits needs it
+
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.getenv.restype = ctypes.c_void_p
+        place = library.getenv(name.encode())
+        if place:
+            ctypes.memset(place, 0, len(ctypes.string_at(place)))
+
+
 def _from_dotenv(path: Path) -> str | None:
     """The last value of that one variable; quotes around it are taken off, nothing is expanded."""
     found = None
@@ -283,12 +337,3 @@ def _from_dotenv(path: Path) -> str | None:
             quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
             found = value[1:-1] if quoted else re.sub(r"\s+#.*", "", value)
     return found or None
-
-
-def _is_tracked(path: Path, environment: Mapping[str, str]) -> bool:
-    command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", "--", path.name]
-    inherited = git_environment(environment)
-    try:
-        return subprocess.run(command, env=inherited, capture_output=True, check=False, timeout=10).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):  # without git nothing is tracked
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -81,7 +80,7 @@ def plan(
                 loaded = load_jobs(jobs, target=service, sets=plan_options.sets, rules=rules(policy, ignore))
                 made = pipeline.plan(loaded, target=service, options=plan_options)
             else:
-                repository = stack.enter_context(repository_of(jobs, here=Path.cwd(), environment=os.environ))
+                repository = stack.enter_context(repository_of(jobs, here=Path.cwd()))
                 sets, here = plan_options.sets, Path.cwd()
                 revisions = Revisions(repository, base=base, head=head, target=service, sets=sets, here=here)
                 edits = revisions.manifest_edits(allow_additions=allow_manifest_additions)

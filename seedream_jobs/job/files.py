@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
 from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -115,30 +114,6 @@ class WorkTree:
         return match.is_file() and match.resolve().is_relative_to(self.root)
 
 
-_OF_ANOTHER = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_INDEX_FILE",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
-"""What git sets for a hook, and ``git rev-parse --local-env-vars`` lists, but for its configuration (``safe.directory``
-comes that way): it leads every git below the hook into the hook's repository."""
-
-
-def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which git finds the repository of the folder it is called in, also below another one's hook."""
-    return {name: value for name, value in environment.items() if name not in _OF_ANOTHER}
-
-
 def campaign_root(job: Path) -> Path:
     """The git top level around a job file, else the job file's folder."""
     folder = Path(os.path.abspath(job)).parent  # noqa: PTH100  (Path.absolute keeps "..")
@@ -178,22 +153,6 @@ def git_common(folder: Path) -> Path | None:
             )
         return None
     return None
-
-
-def is_tracked(path: Path) -> bool:
-    """Whether git has a file in its index; False where there is no git, no repository, or it can't say.
-
-    Only the index is read: no configuration of the repository can have a program run.
-    """
-    import subprocess  # hardly ever asked
-
-    real = Path(os.path.realpath(path))
-    words = ("git", "-c", "core.fsmonitor=false", "--literal-pathspecs", "ls-files", "--error-unmatch", "--", real.name)
-    environment = {**git_environment(os.environ), "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        return not subprocess.run(words, cwd=real.parent, env=environment, capture_output=True, check=False).returncode
-    except OSError:
-        return False
 
 
 def worktrees(common: Path) -> list[Path]:

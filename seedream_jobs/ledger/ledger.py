@@ -23,7 +23,8 @@ from typing import Self
 from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
-from seedream_jobs.job.files import is_tracked, worktrees
+from seedream_jobs.job.files import worktrees
+from seedream_jobs.job.git import is_tracked
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, parse_checked
 from seedream_jobs.ledger.journal import GroupCommit, Pair

@@ -7,26 +7,29 @@ that a partial clone lacks is missing.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import stat
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import Files, OutsideRoot, campaign_root, git_environment, within
+from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, campaign_root, within
+from seedream_jobs.job.git import run_git, said, start_git
 from seedream_jobs.plan.plan import Revision
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess, Popen
 
 _LINKS = 40
 """How many symbolic links are followed in one path, as Linux does."""
-
-# No prompt, no lock on the index, no download of missing objects: a plan only reads. What a person named stands behind
-# --end-of-options, or is an object id, so that it is never taken for an option.
-_QUIET = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+_LONGEST_LINK = 4096
+"""Bytes of a symbolic link, as Linux has it."""
 
 
 class Blob(NamedTuple):
@@ -36,27 +39,37 @@ class Blob(NamedTuple):
     oid: str
 
 
+class Stored(NamedTuple):
+    """An object: its size in bytes, and as many of its first bytes as were asked for."""
+
+    size: int
+    data: bytes
+
+
 class Repository:
     """The git repository around a campaign. One ``git cat-file`` serves all reads; ``close`` ends it.
 
     :param root: a folder in the repository, its top level for the trees' paths to fit
-    :param environment: handed to git
     :raises UsageError: there is no git, or no repository
     """
 
-    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._environment = {**git_environment(environment), **_QUIET}
-        self._batch: subprocess.Popen[bytes] | None = None
+        self._batch: Popen[bytes] | None = None
+        self._written: int | None = None
         ended = self._run("rev-parse", "--show-toplevel")
         if ended.returncode != 0:
-            said = _said(ended)
-            if "not a git repository" in said:
+            if "not a git repository" in said(ended):
                 raise UsageError(
                     f"{root} is not in a git repository, so there is no revision to compare with",
                     hint="leave out --base, or git init",
                 )
-            raise UsageError(f"git can't read the repository of {root}: {said}")
+            raise UsageError(f"git can't read the repository of {root}: {said(ended)}")
+        top = Path(os.fsdecode(ended.stdout.rstrip(b"\n")))
+        if not top.is_dir() or not top.samefile(root):  # its paths would be those of another folder
+            raise UsageError(
+                f"git takes another folder than {root} for its work tree", hint="git config --unset core.worktree"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +108,7 @@ class Repository:
         """Every file and symbolic link of a commit, by its path from the top; submodules are left out."""
         ended = self._run("ls-tree", "-r", "-z", "--full-tree", commit)
         if ended.returncode != 0:
-            raise UsageError(f"git can't list the files of {commit[:12]}: {_said(ended)}")
+            raise UsageError(f"git can't list the files of {commit[:12]}: {said(ended)}")
         found: dict[PurePosixPath, Blob] = {}
         for line in ended.stdout.split(b"\0"):
             if line:
@@ -109,8 +122,70 @@ class Repository:
         """The paths that differ between two commits, or between a commit and the work tree with its untracked files."""
         if head is not None:
             return self._paths("diff-tree", "-r", "-z", "--name-only", "--no-renames", base.commit, head.commit)
-        tracked = self._paths("diff", "-z", "--name-only", "--no-renames", "--no-ext-diff", base.commit, "--")
-        return tracked | self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name")
+        found = set(self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name"))
+        before, index = self.entries(base.commit), self._index()
+        for path in before.keys() | index.keys():
+            was, entry = before.get(path), index.get(path)
+            if was is None or entry is None or not self._is_as(was, entry, path):
+                found.add(path)
+        return frozenset(found)
+
+    def _index(self) -> dict[PurePosixPath, _Indexed]:
+        """The files of the index, with what git knows of those on disk. Of a conflict one side."""
+        listed = self._bytes("ls-files", "-z", "--cached", "--stage", "--debug", "--full-name")
+        found = list(_INDEXED.finditer(listed))
+        if len(found) != listed.count(b"\0"):
+            raise UsageError("git lists its index in a way that is not known here", hint="use another version of git")
+        files = {
+            PurePosixPath(match["path"].decode("utf-8", "surrogateescape")): _Indexed(
+                blob=Blob(match["mode"].decode(), match["oid"].decode()),
+                changed_ns=int(match["csec"]) * 10**9 + int(match["cnsec"]),
+                modified_ns=int(match["msec"]) * 10**9 + int(match["mnsec"]),
+                inode=int(match["inode"]),
+                size=int(match["size"]),
+                flags=int(match["flags"], 16),
+            )
+            for match in found
+        }
+        return {path: entry for path, entry in files.items() if entry.blob.mode != "160000"}  # which is a submodule
+
+    def _is_as(self, was: Blob, entry: _Indexed, path: PurePosixPath) -> bool:
+        """Whether a file of the work tree is what a commit has.
+
+        git's own comparison would run the filters that a repository's attributes and configuration name.
+        """
+        file = self.root / path
+        if entry.flags & _NOT_CHECKED_OUT:
+            return was.oid == entry.blob.oid
+        try:
+            now = file.lstat()
+            link = stat.S_ISLNK(now.st_mode)
+            if link != (was.mode == "120000") or not (link or stat.S_ISREG(now.st_mode)):
+                return False
+            if entry.is_unchanged(now, self._index_written()):
+                return was.oid == entry.blob.oid
+            if link:
+                return was.oid == _oid(os.fsencode(os.readlink(file)), was.oid)  # noqa: PTH115  (bytes as they are)
+            return was.oid == _oid_of_file(file, now.st_size, was.oid) or self._is_converted(was, file, now.st_size)
+        except OSError:
+            return False
+
+    def _is_converted(self, was: Blob, file: Path, size: int) -> bool:
+        """Whether a file is what a commit has but for what git itself changes: line ends, and a pointer of Git LFS."""
+        if size <= _MAX_TEXT and _oid(file.read_bytes().replace(b"\r\n", b"\n"), was.oid) == was.oid:
+            return True
+        try:
+            stored = self.blob(was.oid, _MAX_POINTER).data
+        except UsageError:  # a partial clone, whose large files lie elsewhere
+            return False
+        return stored.startswith(LFS_POINTER) and b"oid sha256:%s\n" % _sha256(file).encode() in stored
+
+    def _index_written(self) -> int:
+        """When the index was written, ns: what changed since then, or at that moment, its times may not show."""
+        if self._written is None:
+            where = self._bytes("rev-parse", "--git-path", "index").decode("utf-8", "surrogateescape").rstrip("\n")
+            self._written = (self.root / where).stat().st_mtime_ns
+        return self._written
 
     def present(self) -> frozenset[PurePosixPath]:
         """The files of the work tree that are not ignored."""
@@ -118,9 +193,10 @@ class Repository:
         # git also lists the files that were deleted in the work tree.
         return frozenset(path for path in self._paths(*words) if (self.root / path).is_file())
 
-    def blob(self, oid: str) -> bytes:
-        """The bytes of an object.
+    def blob(self, oid: str, limit: int | None = None) -> Stored:
+        """An object's size, and its first bytes: the rest of a large one is never in memory.
 
+        :param limit: how many bytes; all of them by default
         :raises UsageError: it is not in this clone, a partial one
         :raises OSError: git broke off
         """
@@ -138,43 +214,95 @@ class Repository:
                 f"the object {oid[:12]} is not in this clone (a partial one), and planning fetches nothing",
                 hint="git fetch --refetch --no-filter, or clone without --filter",
             )
-        data = batch.stdout.read(int(header[2]))
-        batch.stdout.read(1)
-        return data
+        size = int(header[2])
+        data = batch.stdout.read(size if limit is None else min(size, limit))
+        left = size - len(data) + 1  # and the line's end
+        while left and (piece := batch.stdout.read(min(left, 1 << 20))):
+            left -= len(piece)
+        return Stored(size=size, data=data)
 
-    def _reader(self) -> subprocess.Popen[bytes]:
+    def _reader(self) -> Popen[bytes]:
         if self._batch is None:  # one process reads all objects: a start of git for each file takes milliseconds
-            self._batch = subprocess.Popen(
-                [*_GIT, "cat-file", "--batch"],
-                cwd=self.root,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            self._batch = start_git(self.root, "cat-file", "--batch")
         return self._batch
 
     def _paths(self, *words: str) -> frozenset[PurePosixPath]:
-        ended = self._run(*words)
-        if ended.returncode != 0:
-            raise UsageError(f"git can't compare the two trees: {_said(ended)}")
-        names = (name.decode("utf-8", "surrogateescape") for name in ended.stdout.split(b"\0") if name)
+        names = (name.decode("utf-8", "surrogateescape") for name in self._bytes(*words).split(b"\0") if name)
         return frozenset(map(PurePosixPath, names))
 
-    def _run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.run(
-                [*_GIT, *words], cwd=self.root, env=self._environment, capture_output=True, check=False
-            )
-        except FileNotFoundError:
-            raise UsageError(
-                "git is not installed, and --base needs it", hint="install git, or leave out --base"
-            ) from None
+    def _bytes(self, *words: str) -> bytes:
+        ended = self._run(*words)
+        if ended.returncode != 0:
+            raise UsageError(f"git can't compare the two trees: {said(ended)}")
+        return ended.stdout
+
+    def _run(self, *words: str) -> CompletedProcess[bytes]:
+        return run_git(self.root, *words)
 
 
-def ignored(
-    manifests: Iterable[Path], root: Path, environment: Mapping[str, str], severity: Severity
-) -> tuple[Diagnostic, ...]:
+class _Indexed(NamedTuple):
+    """A file as git's index has it, and as it lay on disk when git last looked."""
+
+    blob: Blob
+    changed_ns: int
+    modified_ns: int
+    inode: int
+    size: int
+    flags: int
+
+    def is_unchanged(self, now: os.stat_result, written: int) -> bool:
+        """Whether the file on disk is surely still the one that git looked at."""
+        return (
+            now.st_mtime_ns < written
+            and (now.st_ctime_ns, now.st_mtime_ns) == (self.changed_ns, self.modified_ns)
+            and now.st_size & 0xFFFFFFFF == self.size
+            and now.st_ino & 0xFFFFFFFF == self.inode
+        )
+
+
+_INDEXED = re.compile(
+    rb"(?P<mode>[0-7]+) (?P<oid>[0-9a-f]+) [0-3]\t(?P<path>[^\0]+)\0  ctime: (?P<csec>\d+):(?P<cnsec>\d+)\n"
+    rb"  mtime: (?P<msec>\d+):(?P<mnsec>\d+)\n  dev: \d+\tino: (?P<inode>\d+)\n"
+    rb"  uid: \d+\tgid: \d+\n  size: (?P<size>\d+)\tflags: (?P<flags>[0-9a-f]+)\n"
+)
+_NOT_CHECKED_OUT = 1 << 30
+"""The flag of a file that a sparse checkout leaves out."""
+_MAX_TEXT = 64 * 1024 * 1024
+_MAX_POINTER = 1024
+
+
+def _hasher(size: int, like: str) -> hashlib._Hash:
+    """The hash of a git object of so many bytes, in the format that an id has."""
+    found = hashlib.sha256() if len(like) == 64 else hashlib.sha1(usedforsecurity=False)
+    found.update(b"blob %d\0" % size)
+    return found
+
+
+def _oid(data: bytes, like: str) -> str:
+    found = _hasher(len(data), like)
+    found.update(data)
+    return found.hexdigest()
+
+
+def _oid_of_file(file: Path, size: int, like: str) -> str:
+    found = _hasher(size, like)
+    _feed(found, file)
+    return found.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    _feed(found, file)
+    return found.hexdigest()
+
+
+def _feed(found: hashlib._Hash, file: Path) -> None:
+    with file.open("rb") as opened:
+        while piece := opened.read(1 << 20):
+            found.update(piece)
+
+
+def ignored(manifests: Iterable[Path], root: Path, severity: Severity) -> tuple[Diagnostic, ...]:
     """Find records that git ignores: what is paid would not be committed, and another clone would pay it again.
 
     Nothing is found where there is no repository, or git can't say. A tracked file is not ignored.
@@ -184,16 +312,10 @@ def ignored(
     paths = [os.path.relpath(path, root) for path in manifests]
     if not paths or not os.path.lexists(root / ".git"):
         return ()
+    given = b"".join(os.fsencode(path) + b"\0" for path in paths)
     try:
-        ended = subprocess.run(
-            [*_GIT, "check-ignore", "--verbose", "-z", "--stdin"],
-            cwd=root,
-            env={**environment, **_QUIET},
-            input=b"".join(os.fsencode(path) + b"\0" for path in paths),
-            capture_output=True,
-            check=False,
-        )
-    except OSError:
+        ended = run_git(root, "check-ignore", "--verbose", "-z", "--stdin", stdin=given)
+    except UsageError:
         return ()
     words = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
     found = []
@@ -213,17 +335,12 @@ def ignored(
     return tuple(found)
 
 
-def _said(ended: subprocess.CompletedProcess[bytes]) -> str:
-    lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[0].removeprefix("fatal: ") if lines else f"exit code {ended.returncode}"
-
-
-def repository_of(jobs: Sequence[Path], *, here: Path, environment: Mapping[str, str]) -> Repository:
+def repository_of(jobs: Sequence[Path], *, here: Path) -> Repository:
     """The repository around the jobs named, else around ``here``. It is to be closed.
 
     :raises UsageError: there is none
     """
-    return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"), environment)
+    return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"))
 
 
 class GitTree:
@@ -240,10 +357,10 @@ class GitTree:
         return self._blobs.keys()
 
     def read(self, path: PurePosixPath, *, limit: int) -> bytes:
-        return self._repository.blob(self._find(path).oid)[:limit]
+        return self._repository.blob(self._find(path).oid, limit).data
 
     def size(self, path: PurePosixPath) -> int:
-        return len(self._repository.blob(self._find(path).oid))
+        return self._repository.blob(self._find(path).oid, 0).size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         parts = within(PurePosixPath(*(escape(part) for part in folder.parts)), pattern).parts
@@ -284,7 +401,7 @@ class GitTree:
                 at = step
             elif blob.mode == "120000":
                 left -= 1
-                target = self._repository.blob(blob.oid).decode("utf-8", "surrogateescape")
+                target = self._repository.blob(blob.oid, _LONGEST_LINK).data.decode("utf-8", "surrogateescape")
                 if left < 0:
                     raise OSError(40, "Too many levels of symbolic links", str(path))
                 if target.startswith("/"):

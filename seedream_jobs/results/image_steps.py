@@ -6,15 +6,14 @@ final name.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedream_jobs.atomic_file import confined, digest, refusal
-from seedream_jobs.job.files import git_environment
+from seedream_jobs.errors import UsageError
+from seedream_jobs.job.git import run_git
 from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.records import Record
@@ -113,14 +112,7 @@ def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> 
 def _commit(root: Path) -> str | None:
     """The commit that is checked out, None outside git."""
     try:
-        ended = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],
-            env=git_environment(os.environ),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        ended = run_git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    except UsageError:
         return None
-    return ended.stdout.strip() if ended.returncode == 0 else None
+    return ended.stdout.decode().strip() if ended.returncode == 0 else None

@@ -9,8 +9,9 @@ import os
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
+from secrets import token_hex
 
-from seedream_jobs.api.credentials import Access, ApiKey, endpoint, find_endpoint, find_key, keep_out
+from seedream_jobs.api.credentials import Access, ApiKey, check_key, endpoint, find_endpoint, take_key
 from seedream_jobs.atomic_file import in_the_way
 from seedream_jobs.ledger.paths import STATE_FOLDER
 from seedream_jobs.plan.load import Target
@@ -21,23 +22,40 @@ EMULATOR_PACE = EMULATOR_DELAY / 20
 """``RunOptions.pace`` for its tasks: those of the service take twenty seconds and more."""
 
 
+def check_access(target: Target, root: Path, *, base_url: str | None) -> None:
+    """See, before anything is planned, that endpoint and key will be there; the key is not kept.
+
+    :param root: the campaign's root
+    :raises CredentialsError: there is no key
+    :raises UsageError: the address is none, or a file is where the emulator keeps its books
+    """
+    if not target.emulator:
+        check_key(os.environ, root)
+        find_endpoint(base_url, os.environ)
+    elif (refusal := in_the_way(_books(root))) is not None:
+        raise refusal
+
+
 def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str | None) -> Access:
-    """Find the endpoint and the key, or start the emulator, which ``stack`` stops.
+    """Find the endpoint and read the key, or start the emulator, which ``stack`` stops.
+
+    Called last, when nothing that a tree says is to be read any more: from here on the process holds the key.
 
     :param root: the campaign's root
     :raises CredentialsError: there is no key
     :raises UsageError: a file is where the emulator keeps its books
     """
     if not target.emulator:
-        key = find_key(os.environ, root)
-        keep_out(key.reveal())
-        return Access(endpoint=find_endpoint(base_url, os.environ), key=key)
+        return Access(endpoint=find_endpoint(base_url, os.environ), key=take_key(os.environ, root))
     from seedream_jobs.emulator.server import EmulatorServer  # it imports uvicorn and starlette
     from seedream_jobs.emulator.settings import Settings
 
-    state = root / STATE_FOLDER / "emulator" / "service"
-    if (refusal := in_the_way(state)) is not None:
+    if (refusal := in_the_way(_books(root))) is not None:
         raise refusal
-    settings = Settings(state=state, delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
+    settings = Settings(state=_books(root), delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
     server = stack.enter_context(EmulatorServer(settings))
-    return Access(endpoint=endpoint(server.url), key=ApiKey("emulator"))
+    return Access(endpoint=endpoint(server.url), key=ApiKey(token_hex(16)))  # no word of a prompt, any key will do
+
+
+def _books(root: Path) -> Path:
+    return root / STATE_FOLDER / "emulator" / "service"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,7 +29,7 @@ def trees(campaign: Any) -> Iterator[tuple[WorkTree, GitTree]]:
         (campaign.folder / name).parent.mkdir(exist_ok=True)
         (campaign.folder / name).symlink_to(target)
     campaign.commit()
-    with Repository(campaign.folder, os.environ) as repository:
+    with Repository(campaign.folder) as repository:
         yield WorkTree(campaign.folder), repository.tree(repository.revision("HEAD"))
 
 
@@ -87,7 +86,7 @@ def test_a_missing_object_is_an_error_not_a_download(campaign: Any, tmp_path: Pa
     clone = tmp_path / "clone"
     campaign.git("clone", "-q", "--no-checkout", "--filter=blob:none", campaign.folder.as_uri(), str(clone))
     (campaign.folder / ".git").rename(campaign.folder / "gone")
-    with Repository(clone, os.environ) as repository:
+    with Repository(clone) as repository:
         tree = repository.tree(repository.revision("origin/main"))
         with pytest.raises(UsageError, match="not in this clone"):
             tree.read(PurePosixPath("garden.yaml"), limit=10)
@@ -95,7 +94,7 @@ def test_a_missing_object_is_an_error_not_a_download(campaign: Any, tmp_path: Pa
 
 def test_closing_ends_the_reader(campaign: Any) -> None:
     """No process is left behind."""
-    with Repository(campaign.folder, os.environ) as repository:
+    with Repository(campaign.folder) as repository:
         repository.tree(repository.revision("main")).read(PurePosixPath("garden.yaml"), limit=10)
         reader = repository._batch
         assert reader is not None
