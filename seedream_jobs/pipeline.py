@@ -173,9 +173,8 @@ def apply(
     :param sets: the ``--set`` values of a direct run
     :param now: Unix seconds
     """
-    from seedream_jobs.results.image_steps import (
-        image_steps,  # these import anyio and httpx, and ``plan`` needs neither
-    )
+    # These import anyio and httpx, and ``plan`` needs neither.
+    from seedream_jobs.results.image_steps import image_steps
     from seedream_jobs.run.job_run import job_run
     from seedream_jobs.run.session import run_session
 

@@ -39,13 +39,22 @@ class FileLock:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        found = os.fstat(descriptor)
+        # Looked at twice for each intent, so it is kept: a descriptor's file never becomes another one.
+        self._name, self._identity = os.fspath(path), (found.st_dev, found.st_ino)
 
     def check_place(self) -> None:
         """See that the file is still the one that its name leads to: else another run can begin, or has begun.
 
         :raises LedgerError: it was removed or replaced
         """
-        if self._descriptor >= 0 and not _leads_to(self.path, self._descriptor):
+        if self._descriptor < 0:
+            return
+        try:
+            found = os.stat(self._name)  # noqa: PTH116  (a Path costs as much as the call)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
             raise LedgerError(
                 f"the lock {self.path} was removed or replaced during the run, so that another one may have begun",
                 hint="nothing more is sent; see that no other run is under way, then run the same command again: it "

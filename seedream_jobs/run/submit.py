@@ -62,8 +62,11 @@ class Submission:
         """An upper bound of the body's bytes, known before it is made (base64 makes 4 of 3)."""
         return 64 * 1024 + sum(reference.bytes * 4 // 3 + 64 for reference in self.request.references.values())
 
-    def intent(self, at: int) -> Intended:
-        """The event that has to be durable before the POST."""
+    def intent(self, at: int, max_cost_usd: Decimal | None = None) -> Intended:
+        """The event that has to be durable before the POST.
+
+        :param max_cost_usd: the most it can cost, where that is known better by now
+        """
         request = self.request
         return Intended(
             key=request.key,
@@ -75,7 +78,7 @@ class Submission:
             repeat=request.repeat,
             output=request.output,
             max_images=request.max_images,
-            max_cost_usd=self.max_cost_usd,
+            max_cost_usd=self.max_cost_usd if max_cost_usd is None else max_cost_usd,
             idempotency_key=self.idempotency_key,
         )
 
@@ -257,7 +260,7 @@ class Submitter:
 
     async def _intend(self, submission: Submission) -> bool:
         most = self._spend.most(submission.max_cost_usd, submission.request.max_images)
-        return await self._record(replace(submission, max_cost_usd=most).intent(int(self._now())))
+        return await self._record(submission.intent(int(self._now()), most))
 
     async def _settle(self, submission: Submission, outcome: Outcome) -> None:
         """Make the outcome of a POST durable, and give the money back where nothing was charged."""

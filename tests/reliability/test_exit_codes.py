@@ -214,7 +214,7 @@ def test_every_code_has_a_scenario_and_a_row() -> None:
 
 def test_the_page_tells_the_order_of_precedence() -> None:
     """Where several codes hold, the page and the program name the same one."""
-    told = re.search(r"first of these is the process's: ([0-9, ]+)\.", " ".join(PAGE.read_text().split()))
+    told = re.search(r"process ends with the first of these: ([0-9, ]+)\.", " ".join(PAGE.read_text().split()))
     assert told is not None
     assert [int(code) for code in told[1].split(", ")] == [int(code) for code in PRECEDENCE]
 
