@@ -25,7 +25,7 @@ from seedream_jobs.expand.references import Reference, References, is_remote
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.spec import JobSpec
-from seedream_jobs.job.template import Segment, Template, TemplateProblem, slug
+from seedream_jobs.job.template import MAX_TEXT, Segment, Template, TemplateProblem, checked_length, slug
 from seedream_jobs.model_profile import profiles
 
 FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
@@ -33,6 +33,9 @@ FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "mode
 
 MAX_NAME_BYTES = 200
 """The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""
+
+MAX_KEPT = 32_000_000
+"""How many characters of a template's texts for the values of axes are kept; further ones are made each time."""
 
 MAX_FRAMES = 4096
 """How many distinct sets of parameters are kept; a job with more makes some of them anew."""
@@ -71,6 +74,7 @@ class Column:
         self.axis, self.before, self.after = axis, "", ""
         self.texts: list[str | None] = [None] * len(spec.axes[axis].values)
         self._segment, self._spec = segment, spec
+        self.room = MAX_KEPT
 
     def text(self, index: int) -> str:
         """The text for the axis' value ``index``.
@@ -81,7 +85,10 @@ class Column:
         if known is None:
             axis = self._spec.axes[self.axis]
             context = {**self._spec.vars, **dict(zip(axis.names, axis.values[index].bindings, strict=True))}
-            known = self.texts[index] = self.before + self._segment.render(context) + self.after
+            known = self.before + self._segment.render(context) + self.after
+            self.room -= len(known)
+            if self.room >= 0:
+                self.texts[index] = known
         return known
 
 
@@ -105,6 +112,8 @@ class Renderer:
             else:
                 self._parts.append(part)
         self.columns = [part for part in self._parts if isinstance(part, Column)]
+        for column in self.columns:
+            column.room //= len(self.columns)
         only_columns = len(self.columns) == len(self._parts)
         self._row = [(column.axis, column.texts) for column in self.columns if only_columns]
 
@@ -232,7 +241,7 @@ class RequestBuilder:
             prompt = self.prompt_renderer.text(cell)
         if not prompt or prompt.isspace():
             raise TemplateProblem("the prompt is empty")
-        return settled(prompt)
+        return settled(prompt if len(prompt) <= MAX_TEXT else checked_length(prompt))
 
     # -- requests --------------------------------------------------------------------------------------------------
 

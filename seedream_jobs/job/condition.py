@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
 from seedream_jobs.job.template import Segment, TemplateProblem, compile_segment, environment, syntax_problem
+from seedream_jobs.job.template_rules import count_comparison, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +42,16 @@ _WITHOUT = "write it without {{ }}"
 
 
 def compile_condition(source: str) -> Condition:
-    """Compile a condition; every comparison in it is checked for types.
+    """Compile a condition; every comparison in it calls ``compare``.
 
     :raises TemplateProblem: for a syntax error
     """
     env = environment()
     try:
-        parts = env.parse("{{ " + source + "\n }}").body
+        parts = parse(env, "{{ " + source + "\n }}", comparison=f"{__name__}.compare").body
         if len(parts) != 1 or not isinstance(parts[0], nodes.Output) or len(parts[0].nodes) != 1:
             raise TemplateProblem("this is not one expression", hint=_WITHOUT)
-        said = nodes.CondExpr(_checked(parts[0].nodes[0]), nodes.Const("true"), nodes.Const(""), lineno=1)
+        said = nodes.CondExpr(parts[0].nodes[0], nodes.Const("true"), nodes.Const(""), lineno=1)
         segment = compile_segment(env, [nodes.Output([said], lineno=1)], 1)
     except TemplateSyntaxError as error:
         raise _syntax_problem(error, source) from error
@@ -70,32 +71,6 @@ def _syntax_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
     return TemplateProblem(message, line=1, word=problem.word, hint=hint)
 
 
-def _checked(node: nodes.Node) -> nodes.Expr:
-    """The expression with each ``a == b`` turned into a call that refuses to compare unlike things."""
-    for field, value in node.iter_fields():
-        if isinstance(value, list):
-            setattr(node, field, [_checked(item) if isinstance(item, nodes.Node) else item for item in value])
-        elif isinstance(value, nodes.Node):
-            setattr(node, field, _checked(value))
-    if not isinstance(node, nodes.Compare):
-        return node  # type: ignore[return-value]  # an Operand or a keyword keeps its own class
-    result: nodes.Expr | None = None
-    left = node.expr
-    for operand in node.ops:
-        call = nodes.Call(
-            nodes.ImportedName(f"{__name__}.compare"),
-            [nodes.Const(operand.op), left, operand.expr],
-            [],
-            None,
-            None,
-            lineno=node.lineno,
-        )
-        result = call if result is None else nodes.And(result, call, lineno=node.lineno)
-        left = operand.expr
-    assert result is not None
-    return result
-
-
 _OPERATORS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "eq": ("==", lambda a, b: bool(a == b)),
     "ne": ("!=", lambda a, b: bool(a != b)),
@@ -109,23 +84,32 @@ _OPERATORS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 _QUOTE = "quote both, or neither"
 
 
-def compare(op: str, left: Any, right: Any) -> bool:
-    """``left op right``.
+def compare(ops: str, left: Any, *rights: Any) -> bool:
+    """``left op right op right …``; ``ops`` has Jinja's names of the operators, with commas.
 
     :raises TemplateProblem: where Python would quietly say "not equal" to a mistake
     """
-    written, operator = _OPERATORS[op]
+    for op, right in zip(ops.split(","), rights, strict=True):
+        _check_kinds(op, left, right)
+        count_comparison(op, left, right)
+        if not _OPERATORS[op][1](left, right):
+            return False
+        left = right
+    return True
+
+
+def _check_kinds(op: str, left: Any, right: Any) -> None:
     kinds = (_kind(left), _kind(right))
     if op in ("in", "notin"):
         _check_lookup(kinds, right)
     elif kinds[0] != kinds[1] and "null" not in kinds:
+        written = _OPERATORS[op][0]
         if "mapping" in kinds:
             raise TemplateProblem(
                 f"a mapping is compared with a {kinds[0] if kinds[1] == 'mapping' else kinds[1]} by {written}",
                 hint="compare one of its fields, such as its id",
             )
         raise TemplateProblem(f"a {kinds[0]} is compared with a {kinds[1]} by {written}", hint=_QUOTE)
-    return operator(left, right)
 
 
 def _check_lookup(kinds: tuple[str, str], right: Any) -> None:

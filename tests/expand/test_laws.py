@@ -195,9 +195,8 @@ def test_nothing_is_left_behind() -> None:
 
 def test_data_can_not_be_changed() -> None:
     """A template that appends to an axis' list would change the next request."""
-    template = compile_template("{{ a.append(1) }}")
-    with pytest.raises(TemplateProblem):
-        template.render({"a": [1]})
+    with pytest.raises(TemplateProblem, match="calls no methods"):
+        compile_template("{{ a.append(1) }}")
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------

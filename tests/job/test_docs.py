@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.job.axes import PARAMETERS
-from seedream_jobs.job.template import FILTERS, SAFE_FILTERS, SAFE_GLOBALS, SAFE_TESTS, environment
+from seedream_jobs.job.template import FILTERS, SAFE_FILTERS, SAFE_TESTS, environment
+from seedream_jobs.job.template_rules import SAFE_GLOBALS
 from seedream_jobs.job.yaml_reader import parse
 from seedream_jobs.plan.load import Target, load_job
 
