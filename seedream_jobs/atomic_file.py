@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
+from seedream_jobs.inside import check_no_link, is_gits, open_record, read_start
 
 BUFFER = 1024 * 1024
 """Bytes that are written and hashed at a time; measured best (bench/fetch.py)."""
@@ -33,6 +33,7 @@ _AT_ONCE = 1 << 18
 HEAD_BYTES = 512
 """Bytes of a download that are kept in memory: enough to tell its format."""
 
+_WRITE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
@@ -40,27 +41,20 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_regular(path: Path) -> bytes:
-    """The bytes of a regular file.
+def read_regular(path: Path, limit: int = 1 << 62) -> bytes:
+    """The bytes of a regular file, or its first ``limit``; no link is followed to it.
 
-    :raises OSError: as the kernel reports it, or it is no regular file
+    :raises OSError: as the kernel reports it, or it is a link, or no regular file
     """
-    check_regular(path)
-    return path.read_bytes()
-
-
-def check_regular(path: Path) -> None:
-    """:raises OSError: there is no such file, or it is a pipe or a device"""
-    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # reading a pipe would wait for ever
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return read_start(open_record(path), limit)
 
 
 def digest(file: Path) -> str:
-    """The sha256 of a file, in hex.
+    """The sha256 of a regular file, in hex; no link is followed to it.
 
     :raises OSError: as reading does
     """
-    with file.open("rb", buffering=0) as opened:
+    with os.fdopen(open_record(file), "rb", buffering=0) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
@@ -72,8 +66,8 @@ def find_damage(
     :param size: bytes it had, as ``sha256``; None where that is not known
     """
     try:
-        found = file.stat().st_size
-        if size is not None and found != size:
+        found = os.lstat(file).st_size
+        if size is not None and found != size and not file.is_symlink():
             return "changed", f"{found} bytes where {size} were stored"
         if sha256 is not None and digest(file) != sha256:
             return "changed", "changed since it was stored"
@@ -133,9 +127,9 @@ class Snapshot:
 class OpenSnapshot(Snapshot):
     """The bytes of an open file, which may be larger than memory. A file that replaces it later is not seen."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = descriptor
         weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor)
         self.size = found.st_size
@@ -159,19 +153,21 @@ class FileSystem:
     """
 
     def snapshot(self, path: Path) -> Snapshot:
-        """The file as it is now."""
-        check_regular(path)
-        if path.stat().st_size <= PIECE or not hasattr(os, "pread"):  # Windows has none
-            return Snapshot(path.read_bytes())
-        return OpenSnapshot(path)
+        """The file as it is now. A link is not followed, and what is no regular file is not read."""
+        opened = open_record(path)
+        if os.fstat(opened).st_size <= PIECE or not hasattr(os, "pread"):  # Windows has none
+            return Snapshot(read_start(opened, 1 << 62))
+        return OpenSnapshot(opened)
 
     def create(self, path: Path, mode: int = 0o644) -> int:
         """Open for appending, emptied; a new file where there is none. Returns a descriptor."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, mode)
+        check_no_link(path)
+        return os.open(path, _WRITE | os.O_CREAT | os.O_TRUNC | os.O_APPEND, mode)
 
     def append(self, path: Path) -> int:
         """Open an existing file for appending. Returns a descriptor."""
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        check_no_link(path)
+        return os.open(path, _WRITE | os.O_APPEND)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of ``data``; returns how many bytes were taken."""
@@ -243,6 +239,8 @@ def _replacing(
     fs: FileSystem, path: Path, temp: Path, *, mode: int = 0o644, announce: Callable[[], object] = lambda: None
 ) -> Iterator[int]:
     """The descriptor of a temporary file that takes the name ``path`` when the block ends without an exception."""
+    if temp.is_symlink():  # a commit may bring one of this name: nothing of it leads anywhere
+        fs.remove(temp)
     descriptor = fs.create(temp, mode)
     try:
         try:
@@ -293,7 +291,7 @@ def update_file(path: Path, data: bytes) -> None:
     :raises OSError: as the disk says
     """
     with suppress(FileNotFoundError):
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
+        if path.is_file() and not path.is_symlink() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return
     with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as file:  # two commands may build a page
         file.write(data)
@@ -305,23 +303,36 @@ def link_or_copy(source: Path, target: Path) -> None:
     :raises FileNotFoundError: there is no ``source``
     :raises OSError: it can be neither linked nor copied
     """
-    there = source.stat()
-    with suppress(FileNotFoundError):
-        found = target.stat()
-        same_file = os.path.samestat(there, found)
-        if same_file or (found.st_size, found.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
-            return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = temporary(target)
-    part.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copy2(source, part)  # with its time: that is how a later export knows its own copy
-        part.replace(target)
-    finally:
+    with os.fdopen(open_record(source), "rb", buffering=0) as opened:
+        there = os.fstat(opened.fileno())
+        with suppress(FileNotFoundError):
+            found = os.lstat(target)
+            same_file = os.path.samestat(there, found)
+            if same_file or (found.st_size, found.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
+                return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = temporary(target)
         part.unlink(missing_ok=True)
+        try:
+            if not _linked(source, part, there):
+                with part.open("xb") as copy:
+                    shutil.copyfileobj(opened, copy, BUFFER)
+                os.utime(part, ns=(there.st_atime_ns, there.st_mtime_ns))  # a later export knows its own copy by it
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _linked(source: Path, part: Path, there: os.stat_result) -> bool:
+    """Whether ``part`` is now a hard link to the very file that was opened."""
+    try:
+        os.link(source, part, follow_symlinks=False)
+    except OSError:
+        return False
+    if os.path.samestat(os.lstat(part), there):
+        return True
+    part.unlink()
+    return False
 
 
 def make_folder(folder: Path) -> None:
@@ -379,7 +390,30 @@ def confined(root: Path, folder: Path, output: str) -> Path:
         raise _outside(output) from error
     if not found.is_relative_to(root) or not written.is_relative_to(root) or found == root:
         raise _outside(output)
+    if any(map(is_gits, found.relative_to(root).parts)):
+        raise UsageError(f"the output {output!r} is in git's own folder", hint="correct output in the job file")
     return found
+
+
+def check_folder(root: Path, folder: Path) -> None:
+    """See that a folder, as far as it is there, is one below ``root``, its links followed, and none of git's.
+
+    :raises UsageError: it is not
+    """
+    if (blocked := in_the_way(folder)) is not None:
+        raise blocked
+    try:
+        os.lstat(folder / ("x" * 64))  # an image in it needs room for a name
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        said = f"{os.path.relpath(folder, root)[:60]} … can't be made: {error.strerror}"
+        raise UsageError(said, hint="name another folder") from None
+    inside = Path(os.path.realpath(folder))
+    if not inside.is_relative_to(top := Path(os.path.realpath(root))):
+        raise UsageError(f"{folder} leads out of the campaign's folder through a symbolic link", hint="remove the link")
+    if any(map(is_gits, inside.relative_to(top).parts)):
+        raise UsageError(f"{folder} leads into git's own folder", hint="name another folder, or remove the link")
 
 
 def _outside(output: str) -> UsageError:
@@ -412,7 +446,8 @@ class Folders:
         probe = confined(self._root, self._folder, output).with_name(f".seedream-probe-{os.getpid()}")
         try:
             make_folder(probe.parent)
-            with probe.open("wb", buffering=0) as file:
+            probe.unlink(missing_ok=True)
+            with probe.open("xb", buffering=0) as file:
                 file.write(b"seedream-jobs sees whether images can be written here; safe to delete\n")
                 os.fsync(file.fileno())
         except OSError as error:
@@ -495,7 +530,7 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
             if _claim(temp, candidate):
                 sync(candidate.parent)
                 return candidate
-            if candidate.is_file() and digest(candidate) == sha256:
+            if candidate.is_file() and not candidate.is_symlink() and digest(candidate) == sha256:
                 temp.unlink()
                 sync(candidate)
                 sync(candidate.parent)

@@ -20,6 +20,7 @@ LINT_CODES = (
     "leftover-braces",
     "line-break",
     "long-prompt",
+    "misread-name",
     "n-against-sequential",
     "smart-quotes",
     "unused-axis",

@@ -16,6 +16,7 @@ ORDER = (
     "resources",
     "model_profile",
     "image_header",
+    "inside",
     "atomic_file",
     "job",
     "expand",

@@ -98,6 +98,7 @@ def export(
     rows = ExportRows(
         job=record.name,
         entries=ledger.entries,
+        root=record.root,
         folder=record.paths.manifest.parent,
         expansion=expansion,
         select=chosen,

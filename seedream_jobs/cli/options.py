@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from seedream_jobs.diagnostics import LINT_CODES
-from seedream_jobs.job.yaml_reader import read_bytes
+from seedream_jobs.job.yaml_reader import read_own
 from seedream_jobs.plan.load import Rules
 from seedream_jobs.plan.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
 
@@ -113,7 +113,7 @@ def rules(
     """
     day = today()
     if policy is not None:  # for every campaign
-        named = read_policy(read_bytes(policy, str(policy)), str(policy), today=day)
+        named = read_policy(read_own(policy), str(policy), today=day)
         return Rules(policy_of=lambda root: named, ignore=frozenset(ignore))
     policy_of = policy_of_tree(today=day) if base is None else base(day)
     return Rules(policy_of=policy_of, ignore=frozenset(ignore))

@@ -18,6 +18,8 @@ import click
 from seedream_jobs.cli.streams import data_on_stdout
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import OutsideRoot
+from seedream_jobs.job.files import WorkTree, place_of
 from seedream_jobs.report.findings import render_findings
 
 if TYPE_CHECKING:  # ``validate`` needs no ledger
@@ -85,11 +87,12 @@ def _print_excerpts(findings: Sequence[Diagnostic], *, err: bool, read: Mapping[
         if name in texts:
             continue
         try:
-            file = Path(name)
-            if file.is_file() and file.stat().st_size <= EXCERPT_FROM:
-                texts[name] = file.read_text(encoding="utf-8-sig", errors="replace")
-        except OSError:
+            root, path = place_of(Path(name))  # nothing is shown of what no job may read
+            content = WorkTree(root).read(path, limit=EXCERPT_FROM + 1)
+        except (OSError, OutsideRoot):
             continue
+        if len(content) <= EXCERPT_FROM:
+            texts[name] = content.decode("utf-8-sig", errors="replace")
     stream = sys.stderr if err else sys.stdout
     color = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     click.echo(render_findings(findings, texts, color=color), err=err, nl=False)

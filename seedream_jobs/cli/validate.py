@@ -10,7 +10,7 @@ from seedream_jobs.cli.options import format_option, jobs_argument, rule_options
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import ExitCode, FindingsError
-from seedream_jobs.job.yaml_reader import read_bytes
+from seedream_jobs.job.yaml_reader import read_named
 from seedream_jobs.plan.load import EMULATOR, looks_like_job, validate_jobs
 from seedream_jobs.plan.policy import POLICY_FILE, read_policy
 
@@ -54,7 +54,7 @@ def _sort_out(files: tuple[Path, ...], *, only_jobs: bool) -> tuple[list[Path], 
     policies = [file for file in files if file.name == POLICY_FILE]
     jobs = [file for file in files if file.name != POLICY_FILE]
     if only_jobs:
-        jobs = [file for file in jobs if looks_like_job(read_bytes(file, str(file)))]
+        jobs = [file for file in jobs if looks_like_job(read_named(file, str(file)))]
     return jobs, policies
 
 
@@ -64,7 +64,7 @@ def _check_policies(policies: list[Path]) -> tuple[list[Diagnostic], list[str]]:
     valid: list[str] = []
     for file in policies:
         try:
-            found.extend(read_policy(read_bytes(file, str(file)), str(file), today=today()).warnings)
+            found.extend(read_policy(read_named(file, str(file)), str(file), today=today()).warnings)
             valid.append(str(file))
         except FindingsError as error:
             found.extend(error.diagnostics)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion, origin, prompts, read_by_prompt
 from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.inside import find_misread
 from seedream_jobs.job.axes import PARAMETERS, Axis
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec
@@ -135,6 +137,23 @@ def _fullwidth_commas(expansion: Expansion) -> Iterator[Diagnostic]:
                 message = f"the axis {name!r} has one value: in YAML only a half-width comma parts two"
                 hint = "write [a, b]; if it is one text, put it in quotes"
                 yield _warning(expansion.spec, "fullwidth-comma", message, path, hint)
+
+
+def _misread_names(expansion: Expansion) -> Iterator[Diagnostic]:
+    """Names of files that another system, or a shell, reads as something else."""
+    spec = expansion.spec
+    job = PurePosixPath(spec.document.path).name
+    if (misread := find_misread(job)) is not None:
+        yield _warning(spec, "misread-name", f"the job file's name {job!r} {misread}", (), "rename it with its record")
+    for axis in spec.axes:
+        for name in axis.names:
+            file = axis.file(name)
+            if file is None:
+                continue
+            for part in PurePosixPath(file.path).parts:
+                if part != ".." and (misread := find_misread(part)) is not None:
+                    message = f"{file.path!r}: {part!r} {misread}"
+                    yield _warning(spec, "misread-name", message, axis.name_path(name), "rename the file", key=True)
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -560,6 +579,7 @@ _RULES: tuple[Callable[[Expansion], Iterator[Diagnostic]], ...] = (
     _unused_axes,
     _values_not_shown,
     _fullwidth_commas,
+    _misread_names,
     _odd_texts,
     _modes,
     _prompts,

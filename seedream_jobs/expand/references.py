@@ -15,7 +15,8 @@ from pathlib import PurePosixPath
 from seedream_jobs.diagnostics import Problem
 from seedream_jobs.errors import UsageError
 from seedream_jobs.image_header import read_header
-from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
+from seedream_jobs.inside import OutsideRoot, Withheld
+from seedream_jobs.job.files import LFS_POINTER, Files, within
 from seedream_jobs.model_profile import ReferenceLimits
 
 _DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
@@ -95,7 +96,8 @@ class References:
         except IsADirectoryError:
             raise ReferenceProblem(f"the reference {_shown(url)} is a folder", hint="name an image in it") from None
         except OSError as error:
-            raise ReferenceProblem(f"the reference {_shown(url)} can't be read: {error.strerror}") from None
+            hint = error.hint if isinstance(error, Withheld) else None
+            raise ReferenceProblem(f"the reference {_shown(url)} can't be read: {error.strerror}", hint=hint) from None
         return data, str(path)
 
     def _checked(self, data: bytes, path: str, shown: str) -> Reference:
@@ -188,8 +190,10 @@ def read_reference(reference: Reference, files: Files) -> bytes:
         return _inline(reference.path)
     try:
         data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
-    except (OSError, OutsideRoot) as error:
-        raise UsageError(f"the reference {reference.path!r} can't be read: {error}") from None
+    except OutsideRoot:
+        raise UsageError(f"the reference {reference.path!r} is outside the campaign's folder") from None
+    except OSError as error:
+        raise UsageError(f"the reference {reference.path!r} can't be read: {error.strerror}") from None
     if sha256(data).hexdigest() != reference.sha256:
         raise UsageError(f"the reference {reference.path!r} changed since it was planned", hint="plan again")
     return data

@@ -8,7 +8,6 @@ of parameters.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from unicodedata import normalize
 from seedream_jobs.expand.identity import FORM, canonical_json, canonical_payload, max_images, settled
 from seedream_jobs.expand.matrix import Cell, Choice, Matrix
 from seedream_jobs.expand.references import Reference, References, is_remote
+from seedream_jobs.inside import find_misread, is_gits
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.spec import JobSpec
@@ -30,9 +30,6 @@ from seedream_jobs.model_profile import profiles
 
 FIELD_ORDER = ("model", "prompt", *(name for name in PARAMETERS if name != "model"))
 """The order of a payload's fields, before those of ``extra``."""
-
-MAX_NAME_BYTES = 200
-"""The longest single file or folder name, in bytes; file systems take 255, and suffixes follow."""
 
 MAX_KEPT = 32_000_000
 """How many characters of a template's texts for the values of axes are kept; further ones are made each time."""
@@ -388,66 +385,42 @@ class RequestBuilder:
         return self._folder + name
 
 
-_PLAIN_NAME = re.compile(r"\w[\w,=~+-]{0,48}(?:/\w[\w,=~+-]{0,48})*")  # at most 4 bytes a character
-_SPECIAL = '\\:*?"<>|\x7f'
-_KEPT = frozenset({".git", ".seedream"})
-_RESERVED = frozenset(
-    ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
-)
+_KEPT = ".seedream"
 _SLUG_HINT = "the filter 'slug' makes any text a file name"
 
 
 def check_name(name: str) -> None:
-    """See that an output name stays in its folder, and that every file system takes it.
+    """See that an output name stays in its folder, and that every system reads it as it is written.
 
     :raises TemplateProblem: if it does not
     """
-    if _PLAIN_NAME.fullmatch(name):
-        return
     if not name.strip():
         raise TemplateProblem("the output name is empty", hint=_SLUG_HINT)
     for part in name.split("/"):
-        if part in ("", ".", "..") or part != part.strip() or part.startswith(".") or part.endswith("."):
-            raise TemplateProblem(f"{name[:80]!r} can't be an output name: a part of it is {part!r}", hint=_SLUG_HINT)
-        if len(part.encode()) > MAX_NAME_BYTES:
+        misread = "begins with a dot, which hides it" if part.strip(".") and part[0] == "." else find_misread(part)
+        if misread is not None:
             raise TemplateProblem(
-                f"an output name has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint=_SLUG_HINT
+                f"{name[:80]!r} can't be an output name: the part {part[:80]!r} {misread}",
+                hint="write a word before it" if "Windows keeps" in misread else _SLUG_HINT,
             )
-        if any(map(_is_special, part)):
-            raise TemplateProblem(f"{name[:80]!r} can't be an output name on every system", hint=_SLUG_HINT)
 
 
 def check_folder(written: str) -> None:
-    """See that each part of an output folder, relative to the job file, is one that every file system takes.
+    """See that every system reads each part of an output folder, relative to the job file, as it is written.
 
-    :raises TemplateProblem: if one is not
+    :raises TemplateProblem: if one does not
     """
     for part in PurePosixPath(written).parts:
-        if part.startswith("~"):
-            hint = "images stay in the campaign: write a folder relative to the job file"
-            raise TemplateProblem(f"the folder {written[:80]!r} begins a part with ~, which is not expanded", hint=hint)
-        if part.casefold() in _KEPT:
+        if is_gits(part) or part.casefold() == _KEPT:
             raise TemplateProblem(
                 f"the folder {written[:80]!r} is no place for images: {part}", hint="name another one"
             )
-        if part.casefold().partition(".")[0] in _RESERVED:
+        misread = None if part == ".." else find_misread(part)
+        if misread is not None:
             raise TemplateProblem(
-                f"the folder {written[:80]!r} has a part {part!r}, which Windows keeps for itself",
-                hint="name another one",
+                f"the folder {written[:80]!r} has a part {part[:80]!r} that {misread}",
+                hint="name another folder, relative to the job file: output: {dir: out/images}",
             )
-        if len(part.encode()) > MAX_NAME_BYTES:
-            raise TemplateProblem(
-                f"a part of the folder has {len(part.encode())} bytes: at most {MAX_NAME_BYTES}", hint="shorten it"
-            )
-        if part != ".." and (part != part.strip() or part.endswith(".") or any(map(_is_special, part))):
-            raise TemplateProblem(
-                f"{part[:80]!r} can't be a folder on every system",
-                hint='leave out spaces and dots at its ends, control characters and any of \\ : * ? " < > |',
-            )
-
-
-def _is_special(character: str) -> bool:
-    return ord(character) < 32 or character in _SPECIAL
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from seedream_jobs.diagnostics import Problem, did_you_mean
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.inside import OutsideRoot, Withheld
 from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.document import Document, DocumentPath
-from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, within
+from seedream_jobs.job.files import LFS_POINTER, Files, within
 from seedream_jobs.job.template import TemplateProblem, undeclared
 from seedream_jobs.job.yaml_reader import number, parse
 
@@ -111,7 +112,8 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
     except IsADirectoryError:
         raise AxisProblem(f"{path!r} is a folder", hint="for the files in it write {glob: …}") from None
     except OSError as error:
-        raise AxisProblem(f"{path!r} can't be read: {error.strerror}") from None
+        withheld = error.hint if isinstance(error, Withheld) else None
+        raise AxisProblem(f"{path!r} can't be read: {error.strerror}", hint=withheld) from None
     if raw.startswith(LFS_POINTER):  # its three lines would become prompts, and be paid for
         raise AxisProblem(f"{path!r} is a Git LFS pointer, not the file itself", hint="git lfs pull")
     if len(raw) > MAX_BYTES:
@@ -405,6 +407,8 @@ def expand_glob(pattern: str, files: Files, folder: PurePosixPath) -> list[str]:
         found = files.glob(folder, pattern)
     except OutsideRoot:
         raise AxisProblem(f"{pattern!r} leaves the campaign's folder", at="glob") from None
+    except Withheld as error:
+        raise AxisProblem(f"{pattern!r}: {error.strerror}", at="glob", hint=error.hint) from None
     except (ValueError, NotImplementedError) as error:
         raise AxisProblem(f"{pattern!r} is no pattern: {error}", at="glob") from None
     for path in found:

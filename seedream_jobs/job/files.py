@@ -6,31 +6,37 @@ Behind the protocol ``Files``, two revisions can be planned without a checkout.
 
 from __future__ import annotations
 
-import errno
 import os
+import stat
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cache
 from glob import escape
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import OutsideRoot, Withheld, check_open_to_jobs, is_gits, locate, open_in, read_start
+
+if TYPE_CHECKING:
+    from seedream_jobs.job.ignored import IgnoreRules
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
-
-
-class OutsideRoot(Exception):
-    """A path that leaves the campaign's root, by ``..``, by being absolute or through a symbolic link."""
 
 
 class Files(Protocol):
     """Reads a campaign's files. Paths are POSIX and relative to the root.
 
     Errors: ``FileNotFoundError``, ``IsADirectoryError``, ``PermissionError`` and other ``OSError`` as ``open`` raises
-    them, ``OutsideRoot`` for a path that leaves the root.
+    them, ``OutsideRoot`` for a path that leaves the root, ``Withheld`` for a file that no job may read.
     """
 
-    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
-        """The first ``limit`` bytes of a file (ask for one more than allowed to see that it is too large)."""
+    def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
+        """The first ``limit`` bytes of a file (ask for one more than allowed to see that it is too large).
+
+        :param named: a person named it, no job: git may ignore it, though not what a link of it leads to
+        """
         ...
 
     def size(self, path: PurePosixPath) -> int:
@@ -66,52 +72,131 @@ def within(folder: PurePosixPath, path: str) -> PurePosixPath:
 
 
 class WorkTree:
-    """The campaign's files on disk."""
+    """The campaign's files on disk.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    :param ignored: finds what git ignores, which no job reads; None where what is read was checked before
+    :param listed: tells of a path that a policy lets jobs read all the same
+    """
 
-    def locate(self, path: PurePosixPath) -> Path:
-        """The absolute path, symbolic links followed.
+    def __init__(
+        self,
+        root: Path,
+        *,
+        ignored: IgnoreRules | None = None,
+        listed: Callable[[PurePosixPath], bool] = lambda path: False,
+    ) -> None:
+        self.root = Path(os.path.realpath(root))
+        self._ignored, self._listed = ignored, listed
 
-        :raises OutsideRoot: if a link leads out of the root
-        """
-        try:
-            found = (self.root / path).resolve()
-        except RuntimeError:  # Python before 3.13 says so of links that lead in a circle
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
-        # Held after links are followed: a link in a foreign campaign must not send a private file to the service.
-        if not found.is_relative_to(self.root):
-            raise OutsideRoot(str(path))
-        return found
-
-    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
-        found = self.locate(path)
-        if found.exists() and not found.is_file() and not found.is_dir():
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a pipe would wait for ever
-        with found.open("rb") as file:
-            return file.read(limit)
+    def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
+        return read_start(self._open(path, named=named), limit)
 
     def size(self, path: PurePosixPath) -> int:
-        found = self.locate(path)
-        if found.is_dir():
-            raise IsADirectoryError(str(path))
-        return found.stat().st_size
+        opened = self._open(path)
+        try:
+            return os.fstat(opened).st_size
+        finally:
+            os.close(opened)
+
+    def _open(self, path: PurePosixPath, *, named: bool = False) -> int:
+        descriptor = open_in(self.root, path)
+        try:
+            found = locate(self.root, path)
+            if not (named and found == path) and self._is_ignored(found):
+                raise Withheld(
+                    "git ignores it",
+                    str(path),
+                    f"add it to git, or let jobs read it: ignored_files: [{found}] in policy.yaml",
+                )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _is_ignored(self, path: PurePosixPath) -> bool:
+        try:
+            return self._ignored is not None and self._ignored.ignores(path) and not self._listed(path)
+        except Withheld:
+            if self._listed(path):
+                return False
+            raise
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
+        parts = pattern_parts(folder, pattern)
+        hidden = any(part.startswith(".") for part in parts)
+        found = sorted(path for path in self._matching(parts) if hidden or not _is_hidden(path))
+        kept = [path for path in found if not self._is_ignored(path)]
+        if found and not kept:
+            raise Withheld(
+                f"git ignores every file that matches ({len(found)})",  # their names are not for everybody
+                pattern,
+                "add them to git, or list them in policy.yaml under ignored_files",
+            )
+        return kept
 
-        literal = PurePosixPath(*(escape(part) for part in folder.parts))
-        base = within(literal, pattern)  # refuses a pattern that climbs out
-        hidden = any(part.startswith(".") for part in base.parts)
-        found = (match.relative_to(self.root) for match in self.root.glob(str(base)) if self._inside(match))
-        return sorted(
-            PurePosixPath(path.as_posix())
-            for path in found
-            if ".git" not in path.parts and (hidden or not any(part.startswith(".") for part in path.parts))
-        )
+    def _matching(self, parts: tuple[str, ...]) -> set[PurePosixPath]:
+        """The regular files that match. Each folder is looked at once for each part of the pattern."""
+        found: set[PurePosixPath] = set()
+        left, seen = [("", 0)], set[tuple[str, int]]()
+        entries = cache(self._entries)
+        while left:  # not by recursion: a stranger's folders may lie two thousand deep
+            at, index = left.pop()
+            if (at, index) in seen:
+                continue
+            seen.add((at, index))
+            part, last = parts[index], index == len(parts) - 1
+            if part == "**":  # as the last part it names folders only
+                if not last:
+                    left.append((at, index + 1))
+                    left += [(f"{at}{name}/", index) for name in entries(at) if stat.S_ISDIR(self._mode(at + name))]
+                continue
+            literal = not any(character in part for character in "*?[")
+            for name in [part] if literal else entries(at):
+                if not literal and not fnmatchcase(name, part):
+                    continue
+                mode = self._mode(at + name, follow=True)
+                if last and stat.S_ISREG(mode):
+                    found.add(PurePosixPath(at + name))
+                elif not last and stat.S_ISDIR(mode):
+                    left.append((f"{at}{name}/", index + 1))
+        return found
 
-    def _inside(self, match: Path) -> bool:
-        return match.is_file() and match.resolve().is_relative_to(self.root)
+    def _entries(self, folder: str) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.root / folder) if not is_gits(name)]  # noqa: PTH208
+        except OSError:
+            return []
+
+    def _mode(self, path: str, *, follow: bool = False) -> int:
+        """The mode of what a job may look at; 0 where there is nothing such, as at the end of a link that leads out."""
+        try:
+            check_open_to_jobs(PurePosixPath(path.rpartition("/")[2]))
+            mode = os.lstat(self.root / path).st_mode
+            if not follow or not stat.S_ISLNK(mode):
+                return mode
+            found = locate(self.root, path)
+            check_open_to_jobs(found)
+            return os.lstat(self.root / found).st_mode
+        except (OSError, OutsideRoot, ValueError):
+            return 0
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def pattern_parts(folder: PurePosixPath, pattern: str) -> tuple[str, ...]:
+    """The parts of a pattern written relative to ``folder``, as a pattern relative to the root.
+
+    :raises OutsideRoot: it climbs out of the root
+    :raises ValueError: it is no pattern
+    """
+    parts = within(PurePosixPath(*map(escape, folder.parts)), pattern).parts
+    if not parts:
+        raise ValueError("Unacceptable pattern: it names no file")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError("Invalid pattern: '**' can only be an entire path component")  # as Path.glob says it
+    return parts
 
 
 def campaign_root(job: Path) -> Path:
@@ -121,6 +206,13 @@ def campaign_root(job: Path) -> Path:
         if (candidate / ".git").exists():
             return candidate
     return folder
+
+
+def place_of(file: Path) -> tuple[Path, PurePosixPath]:
+    """The root of the campaign around a file, and the file's path in it, as the two are written."""
+    root = campaign_root(file)
+    absolute = Path(os.path.abspath(file))  # noqa: PTH100  (Path.absolute keeps "..")
+    return root, PurePosixPath(absolute.relative_to(root).as_posix())
 
 
 def git_common(folder: Path) -> Path | None:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.axes import Axis, AxisReader, Include, Pattern, PatternReader, axis_names
 from seedream_jobs.job.condition import Condition, compile_condition
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
-from seedream_jobs.job.files import Files, OutsideRoot, within
+from seedream_jobs.job.files import Files, within
 from seedream_jobs.job.template import (
     Template,
     TemplateProblem,

@@ -12,9 +12,8 @@ from __future__ import annotations
 import errno
 import math
 import re
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -33,7 +32,10 @@ from yaml.events import (
 
 from seedream_jobs.diagnostics import Severity, closest, shorten
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import OutsideRoot, Withheld, read_start
 from seedream_jobs.job.document import Document, Layout, Lines, check_findings
+from seedream_jobs.job.files import Files, place_of
+from seedream_jobs.job.ignored import checked_tree
 from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain
 
 HAVE_LIBYAML = hasattr(yaml, "CLoader")
@@ -128,30 +130,30 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
     )
 
 
-def read(file: Path, shown: str | None = None, *, root: Root = "mapping") -> Document:
-    """The document in ``file``.
+def read_named(file: Path, shown: str, files: Files | None = None) -> bytes:
+    """The bytes of a job file or policy in a campaign: at most one more than ``MAX_BYTES``.
 
-    :param shown: how the user named the file
-    :raises UsageError: if it is missing, a folder, or unreadable
-    :raises FindingsError: for what is wrong in it
+    :param files: the campaign's tree; the disk by default
+    :raises UsageError: if it is missing, a folder, a pipe or a device, unreadable, or nothing that a job may read
     """
-    shown = str(file) if shown is None else shown
-    return parse(read_bytes(file, shown), shown, root=root)
+    root, path = place_of(file)
+    with _refusals(file, shown):
+        return (files or checked_tree(root)).read(path, limit=MAX_BYTES + 1, named=True)
 
 
-def read_bytes(file: Path, shown: str) -> bytes:
-    """A YAML file's bytes, at most one more than ``MAX_BYTES``.
+def read_own(file: Path) -> bytes:
+    """The bytes of a YAML file that is the operator's own, as an option names it, wherever it lies.
 
     :raises UsageError: if it is missing, a folder, a pipe or a device, or unreadable
     """
+    with _refusals(file, str(file)):
+        return read_start(file, MAX_BYTES + 1)
+
+
+@contextmanager
+def _refusals(file: Path, shown: str) -> Iterator[None]:
     try:
-        mode = file.stat().st_mode  # asked before it is opened: opening a pipe waits until someone writes
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise UsageError(
-                f"{shown}: it is no regular file", hint="a pipe or a device can't be read twice: save it as a file"
-            )
-        with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+        yield
     except FileNotFoundError:
         guess = closest(file.name, _yaml_files(file.parent))
         hint = "check the path" if guess is None else f"did you mean '{Path(shown).with_name(guess)}'?"
@@ -161,14 +163,23 @@ def read_bytes(file: Path, shown: str) -> bytes:
         hint = f"such as '{Path(shown) / inside[0]}'" if inside else "name a YAML file"
         what = "is a folder, not a job file" if file.is_dir() else "no such file; a part of its path is not a folder"
         raise UsageError(f"{shown}: {what}", hint=hint) from None
+    except OutsideRoot:
+        hint = "name the file that it leads to, or copy it into the campaign"
+        raise UsageError(f"{shown}: it is a symbolic link that leads out of the campaign's folder", hint=hint) from None
+    except Withheld as error:
+        raise UsageError(f"{shown}: can't be read: {error.strerror}", hint=error.hint) from None
     except PermissionError:
         raise UsageError(f"{shown}: no permission to read it", hint="check the file's owner and mode") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
             hint = "name the file that it should lead to"
             raise UsageError(f"{shown}: it is a symbolic link that leads back to itself", hint=hint) from None
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{shown}: can't be read: {reason}", hint="check the path") from None
+        if error.errno == errno.EINVAL:
+            hint = "a pipe or a device can't be read twice: save it as a file"
+            raise UsageError(f"{shown}: it is no regular file", hint=hint) from None
+        raise UsageError(f"{shown}: can't be read: {error.strerror or error}", hint="check the path") from None
+    except ValueError as error:
+        raise UsageError(f"{shown}: can't be read: {error}", hint="check the path") from None
 
 
 def _yaml_files(folder: Path) -> list[str]:

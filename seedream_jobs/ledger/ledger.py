@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, write_whole
+from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, read_regular, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
+from seedream_jobs.inside import open_record
 from seedream_jobs.job.files import worktrees
 from seedream_jobs.job.git import is_tracked
 from seedream_jobs.ledger import journal
@@ -384,7 +386,7 @@ class Ledger:
         self._write()
 
     def _digest_on_disk(self) -> str:
-        record = read_file(self._fs, self.paths.manifest)
+        record = read_file(self._fs, self.paths.real)
         try:
             return journal.ABSENT if record is None else record.digest()
         except OSError as error:
@@ -397,7 +399,7 @@ class Ledger:
         """
         if self._digest_on_disk() == self._base:
             return
-        found = read_file(self._fs, self.paths.manifest)
+        found = read_file(self._fs, self.paths.real)
         if found is None or not found.size:
             return  # where it is gone or empty, nothing is lost by writing it anew
         try:
@@ -622,13 +624,13 @@ def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | N
     :raises LedgerError: they keep changing
     """
     for _ in range(_LOOKS):
-        record = read_file(fs, paths.manifest)
+        record = read_file(fs, paths.real)
         manifest = parse_record(paths, record, root)
         files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
-        if _version(record) == _version(read_file(fs, paths.manifest)):
+        if _version(record) == _version(read_file(fs, paths.real)):
             return _loaded(paths, manifest, found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
 
@@ -720,7 +722,10 @@ def _other_place(paths: LedgerPaths, shared: Path, header: journal.JournalHeader
 def ids_of(manifest: Path) -> tuple[str, ...]:
     """The ids of a manifest on the disk, read from its first lines; none where there is no such file."""
     found: list[str] = []
-    with contextlib.suppress(OSError, Malformed), manifest.open("rb") as lines:
+    with (
+        contextlib.suppress(OSError, Malformed),
+        os.fdopen(open_record(Path(os.path.realpath(manifest))), "rb") as lines,
+    ):
         for line in lines:
             header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
             found += (header.id, *header.other_ids)
@@ -795,7 +800,7 @@ def _remember(paths: LedgerPaths, header: Header) -> None:
 
 def _seen(path: Path | None) -> int:
     try:
-        said = "" if path is None else path.read_text(encoding="ascii").strip()
+        said = "" if path is None else read_regular(path, 64).decode("ascii").strip()
     except (OSError, ValueError):
         return 0
     return int(said) if said.isdecimal() and len(said) < 16 else 0

@@ -18,6 +18,7 @@ from typing import Any
 
 from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
+from seedream_jobs.inside import check_no_link, open_record
 from seedream_jobs.ledger.codec import canonical, iso
 
 try:
@@ -29,6 +30,7 @@ except ImportError:  # Windows
 
 _LOOKS = 50
 _LOOK_SECONDS = 0.002
+_LONGEST = 1 << 16  # bytes of what a lock says
 PATIENCE = 10.0
 """Seconds after which a file system that does not answer is given up."""
 
@@ -89,7 +91,7 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
     descriptor = -1
     try:
         while descriptor < 0:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = _open(path, os.O_CREAT)
             for look in range(_LOOKS):
                 try:
                     _flock(descriptor, fcntl.LOCK_EX, path)
@@ -109,6 +111,10 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
             os.close(descriptor)
         if isinstance(error, BlockingIOError):
             raise _held(path, refusal or f"{path.name} is held by") from None
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UsageError(
+                f"{path} can't be a lock: {error.strerror}", hint="remove it; it is made anew, and only holds who runs"
+            ) from None
         raise LedgerError(
             f"{path.name} could not be locked: {error.strerror}", hint=f"check that {path.parent} can be written to"
         ) from error
@@ -119,9 +125,15 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
     return FileLock(path, descriptor)
 
 
+def _open(path: Path, flags: int = 0) -> int:
+    # A lock is emptied when it is signed and when it is released: a link would empty what it leads to.
+    check_no_link(path)
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
+
+
 def _leads_to(path: Path, descriptor: int) -> bool:
     try:
-        found = path.stat()
+        found = os.lstat(path)
     except OSError:
         return False
     return os.path.samestat(found, os.fstat(descriptor))
@@ -129,7 +141,7 @@ def _leads_to(path: Path, descriptor: int) -> bool:
 
 def _probe(path: Path) -> None:
     # Some network and FUSE mounts say yes to everyone: then a second descriptor gets the lock of the first, too.
-    second = os.open(path, os.O_RDWR)
+    second = _open(path)
     try:
         _flock(second, fcntl.LOCK_EX, path)
     except BlockingIOError:
@@ -169,7 +181,7 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
 def holder(path: Path) -> dict[str, Any] | None:
     """What the last process that did not end in order wrote into the lock file; None where none did."""
     try:
-        found = json.loads(read_regular(path))
+        found = json.loads(read_regular(path, _LONGEST))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -182,7 +194,7 @@ def in_use(path: Path) -> bool:
     if not HAS_LOCKS:
         return False  # no run can have begun
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+        descriptor = open_record(path)
     except OSError:
         return False  # none that this user may know of
     try:

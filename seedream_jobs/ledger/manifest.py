@@ -20,7 +20,8 @@ from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Related, Span
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.expand.identity import key_of, settled
-from seedream_jobs.job.files import LFS_POINTER, OutsideRoot, within
+from seedream_jobs.inside import OutsideRoot
+from seedream_jobs.job.files import LFS_POINTER, within
 from seedream_jobs.ledger.codec import (
     ENTRY_FIELDS,
     NEEDED_FIELDS,

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from seedream_jobs.atomic_file import in_the_way
+from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import is_gits
 from seedream_jobs.job.files import campaign_root, git_common
 
 _MANIFEST = ".manifest.jsonl"
@@ -128,37 +130,56 @@ def campaign_lock(root: Path, *, emulator: bool) -> Path:
 def prepare(paths: LedgerPaths) -> None:
     """Make the folders of a record that is about to be written.
 
+    :raises UsageError: a link leads out of the folder of rehearsals
     :raises OSError: they can't be made
     """
+    if paths.private is not None:
+        keep_private(paths.private)
+        check_folder(paths.private, paths.manifest.parent)
     paths.manifest.parent.mkdir(parents=True, exist_ok=True)
     if paths.shared is not None:
         paths.shared.mkdir(exist_ok=True)
-    if paths.private is not None:
-        keep_private(paths.private)
 
 
 def check_link(paths: LedgerPaths) -> None:
-    """:raises UsageError: the manifest is a symbolic link that leads nowhere"""
+    """:raises UsageError: the manifest is a symbolic link that leads nowhere, or to no record of this campaign"""
     # Taken for a job without a manifest, all that the linked one knows would be paid again.
-    if paths.manifest.is_symlink() and not paths.manifest.exists():
+    if not paths.manifest.is_symlink():
+        return
+    real = paths.real
+    if not paths.manifest.exists():
         raise UsageError(
             f"{paths.manifest} is a symbolic link that leads nowhere",
             hint="bring back the file that it names, or remove the link if nothing was ever paid",
+        )
+    root = Path(os.path.realpath(campaign_root(paths.manifest)))
+    if not is_manifest(real) or not real.is_relative_to(root) or any(map(is_gits, real.relative_to(root).parts)):
+        raise UsageError(
+            f"{paths.manifest} is a symbolic link that leads to no record in this campaign",
+            hint="put the record itself in its place",
         )
 
 
 def keep_private(folder: Path) -> None:
     """Make ``.seedream``, with a ``.gitignore`` of its own: what it holds never enters git.
 
-    :raises UsageError: a file has its name, or that of a folder above it
+    :raises UsageError: a file has its name, or that of a folder above it; or it is, or holds, a link
     :raises OSError: it can't be made
     """
+    for part in (folder, *(folder / name for name in _PRIVATE)):
+        if part.is_symlink():  # what is written there would lie wherever a stranger's link leads
+            raise UsageError(
+                f"{part} is a symbolic link, and no file of the record is written through one", hint=_REMOVE
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         if (refusal := in_the_way(folder)) is not None:
             raise refusal from None
         raise
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# rehearsals and caches of seedream-jobs; safe to delete\n*\n", encoding="utf-8")
+    with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
+        file.write("# rehearsals and caches of seedream-jobs; safe to delete\n*\n")
+
+
+_PRIVATE = ("emulator", "emulator/service", "thumbnails")
+_REMOVE = "remove the link; the folder is made anew"

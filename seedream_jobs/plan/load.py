@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 
-from seedream_jobs.atomic_file import in_the_way
+from seedream_jobs.atomic_file import check_folder
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.lint import lint
 from seedream_jobs.job import schema, yaml_reader
-from seedream_jobs.job.document import Document
-from seedream_jobs.job.files import Files, OutsideRoot, WorkTree, campaign_root
+from seedream_jobs.job.files import Files, WorkTree, place_of
+from seedream_jobs.job.ignored import IgnoreRules
 from seedream_jobs.job.spec import JobSpec, load_spec
 from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
-from seedream_jobs.plan.policy import Policy, PolicyOf, apply_budget, budget_name, find_excess, find_violations
+from seedream_jobs.plan.policy import (
+    Policy,
+    PolicyOf,
+    apply_budget,
+    budget_name,
+    find_excess,
+    find_violations,
+    listed_by,
+    policy_of_tree,
+)
 
 EMULATOR_ORIGIN = "emulator"
 """The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
@@ -49,10 +60,12 @@ class Rules:
 
     :param policy_of: the policy of a campaign
     :param ignore: codes of lint warnings that are silenced
+    :param ignored_of: what git ignores in a campaign, given its root
     """
 
     policy_of: PolicyOf
     ignore: frozenset[str] = frozenset()
+    ignored_of: Callable[[Path], IgnoreRules] = field(default_factory=lambda: cache(IgnoreRules))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,17 @@ class Job:
         return budget_name(self.policy, self.expansion.spec)
 
 
+def files_on_disk(root: Path, rules: Rules | None) -> WorkTree:
+    """A campaign's files as jobs may read them: what git ignores only where the policy lists it.
+
+    :param rules: None where a job is only looked at; the campaign's own policy counts then
+    """
+    # Without rules only the list counts, which no day changes.
+    policy_of = policy_of_tree(today=date.min) if rules is None else rules.policy_of
+    ignored_of = IgnoreRules if rules is None else rules.ignored_of
+    return WorkTree(root, ignored=ignored_of(root), listed=listed_by(policy_of, root))
+
+
 def load_job(
     path: Path,
     *,
@@ -92,15 +116,15 @@ def load_job(
     :raises FindingsError: with every finding
     :raises UsageError: there is no such file
     """
-    root = campaign_root(path)
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
-    folder = PurePosixPath(absolute.parent.relative_to(root).as_posix())
-    document = yaml_reader.read(path, shown) if files is None else _read(folder / path.name, shown, files)
+    root, place = place_of(path)
+    if files is None:
+        files = files_on_disk(root, rules)
+    document = yaml_reader.parse(yaml_reader.read_named(path, shown, files), shown)
     findings = schema.check(document)
     if any(finding.code != "bad-reference" for finding in findings):
         raise FindingsError(in_order([*findings, *document.warnings]))
     try:
-        spec = load_spec(document, files or WorkTree(root), root=root, folder=folder, sets=sets, file=path.name)
+        spec = load_spec(document, files, root=root, folder=place.parent, sets=sets, file=path.name)
         policy = None if rules is None else rules.policy_of(root)
         expansion, warnings = _expand(spec, policy, rules)
     except FindingsError as error:
@@ -124,15 +148,6 @@ def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[
     if policy is not None and (refused := find_violations(policy, expansion)):
         raise FindingsError(in_order([*refused, *warnings]))
     return expansion, warnings
-
-
-def _read(path: PurePosixPath, shown: str, files: Files) -> Document:
-    try:
-        raw = files.read(path, limit=yaml_reader.MAX_BYTES + 1)
-    except (OSError, OutsideRoot) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it leads out of the campaign's root"
-        raise UsageError(f"{shown}: {reason}", hint="check the path") from None
-    return yaml_reader.parse(raw, shown)
 
 
 def looks_like_job(text: bytes) -> bool:
@@ -168,7 +183,9 @@ def load_jobs(
     findings: list[Diagnostic] = []
     for path in sorted(map(job_file, paths)):
         try:
-            jobs.append(load_job(path, shown=str(path), target=target, sets=sets, rules=rules))
+            job = load_job(path, shown=str(path), target=target, sets=sets, rules=rules)
+            findings.extend(find_blocked(job))
+            jobs.append(job)
         except FindingsError as error:
             findings.extend(error.diagnostics)
     if findings:
@@ -255,7 +272,7 @@ def validate_jobs(
     for path in sorted(map(job_file, paths)):
         try:
             job = load_job(path, shown=str(path), target=target, sets=sets, rules=rules)
-            findings.extend([*job.warnings, *_folder_blocked(job)])
+            findings.extend([*job.warnings, *find_blocked(job)])
             requests = check_count(job, job.expansion.total())
             findings.extend(job.expansion.merge_warnings())
             check_names(job)
@@ -265,21 +282,15 @@ def validate_jobs(
     return Validation(findings=in_order(findings), valid=tuple(valid))
 
 
-def _folder_blocked(job: Job) -> list[Diagnostic]:
-    """A finding if the images' folder can't be made: a file is in its place, or a link leads out or nowhere."""
+def find_blocked(job: Job) -> list[Diagnostic]:
+    """A finding if the images' folder can't be made or written in: a file is in its place, or a link leads out."""
     spec = job.expansion.spec
-    folder = spec.root / spec.folder / spec.output_dir
+    hint = "move it out of the way, or name another folder"
     try:
-        blocked = in_the_way(folder)
-        said = None if blocked is None else blocked.message
-        if said is None and not folder.resolve().is_relative_to(spec.root.resolve()):
-            said = f"the folder {spec.output_dir!r} leads out of the campaign's folder through a symbolic link"
-    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
-        said = f"the folder {spec.output_dir[:80]!r} can't be made: {getattr(error, 'strerror', None) or error}"
-    if said is None:
+        check_folder(spec.root, spec.root / spec.folder / spec.output_dir)
         return []
-    return [
-        spec.document.finding(
-            "output-dir", said, ("output", "dir"), hint="move it out of the way, or name another folder"
-        )
-    ]
+    except UsageError as refusal:
+        said, hint = refusal.message.removeprefix(f"{spec.root}{os.sep}"), refusal.hint or hint
+    except OSError as error:
+        said = f"the folder {spec.output_dir[:80]!r} can't be made: {error.strerror or error}"
+    return [spec.document.finding("output-dir", said, ("output", "dir"), hint=hint)]

@@ -25,9 +25,11 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, origin, prompts
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.references import is_remote
+from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job import schema
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
-from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
+from seedream_jobs.job.files import Files
+from seedream_jobs.job.ignored import checked_tree
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
@@ -75,6 +77,7 @@ class Policy:
 
     :param models: canonical ids
     :param reference_hosts: lower case; ``*.example.com`` for subdomains
+    :param ignored_files: patterns of files below the root that jobs may read though git ignores them
     """
 
     document: Document
@@ -85,6 +88,7 @@ class Policy:
     watermark: bool
     words: tuple[Word, ...]
     reference_hosts: tuple[str, ...] | None
+    ignored_files: tuple[str, ...]
     warnings: tuple[Diagnostic, ...]
 
     @property
@@ -99,6 +103,10 @@ class Policy:
     def budget_name(self, path: str) -> str:
         """Whose limit a job's budget is where the policy lowers it."""
         return f"budget_usd of {self.shown}, for {path}"
+
+    def lists(self, path: PurePosixPath) -> bool:
+        """Whether jobs may read a file of the campaign though git ignores it."""
+        return any(_path_pattern(pattern).fullmatch(path.as_posix()) for pattern in self.ignored_files)
 
     def rule(self, path: DocumentPath) -> Related:
         """A rule of the policy as the second place of a finding."""
@@ -227,7 +235,7 @@ def _from_here(root: Path) -> str:
 
 
 def policy_of_tree(
-    tree: Callable[[Path], Files] = WorkTree, *, shown: Callable[[Path], str] = _from_here, today: datetime.date
+    tree: Callable[[Path], Files] = checked_tree, *, shown: Callable[[Path], str] = _from_here, today: datetime.date
 ) -> PolicyOf:
     """Each campaign's policy in a tree, such as that of the base revision; by default as it lies on disk.
 
@@ -238,15 +246,26 @@ def policy_of_tree(
     @cache
     def policy_of(root: Path) -> Policy | None:
         try:
-            raw = tree(root).read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1)
+            raw = tree(root).read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1, named=True)
         except FileNotFoundError:
             return None
         except (OSError, OutsideRoot) as error:
             # A policy that can't be read is not a policy that allows everything.
-            raise UsageError(f"{shown(root)} can't be read: {getattr(error, 'strerror', None) or error}") from None
+            reason = error.strerror or error if isinstance(error, OSError) else "a link leads out of the campaign"
+            raise UsageError(f"{shown(root)} can't be read: {reason}", hint="put the file itself there") from None
         return read_policy(raw, shown(root), today=today)
 
     return policy_of
+
+
+def listed_by(policy_of: PolicyOf, root: Path) -> Callable[[PurePosixPath], bool]:
+    """Tells of a file, relative to the root, whether the campaign's policy lets jobs read it though git ignores it."""
+
+    def listed(path: PurePosixPath) -> bool:
+        policy = policy_of(root)
+        return policy is not None and policy.lists(path)
+
+    return listed
 
 
 def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
@@ -278,6 +297,7 @@ class _Reader:
             resolutions=tuple(data["resolutions"]) if "resolutions" in data else None,
             watermark=bool(data.get("watermark", False)),
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
+            ignored_files=tuple(data.get("ignored_files", ())),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),
         )

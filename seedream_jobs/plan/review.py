@@ -20,7 +20,8 @@ from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.job.files import Files, OutsideRoot, WorkTree
+from seedream_jobs.inside import OutsideRoot, Withheld
+from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.codec import Malformed, decode, parse_checked
@@ -29,7 +30,7 @@ from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_man
 from seedream_jobs.ledger.state import Entry, Header, State, counts_as_spent
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
-from seedream_jobs.plan.load import Job, Rules, Target, load_job, looks_like_job
+from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.plan import (
     Against,
@@ -349,7 +350,8 @@ class Revisions:
 
     def _pair(self, path: PurePosixPath, rules: Rules | None, *, named: bool) -> JobPair:
         # A job is also touched by a change of an axis file or an image that it reads.
-        head_files, base_files = Recording(self._head_files), Recording(self.base_tree)
+        head_files = Recording(self.head_tree or files_on_disk(self.root, rules))
+        base_files = Recording(self.base_tree)
         head, refusal = self._load(path, head_files, self.shown(path), rules)
         base, _ = self._load(path, base_files, f"{self.base.name}:{path}")
         touched = not self._changed.isdisjoint({path, *head_files.read_paths, *base_files.read_paths})
@@ -367,9 +369,12 @@ class Revisions:
         """
         try:
             files.read(path, limit=1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, OutsideRoot):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None, None
-        load = partial(load_job, self.root / path, shown=shown, target=self._target, files=files, rules=rules)
+        except (OutsideRoot, Withheld):
+            if rules is None:  # the base's; of the head's the reading below says what is wrong
+                return None, None
+        load = partial(self._checked, path, shown=shown, files=files, rules=rules)
         refusal: UsageError | None = None
         try:
             try:
@@ -379,6 +384,15 @@ class Revisions:
             return load(sets={}), refusal
         except FindingsError as error:
             return error, refusal
+
+    def _checked(
+        self, path: PurePosixPath, *, shown: str, files: Recording, rules: Rules | None, sets: Mapping[str, str]
+    ) -> Job:
+        job = load_job(self.root / path, shown=shown, target=self._target, files=files, rules=rules, sets=sets)
+        on_disk = self.head_tree is None and shown == self.shown(path)
+        if on_disk and (found := find_blocked(job)):
+            raise FindingsError(found)
+        return job
 
 
 def _stem(path: PurePosixPath) -> PurePosixPath:

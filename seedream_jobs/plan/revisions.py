@@ -13,13 +13,13 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import LFS_POINTER, Files, OutsideRoot, campaign_root, within
+from seedream_jobs.inside import OutsideRoot, check_open_to_jobs
+from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, pattern_parts
 from seedream_jobs.job.git import run_git, said, start_git
 from seedream_jobs.plan.plan import Revision
 
@@ -356,16 +356,14 @@ class GitTree:
         """Every file, in git's order."""
         return self._blobs.keys()
 
-    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
+    def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:  # no commit has what is ignored
         return self._repository.blob(self._find(path).oid, limit).data
 
     def size(self, path: PurePosixPath) -> int:
         return self._repository.blob(self._find(path).oid, 0).size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        parts = within(PurePosixPath(*(escape(part) for part in folder.parts)), pattern).parts
-        if any("**" in part and part != "**" for part in parts):
-            raise ValueError("Invalid pattern: '**' can only be an entire path component")  # as Path.glob says it
+        parts = pattern_parts(folder, pattern)
         hidden = any(part.startswith(".") for part in parts)
         return sorted(
             path
@@ -404,12 +402,13 @@ class GitTree:
                 target = self._repository.blob(blob.oid, _LONGEST_LINK).data.decode("utf-8", "surrogateescape")
                 if left < 0:
                     raise OSError(40, "Too many levels of symbolic links", str(path))
-                if target.startswith("/"):
+                if target.startswith("/") or "\0" in target:
                     raise OutsideRoot(str(path))
                 rest = [*(one for one in PurePosixPath(target).parts if one != "."), *rest]
             elif rest:
                 raise NotADirectoryError(20, "Not a directory", str(path))
             else:
+                check_open_to_jobs(step)
                 return blob
         raise IsADirectoryError(21, "Is a directory", str(path))
 
@@ -421,9 +420,9 @@ class Recording:
         self._files = files
         self.read_paths: set[PurePosixPath] = set()
 
-    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
+    def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
         self.read_paths.add(path)
-        return self._files.read(path, limit=limit)
+        return self._files.read(path, limit=limit, named=named)
 
     def size(self, path: PurePosixPath) -> int:
         self.read_paths.add(path)

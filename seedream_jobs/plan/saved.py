@@ -19,14 +19,15 @@ from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from seedream_jobs.atomic_file import read_regular, write_whole
+from seedream_jobs.atomic_file import write_whole
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span, in_order
 from seedream_jobs.errors import FindingsError, HeldError, UsageError
 from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
 from seedream_jobs.expand.references import Reference, read_reference
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.inside import OutsideRoot, read_start
 from seedream_jobs.job.document import DocumentPath
-from seedream_jobs.job.files import OutsideRoot, WorkTree, campaign_root, within
+from seedream_jobs.job.files import WorkTree, campaign_root, within
 from seedream_jobs.ledger.campaign import Elsewhere
 from seedream_jobs.ledger.codec import Malformed, Reader, choice, iso, mapping, moment, text, whole
 from seedream_jobs.ledger.ledger import Ledger
@@ -96,7 +97,7 @@ def check_place(file: Path) -> None:
     if file.suffix != ".json":
         raise UsageError(f"{file}: a saved plan is a .json file", hint="seedream-jobs plan JOB… -o plan.json")
     try:
-        raw = read_regular(file)
+        raw = read_start(file, 1 << 62)
     except OSError:
         return  # nothing is there, or ``save`` says what is wrong with it
     if raw.strip() and _NAMED not in raw:
@@ -131,7 +132,7 @@ def read(file: Path) -> Plan:
     :raises HeldError: it was edited
     """
     try:
-        raw = read_regular(file)
+        raw = read_start(file, 1 << 62)
     except FileNotFoundError:
         raise UsageError(f"there is no {file}", hint="seedream-jobs plan JOB… -o plan.json makes one") from None
     except OSError as error:

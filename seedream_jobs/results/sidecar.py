@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.atomic_file import confined, find_damage, refusal, whole_file
+from seedream_jobs.atomic_file import confined, find_damage, read_regular, refusal, whole_file
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
@@ -128,8 +128,7 @@ def write_sidecar(image: Path, content: bytes, key: str, temp: Path) -> tuple[st
 def read_sidecar(path: Path) -> dict[str, Any] | None:
     """The content of a sidecar; None if it is missing, damaged or another program's file."""
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(MAX_BYTES))
+        content = json.loads(read_regular(path, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and content.get("format") == FORMAT else None

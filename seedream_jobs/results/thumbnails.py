@@ -109,6 +109,8 @@ def _write_thumbnail(image: PillowImage, path: Path) -> None:
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), reducing_gap=2.0)
     ImageOps.exif_transpose(image, in_place=True)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.is_symlink():
+        return
     temp = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         image.save(temp, "WEBP", quality=_QUALITY, method=4, icc_profile=profile or b"", exif=b"", xmp=b"")

@@ -12,7 +12,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from seedream_jobs.api.credentials import Access, ApiKey, check_key, endpoint, find_endpoint, take_key
-from seedream_jobs.atomic_file import in_the_way
+from seedream_jobs.atomic_file import check_folder
+from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.paths import STATE_FOLDER
 from seedream_jobs.plan.load import Target
 
@@ -32,8 +33,8 @@ def check_access(target: Target, root: Path, *, base_url: str | None) -> None:
     if not target.emulator:
         check_key(os.environ, root)
         find_endpoint(base_url, os.environ)
-    elif (refusal := in_the_way(_books(root))) is not None:
-        raise refusal
+    else:
+        _books(root)
 
 
 def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str | None) -> Access:
@@ -50,12 +51,16 @@ def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str |
     from seedream_jobs.emulator.server import EmulatorServer  # it imports uvicorn and starlette
     from seedream_jobs.emulator.settings import Settings
 
-    if (refusal := in_the_way(_books(root))) is not None:
-        raise refusal
     settings = Settings(state=_books(root), delay=EMULATOR_DELAY, balance=Decimal(1_000_000))
     server = stack.enter_context(EmulatorServer(settings))
     return Access(endpoint=endpoint(server.url), key=ApiKey(token_hex(16)))  # no word of a prompt, any key will do
 
 
 def _books(root: Path) -> Path:
-    return root / STATE_FOLDER / "emulator" / "service"
+    """:raises UsageError: a file is in its place, or what is written in it would lie elsewhere"""
+    books = root / STATE_FOLDER / "emulator" / "service"
+    check_folder(root, books)
+    for file in books.iterdir() if books.is_dir() else ():
+        if file.is_symlink():
+            raise UsageError(f"{file} is a symbolic link", hint="remove it")
+    return books

@@ -30,14 +30,15 @@ def test_a_folder_that_can_not_be_is_found_before_the_first_post(
     campaign: Path, command: Command, service: str
 ) -> None:
     """A file in the way of the second job: nothing of either is paid, by job files and by a saved plan."""
-    (campaign / "afile").touch()
     (campaign / "owls.yaml").write_text(BLOCKED.replace("DIR", "afile/x"))
     jobs = ("garden.yaml", "owls.yaml")
     assert command("plan", *jobs, "-o", "plan.json", "--base-url", service).code == 0
-    for named in (jobs, ("plan.json",)):
+    (campaign / "afile").touch()
+    assert command("plan", *jobs, "--base-url", service).code == 1
+    for named, code in ((jobs, 1), (("plan.json",), 2)):
         ended = command("run", *named, "--yes", "--base-url", service, **KEY)
-        assert ended.code == 2, ended.err
-        assert "afile is a file where a folder is needed" in ended.err
+        assert ended.code == code, ended.err
+        assert "afile is a file where a folder is needed" in ended.out + ended.err
     records = [json.loads(line) for file in campaign.glob("*.jsonl") for line in file.read_text().splitlines()]
     assert not any("task_id" in line for line in records)
     assert not list(campaign.rglob(".seedream-probe*"))
@@ -71,11 +72,14 @@ def test_a_corrected_folder_is_taken_by_fetch(campaign: Path, command: Command, 
     [
         ("d" * 201, "201 bytes: at most 200"),
         ("out/" + "花" * 67, "201 bytes"),
-        ("~/pictures", "~, which is not expanded"),
-        ("out/nul", "Windows keeps for itself"),
-        ("out/aux.d/x", "Windows keeps for itself"),
-        ("out/a?b", "can't be a folder on every system"),
-        ("out./x", "can't be a folder on every system"),
+        ("~/pictures", "begins with ~"),
+        ("out/nul", "Windows keeps for a device"),
+        ("out/aux.d/x", "Windows keeps for a device"),
+        ("out/a?b", "which Windows takes for something else"),
+        ("out./x", "which Windows leaves out"),
+        ("out/-rf", "begins with -"),
+        ("out/x\u202egnp", "U+202E"),
+        ("out/cafe\u0301", "NFC"),
         (".git/x", "no place for images"),
         ("../out", "outside the campaign's folder"),
     ],

@@ -178,11 +178,14 @@ def test_each_file_is_read_once(folder: Any, monkeypatch: pytest.MonkeyPatch) ->
     folder.write("a.png", picture(20, 20))
     reads: list[str] = []
     plain = WorkTree.read
-    monkeypatch.setattr(
-        WorkTree, "read", lambda self, path, limit: reads.append(str(path)) or plain(self, path, limit=limit)
-    )
+
+    def read(self: WorkTree, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
+        reads.append(str(path))
+        return plain(self, path, limit=limit, named=named)
+
+    monkeypatch.setattr(WorkTree, "read", read)
     assert len(folder.keys('request: {prompt: "{{ a }}", image_urls: [a.png]}\nmatrix: {a: {range: [1, 50]}}')) == 50
-    assert reads == ["a.png"]
+    assert reads == ["job.yaml", "a.png"]
 
 
 def test_each_reference_is_told_where_it_is_written(tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ class Record:
         return entry
 
     def rows(self, **options: Any) -> ExportRows:
-        return ExportRows(job="garden", entries=self.entries, folder=self.folder, expansion=None, **options)
+        return ExportRows(
+            job="garden", entries=self.entries, root=self.folder.parent, folder=self.folder, expansion=None, **options
+        )
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_images_are_not_doubled(garden: Any, tmp_path: Path) -> None:
 def test_copies_where_there_are_no_links(garden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another disk: copied once, and known again by size and time."""
 
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refused)

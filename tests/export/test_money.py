@@ -55,7 +55,7 @@ def test_the_shares_add_up_to_what_status_says(tmp_path: Path, run: list[Any]) -
     entries = Entries()
     for number, what in enumerate(run):
         entries.put(entry(number, *what))
-    rows = ExportRows(job="garden", entries=entries, folder=tmp_path, expansion=None)
+    rows = ExportRows(job="garden", entries=entries, root=tmp_path, folder=tmp_path, expansion=None)
     shares = [row.values["cost_usd"] for row in rows]
     total = sum((Decimal(share) for share in shares if share is not None), start=Decimal(0))
     assert total == rows.shared_usd
@@ -63,7 +63,7 @@ def test_the_shares_add_up_to_what_status_says(tmp_path: Path, run: list[Any]) -
     cells = [
         cell
         for one in entries.values()
-        for cell in cells_of_entry(one, ImageFiles(tmp_path, tmp_path, tmp_path), labels={})
+        for cell in cells_of_entry(one, ImageFiles(tmp_path, tmp_path, tmp_path, tmp_path), labels={})
     ]
     shown = sum((cell.cost_usd for cell in cells if cell.cost_usd is not None), start=Decimal(0))
     assert shown == sum(map(bill_of, entries.values()), start=Bill()).usd, "the gallery's cells as well"

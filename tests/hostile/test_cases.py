@@ -12,11 +12,13 @@ second anew, to be reviewed as a diff. Whatever the case, no command crashes, ou
     run: validate a.yaml                  # one command, or a list of them; words are split as a shell would
     key: true                             # the operator's key is in the environment
     absent: [PATH, …]                     # what must not be there afterwards
+    kept: {PATH: TEXT}                    # what must be there as it was
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -103,10 +105,13 @@ def test_case(file: Path, server: Server, tmp_path: Path, pytestconfig: pytest.C
         ended = server.run(shlex.split(command), repository, environment=environment)
         assert not find_breaches(ended), (command, find_breaches(ended), ended.text[-3000:])
         text = "".join(part if len(part) < _LONGEST else part[:_LONGEST] + "…\n" for part in (ended.out, ended.err))
-        told.append(f"$ {command}\n{text.replace(str(tmp_path), 'WORK')}exit {ended.code}\n")
+        text = re.sub("sha256:[0-9a-f]{64}", "sha256:…", text.replace(str(tmp_path), "WORK"))
+        told.append(f"$ {command}\n{text}exit {ended.code}\n")
     assert not given_away(case, tmp_path)
     for name in case.get("absent", []):
         assert not os.path.lexists(repository / name), name
+    for name, text in case.get("kept", {}).items():
+        assert (repository / name).read_text("utf-8") == text, name
     wanted = file.with_suffix(".txt")
     if pytestconfig.getoption("--snapshot-update"):
         wanted.write_text("".join(told), "utf-8")

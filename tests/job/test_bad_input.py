@@ -140,8 +140,8 @@ CASES: list[tuple[str, str, str, str, str]] = [
     # output and references
     (V + "request: {prompt: p}\noutput: {dir: ../x}", "output-dir", "3:15", "outside the campaign's folder", "relative to the job file"),
     (V + "request: {prompt: p}\noutput: {dir: /tmp}", "output-dir", "3:15", "outside", ""),
-    (R + '{a: [../x]}\noutput: {name: "{{ a }}"}', "output-name", "4:17", "a part of it is '..'", "'slug'"),
-    (R + '{a: ["x:y"]}\noutput: {name: "{{ a }}"}', "output-name", "4:17", "on every system", "'slug'"),
+    (R + '{a: [../x]}\noutput: {name: "{{ a }}"}', "output-name", "4:17", "the part '..' is only dots", "'slug'"),
+    (R + '{a: ["x:y"]}\noutput: {name: "{{ a }}"}', "output-name", "4:17", "which Windows takes", "'slug'"),
     (R + '{a: ["%s"]}\noutput: {name: "{{ a }}"}' % ("x" * 201), "output-name", "4:17", "201 bytes: at most 200", ""),
     (R + '{a: [x]}\noutput: {name: "{{ a }}/ "}', "output-name", "4:17", "", ""),
     (R + '{a: [x, y]}\noutput: {name: "same"}', "output-collision", "4:16", "job/a=x#1 and job/a=y#1", "name every axis"),

@@ -24,7 +24,7 @@ class OneFile:
     def __init__(self, text: str) -> None:
         self.text = text.encode()
 
-    def read(self, path: PurePosixPath, *, limit: int) -> bytes:
+    def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
         return self.text[:limit]
 
     def size(self, path: PurePosixPath) -> int:

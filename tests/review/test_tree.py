@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import OutsideRoot, WorkTree
+from seedream_jobs.inside import OutsideRoot
+from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plan.revisions import GitTree, Repository
 from tests.lanes import examples
 

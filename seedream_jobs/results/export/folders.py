@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedream_jobs.atomic_file import digest, link_or_copy, temporary, whole_file
+from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, temporary, whole_file
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import open_record
 from seedream_jobs.results.export.rows import ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
 
@@ -95,9 +97,13 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
         raise _holds_other_files(folder, foreign)
     folder.mkdir(parents=True, exist_ok=True)
+    checked: set[PurePosixPath] = set()
     with whole_file(metadata) as out:
         for row in rows:
             name, problem = IMAGES / row.name, row.problem
+            if name.parent not in checked:  # an earlier export may have come with a commit, links and all
+                check_folder(folder, folder / name.parent)
+                checked.add(name.parent)
             if problem is None:
                 link_or_copy(row.source, folder / name)
             elif not _has_image(folder / name, row):  # an earlier export may have the only copy left
@@ -114,7 +120,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
 
 
 def _has_image(target: Path, row: ExportRow) -> bool:
-    return target.is_file() and digest(target) == row.values["sha256"]
+    return target.is_file() and not target.is_symlink() and digest(target) == row.values["sha256"]
 
 
 def _remove_stale_images(folder: Path, *, old: Path, new: Path) -> None:
@@ -122,7 +128,9 @@ def _remove_stale_images(folder: Path, *, old: Path, new: Path) -> None:
         return
     kept = set(_image_names(new))
     for name in _image_names(old):
-        if name not in kept and PurePosixPath(name).parts[:1] == (IMAGES,) and ".." not in PurePosixPath(name).parts:
+        parts = PurePosixPath(name).parts
+        if name not in kept and parts[:1] == (str(IMAGES),) and ".." not in parts:
+            check_folder(folder, (folder / name).parent)
             (folder / name).unlink(missing_ok=True)
 
 
@@ -262,14 +270,14 @@ def _sample(row: ExportRow) -> _Sample:
         key=f"{key[:32]}-i{row.values['number']}",
         suffix=row.source.suffix.lstrip(".").lower() or "bin",
         source=row.source,
-        length=row.source.stat().st_size,
+        length=os.lstat(row.source).st_size,
         prompt=str(row.values["prompt"] or "").encode("utf-8", "backslashreplace"),
         row=json.dumps(dict(row.values), ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace"),
     )
 
 
 def _add_sample(tar: tarfile.TarFile, sample: _Sample) -> None:
-    with sample.source.open("rb") as image:
+    with os.fdopen(open_record(sample.source), "rb") as image:
         tar.addfile(_member(f"{sample.key}.{sample.suffix}", sample.length), image)
     for suffix, text in (("json", sample.row), ("txt", sample.prompt)):
         tar.addfile(_member(f"{sample.key}.{suffix}", len(text)), io.BytesIO(text))

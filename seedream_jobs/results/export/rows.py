@@ -14,7 +14,8 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedream_jobs.atomic_file import find_damage
+from seedream_jobs.atomic_file import confined, find_damage, read_regular
+from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.job.document import spoken
@@ -57,18 +58,24 @@ NAMED = 5
 class ExportRow:
     """One image.
 
+    :param root: the campaign's
     :param folder: the manifest's
     :param file: as recorded: POSIX, relative to the manifest's folder
     :param values: column to value; None where it is not known. Axis labels are text
     """
 
+    root: Path
     folder: Path
     file: str
     values: Mapping[str, Any]
 
     @property
     def source(self) -> Path:
-        return self.folder / self.file
+        """Where the image is: below the campaign's root, and no link.
+
+        :raises UsageError: the record leads out of it
+        """
+        return confined(self.root, self.folder, self.file)
 
     @property
     def name(self) -> PurePosixPath:
@@ -79,11 +86,17 @@ class ExportRow:
     @property
     def problem(self) -> str | None:
         """Why the file is not the image that was stored; None if it is. Reads it whole."""
-        found = find_damage(self.source, size=self.values["bytes"], sha256=self.values["sha256"])
+        if self.values["sha256"] is None:  # then any file would do, and a record may be a stranger's
+            return "the record does not say what it holds"
+        try:
+            source = self.source
+        except UsageError as error:
+            return error.message
+        found = find_damage(source, size=self.values["bytes"], sha256=self.values["sha256"])
         if found is None:
             return None
-        with suppress(OSError), self.source.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+        with suppress(OSError):
+            if read_regular(source, len(LFS_POINTER)) == LFS_POINTER:
                 return f"a Git LFS pointer, {found[1]}"
         return found[1]
 
@@ -95,6 +108,7 @@ class ExportRows:
     Each iteration reads the entries and counts anew. Requests that are no longer in the job file, and requests without
     a stored image, have no row.
 
+    :param root: the campaign's, which no image lies outside of
     :param folder: the manifest's folder
     :param select: which cells; only with an expansion
     :param on_progress: called with the number of images so far
@@ -108,6 +122,7 @@ class ExportRows:
 
     job: str
     entries: Entries
+    root: Path
     folder: Path
     expansion: Expansion | None
     select: Callable[[Cell], bool] | None = None
@@ -222,4 +237,4 @@ class ExportRows:
             "submitted_at": None if entry.submitted_at is None else iso(entry.submitted_at),
             "warnings": list(image.warnings),
         }
-        return ExportRow(folder=self.folder, file=image.file, values=values)
+        return ExportRow(root=self.root, folder=self.folder, file=image.file, values=values)

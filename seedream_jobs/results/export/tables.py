@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, ExportRow, ExportRows
 
@@ -105,7 +106,7 @@ def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: b
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
         for row, values in _with_file(rows, base):
             if with_images:
-                data = row.source.read_bytes()
+                data = read_regular(row.source)
                 values["image"] = {"bytes": data, "path": row.name.name}
                 held += len(data)
             group.append(values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedream_jobs.atomic_file import in_the_way
+from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import STATE_FOLDER
@@ -30,7 +30,9 @@ def build_gallery(
     :param contact_sheet: also write this image
     :raises SeedreamError: the folder can't be written to
     """
-    folder = folder or record.page
+    if folder is None:
+        folder = record.page
+        check_folder(record.root, folder)  # by a link in the tree the page would be written anywhere
     try:
         folder.mkdir(parents=True, exist_ok=True)
         run = collect(
@@ -39,6 +41,7 @@ def build_gallery(
             name=record.name,
             page=folder.resolve(),
             folder=record.paths.manifest.parent,
+            root=record.root,
             cache=record.root / STATE_FOLDER / "thumbnails",
         )
         if contact_sheet is not None:

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from seedream_jobs.atomic_file import link_or_copy
+from seedream_jobs.atomic_file import check_folder, confined, link_or_copy
+from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.ledger import Ledger
@@ -96,15 +97,16 @@ def href(path: str, *, up: int = 0) -> str:
 
 
 def collect(
-    ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path
+    ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path, root: Path
 ) -> GalleryRun:
     """One job at this moment: in the job file's order, or without a job file in the manifest's.
 
     :param page: the page's folder, to which the paths of images are made relative
     :param folder: the manifest's folder
     :param cache: where thumbnails lie
+    :param root: the campaign's, which no image lies outside of
     """
-    files = ImageFiles(page, folder, cache)
+    files = ImageFiles(page, folder, cache, root)
     found = list(_cells_of_job(ledger, expansion, files) if expansion else _cells_of_record(ledger, files))
     paired = _paired_axes(found)
     cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
@@ -120,13 +122,17 @@ def collect(
 class ImageFiles:
     """Turns a recorded file into paths relative to the page."""
 
-    def __init__(self, page: Path, folder: Path, cache: Path) -> None:
-        self.page, self.folder, self.cache = page, folder, cache
+    def __init__(self, page: Path, folder: Path, cache: Path, root: Path) -> None:
+        self.page, self.folder, self.cache, self.root = page, folder, cache, root
 
     def image(self, image: Image | None) -> str | None:
-        if image is None or image.file is None or not (self.folder / image.file).is_file():
+        if image is None or image.file is None:
             return None
-        return self._relative(self.folder / image.file)
+        try:
+            file = confined(self.root, self.folder, image.file)
+        except UsageError:  # a record may be a stranger's
+            return None
+        return self._relative(self.folder / image.file) if file.is_file() and not file.is_symlink() else None
 
     def thumbnail(self, image: Image | None) -> str | None:
         if image is None or image.sha256 is None:
@@ -136,6 +142,7 @@ class ImageFiles:
             return None
         own = self.page / "thumbnails" / made.name  # the page is a folder that can be handed on, cache and all
         if not own.exists():
+            check_folder(self.page, own.parent)
             link_or_copy(made, own)
         return self._relative(own)
 

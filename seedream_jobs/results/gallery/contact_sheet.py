@@ -6,6 +6,7 @@ Called by ``cli`` with the cells that ``gallery.cells`` collected. Invariant: th
 from __future__ import annotations
 
 import io
+import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from seedream_jobs.atomic_file import update_file
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import open_record
 from seedream_jobs.results.gallery.cells import GalleryCell, href
 from seedream_jobs.results.gallery.page import state_name
 
@@ -171,7 +173,7 @@ def _load(root: Path, path: str, size: tuple[int, int]) -> Image.Image | None:
     """The image, scaled to fit; None where the file is gone or damaged."""
     href(path)  # refuses what is not relative
     try:
-        with Image.open(root / path) as opened:
+        with os.fdopen(open_record(root / path), "rb") as file, Image.open(file) as opened:
             opened.draft("RGB", size)  # a JPEG is decoded small at once
             return ImageOps.contain(opened.convert("RGB"), size, Image.Resampling.LANCZOS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -22,7 +22,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-from seedream_jobs.atomic_file import update_file
+from seedream_jobs.atomic_file import check_folder, read_regular, update_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
@@ -273,6 +273,8 @@ def write_gallery(folder: Path, runs: Sequence[GalleryRun], *, single_file: bool
     :raises OSError: as the file system does
     """
     heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
+    for name in ("assets", "pages", "thumbnails"):  # a commit may bring links of these names
+        check_folder(folder, folder / name)
     page = _single_file(folder, runs, heading) if single_file else _folder(folder, runs, heading)
     index = folder / "index.html"
     update_file(index, page.encode())
@@ -361,8 +363,8 @@ def _hash(source: str) -> str:
 def _data_uri(path: Path) -> str | None:
     """A thumbnail as a data URI; None where the file is gone or is no image."""
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+        data = read_regular(path)
+    except OSError:
         return None
     kind = sniff(data[:12])
     return None if kind is None else f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

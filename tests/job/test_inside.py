@@ -1,0 +1,350 @@
+"""What a tree names is opened inside its root or not at all: whatever its text, and whoever swaps folders meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seedream_jobs.atomic_file import DISK, check_folder, confined, link_or_copy, place, write_whole
+from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import OutsideRoot, Withheld, find_misread, is_gits, open_in, read_start
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.job.ignored import IgnoreRules
+from seedream_jobs.ledger.lock import lock_file
+from seedream_jobs.ledger.paths import keep_private
+from tests.hostile.tree import git
+
+INSIDE, OUTSIDE = b"inside", b"outside"
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository with one tracked file."""
+    made = tmp_path / "repo"
+    made.mkdir()
+    (made / "tracked").touch()
+    git(tmp_path, "init", "-q", "repo")
+    git(made, "add", "tracked")
+    return made
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A tree with links of every kind, and files beside it."""
+    root = tmp_path / "root"
+    for name in ("a", "sub/a", "sub/deep/a", "-x", "~"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(INSIDE)
+    (tmp_path / "away").mkdir()
+    for name in ("a", "away/a", ".env", "rootlike"):
+        (tmp_path / name).write_bytes(OUTSIDE)
+    (root / ".git").mkdir()
+    for name in (".git/config", ".env", ".env.local", "sub/.ENV"):
+        (root / name).write_bytes(OUTSIDE)
+    links = {
+        "up": "..",
+        "out": "../away",
+        "sub/out": "../../a",
+        "to": "sub/a",
+        "sub/to": "../a",
+        "folder": "sub",
+        "top": "/",
+        "round": "round",
+        "git": ".git",
+        "key": ".env",
+        "null": "/dev/zero",
+        "here": ".",
+        "again": "../root/a",
+        "gone": "nowhere",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    os.mkfifo(root / "pipe")
+    return root
+
+
+PARTS = st.sampled_from(
+    [
+        ".",
+        "..",
+        "",
+        "a",
+        "sub",
+        "deep",
+        "up",
+        "out",
+        "to",
+        "folder",
+        "top",
+        "round",
+        "git",
+        ".git",
+        ".GIT",
+        "key",
+        ".env",
+        "away",
+        "root",
+        "rootlike",
+        "null",
+        "here",
+        "again",
+        "gone",
+        "pipe",
+        "config",
+        "-x",
+        "~",
+        "\x00",
+        "\ud800",
+        "x" * 300,
+        "git~1",
+        ".ENV",
+        ".env.local",
+        "etc",
+        "passwd",
+        "tmp",
+        "C:",
+        "\\",
+        "..\\a",
+        "%2e%2e",
+    ]
+)
+TEXTS = st.lists(PARTS | st.text(max_size=3), max_size=7).map("/".join)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS)
+def test_whatever_the_text(root: Path, text: str) -> None:
+    """What is read lies inside, and is nothing that is withheld; all else raises what callers handle."""
+    for path in (text, str(root / text)):
+        try:
+            descriptor = open_in(root, path)
+        except (OSError, OutsideRoot):
+            continue
+        assert read_start(descriptor, 100) == INSIDE, path
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "to", "sub/to", "folder/a", "here/here/a", "again", "-x", "~", "folder/deep/../a"]
+)
+def test_what_stays_inside_is_read(root: Path, name: str) -> None:
+    """Links that end inside are followed, also where they pass by the outside."""
+    assert read_start(open_in(root, name), 100) == INSIDE
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("up/a", OutsideRoot),
+        ("out/a", OutsideRoot),
+        ("top/etc/passwd", OutsideRoot),
+        ("null", OutsideRoot),
+        ("../a", OutsideRoot),
+        ("/etc/passwd", OutsideRoot),
+        ("a\0", OutsideRoot),
+        ("git/config", Withheld),
+        ("key", Withheld),
+        (".env.local", Withheld),
+        ("sub/.ENV", Withheld),
+        ("sub", IsADirectoryError),
+        (".", IsADirectoryError),
+        ("gone", FileNotFoundError),
+        ("a/b", NotADirectoryError),
+        ("pipe", OSError),
+        ("round", OSError),
+        ("x" * 300, OSError),
+    ],
+)
+def test_what_does_not(root: Path, name: str, error: type[Exception]) -> None:
+    """Each in its own words; nothing is waited for."""
+    with pytest.raises(error):
+        open_in(root, name)
+
+
+def test_no_descriptor_is_left_open(root: Path) -> None:
+    """Neither by what is read nor by what is refused."""
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("sub/deep/a", "sub/pipe", "pipe", "sub", "out/a", "gone", "a/b/c", "sub/none/a"):
+        try:
+            read_start(open_in(root, name), 10)
+        except (OSError, OutsideRoot):
+            continue
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_is_swapped_meanwhile(tmp_path: Path) -> None:
+    """A thread puts a link out in a folder's place, and back: what is read is the inside, or nothing."""
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "away").mkdir()
+    (root / "sub/a").write_bytes(INSIDE)
+    (tmp_path / "away/a").write_bytes(OUTSIDE)
+    (root / "link").symlink_to(tmp_path / "away")
+    ended = threading.Event()
+
+    def swap() -> None:
+        while not ended.is_set():
+            (root / "sub").rename(root / "kept")
+            (root / "link").rename(root / "sub")
+            (root / "sub").rename(root / "link")
+            (root / "kept").rename(root / "sub")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        read = 0
+        for _ in range(3000):
+            try:
+                assert read_start(open_in(root, "sub/a"), 10) == INSIDE
+                read += 1
+            except (OSError, OutsideRoot):
+                continue
+    finally:
+        ended.set()
+        thread.join()
+    assert read
+
+
+@pytest.mark.parametrize(
+    "name", [".git", ".GIT", ".Git ", ".git.", ".git::$INDEX_ALLOCATION", "GIT~1", ".g\u200cit", ".git. . "]
+)
+def test_spellings_of_gits_folder(name: str) -> None:
+    """As git itself guards against."""
+    assert is_gits(name)
+
+
+@pytest.mark.parametrize("name", [".gitignore", "git", ".github", "x.git", "git~2"])
+def test_other_names(name: str) -> None:
+    """What only looks like it is not git's."""
+    assert not is_gits(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CON",
+        "nul.txt",
+        "Com1",
+        "lpt9.tar.gz",
+        "com¹",
+        "aux .txt",
+        "CONIN$",
+        "C:",
+        "a:b",
+        "-rf",
+        "~",
+        "~u",
+        "a.",
+        "a ",
+        " a",
+        "e\u0301",
+        "\u1112\u1161\u11ab",
+        "a\u202eb",
+        "a\u200bb",
+        "a\nb",
+        "a\x7fb",
+        "a\x85b",
+        "",
+        ".",
+        "..",
+        "a|b",
+        "x" * 201,
+    ],
+)
+def test_names_that_are_misread(name: str) -> None:
+    """On Windows, macOS or by a shell."""
+    assert find_misread(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "console", "com10", "a b", "é", "한국어", "花", "a-rf", "x~1", "null", "a.tar.gz", ".x", "x" * 200]
+)
+def test_names_that_are_not(name: str) -> None:
+    """Letters of any script, dashes and dots within."""
+    assert find_misread(name) is None
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["up", "out", "out/new", "top", "git", "git/refs", ".git/x", "round", "gone", "a", "a/b", "x/" * 3000]
+)
+def test_folders_that_are_refused(root: Path, name: str) -> None:
+    """One that leads out, nowhere or into git's, a file, a path that is too long."""
+    with pytest.raises(UsageError):
+        check_folder(root, root / name)
+
+
+@pytest.mark.parametrize("name", ["new/deep", "sub", "folder", "folder/new", "here/new"])
+def test_folders_that_are_not(root: Path, name: str) -> None:
+    """Real ones, and links that end inside."""
+    check_folder(root, root / name)
+
+
+def test_outputs_stay_out_of_gits_folder(root: Path) -> None:
+    """Through a link as well."""
+    for output in (".git/x", "git/x", "sub/../.git/hooks/x", ".GIT/x"):
+        with pytest.raises(UsageError):
+            confined(root, root, output)
+
+
+def test_nothing_is_written_through_a_link(root: Path, tmp_path: Path) -> None:
+    """Neither by a name nor by the temporary one before it: locks, journals, records, images, ignore files."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(OUTSIDE)
+    for name in ("lock", "journal", ".record.part", "record", "image.jpeg"):
+        (root / name).symlink_to(victim)
+    with pytest.raises(UsageError, match="can't be a lock"):
+        lock_file(root / "lock", command="run", now=0)
+    with pytest.raises(OSError, match="symbolic link"):
+        DISK.create(root / "journal")
+    with pytest.raises(OSError, match="symbolic link"):
+        DISK.append(root / "journal")
+    with pytest.raises(OSError, match="symbolic link"):
+        DISK.snapshot(root / "journal")
+    write_whole(root / "record", [INSIDE])
+    assert (root / "record").read_bytes() == INSIDE
+    assert not (root / "record").is_symlink()
+    (root / "temp").write_bytes(OUTSIDE)
+    placed = place(root / "temp", root / "image", ".jpeg", "0" * 64)
+    assert placed.name == "image-2.jpeg"
+    with pytest.raises(OSError, match="symbolic link"):
+        link_or_copy(root / "image.jpeg", root / "copy")
+    (root / ".seedream").mkdir()
+    (root / ".seedream/.gitignore").symlink_to(tmp_path / "new")
+    keep_private(root / ".seedream")
+    assert not (tmp_path / "new").exists()
+    assert victim.read_bytes() == OUTSIDE
+
+
+# -- what git ignores --------------------------------------------------------------------------------------------------
+
+
+def test_one_git_answers_for_all_files(repo: Path) -> None:
+    """Ten files, one process; a file that git tracks is not ignored; it ends with the rules."""
+    (repo / ".gitignore").write_text("*.txt\n!keep.txt\nfolder/\n")
+    names = ["a.txt", "b.md", "keep.txt", "folder/b.md", "x\ny.txt", ":(top)a.txt", "*.txt", "-z.txt"]
+    rules = IgnoreRules(repo)
+    assert [rules.ignores(PurePosixPath(name)) for name in names] == [True, False, False, True, True, True, True, True]
+    process = rules._process
+    assert process is not None
+    assert process.poll() is None
+    del rules
+    assert process.poll() is not None
+
+
+def test_where_git_can_not_say(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read then; a policy that lists the file is the way out. Without git nothing is ignored."""
+    (repo / "a.txt").write_bytes(INSIDE)
+    (repo / ".git/index").write_bytes(b"broken")
+    path = PurePosixPath("a.txt")
+    with pytest.raises(Withheld, match="git can't say"):
+        WorkTree(repo, ignored=IgnoreRules(repo)).read(path, limit=9)
+    assert WorkTree(repo, ignored=IgnoreRules(repo), listed=lambda _: True).read(path, limit=9) == INSIDE
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert WorkTree(repo, ignored=IgnoreRules(repo)).read(path, limit=9) == INSIDE
