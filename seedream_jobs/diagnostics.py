@@ -102,8 +102,12 @@ class Problem(Exception):
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Each finding once, by file, place and code: the order in which every face reports them."""
-    unique = dict.fromkeys(diagnostics)
-    return tuple(sorted(unique, key=lambda d: (d.path, d.span.start.offset if d.span else -1, d.code, d.message)))
+
+    def place(finding: Diagnostic) -> tuple[str, int, int, str, str]:
+        start = Pos(offset=-1, line=0, column=1) if finding.span is None else finding.span.start
+        return (finding.path, start.offset, start.line, finding.code, finding.message)
+
+    return tuple(sorted(dict.fromkeys(diagnostics), key=place))
 
 
 def plural(count: int, noun: str) -> str:

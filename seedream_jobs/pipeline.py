@@ -76,7 +76,7 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
 
     :param jobs: the job files to compare; none for all that the change concerns
     :param rules: what the head is checked against
-    :raises FindingsError: a job has errors at the head
+    :raises FindingsError: a job has errors at the head, or git ignores the record of one with something to submit
     """
     pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
@@ -86,6 +86,8 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
         return revisions.compare(Plan(origin=target.origin, tariff=tariff, jobs=()), pairs)
     elsewhere_of = None if revisions.head is None else revisions.elsewhere_of  # the work tree is the disk
     made = plan(loaded, target=target, options=options, ledger_of=revisions.ledger_of, elsewhere_of=elsewhere_of)
+    if revisions.head is None and not target.emulator:
+        check_kept(made, list(map(record_of, loaded)))  # ignore rules are the work tree's
     return revisions.compare(made, pairs)
 
 

@@ -83,7 +83,7 @@ def plan(
                 repository = stack.enter_context(repository_of(jobs, here=Path.cwd()))
                 sets, here = plan_options.sets, Path.cwd()
                 revisions = Revisions(repository, base=base, head=head, target=service, sets=sets, here=here)
-                edits = revisions.manifest_edits(allow_additions=allow_manifest_additions)
+                edits = revisions.record_edits(allow_additions=allow_manifest_additions)
                 if any(finding.severity == "error" for finding in edits):
                     raise FindingsError(edits)
                 checked = rules(policy, ignore, base=revisions.policy_of)

@@ -4,10 +4,10 @@ Called by whatever asks git about a campaign's repository. Invariant: git is ask
 ignore rules), never to do anything, and neither a repository's files nor its configuration have it run a program.
 
 A hostile tree or an unpacked archive may bring its own ``.git/config``, attributes and hooks. So only commands that
-need none of them are called (``cat-file``, ``ls-tree``, ``ls-files``, ``diff-tree``, ``rev-parse``, ``check-ignore``):
-no command that compares the work tree, as that runs filters. An alias never replaces one of these. What they could
-still run is switched off below, and git gets an environment of its own: the key, tokens and what a hook was given stay
-here.
+need none of them are called (``cat-file``, ``ls-tree``, ``ls-files``, ``diff-tree``, ``rev-parse``, ``check-ignore``,
+``check-attr``, and ``read-tree`` into a file of our own): no command that compares the work tree, as that runs filters.
+An alias never replaces one of these. What they could still run is switched off below, and git gets an environment of
+its own: the key, tokens and what a hook was given stay here.
 """
 
 from __future__ import annotations
@@ -83,15 +83,18 @@ def start_git(folder: Path, *words: str) -> Popen[bytes]:
     return _start(folder, words, stdin=True, complaints=False)
 
 
-def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> CompletedProcess[bytes]:
+def run_git(
+    folder: Path, *words: str, stdin: bytes | None = None, index: Path | None = None
+) -> CompletedProcess[bytes]:
     """Ask git one question in a folder; its exit code is the caller's to judge.
 
     :param words: the command; what a person or a file named stands behind ``--`` or ``--end-of-options``
+    :param index: a file in place of the repository's own index
     :raises UsageError: there is no git, or it does not end
     """
     import subprocess  # hardly ever needed
 
-    with _start(folder, words, stdin=stdin is not None, complaints=True) as process:
+    with _start(folder, words, stdin=stdin is not None, complaints=True, index=index) as process:
         try:
             out, err = process.communicate(stdin, timeout=SECONDS)
         except subprocess.TimeoutExpired:
@@ -100,7 +103,9 @@ def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> CompletedP
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def _start(folder: Path, words: Sequence[str], *, stdin: bool, complaints: bool) -> Popen[bytes]:
+def _start(
+    folder: Path, words: Sequence[str], *, stdin: bool, complaints: bool, index: Path | None = None
+) -> Popen[bytes]:
     import subprocess
 
     program = shutil.which("git", path=_places(os.environ))
@@ -112,7 +117,7 @@ def _start(folder: Path, words: Sequence[str], *, stdin: bool, complaints: bool)
         return subprocess.Popen(
             command,
             cwd=folder,
-            env=git_environment(os.environ),
+            env={**git_environment(os.environ), **({} if index is None else {"GIT_INDEX_FILE": str(index)})},
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if complaints else subprocess.DEVNULL,
@@ -130,6 +135,8 @@ def said(ended: CompletedProcess[bytes]) -> str:
 def is_tracked(path: Path) -> bool:
     """Whether git has a file in its index, or what a link of this name leads to; False outside a repository.
 
+    In whatever case its name is written there: some file systems do not tell the two apart.
+
     :raises UsageError: git can't say
     """
     place = Path(os.path.realpath(path.parent), path.name)
@@ -137,7 +144,7 @@ def is_tracked(path: Path) -> bool:
         top = campaign_root(one)
         if not os.path.lexists(top / ".git"):
             continue
-        ended = run_git(top, "ls-files", "-z", "--cached", "--", f":(literal){os.path.relpath(one, top)}")
+        ended = run_git(top, "ls-files", "-z", "--cached", "--", f":(icase,literal){os.path.relpath(one, top)}")
         if ended.returncode:
             raise UsageError(f"git can't say whether {path} is in its index: {said(ended)}", hint=f"try git in {top}")
         if ended.stdout:

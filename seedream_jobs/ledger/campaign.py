@@ -195,9 +195,9 @@ def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin
             continue
         left = journal.read_journal(DISK.snapshot(file), str(file))
         if left is not None:
-            job = Path(header.path).with_name(header.job).as_posix()
+            job = Path(header.path).with_name(header.job).as_posix() if header.path and header.job else str(file)
             entries = alone(left).entries
-            if job_beside(root / header.path) is None:
+            if header.path and job_beside(root / header.path) is None:
                 found.jobless.append((header.manifest, entries))
             way_back = f"bring its record back, or: seedream-jobs resolve {job} --journal {file}"
             _note(entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found.jobs)

@@ -15,10 +15,12 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from zlib import crc32
 
+from seedream_jobs.diagnostics import shorten
 from seedream_jobs.ledger.state import (
     ID,
     Accepted,
@@ -29,6 +31,7 @@ from seedream_jobs.ledger.state import (
     Event,
     Expired,
     Failed,
+    FileName,
     Header,
     Identifier,
     Image,
@@ -41,6 +44,7 @@ from seedream_jobs.ledger.state import (
     Rejected,
     ResolutionRecord,
     Resolved,
+    Seconds,
     Sha256,
     State,
     Stored,
@@ -106,7 +110,7 @@ def money(value: Decimal) -> str:
 
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-_MONEY = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
+_MONEY = re.compile(r"\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
 STATES: Mapping[str, State] = {state.value: state for state in State}
@@ -114,11 +118,25 @@ STATES: Mapping[str, State] = {state.value: state for state in State}
 FORMAT = 1
 
 
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, in Unix seconds: what lies beyond it can't be written as a time."""
+_LARGEST = 1 << 63
+"""What no size and no count reaches."""
+_DEEPEST = 100
+"""How deep the values of a line may be nested."""
+
+
 def _refuse_constant(name: str) -> None:
     raise Malformed(f"{name} is not JSON")
 
 
-_scan = cast("Any", json.JSONDecoder(parse_constant=_refuse_constant)).scan_once
+def _finite(written: str) -> float:
+    if not isfinite(number := float(written)):
+        raise Malformed(f"{written[:40]} is beyond all numbers")  # it could be read, and never be written again
+    return number
+
+
+_scan = cast("Any", json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)).scan_once
 
 
 def parse(line: bytes) -> Json:
@@ -134,12 +152,29 @@ def parse(line: bytes) -> Json:
     except UnicodeDecodeError:
         raise Malformed("not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"not JSON: {error}") from None
+        raise Malformed(f"not JSON: {str(error).partition(';')[0]}") from None  # the rest is advice to programmers
     if end != len(written) and written[end:].strip(" \t\r"):
         raise Malformed(f"more than one JSON value (column {end + 1})")
     if type(value) is not dict:
         raise Malformed("not a JSON object")
+    if line.count(b"{") + line.count(b"[") > _DEEPEST:
+        _check_depth(value)
     return value
+
+
+def _check_depth(value: Json) -> None:
+    # What is read at one depth of Python's stack must be written at another one.
+    inner: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        inner = [
+            part
+            for one in inner
+            for part in (one.values() if type(one) is dict else one)
+            if type(part) is dict or type(part) is list
+        ]
+        if not inner:
+            return
+    raise Malformed("it is nested too deep")
 
 
 def parse_checked(line: bytes) -> tuple[Json, bool]:
@@ -163,14 +198,26 @@ def text(name: str, value: Any) -> str:
 
 
 def whole(name: str, value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < _LARGEST:
         raise Malformed(f"'{name}' must be a whole number, 0 or more")
     return value
 
 
 def _positive(name: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value < _LARGEST:
         raise Malformed(f"'{name}' must be a whole number, 1 or more")
+    return value
+
+
+def _seconds(name: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= LAST_SECOND:
+        raise Malformed(f"'{name}' must be a time in Unix seconds")
+    return value
+
+
+def file_name(name: str, value: Any) -> str:
+    if type(value) is not str or value in ("", ".", "..") or any(one in value for one in "/\\\0"):
+        raise Malformed(f"'{name}' must be a file's name, without a folder")
     return value
 
 
@@ -185,9 +232,12 @@ def moment(name: str, value: Any) -> int:
     if type(value) is not str or _TIME.fullmatch(value) is None:
         raise Malformed(f"'{name}' must be a time such as 2026-08-02T10:11:12Z")
     try:
-        return int(datetime.fromisoformat(value).timestamp())
+        seconds = int(datetime.fromisoformat(value).timestamp())
     except ValueError:
         raise Malformed(f"'{name}' is no time that exists: {value}") from None
+    if seconds < 0:
+        raise Malformed(f"'{name}' is before 1970: {value}")
+    return seconds
 
 
 def amount(name: str, value: Any) -> Decimal:
@@ -250,6 +300,8 @@ _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     Whole: (whole, None),
     Count: (_positive, None),
     Moment: (moment, iso),
+    Seconds: (_seconds, None),
+    FileName: (file_name, None),
 }
 
 
@@ -428,13 +480,14 @@ def _with_runs(line: Json) -> Json:
 
 
 def decode_event(line: Json) -> Event:
-    """The event a journal's line holds (its checksum is good: this program wrote it).
+    """The event a journal's line holds.
 
-    :raises Malformed: for an event of another version
+    :raises Malformed: for anything that is not as ``encode`` writes it
     """
-    kind = _EVENTS.get(line.get("event", ""))
+    named = line.get("event")
+    kind = _EVENTS.get(named) if type(named) is str else None
     if kind is None:
-        raise Malformed(f"unknown event {line.get('event')!r}")
+        raise Malformed(f"unknown event {shorten(repr(named))}")
     return decode(kind, {name: value for name, value in line.items() if name != "event"}, "an event")
 
 
@@ -442,3 +495,24 @@ ENTRY_FIELDS = frozenset({*_fields_of(Entry).readers, "task_ids"} - {"more_task_
 """What a request's line may have."""
 NEEDED_FIELDS = _fields_of(Entry).needed
 """What it must have."""
+_RAW = {
+    name: _fields_of(Entry).readers[name] for name in ("address", "cell", "max_images", "task_id", "cost_usd", "run")
+}
+
+
+def check_raw(raw: Json) -> None:
+    """See that what is read out of a request's line without decoding it is what it must be.
+
+    :raises Malformed: it is not
+    """
+    for name, read in _RAW.items():
+        if name in raw:
+            read(name, raw[name])
+    for name in ("images", "task_ids"):
+        if type(raw.get(name, [])) is not list:
+            raise Malformed(f"'{name}' must be a list")
+    for image in raw.get("images", ()):
+        mapping("images", image)
+    for task in raw.get("task_ids", ()):
+        _identifier("task_ids", task)
+    text("submitted_at", raw.get("submitted_at", ""))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +23,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_whole
-from seedream_jobs.diagnostics import Diagnostic, Pos, Span
+from seedream_jobs.diagnostics import Diagnostic, Pos, Span, shorten
 from seedream_jobs.errors import FindingsError, LedgerError
-from seedream_jobs.ledger.codec import Json, canonical, is_sealed, seal, unsealed
+from seedream_jobs.ledger.codec import Json, Malformed, canonical, decode, file_name, is_sealed, parse, seal, unsealed
+from seedream_jobs.ledger.state import Identifier
 
 if TYPE_CHECKING:
     import anyio  # 60 ms to import, and only those who record need it
@@ -50,7 +51,7 @@ class JournalHeader:
     :param run: the id by which the manifest says that the run is open
     """
 
-    manifest: str
+    manifest: Identifier
     base: str
     before: str = ""
     file: str = ""
@@ -61,12 +62,14 @@ class JournalHeader:
 
 
 _HEADER = tuple(field.name for field in fields(JournalHeader))
+_DIGEST = re.compile(r"none|sha256:[0-9a-f]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a journal's bytes say.
 
+    :param path: the file's name, for findings
     :param records: every event and plan in order, without ``crc`` and ``seq``; read again each time
     :param folded: digests of manifests that hold what came before, the last one last
     :param size: how many bytes are whole records
@@ -74,6 +77,7 @@ class Contents:
     :param complete: whether the last record has its newline
     """
 
+    path: str
     header: JournalHeader
     records: Records
     folded: tuple[str, ...]
@@ -101,14 +105,18 @@ class Records:
         return self._count
 
     def __iter__(self) -> Iterator[Json]:
-        for offset, line in _lines(self._journal):
+        return (body for _, _, body in self.placed())
+
+    def placed(self) -> Iterator[tuple[int, int, Json]]:
+        """Each with the number of its line, from 1, and its byte offset."""
+        for number, (offset, line) in enumerate(_lines(self._journal), 1):
             if offset and offset < self._size:
                 body = _checked(line.removesuffix(b"\n"))
                 if body is None:
                     raise OSError(errno.EIO, "the journal was changed while it was being read")
                 if "fold" not in body:
                     del body["seq"]
-                    yield body
+                    yield number, offset, body
 
 
 def record(seq: int, body: Json) -> bytes:
@@ -124,14 +132,29 @@ def header_line(header: JournalHeader) -> bytes:
 def read_header(journal: Snapshot) -> JournalHeader | None:
     """What record 0 says; None where a crash left less than that, or it is damaged."""
     for _, line in _lines(journal):
-        first = _checked(line.removesuffix(b"\n"))
-        return None if first is None or "manifest" not in first else _header(first)
+        try:
+            first = _checked(line.removesuffix(b"\n"))
+            return None if first is None or "manifest" not in first else _header(first)
+        except Malformed:
+            return None
     return None
 
 
 def _header(first: Json) -> JournalHeader:
+    """:raises Malformed: a field is not what it must be"""
     # Unknown fields are left alone: a later version may say more.
-    return JournalHeader(**{name: str(first[name]) for name in _HEADER if name in first})
+    known = {name: first[name] for name in _HEADER if name in first}
+    header = decode(JournalHeader, known, "the journal's first record")
+    for name in ("base", "before"):
+        if known.get(name) and _DIGEST.fullmatch(known[name]) is None:
+            raise Malformed(f"'{name}' must be 'none', or 'sha256:' and hex digits")
+    if header.path and (header.path.startswith("/") or ".." in header.path.split("/")):
+        raise Malformed("'path' must be a path in the repository")
+    if "\0" in header.file + header.path:
+        raise Malformed("a path in it is none")
+    if header.job:
+        file_name("job", header.job)
+    return header
 
 
 def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
@@ -147,14 +170,19 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     count, size, complete = 0, 0, True
     for offset, line in _lines(snapshot):
         complete = line.endswith(b"\n")
-        body = _checked(line[:-1] if complete else line)
-        if body is None:
-            if not complete and _checked(line[:-1]) is None:
-                complete = True
-                break  # torn: the beginning of a record, and nothing after it
-            raise _damage(path, count + 1, offset, "its checksum does not match")
-        if body.pop("seq", None) != count:
-            raise _damage(path, count + 1, offset, "a record is missing before it")
+        try:
+            body = _checked(line[:-1] if complete else line)
+            if body is None:
+                if not complete and _checked(line[:-1]) is None:
+                    complete = True
+                    break  # torn: the beginning of a record, and nothing after it
+                raise Malformed("its checksum does not match")
+            if type(seq := body.pop("seq", None)) is not int or seq != count:
+                raise Malformed("a record is missing before it")
+            if type(body.get("fold", "")) is not str:
+                raise Malformed("'fold' must be a string")
+        except Malformed as problem:
+            raise FindingsError([damaged(path, count + 1, offset, str(problem))]) from None
         first = first or body
         if "fold" in body:
             folded.append(body["fold"])
@@ -163,8 +191,13 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
         return None
     if first.get("journal") != VERSION:
         raise _unreadable_version(path, first.get("journal"))
+    try:
+        header = _header(first)
+    except Malformed as problem:
+        raise FindingsError([damaged(path, 1, 0, str(problem))]) from None
     return Contents(
-        header=_header(first),
+        path=path,
+        header=header,
         records=Records(snapshot, size, count - 1 - len(folded)),
         folded=tuple(folded),
         size=size,
@@ -183,11 +216,11 @@ def _lines(journal: Snapshot) -> Iterator[tuple[int, bytes]]:
 
 
 def _checked(line: bytes) -> Json | None:
-    """The record without its crc, or None where the checksum is not that of the line."""
-    if not is_sealed(line):
-        return None
-    body = json.loads(unsealed(line))
-    return body if isinstance(body, dict) else None
+    """The record without its crc, or None where the checksum is not that of the line.
+
+    :raises Malformed: somebody gave a checksum to what is no record
+    """
+    return parse(unsealed(line)) if is_sealed(line) else None
 
 
 # What is wrong with a journal ---------------------------------------------------------------------------------------
@@ -230,20 +263,17 @@ def tracked(path: str) -> Diagnostic:
     )
 
 
-def _damage(path: str, line: int, offset: int, why: str) -> FindingsError:
+def damaged(path: str, line: int, offset: int, why: str) -> Diagnostic:
+    """The finding that a record is none, or has no place where it stands."""
     place = Pos(offset=offset, line=line, column=1)
-    return FindingsError(
-        [
-            Diagnostic(
-                code="journal-damaged",
-                severity="error",
-                message=f"the journal is damaged at byte {offset} (record {line}): {why}",
-                path=path,
-                span=Span(start=place, end=place),
-                hint="restore the file from a backup; without one, keep a copy of it, look up the task ids it holds "
-                "after that byte, cut it there, and settle what is then in doubt with `resolve`",
-            )
-        ]
+    return Diagnostic(
+        code="journal-damaged",
+        severity="error",
+        message=f"the journal is damaged at byte {offset} (record {line}): {why}",
+        path=path,
+        span=Span(start=place, end=place),
+        hint="restore the file from a backup; without one, keep a copy of it, look up the task ids it holds "
+        "after that byte, cut it there, and settle what is then in doubt with `resolve`",
     )
 
 
@@ -253,7 +283,7 @@ def _unreadable_version(path: str, version: object) -> FindingsError:
             Diagnostic(
                 code="journal-version",
                 severity="error",
-                message=f"the journal has format {version!r}, this program reads {VERSION}",
+                message=f"the journal has format {shorten(repr(version))}, this program reads {VERSION}",
                 path=path,
                 hint="finish the interrupted run with the version of seedream-jobs that began it",
             )

@@ -31,7 +31,7 @@ from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, parse_checked
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import FileLock, in_use, lock_file, who_holds
-from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, read_manifest
+from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, apply_journal, read_manifest
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
     STATE_RULES,
@@ -106,7 +106,7 @@ class Ledger:
         busy = busy or in_use(holder)
         if loaded.hot is not None:
             try:
-                apply(manifest, loaded.hot.records)
+                apply_journal(manifest, loaded.hot, _folder(paths, root))
             except OSError as error:
                 raise UsageError(f"{loaded.file} can't be read: {error.strerror or error}") from error
             manifest.close_run(loaded.hot.header.run)
@@ -224,7 +224,7 @@ class Ledger:
                 self._pair(failing).remove_journal()
             if loaded.hot is not None and loaded.file is not None:
                 failing = loaded.file
-                apply(self._manifest, loaded.hot.records)
+                apply_journal(self._manifest, loaded.hot, _folder(self.paths, self._root))
                 self._manifest.entries.settle("crash")
                 self._manifest.close_run(loaded.hot.header.run)
                 self._written(self._pair(failing).fold_left_behind(loaded.hot, self._chunks()))
@@ -358,7 +358,7 @@ class Ledger:
         assert header is not None  # a writer has one
         if left.header.origin not in ("", header.origin):
             raise _other_origin(self.paths, header.origin, left.header.origin)
-        self._manifest.take_in(alone(left, self._manifest))
+        self._manifest.take_in(alone(left, self._manifest, _folder(self.paths, self._root)))
         others = {*header.other_ids, left.header.manifest} - {header.id}
         self._manifest.header = replace(header, other_ids=tuple(sorted(others)))
         self._manifest.close_run(left.header.run)
@@ -487,7 +487,7 @@ class Ledger:
         if isinstance(what, Intended) and self._run is not None:
             what = replace(what, run=self._run)
         line = journal.record(self._seq, encode(what))
-        apply(self._manifest, (what,))
+        apply(self._manifest, what)
         self._seq += 1
         return line
 

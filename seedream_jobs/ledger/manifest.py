@@ -8,9 +8,10 @@ read by the rule in ``merge``. Invariants: reading is strict, nothing is guessed
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -18,7 +19,7 @@ from typing import TypeVar
 
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Related, Span
-from seedream_jobs.errors import FindingsError, LedgerError
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.files import LFS_POINTER, within
@@ -31,6 +32,7 @@ from seedream_jobs.ledger.codec import (
     Malformed,
     amount,
     canonical,
+    check_raw,
     decode,
     decode_event,
     encode,
@@ -38,19 +40,22 @@ from seedream_jobs.ledger.codec import (
     parse_checked,
     seal,
 )
-from seedream_jobs.ledger.journal import ABSENT, Contents
+from seedream_jobs.ledger.journal import ABSENT, Contents, damaged
 from seedream_jobs.ledger.merge import in_order, join, join_headers, join_plans
 from seedream_jobs.ledger.state import (
     STATE_RULES,
+    Completed,
     Doubt,
     Entry,
     Event,
     Header,
+    Intended,
     OpenRun,
     PlanRecord,
     ResolutionRecord,
     Resolved,
     State,
+    Stored,
     paid_twice,
     price_per_image,
 )
@@ -79,7 +84,12 @@ class Entries(Mapping[str, Entry]):
     new requests meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "", line_of: Callable[[str], int] | None = None) -> None:
+        """
+        :param path: of the manifest, for findings
+        :param line_of: the line that names a key there
+        """
+        self._path, self._line_of = path, line_of
         self._known: dict[str, tuple[bytes, EntrySummary]] = {}
         self._open: dict[str, Entry] = {}
         self._summaries: dict[EntrySummary, EntrySummary] = {}  # a hundred thousand entries share a few
@@ -107,7 +117,7 @@ class Entries(Mapping[str, Entry]):
         if entry is not None:
             return entry
         known = self._known.get(key)
-        return None if known is None else _entry(known[0])
+        return None if known is None else self._entry(known[0])
 
     def summary(self, key: str) -> EntrySummary | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
@@ -135,10 +145,11 @@ class Entries(Mapping[str, Entry]):
             with a path that may lead out of the campaign, or one whose fields are not those of an entry
         """
         fields = raw.keys()
-        key, generation, state = raw.get("key"), raw.get("generation"), STATES.get(raw.get("state", ""))
-        if not (fields <= _TRUSTED and fields >= NEEDED_FIELDS) or state is None or key in self._known:
+        key, generation, named = raw.get("key"), raw.get("generation"), raw.get("state")
+        if not (fields <= _TRUSTED and fields >= NEEDED_FIELDS) or type(key) is not str or type(named) is not str:
             return False
-        if type(key) is not str or type(generation) is not int or generation < 1:
+        state = STATES.get(named)
+        if state is None or key in self._known or type(generation) is not int or generation < 1:
             return False
         if b".." in line or b"\\" in line or b':"/' in line:  # without those no path leads out of a folder
             return False
@@ -163,7 +174,7 @@ class Entries(Mapping[str, Entry]):
             found: dict[str, str] = {}
             for line in filter(None, map(self.line, sorted(self._escaped))):
                 if any(mark in line for mark in _UNSETTLED):
-                    entry = _entry(line)
+                    entry = self._entry(line)
                     today = _settled_key(entry)
                     if today is not None and (today not in found or STATE_RULES[entry.state].spent):
                         found[today] = entry.key
@@ -184,7 +195,13 @@ class Entries(Mapping[str, Entry]):
         """Every entry as JSON, in a fifth of the time that decoding takes; those in flight come last."""
         for key in self:
             if line := self.line(key):
-                yield parse(line)
+                raw = parse(line)
+                try:
+                    check_raw(raw)
+                except Malformed:
+                    self._entry(line)  # says what is wrong with a line that somebody else gave its checksum
+                    raise
+                yield raw
         yield from map(encode, list(self._open.values()))
 
     def submitted_day(self, key: str) -> str:
@@ -225,11 +242,21 @@ class Entries(Mapping[str, Entry]):
 
     def _each(self, read: Callable[[Json], list[T]]) -> Iterator[T]:
         for raw in self.raw():
-            try:
-                yield from read(raw)
-            except (Malformed, TypeError, ValueError, ArithmeticError, AttributeError):
-                _entry(canonical(raw))  # says what is wrong with a line that somebody else gave its checksum
-                raise
+            yield from read(raw)
+
+    def _entry(self, line: bytes) -> Entry:
+        """The entry in a line that was checked when it was read.
+
+        :raises FindingsError: its checksum is good, and yet it is no entry: this program did not write it
+        """
+        raw = parse(line)
+        raw.pop("crc", None)
+        try:
+            return decode(Entry, raw)
+        except Malformed as problem:
+            number = 1 if self._line_of is None else self._line_of(str(raw.get("key")))
+            message = f"line {number} is damaged: {problem}"
+            raise FindingsError([_finding("manifest-damaged", message, self._path, number, _RESTORE)]) from None
 
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""
@@ -276,22 +303,6 @@ def check_key(key: str, request: Mapping[str, object], repeat: int) -> None:
         expected = ""
     if key != expected:
         raise Malformed("its key is not that of its request: one of the two was changed")
-
-
-def _entry(line: bytes) -> Entry:
-    """The entry in a line that was checked when it was read.
-
-    :raises LedgerError: its checksum is good, and yet it is no entry: this program did not write it
-    """
-    raw = parse(line)
-    raw.pop("crc", None)
-    try:
-        return decode(Entry, raw)
-    except Malformed as error:
-        raise LedgerError(
-            f"the record's line of {raw.get('address', 'a request')!r} is damaged: {error}",
-            hint="restore the manifest from git (`git checkout -- FILE`, or `git log -- FILE` for an older version)",
-        ) from error
 
 
 def _settled_key(entry: Entry) -> str | None:
@@ -391,17 +402,21 @@ def _line(record: Header | PlanRecord | ResolutionRecord) -> bytes:
     return seal(canonical(encode(record))) + b"\n"
 
 
-def read_manifest(record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP) -> Manifest:
+def read_manifest(
+    record: bytes | Snapshot, path: str, *, folder: PurePosixPath = _TOP, trusted: Callable[[bytes], bool] | None = None
+) -> Manifest:
     """What a manifest says.
 
     :param record: its bytes
     :param path: its name, for findings
     :param folder: its folder, relative to the campaign's root: no path in it may lead out of that
+    :param trusted: which requests' lines are those that this program wrote; by default those with their checksum. A
+        forger can compute a checksum too
     :raises FindingsError: each damaged line with its number; nothing is guessed
     :raises OSError: it can't be read
     """
     snapshot = Snapshot(record) if isinstance(record, bytes) else record
-    reader = _Reader(snapshot, path, folder)
+    reader = _Reader(snapshot, path, folder, trusted)
     summed, lines_before = sha256(), 0
     for piece in snapshot.pieces():
         summed.update(piece)
@@ -421,21 +436,36 @@ _RESTORE = (
 )
 
 
+def _first_line(record: Snapshot, key: str) -> int:
+    """The number of the first line that names a key."""
+    named, lines = b'"key":"%s"' % key.encode("utf-8", "replace"), 1
+    for piece in record.pieces():
+        at = piece.find(named)
+        if at >= 0:
+            return lines + piece.count(b"\n", 0, at)
+        lines += piece.count(b"\n")
+    return 1
+
+
 class _Reader:
     """Reads line after line; a finding does not keep the next line from being read."""
 
-    def __init__(self, record: Snapshot, path: str, folder: PurePosixPath) -> None:
-        self.manifest = Manifest()
+    def __init__(
+        self, record: Snapshot, path: str, folder: PurePosixPath, trusted: Callable[[bytes], bool] | None
+    ) -> None:
+        self.manifest = Manifest(entries=Entries(path, partial(_first_line, record)))
         self.findings: list[Diagnostic] = []
         self._pointer = False
         self._path = path
         self._folder = folder
         self._record = record
+        self._trusted = trusted
 
     def read(self, number: int, line: bytes) -> None:
         try:
             raw, sealed = parse_checked(line)
             if "state" in raw:
+                sealed = sealed and (self._trusted is None or self._trusted(line))
                 if not sealed or not self.manifest.entries.put_line(line, raw):
                     self._entry(number, line, read_entry(raw, self._folder, sealed=sealed))
             else:
@@ -473,7 +503,9 @@ class _Reader:
         if len(ids) < 2:  # the other one's id was never seen
             message = f"{entry.address} may have been charged twice: it was sent again while it was in doubt"
             hint = "the service's console shows what was charged; until then both count"
-        first = Related(message="first known from here", path=self._path, span=Span.of_line(self._first_line_of(key)))
+        first = Related(
+            message="first known from here", path=self._path, span=Span.of_line(_first_line(self._record, key))
+        )
         self.manifest.notes.append(
             Diagnostic(
                 code="manifest-paid-twice",
@@ -485,16 +517,6 @@ class _Reader:
                 related=(first,),
             )
         )
-
-    def _first_line_of(self, key: str) -> int:
-        """The number of the first line that names a key."""
-        named, lines = b'"key":"%s"' % key.encode(), 1
-        for piece in self._record.pieces():
-            at = piece.find(named)
-            if at >= 0:
-                return lines + piece.count(b"\n", 0, at)
-            lines += piece.count(b"\n")
-        return 1
 
     def _other(self, number: int, raw: Json) -> None:
         manifest = self.manifest
@@ -547,44 +569,92 @@ def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagno
     return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
 
 
-def apply(manifest: Manifest, records: Iterable[Json | Event | PlanRecord]) -> None:
-    """Fold records into what is known, in order.
+def read_event(record: Json, folder: PurePosixPath) -> Event | PlanRecord:
+    """What a journal's record says, read as strictly as a manifest's line.
 
-    :raises IllegalEvent: an event that has no place in its request's state; what came before it is applied
+    :param folder: of the manifest, relative to the campaign's root
+    :raises Malformed: it is no record
+    :raises OutsideRoot: a path in it leads out of the campaign's root
     """
-    for record in records:
-        what: Event | PlanRecord
-        if isinstance(record, dict):
-            what = decode(PlanRecord, record) if "plan" in record else decode_event(record)
-        else:
-            what = record
-        if isinstance(what, PlanRecord):
-            manifest.put_plan(what)
-            continue
-        manifest.entries.put(evolve(manifest.entries.find(what.key), what))
-        if isinstance(what, Resolved):
-            manifest.resolutions.add(
-                ResolutionRecord(
-                    key=what.key, resolution=what.resolution, reason=what.reason, at=what.at, task_id=what.task_id
-                )
+    if "plan" in record:
+        return decode(PlanRecord, record)
+    event = decode_event(record)
+    match event:
+        case Intended():
+            within(folder, event.output)
+        case Completed() | Stored():
+            for image in event.images:
+                if image.file is not None:
+                    within(folder, image.file)
+        case _:
+            pass
+    return event
+
+
+def apply(manifest: Manifest, what: Event | PlanRecord) -> None:
+    """Fold one record into what is known.
+
+    :raises IllegalEvent: an event that has no place in its request's state
+    """
+    if isinstance(what, PlanRecord):
+        manifest.put_plan(what)
+        return
+    manifest.entries.put(evolve(manifest.entries.find(what.key), what))
+    if isinstance(what, Resolved):
+        manifest.resolutions.add(
+            ResolutionRecord(
+                key=what.key, resolution=what.resolution, reason=what.reason, at=what.at, task_id=what.task_id
             )
+        )
 
 
-def alone(left: Contents, known: Manifest | None = None) -> Manifest:
+def _events(
+    left: Contents, folder: PurePosixPath
+) -> Iterator[tuple[Event | PlanRecord, Callable[[str], FindingsError]]]:
+    """What a journal says, each with how a refusal of it names its place."""
+    for number, offset, record in left.records.placed():
+
+        def refusal(why: str, number: int = number, offset: int = offset) -> FindingsError:
+            return FindingsError([damaged(left.path, number, offset, why)])
+
+        try:
+            what = read_event(record, folder)
+        except Malformed as problem:
+            raise refusal(str(problem)) from None
+        except OutsideRoot as problem:
+            raise refusal(f"the path {str(problem)!r} leads out of the campaign's root") from None
+        yield what, refusal
+
+
+def apply_journal(manifest: Manifest, left: Contents, folder: PurePosixPath) -> None:
+    """Fold a journal that was left behind into what is known, in order.
+
+    :param folder: of the manifest, relative to the campaign's root
+    :raises FindingsError: a record that is none, or has no place in its request's state
+    """
+    for what, refusal in _events(left, folder):
+        try:
+            apply(manifest, what)
+        except IllegalEvent as problem:
+            raise refusal(str(problem)) from None
+
+
+def alone(left: Contents, known: Manifest | None = None, folder: PurePosixPath = _TOP) -> Manifest:
     """What a journal says without the manifest that it builds on: every request that it announces is whole in it.
 
     :param known: where to look for a request that it says more about without announcing it; else that is left out
+    :param folder: of the manifest, relative to the campaign's root
+    :raises FindingsError: a record that is none
     """
     made = Manifest()
-    for record in left.records:
-        key = str(record.get("key", ""))
-        if key and key not in made.entries and record.get("event") != "intended":
-            entry = None if known is None else known.entries.find(key)
+    for what, _ in _events(left, folder):
+        if isinstance(what, Event) and what.key not in made.entries and not isinstance(what, Intended):
+            entry = None if known is None else known.entries.find(what.key)
             if entry is None:
                 continue
             made.entries.put(entry)
         try:
-            apply(made, (record,))
+            apply(made, what)
         except IllegalEvent:  # the other manifest knows more by now
             continue
     made.entries.settle("crash")

@@ -46,6 +46,9 @@ Whole = Annotated[int, "whole"]
 Count = Annotated[int, "count"]
 Moment = Annotated[int, "moment"]
 """Unix seconds, written as ``2026-08-02T10:11:12Z``."""
+Seconds = Annotated[int, "seconds"]
+"""Unix seconds, written as a number."""
+FileName = Annotated[str, "file name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Image:
     """
 
     url: str | None = None
-    expires_at: Whole | None = None
+    expires_at: Seconds | None = None
     file: str | None = None
     sha256: Sha256 | None = None
     bytes: Whole | None = None
@@ -90,7 +93,7 @@ class Attempt:
 
     generation: Count
     state: State
-    idempotency_key: str | None = None
+    idempotency_key: Identifier | None = None
     task_id: Identifier | None = None
     more_task_ids: tuple[Identifier, ...] = ()
     request_id: str | None = None
@@ -167,24 +170,24 @@ _ATTEMPT = tuple(field.name for field in fields(Attempt))
 class Event:
     """Something that happened to one request. ``at`` is Unix seconds."""
 
-    key: str
-    at: int
+    key: Key
+    at: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intended(Event):
     """About to be sent: durable before the first byte of the POST. Holds all a later machine needs to go on."""
 
-    generation: int
+    generation: Count
     address: str
     cell: Mapping[str, Any]
     request: Mapping[str, Any]
-    repeat: int
+    repeat: Count
     output: str
-    max_images: int
+    max_images: Count
     max_cost_usd: Decimal | None
-    idempotency_key: str
-    run: str | None = None
+    idempotency_key: Identifier
+    run: Identifier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,7 @@ class Accepted(Event):
     submission, beside which the first counts as charged.
     """
 
-    task_id: str
+    task_id: Identifier
     request_id: str | None = None
     salvaged: bool = False
     again: bool = False
@@ -224,7 +227,7 @@ class InDoubt(Event):
     doubt: Doubt
     detail: str = ""
     request_id: str | None = None
-    task_id: str | None = None  # found in an unreadable reply, not yet confirmed
+    task_id: Identifier | None = None  # found in an unreadable reply, not yet confirmed
     more_task_ids: tuple[Identifier, ...] = ()
 
 
@@ -264,7 +267,7 @@ class Resolved(Event):
 
     resolution: Resolution
     reason: str
-    task_id: str | None = None
+    task_id: Identifier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +297,7 @@ class Header:
     """
 
     id: Identifier
-    job: str
+    job: FileName
     origin: str
     other_ids: tuple[Identifier, ...] = ()
     runs: tuple[OpenRun, ...] = ()

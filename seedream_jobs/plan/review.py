@@ -1,4 +1,4 @@
-"""This module reviews a change: two trees of one campaign, what merging would submit, and what it does to the records.
+"""This module reviews a change: two trees of one campaign, and what merging would submit.
 
 Called by ``pipeline.review`` and ``cli.plan``. Invariant: nothing is written, no socket is opened, no key is read, and
 nothing is checked out. Two requests are the same if their keys are; of the head's others, one is *changed* if the base
@@ -10,13 +10,13 @@ from __future__ import annotations
 import datetime
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from seedream_jobs.atomic_file import FileSystem, Snapshot
-from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order
+from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.request_builder import Request
@@ -24,14 +24,11 @@ from seedream_jobs.inside import OutsideRoot, Withheld
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
-from seedream_jobs.ledger.codec import Malformed, decode, parse_checked
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.manifest import Entries, Manifest, check_key, read_manifest
-from seedream_jobs.ledger.state import Entry, Header, State, counts_as_spent
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
-from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.plan import (
     Against,
     Plan,
@@ -45,13 +42,8 @@ from seedream_jobs.plan.plan import (
     planned_request,
 )
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
-from seedream_jobs.plan.revisions import GitTree, Recording, Repository
-
-MANIFEST_SUFFIX = ".manifest.jsonl"
-MAX_MANIFEST = 1 << 30
-"""The largest manifest that is compared, in bytes."""
-MAX_NAMED = 20
-"""How many lines of one kind are named in one manifest before the rest is counted."""
+from seedream_jobs.plan.record_edits import ATTRIBUTES, MANIFEST_SUFFIX, attribute_edits, record_edits, renamed
+from seedream_jobs.plan.revisions import GitTree, Recording, Repository, ignored
 
 # -- one job against its base ------------------------------------------------------------------------------------------
 
@@ -277,11 +269,52 @@ class Revisions:
             lambda root: self.base_tree, shown=lambda root: f"{self.base.name}:policy.yaml", today=today
         )
 
-    def manifest_edits(self, *, allow_additions: bool) -> tuple[Diagnostic, ...]:
-        """What the change does to manifests: lines removed, ids changed, payments claimed."""
-        return manifest_edits(
-            self.base_tree, self._head_files, self._changed, shown=self.shown, allow_additions=allow_additions
+    def record_edits(self, *, allow_additions: bool) -> tuple[Diagnostic, ...]:
+        """What the change does to records, and to what git does with them."""
+        changed = self._changed | self._edited_through_links()
+        found = record_edits(
+            self.base_tree,
+            self._head_files,
+            changed,
+            untracked=self.repository.untracked() if self.head is None else (),
+            shown=self.shown,
+            allow_additions=allow_additions,
         )
+        return in_order([*found, *self._attribute_edits(), *self._ignore_edits()])
+
+    def _edited_through_links(self) -> frozenset[PurePosixPath]:
+        """Records that are links: what they lead to has another name, so that its edit would not be seen as theirs."""
+        return frozenset(
+            path
+            for path in self.base_tree.paths()
+            if path.name.endswith(MANIFEST_SUFFIX) and self.base_tree.mode(path) == "120000"
+        )
+
+    def _attribute_edits(self) -> Iterator[Diagnostic]:
+        sources = [path for path in self._changed if path.name == ".gitattributes"]
+        if not sources:
+            return
+        paths = self._present().union(self.base_tree.paths())
+        records = {path.with_name(path.stem + MANIFEST_SUFFIX) for path in paths if path.suffix in (".yaml", ".yml")}
+        records |= {path for path in paths if path.name.endswith(MANIFEST_SUFFIX)}
+        names = sorted(map(str, records))
+        base, head = (self.repository.attributes(names, ATTRIBUTES, of) for of in (self.base, self.head))
+        texts = {path: _text_of(self._head_files, path) for path in sources}
+        yield from attribute_edits(base, head, texts, self.shown)
+
+    def _ignore_edits(self) -> Iterator[Diagnostic]:
+        """Find rules of the change by which git would ignore a record that is not committed yet."""
+        sources = {str(path) for path in self._changed if path.name == ".gitignore"}
+        if not sources or self.head_tree is not None:
+            return
+        records = [self.root / path.with_name(path.stem + MANIFEST_SUFFIX) for path in self._candidates()]
+        for found in ignored(records, self.root, "error"):
+            if found.path in sources:
+                yield replace(found, path=self.shown(PurePosixPath(found.path)))
+
+    def _present(self) -> frozenset[PurePosixPath]:
+        """The files of the head."""
+        return self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
 
     def compare(self, plan: Plan, pairs: Sequence[JobPair]) -> Plan:
         """The plan of the head, with how its jobs differ from their bases, and the jobs that are gone."""
@@ -341,7 +374,7 @@ class Revisions:
         """Every file of either tree that looks like a job."""
         if not self._changed:  # no job need be loaded to know that it is not touched
             return
-        present = self.repository.present() if self.head_tree is None else frozenset(self.head_tree.paths())
+        present = self._present()
         for path in sorted(present.union(self.base_tree.paths())):
             if path.suffix in (".yaml", ".yml"):
                 trees = ([self._head_files] if path in present else []) + [self.base_tree]
@@ -410,234 +443,15 @@ class _TreeDisk(FileSystem):
         return Snapshot(self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40))
 
 
+def _text_of(tree: Files, path: PurePosixPath) -> str:
+    try:
+        return tree.read(path, limit=MAX_BYTES).decode("utf-8", "replace")
+    except (OSError, OutsideRoot):
+        return ""
+
+
 def _is_job(tree: Files, path: PurePosixPath) -> bool:
     try:
         return looks_like_job(tree.read(path, limit=MAX_BYTES))
     except (OSError, OutsideRoot):
         return False
-
-
-# -- manifests ---------------------------------------------------------------------------------------------------------
-# A line that goes away would be paid again; an id that changes is an image lost; a line that is new claims that
-# something was paid. What ``run`` itself writes (a state that moves on, further ids, new lines) looks the same as an
-# edit by hand to whoever reads only the two revisions, so new lines need ``--allow-manifest-additions``.
-
-
-def manifest_edits(
-    base: Files,
-    head: Files,
-    changed: Iterable[PurePosixPath],
-    *,
-    shown: Callable[[PurePosixPath], str],
-    allow_additions: bool = False,
-) -> tuple[Diagnostic, ...]:
-    """The findings about every manifest among the files that a change touches, in order.
-
-    :param changed: paths from the campaign's root, in either tree
-    :param shown: how findings name a file
-    :param allow_additions: new lines are warnings, not errors
-    """
-    paths = sorted(set(changed))
-    found = [
-        _finding("manifest-added", _JOURNAL, shown(path), hint="git rm --cached it; where a run left it: fetch")
-        for path in paths
-        if path.name.endswith(".manifest.journal") and _has(head, path)
-    ]
-    paths = [path for path in paths if path.name.endswith(MANIFEST_SUFFIX)]
-    was = renamed(base, head, paths)
-    for path in paths:
-        if path in was.values():
-            continue
-        try:
-            former = was.get(path, path)
-            before, _ = _manifest(base, former, f"{shown(former)} at the base")
-            after, lines = _manifest(head, path, shown(path))
-        except FindingsError as error:
-            found.extend(error.diagnostics)
-            continue
-        edit = _Edit(shown=shown(path), base=before, head=after, lines=lines)
-        found += [*edit.removed(), *edit.changed(), *edit.added(allow_additions)]
-    return in_order(found)
-
-
-_JOURNAL = "the change brings a journal, which says what was paid and what was not: no commit ever has one"
-
-
-def _has(files: Files, path: PurePosixPath) -> bool:
-    try:
-        files.read(path, limit=1)
-    except (OSError, OutsideRoot):
-        return False
-    return True
-
-
-def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
-    """Manifests that only the head has, by the path at which the base, and it alone, has a manifest of the same id.
-
-    So a manifest that was renamed with its job (``git mv`` of both) is compared with itself.
-    """
-    lost: dict[str, PurePosixPath] = {}
-    new: list[tuple[PurePosixPath, tuple[str, ...]]] = []
-    for path in paths:
-        before, after = _ids(base, path), _ids(head, path)
-        if before and not after:
-            lost.update(dict.fromkeys(before, path))
-        elif after and not before:
-            new.append((path, after))
-    found: dict[PurePosixPath, PurePosixPath] = {}
-    for path, ids in new:
-        old = next((lost[one] for one in ids if one in lost), None)
-        if old is not None and old not in found.values():
-            found[path] = old
-    return found
-
-
-def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
-    """The ids in a manifest's headers; none where there is no manifest, or it is damaged."""
-    found: list[str] = []
-    try:
-        for line in files.read(path, limit=MAX_MANIFEST).split(b"\n"):
-            if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
-                header = decode(Header, raw)
-                found += [header.id, *header.other_ids]
-    except (OSError, OutsideRoot, Malformed):
-        return ()
-    return tuple(found)
-
-
-def _manifest(files: Files, path: PurePosixPath, shown: str) -> tuple[Manifest, dict[str, int]]:
-    """A manifest and the line of each key in it; an empty one where the tree has none.
-
-    :raises FindingsError: it is damaged, among others by an id that is none
-    """
-    try:
-        data = files.read(path, limit=MAX_MANIFEST)
-    except FileNotFoundError:
-        return Manifest(), {}
-    except (OSError, OutsideRoot) as error:
-        reason = getattr(error, "strerror", None) or "it leads out of the campaign's root"
-        raise FindingsError([_finding("manifest-damaged", f"it can't be read: {reason}", shown)]) from None
-    manifest = read_manifest(data, shown, folder=path.parent)
-    lines: dict[str, int] = {}  # from the raw lines: an entry is decoded only where the two trees differ in it
-    for number, line in enumerate(data.split(b"\n"), 1):
-        at = line.find(b'"key":"v1:')
-        if at >= 0:
-            lines.setdefault(line[at + 7 : at + 7 + 67].decode("ascii", "replace"), number)
-    return manifest, lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Edit:
-    """One manifest in both trees, and the line of each key at the head."""
-
-    shown: str
-    base: Manifest
-    head: Manifest
-    lines: Mapping[str, int]
-
-    def removed(self) -> Iterator[Diagnostic]:
-        """Find requests, used plans and resolutions that the head does not have."""
-        gone = [self.base.entries[key] for key in self.base.entries if key not in self.head.entries]
-        told = []
-        for entry in gone:
-            again = ": the next run would pay for it again" if counts_as_spent(entry) else ""
-            told.append(("manifest-removed", f"the line of {entry.address} was removed{again}", None))
-        yield from self._named(told, "more lines were removed")
-        for plan in self.base.plans.keys() - self.head.plans.keys():
-            if not is_direct(plan):  # a direct run has no saved plan that could be applied again
-                message = f"the record that plan {plan} was used is gone: it could be applied a second time"
-                yield _finding("manifest-removed", message, self.shown)
-        if lost := len(self.base.resolutions - self.head.resolutions):
-            of = f"{lost} of {len(self.base.resolutions)} records"
-            message = f"what was decided about submissions in doubt is gone: {of}"
-            yield _finding("manifest-removed", message, self.shown)
-
-    def changed(self) -> Iterator[Diagnostic]:
-        """Find forged lines, lost ids, and requests that were paid and count as unpaid at the head."""
-        before, after = self.base.header, self.head.header
-        if before is not None and after is not None:
-            if before.id not in (after.id, *after.other_ids):
-                message = (
-                    f"the manifest's id was {before.id}, now it is {after.id}: no idempotency key would be found again"
-                )
-                yield _finding("manifest-changed-id", message, self.shown, 1)
-            if before.origin != after.origin:
-                message = f"the service was {before.origin}, now it is {after.origin}"
-                yield _finding("manifest-changed-id", message, self.shown, 1)
-        told: list[tuple[str, str, int | None]] = []
-        for key, old, new in self._altered():
-            line = self.lines.get(key)
-            try:
-                check_key(key, new.request, new.repeat)
-            except Malformed as problem:  # a forger computes the checksum anew, but not the key
-                yield _finding("manifest-damaged", f"{new.address}: {problem}", self.shown, line)
-            if old is not None:
-                told += [(code, message, line) for code, message in _regressions(old, new)]
-        yield from self._named(told, "more lines were changed so", "manifest-changed-id")
-
-    def added(self, allowed: bool) -> Iterator[Diagnostic]:
-        """Find new lines and task ids: each claims that something was paid."""
-        told: list[tuple[str, str, int | None]] = []
-        for key, old, new in self._altered():
-            known = () if old is None else _task_ids(old)
-            fresh = [one for one in _task_ids(new) if one not in known]
-            claim = f"{new.state}, {new.task_id or 'no task id'}" if old is None else ", ".join(fresh)
-            if claim:
-                told.append(("manifest-added", f"a line claims a payment: {new.address}: {claim}", self.lines.get(key)))
-        hint = "manifests are written by run; where one ran on this branch: --allow-manifest-additions"
-        for finding in self._named(told, "more lines claim payments"):
-            yield replace(finding, severity="warning" if allowed else "error", hint=None if allowed else hint)
-
-    def _altered(self) -> Iterator[tuple[str, Entry | None, Entry]]:
-        """Each key whose line is another one at the head, with both entries; the base may have none."""
-        for key in self.head.entries:
-            if self.base.entries.line(key) != self.head.entries.line(key):
-                yield key, self.base.entries.find(key), self.head.entries[key]
-
-    def _named(self, told: Sequence[tuple[str, str, int | None]], more: str, code: str = "") -> Iterator[Diagnostic]:
-        """The first findings, told as (code, message, line), and one that counts the others."""
-        for one in told[:MAX_NAMED]:
-            yield _finding(one[0], one[1], self.shown, one[2])
-        if len(told) > MAX_NAMED:
-            yield _finding(code or told[0][0], f"{len(told) - MAX_NAMED} {more}", self.shown)
-
-
-def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
-    lost = [one for one in _task_ids(before) if one not in _task_ids(after)]
-    if lost:
-        now = after.task_id or "none"
-        yield "manifest-changed-id", f"{before.address} was accepted as {', '.join(lost)}, now its task id is {now}"
-    if after.generation < before.generation:
-        counts = f"{before.generation} times, now {after.generation}"
-        yield "manifest-changed-id", f"{before.address} was submitted {counts}"
-    elif _is_unpaid(before, after):
-        message = f"{before.address} was {before.state}, now it is {after.state}: the next run could pay for it again"
-        yield "manifest-unpaid", message
-
-
-def _is_unpaid(before: Entry, after: Entry) -> bool:
-    """Whether a submission that counted as spent no longer does, though no error of the service says why."""
-    if after.generation != before.generation or not counts_as_spent(before) or counts_as_spent(after):
-        return False
-    return after.error is None or before.state in (State.STORED, State.COMPLETED)
-
-
-def _task_ids(entry: Entry) -> tuple[str, ...]:
-    ids = (*entry.task_ids, *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)))
-    return tuple(dict.fromkeys(one for one in ids if one is not None))
-
-
-_RESTORE = "restore the file from the base revision: git checkout BASE -- FILE"
-
-
-def _finding(
-    code: str,
-    message: str,
-    path: str,
-    line: int | None = None,
-    *,
-    severity: Severity = "error",
-    hint: str | None = _RESTORE,
-) -> Diagnostic:
-    span = None if line is None else Span.of_line(line)
-    return Diagnostic(code=code, severity=severity, message=message, path=path, span=span, hint=hint)

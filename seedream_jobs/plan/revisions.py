@@ -12,8 +12,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
@@ -122,13 +124,17 @@ class Repository:
         """The paths that differ between two commits, or between a commit and the work tree with its untracked files."""
         if head is not None:
             return self._paths("diff-tree", "-r", "-z", "--name-only", "--no-renames", base.commit, head.commit)
-        found = set(self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name"))
+        found = set(self.untracked())
         before, index = self.entries(base.commit), self._index()
         for path in before.keys() | index.keys():
             was, entry = before.get(path), index.get(path)
             if was is None or entry is None or not self._is_as(was, entry, path):
                 found.add(path)
         return frozenset(found)
+
+    def untracked(self) -> frozenset[PurePosixPath]:
+        """The files of the work tree that are in no commit and not ignored."""
+        return self._paths("ls-files", "-z", "--others", "--exclude-standard", "--full-name")
 
     def _index(self) -> dict[PurePosixPath, _Indexed]:
         """The files of the index, with what git knows of those on disk. Of a conflict one side."""
@@ -192,6 +198,24 @@ class Repository:
         words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name")
         # git also lists the files that were deleted in the work tree.
         return frozenset(path for path in self._paths(*words) if (self.root / path).is_file())
+
+    def attributes(
+        self, paths: Iterable[str], names: Iterable[str], revision: Revision | None
+    ) -> dict[tuple[str, str], str]:
+        """What git's attributes are, by (path, name); of the work tree where no revision is given."""
+        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = ["check-attr", "-z", "--stdin", *names]
+        with ExitStack() as stack:
+            index: Path | None = None
+            if revision is not None:  # attributes of a commit are read by way of an index of it, apart from the own one
+                index = Path(stack.enter_context(TemporaryDirectory()), "index")
+                run_git(self.root, "read-tree", revision.commit, index=index)
+                words.insert(1, "--cached")
+            ended = run_git(self.root, *words, stdin=given, index=index)
+        if ended.returncode != 0:
+            raise UsageError(f"git can't say the attributes of records: {said(ended)}")
+        found = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
+        return dict(zip(zip(found[0::3], found[1::3], strict=False), found[2::3], strict=False))
 
     def blob(self, oid: str, limit: int | None = None) -> Stored:
         """An object's size, and its first bytes: the rest of a large one is never in memory.
@@ -355,6 +379,11 @@ class GitTree:
     def paths(self) -> Iterable[PurePosixPath]:
         """Every file, in git's order."""
         return self._blobs.keys()
+
+    def mode(self, path: PurePosixPath) -> str | None:
+        """How git keeps what stands at a path, links not followed; None where there is no file and no link."""
+        blob = self._blobs.get(path)
+        return None if blob is None else blob.mode
 
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:  # no commit has what is ignored
         return self._repository.blob(self._find(path).oid, limit).data

@@ -11,14 +11,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.atomic_file import confined, find_damage, read_regular, refusal, whole_file
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
-from seedream_jobs.ledger.codec import iso
+from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, moment
 from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.load import Job
@@ -208,7 +207,7 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
         return None
     key, generation, task_id = (content.get(name) for name in ("key", "generation", "task_id"))
     number = described.get("number")
-    if not isinstance(key, str) or type(generation) is not int or type(number) is not int:
+    if not isinstance(key, str) or type(generation) is not int or generation < 1 or type(number) is not int:
         return None
     name, format, warnings = described.get("file"), str(described.get("format")), described.get("warnings", [])
     if not isinstance(name, str) or not name or "/" in name or "\0" in name or format not in EXTENSIONS:
@@ -217,9 +216,20 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
     if not all(value is None or type(value) is int for value in numbers.values()) or not isinstance(warnings, list):
         return None
     try:
-        submitted_at = int(datetime.fromisoformat(str(content.get("submitted_at"))).timestamp())
-    except ValueError:
+        submitted_at = moment("submitted_at", content.get("submitted_at"))
+    except Malformed:
         submitted_at = None
+    image = Image(
+        file=Path(os.path.relpath(path.parent / name, folder)).as_posix(),
+        sha256=str(described.get("sha256")),
+        format=format,
+        warnings=tuple(str(warning) for warning in warnings),
+        **numbers,
+    )
+    try:
+        decode(Image, encode(image), "an image")  # what the record takes in, it must be able to read again
+    except Malformed:
+        return None
     return SidecarImage(
         key=key,
         generation=generation,
@@ -227,13 +237,7 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
         number=number,
         submitted_at=submitted_at,
         path=path,
-        image=Image(
-            file=Path(os.path.relpath(path.parent / name, folder)).as_posix(),
-            sha256=str(described.get("sha256")),
-            format=format,
-            warnings=tuple(str(warning) for warning in warnings),
-            **numbers,
-        ),
+        image=image,
     )
 
 

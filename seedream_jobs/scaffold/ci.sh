@@ -15,6 +15,7 @@
 #   SJ_EXPECT   run: the digest that was approved
 #   SJ_BRANCH   run: the branch that keeps the record
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
+#   SJ_ALLOW_MANIFEST_ADDITIONS plan: "true" where records were written by hand or by a run on the branch
 #   SJ_CODE_QUALITY, SJ_DOTENV  plan: files for GitLab's reports; without them none are written
 #   SJ_RESUME   run: "true" to go on with a run that died, once its journal is brought in (docs/ci.md)
 set -euo pipefail
@@ -101,7 +102,8 @@ plan() {
     args+=(--base "$SJ_BASE")
   fi
   [[ -z ${SJ_POLICY:-} ]] || args+=(--policy "$SJ_POLICY")
-  rm -f -- "$SJ_PLAN"
+  rm -f -- "$SJ_PLAN" "$SJ_REPORT" # a change may have put links there
+  [[ ${SJ_ALLOW_MANIFEST_ADDITIONS:-} != true ]] || args+=(--allow-manifest-additions)
   seedream-jobs plan "${args[@]}" --output "$SJ_PLAN" --format markdown -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
   if [[ -f $SJ_PLAN ]]; then
     outputs
@@ -143,7 +145,7 @@ commit() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAI
 
 # Before anything is spent: the next runner must see that this plan was started, even if this one dies.
 start() {
-  if [[ -e $mark ]]; then
+  if [[ -e $mark || -L $mark ]]; then
     say "$mark says: $(head -c 200 -- "$mark" | tr -cd 'A-Za-z0-9:/._ -')"
     if [[ ${SJ_RESUME:-} != true ]]; then
       say "A run started and left no record of how it ended: what it submitted may be paid and is not in the manifest."
@@ -159,45 +161,62 @@ start() {
   push || die 7 "the branch has moved on, or may not be pushed to: plan again. Nothing was submitted"
 }
 
-# The records of the plan's jobs that lie here, each ended by a NUL; a rehearsal's are in no commit.
+# The records of the plan's jobs, each ended by a NUL: those that lie here, and with "paid" also those that must be
+# there once something was submitted. With "journals" the journals that belong to them and are not folded. A rehearsal's
+# are in no commit.
 records() {
-  python3 - "$SJ_PLAN" <<'PYTHON'
+  python3 - "$SJ_PLAN" "${1:-}" "$(git rev-parse --git-common-dir)/seedream-jobs" <<'PYTHON'
 import json
 import os
 import sys
 
-with open(sys.argv[1], encoding="utf-8") as file:
+_, plan, wanted, shared = sys.argv
+with open(plan, encoding="utf-8") as file:
     plan = json.load(file)
-for job in plan["jobs"]:
-    if plan["origin"] != "emulator" and os.path.isfile(job["record"]):
-        sys.stdout.buffer.write(os.fsencode(os.path.relpath(os.path.realpath(job["record"]))) + b"\0")
+for job in plan["jobs"] if plan["origin"] != "emulator" else ():
+    record, ids = job["record"], {job["manifest"]}
+    there = os.path.isfile(record)
+    if wanted == "journals":
+        with open(record if there else os.devnull, "rb") as lines:
+            for line in lines:
+                if b'"format":' in line and b'"state":' not in line:  # two branches' headers may have been merged
+                    header = json.loads(line)
+                    ids.update([header["id"], *header.get("other_ids", [])])
+        found = [os.path.join(shared, "%s.journal" % one) for one in ids if one]
+        found = [one for one in found if os.path.isfile(one)]
+    else:
+        needed = there or (wanted == "paid" and job["requests_to_submit"])
+        found = [os.path.relpath(os.path.realpath(record))] if needed else []
+    sys.stdout.buffer.write(b"".join(os.fsencode(one) + b"\0" for one in found))
 PYTHON
 }
 
-# Whether HEAD has every record as it lies here, byte for byte.
+# REVISION [paid]: whether it has every record as it lies here, byte for byte.
 recorded() {
   local record
   while IFS= read -r -d '' record; do
-    git cat-file blob "HEAD:$record" 2>/dev/null | cmp --silent - "$record" || return 1
-  done < <(records)
+    git cat-file blob "$1:$record" 2>/dev/null | cmp --silent - "$record" || return 1
+  done < <(records "${2:-}")
 }
 
-# Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal is left behind, and
-# the records are in the commit, also where a line of .gitignore would keep them out.
+# STATUS of the run. Afterwards, whatever happened: manifests go back to the branch; the mark goes only if no journal of
+# this plan's records is left behind, and the records are in the commit, also where a line of .gitignore would keep them
+# out. It ends well only once the records were seen on the branch itself.
 finish() {
-  local journals try
-  journals=$(find "$(git rev-parse --git-common-dir)/seedream-jobs" -name '*.journal' 2>/dev/null || true)
+  local journals try paid=
+  [[ $1 -ne 0 ]] || paid=paid
+  journals=$(records journals | tr '\0' '\n') || journals=unknown
   git add --all -- '*.manifest.jsonl' 2>/dev/null || true
   records | git --literal-pathspecs add --force --pathspec-from-file=- --pathspec-file-nul || true
   if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
   git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record" --message "$quiet"
-  if ! recorded; then
+  if ! recorded HEAD "$paid"; then
     say "error: the record is not in the commit: docs/ci.md. Commit it before anything else is run."
     return 8
   fi
   for try in 1 2 3 4 5; do
-    if push; then
-      recorded && return 0
+    if push && git fetch --quiet origin "refs/heads/$SJ_BRANCH"; then
+      recorded FETCH_HEAD "$paid" && return 0
       say "error: the record on the branch is not the one that lies here. Merge the two before anything else is run."
       return 8
     fi
@@ -228,7 +247,7 @@ run() {
     kill -0 "$child" 2>/dev/null || break
   done
   trap '' TERM INT HUP
-  finish || recorded=$?
+  finish "$status" || recorded=$?
   [[ $status -ne 0 ]] || status=$recorded
   output status "$status"
   return "$status"

@@ -149,6 +149,77 @@ def test_run_ends_well_only_with_the_record_in_its_commit(
         assert ".seedream-started" not in there
 
 
+@pytest.mark.parametrize("left", ["nothing", "another record's journal", "a journal of this plan", "no record"])
+def test_the_mark_stays_only_for_what_is_unsettled(
+    left: str, runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A journal of a record that this plan is not about stops nobody; a run that ended well has left a record."""
+    planned = json.loads((runner.checkout / "seedream-plan.json").read_text(encoding="utf-8"))
+    (manifest,) = (job["manifest"] for job in planned["jobs"])
+    name = {"another record's journal": "m-other", "a journal of this plan": manifest}.get(left)
+    lines = [] if left == "no record" else [STUB]
+    if name is not None:
+        lines.append(f"mkdir -p .git/seedream-jobs; printf x >.git/seedream-jobs/{name}.journal\n")
+    else:
+        lines.append("rm -f garden.manifest.jsonl\n" if left == "no record" else "")
+    tool = tmp_path / "bin" / "seedream-jobs"
+    tool.parent.mkdir()
+    tool.write_text("".join(lines) if lines[0].startswith("#!") else "#!/usr/bin/env bash\n" + "".join(lines), "utf-8")
+    tool.chmod(0o755)
+    runner.environment["PATH"] = f"{tool.parent}{os.pathsep}{runner.environment['PATH']}"
+    ended = runner.step("run", **variables)
+    there = runner.git("ls-tree", "-r", "--name-only", "origin/main").splitlines()
+    assert ended.code == (8 if left == "no record" else 0), ended.err
+    assert (".seedream-started" in there) == (left in ("a journal of this plan", "no record"))
+
+
+def test_run_ends_well_only_once_the_record_is_on_the_branch(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A forge that takes the push and drops it, here by a hook of the remote."""
+    hook = tmp_path / "remote" / "hooks" / "post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        "#!/bin/sh\nread old new name\n"
+        "git log -1 --format=%s $new | grep -q 'the record' && git update-ref $name $old || true\n",
+        encoding="utf-8",
+    )
+    hook.chmod(0o755)
+    ended = runner.step("run", **variables)
+    assert ended.code == 8
+    assert "the record on the branch is not the one that lies here" in ended.err
+    assert submitted(runner) == 8
+
+
+def test_links_that_a_change_brings_are_not_written_through(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A mark that leads nowhere is a mark; a report in a link's place is a new file."""
+    outside = tmp_path / "outside"
+    (runner.checkout / ".seedream-started").symlink_to(outside)
+    assert runner.step("run", **variables).code == 6
+    assert not outside.exists()
+    (runner.checkout / ".seedream-started").unlink()
+    report = runner.checkout / "seedream-plan.md"
+    report.unlink()
+    report.symlink_to(outside)
+    assert runner.step("plan", SJ_BASE="base").code == 0
+    assert not outside.exists()
+    assert report.is_file()
+    assert not report.is_symlink()
+
+
+def test_records_of_a_change_are_refused_unless_somebody_says_a_run_wrote_them(
+    runner: Any, variables: Mapping[str, str]
+) -> None:
+    """As where a person ran the job by hand, and pushed its manifest."""
+    assert runner.step("run", **variables).code == 0
+    ended = runner.step("plan", SJ_BASE="base")
+    assert (ended.code, "error[manifest-added]" in ended.err) == (1, True)
+    ended = runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true")
+    assert ended.code == 0, ended.err
+
+
 @pytest.mark.slow
 def test_run_waits_for_the_images(runner: Any, variables: Mapping[str, str]) -> None:
     """Without --detach the record that is pushed says where each image is."""

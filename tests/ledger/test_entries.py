@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.atomic_file import DISK, PIECE
-from seedream_jobs.errors import LedgerError
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.ledger.codec import canonical, encode, seal
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries, read_manifest
@@ -60,8 +60,9 @@ def test_a_forged_line_is_refused_by_whoever_looks(changed: dict[str, Any]) -> N
     forged = encode(entry("a", request={"prompt": "p"})) | changed
     entries = Entries()
     assert entries.put_line(seal(canonical(forged)), forged)
-    with pytest.raises(LedgerError, match="damaged"):
+    with pytest.raises(FindingsError) as caught:
         list(entries.prices())
+    assert "damaged" in caught.value.diagnostics[0].message
 
 
 def test_entries_may_come_and_go_while_they_are_looked_through() -> None:

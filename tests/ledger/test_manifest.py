@@ -176,9 +176,8 @@ def test_a_checksum_vouches_for_no_path(name: str) -> None:
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_damaged_line_with_a_checksum_is_refused_when_it_is_read_or_looked_at(name: str) -> None:
-    with pytest.raises((FindingsError, LedgerError)) as caught:
+    with pytest.raises(FindingsError):
         list(read(seal(canonical(BAD[name])).decode() + "\n").entries.values())
-    assert isinstance(caught.value, FindingsError) or caught.value.hint
 
 
 def test_the_same_history_gives_the_same_bytes_in_any_order(

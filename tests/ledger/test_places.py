@@ -122,7 +122,7 @@ def test_a_journal_that_came_with_a_commit_is_not_believed(
 ) -> None:
     """Beside the manifest, where an older version left one, it is honoured only if git does not track it.
 
-    No program of the repository's configuration runs to find that out; without git it is honoured.
+    No program of the repository's configuration runs to find that out; where git can't be asked it is refused, too.
     """
     journal = interrupted(repo, make)
     beside = repo / "garden.manifest.journal"
@@ -138,9 +138,11 @@ def test_a_journal_that_came_with_a_commit_is_not_believed(
             look()
         assert [found.code for found in caught.value.diagnostics] == ["journal-tracked"]
     assert not ran.exists()
-    with monkeypatch.context() as changed:
-        changed.setenv("PATH", str(tmp_path))
-        assert len(Ledger.peek(paths, root=repo).entries) == 2
+    git(repo, "-c", "core.fsmonitor=false", "rm", "-q", "--cached", beside.name)
+    assert len(Ledger.peek(paths, root=repo).entries) == 2
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError):
+        Ledger.peek(paths, root=repo)
 
 
 def test_one_manifest_in_two_worktrees_has_one_writer(repo: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A manifest that a change edits: what was paid can't be made to look unpaid, nor the other way round unseen."""
+"""A record that a change edits: what was paid can't be made to look unpaid, nor the other way round unseen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.identity import key_of
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.codec import canonical, seal
-from seedream_jobs.plan.review import MAX_NAMED, manifest_edits
+from seedream_jobs.plan.record_edits import MAX_NAMED, record_edits
 
 Line = dict[str, Any]
 HEADER: Line = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example"}
@@ -51,7 +51,7 @@ def edits(tmp_path: Path) -> Callable[..., list[tuple[str, str, int | None]]]:
                 text = "".join(json.dumps(one, separators=(",", ":"), sort_keys=True) + "\n" for one in lines)
                 (tmp_path / name / NAME).write_text(text, encoding="utf-8")
         trees = WorkTree(tmp_path / "base"), WorkTree(tmp_path / "head")
-        found: tuple[Diagnostic, ...] = manifest_edits(*trees, [PurePosixPath(NAME)], shown=str, **options)
+        found: tuple[Diagnostic, ...] = record_edits(*trees, [PurePosixPath(NAME)], shown=str, **options)
         return [(f"{one.severity} {one.code}", one.message, one.span and one.span.start.line) for one in found]
 
     return compare
@@ -62,12 +62,54 @@ def test_no_change_is_no_finding(edits: Callable[..., Any]) -> None:
     assert edits([HEADER, line(1), line(2)], [HEADER, line(2), line(1)]) == []
 
 
-def test_progress_is_no_finding(edits: Callable[..., Any]) -> None:
-    """What fetch and status write: a state that moves on, and the service's own refusal."""
+def test_progress_is_told(edits: Callable[..., Any]) -> None:
+    """What fetch and status write: a state that moves on is a warning, for it may have been written by hand."""
     images = [{"url": "https://img/1", "file": "out/heron-1.jpeg", "sha256": "0" * 64, "bytes": 5}]
     stored = line(1, state="stored", cost_usd="0.0228", images=images)
-    failed = line(2, state="failed", error={"status": 400, "code": "400", "message": "content policy"})
-    assert edits([HEADER, line(1), line(2)], [HEADER, stored, failed]) == []
+    told = "garden/subject=heron-1#1 was changed: state accepted → stored, images, cost_usd None → 0.0228"
+    assert edits([HEADER, line(1)], [HEADER, stored]) == [("warning manifest-changed", told, 2)]
+
+
+def test_what_counts_for_less_is_refused(edits: Callable[..., Any]) -> None:
+    """A task that failed is not paid: somebody must have seen that, and says so with the option."""
+    failed = line(1, state="failed", error={"status": 400, "code": "400", "message": "content policy"})
+    for head in (failed, line(1, state="completed", cost_usd="0")):
+        assert [code for code, *_ in edits([HEADER, line(1)], [HEADER, head])] in (
+            ["error manifest-unpaid"],
+            ["error manifest-changed"],
+        )
+        assert edits([HEADER, line(1)], [HEADER, head], allow_additions=True)[0][0].startswith("warning ")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"cost_usd": "0.0001"},
+        {"cost_usd": None},
+        {"max_cost_usd": "0"},
+        {"max_images": 100},
+        {"max_cost_usd": None},
+    ],
+)
+def test_a_cost_is_never_edited(edit: dict[str, Any], edits: Callable[..., Any]) -> None:
+    """Whatever is allowed: a budget would be lifted by it."""
+    paid = line(1, state="stored", cost_usd="0.0228")
+    found = edits(
+        [HEADER, paid],
+        [
+            HEADER,
+            paid | edit if None not in edit.values() else line(1, state="stored", **{"cost_usd": "0.0228", **edit}),
+        ],
+        allow_additions=True,
+    )
+    assert [code for code, *_ in found] == ["error manifest-cost"]
+
+
+def test_a_negative_cost_is_damage(edits: Callable[..., Any]) -> None:
+    """Also in a line whose checksum is good."""
+    forged = json.loads(seal(canonical(line(1, state="stored", cost_usd="-1000"))))
+    found = edits([HEADER, line(1)], [HEADER, forged])
+    assert [(code, at) for code, _, at in found] == [("error manifest-damaged", 2)]
 
 
 def test_a_removed_line_would_be_paid_again(edits: Callable[..., Any]) -> None:
@@ -138,7 +180,7 @@ def test_an_id_that_is_none_is_refused(task_id: str, edits: Callable[..., Any]) 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     """Only manifests are records."""
     tree = WorkTree(tmp_path)
-    assert manifest_edits(tree, tree, [PurePosixPath("garden.yaml"), PurePosixPath("a/notes.jsonl")], shown=str) == ()
+    assert record_edits(tree, tree, [PurePosixPath("garden.yaml"), PurePosixPath("a/notes.jsonl")], shown=str) == ()
 
 
 def test_a_forged_key_is_found_whatever_its_checksum(edits: Callable[..., Any]) -> None:
@@ -156,10 +198,11 @@ def test_a_journal_in_a_change_is_refused(edits: Callable[..., Any], tmp_path: P
     edits([HEADER], [HEADER])
     name = PurePosixPath("garden.manifest.journal")
     trees = WorkTree(tmp_path / "base"), WorkTree(tmp_path / "head")
-    assert manifest_edits(*trees, [name], shown=str, allow_additions=True) == ()
+    assert record_edits(*trees, [name], shown=str, allow_additions=True) == ()
     (tmp_path / "head" / name).write_bytes(b"x")
-    (found,) = manifest_edits(*trees, [name], shown=str, allow_additions=True)
-    assert (found.code, found.severity, found.path) == ("manifest-added", "error", str(name))
+    (found,) = record_edits(*trees, [name], shown=str, allow_additions=True)
+    assert (found.code, found.severity, found.path) == ("record-committed", "error", str(name))
+    assert record_edits(*trees, [name], untracked=[name], shown=str) == ()
 
 
 def test_a_manifest_in_a_change_is_held(campaign: Any, command: Callable[..., Any]) -> None:
