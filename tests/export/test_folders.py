@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -150,6 +151,52 @@ def test_no_name_leads_out(record: Any, tmp_path: Path) -> None:
     write(record, folder)
     assert metadata(folder)[0]["file_name"] == "images/_/shared/0000-i1.jpeg"
     assert images(folder) == {"images/_/shared/0000-i1.jpeg"}
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "webdataset", "parquet"])
+def test_nothing_is_packed_that_is_no_image_of_the_record(record: Any, tmp_path: Path, form: str) -> None:
+    """A link, a file of git's, one beside the campaign, one without a hash: left out, each with its reason."""
+    secret = b"sk-CANARY-9f31c2a07b55e1d4"
+    kept = {"out/link.jpeg": None, ".git/config": secret, "../../beside.txt": secret, "plain.txt": secret}
+    for name, data in kept.items():
+        entry = record.add(name)
+        file = record.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if data is None:
+            (tmp_path / "victim").write_bytes(secret)
+            file.symlink_to(tmp_path / "victim")
+        else:
+            file.write_bytes(data)
+        digest = None if name == "plain.txt" else hashlib.sha256(secret).hexdigest()
+        image = replace(entry.images[0], file=name, sha256=digest, bytes=None)
+        record.entries.put(replace(entry, images=(image,)))
+    rows = record.rows()
+    target = tmp_path / ("table.parquet" if form == "parquet" else "data")
+    export(rows, form, target, stdout=io.BytesIO(), with_images=form == "parquet")
+    assert (rows.images, rows.missing) == (0, 4)
+    reasons = " ".join(why for _, why in rows.named)
+    for words in ("symbolic link", "git's own folder", "leads out", "does not say what it holds"):
+        assert words in reasons
+    for file in target.rglob("*") if target.is_dir() else [target]:
+        assert file.is_dir() or secret not in file.read_bytes()
+
+
+def test_an_earlier_export_is_no_way_out(record: Any, tmp_path: Path) -> None:
+    """A data set that came with a commit may have links among its folders: nothing is written or removed by them."""
+    record.add("a heron")
+    folder, away = tmp_path / "data", tmp_path / "away"
+    (folder / "images").mkdir(parents=True)
+    away.mkdir()
+    (away / "precious.jpeg").touch()
+    (folder / "metadata.jsonl").write_text('{"file_name": "images/old/precious.jpeg"}\n')
+    (folder / "images/old").symlink_to(away)
+    with pytest.raises(UsageError, match="symbolic link"):
+        write(record, folder)
+    (folder / "images/out").rename(tmp_path / "moved")
+    (folder / "images/out").symlink_to(away)
+    with pytest.raises(UsageError, match="symbolic link"):
+        write(record, folder)
+    assert [file.name for file in away.iterdir()] == ["precious.jpeg"]
 
 
 # -- webdataset --

@@ -101,10 +101,10 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     with whole_file(metadata) as out:
         for row in rows:
             name, problem = IMAGES / row.name, row.problem
-            if name.parent not in checked:  # an earlier export may have come with a commit, links and all
-                check_folder(folder, folder / name.parent)
-                checked.add(name.parent)
             if problem is None:
+                if name.parent not in checked:  # an earlier export may have come with a commit, links and all
+                    check_folder(folder, folder / name.parent)
+                    checked.add(name.parent)
                 link_or_copy(row.source, folder / name)
             elif not _has_image(folder / name, row):  # an earlier export may have the only copy left
                 rows.leave_out(row, problem)

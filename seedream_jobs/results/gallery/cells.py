@@ -138,10 +138,10 @@ class ImageFiles:
         if image is None or image.sha256 is None:
             return None
         made = thumbnail_path(self.cache, image.sha256)
-        if not made.is_file():
+        if made.is_symlink() or not made.is_file():
             return None
         own = self.page / "thumbnails" / made.name  # the page is a folder that can be handed on, cache and all
-        if not own.exists():
+        if own.is_symlink() or not own.exists():
             check_folder(self.page, own.parent)
             link_or_copy(made, own)
         return self._relative(own)
