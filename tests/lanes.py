@@ -14,6 +14,6 @@ def choose(*, slow: bool) -> None:
     _slow = slow
 
 
-def examples(many: int) -> int:
-    """How many examples of a law are tried: ``many`` in the long lane, a fifth of them, at least ten, in the other."""
-    return many if _slow else min(many, max(10, many // _FEW))
+def examples(many: int, few: int | None = None) -> int:
+    """How many examples of a law are tried: ``many`` in the long lane; in the other ``few``, else a fifth, but ten."""
+    return many if _slow else min(many, max(10, many // _FEW)) if few is None else few

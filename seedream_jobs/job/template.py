@@ -532,7 +532,11 @@ def _of_number(made: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def _comparing(name: str) -> Callable[[Any, Any], bool]:
-    return lambda left, right: compare(name, left, right)
+    def compared(value: Any, other: Any) -> bool:
+        return compare(name, value, other)
+
+    compared.__qualname__ = name  # Python names it where an argument is missing
+    return compared
 
 
 _NAMES = {
