@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "seedream_jobs"
 ORDER = (
     "diagnostics",
     "errors",
+    "characters",
+    "foreign_text",
     "resources",
     "model_profile",
     "image_header",
@@ -115,7 +117,7 @@ def test_the_emulator_knows_nothing_of_the_client() -> None:
             for imported in imports(tree):
                 if imported.startswith("seedream_jobs."):
                     assert imported.startswith(
-                        ("seedream_jobs.emulator", *(f"seedream_jobs.{name}" for name in ORDER[:5]))
+                        ("seedream_jobs.emulator", *(f"seedream_jobs.{name}" for name in ORDER[:7]))
                     ), f"{name} imports {imported}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.run import run
+from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import UsageError
 from seedream_jobs.resources import resource
 
@@ -33,11 +34,11 @@ def demo(ctx: click.Context, folder: Path) -> int:
     first = ctx.invoke(run, jobs=(job,), emulator=True)
     _step(f"seedream-jobs run {job} --emulator   (again: what was submitted is not submitted twice)")
     second = ctx.invoke(run, jobs=(job,), emulator=True)
-    click.echo()
-    click.echo(f"Change {job} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")
+    say()
+    say(f"Change {job} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")
     return max(int(first or 0), int(second or 0))
 
 
 def _step(command: str) -> None:
-    click.echo()
-    click.echo(f"$ {command}")
+    say()
+    say(f"$ {command}")

@@ -12,6 +12,7 @@ import click
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import Access
 from seedream_jobs.cli.service_options import target, target_options
+from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, SeedreamError
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
@@ -33,26 +34,26 @@ def doctor(emulator: bool, base_url: str | None) -> int:
     async def ask(access: Access) -> None:
         async with connect(access, workers=1, environment=os.environ) as (client, _):
             balance = await client.balance()
-            click.echo(f"balance    {'unlimited' if balance.unlimited else money(balance.remaining_usd)}")
+            say(f"balance    {'unlimited' if balance.unlimited else money(balance.remaining_usd)}")
             models = await client.models()
             profile = profiles()[DEFAULT_MODEL]
             listed = any(name in models for name in (profile.id, *profile.aliases))
-            click.echo(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")
+            say(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")
 
     service = target(emulator=emulator, base_url=base_url)
     root = campaign_root(Path.cwd() / "job.yaml")
-    click.echo(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
-    click.echo(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
-    click.echo(f"service    {service.origin}")
+    say(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
+    say(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
+    say(f"service    {service.origin}")
     with ExitStack() as stack:
         try:
             access = open_access(service, root, stack, base_url=base_url)
-            click.echo("key        found")
+            say("key        found")
             anyio.run(ask, access)
         except SeedreamError as error:
-            click.echo(f"problem    {error.message}")
+            say(f"problem    {error.message}")
             if error.hint:
-                click.echo(f"           {error.hint}")
+                say(f"           {error.hint}")
             return error.exit_code
-    click.echo("Everything works.")
+    say("Everything works.")
     return ExitCode.OK

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.options import set_option
-from seedream_jobs.cli.streams import data_on_stdout
+from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.expand.explain import explain
 from seedream_jobs.plan.load import EMULATOR, job_file, load_job
 from seedream_jobs.plan.options import selector
@@ -41,7 +41,7 @@ def expand(
     file = job_file(job)
     loaded = load_job(file, shown=str(file), target=EMULATOR, sets=dict(sets))
     if address is not None:
-        click.echo(explanation_text(explain(loaded.expansion, address)), nl=False)
+        show(explanation_text(explain(loaded.expansion, address)))
         return
     if form != "table":
         data_on_stdout()
@@ -56,4 +56,4 @@ def expand(
                 line = request_curl(request, expansion.spec.files)
             case _:
                 line = request_row(request)
-        click.echo(line)
+        show(f"{line}\n")

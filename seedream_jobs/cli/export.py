@@ -13,6 +13,7 @@ import click
 
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
+from seedream_jobs.cli.streams import draw, say
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
 from seedream_jobs.ledger.paths import check_output_name
@@ -140,15 +141,16 @@ class _Progress:
             return
         self.last = now
         if self.as_json:
-            sys.stderr.write(f'{{"event": "exporting", "images": {images}}}\n')
+            say(f'{{"event": "exporting", "images": {images}}}', err=True)
+        elif self.live:
+            draw(f"{images:,} images")
         else:
-            sys.stderr.write(f"\r{images:,} images" if self.live else f"{images:,} images so far\n")
-        sys.stderr.flush()
+            say(f"{images:,} images so far", err=True)
 
     def end(self) -> None:
         """Wipe the line that was written over."""
         if self.live:
-            sys.stderr.write("\r\x1b[K")
+            draw("")
 
 
 def _show_json(rows: ExportRows) -> int:
@@ -160,23 +162,23 @@ def _show_json(rows: ExportRows) -> int:
         "missing": rows.missing,
         "without_image": rows.without_image,
     }
-    click.echo(json.dumps(facts), err=True)
+    say(json.dumps(facts), err=True)
     return ExitCode.UNFINISHED if rows.missing else ExitCode.OK
 
 
 def _show(rows: ExportRows, shown: str, form: str, output: Path | None, *, emulator: bool) -> int:
     where = "" if output is None else f" in {output}"
-    click.echo(f"{shown}: {plural(rows.images, 'image')} as {form}{where}", err=True)
+    say(f"{shown}: {plural(rows.images, 'image')} as {form}{where}", err=True)
     option = " --emulator" if emulator else ""
     if rows.without_image:
-        click.echo(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
+        say(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
     if rows.left_out_usd:
         charged = rows.shared_usd + rows.left_out_usd
-        click.echo(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD charged were for what has no row", err=True)
+        say(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD charged were for what has no row", err=True)
     if not rows.missing:
         return ExitCode.OK
-    click.echo(f"error: {plural(rows.missing, 'image')} left out: on record, but not on disk as stored", err=True)
+    say(f"error: {plural(rows.missing, 'image')} left out: on record, but not on disk as stored", err=True)
     for name, why in rows.named:
-        click.echo(f"    {name}  {why}", err=True)
-    click.echo(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
+        say(f"    {name}  {why}", err=True)
+    say(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
     return ExitCode.UNFINISHED

@@ -16,6 +16,7 @@ import click
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.output import show_findings
+from seedream_jobs.cli.streams import say, show
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
 
 LOGS = "seedream_jobs.cli.logs"
@@ -31,13 +32,13 @@ def show_failure(error: BaseException, arguments: list[str]) -> ExitCode:
     """
     match error:
         case click.Abort():
-            click.echo("Aborted.", err=True)
+            say("Aborted.", err=True)
             return ExitCode.SIGINT
         case KeyboardInterrupt():
-            click.echo("Interrupted.", err=True)
+            say("Interrupted.", err=True)
             return ExitCode.SIGINT
         case click.exceptions.NoArgsIsHelpError():
-            click.echo(error.format_message(), err=True)
+            show(error.format_message() + "\n", err=True)
             return ExitCode.USAGE
         case click.UsageError():
             command = error.ctx.command_path if error.ctx else "seedream-jobs"
@@ -72,9 +73,9 @@ def show_failure(error: BaseException, arguments: list[str]) -> ExitCode:
 
 
 def _show(message: str, hint: str | None = None) -> None:
-    click.echo(f"error: {_shorten_words(message)}", err=True)
+    say(f"error: {_shorten_words(message)}", err=True)
     if hint:
-        click.echo(f"  {_shorten_words(hint)}", err=True)
+        say(f"  {_shorten_words(hint)}", err=True)
 
 
 def _shorten_words(text: str) -> str:
@@ -98,11 +99,9 @@ def _show_bug(error: BaseException, arguments: list[str]) -> None:
     if LOGS in sys.modules:
         sys.modules[LOGS].LOG.error("a mistake in seedream-jobs", exc_info=error)
     if any(argument.startswith("-vv") for argument in arguments) or arguments.count("-v") > 1:
-        click.echo(without_keys("".join(traceback.format_exception(error))), err=True)
+        show(without_keys("".join(traceback.format_exception(error))), err=True)
     name = type(error).__name__
-    click.echo(without_keys(f"error: internal error in seedream-jobs {__version__}: {name}: {error}"), err=True)
+    say(without_keys(f"error: internal error in seedream-jobs {__version__}: {name}: {error}"), err=True)
     for note in getattr(error, "__notes__", ()):
-        click.echo(without_keys(f"  {note}"), err=True)
-    click.echo(
-        "  Please report it with the output of `seedream-jobs -vv …`. The record of what was sent is safe.", err=True
-    )
+        say(without_keys(f"  {note}"), err=True)
+    say("  Please report it with the output of `seedream-jobs -vv …`. The record of what was sent is safe.", err=True)

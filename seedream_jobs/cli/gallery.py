@@ -8,6 +8,7 @@ import click
 
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
+from seedream_jobs.cli.streams import say
 from seedream_jobs.records import find_record, read_ledger
 from seedream_jobs.results.gallery import build_gallery
 
@@ -29,6 +30,6 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
     ledger = read_ledger(record, command="gallery")
     show_in_use(record.shown, ledger)
     page = build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet)
-    click.echo(str(page))
+    say(str(page))
     if contact_sheet is not None:
-        click.echo(str(contact_sheet))
+        say(str(contact_sheet))

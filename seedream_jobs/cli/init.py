@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import UsageError
 from seedream_jobs.scaffold import pieces
 
@@ -24,7 +25,7 @@ def init(folder: Path) -> None:
             file = folder / piece.path
             file.parent.mkdir(parents=True, exist_ok=True)
             if _write_new(file, piece.text):
-                click.echo(f"  new   {file}")
+                say(f"  new   {file}")
             else:
                 kept.append(str(file))
     except OSError as error:
@@ -32,14 +33,14 @@ def init(folder: Path) -> None:
             f"{error.filename or folder} can't be written: {error.strerror}", hint="name another folder"
         ) from None
     for name in kept:
-        click.echo(f"  kept  {name}")
+        say(f"  kept  {name}")
     job = folder / "garden.yaml"
-    click.echo()
-    click.echo("Next:")
+    say()
+    say("Next:")
     if not any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents)):
-        click.echo(f"  git init {folder}")
-    click.echo(f"  seedream-jobs plan {job}")
-    click.echo(f"  seedream-jobs run {job} --emulator    # a rehearsal: no key, nothing is paid")
+        say(f"  git init {folder}")
+    say(f"  seedream-jobs plan {job}")
+    say(f"  seedream-jobs run {job} --emulator    # a rehearsal: no key, nothing is paid")
 
 
 def _write_new(file: Path, text: str) -> bool:

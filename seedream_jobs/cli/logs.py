@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import click
-
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
+from seedream_jobs.cli.streams import say, show
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import log_text, visible
 from seedream_jobs.ledger.paths import check_output_name
 
 LOG = logging.getLogger("seedream_jobs")
@@ -33,10 +33,9 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
         name = record.name.removeprefix("seedream_jobs.")
-        words = "".join(character if character.isprintable() else " " for character in record.getMessage())
-        text = f"{stamp} {record.levelname} {name}: {words}"
+        text = f"{stamp} {record.levelname} {name}: {visible(record.getMessage())}"
         if record.exc_info:
-            text += "\n" + textwrap.indent(self.formatException(record.exc_info), "    ")
+            text += "\n" + textwrap.indent(log_text(self.formatException(record.exc_info)), "    ")
         return without_keys(text)
 
 
@@ -44,7 +43,7 @@ class StderrHandler(logging.Handler):
     """Prints to the standard error of this moment, which a live line may have taken over."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        show(self.format(record) + "\n", err=True)
 
 
 class LogFileHandler(logging.FileHandler):
@@ -54,7 +53,7 @@ class LogFileHandler(logging.FileHandler):
         error = sys.exc_info()[1]
         LOG.removeHandler(self)
         reason = error.strerror if isinstance(error, OSError) else error
-        click.echo(f"warning: {self.baseFilename} could not be written ({reason}); the log ends here", err=True)
+        say(f"warning: {self.baseFilename} could not be written ({reason}); the log ends here", err=True)
 
     def close(self) -> None:
         with suppress(OSError):  # what could not be written was told of

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from seedream_jobs import __version__
-from seedream_jobs.cli.streams import flush_at_last, open_standard_streams, unheard
+from seedream_jobs.cli.streams import doors, flush_at_last, open_standard_streams, say, show, unheard
 from seedream_jobs.errors import ExitCode, gravest
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -143,7 +143,7 @@ def completion(shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source())
+    show(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source() + "\n")
 
 
 LOGS = "seedream_jobs.cli.logs"
@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     open_standard_streams()
     completing = os.environ.get(COMPLETE_VARIABLE)
     code: int
-    with unheard("stderr"):
+    with doors(), unheard("stderr"):
         try:
             if completing:
                 code = shell_complete(group, {}, "seedream-jobs", COMPLETE_VARIABLE, completing)
@@ -171,15 +171,16 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError:  # not even the complaint could be written
             code = ExitCode.LEDGER
         flush_at_last("stderr")
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        flush_at_last("stdout")  # whoever read it has left
-    except OSError as error:
-        with suppress(OSError):
-            click.echo(f"error: the output could not be written: {error.strerror}", err=True)
-        flush_at_last("stdout")
-        code = gravest([ExitCode(code), ExitCode.LEDGER])
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            flush_at_last("stdout")  # whoever read it has left
+        except OSError as error:
+            with suppress(OSError):
+                say(f"error: the output could not be written: {error.strerror}", err=True)
+            flush_at_last("stdout")
+            code = gravest([ExitCode(code), ExitCode.LEDGER])
+            flush_at_last("stderr")
     # As it ends, Python looks for garbage among all that was imported, several times. What is frozen it does not look
     # at: a quarter of what ``validate`` costs.
     gc.freeze()
@@ -188,6 +189,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command line; every ending becomes an exit code, and a refusal one line with the next step."""
+    with doors():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         with group.make_context("seedream-jobs", list(arguments), obj=tuple(arguments)) as ctx:
             result = group.invoke(ctx)

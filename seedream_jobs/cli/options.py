@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.job.yaml_reader import read_own
 from seedream_jobs.plan.load import Rules
@@ -47,7 +48,7 @@ def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...
             or file.name == ".pre-commit-config.yaml"
             or ".github" in file.parts
         ):
-            click.echo(f"{file}: {'the policy' if policy else 'no job file'}, left out", err=True)
+            say(f"{file}: {'the policy' if policy else 'no job file'}, left out", err=True)
         else:
             jobs.append(file)
     return tuple(jobs) or files

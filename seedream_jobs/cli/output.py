@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from seedream_jobs.cli.streams import data_on_stdout
+from seedream_jobs.cli.streams import COLOURS, COMMANDS, data_on_stdout, say, show, show_own
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
@@ -77,7 +75,10 @@ def _print(pieces: Iterable[str], form: str) -> None:
     if form != "text":
         data_on_stdout()
     for piece in pieces:
-        click.echo(piece, nl=False)
+        if form == "github":
+            show_own(piece, COMMANDS)
+        else:
+            show(piece)
     sys.stdout.flush()  # so that it stands before what stderr says next
 
 
@@ -95,7 +96,7 @@ def _print_excerpts(findings: Sequence[Diagnostic], *, err: bool, read: Mapping[
             texts[name] = content.decode("utf-8-sig", errors="replace")
     stream = sys.stderr if err else sys.stdout
     color = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    click.echo(render_findings(findings, texts, color=color), err=err, nl=False)
+    show_own(render_findings(findings, texts, color=color), COLOURS, err=err)
     sys.stdout.flush()
 
 
@@ -117,10 +118,10 @@ def add_summary(markdown: str) -> None:
 def show_notes(notes: Iterable[str]) -> None:
     """Print sentences on stderr, a line each."""
     for note in notes:
-        click.echo(note, err=True)
+        say(note, err=True)
 
 
 def show_in_use(shown: str, ledger: Ledger) -> None:
     """Say that another process works on a job, so that what was read of it may change."""
     if ledger.held_by is not None:
-        click.echo(f"{shown}: in use by {ledger.held_by}; this is its state now", err=True)
+        say(f"{shown}: in use by {ledger.held_by}; this is its state now", err=True)

@@ -13,6 +13,7 @@ from seedream_jobs import pipeline
 from seedream_jobs.cli.options import only_jobs, rule_options, rules, view_options
 from seedream_jobs.cli.output import show_findings, show_in_use, show_plan
 from seedream_jobs.cli.service_options import request_options, target, target_options
+from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.plan.load import Target, load_jobs
@@ -123,7 +124,7 @@ def _save(plan: Plan, file: Path, target: Target) -> Plan:
     now = int(time.time())
     saved = save(with_manifests(plan, target=target, now=now), file, made_at=now)
     option = " --emulator" if target.emulator else ""
-    click.echo(f"Saved. After approval: seedream-jobs run {file}{option} --expect {saved.digest}", err=True)
+    say(f"Saved. After approval: seedream-jobs run {file}{option} --expect {saved.digest}", err=True)
     return saved
 
 

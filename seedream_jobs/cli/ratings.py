@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
@@ -58,7 +59,7 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
         raise LedgerError(
             f"{error.filename or root / REVIEWS}: {error.strerror or error}", hint="then apply them again"
         ) from None
-    click.echo(str(written))
+    say(str(written))
 
 
 def _name(job: Path) -> str:

@@ -14,7 +14,7 @@ import click
 from seedream_jobs import resolution
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import target, target_options
-from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import money
@@ -107,26 +107,26 @@ def resolve(
     option = " --emulator" if emulator else ""
     if journal is not None:
         new, doubtful = resolution.merge_journal(record, journal, target=service, now=now)
-        click.echo(f"{job}: the journal is merged, {new} requests are new on record, {doubtful} are in doubt.")
-        click.echo(f"  seedream-jobs {'resolve' if doubtful else 'fetch'} {job}{option}", err=True)
+        say(f"{job}: the journal is merged, {new} requests are new on record, {doubtful} are in doubt.")
+        say(f"  seedream-jobs {'resolve' if doubtful else 'fetch'} {job}{option}", err=True)
         return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
     if lost_run:
         abandoned = resolution.close_lost_runs(record, abandon=abandon, reason=reason, now=now)
         if abandon:
-            click.echo(f"{job}: the run is closed; {abandoned} requests are abandoned and count as charged")
+            say(f"{job}: the run is closed; {abandoned} requests are abandoned and count as charged")
         else:
-            click.echo(f"{job}: the run is closed; the next one submits what is not on record")
+            say(f"{job}: the run is closed; the next one submits what is not on record")
         return ExitCode.OK
     if imported and addresses:
         task_id, address = addresses
         resolution.import_task(record, task_id, address, reason=reason, target=service, now=now)
-        click.echo(f"{address}: accepted as {task_id}")
-        click.echo(f"  seedream-jobs fetch {job}{option}", err=True)
+        say(f"{address}: accepted as {task_id}")
+        say(f"  seedream-jobs fetch {job}{option}", err=True)
         return ExitCode.OK
     if imported:
         stored, found = resolution.import_sidecars(record, reason=reason, target=service, now=now)
-        click.echo(f"{stored} taken from sidecars with their images, {found} to be fetched")
-        click.echo(f"  seedream-jobs status {job}{option}", err=True)
+        say(f"{stored} taken from sidecars with their images, {found} to be fetched")
+        say(f"  seedream-jobs status {job}{option}", err=True)
         return ExitCode.OK
     if check:
         return _check(record, service, base_url)
@@ -140,11 +140,11 @@ def resolve(
     settled, left = resolution.settle(record, None if everything else addresses, decision, now=now)
     outcome = {"accepted": "accepted", "not_charged": "not charged: the next run submits it", "abandoned": "abandoned"}
     for entry in settled:
-        click.echo(f"{entry.address}: {outcome[decision.resolution]}")
+        say(f"{entry.address}: {outcome[decision.resolution]}")
     if accepted:
-        click.echo(f"  seedream-jobs fetch {job}{option}", err=True)
+        say(f"  seedream-jobs fetch {job}{option}", err=True)
     if left:
-        click.echo(f"{left} still in doubt.", err=True)
+        say(f"{left} still in doubt.", err=True)
     return ExitCode.IN_DOUBT if left else ExitCode.OK
 
 
@@ -153,29 +153,29 @@ def _list(record: Record, option: str) -> ExitCode:
     show_in_use(job, ledger)
     doubtful, expired = in_doubt(ledger), resolution.entries_in(ledger, State.EXPIRED)
     if expired:
-        click.echo(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
-        click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
+        say(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
+        say(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
         for entry in expired:
-            click.echo(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
+            say(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
     lost = [note for note in ledger.notes if note.code in ("run-open", "journal-elsewhere")]
     for note in lost:
-        click.echo(f"{job}: {note.message}.")
-        click.echo(f"  {note.hint}", err=True)
+        say(f"{job}: {note.message}.")
+        say(f"  {note.hint}", err=True)
     if not doubtful:
         if not lost:
-            click.echo(f"{job}: nothing is in doubt.")
+            say(f"{job}: nothing is in doubt.")
         return ExitCode.IN_DOUBT if lost else ExitCode.OK
-    click.echo(
+    say(
         f"{job}: {len(doubtful)} in doubt, counted with {money(reserved(doubtful))}. "
         "Each counts as paid until it is settled, and is never sent again."
     )
     for entry in doubtful:
         for line in _describe(entry):
-            click.echo(f"  {line}")
-    click.echo("Look them up in the service's console by time or request id, then:", err=True)
-    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
-    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
-    click.echo(f"  seedream-jobs resolve {job}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
+            say(f"  {line}")
+    say("Look them up in the service's console by time or request id, then:", err=True)
+    say(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
+    say(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
+    say(f"  seedream-jobs resolve {job}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
     return ExitCode.IN_DOUBT
 
 
@@ -212,20 +212,20 @@ def _check(record: Record, service: Target, base_url: str | None) -> ExitCode:
                 try:
                     balance = await client.balance()
                     left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
-                    click.echo(f"balance: {left}, used {money(balance.used_usd)}")
+                    say(f"balance: {left}, used {money(balance.used_usd)}")
                 except SeedreamError as error:
-                    click.echo(f"balance: {error.message}")
+                    say(f"balance: {error.message}")
                 for entry in doubtful:
-                    click.echo(entry.address)
+                    say(entry.address)
                     if entry.task_id is None:
-                        click.echo("  no task id is known: look it up in the console by its time or request id")
+                        say("  no task id is known: look it up in the console by its time or request id")
                         continue
                     report = await client.task(entry.task_id)
                     problem = report.problem.message if report.problem else ""
-                    click.echo(f"  task {entry.task_id}: {report.status} {problem}".rstrip())
+                    say(f"  task {entry.task_id}: {report.status} {problem}".rstrip())
                     if report.status in ("running", "completed", "failed"):
-                        click.echo(f"  so it was accepted: --accepted {entry.task_id}")
+                        say(f"  so it was accepted: --accepted {entry.task_id}")
 
         anyio.run(ask)
-    click.echo(f"{len(doubtful)} in doubt, counted with {money(reserved(doubtful))}")
+    say(f"{len(doubtful)} in doubt, counted with {money(reserved(doubtful))}")
     return ExitCode.IN_DOUBT if doubtful else ExitCode.OK

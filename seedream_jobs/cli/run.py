@@ -11,7 +11,7 @@ import click
 from seedream_jobs import pipeline
 from seedream_jobs.cli.options import jobs_argument, rule_options, rules
 from seedream_jobs.cli.service_options import pace_options, request_options, target, target_options
-from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.cli.terminal import Terminal
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import UsageError
@@ -99,5 +99,5 @@ def confirm(plan: Plan) -> bool:
     question = f"Submit {plural(plan.submit, 'request')} for at most {money(plan.cost)}?"
     if click.confirm(question, err=True):
         return True
-    click.echo("Nothing was submitted.", err=True)
+    say("Nothing was submitted.", err=True)
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from seedream_jobs.cli.streams import data_on_stdout
+from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.errors import UsageError
 from seedream_jobs.resources import resource
 
@@ -21,6 +21,6 @@ def schema(name: str) -> None:
     """
     try:
         data_on_stdout()
-        click.echo(resource("schemas", f"{name}.schema.json").read_text(encoding="utf-8"), nl=False)
+        show(resource("schemas", f"{name}.schema.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"this installation has no schema {name!r}", hint="install seedream-jobs again") from None

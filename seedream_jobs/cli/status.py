@@ -10,7 +10,7 @@ import click
 from seedream_jobs.cli.options import format_option, jobs_argument
 from seedream_jobs.cli.output import show_findings, show_notes, show_status
 from seedream_jobs.cli.service_options import Duration, target, target_options
-from seedream_jobs.cli.streams import goes_on_unheard
+from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.records import find_started
 from seedream_jobs.report.status import status_of
@@ -62,7 +62,7 @@ def status(
     )
     for job in polled:
         if job.reason is not None:
-            click.echo(f"error: {job.record.shown}: {job.reason}", err=True)
+            say(f"error: {job.record.shown}: {job.reason}", err=True)
     statuses = [status_of(job.record.shown, job.ledger, job.record.profile, time.time()) for job in polled]
     show_status(statuses, form)
     if notes := [note for job in polled for note in job.ledger.notes]:

@@ -1,13 +1,19 @@
-"""When nobody listens any more (``run … | head -1``): a command that spends money goes on, unheard.
+"""The one door to the terminal: whatever a command prints passes here, on its way to stdout or stderr.
 
-A pipe whose reader has left fails every write. For a listing that is the end; for a run, whose record must be
-completed whatever its audience does, it is none.
+Called by ``cli.main``, which puts the doors in place, and by everything in ``cli`` that prints. What is written to a
+door is text, whoever wrote it: a terminal obeys nothing in it, and no CI takes a line of it for a command. Only what
+``show_own`` is told to keep goes through as it is: the program's colours, and its own workflow commands.
+
+A pipe whose reader has left (``run … | head -1``) fails every write. For a listing that is the end; for a run, whose
+record must be completed whatever its audience does, it is none.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,36 +21,136 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, cast
 
 import click
 
+from seedream_jobs.foreign_text import log_text, show_character, visible
+
 if TYPE_CHECKING:
     from seedream_jobs.report.progress import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+COLOURS = re.compile("(\033\\[(?:0|1|34|1;31|1;33)m)")
+"""The colours of ``report.findings``."""
+COMMANDS = re.compile("(^::(?:error|warning|notice) (?=file=))", re.MULTILINE)
+"""The beginnings of the workflow commands of ``report.ci_formats``."""
 
-class _Stream:
-    """A text stream that turns to nowhere at the first write that nobody reads."""
+_WIPE = "\r\033[K"
+
+
+class Door:
+    """A text stream of a process: what is written to it is shown, and never obeyed.
+
+    :param unheard: turn to nowhere at the first write that nobody reads
+    """
+
+    live = ""
+    """The line that is drawn on stderr and drawn again below whatever is printed."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self.unheard = stream, False
+        self._begun = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            return self._turn_away(text)
+        """Write what may have come from anybody."""
+        self._put(log_text(text, self._begun))
+        return len(text)
+
+    def write_own(self, text: str, own: re.Pattern[str]) -> None:
+        """Write the program's words, in which what ``own`` matches in its one group stays as it is."""
+        for number, part in enumerate(own.split(text)):
+            if number % 2:
+                self._put(part)
+                self._begun = "x"  # what follows does not begin the line
+            else:
+                self._put(log_text(part, self._begun))
+
+    def draw(self, line: str) -> None:
+        """Draw a line over the one that was drawn before; the empty one wipes it."""
+        Door.live = line
+        self._raw(_WIPE + _fitting(line))
+        self.flush()
 
     def flush(self) -> None:
+        """Hand on what is buffered."""
         try:
             self._stream.flush()
         except BrokenPipeError:
-            self._turn_away("")
+            if not self.unheard:
+                raise
+            _turn_to_nowhere(self._stream.fileno())
 
-    def _turn_away(self, text: str) -> int:
-        _turn_to_nowhere(self._stream.fileno())
-        return len(text)
+    def _put(self, shown: str) -> None:
+        line = (self._begun + shown).rpartition("\n")[2]
+        # Enough to know what a next part would go on with: blanks only, or the last few characters.
+        self._begun = line if len(line) < 64 else (" " if line.isspace() else "x") + line[-32:]
+        below = Door.live
+        if below:
+            draw("")
+        self._raw(shown)
+        if below and shown.endswith("\n"):
+            self.flush()
+            draw(below)
+
+    def _raw(self, shown: str) -> None:
+        try:
+            self._stream.write(shown)
+        except BrokenPipeError:
+            if not self.unheard:
+                raise
+            _turn_to_nowhere(self._stream.fileno())
+
+
+def _fitting(line: str) -> str:
+    """As much of a line as fits into one of the terminal's."""
+    left, shown = shutil.get_terminal_size().columns - 1, ""
+    for one in map(show_character, visible(line)):
+        left -= one.columns
+        if left < 1:
+            return shown + "…"
+        shown += one.shown
+    return shown
+
+
+@contextmanager
+def doors() -> Iterator[None]:
+    """Within the block, ``sys.stdout`` and ``sys.stderr`` are doors."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = cast(TextIO, _door(sys.stdout)), cast(TextIO, _door(sys.stderr))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _door(stream: TextIO) -> Door:
+    return stream if isinstance(stream, Door) else Door(stream)
+
+
+def say(line: str = "", *, err: bool = False) -> None:
+    """Print one line: whatever names it holds, they can't begin another."""
+    show(f"{visible(line)}\n", err=err)
+    _stream(err=err).flush()
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Print text that has lines of its own, each with its end."""
+    _stream(err=err).write(text)
+
+
+def show_own(text: str, own: re.Pattern[str], *, err: bool = False) -> None:
+    """Print what the program made, with its colours or commands."""
+    _stream(err=err).write_own(text, own)
+
+
+def draw(line: str) -> None:
+    """Draw the line that moves, on a terminal; the empty one wipes it."""
+    _stream(err=True).draw(line)
+
+
+def _stream(*, err: bool) -> Door:
+    return _door(sys.stderr if err else sys.stdout)
 
 
 def open_standard_streams() -> None:
@@ -97,12 +203,12 @@ def _reconfigure(**options: str) -> None:
 @contextmanager
 def unheard(name: Literal["stdout", "stderr"]) -> Iterator[None]:
     """Within the block, ``sys.stdout`` or ``sys.stderr`` may lose its reader without ending anything."""
-    before = getattr(sys, name)
-    setattr(sys, name, cast(TextIO, _Stream(before)))
+    door = getattr(sys, name)
+    before, door.unheard = door.unheard, True
     try:
         yield
     finally:
-        setattr(sys, name, before)
+        door.unheard = before
 
 
 def goes_on_unheard(function: F) -> F:

@@ -12,10 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from seedream_jobs.cli.output import show_findings
-from seedream_jobs.cli.streams import progress_mode
+from seedream_jobs.cli.streams import draw, progress_mode, say, show
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
 from seedream_jobs.ledger.ledger import Ledger
@@ -63,17 +61,17 @@ class Terminal:
 
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan; if it was begun before, say how much of it is left."""
-        click.echo(plan_text(plan), nl=False)
+        show(plan_text(plan))
         sys.stdout.flush()
         if plan.warnings and plan.digest is None:  # those of a saved plan were shown when it was made
             show_findings(plan.warnings, err=True)
         if left < plan.submit:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
-            click.echo(f"This plan was begun: {sent}.", err=True)
+            say(f"This plan was begun: {sent}.", err=True)
 
     def progress(self, *, total: int, usd: Decimal | None, running: int) -> ProgressDisplay:
         """Draw the progress while it is entered."""
-        return ProgressDisplay(progress_mode(self._as_json), total=total, usd=usd, running=running)
+        return ProgressDisplay(progress_mode(self._as_json), total=total, usd=usd, running=running, draw=draw)
 
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
         """Take in what became of each job, and build the pages while the records are locked."""
@@ -94,7 +92,7 @@ class Terminal:
         for job in self._jobs:
             self._show_job(job)
         for page in self._pages:
-            click.echo(f"  gallery   {_near(page)}")
+            say(f"  gallery   {_near(page)}")
         for refusal in self._refusals:
             _refused(refusal.message, refusal.hint)
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
@@ -103,12 +101,12 @@ class Terminal:
     def _show_job(self, job: _JobEnd) -> None:
         ledger, result, name = job.ledger, job.result, job.record.shown
         manifest = job.record.paths.manifest
-        click.echo(f"{name}: {_sentence(ledger, result, job.asked)}")
+        say(f"{name}: {_sentence(ledger, result, job.asked)}")
         if ledger.header is not None:
-            click.echo(f"  manifest  {_near(manifest)}")
+            say(f"  manifest  {_near(manifest)}")
         images = _image_folder(ledger, manifest.parent)
         if images is not None:
-            click.echo(f"  images    {_near(images)}")
+            say(f"  images    {_near(images)}")
         option = " --emulator" if self._emulator else ""
         for event in (*result.submitted.lost, *(result.polled.lost if result.polled is not None else ())):
             _show_lost(event, ledger, name, option)
@@ -121,10 +119,10 @@ class Terminal:
         _show_named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
         _show_named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
         for sentence in shared_tasks(ledger):
-            click.echo(f"  {sentence}", err=True)
+            say(f"  {sentence}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
-            click.echo(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
+            say(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
 
 
 def _image_folder(ledger: Ledger, folder: Path) -> Path | None:
@@ -140,9 +138,9 @@ def _image_folder(ledger: Ledger, folder: Path) -> Path | None:
 
 
 def _refused(reason: str, hint: str | None) -> None:
-    click.echo(f"error: {reason}", err=True)
+    say(f"error: {reason}", err=True)
     if hint:
-        click.echo(f"  {hint}", err=True)
+        say(f"  {hint}", err=True)
 
 
 def _show_lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
@@ -152,12 +150,10 @@ def _show_lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
     task_id = getattr(event, "task_id", None)
     ids = (task_id, *getattr(event, "more_task_ids", ()))
     if task_id is None:
-        click.echo(f"error: not recorded: {address} is {type(event).__name__.lower()}", err=True)
+        say(f"error: not recorded: {address} is {type(event).__name__.lower()}", err=True)
     else:
-        click.echo(f"error: not recorded: {address} was accepted as {', '.join(ids)}", err=True)
-        click.echo(
-            f"  once the disk is well: seedream-jobs resolve {name}{option} {address} --accepted {task_id}", err=True
-        )
+        say(f"error: not recorded: {address} was accepted as {', '.join(ids)}", err=True)
+        say(f"  once the disk is well: seedream-jobs resolve {name}{option} {address} --accepted {task_id}", err=True)
 
 
 def _doubts(ledger: Ledger) -> ExitCode:
@@ -210,14 +206,13 @@ def _by_state(ledger: Ledger) -> dict[str, list[str]]:
 def _show_named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
     if not keys:
         return
-    click.echo(f"  {len(keys)} {word}: {hint}", err=True)
+    say(f"  {len(keys)} {word}: {hint}", err=True)
     entries = [ledger.entries[key] for key in keys[:MAX_SORTED]]
     for entry in sorted(entries, key=lambda entry: entry.address)[:MAX_NAMED]:
         why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
-        said = f"{entry.address}  {why}".rstrip()
-        click.echo(f"    {''.join(c if c.isprintable() else ' ' for c in said)}", err=True)
+        say(f"    {entry.address}  {why}".rstrip(), err=True)
     if len(keys) > MAX_NAMED:
-        click.echo(f"    and {len(keys) - MAX_NAMED} more", err=True)
+        say(f"    and {len(keys) - MAX_NAMED} more", err=True)
 
 
 def _retrying(ledger: Ledger) -> str:

@@ -8,6 +8,7 @@ import click
 
 from seedream_jobs.cli.options import format_option, jobs_argument, rule_options, rules, set_option, today
 from seedream_jobs.cli.output import show_findings
+from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.job.yaml_reader import read_named
@@ -40,9 +41,9 @@ def validate(
     found = in_order([*findings, *report.findings])
     show_findings(found, err=False, form=form, files=[*map(str, files), *valid])
     for shown in valid:
-        click.echo(f"{shown}: valid policy", err=True)
+        say(f"{shown}: valid policy", err=True)
     for job, requests in report.valid:
-        click.echo(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}", err=True)
+        say(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}", err=True)
     return ExitCode.FINDINGS if any(finding.severity == "error" for finding in found) else ExitCode.OK
 
 

@@ -225,11 +225,9 @@ def _lines(template: Template, context: Mapping[str, Any]) -> Iterator[tuple[int
 
 
 def _shown(value: Any) -> str:
-    """A value on one line, without control characters."""
+    """A value on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_shown(item) for item in value) + "]"
-    text = " ".join(spoken(value).split())
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return shorten(text, 160)
+    return shorten(" ".join(spoken(value).split()), 160)

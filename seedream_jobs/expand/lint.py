@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
+from seedream_jobs.characters import RIGHT_TO_LEFT
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.expand.expansion import Expansion, origin, prompts, read_by_prompt
 from seedream_jobs.expand.matrix import Cell
@@ -301,7 +302,6 @@ _JOINING = (
     "[\u0590-\u109f\u1700-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff\U0001e900-\U0001e95f]"
 )
 _UNSPACED = "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1900-\u1aaf\ua980-\uaaff]"
-_RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 _EMOJI = "[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\U0001f000-\U0001faff]"
 _VARIED = "[#*0-9\xa9\xae\u1000-\u1fff\u203c\u2049\u2070-\ufdff\uff01-\uffef\U00010000-\U0003ffff]"
 _HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -326,7 +326,7 @@ def unseen(text: str, *, right_to_left: bool = False) -> Iterator[int]:
 
 
 def _is_right_to_left(text: str) -> bool:
-    return not text.isascii() and re.search(_RIGHT_TO_LEFT, text) is not None
+    return not text.isascii() and re.search(RIGHT_TO_LEFT, text) is not None
 
 
 def _named(character: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from seedream_jobs.characters import find_misleading
 from seedream_jobs.diagnostics import Problem, did_you_mean
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.inside import OutsideRoot, Withheld
@@ -126,6 +127,10 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
             f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset {error.start})",
             hint="save the file as UTF-8",
         ) from None
+    for at, severity, message, hint in find_misleading(text):
+        if severity == "error":
+            line = text.count("\n", 0, at) + 1
+            raise AxisProblem(f"{path}:{line}: {message}", hint=hint)
     # Line ends depend on the checkout, and marks within the text on how files were put together: neither may change a
     # prompt, which would be bought again.
     if "\r" in text:

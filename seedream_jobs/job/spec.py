@@ -11,10 +11,11 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from seedream_jobs.characters import find_look_alikes, mixed_scripts
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
-from seedream_jobs.job.axes import Axis, AxisReader, Include, Pattern, PatternReader, axis_names
+from seedream_jobs.job.axes import PARAMETERS, Axis, AxisReader, Include, Pattern, PatternReader, axis_names
 from seedream_jobs.job.condition import Condition, compile_condition
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, within
@@ -144,6 +145,7 @@ class _Loader:
         name = self._template(output.get("name"), ("output", "name"))
         where = self._where(matrix.get("where"))
         self.found += self._find_names_used_twice(axes)
+        self.found += self._find_look_alikes(axes)
         self.found += self._find_in_request(include)
         self.found += patterns.find_unused(include, {n for t in (prompt, name, *urls) if t for n in t.names})
         output_dir = self._output_dir(output)
@@ -188,6 +190,19 @@ class _Loader:
                     message, hint = f"the name {name!r} is used twice", "rename one of them"
                     yield self.document.finding("name-twice", message, path, key=True, hint=hint)
                 taken.add(name)
+
+    def _find_look_alikes(self, axes: Sequence[Axis]) -> Iterator[Diagnostic]:
+        # A reader of the plan or of the template would take one for the other, and an axis for a field it does not set.
+        written = {name: axis.name_path(name) for axis in axes for name in axis.names}
+        hint = "write it in one alphabet, or give it a name of its own"
+        for name, path in written.items():
+            if scripts := mixed_scripts(name):
+                message = f"the name {name!r} mixes {' and '.join(scripts)} letters that look alike"
+                yield self.document.finding("look-alike-name", message, path, key=True, hint=hint)
+        for name, other in find_look_alikes(written, (*PARAMETERS, "prompt", *MATRIX_WORDS, *self.vars)):
+            if not mixed_scripts(name):
+                message = f"the name {name!r} looks like {other!r}"
+                yield self.document.finding("look-alike-name", message, written[name], key=True, hint=hint)
 
     def _find_in_request(self, include: Sequence[Include]) -> Iterator[Diagnostic]:
         request = self.data["request"]

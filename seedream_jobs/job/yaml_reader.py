@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from seedream_jobs.characters import find_misleading
 from seedream_jobs.diagnostics import Severity, closest, shorten
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot, Withheld, read_start
@@ -55,6 +57,7 @@ MAX_EXPANDED_CHARACTERS = 8 * 1024 * 1024
 """What a document may come to with every alias written out: keys and values, and characters."""
 
 _GUESSED_AMONG = 200  # anchors
+_MISLEADING = 20  # findings
 _STR_TAG = "tag:yaml.org,2002:str"
 _ROOT, _KEY, _VALUE, _ITEM = range(4)
 
@@ -209,7 +212,9 @@ def _check_bytes(raw: bytes, findings: YamlFindings) -> None:
         code = f"U+{ord(match.group()):04X}"
         hint = "remove it; in a quoted text it can be written as an escape"
         findings.add("control-character", f"the character {code} is not allowed", match.start(), match.end(), hint=hint)
-    if findings.items:
+    for at, severity, message, hint in islice(find_misleading(text), _MISLEADING):
+        findings.add("control-character", message, at, at + 1, hint=hint, severity=severity)
+    if any(finding.severity == "error" for finding in findings.items):
         raise StopReading
 
 

@@ -180,9 +180,8 @@ def run_record(plans: Mapping[str, PlanRecord], sets: Mapping[str, str], *, now:
 
 
 def set_options(sets: Mapping[str, str]) -> str:
-    """The options as they are typed in a shell, without what a terminal obeys: a record may come from elsewhere."""
-    typed = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in sets.items())
-    return "".join(character if character.isprintable() else "?" for character in typed)
+    """The options as they are typed in a shell."""
+    return " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in sets.items())
 
 
 def other_sets(shown: str, plans: Iterable[PlanRecord], sets: Mapping[str, str]) -> tuple[Diagnostic, ...]:

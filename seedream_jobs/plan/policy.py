@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from seedream_jobs.characters import INVISIBLE
 from seedream_jobs.diagnostics import Diagnostic, Related, Severity, did_you_mean, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, origin, prompts
@@ -35,7 +36,9 @@ from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
 from seedream_jobs.model_profile import Profile, profiles
 
-_INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
+_NOTHING = f"[{INVISIBLE}]*"
+_GAP = rf"[\s{INVISIBLE}]+"
+_LETTER = rf"[^\W{INVISIBLE}]"  # of the invisible ones Unicode counts some (U+3164) among the letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +205,9 @@ def word_pattern(word: str) -> re.Pattern[str]:
     open_end = word.endswith("*")
     words = unicodedata.normalize("NFKC", word.rstrip("*")).split()
     # Invisible characters between the letters don't change what the model reads, and would get round the rule.
-    body = r"\s+".join(_INVISIBLE.join(re.escape(letter) for letter in part) for part in words)
-    before = r"(?<!\w)" if _has_word_ends(words[0][0]) else ""
-    after = r"(?!\w)" if _has_word_ends(words[-1][-1]) and not open_end else ""
+    body = _GAP.join(_NOTHING.join(re.escape(letter) for letter in part) for part in words)
+    before = f"(?<!{_LETTER})" if _has_word_ends(words[0][0]) else ""
+    after = f"(?!{_LETTER})" if _has_word_ends(words[-1][-1]) and not open_end else ""
     return re.compile(before + body + after, re.IGNORECASE)
 
 

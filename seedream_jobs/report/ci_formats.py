@@ -22,11 +22,11 @@ from urllib.parse import quote
 from seedream_jobs import __version__
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.errors import MoneyError
+from seedream_jobs.foreign_text import one_line, visible, without_commands
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
-from seedream_jobs.report.foreign_text import CI_COMMAND, one_line, visible
 from seedream_jobs.report.json import document
 from seedream_jobs.report.status import JobStatus, deadline
 
@@ -252,7 +252,7 @@ def _uri(path: str) -> str:
 def xml(text: str) -> str:
     """``text`` for XML, as content or attribute; what XML can't hold is shown as an escape."""
     escaped = html.escape("\n".join(visible(line) for line in text.split("\n")), quote=True)
-    return CI_COMMAND.sub(r"\1&#58;:", escaped).replace("##[", "&#35;#[")
+    return without_commands(escaped, lambda found: found.group().replace("##", "&#35;#").replace(":", "&#58;"))
 
 
 def junit(suites: Mapping[str, Sequence[Remark]]) -> str:

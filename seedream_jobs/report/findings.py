@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
+from seedream_jobs.foreign_text import ShownCharacter, show_character, visible, width
 from seedream_jobs.job.document import Lines
-from seedream_jobs.report.foreign_text import ShownCharacter, show_character, visible, width
 
 EXCERPT_COLUMNS = 96
 """The widest excerpt of a line, in terminal columns."""

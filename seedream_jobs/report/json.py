@@ -12,17 +12,14 @@ from typing import Any
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.foreign_text import escaped_json
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.status import JobStatus
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON in which other scripts stay readable, without anything that a terminal or a CI runner obeys."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent).replace("##[", "\\u0023#[")
-    if text.isascii() and "\x7f" not in text:
-        return text
-    # Such characters, and ##[ above, only stand inside strings, where an escape is the same value.
-    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def document(value: Any) -> str:
@@ -82,4 +79,4 @@ def request_json(request: Request) -> str:
         "payload": dict(request.payload),
         "references": {name: reference.path for name, reference in request.references.items()},
     }
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic, plural, shorten
 from seedream_jobs.errors import MoneyError
+from seedream_jobs.foreign_text import one_line, visible
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money, plain
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
 from seedream_jobs.report.ci_formats import remarks_on_status
 from seedream_jobs.report.findings import summary
-from seedream_jobs.report.foreign_text import defused, one_line, visible
 from seedream_jobs.report.status import JobStatus
 from seedream_jobs.report.text import counts, in_all
 
@@ -60,8 +60,8 @@ def code(text: str, limit: int | None = None) -> str:
 
 
 def fenced(lines: Iterable[str], language: str = "") -> list[str]:
-    """Lines as a fenced block, the fence longer than any run of backticks in it; each line visible and defused."""
-    shown = [defused(visible(line)) for line in lines]
+    """Lines as a fenced block, the fence longer than any run of backticks in it; each line visible."""
+    shown = [visible(line) for line in lines]
     fence = "`" * max(3, longest_run("\n".join(shown)) + 1)
     return [f"{fence}{language}", *shown, fence]
 

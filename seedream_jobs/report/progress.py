@@ -6,7 +6,6 @@ stderr alone.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.diagnostics import plural
+from seedream_jobs.foreign_text import visible
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, InDoubt, Intended, NotSent, Rejected
+from seedream_jobs.report.json import json_text
 from seedream_jobs.report.text import duration
 
-if TYPE_CHECKING:  # each takes 50 ms and more to import
-    from rich.live import Live
-    from rich.text import Text
-
+if TYPE_CHECKING:  # it takes 50 ms to import
     from seedream_jobs.run.fetch import ImageEvent
 
 Mode = Literal["live", "lines", "json", "quiet"]
@@ -36,6 +34,7 @@ class ProgressDisplay:
     :param usd: the most the invocation may cost, USD
     :param running: tasks of earlier runs that are polled, too
     :param wall: Unix seconds
+    :param draw: draws the live line over the one before
     """
 
     def __init__(
@@ -46,14 +45,14 @@ class ProgressDisplay:
         usd: Decimal | None,
         running: int = 0,
         wall: Callable[[], float] = time.time,
+        draw: Callable[[str], None] | None = None,
     ) -> None:
-        self.mode, self.total, self.usd, self._wall = mode, total, usd, wall
+        self.mode, self.total, self.usd, self._wall, self._draw = mode, total, usd, wall, draw
         self.sent = self.done = self.failed = self.in_doubt = self.images = 0
         self.running = running
         self.cost = Decimal(0)
         self.trouble = ""
         self.dies: dict[str, int] = {}
-        self._live: Live | None = None
         self._last_line = time.monotonic()
 
     # -- what happened -------------------------------------------------------------------------------------------------
@@ -108,32 +107,25 @@ class ProgressDisplay:
             self._write(event="trouble", reason=reason)
         elif reason and self.mode == "lines":
             self._line(at_once=begun)
+        else:
+            self._show_live()
 
     def on_news(self, text: str) -> None:
         """Show at once what a person should know, such as another price."""
         if self.mode == "json":
             self._write(event="news", text=text)
-        elif self._live is not None:
-            self._live.console.print(f"warning: {text}", markup=False, highlight=False)
         elif self.mode != "quiet":
-            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.write(f"warning: {visible(text)}\n")
 
     # -- how it is shown -----------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self.mode == "live":
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(stderr=True)
-            self._live = Live(get_renderable=self._text, console=console, refresh_per_second=8, transient=True)
-            self._live.start()
+        self._show_live()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self.mode == "live" and self._draw is not None:
+            self._draw("")
 
     def line(self) -> str:
         """Everything on one line."""
@@ -151,21 +143,22 @@ class ProgressDisplay:
             parts.append(f"trying again after: {self.trouble}")
         return " · ".join(parts)
 
-    def _text(self) -> Text:
-        from rich.text import Text
-
-        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+    def _show_live(self) -> None:
+        if self.mode == "live" and self._draw is not None:
+            self._draw(self.line())
 
     def _show(self, what: str, key: str) -> None:
         if self.mode == "json":
             self._write(event=what, key=key)
         elif self.mode == "lines":
             self._line()
+        else:
+            self._show_live()
 
     def _line(self, *, at_once: bool = False) -> None:
         if at_once or time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
-            sys.stderr.write(self.line() + "\n")
+            sys.stderr.write(f"{visible(self.line())}\n")
 
     def _write(self, **event: str) -> None:
         numbers = {
@@ -178,4 +171,4 @@ class ProgressDisplay:
             "images": self.images,
             "cost_usd": str(self.cost),
         }
-        sys.stderr.write(json.dumps({**event, **numbers}) + "\n")
+        sys.stderr.write(json_text({**event, **numbers}) + "\n")

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, gravest
+from seedream_jobs.foreign_text import visible
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
@@ -184,7 +185,7 @@ def status_text(jobs: list[JobStatus]) -> str:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(row(mark, count, word, next_step))
         lines += [f"  {said}" for said in (*one.lost, *one.shared)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def deadline(first_death: float) -> str:

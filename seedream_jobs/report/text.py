@@ -1,10 +1,11 @@
 """This module shows plans, requests and explanations as text for a terminal.
 
-Called by ``report.formats`` and the commands. Invariant: words of others go through ``foreign_text``.
+Called by ``report.formats`` and the commands. Invariant: words of others can't begin a line: ``foreign_text.visible``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from seedream_jobs.diagnostics import plural
@@ -12,12 +13,12 @@ from seedream_jobs.expand.explain import Explanation
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.foreign_text import escaped_json, one_line, visible
 from seedream_jobs.job.files import Files
 from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import budget_text, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import Against, Plan, PlannedJob
-from seedream_jobs.report.foreign_text import defused, one_line, visible
 
 _WIDTH = 16  # columns of the count and its word, before the explanation
 
@@ -49,7 +50,7 @@ def plan_text(plan: Plan) -> str:
     if plan.against is not None and len(plan.jobs) > 1:
         lines.append(f"In all: {in_all(plan)}.")
     lines.append(total(plan))
-    return "\n".join(map(defused, lines)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _new(job: PlannedJob) -> Iterator[str]:
@@ -172,7 +173,7 @@ _MARKS: tuple[tuple[str, tuple[Action, ...]], ...] = (
 
 def plan_concise(plan: Plan) -> str:
     """``garden.yaml +12 ~3 -4 =26 ?1``, then how much is to be submitted for how much."""
-    lines = [defused(" ".join([one_line(job.shown), *_marked_counts(job)])) for job in plan.jobs]
+    lines = [" ".join([one_line(job.shown), *_marked_counts(job)]) for job in plan.jobs]
     if plan.submit:
         lines.append(f"{plan.submit:,} to submit, {plural(plan.images, 'image')}, {money(plan.cost)}")
     else:
@@ -192,43 +193,49 @@ _VERDICTS = {"made": "is made", "dropped": "is not made", "merged": "is made onc
 
 def explanation_text(explanation: Explanation) -> str:
     """Lines such as ``axis     size = 16:9    garden.yaml:12``, with a final line end."""
-    lines = [f"{explanation.address} {_VERDICTS[explanation.verdict]}"]
+    lines = [f"{visible(explanation.address)} {_VERDICTS[explanation.verdict]}"]
     width = max((len(reason.what) for reason in explanation.reasons), default=0)
     for reason in explanation.reasons:
         place = f"  [{reason.place}]" if reason.place else ""
-        lines.append(f"  {reason.what:<{width}}  {reason.text}{place}")
+        lines.append(visible(f"  {reason.what:<{width}}  {reason.text}{place}"))
     request = explanation.request
     if request is not None:
-        lines.append(f"  {'output':<{width}}  {request.output}")
+        lines.append(f"  {'output':<{width}}  {visible(request.output)}")
         lines.append(f"  {'key':<{width}}  {request.key}")
     return "\n".join(lines) + "\n"
 
 
 def request_row(request: Request) -> str:
-    """``address  2K 16:9  prompt …`` on one line that no terminal obeys."""
+    """``address  2K 16:9  prompt …`` on one line."""
     prompt = one_line(str(request.payload["prompt"]), 100)
     parameters = " ".join(
         f"{name}={value}" if name not in ("size", "resolution") else str(value)
         for name, value in request.payload.items()
         if name not in ("model", "prompt", "image_urls")
     )
-    return "  ".join(filter(None, (request.address, parameters, prompt)))
+    return "  ".join(filter(None, (visible(request.address), visible(parameters), prompt)))
+
+
+_MEANT = re.compile(r"[^\w ./=,+#~@%:-]")
+"""What a shell may give a meaning, also in a line that was pasted."""
 
 
 def request_curl(request: Request, files: Files) -> str:
     """A command that makes the same request by hand; the key stays in its variable.
 
-    The body is the POST's own, local references in it, and comes by standard input: no shell takes 128 KiB as one word.
+    It is safe to paste, whatever a file is called. To an interactive zsh ``#`` begins no comment, so that the address
+    stands there without what a shell gives a meaning; the body is JSON on one line. It is the POST's own, local
+    references in it, and comes by standard input: no shell takes 128 KiB as one word.
 
     :raises UsageError: as ``data_uri``
     """
     urls = {name: data_uri(reference, files) for name, reference in request.references.items()}
     return (
-        f"# {request.address}\n"
+        f"# {_MEANT.sub('_', visible(request.address))}\n"
         "curl https://api.apimart.ai/v1/images/generations \\\n"
         '  --header "Authorization: Bearer $APIMART_API_KEY" \\\n'
         "  --header 'Content-Type: application/json' \\\n"
         "  --data-binary @- <<'BODY'\n"
-        f"{wire_body(request.payload, urls).decode()}\n"
+        f"{escaped_json(wire_body(request.payload, urls).decode())}\n"
         "BODY"
     )

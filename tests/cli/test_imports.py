@@ -19,7 +19,6 @@ HEAVY = {
     "jsonschema_rs",
     "multiprocessing",
     "pyarrow",
-    "rich",
     "ssl",
     "starlette",
     "uvicorn",
@@ -30,10 +29,12 @@ HEAVY = {
 OF_VALIDATE = {"jinja2", "jsonschema", "yaml"}
 OF_HELP = {
     "seedream_jobs",
+    "seedream_jobs.characters",
     "seedream_jobs.cli",
     "seedream_jobs.cli.main",
     "seedream_jobs.cli.streams",
     "seedream_jobs.errors",
+    "seedream_jobs.foreign_text",
 }
 
 Modules = Callable[..., set[str]]

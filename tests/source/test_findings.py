@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.diagnostics import Diagnostic, Related, Severity, Span
+from seedream_jobs.foreign_text import visible, width
 from seedream_jobs.job.document import Lines
 from seedream_jobs.report.findings import EXCERPT_COLUMNS, render_findings, summary
-from seedream_jobs.report.foreign_text import visible, width
 from tests.lanes import examples
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import csv_text, escaped_json
 from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, ExportRow, ExportRows
 
 FILE = "file"
@@ -45,6 +46,8 @@ def safe(text: str) -> str:
 def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
     """RFC 4180, UTF-8 without a byte order mark. Lists are JSON; an unknown value is empty.
 
+    What a terminal or the runner of a CI would obey is shown as an escape: the table may go to standard output.
+
     :param base: the folder that ``file`` is relative to
     """
     columns = (FILE, *rows.columns)
@@ -52,7 +55,7 @@ def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
     writer = csv.writer(line)
 
     def put(fields: list[Any]) -> None:
-        writer.writerow(fields)
+        writer.writerow([csv_text(field) if isinstance(field, str) else field for field in fields])
         out.write(line.getvalue().encode("utf-8", "backslashreplace"))
         line.seek(0)
         line.truncate()
@@ -84,7 +87,7 @@ def write_jsonl(rows: ExportRows, out: BinaryIO, base: Path) -> None:
 
 def json_line(values: dict[str, Any]) -> bytes:
     """One line of JSON Lines."""
-    return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    return (escaped_json(json.dumps(values, ensure_ascii=False)) + "\n").encode()
 
 
 def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: bool) -> None:

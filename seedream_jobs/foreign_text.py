@@ -1,0 +1,120 @@
+"""This module makes text of others safe where it is written: one function for each medium.
+
+Called by what prints or writes for a reader. A prompt, a file name or a message of the service stays text: nothing in
+it is obeyed by a terminal, by the runner of a CI that reads its log, or by a program that reads a table.
+
+- a terminal, a CI's log: ``log_text``, which ``cli.streams`` applies to all that is printed; ``visible`` for one line
+- JSON, JSON Lines, SARIF, GitLab: ``escaped_json``; CSV: ``csv_text``; XML: ``report.ci_formats.xml``
+- Markdown: ``report.markdown``; workflow commands: ``report.ci_formats``; HTML: ``results.gallery``
+
+Invariant: what the encoders of JSON and XML have written, ``log_text`` leaves as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import NamedTuple
+
+from seedream_jobs.characters import INVISIBLE
+
+_TAB = "    "
+_WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
+_BLANK = re.compile(f"[{INVISIBLE}]")
+_EMOJI_STYLE = "\ufe0e\ufe0f"  # as good as every emoji has one of them
+
+
+class ShownCharacter(NamedTuple):
+    """One character: what is shown for it, and the columns that takes."""
+
+    shown: str
+    columns: int
+
+
+def is_seen(character: str) -> bool:
+    """Whether a character may be printed as it is: it draws something, and steers nothing."""
+    return character.isprintable() and (not _BLANK.match(character) or character in _EMOJI_STYLE)
+
+
+def show_character(character: str) -> ShownCharacter:
+    if " " <= character <= "~":
+        return ShownCharacter(character, 1)
+    if character == "\t":
+        return ShownCharacter(_TAB, len(_TAB))
+    if character == _WIDE_SPACE:
+        return ShownCharacter("  ", 2)
+    if not is_seen(character):
+        # A control would steer the terminal, and a mark that reverses a line would show another file or price.
+        shown = character.encode("unicode_escape").decode("ascii")
+        return ShownCharacter(shown, len(shown))
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return ShownCharacter(character, 0)
+    return ShownCharacter(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with everything that a terminal would obey as an escape."""
+    if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
+        return text
+    return "".join(show_character(character).shown for character in text)
+
+
+def width(text: str) -> int:
+    """The columns that ``text`` takes when shown."""
+    return sum(show_character(character).columns for character in text)
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """``text`` on one line, white space as single spaces, what a terminal would obey as an escape; cut to ``limit``."""
+    shown = visible(" ".join(text.split()))
+    return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+# What a runner obeys when it reads a log: ``::error::`` at the start of a line (GitHub), ``##[group]``, ``##vso[…]``,
+# ``##teamcity[…]`` anywhere (GitHub, Azure Pipelines, TeamCity). A blank behind what is matched keeps it from doing so.
+_COMMAND = re.compile(r"^[^\S\n]*:(?=:)|##[A-Za-z]{0,20}(?=\[)", re.MULTILINE)
+
+
+def without_commands(text: str, put: Callable[[re.Match[str]], str]) -> str:
+    """``text`` with another spelling, by ``put``, of what would begin a command: `` ::``, ``##`` or ``##word``."""
+    return _COMMAND.sub(put, text) if "::" in text or "##" in text else text
+
+
+def log_text(text: str, begun: str = "") -> str:
+    """``text`` for a terminal and the log of a CI: of its controls only line ends and tabs are left.
+
+    :param begun: what stands on the line already
+    """
+    if not visible_lines(text):
+        text = "".join(one if one in "\n\t" else show_character(one).shown for one in text)
+    return without_commands(begun + text, lambda found: f"{found.group()} ")[len(begun) :]
+
+
+def visible_lines(text: str) -> bool:
+    """Whether ``text`` can be shown as it is, its line ends and tabs included."""
+    plain = text.replace("\n", "").replace("\t", "")
+    return plain.isprintable() and (plain.isascii() or not _BLANK.search(plain))
+
+
+def escaped_json(text: str) -> str:
+    """JSON with escapes for what a terminal or a CI runner obeys; other scripts stay readable."""
+    # Such characters, and ##[, only stand inside strings, where an escape is the same value.
+    text = without_commands(text, lambda found: found.group().replace("##", "\\u0023#"))
+    if text.replace("\n", "").isprintable() and (text.isascii() or not _BLANK.search(text)):
+        return text
+    return "".join(one if one == "\n" or is_seen(one) else _json_escape(one) for one in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def csv_text(text: str) -> str:
+    """``text`` for a cell of CSV, which knows no escapes: what would be obeyed is shown as one, no script suffers."""
+    shown = _STEERING.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return without_commands(shown, lambda found: f"{found.group()} ")

@@ -1,0 +1,380 @@
+"""Payloads in every field that a stranger controls, in every format of every command: nothing in them comes to life.
+
+The commands run in this process, many payloads to a job, and what they print is read by real parsers (``readers``): a
+terminal emulator, the rules of four CI runners, three Markdown renderers, shells, and the readers of the data formats.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedream_jobs.cli.main import run_command
+from seedream_jobs.ledger.state import Failed, Image, InDoubt, Rejected, ServiceError, State, Stored
+from tests.campaign import Folder, history, record, requests_of
+from tests.hostile.payloads import PAYLOADS
+from tests.hostile.tree import git
+
+for _name in ("pyte", "cmarkgfm", "mistune"):
+    pytest.importorskip(_name, reason=f"{_name} is not installed (it comes with the dev dependencies)")
+from tests.hostile import readers  # noqa: E402
+
+WRITABLE = tuple(text for text in PAYLOADS if "\ud800" not in text)
+FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
+STATES = (State.FAILED, State.REJECTED, State.IN_DOUBT, State.STORED, State.ACCEPTED, State.COMPLETED)
+CHECKED = {"commands": 0, "characters": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a command printed."""
+
+    words: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+
+@contextmanager
+def _captured(name: str) -> Iterator[io.BytesIO]:
+    before, raw = getattr(sys, name), io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
+    setattr(sys, name, stream)
+    try:
+        yield raw
+    finally:
+        setattr(sys, name, before)
+        stream.detach()
+
+
+def say(*words: str) -> Said:
+    """Run a command here, and check what it printed as a log and on a terminal."""
+    with _captured("stdout") as out, _captured("stderr") as err:
+        code = run_command(list(words))
+    printed = out.getvalue().decode()
+    if "csv" in words:
+        printed = printed.replace("\r\n", "\n")  # a line end of RFC 4180
+    said = Said(words=words, code=code, out=printed, err=err.getvalue().decode())
+    assert code != 70, (words, said.err[-3000:])
+    form = words[words.index("--format") + 1] if "--format" in words else "text"
+    for stream, text in (("stdout", said.out), ("stderr", said.err)):
+        for found in find_active(text, own=form == "github" and stream == "stdout"):
+            raise AssertionError((" ".join(words[:3]), form, stream, found))
+        CHECKED["characters"] += len(text)
+    CHECKED["commands"] += 1
+    if said.out:
+        READ.get(form, lambda _: None)(said.out)
+    return said
+
+
+_OWN = re.compile(r"::(error|warning|notice) file=[^:,]*(,(line|endLine|col|endColumn|title)=[^:,]*)*::[^\r\n]*")
+
+
+def find_active(text: str, *, own: bool = False) -> list[str]:
+    """What of an output a terminal or a CI obeys, or nobody sees; ``own``: but for the program's workflow commands."""
+    commands = [line for line in readers.actions(text) if not (own and _OWN.fullmatch(line))]
+    return [*readers.terminal(text), *readers.unseen(text), *commands, *readers.other_runners(text)]
+
+
+def _read_markdown(text: str) -> None:
+    assert not readers.forges(text)
+
+
+def _read_lines(text: str) -> None:
+    for line in text.splitlines():
+        json.loads(line)
+
+
+READ: dict[str, Callable[[str], Any]] = {
+    "json": json.loads,
+    "jsonl": _read_lines,
+    "gitlab": json.loads,
+    "sarif": json.loads,
+    "junit": ET.fromstring,
+    "markdown": _read_markdown,
+    "csv": lambda text: list(csv.reader(io.StringIO(text), strict=True)),
+}
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """An empty campaign, in which commands run."""
+    folder = Folder(tmp_path / "campaign")
+    folder.path.mkdir()
+    monkeypatch.chdir(folder.path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    return folder
+
+
+def job(**parts: Any) -> str:
+    """A job file as JSON, which YAML is, but for what takes two escapes in JSON."""
+    text = json.dumps({"version": 1, **parts}, ensure_ascii=False)
+    return re.sub("[^ -~]", lambda found: f"\\U{ord(found.group()):08x}", text)
+
+
+def of_all(name: str, texts: tuple[str, ...] = WRITABLE) -> str:
+    """A job with a request for each text: in its prompt, its label, its address, its output name."""
+    values = [{"id": f"{number} {text}"[:80], "text": text or "-"} for number, text in enumerate(texts)]
+    return job(
+        name=name,
+        request={"prompt": "{{ a.text }} {{ a.id }} in a garden"},
+        matrix={"a": values},
+        output={"name": "{{ a.id }}-{{ key }}"} if name == "named" else {},
+        limits={"budget_usd": 0.01},
+    )
+
+
+def test_prompts_and_values(campaign: Folder, tmp_path: Path) -> None:
+    """In the listings, in plans of each format, in explanations."""
+    campaign.write("a.yaml", of_all("a"))
+    for form in ("table", "jsonl", "curl"):
+        said = say("expand", "a.yaml", "--format", form)
+        assert said.code in (0, 1), said.err
+    lines = [json.loads(line) for line in say("expand", "a.yaml", "--format", "jsonl").out.splitlines()]
+    if lines:
+        assert not readers.shell(say("expand", "a.yaml", "--format", "curl").out, tmp_path / "shell")
+    for line in lines[:: len(lines) // 12 or 1]:
+        say("expand", "a.yaml", "--explain", line["address"])
+    for form in FORMATS:
+        say("plan", "a.yaml", "--format", form)
+        say("validate", "a.yaml", "--format", form)
+    say("plan", "a.yaml", "--concise")
+    summary = tmp_path / "summary.md"
+    for part in summary.read_text("utf-8").split("<!-- seedream-jobs: plan -->")[1:]:
+        assert not readers.forges(part)
+
+
+def test_changes_against_a_revision(campaign: Folder) -> None:
+    """The words of both sides stand in the comment of a pull request."""
+    git(campaign.path, "init", "-q", "-b", "main", ".")
+    before = [{"id": str(number), "text": f"{text} before"} for number, text in enumerate(WRITABLE)]
+    after = [{"id": str(number), "text": f"{text} after {text}"} for number, text in enumerate(WRITABLE)]
+    for values in (before, after):
+        campaign.write("a.yaml", job(request={"prompt": "{{ a.text }}"}, matrix={"a": values}))
+        git(campaign.path, "add", "-A")
+        git(campaign.path, "commit", "-q", "-m", "x")
+    for form in FORMATS:
+        assert say("plan", "--base", "HEAD~", "--format", form).code in (0, 1)
+    for text in WRITABLE[::8]:
+        say("plan", "--base", text.replace("\0", "") or "x")
+    for text in ("::error::x", "\x1b[31m", "\u202ex", "##[error]x"):
+        say("plan", "--base", text, "--format", "json")
+
+
+def test_names_of_files_and_folders(campaign: Folder, tmp_path: Path) -> None:
+    """A job for each, all in one command; the folder of the images and a reference are called so, too."""
+    jobs = []
+    for number, text in enumerate(PAYLOADS):
+        name = text.replace("/", "∕").replace("\0", "")[:60] + f" {number}.yaml"
+        file = Path(os.fsdecode(os.fsencode(name.encode("utf-8", "surrogatepass"))))
+        request: dict[str, Any] = {"prompt": f"a heron {number}"}
+        if number % 3 == 1:
+            request["image_urls"] = [text or "x"]
+        output = {"dir": text or "x"} if number % 3 == 0 else {}
+        campaign.write(str(file), job(request=request, output=output))
+        jobs.append(str(file))
+    for form in FORMATS:
+        say("validate", "--format", form, "--", *jobs)
+    fine = jobs[2::3]
+    for form in FORMATS:
+        say("plan", "--format", form, "--emulator", "--", *fine)
+    for file in jobs[::20]:
+        for command in ("expand", "show", "gallery", "export", "resolve"):
+            say(command, "--", file)
+    for file in fine[::10]:
+        said = say("expand", "--format", "curl", "--", file)
+        assert said.code or not readers.shell(said.out, tmp_path / f"shell{jobs.index(file)}"), file
+    for text in WRITABLE[::8]:
+        say("validate", text.replace("\0", "") or "x")
+        say(text.replace("\0", "") or "x")
+        say("plan", "--set", f"a={text}".replace("\0", ""), fine[0])
+
+
+def test_keys_and_names(campaign: Folder) -> None:
+    """Unknown fields, names of axes, parameters that are sent as they are, words of the policy, a waiver's."""
+    fields = {text or "x": text for text in PAYLOADS}
+    cases = {
+        "unknown": job(request={"prompt": "x", **fields}, **{f"{text} ": 1 for text in PAYLOADS[::5]}),
+        "axes": job(request={"prompt": "x"}, matrix={text or "x": [1] for text in PAYLOADS}),
+        "extra": job(request={"prompt": "x", "extra": fields}),
+        "vars": job(request={"prompt": "x {{ nothing }}"}, vars=fields),
+        "template": job(request={"prompt": "{{ " + " ~ ".join(map(json.dumps, WRITABLE[::9])) + " ~ }}"}),
+        "where": job(request={"prompt": "x"}, matrix={"a": [1], "where": f"a == {json.dumps(PAYLOADS[3])} +"}),
+        "exclude": job(
+            request={"prompt": "{{ a }}"}, matrix={"a": [1, 2], "exclude": [{"a": one} for one in WRITABLE]}
+        ),
+        "raw": "version: 1\nrequest: {prompt: x}\n# " + "".join(PAYLOADS).replace("\ud800", "") + "\n",
+        "broken": 'version: 1\nrequest: {prompt: "' + "".join(one for one in WRITABLE if one.isprintable()),
+    }
+    for name, text in cases.items():
+        campaign.write(f"{name}.yaml", text)
+    for form in FORMATS:
+        say("validate", "--format", form, *(f"{name}.yaml" for name in cases))
+    for name in cases:
+        say("plan", f"{name}.yaml")
+        say("expand", f"{name}.yaml", "--format", "jsonl")
+    words = [{"word": text, "reason": text} for text in WRITABLE if text.strip(" *")]
+    campaign.write("policy.yaml", json.dumps({"version": 1, "forbidden_words": words}))
+    campaign.write("a.yaml", of_all("a", WRITABLE))
+    for form in FORMATS:
+        say("validate", "policy.yaml", "a.yaml", "--format", form)
+        say("plan", "a.yaml", "--format", form)
+
+
+def test_records(campaign: Folder) -> None:
+    """What the service said, its ids and links, and what a forged manifest claims of all this."""
+    loaded = campaign.load(of_all("a", WRITABLE), name="a.yaml")
+    events = []
+    for number, (request, text) in enumerate(zip(requests_of(loaded), WRITABLE, strict=False)):
+        problem = ServiceError(status=400, code=text[:20], message=text)
+        state = (State.FAILED, State.REJECTED, State.IN_DOUBT, State.STORED, State.ACCEPTED, State.COMPLETED)[
+            number % 6
+        ]
+        for event in history(request, state):
+            match event:
+                case Failed() | Rejected():
+                    event = replace(event, error=problem)
+                case InDoubt():
+                    event = replace(event, request_id=text[:20], detail=text)
+                case Stored():
+                    file = Image(
+                        file=f"out/{number}.jpg", sha256="ab" * 32, bytes=10, width=1, height=1, warnings=(text,)
+                    )
+                    event = replace(event, images=(file,))
+            events.append(event)
+    record(loaded, events)
+    for form in FORMATS:
+        say("status", "a.yaml", "--offline", "--format", form)
+        say("plan", "a.yaml", "--format", form)
+    for form in ("csv", "jsonl"):
+        said = say("export", "a.yaml", "--format", form)
+        assert said.code in (0, 8), said.err
+    say("resolve", "a.yaml")
+    say("gallery", "a.yaml")
+    # What a stranger forges need not be what a ledger writes: any byte of the manifest may be another.
+    manifest = campaign.path / "a.manifest.jsonl"
+    lines = manifest.read_text("utf-8").splitlines()
+    for number, text in enumerate(WRITABLE[::14]):
+        forged = json.loads(lines[0])
+        forged[("origin", "id", "job", "format")[number % 4]] = text
+        manifest.write_text("\n".join([json.dumps(forged, ensure_ascii=number % 2 == 0), *lines[1:]]) + "\n", "utf-8")
+        for command in ("status --offline", "plan", "resolve", "export"):
+            say(*command.split(), "a.yaml")
+
+
+def test_saved_plans(campaign: Folder) -> None:
+    """Every text of a plan's document may have been edited; ``show`` and ``run`` say so in plain words."""
+    campaign.write("a.yaml", of_all("a", WRITABLE[:3]))
+    assert say("plan", "a.yaml", "--emulator", "-o", "plan.json").code in (0, 5)
+    whole = json.loads((campaign.path / "plan.json").read_text("utf-8"))
+
+    def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        if isinstance(value, str):
+            yield at
+        elif isinstance(value, dict | list):
+            for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from paths(one, (*at, name))
+
+    places = list(paths(whole))
+    for number, text in enumerate((*WRITABLE, *WRITABLE[: len(places)])):
+        *above, last = places[number % len(places)]
+        edited = json.loads(json.dumps(whole))
+        inner = edited
+        for name in above:
+            inner = inner[name]
+        inner[last] = text
+        campaign.write("edited.json", json.dumps(edited))
+        say("show", "edited.json", *(() if number % 2 else ("--format", FORMATS[number % 8])))
+    say("run", "edited.json", "--emulator", "--yes")
+
+
+def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service says while a run is under way stays on the one line that is drawn, whatever it says."""
+    import pyte
+
+    from seedream_jobs.cli.streams import Door, draw
+    from seedream_jobs.report.progress import ProgressDisplay
+
+    monkeypatch.setenv("COLUMNS", "80")
+    for text in PAYLOADS:
+        raw = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", Door(raw))
+        with ProgressDisplay("live", total=3, usd=Decimal(1), draw=draw) as shown:
+            shown.on_trouble(text or "x")
+            screen = pyte.Screen(80, 5)
+            pyte.Stream(screen).feed(raw.getvalue().replace("\n", "\r\n"))
+            assert (screen.cursor.y, screen.title, screen.icon_name) == (0, "", ""), text
+            assert screen.mode == pyte.Screen(80, 5).mode
+            assert [line.strip() for line in screen.display[1:]] == [""] * 4, text
+            shown.on_news(text)
+        screen = pyte.Screen(80, 5)
+        pyte.Stream(screen).feed(raw.getvalue().replace("\n", "\r\n"))
+        assert screen.display[0].startswith("warning: ") or not screen.display[0].strip(), text
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\x1b]0;x\x07", "\x07", "a\rb", "\x08", "\x0b", "\x85"])
+def test_a_fault_is_seen_by_the_terminal(text: str) -> None:
+    assert readers.terminal(text) or readers.unseen(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::error::x",
+        "a\r::error::x",
+        " \u3000::set-output name=a::b",
+        "a ##[x]",
+        "##vso[x]",
+        "section_start:1:a\r\x1b[0K",
+    ],
+)
+def test_a_fault_is_seen_by_the_runners(text: str) -> None:
+    assert find_active(f"fine\n{text}\n")
+    assert not find_active("fine\n: :error::x ## [x]\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](https://e.example)",
+        "![a](x)",
+        "<b>x</b>",
+        "https://e.example",
+        "@me",
+        "#12",
+        "\n/close\n",
+        "<!-- x -->",
+        "`` ` @me",
+    ],
+)
+def test_a_fault_is_seen_by_the_forges(text: str) -> None:
+    assert readers.forges(f"- {text}\n" if "\n" not in text else text)
+    assert not readers.forges("- **3** new `@me <b>` (`https://e.example`)\n")
+
+
+@pytest.mark.parametrize("text", ["# a\ntouch PWNED\n", ": $(touch PWNED)\n", "touch PWNED\n", "echo x\n", ": 'a\n"])
+def test_a_fault_is_seen_by_the_shells(text: str, tmp_path: Path) -> None:
+    assert readers.shell(text, tmp_path / "shell")
+    assert not readers.shell(": 'x'\ncurl --data-binary @- <<'BODY'\n{}\nBODY\n", tmp_path / "other")
+
+
+def test_every_payload_is_active_somewhere_or_data() -> None:
+    """The corpus is no list of harmless words: unescaped, most of it comes to life in one of the readers."""
+    assert len(PAYLOADS) >= 130
+    active = [text for text in WRITABLE if find_active(text + "\n") or readers.forges(text)]
+    assert len(active) >= 130, len(active)
