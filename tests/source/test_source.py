@@ -18,7 +18,7 @@ from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job import yaml_reader
 from seedream_jobs.job.document import Document
-from seedream_jobs.job.yaml_reader import MAX_BYTES, UNPRINTABLE, decode, parse, read
+from seedream_jobs.job.yaml_reader import MAX_BYTES, UNPRINTABLE, decode, parse, read_named
 
 pytestmark = pytest.mark.usefixtures("libyaml")
 
@@ -405,17 +405,11 @@ def test_python_lines_are_not_run(tmp_path: Path) -> None:
 # Files
 
 
-def test_read_names_the_file_as_the_user_did(tmp_path: Path) -> None:
-    """Findings and documents carry the shown name."""
-    (tmp_path / "garden.yaml").write_text("name: garden\n")
-    assert read(tmp_path / "garden.yaml", "campaign/garden.yaml").path == "campaign/garden.yaml"
-
-
 def test_a_missing_file_is_a_refusal_with_a_guess(tmp_path: Path) -> None:
     """One clear line with the next step."""
     (tmp_path / "garden.yaml").touch()
     with pytest.raises(UsageError, match=r"gardn\.yaml: no such file") as caught:
-        read(tmp_path / "gardn.yaml", "gardn.yaml")
+        read_named(tmp_path / "gardn.yaml", "gardn.yaml")
     assert caught.value.hint == "did you mean 'garden.yaml'?"
 
 
@@ -423,10 +417,10 @@ def test_a_folder_is_a_refusal(tmp_path: Path) -> None:
     """With a file in it as an example."""
     (tmp_path / "garden.yaml").touch()
     with pytest.raises(UsageError, match="is a folder") as caught:
-        read(tmp_path, "campaign")
+        read_named(tmp_path, "campaign")
     assert caught.value.hint == "such as 'campaign/garden.yaml'"
     with pytest.raises(UsageError, match="not a folder"):
-        read(tmp_path / "garden.yaml" / "x.yaml")
+        read_named(tmp_path / "garden.yaml" / "x.yaml", "x.yaml")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")
@@ -435,16 +429,16 @@ def test_other_unreadable_files_are_refusals(tmp_path: Path) -> None:
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
     with pytest.raises(UsageError, match="leads back to itself"):
-        read(loop)
-    with pytest.raises(UsageError, match="can't be read"):
-        read(tmp_path / "a\0b")
+        read_named(loop, "loop.yaml")
+    with pytest.raises(UsageError, match="leads out"):
+        read_named(tmp_path / "a\0b", "a")
     closed = tmp_path / "closed.yaml"
     closed.touch(mode=0o000)
     try:
         closed.read_bytes()
     except PermissionError:
         with pytest.raises(UsageError, match="no permission"):
-            read(closed)
+            read_named(closed, "closed.yaml")
 
 
 def test_a_flood_of_errors_is_cut_and_a_flood_of_warnings_is_not_an_error() -> None:
