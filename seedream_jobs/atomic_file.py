@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from seedream_jobs.confinement import allow_bytes, allow_images
 from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
 from seedream_jobs.inside import check_no_link, is_gits, open_record, read_start
 
@@ -46,7 +47,9 @@ def read_regular(path: Path, limit: int = 1 << 62) -> bytes:
 
     :raises OSError: as the kernel reports it, or it is a link, or no regular file
     """
-    return read_start(open_record(path), limit)
+    raw = read_start(open_record(path), limit)
+    allow_bytes(len(raw))
+    return raw
 
 
 def digest(file: Path) -> str:
@@ -69,6 +72,7 @@ def find_damage(
         found = os.lstat(file).st_size
         if size is not None and found != size and not file.is_symlink():
             return "changed", f"{found} bytes where {size} were stored"
+        allow_images(1, found)
         if sha256 is not None and digest(file) != sha256:
             return "changed", "changed since it was stored"
     except (FileNotFoundError, NotADirectoryError):
@@ -84,6 +88,7 @@ class Snapshot:
     def __init__(self, data: bytes = b"") -> None:
         self._data = data
         self.size = len(data)
+        allow_bytes(self.size)
 
     @property
     def version(self) -> object:
@@ -133,6 +138,7 @@ class OpenSnapshot(Snapshot):
         weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor)
         self.size = found.st_size
+        allow_bytes(self.size)
         self._version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     @property

@@ -120,9 +120,16 @@ def shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+_LONGEST_NAME = 200  # characters
+_MOST_NAMES = 2_000
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` was probably meant to be, for a "did you mean"."""
-    candidates = list(known)
+    candidates = [candidate for candidate in known if len(candidate) <= _LONGEST_NAME]
+    # A comparison takes the product of the lengths, and there is one for each: a stranger's file decides both.
+    if len(name) > _LONGEST_NAME or len(candidates) > _MOST_NAMES:
+        return None
     found = get_close_matches(name, candidates, n=1, cutoff=0.6)
     if not found:
         folded = {candidate.casefold(): candidate for candidate in candidates}

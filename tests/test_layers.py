@@ -19,6 +19,7 @@ ORDER = (
     "model_profile",
     "image_header",
     "inside",
+    "confinement",
     "atomic_file",
     "job",
     "expand",

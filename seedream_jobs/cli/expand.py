@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import set_option
+from seedream_jobs.cli.options import limit_options, set_option
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.expand.explain import explain
 from seedream_jobs.plan.load import EMULATOR, job_file, load_job
@@ -29,6 +29,7 @@ from seedream_jobs.report.text import explanation_text, request_curl, request_ro
     help="table, JSON Lines, or one curl command each.  [default: table]",
 )
 @click.option("--explain", "address", metavar="ADDRESS", help="Why this request is made, or is not.")
+@limit_options
 def expand(
     job: Path,
     sets: tuple[tuple[str, str], ...],

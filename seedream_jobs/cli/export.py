@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from seedream_jobs import confinement
+from seedream_jobs.cli.options import limit_options
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import draw, say
@@ -64,6 +66,7 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
 @click.option("--with-images", is_flag=True, help="With parquet: the images themselves, too.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
 @rehearsal_option
+@limit_options
 def export(
     job: Path,
     form: str,
@@ -88,6 +91,7 @@ def export(
         check_output_name(output)
     record = find_record(job, target=target(emulator=emulator, base_url=None))
     ledger = read_ledger(record, command="export")
+    confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
     expansion = record.job.expansion if record.job else None
     chosen = None

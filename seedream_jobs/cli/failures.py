@@ -13,10 +13,12 @@ import traceback
 
 import click
 
-from seedream_jobs import __version__
+from seedream_jobs import __version__, confinement
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import say, show
+from seedream_jobs.confinement import Ended
+from seedream_jobs.diagnostics import Diagnostic, Pos, Span, plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
 
 LOGS = "seedream_jobs.cli.logs"
@@ -70,6 +72,46 @@ def show_failure(error: BaseException, arguments: list[str]) -> ExitCode:
         case _:
             _show_bug(error, arguments)
             return ExitCode.BUG
+
+
+def show_exhausted(ended: Ended) -> ExitCode:
+    """Print the finding for a worker that a limit ended, where it was at that time."""
+    message, hint = _EXHAUSTED[ended.cause or "crash"]
+    said = message.format(limit=ended.limit, seconds=plural(ended.limit, "second"), code=-ended.code)
+    span = None
+    if ended.line:
+        at = Pos(offset=0, line=ended.line, column=ended.column)
+        span = Span(start=at, end=at)
+    finding = Diagnostic(
+        code="too-expensive",
+        severity="error",
+        message=f"{ended.doing or 'this command'} {said}",
+        path=ended.path or "seedream-jobs",
+        span=span,
+        hint=hint.format(more=ended.limit * 4),
+    )
+    show_findings([finding], err=ended.err, form=ended.form, files=[finding.path])
+    return ExitCode.FINDINGS
+
+
+_EXHAUSTED = {
+    "cpu": (
+        "takes more than {seconds} of processor time",
+        "make it smaller; if the file is to be trusted: --max-cpu {more}",
+    ),
+    "memory": (
+        "takes more than {limit} MiB of memory",
+        "make it smaller; if the file is to be trusted: --max-memory {more}",
+    ),
+    "crash": ("ended the process that read it (signal {code})", "make it smaller or simpler"),
+}
+
+
+def show_memory_ran_out() -> ExitCode:
+    """What there is to say once memory ran out: the process that waits says it, or this one where there is none."""
+    if not confinement.say_memory_ran_out():
+        _show("there is not enough memory", "use smaller files, or a machine with more")
+    return ExitCode.FINDINGS
 
 
 def _show(message: str, hint: str | None = None) -> None:

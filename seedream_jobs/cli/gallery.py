@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs import confinement
+from seedream_jobs.cli.options import limit_options
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
@@ -21,6 +23,7 @@ from seedream_jobs.results.gallery import build_gallery
     "--contact-sheet", type=click.Path(path_type=Path), metavar="FILE", help="Also one .webp or .png overview."
 )
 @rehearsal_option
+@limit_options
 def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, emulator: bool) -> None:
     """Build the page of a job's images: a folder that opens from disk.
 
@@ -28,6 +31,7 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
     """
     record = find_record(job, target=target(emulator=emulator, base_url=None))
     ledger = read_ledger(record, command="gallery")
+    confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
     page = build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet)
     say(str(page))

@@ -55,8 +55,18 @@ NEVER_FROM_ENVIRONMENT = (
 """Options that have no variable ``SEEDREAM_JOBS_<OPTION>``: consent must be given each time. A budget in the
 environment applies in addition to ``--budget``; the base URL's variable is ``APIMART_BASE_URL``."""
 
+KEYS = ("APIMART_API_KEY", "APIMART_API_KEY_FILE")
+"""Variables that a worker does not get."""
+
 COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 """Set by a shell that completes a command line; click's name for it."""
+
+
+CONFINED = frozenset({"validate", "expand", "plan", "show", "gallery", "export"})
+"""The commands that need no key: where the process is theirs, they run in a worker under limits."""
+
+_PROCESS = "seedream_jobs.process"
+"""In a context's ``meta``: the process was started for this command line, so that it may be split."""
 
 
 class LazyGroup(click.Group):
@@ -82,6 +92,8 @@ class LazyGroup(click.Group):
             near = closest(args[0], COMMANDS)
             hint = f"did you mean {near!r}?" if near else "seedream-jobs --help lists the commands"
             raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
+        if ctx.meta.get(_PROCESS) and args and args[0] in CONFINED and not {"--help", "-h"} & set(args):
+            _confine()  # before the command's modules are imported: what is forked is small, and so is what waits
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing and not {"--help", "-h"} & set(rest):
             _check_variables(command)
@@ -98,6 +110,25 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _confine() -> None:
+    """Go on in a worker; in the process that waits for it, end as it ended.
+
+    :raises Exit: in the process that waits
+    """
+    from seedream_jobs import confinement
+
+    if not confinement.POSSIBLE:
+        return
+    ended = confinement.split(KEYS)
+    if ended is None:
+        return
+    if ended.cause is not None:
+        from seedream_jobs.cli.failures import show_exhausted
+
+        raise click.exceptions.Exit(show_exhausted(ended))
+    raise click.exceptions.Exit(ended.code)
 
 
 def _check_variables(command: click.Command) -> None:
@@ -167,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
             if completing:
                 code = shell_complete(group, {}, "seedream-jobs", COMPLETE_VARIABLE, completing)
             else:
-                code = run_command(sys.argv[1:] if arguments is None else arguments)
+                code = run_command(sys.argv[1:] if arguments is None else arguments, process=arguments is None)
         except OSError:  # not even the complaint could be written
             code = ExitCode.LEDGER
         flush_at_last("stderr")
@@ -187,21 +218,30 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def run_command(arguments: list[str]) -> int:
-    """Run one command line; every ending becomes an exit code, and a refusal one line with the next step."""
+def run_command(arguments: list[str], *, process: bool = False) -> int:
+    """Run one command line; every ending becomes an exit code, and a refusal one line with the next step.
+
+    :param process: this process was started for it, and may be split into a worker and one that waits
+    """
     with doors():
-        return _run(arguments)
+        return _run(arguments, process=process)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, process: bool) -> int:
     try:
         with group.make_context("seedream-jobs", list(arguments), obj=tuple(arguments)) as ctx:
+            ctx.meta[_PROCESS] = process
             result = group.invoke(ctx)
             code = int(result) if isinstance(result, int) else 0
     except click.exceptions.Exit as ending:
         code = ending.exit_code
     except BrokenPipeError:
         code = ExitCode.OK
+    except MemoryError as error:
+        error.__traceback__ = None  # its frames hold what filled the memory
+        from seedream_jobs.cli.failures import show_memory_ran_out
+
+        code = show_memory_ran_out()
     except (Exception, KeyboardInterrupt) as error:
         from seedream_jobs.cli.failures import show_failure  # most commands end well, and need none of it
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from seedream_jobs import confinement
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.job.yaml_reader import read_own
@@ -86,6 +88,36 @@ def format_option(function: F) -> F:
 def view_options(function: F) -> F:
     """``--format`` and ``--concise``."""
     return format_option(click.option("--concise", is_flag=True, help="A line for each job.")(function))
+
+
+def limit_options(function: F) -> F:
+    """``--max-cpu`` and ``--max-memory``: the limits of the worker, set before the command reads a file."""
+
+    @wraps(function)
+    def limited(*arguments: Any, max_cpu: int, max_memory: int, **options: Any) -> Any:
+        form = options.get("form")
+        shown = form if form in FORMATS else "text"
+        err = click.get_current_context().info_name != "validate"
+        confinement.set_limits(max_cpu, max_memory, form=shown, err=err)
+        return function(*arguments, **options)
+
+    limited = click.option(
+        "--max-memory",
+        type=click.IntRange(min=64, max=1 << 20),
+        default=confinement.MEMORY_MIB,
+        metavar="MIB",
+        help=f"Memory it may take, in MiB, beside what requests and large files take.  "
+        f"[default: {confinement.MEMORY_MIB}]",
+    )(limited)
+    limited = click.option(
+        "--max-cpu",
+        type=click.IntRange(min=1, max=1_000_000),
+        default=confinement.CPU_SECONDS,
+        metavar="SECONDS",
+        help=f"Processor time it may take, beside what requests and large files cost.  "
+        f"[default: {confinement.CPU_SECONDS}]",
+    )(limited)
+    return cast(F, limited)
 
 
 def rule_options(function: F) -> F:

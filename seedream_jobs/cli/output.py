@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedream_jobs.cli.streams import COLOURS, COMMANDS, data_on_stdout, say, show, show_own
-from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.files import WorkTree, place_of
@@ -60,15 +60,31 @@ def show_findings(
     :param files: all files that were checked, also those without findings
     :param read: the texts that were read, if they are not those on disk
     """
+    findings, more = _shown(findings)
     if form == "text":
         if findings:
             _print_excerpts(findings, err=err, read=read or {})
+        show_notes([f"and {more:,} more"] if more else [])
         return
     from seedream_jobs.report import formats
 
     _print(formats.render_found(findings, files or [], form), form)
+    show_notes([f"and {more:,} more"] if more else [])
     if form == "github" and findings:
         add_summary("".join(formats.render_found(findings, files or [], "markdown")))
+
+
+MAX_SHOWN = 200
+"""Findings that are shown: errors before warnings, where there are more."""
+
+
+def _shown(findings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], int]:
+    """The findings that are shown, and how many others there are."""
+    found = in_order(findings)
+    if len(found) <= MAX_SHOWN:
+        return findings, 0
+    chosen = sorted(found, key=lambda finding: finding.severity != "error")[:MAX_SHOWN]
+    return in_order(chosen), len(found) - MAX_SHOWN
 
 
 def _print(pieces: Iterable[str], form: str) -> None:

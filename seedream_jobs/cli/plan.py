@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from seedream_jobs import pipeline
-from seedream_jobs.cli.options import only_jobs, rule_options, rules, view_options
+from seedream_jobs.cli.options import limit_options, only_jobs, rule_options, rules, view_options
 from seedream_jobs.cli.output import show_findings, show_in_use, show_plan
 from seedream_jobs.cli.service_options import request_options, target, target_options
 from seedream_jobs.cli.streams import say
@@ -48,6 +48,7 @@ from seedream_jobs.records import with_manifests
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit code 3 if there is something to submit.")
 @view_options
+@limit_options
 def plan(
     jobs: tuple[Path, ...],
     plan_options: PlanOptions,
@@ -131,6 +132,7 @@ def _save(plan: Plan, file: Path, target: Target) -> Plan:
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN")
 @view_options
+@limit_options
 def show(plan: Path, form: str, concise: bool) -> int:
     """Show a saved plan (plan -o) again, in any format.
 

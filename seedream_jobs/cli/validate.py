@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import format_option, jobs_argument, rule_options, rules, set_option, today
+from seedream_jobs.cli.options import (
+    format_option,
+    jobs_argument,
+    limit_options,
+    rule_options,
+    rules,
+    set_option,
+    today,
+)
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic, in_order
@@ -22,6 +30,7 @@ from seedream_jobs.plan.policy import POLICY_FILE, read_policy
 @rule_options
 @click.option("--only-jobs", is_flag=True, help="Leave out files that are neither a job file nor policy.yaml.")
 @format_option
+@limit_options
 def validate(
     jobs: tuple[Path, ...],
     sets: tuple[tuple[str, str], ...],

@@ -98,7 +98,7 @@ class App:
         if route["models"] is not None:
             return _models(service)
         if route["upload"] is not None:
-            return await upload(service, exchange.request, base=base)
+            return await upload(service, exchange, base=base)
         query = exchange.request.query_params
         return _model_schema(service, query.get("model", ""), query.get("operation", "image_generation"))
 

@@ -12,8 +12,6 @@ from email.parser import BytesParser
 from hashlib import sha256
 from pathlib import Path
 
-from starlette.requests import Request
-
 from seedream_jobs.emulator.replies import EXPIRED, Exchange, Response, error, json_response
 from seedream_jobs.emulator.service import Charge, Service
 
@@ -80,17 +78,15 @@ async def _send(service: Service, exchange: Exchange, charge: Charge, index: int
             await exchange.reply(reply)
 
 
-async def upload(service: Service, request: Request, *, base: str) -> Response:
+async def upload(service: Service, exchange: Exchange, *, base: str) -> Response:
     """Keep the file of field ``file`` and say where it can be fetched.
 
     :param base: the URL below which the emulator serves files
     """
-    body = bytearray()
-    async for block in request.stream():
-        body += block
-        if len(body) > UPLOAD_LIMIT + _ENVELOPE:
-            return error(413)
-    found = _file(request.headers.get("content-type", ""), bytes(body))
+    body = await exchange.body(UPLOAD_LIMIT + _ENVELOPE)
+    if body is None:
+        return error(413)
+    found = _file(exchange.request.headers.get("content-type", ""), body)
     if found is None:
         return error(400, "缺少 multipart 字段 file")
     filename, data = found

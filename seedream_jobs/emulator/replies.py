@@ -138,6 +138,18 @@ class Exchange:
             return error(401)
         return None
 
+    async def body(self, limit: int) -> bytes | None:
+        """The request's body; None as soon as it has more than ``limit`` bytes, the rest unread."""
+        announced = self.header(b"content-length") or "0"
+        if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+            return None
+        found = bytearray()
+        async for block in self.request.stream():
+            found += block
+            if len(found) > limit:
+                return None
+        return bytes(found)
+
     async def reply(self, response: Response) -> None:
         """Send a whole reply."""
         await self._start(response)

@@ -32,6 +32,9 @@ from seedream_jobs.emulator.service import Charge, Service
 from seedream_jobs.image_header import read_header
 from seedream_jobs.model_profile import Profile, ReferenceLimits
 
+BODY_LIMIT = 256 << 20
+"""Bytes of a request's body: 14 reference images of 10 MB in base64, and room."""
+
 _LARGE = 256 << 10
 _FOREVER = 10 * 365 * 86400.0
 _REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-expired", "task-without-images")
@@ -78,7 +81,10 @@ async def submit(service: Service, exchange: Exchange) -> None:
     if (denied := exchange.unauthorised()) is not None:
         await _refuse(service, exchange, denied)
         return
-    body = await exchange.request.body()
+    body = await exchange.body(BODY_LIMIT)
+    if body is None:
+        await _refuse(service, exchange, error(413))
+        return
     if fault is not None and (refusal := fault.response(now=service.clock())) is not None:
         await _refuse(service, exchange, refusal)
         return

@@ -7,17 +7,19 @@ a set of 64-bit fingerprints of their keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
+from seedream_jobs.confinement import allow_requests
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.expand.matrix import MAX_PAIRWISE, MAX_RAW, Cell, Choice, Matrix
+from seedream_jobs.expand.matrix import MAX_PAIRWISE, Cell, Choice, Matrix
 from seedream_jobs.expand.references import ReferenceProblem, References, is_remote
 from seedream_jobs.expand.request_builder import Request, RequestBuilder, check_folder, folded_name
+from seedream_jobs.job.axes import MAX_RAW
 from seedream_jobs.job.document import DocumentPath, check_findings, spoken
 from seedream_jobs.job.schema import check_payload
 from seedream_jobs.job.spec import JobSpec
@@ -25,6 +27,9 @@ from seedream_jobs.job.template import Template, TemplateProblem, template_findi
 
 MAX_FINDINGS = 20
 """How many findings about single combinations are collected before the rest is left unsaid."""
+
+STRIDE = 1_000
+"""Requests after which the limits of this process are raised by what they cost."""
 
 MAX_ALIKE = 3
 """How many values or combinations are named for one and the same mistake."""
@@ -68,9 +73,17 @@ class Expansion:
 
     # -- findings before the stream --------------------------------------------------------------------------------
 
-    def check(self) -> tuple[Diagnostic, ...]:
+    def exceeds(self, most: int) -> bool:
+        """Whether the job makes more than ``most`` requests, equal ones counted; visits no more combinations."""
+        cells = islice(self.matrix.cells(), most // self.spec.repeat + 1)
+        return sum(1 for _ in cells) * self.spec.repeat > most
+
+    def check(
+        self, most: int = MAX_RAW, too_many: Callable[[int], Sequence[Diagnostic]] | None = None
+    ) -> tuple[Diagnostic, ...]:
         """Everything that can be said before the stream: warnings are returned.
 
+        :param most: requests beyond which nothing is rendered, and ``too_many`` the findings then
         :raises FindingsError: for errors
         """
         if self.matrix.raw > MAX_RAW:
@@ -81,6 +94,10 @@ class Expansion:
             )
         found = list(self._find_in_filters())
         if not any(finding.severity == "error" for finding in found):
+            self.spec.document.mark("counting these combinations", ("matrix",), key=True)
+            if too_many is not None and self.exceeds(most):
+                raise FindingsError(too_many(most))
+            self.spec.document.mark("rendering this template", ("request", "prompt"))
             found += [
                 *self._find_in_output_folder(),
                 *self._find_in_columns(),
@@ -92,6 +109,7 @@ class Expansion:
         """Whether ``where`` can be evaluated, and does anything."""
         matrix, document, path = self.matrix, self.spec.document, ("matrix", "where")
         where, sample = self.spec.where, self.spec.sample
+        document.mark("filtering these combinations", path if where else ("matrix",), key=True)
         try:
             left = matrix.surviving()
         except TemplateProblem as problem:
@@ -226,6 +244,7 @@ class Expansion:
 
         :raises FindingsError: at the end, or after ``MAX_FINDINGS``, if a combination can't be made
         """
+        self.spec.document.mark("making these requests", ("request",), key=True)
         self.merged, self.made, self._merged_keys = 0, 0, {}
         seen: set[int] = set()
         found: list[Diagnostic] = []
@@ -247,6 +266,8 @@ class Expansion:
                 else:
                     seen.add(fingerprint)
                     self.made += 1
+                    if not self.made % STRIDE:
+                        allow_requests(STRIDE)
                     yield Place(cell, repeat, key, images)
         if found:
             raise FindingsError(in_order(found))

@@ -19,9 +19,6 @@ from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec, Sample
 from seedream_jobs.job.template import TemplateProblem
 
-MAX_RAW = 10_000_000
-"""The most raw combinations (before exclude, where and sample) that are expanded at all."""
-
 MAX_PAIRWISE = 250_000
 """The most combinations among which a cover of all pairs is looked for: it has to look at each of them."""
 
@@ -154,14 +151,22 @@ class Matrix:
         """The first ``depth`` axes of each surviving choice, found by walking the tree of choices."""
         excluded = [dict(pattern.fits) for pattern in self.spec.exclude]
         last = [max(pattern, default=-1) for pattern in excluded]
+        # For each axis the excludes that say nothing of it, and by value those that fit it: there may be thousands.
+        silent = [{number for number, one in enumerate(excluded) if level not in one} for level in range(depth)]
+        fitting: list[dict[int, set[int]]] = [{} for _ in range(depth)]
+        for number, one in enumerate(excluded):
+            for level, indexes in one.items():
+                for index in indexes:
+                    fitting[level].setdefault(index, set()).add(number)
         where = self.spec.where
         where_at = max(self._where_axes, default=-1)
 
-        def walk(level: int, choice: Choice, alive: list[int]) -> Iterator[Choice]:
+        def walk(level: int, choice: Choice, alive: set[int]) -> Iterator[Choice]:
+            quiet, by_value = alive & silent[level], fitting[level]
             for index in ranges[level]:
                 # An exclude stays alive while all its axes so far fit; one whose last axis fits drops the whole branch.
-                hit = [number for number in alive if index in excluded[number].get(level, (index,))]
-                if any(last[number] <= level for number in hit):
+                hit = alive & by_value[index] if index in by_value else None
+                if hit and any(last[number] <= level for number in hit):
                     continue
                 grown = (*choice, index)
                 if level == where_at and where is not None and not self._passes(grown):
@@ -169,9 +174,9 @@ class Matrix:
                 if level + 1 == depth:
                     yield grown
                 else:
-                    yield from walk(level + 1, grown, hit)
+                    yield from walk(level + 1, grown, quiet | hit if hit else quiet)
 
-        return walk(0, (), [number for number in range(len(excluded)) if excluded[number]])
+        return walk(0, (), {number for number, one in enumerate(excluded) if one})
 
     def _passes(self, choice: Choice) -> bool:
         """Whether ``where`` holds; each combination of the axes it reads is judged once."""

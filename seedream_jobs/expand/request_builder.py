@@ -35,7 +35,7 @@ MAX_KEPT = 32_000_000
 """How many characters of a template's texts for the values of axes are kept; further ones are made each time."""
 
 MAX_FRAMES = 4096
-"""How many distinct sets of parameters are kept; a job with more makes some of them anew."""
+"""How many distinct sets of parameters are kept, times ``repeat``; a job with more makes some of them anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +280,7 @@ class RequestBuilder:
         known = self._frames.get(at)
         if known is None:
             # A job whose references differ in every cell has as many frames as requests: memory must not follow them.
-            if len(self._frames) >= MAX_FRAMES:
+            if len(self._frames) * self.spec.repeat >= MAX_FRAMES:
                 self._frames.clear()
             known = self._frames[at] = self._made_frame(cell)
         return known

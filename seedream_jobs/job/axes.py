@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from seedream_jobs.confinement import allow_requests
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean, shorten
 from seedream_jobs.job.axis_files import MAX_VALUES, AxisFile, AxisProblem, expand_glob, expand_range, read_axis_file
 from seedream_jobs.job.document import Document, DocumentPath, spoken
 from seedream_jobs.job.files import Files
+
+MAX_RAW = 10_000_000
+"""The most raw combinations (before exclude, where and sample) that are expanded at all."""
+
+FEW_VALUES = 10_000
+"""Values of a range that are built whatever the other axes are."""
+
+MAX_TOLD = 200
+"""Findings after which entries that match nothing are left unsaid."""
+
+MAX_PAIRS = 100_000
+"""Pairs of include items that are held against each other; beyond them one may overwrite another unseen."""
 
 PARAMETERS = (
     "model",
@@ -31,8 +44,7 @@ PARAMETERS = (
 """The request fields that an axis of the same name sets, beside ``prompt``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AxisValue:
+class AxisValue(NamedTuple):
     """One value of an axis: what templates see, what people call it, where it is written; one of each per name."""
 
     bindings: tuple[Any, ...]
@@ -139,10 +151,7 @@ class _Column(NamedTuple):
 
 def _axis(columns: Mapping[str, _Column], path: DocumentPath, *, zipped: bool) -> Axis:
     rows = zip(*(column.values for column in columns.values()), strict=True)
-    values = [
-        AxisValue(bindings=bindings, labels=labels, paths=paths)
-        for bindings, labels, paths in (zip(*row, strict=True) for row in rows)
-    ]
+    values = [AxisValue(*zip(*row, strict=True)) for row in rows]
     files = tuple(column.file for column in columns.values())
     return Axis(names=tuple(columns), values=tuple(values), path=path, files=files, zipped=zipped)
 
@@ -154,24 +163,37 @@ def axis_names(name: str, value: Any) -> Sequence[str]:
 
 
 class AxisReader:
-    """Turns what stands under an axis' name into its values; its findings go into ``found``."""
+    """Turns what stands under an axis' name into its values; its findings go into ``found``.
 
-    def __init__(self, files: Files, folder: PurePosixPath, document: Document, found: list[Diagnostic]) -> None:
+    :param counted: requests that are counted before the job is refused: so many values may cost what a request does
+    """
+
+    def __init__(
+        self, files: Files, folder: PurePosixPath, document: Document, found: list[Diagnostic], counted: int = 0
+    ) -> None:
         self._files, self._folder, self._document, self._found = files, folder, document, found
+        self._counted = counted
+        self._combinations = 1
 
     def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
         """The axis written under ``name``; none where it has findings, so that they are reported once."""
+        self._document.mark("reading this axis", path, key=True)
         if name != "zip" and isinstance(value, Mapping) and "zip" in value:
             name, value, path = "zip", value["zip"], (*path, "zip")
         if name == "zip":
-            return self._zip(value, path)
-        column = self._column(name, value, path)
-        return () if column is None else (_axis({name: column}, path, zipped=False),)
+            axes = self._zip(value, path)
+        else:
+            column = self._column(name, value, path)
+            axes = () if column is None else (_axis({name: column}, path, zipped=False),)
+        for axis in axes:
+            self._combinations *= len(axis.values)
+        return axes
 
     def _column(self, name: str, value: Any, path: DocumentPath) -> _Column | None:
         """The values of one name; None where something is wrong with them."""
         try:
             column = self._read_column(value, path)
+            allow_requests(min(len(column.values), self._counted))
             _check_column(name, value, column)
         except AxisProblem as problem:
             at = (*path, problem.at) if problem.at is not None and self._document.exists((*path, problem.at)) else path
@@ -191,7 +213,8 @@ class AxisReader:
             return _Column([(item, label_of(item, line), path) for item, line in rows], file)
         found: Sequence[Any]
         if "range" in value:
-            found = expand_range(value["range"])
+            # A range is a few characters, so that it is counted before it is built.
+            found = expand_range(value["range"], max(MAX_RAW // self._combinations, FEW_VALUES))
         else:
             found = expand_glob(value["glob"], self._files, self._folder)
         return _Column([(item, item, path) for item in found])
@@ -254,6 +277,7 @@ class PatternReader:
     ) -> None:
         self._axes, self._unread, self._document, self._found = axes, unread, document, found
         self._places = {name: (index, axis.names.index(name)) for index, axis in enumerate(axes) for name in axis.names}
+        self._indexes: dict[tuple[int, int], dict[Any, list[int]]] = {}
 
     def excludes(self, items: Sequence[Mapping[str, Any]]) -> list[Pattern]:
         """The ``exclude`` items; one that can't match anything is an error."""
@@ -326,7 +350,8 @@ class PatternReader:
                     key=True,
                     hint=did_you_mean(name, known, "remove it, or use it in the prompt"),
                 )
-        for item, later in combinations(include if self._axes else (), 2):  # without axes each stands for itself
+        pairs = combinations(include if self._axes else (), 2)  # without axes each stands for itself
+        for item, later in islice(pairs, MAX_PAIRS):
             shared = [name for name in item.adds if name in later.adds and item.bindings[name] != later.bindings[name]]
             if shared and item.fits is not None and later.fits is not None and _overlap(item.fits, later.fits):
                 yield self._document.finding(
@@ -340,11 +365,25 @@ class PatternReader:
 
     def _fit(self, place: tuple[int, int], wanted: Any) -> frozenset[int]:
         axis, position = place
+        if not isinstance(wanted, Mapping | list):
+            return frozenset(self._index(place).get((isinstance(wanted, bool), wanted), ()))
         return frozenset(
             index
             for index, value in enumerate(self._axes[axis].values)
             if matches(wanted, value.bindings[position], value.labels[position])
         )
+
+    def _index(self, place: tuple[int, int]) -> dict[Any, list[int]]:
+        """The indexes of the values that a scalar names, as ``matches`` says: a thousand entries are one walk."""
+        found = self._indexes.get(place)
+        if found is None:
+            found = self._indexes[place] = {}
+            for index, value in enumerate(self._axes[place[0]].values):
+                said = value.bindings[place[1]]
+                said = value.labels[place[1]] if isinstance(said, Mapping) else said
+                if not isinstance(said, Mapping | list):
+                    found.setdefault((isinstance(said, bool), said), []).append(index)
+        return found
 
     def _report_unknown_axis(self, name: str, path: DocumentPath) -> None:
         if name not in self._unread:
@@ -354,6 +393,8 @@ class PatternReader:
 
     def _report_no_value(self, code: str, name: str, wanted: Any, path: DocumentPath) -> None:
         axis, position = self._places[name]
+        if len(self._found) > MAX_TOLD:
+            return  # each looks through all values of its axis
         labels = [spoken(value.labels[position]) for value in self._axes[axis].values]
         if spoken(wanted) in labels:
             hint: str | None = "a number and a quoted number are different values"

@@ -12,13 +12,15 @@ import json
 import math
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from seedream_jobs import confinement
 from seedream_jobs.characters import find_misleading
-from seedream_jobs.diagnostics import Problem, did_you_mean
+from seedream_jobs.diagnostics import Problem, did_you_mean, shorten
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.inside import OutsideRoot, Withheld
 from seedream_jobs.job.condition import compile_condition
@@ -115,6 +117,7 @@ def _read_text(files: Files, folder: PurePosixPath, path: str) -> str:
     except OSError as error:
         withheld = error.hint if isinstance(error, Withheld) else None
         raise AxisProblem(f"{path!r} can't be read: {error.strerror}", hint=withheld) from None
+    confinement.allow_bytes(len(raw))
     if raw.startswith(LFS_POINTER):  # its three lines would become prompts, and be paid for
         raise AxisProblem(f"{path!r} is a Git LFS pointer, not the file itself", hint="git lfs pull")
     if len(raw) > MAX_BYTES:
@@ -292,9 +295,9 @@ def _table(path: str, lines: Cells) -> Iterator[FileRow]:
             f"{path}:1: its cells are parted by semicolons, not by commas",
             hint="save it with commas (CSV UTF-8, or LibreOffice's field delimiter), or with tabs as .tsv",
         )
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    doubled = sorted(name for name, times in Counter(header).items() if times > 1)
     if doubled:
-        raise AxisProblem(f"{path}:1: the column {doubled[0]!r} stands twice in the header")
+        raise AxisProblem(f"{path}:1: the column {shorten(doubled[0])!r} stands twice in the header")
     for line, cells in lines:
         if len(cells) != len(header):
             raise AxisProblem(
@@ -307,8 +310,12 @@ def _table(path: str, lines: Cells) -> Iterator[FileRow]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)  # of two equal keys the last one would win in silence
     if len(found) != len(pairs):
-        doubled = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the key {doubled!r} stands twice")
+        seen = set[str]()
+        for doubled, _ in pairs:
+            if doubled in seen:
+                break
+            seen.add(doubled)
+        raise ValueError(f"the key {shorten(doubled)!r} stands twice")
     return found
 
 
@@ -433,10 +440,11 @@ def _relative(folder: PurePosixPath, path: PurePosixPath) -> str:
     return str(PurePosixPath(*[".."] * (len(folder.parts) - shared), *path.parts[shared:]))
 
 
-def expand_range(bounds: list[int | float]) -> list[int | float]:
-    """``[first, last]`` or ``[first, last, step]``, both ends included.
+def expand_range(bounds: list[int | float], most: int = MAX_VALUES) -> list[int | float]:
+    """``[first, last]`` or ``[first, last, step]``, both ends included; counted before it is built.
 
-    :raises AxisProblem: for a step that never arrives
+    :param most: how many values there may be beside the other axes
+    :raises AxisProblem: for a step that never arrives, or too many values
     """
     first, last, step = (*bounds, 1) if len(bounds) == 2 else bounds
     hint = "[first, last, step], both ends included"
@@ -444,7 +452,11 @@ def expand_range(bounds: list[int | float]) -> list[int | float]:
         raise AxisProblem(f"the range {bounds} is empty", at="range", hint=hint)
     # Steps are multiplied, not added up, and rounded: 0.1 + 0.1 + 0.1 is 0.30000000000000004, and would be printed so.
     whole = all(isinstance(bound, int) for bound in (first, last, step))
-    number_of = int((last - first) // step if whole else (last - first) / step + 1e-9) + 1
-    if number_of > MAX_VALUES:
-        raise AxisProblem(f"the range {bounds} has {number_of:,} values: at most {MAX_VALUES:,}", at="range", hint=hint)
-    return [first + index * step if whole else round(first + index * step, 12) for index in range(number_of)]
+    steps = (last - first) // step if whole else (float(last) - float(first)) / step + 1e-9
+    if not steps < MAX_VALUES:  # it may be infinite
+        number = f"{int(steps) + 1:,}" if math.isfinite(steps) else "endlessly many"
+        raise AxisProblem(f"the range {bounds} has {number} values: at most {MAX_VALUES:,}", at="range", hint=hint)
+    if steps >= most:
+        message = f"the range {bounds} has {int(steps) + 1:,} values: with the axes before it, at most {most:,}"
+        raise AxisProblem(message, code="too-many-combinations", at="range", hint="shorten an axis, or split the job")
+    return [first + index * step if whole else round(first + index * step, 12) for index in range(int(steps) + 1)]

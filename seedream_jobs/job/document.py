@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from seedream_jobs import confinement
 from seedream_jobs.diagnostics import Diagnostic, Pos, Related, Severity, Span, in_order
 from seedream_jobs.errors import FindingsError
 
@@ -177,6 +178,11 @@ class Document:
         """Where the characters ``start`` to ``end`` of the text at ``path`` stand in the file, if that is exact."""
         first, last = self.text_position(path, start), self.text_position(path, end)
         return None if first is None or last is None else Span(start=first, end=last)
+
+    def mark(self, doing: str, path: Sequence[PathPart], *, key: bool = False) -> None:
+        """Say what is done with the value at ``path``, or with ``key`` its key, until the next mark."""
+        at = self.span(path, key=key).start
+        confinement.mark(doing, self.path, at.line, at.column)
 
     def finding(
         self,

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft7Validator, ValidationError
@@ -28,6 +29,9 @@ _LOCAL = "sha256:"
 _STAND_IN = "data:image/png;base64,A"  # for a local reference, which will be sent as a data URI
 _LONG = 1_000
 """Characters of a text that are looked at: no rule of ours looks further, and ``jsonschema`` prints what it gets."""
+
+MAX_BROKEN = 400
+"""Broken rules of one file that are looked at: whoever reads them mends the first, and there may be 100,000."""
 
 _LARGE = 10**18  # Python refuses to print an integer of more than 4,300 digits
 
@@ -145,7 +149,8 @@ def explain(file: str, data: Any) -> list[SchemaFinding]:
     :param file: ``job.schema.json`` or ``request.schema.json``
     """
     schema = _schema(file)
-    broken = [each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error)]
+    rules = (each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error))
+    broken = list(islice(rules, MAX_BROKEN))
     best: dict[tuple[object, ...], BrokenRule] = {}
     for each in sorted(broken, key=_weight):
         best.setdefault((each.path, each.key, each.missing), each)

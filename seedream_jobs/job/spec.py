@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from seedream_jobs.characters import find_look_alikes, mixed_scripts
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean
-from seedream_jobs.errors import UsageError
+from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.axes import PARAMETERS, Axis, AxisReader, Include, Pattern, PatternReader, axis_names
 from seedream_jobs.job.condition import Condition, compile_condition
@@ -34,6 +34,18 @@ MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""
 
 DEFAULT_MAX_REQUESTS = 1_000
+
+COUNTED = 10
+"""How many times the limit that holds requests are counted, before it is only said that there are more."""
+
+MAX_AXES = 100
+"""Axes of a matrix, the names of a zip counted one by one."""
+
+MAX_ENTRIES = 10_000
+"""Entries of include, and of exclude."""
+
+MAX_UNKNOWN = 20
+"""Names of one template that are reported because nothing provides them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +141,21 @@ class _Loader:
         limits, output, sample = data.get("limits", {}), data.get("output", {}), matrix.get("sample")
         self.vars = variables(data.get("vars", {}), self.sets, self.document.path)
         written = {name: value for name, value in matrix.items() if name not in MATRIX_WORDS}
-        reader = AxisReader(self.files, self.folder, self.document, self.found)
+        self._check_axes(written)
+        counted = COUNTED * limits.get("max_requests", DEFAULT_MAX_REQUESTS)
+        reader = AxisReader(self.files, self.folder, self.document, self.found, counted)
         axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
         self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
         unread = self.declared - {name for axis in axes for name in axis.names}
+        for word in ("include", "exclude"):
+            if len(matrix.get(word, ())) > MAX_ENTRIES:
+                message = f"{word!r} has {len(matrix[word]):,} entries: at most {MAX_ENTRIES:,}"
+                hint = "say it by where, or split the job"
+                raise FindingsError(
+                    [self.document.finding("too-many-entries", message, ("matrix", word), key=True, hint=hint)]
+                )
+        if "include" in matrix or "exclude" in matrix:
+            self.document.mark("matching include and exclude", ("matrix",), key=True)
         patterns = PatternReader(axes, unread, self.document, self.found)
         include = tuple(patterns.includes(matrix.get("include", [])))
         exclude = tuple(patterns.excludes(matrix.get("exclude", [])))
@@ -175,6 +198,17 @@ class _Loader:
             output_name=name,
             warnings=check_findings(self.found),
         )
+
+    def _check_axes(self, written: Mapping[str, Any]) -> None:
+        """See that there are not too many axes, before one is read; the names of a zip count as one each.
+
+        :raises FindingsError: at the first one too many
+        """
+        paths = [("matrix", key, *rest) for key, value in written.items() for rest in _zip_paths(key, value)]
+        if len(paths) > MAX_AXES:
+            message = f"the matrix has {len(paths):,} axes: at most {MAX_AXES}"
+            hint = "values that belong together are one axis of mappings, or a file with columns"
+            raise FindingsError([self.document.finding("too-many-axes", message, paths[MAX_AXES], key=True, hint=hint)])
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -229,13 +263,14 @@ class _Loader:
     def _template(self, source: str | None, path: DocumentPath) -> Template | None:
         if source is None:
             return None
+        self.document.mark("compiling this template", path)
         try:
             template = compile_template(source)
         except TemplateProblem as problem:
             self._report("template-syntax", problem, source, path)
             return None
         # Known are the names that any combination may have; one that lacks a name is found when it is rendered.
-        for name in undeclared(template.names, self.known):
+        for name in undeclared(template.names, self.known)[:MAX_UNKNOWN]:
             hint = _suggestion(name, self.known, "known here")
             line = next(iter(lines_of(source, name)), None)
             unknown = TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint)
@@ -246,13 +281,14 @@ class _Loader:
         if source is None:
             return None
         path = ("matrix", "where")
+        self.document.mark("compiling this condition", path)
         bound = {*self.vars, *self.declared}  # a filter comes before the includes, so it reads nothing that they bring
         try:
             condition = compile_condition(source)
         except TemplateProblem as problem:
             self._report("where-syntax", problem, source, path)
             return None
-        for name in undeclared(condition.names, bound):
+        for name in undeclared(condition.names, bound)[:MAX_UNKNOWN]:
             hint = _suggestion(name, bound, "the axes are")
             unknown = TemplateProblem(f"'where' reads {name!r}, which is no axis", word=name, hint=hint)
             self._report("undefined-name", unknown, source, path)
@@ -260,6 +296,14 @@ class _Loader:
 
     def _report(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
         self.found.append(template_finding(self.document, code, problem, source, path))
+
+
+def _zip_paths(key: str, value: Any) -> list[tuple[str, ...]]:
+    """For each name that is written below ``key`` of the matrix, the rest of its path."""
+    columns = value if key == "zip" else value.get("zip") if isinstance(value, Mapping) else None
+    if columns is None:
+        return [()]
+    return [(name,) if key == "zip" else ("zip", name) for name in columns]
 
 
 def _suggestion(name: str, known: Iterable[str], these: str) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
         else:
             _check_root(builder, findings, root)
     if "：" in builder.text:
-        _full_width(builder, findings)
+        with suppress(StopReading):  # one error too many
+            _full_width(builder, findings)
     return Document(
         path=path,
         text=builder.text,
@@ -263,7 +265,7 @@ _KEYS = frozenset({
 
 def _full_width(builder: _Builder, findings: YamlFindings) -> None:
     """``size：16:9``: keys that an input method wrote with its own colon, which YAML takes for a letter."""
-    layout, text = builder.layout, builder.text
+    text = builder.text
     broken = {item.span.start.line for item in findings.items if item.severity == "error" and item.span}
     for match in re.finditer(r"(?m)^[ \t]*(?:- )*([A-Za-z_]\w*)：", text):
         at = match.end() - 1
@@ -271,10 +273,7 @@ def _full_width(builder: _Builder, findings: YamlFindings) -> None:
         if broken and (known or findings.lines.pos(at).line in broken):
             severity: Severity = "error"
             message = "'：' is no colon to YAML"
-        elif known and any(
-            start < at < end and node not in layout.kids and layout.style(text, node) == "plain"
-            for node, (start, end) in enumerate(zip(layout.starts, layout.ends, strict=True))
-        ):
+        elif known and _in_plain_scalar(builder, at):
             severity = "warning"
             message = f"'{match[1]}：…' is read as a part of the text before it: '：' is no colon to YAML"
         else:
@@ -289,6 +288,15 @@ def _full_width(builder: _Builder, findings: YamlFindings) -> None:
         for item in findings.items
         if item.code not in guesses or item.span is None or item.span.start.line not in told
     ]
+
+
+def _in_plain_scalar(builder: _Builder, at: int) -> bool:
+    """Whether the character at an offset lies in a plain scalar: then no node begins between its start and there."""
+    layout = builder.layout
+    node = bisect_left(layout.starts, at) - 1
+    return (
+        node >= 0 and at < layout.ends[node] and node not in layout.kids and layout.style(builder.text, node) == "plain"
+    )
 
 
 # -- scalars -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from seedream_jobs import confinement
 from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, read_regular, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
@@ -86,6 +87,7 @@ class Ledger:
         :raises FindingsError: the manifest or the journal is damaged
         :raises HeldError: the manifest was replaced under a run
         """
+        confinement.mark("reading this record", paths.manifest.name)
         check_link(paths)
         disk = DISK if fs is None else fs
         if fs is not None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from seedream_jobs import confinement
 from seedream_jobs.atomic_file import check_folder
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
@@ -23,7 +24,7 @@ from seedream_jobs.expand.lint import lint
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.files import Files, WorkTree, place_of
 from seedream_jobs.job.ignored import IgnoreRules
-from seedream_jobs.job.spec import JobSpec, load_spec
+from seedream_jobs.job.spec import COUNTED, JobSpec, load_spec
 from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
 from seedream_jobs.plan.policy import (
     Policy,
@@ -116,6 +117,7 @@ def load_job(
     :raises FindingsError: with every finding
     :raises UsageError: there is no such file
     """
+    confinement.mark("reading this file", shown)
     root, place = place_of(path)
     if files is None:
         files = files_on_disk(root, rules)
@@ -142,8 +144,12 @@ def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[
     if policy is not None:
         spec = apply_budget(policy, spec)
     expansion = Expansion(spec)
-    warnings = expansion.check()
+    limit = spec.max_requests if policy is None or policy.max_requests is None else policy.max_requests
+    most = min(COUNTED * min(limit, spec.max_requests), MAX_REQUESTS)
+    warnings = expansion.check(most, partial(find_too_many, policy, spec, more=True))
+    confinement.allow_requests(min(most, expansion.matrix.raw * spec.repeat))
     if rules is not None:
+        spec.document.mark("looking for what is not meant", ("request",), key=True)
         warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
     if policy is not None and (refused := find_violations(policy, expansion)):
         raise FindingsError(in_order([*refused, *warnings]))
@@ -221,20 +227,36 @@ def check_count(job: Job, requests: int) -> int:
 
     :raises FindingsError: with the number and the ways out
     """
-    if job.policy is not None and (refused := find_excess(job.policy, job.expansion.spec, requests)):
+    if refused := find_too_many(job.policy, job.expansion.spec, requests):
         raise FindingsError(refused)
-    limit = job.expansion.spec.max_requests
-    if requests <= limit:
-        return requests
-    document = job.expansion.spec.document
+    return requests
+
+
+MAX_REQUESTS = 10_000_000
+"""Requests that are counted whatever the limits are; as in the schema of ``limits.max_requests``."""
+
+
+def find_too_many(policy: Policy | None, spec: JobSpec, requests: int, *, more: bool = False) -> list[Diagnostic]:
+    """The finding that a job makes more requests than the policy or ``limits.max_requests`` allows, if it does.
+
+    :param more: there are more than ``requests``; how many nobody has counted
+    """
+    if policy is not None and (refused := find_excess(policy, spec, requests, more=more)):
+        return refused
+    limit, document = spec.max_requests, spec.document
+    if requests <= limit and not more:
+        return []
+    number = f"more than {requests:,}" if more else f"{requests:,}"
+    raised = "raise it" if more else f"raise it to {requests}"
+    path = ("limits", "max_requests") if document.exists(("limits", "max_requests")) else ("matrix",)
     finding = document.finding(
         "too-many-requests",
-        f"the job makes {requests:,} requests: limits.max_requests is {limit:,}",
-        ("limits", "max_requests") if document.exists(("limits", "max_requests")) else ("matrix",),
+        f"the job makes {number} requests: limits.max_requests is {limit:,}",
+        ("repeat",) if spec.repeat > limit else path,
         key=True,
-        hint=f"raise it to {requests}, write sample: {{size: {limit}}} in the matrix, or limit: on an axis file",
+        hint=f"{raised}, write sample: {{size: {limit}}} in the matrix, or limit: on an axis file",
     )
-    raise FindingsError([finding])
+    return [finding]
 
 
 def check_names(job: Job) -> None:

@@ -14,12 +14,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from fnmatch import translate
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from seedream_jobs import confinement
 from seedream_jobs.characters import INVISIBLE
 from seedream_jobs.diagnostics import Diagnostic, Related, Severity, did_you_mean, in_order
 from seedream_jobs.errors import FindingsError, UsageError
@@ -31,6 +31,7 @@ from seedream_jobs.job import schema
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files
 from seedream_jobs.job.ignored import checked_tree
+from seedream_jobs.job.path_pattern import fits
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
 from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
@@ -109,7 +110,7 @@ class Policy:
 
     def lists(self, path: PurePosixPath) -> bool:
         """Whether jobs may read a file of the campaign though git ignores it."""
-        return any(_path_pattern(pattern).fullmatch(path.as_posix()) for pattern in self.ignored_files)
+        return any(fits(path.parts, _path_pattern(pattern)) for pattern in self.ignored_files)
 
     def rule(self, path: DocumentPath) -> Related:
         """A rule of the policy as the second place of a finding."""
@@ -162,9 +163,7 @@ class Policy:
         :param job: the job file, relative to the campaign's root
         """
         for word in self.words:
-            if find_word(word, text) and not any(
-                _path_pattern(pattern).fullmatch(job.as_posix()) for pattern in word.waived
-            ):
+            if find_word(word, text) and not any(fits(job.parts, _path_pattern(pattern)) for pattern in word.waived):
                 reason = f": {word.reason}" if word.reason else ""
                 yield Violation(
                     code="policy-word",
@@ -216,14 +215,16 @@ def _has_word_ends(letter: str) -> bool:
     return (letter.isalnum() or letter == "_") and unicodedata.category(letter) != "Lo"
 
 
-@cache
-def _path_pattern(pattern: str) -> re.Pattern[str]:
+def _path_pattern(pattern: str) -> list[str]:
     """``*`` stays in its folder, ``**/`` stands for any folders."""
-    parts = (translate(part).removeprefix("(?s:").removesuffix(r")\Z") for part in pattern.split("**/"))
-    return re.compile("(?:[^/]+/)*".join(part.replace(".*", "[^/]*") for part in parts))
+    *folders, name = pattern.split("/")
+    return [*folders, "*" if name == "**" else name]
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
+
+MAX_WORDS = 2_000
+"""Forbidden words of a policy: each is a pattern of its own."""
 
 POLICY_FILE = "policy.yaml"
 """Where a campaign's policy lies, below its root."""
@@ -278,6 +279,7 @@ def read_policy(raw: bytes, shown: str, *, today: datetime.date) -> Policy:
     :param today: in UTC; a waiver is valid up to its last day
     :raises FindingsError: with every finding
     """
+    confinement.mark("reading this file", shown)
     document = parse(raw, shown)
     if found := schema.check(document, "policy.schema.json"):
         raise FindingsError(found)
@@ -321,7 +323,8 @@ class _Reader:
         return frozenset(known[name].id for name in names if name in known)
 
     def _waivers(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
-        words = [item if isinstance(item, str) else item["word"] for item in self.data.get("forbidden_words", [])]
+        listed = self.data.get("forbidden_words", [])
+        words = dict.fromkeys(item if isinstance(item, str) else item["word"] for item in listed)
         waived: dict[str, list[str]] = {}
         for index, item in enumerate(items):
             path: DocumentPath = ("waivers", index)
@@ -348,6 +351,11 @@ class _Reader:
         return False
 
     def _words(self, items: list[Any], waived: Mapping[str, list[str]]) -> Iterator[Word]:
+        if len(items) > MAX_WORDS:
+            message = f"forbidden_words has {len(items):,} words: at most {MAX_WORDS:,}"
+            hint = "each is looked for in every prompt; a star at the end stands for many words"
+            self._add("policy-too-many-words", message, ("forbidden_words",), hint=hint)
+            return
         for index, item in enumerate(items):
             word = item if isinstance(item, str) else item["word"]
             yield Word(
@@ -391,13 +399,16 @@ def find_violations(policy: Policy, expansion: Expansion) -> tuple[Diagnostic, .
     return in_order(found.values())
 
 
-def find_excess(policy: Policy, spec: JobSpec, requests: int) -> list[Diagnostic]:
-    """The finding that a job makes more requests than the policy allows, if it does."""
+def find_excess(policy: Policy, spec: JobSpec, requests: int, *, more: bool = False) -> list[Diagnostic]:
+    """The finding that a job makes more requests than the policy allows, if it does.
+
+    :param more: there are more than ``requests``
+    """
     if policy.max_requests is None or requests <= policy.max_requests:
         return []
     finding = spec.document.finding(
         "policy-max-requests",
-        f"the job makes {requests:,} requests: the policy allows {policy.max_requests:,}",
+        f"the job makes {'more than ' if more else ''}{requests:,} requests: the policy allows {policy.max_requests:,}",
         ("matrix",),
         key=True,
         hint=f"write sample: {{size: {policy.max_requests}}} in the matrix, or split the job",
@@ -444,6 +455,7 @@ def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
     if not policy.words:
         return
     spec = expansion.spec
+    spec.document.mark("looking for forbidden words in the prompts", ("request",), key=True)
     job = spec.folder / PurePosixPath(spec.document.path).name
     # One pattern for all words passes the prompts without any of them: a job may have a million.
     quick = re.compile("|".join(word.pattern.pattern for word in policy.words), re.IGNORECASE)

@@ -13,7 +13,6 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -23,6 +22,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot, check_open_to_jobs
 from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, pattern_parts
 from seedream_jobs.job.git import run_git, said, start_git
+from seedream_jobs.job.path_pattern import fits
 from seedream_jobs.plan.plan import Revision
 
 if TYPE_CHECKING:
@@ -397,7 +397,7 @@ class GitTree:
         return sorted(
             path
             for path in self._blobs
-            if _matches(path.parts, parts)
+            if fits(path.parts, parts)
             and (hidden or not any(part.startswith(".") for part in path.parts))
             and self._is_file(path)
         )
@@ -461,12 +461,3 @@ class Recording:
         found = self._files.glob(folder, pattern)
         self.read_paths.update(found)
         return found
-
-
-def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a path fits a pattern of ``*``, ``?``, ``[…]`` and ``**``, as ``Path.glob`` has it."""
-    if not pattern:
-        return not path
-    if pattern[0] == "**":  # as the last part it names folders only
-        return len(pattern) > 1 and any(_matches(path[skipped:], pattern[1:]) for skipped in range(len(path)))
-    return bool(path) and fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])

@@ -367,3 +367,14 @@ def test_half_honoured_keys_fail_when_they_matter(start):
 def test_a_key_that_is_none_is_400(start, key):
     """1 to 191 visible ASCII characters."""
     assert start(idempotency="honours").post(headers={"Idempotency-Key": key}).status_code == 400
+
+
+def test_a_body_is_bounded_while_it_is_read(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Announced or not, what is too long is refused before it is in memory, and the next request is served."""
+    monkeypatch.setattr("seedream_jobs.emulator.submit.BODY_LIMIT", 100_000)
+    peer = start()
+    url = f"{peer.server.url}/v1/images/generations"
+    assert peer.http.post(url, content=b"x" * 200_000).status_code == 413
+    assert peer.http.post(url, content=(b"x" * 10_000 for _ in range(20))).status_code == 413
+    assert peer.http.post(url, content=b"", headers={"Content-Length": "0"}).status_code == 400
+    assert peer.post().status_code == 200

@@ -122,8 +122,9 @@ class Server:
 def build(where: Path, tree: dict[str, Any]) -> None:
     """Make the files of ``tree`` below ``where``.
 
-    A text is the content of a file. A mapping is one of ``{text: …, times: N}`` (the text N times), ``{link: TARGET}``,
-    ``{pipe: true}``, ``{base64: …}``; ``{text: …, mode: "755"}`` sets the mode. ``null`` removes the file.
+    A text is the content of a file. A mapping is one of ``{text: …, times: N}`` (N times, a ``#`` in it counts,
+    and ``begin`` and ``end`` stand around all), ``{link: TARGET}``, ``{pipe: true}``, ``{base64: …}``;
+    ``{text: …, mode: "755"}`` sets the mode. ``null`` removes the file.
     """
     for name, content in tree.items():
         path = where / name
@@ -142,7 +143,11 @@ def build(where: Path, tree: dict[str, Any]) -> None:
         elif "base64" in content:
             path.write_bytes(base64.b64decode(content["base64"]))
         else:
-            path.write_bytes((content["text"] * content.get("times", 1)).encode("utf-8", "surrogateescape"))
+            times = content.get("times", 1)
+            numbered = (content["text"].replace("#", str(number)) for number in range(times))
+            text = "".join(numbered) if times > 1 and "#" in content["text"] else content["text"] * times
+            whole = content.get("begin", "") + text + content.get("end", "")
+            path.write_bytes(whole.encode("utf-8", "surrogateescape"))
         if "mode" in content:
             path.chmod(int(content["mode"], 8))
 

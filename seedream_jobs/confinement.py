@@ -1,0 +1,236 @@
+"""This module runs a command in a worker process under limits, and says where it was when a limit ended it.
+
+``cli.main`` splits the process before the module of a command that reads strangers' files is imported; the worker sets
+its limits with the command's options, and whoever reads a file marks its place. Invariant: where nothing was split (a
+test, Windows, a command with a key) every function here does nothing, and the bounds of each stage hold alone.
+
+The worker writes into memory that both processes see, since a process that the kernel ends says nothing any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+try:
+    import mmap
+    import resource
+except ImportError:  # Windows
+    POSSIBLE = False
+else:
+    POSSIBLE = hasattr(os, "fork")
+
+CPU_SECONDS = 5
+"""Processor time of a command, in seconds, beside what its requests and its large files cost."""
+MEMORY_MIB = 512
+"""Memory of a command, in MiB, beside what its requests and its large files take."""
+OPEN_FILES = 1024
+
+SMALL_FILE = 1 << 20
+"""Bytes of a file that are read within the limits as they are; what is beyond them is paid for."""
+_SECONDS_PER_REQUEST, _BYTES_PER_REQUEST = 30e-6, 400
+_SECONDS_PER_BYTE, _BYTES_PER_BYTE = 0.3e-6, 20
+
+_FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
+_BOARD, _SLOT = 64 << 10, 32 << 10
+_SETTINGS, _PLACE = 8, 8 + _SLOT - 16  # where the two texts on the board begin; the first byte says that memory ran out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a worker ended.
+
+    :param code: its exit code, negative for the signal that ended it
+    :param cause: ``cpu``, ``memory`` or ``crash`` where it did not end by itself; else None
+    :param limit: of that cause, in seconds or MiB
+    :param form: the ``--format`` of the command
+    :param doing: what it was about, such as ``rendering this template``; ``path``, ``line`` and ``column`` where
+    """
+
+    code: int
+    cause: str | None
+    limit: int = 0
+    form: str = "text"
+    err: bool = True
+    doing: str = ""
+    path: str = ""
+    line: int = 0
+    column: int = 0
+
+
+class _Worker:
+    """The limits of this process, and the board that the other one reads when it is gone."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+        self.form, self.err = "text", True
+        self.seconds: float = 0
+        self.bytes = 0
+
+    def write(self, at: int, *words: object) -> None:
+        said = "\0".join(map(str, words)).encode("utf-8", "surrogateescape")
+        if len(said) < _SLOT - 64:
+            self.board[at : at + 4] = len(said).to_bytes(4, "little")
+            self.board[at + 4 : at + 4 + len(said)] = said
+
+    def apply(self) -> None:
+        _lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
+        _lower(resource.RLIMIT_DATA, self.bytes)
+        self.write(_SETTINGS, self.form, int(self.err), int(self.seconds + 0.999), self.bytes >> 20)
+
+
+_worker: _Worker | None = None
+
+
+def _lower(kind: int, wanted: int) -> None:
+    """Set a soft limit; the hard one, which whoever started this process chose, is never passed."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+# -- the worker --------------------------------------------------------------------------------------------------------
+
+
+def set_limits(cpu_seconds: int, mebibytes: int, *, form: str, err: bool) -> None:
+    """Limit this worker, before it reads its first file.
+
+    :param form: the ``--format`` in which a finding is shown, ``err`` whether on stderr
+    """
+    if _worker is None:
+        return
+    _worker.form, _worker.err = form, err
+    _worker.seconds, _worker.bytes = cpu_seconds, mebibytes << 20
+    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, OPEN_FILES)):
+        soft, hard = resource.getrlimit(kind)
+        if soft == resource.RLIM_INFINITY or soft > most:
+            resource.setrlimit(kind, (most, hard))
+    _worker.apply()
+
+
+def allow_requests(count: int) -> None:
+    """Raise the limits by what so many requests cost (docs/performance.md), many times over."""
+    _allow(count * _SECONDS_PER_REQUEST, count * _BYTES_PER_REQUEST)
+
+
+def allow_bytes(count: int) -> None:
+    """Raise the limits by what a file costs that has more than ``SMALL_FILE`` bytes."""
+    if count > SMALL_FILE:
+        _allow((count - SMALL_FILE) * _SECONDS_PER_BYTE, (count - SMALL_FILE) * _BYTES_PER_BYTE)
+
+
+def allow_images(count: int, size: int) -> None:
+    """Raise the processor time by what reading, checking and copying so many images costs.
+
+    :param size: their bytes, all together
+    """
+    _allow(count * 2e-3 + size * 50e-9, count * 4096)
+
+
+def _allow(seconds: float, memory: int) -> None:
+    if _worker is not None and _worker.seconds:
+        _worker.seconds += seconds
+        _worker.bytes += memory
+        _worker.apply()
+
+
+def mark(doing: str, path: str, line: int = 0, column: int = 0) -> None:
+    """Say what is done now, and for which place of which file: the finding stands there if a limit ends it.
+
+    :param doing: such as ``rendering this template``
+    """
+    if _worker is not None:
+        _worker.write(_PLACE, doing, path, line, column)
+
+
+def say_memory_ran_out() -> bool:
+    """Tell the other process, which shows the finding; False where there is none."""
+    if _worker is None:
+        return False
+    _worker.board[0] = 1
+    return True
+
+
+# -- the process that waits --------------------------------------------------------------------------------------------
+
+
+def split(dropped: tuple[str, ...]) -> Ended | None:
+    """Go on as a worker (None), and in this process wait for its end.
+
+    Signals that end a command are handed on; one that ends the worker ends this process too.
+
+    :param dropped: variables that the worker does not get, such as the key's
+    """
+    board = mmap.mmap(-1, _BOARD)
+    numbers = [number for name in _FORWARDED if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # none may come between the two processes
+    child = os.fork()
+    if child == 0:
+        _begin(board, dropped)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return None
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    for number in numbers:
+        signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _, status, used = os.wait4(child, 0)
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    code = os.waitstatus_to_exitcode(status)
+    if -code in numbers:
+        os.kill(os.getpid(), -code)
+    return _read(board, code, used.ru_utime + used.ru_stime)
+
+
+def _begin(board: Any, dropped: tuple[str, ...]) -> None:
+    global _worker
+    _worker = _Worker(board)
+    for name in dropped:
+        os.environ.pop(name, None)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # A terminal's Ctrl-C reaches both processes, so that this one is told twice.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+_SIGXCPU: Final = getattr(signal, "SIGXCPU", 24)
+
+
+def _read(board: Any, code: int, used: float) -> Ended:
+    if code >= 0 and not board[0]:
+        return Ended(code=code, cause=None)
+    form, err, seconds, memory = _words(board, _SETTINGS) or ["text", "1", str(CPU_SECONDS), str(MEMORY_MIB)]
+    doing, path, line, column = _words(board, _PLACE) or ["", "", "0", "0"]
+    ran_out = code == -_SIGXCPU or used > int(seconds) - 0.5  # a hard limit kills at about that time
+    cause = "memory" if board[0] else "cpu" if ran_out else "crash"
+    return Ended(
+        code=code,
+        cause=cause,
+        limit=int(memory if cause == "memory" else seconds),
+        form=form,
+        err=err == "1",
+        doing=doing,
+        path=path,
+        line=int(line),
+        column=int(column),
+    )
+
+
+def _words(board: Any, at: int) -> list[str] | None:
+    size = int.from_bytes(board[at : at + 4], "little")
+    words = bytes(board[at + 4 : at + 4 + size]).decode("utf-8", "surrogateescape").split("\0")
+    return words if size and len(words) == 4 else None  # else it ended in the middle of a word

@@ -1,0 +1,146 @@
+"""The worker: a command that needs no key ends as a finding where a limit ends it, and hands on all else as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedream_jobs import confinement
+
+pytestmark = pytest.mark.skipif(not confinement.POSSIBLE, reason="there is no fork, or no limits")
+
+Command = Callable[..., Any]
+
+ENDLESS = """\
+version: 1
+request: {prompt: "{{ a }}{{ b }}"}
+matrix:
+  a: {range: [1, 10000]}
+  b: {range: [1, 1000]}
+  where: a == b
+"""
+MANY = """\
+version: 1
+limits: {max_requests: 100000}
+request: {prompt: "{{ a }}"}
+matrix: {a: {range: [1, 90000]}}
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json", "sarif"])
+def test_processor_time_ends_as_a_finding_at_its_place(form: str, campaign: Path, command: Command) -> None:
+    """In the format that was asked for, though the worker is gone."""
+    (campaign / "endless.yaml").write_text(ENDLESS)
+    ended = command("validate", "endless.yaml", "--max-cpu", "1", "--format", form)
+    assert ended.code == 1
+    if form == "text":
+        assert ended.out.startswith("endless.yaml:6:3: error[too-expensive]: filtering these combinations takes more")
+        assert "takes more than 2 seconds of processor time" in ended.out  # and what 11,000 values cost
+    elif form == "json":
+        (found,) = json.loads(ended.out)["findings"]
+        assert (found["code"], found["line"]) == ("too-expensive", 6)
+    else:
+        (result,) = json.loads(ended.out)["runs"][0]["results"]
+        assert result["ruleId"] == "too-expensive"
+
+
+def test_memory_ends_as_a_finding(campaign: Path, command: Command) -> None:
+    """A list of half a million values in 64 MiB."""
+    (campaign / "wide.yaml").write_text("version: 1\nrequest: {prompt: a}\nvars: {a: [" + "ab," * 300_000 + "]}\n")
+    ended = command("plan", "wide.yaml", "--max-memory", "64", "--max-cpu", "60")
+    assert ended.code == 1
+    assert "wide.yaml: error[too-expensive]: reading this file takes more than 64 MiB of memory" in ended.err
+
+
+def test_the_limits_can_be_raised(campaign: Path, command: Command) -> None:
+    """By an option, or its variable; what is asked for is what is said."""
+    (campaign / "endless.yaml").write_text(ENDLESS)
+    ended = command("expand", "endless.yaml", SEEDREAM_JOBS_MAX_CPU="2")
+    assert "takes more than 3 seconds of processor time" in ended.err
+
+
+@pytest.mark.parametrize(
+    "line", ["validate garden.yaml", "validate missing.yaml", "plan garden.yaml --emulator", "show"]
+)
+def test_an_end_is_handed_on(line: str, command: Command, quick: Command) -> None:
+    """Exit code, stdout and stderr are those of the command in one process."""
+    whole, split = quick(*line.split()), command(*line.split())
+    assert (split.code, split.out, split.err) == (whole.code, whole.out, whole.err)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_signal_reaches_the_worker(number: int, code: int, campaign: Path) -> None:
+    """Sent to the process that the caller knows; no worker is left behind, and the end is the same as without one."""
+    (campaign / "many.yaml").write_text(MANY)
+    with subprocess.Popen(
+        [sys.executable, "-m", "seedream_jobs", "expand", "many.yaml"],
+        cwd=campaign,
+        env={"PATH": os.environ["PATH"], "HOME": str(campaign)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(100)  # it lists, and is stopped by the pipe that nobody reads on
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        worker = int(children.read_text().split()[0]) if children.exists() else None
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(20) == code
+    if worker is not None:
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not Path(f"/proc/{worker}").exists()
+
+
+def test_the_worker_has_no_key(campaign: Path) -> None:
+    """Nor have its children; the process that waits keeps it, and reads no file."""
+    script = (
+        "import os\n"
+        "from seedream_jobs import confinement\n"
+        "from seedream_jobs.cli.main import KEYS\n"
+        "ended = confinement.split(KEYS)\n"
+        "if ended is None:\n"
+        "    os._exit(40 + sum(name in os.environ for name in KEYS))\n"
+        "print(ended.code, sum(name in os.environ for name in KEYS))\n"
+    )
+    keys = {"APIMART_API_KEY": "sk-none", "APIMART_API_KEY_FILE": "key"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **keys}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "40 2\n"
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_a_crash_is_a_finding_too(end: str) -> None:
+    """Whatever ends the worker, what it was about is known."""
+    script = (
+        "import os, signal\n"
+        "from seedream_jobs import confinement\n"
+        "ended = confinement.split(())\n"
+        "if ended is None:\n"
+        "    confinement.set_limits(5, 512, form='json', err=False)\n"
+        "    confinement.mark('reading this file', 'a\\udcff.yaml', 3, 7)\n"
+        f"    os.kill(os.getpid(), signal.{end})\n"
+        "print(ended.cause, ended.form, ended.doing, ascii(ended.path), ended.line, ended.column)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout == "crash json reading this file 'a\\udcff.yaml' 3 7\n"
+
+
+def test_nothing_happens_where_nothing_was_split() -> None:
+    """In a test, on Windows and beside the key every function is silent."""
+    confinement.set_limits(1, 64, form="text", err=True)
+    confinement.mark("reading", "a.yaml", 1, 1)
+    confinement.allow_requests(10)
+    confinement.allow_bytes(10 << 20)
+    assert not confinement.say_memory_ran_out()
