@@ -177,9 +177,11 @@ def apply(
     """
     # These import anyio and httpx, and ``plan`` needs neither.
     from seedream_jobs.results.image_steps import image_steps
-    from seedream_jobs.run.job_run import job_run
+    from seedream_jobs.run.job_run import check_without_key, job_run
     from seedream_jobs.run.session import run_session
 
+    named = [*sets, *sets.values(), *(str(record.paths.manifest) for record in locked.records)]
+    check_without_key(access.key, named, what="the job's path or a --set value")
     _record_use(plan, locked, sets, now=now)
     running = 0 if options.detach else sum(map(open_tasks, locked.ledgers))
     urls: dict[str, str] = {}  # of uploaded references: filled before the first request is built
@@ -194,6 +196,7 @@ def apply(
                 urls=urls,
                 steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
                 detach=options.detach,
+                key=access.key,
             )
             for job, record, ledger in zip(plan.jobs, locked.records, locked.ledgers, strict=True)
         ]

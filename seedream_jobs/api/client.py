@@ -43,7 +43,7 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
 from seedream_jobs.api.tasks import TaskReport, parse_task, unreachable
 from seedream_jobs.errors import SeedreamError
-from seedream_jobs.ledger.state import ServiceError
+from seedream_jobs.ledger.state import Image, ServiceError
 
 _log = logging.getLogger(__name__)
 READERS = 16  # connections for everything that is not a submission
@@ -127,8 +127,7 @@ class Client:
         else:
             detail = "the idempotency key is not 1 to 191 visible ASCII characters"
             seen = Observation(sent=Sent.NO, failure="refused-before-sending", detail=detail)
-        outcome = judge(seen)
-        outcome = replace(outcome, problem=self._masked(outcome.problem), detail=self._key.mask(outcome.detail))
+        outcome = self._without_key(judge(seen))
         if _log.isEnabledFor(logging.INFO):
             _log.info(
                 "reply to worker %d after %.3f s: %s, %d bytes, request id %s: row %d, %s",
@@ -151,9 +150,7 @@ class Client:
             report = unreachable(seen.failure or "other", seen.detail)
         else:
             report = parse_task(seen.status, seen.headers, seen.body)
-        images = tuple(
-            replace(image, error=self._key.mask(image.error)) if image.error else image for image in report.images
-        )
+        images = tuple(map(self._image_without_key, report.images))
         _log.debug("GET %s: %s, %d bytes: %s", task_id, seen.status or seen.failure, len(seen.body), report.status)
         return replace(report, problem=self._masked(report.problem), images=images)
 
@@ -200,6 +197,31 @@ class Client:
                 self._readers.append(connection)
         # A reply that was cut off at the limit can't be read: it is no answer, and megabytes are not kept.
         return replace(seen, failure="too-long", body=b"") if seen.detail and not seen.failure else seen
+
+    def _without_key(self, outcome: Outcome) -> Outcome:
+        """What came of a POST as it may be recorded. Its words are masked; an id is kept as it is, or not at all."""
+        outcome = replace(outcome, problem=self._masked(outcome.problem), detail=self._key.mask(outcome.detail))
+        if self._key.is_quoted_by(outcome.request_id):
+            outcome = replace(outcome, request_id=None)
+        ids = [one for one in (outcome.task_id, *outcome.more_task_ids) if one is not None]
+        kept = [one for one in ids if not self._key.is_quoted_by(one)]
+        if len(kept) == len(ids):
+            return outcome
+        # It may have been charged, and a changed id would be none: a person looks for it in the console.
+        return replace(
+            outcome,
+            row=9,
+            verdict="in_doubt",
+            doubt="unreadable",
+            task_id=next(iter(kept), None),
+            more_task_ids=tuple(kept[1:]),
+            detail="the service's task id quotes the API key, and is not recorded",
+        )
+
+    def _image_without_key(self, image: Image) -> Image:
+        if self._key.is_quoted_by(image.url):
+            return Image(error="the service's link quotes the API key, and is not recorded")
+        return replace(image, error=self._key.mask(image.error)) if image.error else image
 
     def _masked(self, problem: ServiceError | None) -> ServiceError | None:
         if problem is None:

@@ -72,13 +72,11 @@ class ApiKey:
 
     def stands_in(self, text: str) -> bool:
         """Whether a text that is about to be sent or recorded holds the key, or much of it."""
-        return len(self._secret) >= PIECE and self._spellings.stand_in(text, parts=True)
+        return len(self._secret) >= PIECE and self._spellings.stand_in(text)
 
     def is_quoted_by(self, reference: str | None) -> bool:
         """Whether an id or a link, in which nothing may be masked, holds the key; never where it may be by chance."""
-        return (
-            reference is not None and len(self._secret) >= RANDOM and self._spellings.stand_in(reference, parts=False)
-        )
+        return reference is not None and len(self._secret) >= RANDOM and self._spellings.stand_in(reference)
 
     def __repr__(self) -> str:
         return "ApiKey('***')"

@@ -19,7 +19,7 @@ MASK = "***"
 PIECE = 8
 """Characters in a row that are masked; a shorter secret is masked where it stands whole."""
 RANDOM = 16
-"""Characters of a secret that is surely no word: only then are a part of it, and ids that hold it, refused."""
+"""Characters of a secret that is surely no word: only then is a part of it refused, and an id that holds it."""
 
 _PERCENT = re.compile(r"%([0-9a-fA-F]{2})")
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}  # keeps each character in its place
@@ -32,16 +32,10 @@ class Spellings:
         self._secret = secret
 
     @cached_property
-    def _whole(self) -> tuple[str, ...]:
-        """Each spelling of the whole secret."""
-        return tuple(dict.fromkeys(_spelled(self._secret)))
-
-    @cached_property
     def _parts(self) -> tuple[str, ...]:
         """Each spelling of the secret cut into parts: of 15 characters in a row one part is among them."""
-        if len(self._secret) < RANDOM:
-            return self._whole
-        parts = [self._secret[at : at + PIECE] for at in range(0, len(self._secret) - PIECE + 1, PIECE)]
+        length = PIECE if len(self._secret) >= RANDOM else len(self._secret)
+        parts = [self._secret[at : at + length] for at in range(0, len(self._secret) - length + 1, length)]
         return tuple(dict.fromkeys(spelled for part in parts for spelled in _spelled(part)))
 
     @cached_property
@@ -54,10 +48,9 @@ class Spellings:
                 found.setdefault(len(spelled), set()).add(spelled)
         return {size: frozenset(texts) for size, texts in found.items()}
 
-    def stand_in(self, text: str, *, parts: bool) -> bool:
-        """Whether a text holds the secret; with ``parts`` also whether it holds much of it."""
-        wanted = self._parts if parts else self._whole
-        return any(one in form for form, _ in _forms(text) for one in wanted)
+    def stand_in(self, text: str) -> bool:
+        """Whether a text holds the secret, or, where it is surely random, 15 of its characters in a row."""
+        return any(part in form for form, _ in _forms(text) for part in self._parts)
 
     def mask(self, text: str) -> str:
         """A text with ``***`` in place of the secret and of each piece of it."""

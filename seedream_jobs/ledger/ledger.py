@@ -195,7 +195,7 @@ class Ledger:
             manifest.header = Header(id=new_id(), job=job, origin=origin)
         elif origin is not None and origin != manifest.header.origin:
             if loaded.hot is not None or self.tied:
-                raise _other_origin(self.paths, manifest.header.origin, origin)
+                raise other_origin(self.paths.manifest, origin)
             manifest.header = replace(manifest.header, origin=origin)
             self._moved = True
         self._fold_left_behind(loaded)
@@ -359,7 +359,10 @@ class Ledger:
         header = self._manifest.header
         assert header is not None  # a writer has one
         if left.header.origin not in ("", header.origin):
-            raise _other_origin(self.paths, header.origin, left.header.origin)
+            raise HeldError(
+                f"{self.paths.manifest.name} was written against another service than the journal",
+                hint="the first line of each names its service: bring in the journal of a run of this record",
+            )
         self._manifest.take_in(alone(left, self._manifest, _folder(self.paths, self._root)))
         others = {*header.other_ids, left.header.manifest} - {header.id}
         self._manifest.header = replace(header, other_ids=tuple(sorted(others)))
@@ -589,10 +592,16 @@ def _failed(path: Path, error: OSError) -> LedgerError:
     )
 
 
-def _other_origin(paths: LedgerPaths, written: str, asked: str) -> HeldError:
+def other_origin(manifest: Path, asked: str) -> HeldError:
+    """The refusal of a record that was written against another service than is asked now.
+
+    :param asked: the origin that the operator's options or environment name, or the default one
+    """
+    # The record came with the tree: its address is not shown as one to send the key to.
     return HeldError(
-        f"{paths.manifest.name} was written against {written}, not {asked}",
-        hint=f"use --base-url {written}, or copy the job file under another name to submit it to {asked}",
+        f"{manifest.name} was written against another service than {asked}, which is asked now",
+        hint="its first line names that service: if you know it as yours, set APIMART_BASE_URL to it; if not, see who "
+        f"wrote the line (git log -- {manifest.name}). To submit the job to {asked}, give its file another name",
     )
 
 

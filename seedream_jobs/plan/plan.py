@@ -15,11 +15,11 @@ from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic, shorten
-from seedream_jobs.errors import HeldError, UsageError
+from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere
-from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.ledger import Ledger, other_origin
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Moment, State
 from seedream_jobs.plan.causes import Cause, RecordCauses
@@ -293,10 +293,7 @@ def make_plan(
     limit = options.limit  # over all jobs
     for job, ledger, paid in zip(jobs, ledgers, elsewhere, strict=True):
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
-            raise HeldError(
-                f"{ledger.paths.manifest.name} was written against {ledger.header.origin}, not {origin}",
-                hint="name that origin by --base-url, or give the job file another name",
-            )
+            raise other_origin(ledger.paths.manifest, origin)
         changes = Changes(
             expansion=job.expansion,
             entries=ledger.entries,

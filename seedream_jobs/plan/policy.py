@@ -26,6 +26,7 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion, origin, prompts
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.expand.references import is_remote
+from seedream_jobs.expand.request_builder import FIELD_ORDER
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job import schema
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
@@ -80,6 +81,7 @@ class Policy:
     """A policy, checked. None, and for words an empty tuple, stands for "anything goes".
 
     :param models: canonical ids
+    :param extra: the names that ``request.extra`` may have
     :param reference_hosts: lower case; ``*.example.com`` for subdomains
     :param ignored_files: patterns of files below the root that jobs may read though git ignores them
     """
@@ -91,6 +93,7 @@ class Policy:
     resolutions: tuple[str, ...] | None
     watermark: bool
     words: tuple[Word, ...]
+    extra: frozenset[str] | None
     reference_hosts: tuple[str, ...] | None
     ignored_files: tuple[str, ...]
     warnings: tuple[Diagnostic, ...]
@@ -146,6 +149,16 @@ class Policy:
                 rule=("watermark",),
                 hint="write watermark: true in the request",
             )
+        if self.extra is not None:
+            for name in sorted(payload.keys() - set(FIELD_ORDER) - self.extra):
+                allowed = f"allowed: {', '.join(sorted(self.extra))}" if self.extra else "none is allowed"
+                yield Violation(
+                    code="policy-extra",
+                    message=f"the field {name!r} may not be sent",
+                    field=name,
+                    rule=("extra",),
+                    hint=f"{allowed}; a field below request.extra is sent as it is, and may name an address",
+                )
         if self.reference_hosts is not None:
             for url in payload.get("image_urls", ()):
                 if is_remote(url) and not self._may_fetch(url):
@@ -293,7 +306,7 @@ class _Reader:
 
     def read(self) -> Policy:
         data = self.data
-        budget, hosts = data.get("budget_usd"), data.get("reference_hosts")
+        budget, hosts, extra = data.get("budget_usd"), data.get("reference_hosts"), data.get("extra")
         return Policy(
             document=self.document,
             budget_usd=None if budget is None else Decimal(str(budget)),
@@ -303,6 +316,7 @@ class _Reader:
             watermark=bool(data.get("watermark", False)),
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
             ignored_files=tuple(data.get("ignored_files", ())),
+            extra=None if extra is None else frozenset(() if extra == "forbid" else extra["allow"]),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),
         )
@@ -445,8 +459,9 @@ def _place(expansion: Expansion, cell: Cell, field: str) -> tuple[DocumentPath, 
     path = expansion.matrix.path_of(cell, field)
     if path is not None:
         return path, False
-    if expansion.spec.document.exists(("request", field)):
-        return ("request", field), False
+    for place in (("request", field), ("request", "extra", field)):
+        if expansion.spec.document.exists(place):
+            return place, False
     return ("request",), True
 
 

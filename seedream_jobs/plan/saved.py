@@ -351,12 +351,15 @@ def check_target(plan: Plan, *, origin: str, emulator: bool, shown: str) -> None
     if plan.origin == origin:
         return
     if plan.origin == "emulator":
-        hint = "add --emulator"
-    elif emulator:
+        raise HeldError(f"{shown} was made for the emulator, not {origin}", hint="add --emulator")
+    if emulator:
         hint = "leave --emulator out, or plan a rehearsal: seedream-jobs plan JOB… --emulator -o plan.json"
-    else:
-        hint = f"name that service: --base-url {plan.origin}"
-    raise HeldError(f"{shown} was made for {plan.origin}, not {origin}", hint=hint)
+        raise HeldError(f"{shown} was made for a paid run, not for the emulator", hint=hint)
+    # Its address is not shown as one to send the key to: a plan may be anybody's file.
+    raise HeldError(
+        f"{shown} was made for another service than {origin}, which is asked now",
+        hint="its origin names that service: if you know it as yours, set APIMART_BASE_URL to it; else make a new plan",
+    )
 
 
 def check_records(plan: Plan, ledgers: Sequence[Ledger]) -> None:

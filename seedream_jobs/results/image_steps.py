@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from seedream_jobs.api.credentials import without_keys
 from seedream_jobs.atomic_file import confined, digest, refusal
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.git import run_git
@@ -64,6 +65,8 @@ class CampaignImageSteps(ImageSteps):
         path = confined(self.root, self.folder, image.file)
         try:
             labels = read_labels(path)
+            if labels.aigc is not None:  # words of the service
+                labels = replace(labels, aigc=without_keys(labels.aigc))
             content = sidecar(
                 entry,
                 index,

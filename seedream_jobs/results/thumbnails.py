@@ -36,6 +36,22 @@ MAX_PIXELS = 100_000_000
 """The most pixels (width times height) that are decoded; the largest documented image has 16.8 million."""
 
 _QUALITY = 80
+_KEPT = (
+    "DYLD_LIBRARY_PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "TMPDIR",
+    "USERPROFILE",
+)
+"""What a decoder gets of our environment: by a list of names, so that no secret comes along, now or later."""
 _PACKAGES = str(Path(__file__).resolve().parents[2])
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from seedream_jobs.results.thumbnails import serve_decoder; "
@@ -195,7 +211,7 @@ class Decoders:
                 raise OSError("the decoders are closed")
             # -P: neither the working folder nor what lies in it is a place to import from
             command = [sys.executable, "-P", "-c", _PROGRAM, _PACKAGES]
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("APIMART_")}
+            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             self._all.add(process)
             return process

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 from anyio import to_thread
 
+from seedream_jobs.api.credentials import without_keys
 from seedream_jobs.api.tasks import joined
 from seedream_jobs.atomic_file import Sink, confined, place
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
@@ -406,7 +407,7 @@ class Fetcher:
         if reply.status in DEAD:
             return _Missed(problem=f"the link is dead: HTTP {reply.status}", dead=True)
         if reply.problem is not None:
-            return _Missed(problem=reply.problem, refused=reply.refused)
+            return _Missed(problem=without_keys(reply.problem), refused=reply.refused)  # a host's words
         sink.finish()
         wrong = disguise(sink.head, sink.size)
         return None if wrong is None else _Missed(problem=wrong, damaged=wrong == NO_IMAGE)

@@ -8,7 +8,7 @@ and holds exactly what the plan says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from anyio import to_thread
 
+from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.atomic_file import Folders
-from seedream_jobs.errors import ExitCode, FindingsError, MoneyError, SeedreamError, gravest
+from seedream_jobs.errors import CredentialsError, ExitCode, FindingsError, MoneyError, SeedreamError, gravest
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.identity import canonical_json, wire_body
 from seedream_jobs.expand.references import Reference, data_uri, read_reference
@@ -129,6 +130,7 @@ def job_run(
     urls: Mapping[str, str],
     steps: ImageSteps,
     detach: bool,
+    key: ApiKey,
 ) -> JobRun:
     """What a session has to do for one job of a plan.
 
@@ -138,12 +140,14 @@ def job_run(
     :param tariff: the plan's
     :param urls: where a local reference (``sha256:<hex>``) was uploaded, once submitting begins
     :param detach: neither poll nor download
+    :param key: which no request may hold
     :raises SeedreamError: a folder for images can't be written to
     """
     folders = Folders(ledger.paths.manifest.parent, root)
     for item in islice(job.submits, MAX_CHECKED_AHEAD):
-        if item.request is not None:
-            folders.hold(item.request.output)  # of all jobs, before the first POST of any
+        if item.request is not None:  # of all jobs, before the first POST of any
+            check_request(key, item.request)
+            folders.hold(item.request.output)
     limit, profile = job.budget_usd, profiles()[DEFAULT_MODEL]
     if expansion is not None:
         profile = expansion.spec.profile
@@ -151,7 +155,7 @@ def job_run(
         profile = profiles()[str(first.payload["model"])]
     return JobRun(
         ledger=ledger,
-        submissions=_submissions(job, ledger, folders, WorkTree(root), tariff, urls),
+        submissions=_submissions(job, ledger, folders, WorkTree(root), tariff, urls, key),
         budgets=() if limit is None else (Budget(job.budget_name, limit, job.spent_usd or Decimal(0)),),
         profile=profile,
         poll=not detach,
@@ -162,14 +166,21 @@ def job_run(
 
 
 def _submissions(
-    job: PlannedJob, ledger: Ledger, folders: Folders, files: Files, tariff: Tariff, urls: Mapping[str, str]
+    job: PlannedJob,
+    ledger: Ledger,
+    folders: Folders,
+    files: Files,
+    tariff: Tariff,
+    urls: Mapping[str, str],
+    key: ApiKey,
 ) -> Iterator[Submission]:
     """The requests of one job that are to be sent, built one at a time as workers come free.
 
-    :raises SeedreamError: from ``Folders.hold``: nothing more is to be sent
+    :raises SeedreamError: from ``Folders.hold``, or a request holds the key: nothing more is to be sent
     """
     for item in job.submits:
         assert item.request is not None
+        check_request(key, item.request)
         made = submission_of(
             item.request,
             generation=item.generation,
@@ -185,6 +196,29 @@ def _submissions(
             made = replace(made, in_doubt_since=entry.submitted_at, replays=entry.replays)
         folders.hold(item.request.output)
         yield made
+
+
+def check_request(key: ApiKey, request: Request) -> None:
+    """Check that nothing of a request that is sent or recorded holds the key: a tree may have got hold of it.
+
+    :raises CredentialsError: its prompt, a value, its name or a path does
+    """
+    texts = [canonical_json(request.payload).decode(), request.address, request.output]
+    texts += [*map(str, request.cell.values()), *(reference.path for reference in request.references.values())]
+    check_without_key(key, texts, what="a prompt, a value or a name")
+
+
+def check_without_key(key: ApiKey, texts: Iterable[str], *, what: str) -> None:
+    """Check that no text holds the key.
+
+    :param what: what the texts are; they are not shown
+    :raises CredentialsError: one does
+    """
+    if any(map(key.stands_in, texts)):
+        raise CredentialsError(
+            f"{what} holds the API key, or a part of it: it would be sent, recorded and committed",
+            hint="find out how it came there (a file that a job reads, a variable), take it out, and replace the key",
+        )
 
 
 def submission_of(

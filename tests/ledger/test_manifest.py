@@ -251,7 +251,7 @@ def test_plans_and_resolutions_are_recorded(open_ledger: Callable[..., Ledger], 
 def test_a_manifest_is_tied_to_its_origin(open_ledger: Callable[..., Ledger], make: Any) -> None:
     with open_ledger() as ledger:
         ledger.record_sync(make.intended(1))
-    with pytest.raises(HeldError, match=r"was written against https://api\.example, not http://127"):
+    with pytest.raises(HeldError, match=r"was written against another service than http://127"):
         open_ledger(origin="http://127.0.0.1:1")
     with open_ledger(origin=None) as ledger:  # the lock was released by the refusal
         assert len(ledger.entries) == 1

@@ -191,7 +191,7 @@ def test_another_origin(folder: Any) -> None:
     job = folder.load(THREE)
     folder.record(job, lambda _, request: folder.history(request, State.STORED))
     target = Target(origin="https://other.example", emulator=False)
-    with pytest.raises(HeldError, match=r"written against https://api\.example") as caught:
+    with pytest.raises(HeldError, match="written against another service than") as caught:
         pipeline.plan([job], target=target, options=PlanOptions(sets={}))
     assert caught.value.exit_code is ExitCode.HELD
 

@@ -68,6 +68,17 @@ CASES: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "version: 1\nrequest:\n  prompt: x\n  image_urls: [https://cdn.example.com/a.png, https://evil.example/b.png]",
         [("policy-reference-host", "[https://cdn.example.com/a.png, https://evil.example/b.png]")],
     ),
+    "no field unchecked": (
+        "extra: forbid",
+        "version: 1\nrequest: {prompt: x, extra: {callback_url: 'https://evil.example'}}",
+        [("policy-extra", "'https://evil.example'")],
+    ),
+    "a field that is allowed, and one that is not": (
+        "extra: {allow: [style_strength]}",
+        "version: 1\nrequest: {prompt: x, extra: {style_strength: 0.6, webhook: w}}",
+        [("policy-extra", "w")],
+    ),
+    "a job without such fields": ("extra: forbid", JOB, []),
     "a job's limit above the policy's": (
         "budget_usd: 1\nmax_requests: 10",
         JOB + "limits: {max_requests: 11, budget_usd: 1.5}",
@@ -185,6 +196,10 @@ def test_hosts_are_compared_as_a_browser_would(url: str, allowed: bool, policy: 
         ("version: 1\nforbidden_words: [cat]\nwaivers: [{word: cat, jobs: [a]}]", ["missing-field"]),
         ('version: 1\nforbidden_words: [" * "]', ["empty-value"]),
         ("version: 1\nreference_hosts: [https://cdn.example.com]", ["bad-value"]),
+        ("version: 1\nextra: allow", ["bad-value"]),
+        ("version: 1\nextra: true", ["wrong-type"]),
+        ("version: 1\nextra: {forbid: [a]}", ["missing-field", "unknown-field"]),
+        ("version: 1\nextra: {allow: []}", ["empty-value"]),
         ("[]", ["wrong-root"]),
     ],
 )

@@ -152,7 +152,7 @@ SCENARIOS: list[tuple[ExitCode, Callable[[Stage], Any], str]] = [
     (ExitCode.MONEY, balance_too_low, "the balance is 0.0300 USD"),
     (ExitCode.IN_DOUBT, in_doubt, "seedream-jobs resolve job.yaml"),
     (ExitCode.HELD, held, "job.manifest.lock is held by"),
-    (ExitCode.HELD, another_service, "was written against http://127.0.0.1:"),
+    (ExitCode.HELD, another_service, "was written against another service than http://127.0.0.1:"),
     (ExitCode.UNFINISHED, still_running, "seedream-jobs fetch job.yaml"),
     (ExitCode.UNFINISHED, not_to_be_asked, "running"),
     (ExitCode.BUG, mistake, "ZeroDivisionError: a seeded mistake"),

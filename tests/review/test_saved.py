@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs import pipeline
+from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import HeldError, SeedreamError
 from seedream_jobs.expand.identity import canonical_json
@@ -196,7 +197,7 @@ def test_a_plan_of_another_service_is_refused(campaign: Any, command: Run, plan:
     """A rehearsal's plan spends no money, whatever the key."""
     ended = command("run", "plan.json", "--yes")
     assert ended.code in (4, 7)
-    with pytest.raises(HeldError, match="was made for emulator"):
+    with pytest.raises(HeldError, match="was made for the emulator"):
         saved_records(
             saved.read(plan),
             root=campaign.folder,
@@ -421,6 +422,7 @@ def test_the_same_plan_has_the_same_idempotency_keys_on_a_fresh_machine(
                     urls={},
                     steps=ImageSteps(),
                     detach=True,
+                    key=ApiKey("sk-1"),
                 )
                 for job, ledger in zip(left.jobs, locked.ledgers, strict=True)
             ]
