@@ -6,18 +6,23 @@ command line in it. Needs Python 3.11 or later with venv; nothing else.
 
     test --newest   the suite without tests/reliability, on today's releases, in an environment that is removed again
     lock            writes uv.lock and requirements/ after a change of pyproject.toml; --upgrade takes today's releases
+    sbom            prints what the lock has as CycloneDX JSON: the program's dependencies, their files and hashes
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import tomllib
+import uuid
 import venv
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -107,6 +112,67 @@ def lock(arguments: list[str]) -> int:
     return 0
 
 
+def sbom() -> dict[str, Any]:
+    """What ``requirements/base.txt`` installs, as a CycloneDX 1.6 document; the same lock makes the same bytes.
+
+    https://cyclonedx.org/docs/1.6/json/
+    """
+    text = (ROOT / "uv.lock").read_bytes()
+    wanted = set(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", LOCKS["base"].read_text(), re.M))
+    packages = [one for one in tomllib.loads(text.decode())["package"] if (one["name"], one.get("version")) in wanted]
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "seedream_jobs" / "__init__.py").read_text())
+    assert version is not None
+    own = f"pkg:pypi/seedream-jobs@{version[1]}"
+    refs = {one["name"]: f"pkg:pypi/{one['name']}@{one['version']}" for one in packages}
+    edges = {
+        refs[one["name"]]: {refs[other["name"]] for other in one.get("dependencies", ()) if other["name"] in refs}
+        for one in packages
+    }
+    direct = {re.split(r"[^A-Za-z0-9._-]", one)[0] for one in _declared()}
+    edges[own] = {refs[name] for name in direct if name in refs}
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, hashlib.sha256(text).hexdigest())}",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "application",
+                "bom-ref": own,
+                "name": "seedream-jobs",
+                "version": version[1],
+                "purl": own,
+                "licenses": [{"license": {"id": "MIT"}}],
+            }
+        },
+        "components": [
+            {
+                "type": "library",
+                "bom-ref": refs[one["name"]],
+                "name": one["name"],
+                "version": one["version"],
+                "purl": refs[one["name"]],
+                "externalReferences": [
+                    {
+                        "type": "distribution",
+                        "url": file["url"],
+                        "hashes": [{"alg": "SHA-256", "content": file["hash"].removeprefix("sha256:")}],
+                    }
+                    for file in (*([one["sdist"]] if "sdist" in one else []), *one.get("wheels", ()))
+                ],
+            }
+            for one in packages
+        ],
+        "dependencies": [{"ref": ref, "dependsOn": sorted(edges[ref])} for ref in sorted(edges)],
+    }
+
+
+def _declared() -> list[str]:
+    project: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return project
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
     if sys.version_info < (3, 11):  # noqa: UP036  (whoever runs this may have an older one)
@@ -119,6 +185,9 @@ def main(arguments: list[str]) -> int:
     try:
         if name == "lock":
             return lock(rest)
+        if name == "sbom":
+            print(json.dumps(sbom(), indent=2))
+            return 0
         if name == "test" and "--newest" in rest:
             return newest([argument for argument in rest if argument != "--newest"])
         install("dev" if name in DEV else "base")

@@ -17,12 +17,21 @@
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
 #   SJ_ALLOW_MANIFEST_ADDITIONS plan: "true" where records were written by hand or by a run on the branch
 #   SJ_CODE_QUALITY, SJ_DOTENV  plan: files for GitLab's reports; without them none are written
+#   SJ_PYTHON   the Python that has seedream-jobs          (that of the environment which this script lies in)
 #   SJ_RESUME   run: "true" to go on with a run that died, once its journal is brought in (docs/ci.md)
 set -euo pipefail
 
 : "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}"
 mark=.seedream-started
+# Python sees nothing of the checkout, whose modules are anybody's (-I): that of the environment this script lies in.
+: "${SJ_PYTHON:=${BASH_SOURCE[0]%/lib/python*}/bin/python}"
+[[ -x $SJ_PYTHON ]] || SJ_PYTHON=python3
+# Of all that is started here only the run gets the key.
+sj_key=${APIMART_API_KEY:-}
+unset APIMART_API_KEY
 quiet='[skip ci]' # what run itself commits is no change to be planned
+
+seedream() { "$SJ_PYTHON" -I -m seedream_jobs "$@"; }
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -54,7 +63,7 @@ outputs() {
   local name value
   while IFS=' ' read -r name value; do
     output "$name" "$value"
-  done < <(python3 - "$SJ_PLAN" <<'PYTHON'
+  done < <("$SJ_PYTHON" -I - "$SJ_PLAN" <<'PYTHON'
 import json
 import sys
 
@@ -76,7 +85,7 @@ left_out() {
   local others
   mapfile -d '' -t others < <(every_job)
   [[ ${#others[@]} -gt 0 ]] || return 0
-  seedream-jobs plan --format json -- "${others[@]}" 2>/dev/null | python3 -c '
+  seedream plan --format json -- "${others[@]}" 2>/dev/null | "$SJ_PYTHON" -I -c '
 import json
 import re
 import sys
@@ -104,18 +113,18 @@ plan() {
   [[ -z ${SJ_POLICY:-} ]] || args+=(--policy "$SJ_POLICY")
   rm -f -- "$SJ_PLAN" "$SJ_REPORT" # a change may have put links there
   [[ ${SJ_ALLOW_MANIFEST_ADDITIONS:-} != true ]] || args+=(--allow-manifest-additions)
-  seedream-jobs plan "${args[@]}" --output "$SJ_PLAN" --format markdown -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
+  seedream plan "${args[@]}" --output "$SJ_PLAN" --format markdown -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
   if [[ -f $SJ_PLAN ]]; then
     outputs
     left_out >>"$SJ_REPORT"
-    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream-jobs show "$SJ_PLAN" --format github; fi
-    if [[ -n ${SJ_CODE_QUALITY:-} ]]; then seedream-jobs show "$SJ_PLAN" --format gitlab >"$SJ_CODE_QUALITY"; fi
+    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream show "$SJ_PLAN" --format github; fi
+    if [[ -n ${SJ_CODE_QUALITY:-} ]]; then seedream show "$SJ_PLAN" --format gitlab >"$SJ_CODE_QUALITY"; fi
   elif [[ -s $SJ_REPORT ]]; then # findings: at their lines where the forge can show them there, and in the log
-    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream-jobs plan "${args[@]}" --format github -- "${jobs[@]}" || true; fi
+    if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream plan "${args[@]}" --format github -- "${jobs[@]}" || true; fi
     if [[ -n ${SJ_CODE_QUALITY:-} ]]; then
-      seedream-jobs plan "${args[@]}" --format gitlab -- "${jobs[@]}" >"$SJ_CODE_QUALITY" || true
+      seedream plan "${args[@]}" --format gitlab -- "${jobs[@]}" >"$SJ_CODE_QUALITY" || true
     fi
-    seedream-jobs plan "${args[@]}" -- "${jobs[@]}" >/dev/null || true
+    seedream plan "${args[@]}" -- "${jobs[@]}" >/dev/null || true
   fi
   if [[ ! -s $SJ_REPORT ]]; then
     printf '%s\n### There is no plan\n\nThe log of this job says why.\n' \
@@ -165,7 +174,7 @@ start() {
 # there once something was submitted. With "journals" the journals that belong to them and are not folded. A rehearsal's
 # are in no commit.
 records() {
-  python3 - "$SJ_PLAN" "${1:-}" "$(git rev-parse --git-common-dir)/seedream-jobs" <<'PYTHON'
+  "$SJ_PYTHON" -I - "$SJ_PLAN" "${1:-}" "$(git rev-parse --git-common-dir)/seedream-jobs" <<'PYTHON'
 import json
 import os
 import sys
@@ -238,7 +247,7 @@ run() {
   lines_of args "${SJ_ARGS:-}"
   start
   # In the background with a trap: a cancelled job signals this shell only, and the process must get to write its record.
-  seedream-jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
+  APIMART_API_KEY=$sj_key "$SJ_PYTHON" -I -m seedream_jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
   child=$!
   trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT HUP
   while true; do
