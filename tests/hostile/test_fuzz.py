@@ -274,7 +274,6 @@ def test_manifests(data: st.DataObject) -> None:
             manifest.entries[key]
 
 
-@pytest.mark.xfail(strict=False, reason="a malformed event of a journal is an error of our own yet")
 @bounded(13_000)
 @given(st.data())
 def test_journals(data: st.DataObject) -> None:
