@@ -211,7 +211,7 @@ def import_task(record: Record, task_id: str, address: str, *, reason: str, targ
     job = _job_of(record, "so nothing can be imported")
     place = _place(job, address, record.shown)
     with _lock_or_create(record, job, target, now) as ledger:
-        known = ledger.entries.standing(place.key)
+        known = ledger.entries.entry_of(place.key)
         if known is not None and known.key != place.key and known.state is State.NEW:
             known = None  # not sent under its former key: it is announced under today's
         key = place.key if known is None else known.key
@@ -237,7 +237,7 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
     stored = accepted = 0
     with _lock_or_create(record, job, target, now) as ledger:
         for place in job.expansion.places():
-            known = ledger.entries.standing(place.key)
+            known = ledger.entries.entry_of(place.key)
             if place.key not in found or place.key in elsewhere or (known is not None and known.state is not State.NEW):
                 continue
             task_id, at, images = latest_images(found[place.key], folder)

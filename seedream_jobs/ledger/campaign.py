@@ -51,7 +51,7 @@ class Elsewhere:
         for key in keys if self.jobless else ():
             counted = set[str]()  # two worktrees may have the same manifest
             for manifest, entries in self.jobless:
-                entry = entries.standing(key)
+                entry = entries.entry_of(key)
                 if entry is not None and manifest not in counted:
                     counted.add(manifest)
                     yield entry

@@ -181,7 +181,7 @@ class Entries(Mapping[str, Entry]):
             self._former = found
         return self._former
 
-    def standing(self, key: str) -> Entry | None:
+    def entry_of(self, key: str) -> Entry | None:
         """The entry of a request, under its key or under its former one."""
         found = self.find(key)
         return self.find(self.former[key]) if found is None and key in self.former else found

@@ -69,11 +69,6 @@ class Shutdown:
             self._give_up(now)
 
     @property
-    def interrupted(self) -> bool:
-        """A signal came: nothing new may begin."""
-        return self.code is not None
-
-    @property
     def halted(self) -> bool:
         """Nothing new may be announced or sent."""
         return self.halt is not None

@@ -248,7 +248,7 @@ class SimulatedService:
         now = anyio.current_time()
         must(isinstance(self._ledger.last.get(post.key), Intended), "no POST before its intent is durable")
         must(now >= self.not_before, "never earlier than told")
-        must(not self._stopper.interrupted, "no POST begins after a signal")
+        must(self._stopper.code is None, "no POST begins after a signal")
         must(not self.halted, "no POST begins once the run was refused")
         must(not self._ledger.dead, "no POST begins after the ledger has failed")
         must(worker not in self.busy and len(self.busy) < self._plan.concurrency, "no more in flight than allowed")
@@ -454,7 +454,7 @@ async def _play(plan: Plan) -> Played:
             finished = await submitter.run(work())
             ended = anyio.current_time()
             group.cancel_scope.cancel()
-    if plan.signals and finished is not None and shutdown.interrupted:
+    if plan.signals and finished is not None and shutdown.code is not None:
         slack = 1.3  # seconds: three records on a slow disk
         first, received = plan.signals[0]
         grace = 2.0 if received is signal.SIGTERM else 6.0

@@ -203,7 +203,7 @@ class ExportRows:
         for place in self.expansion.places():
             if self.select is not None and not self.select(place.cell):
                 continue
-            found = self.entries.standing(place.key)
+            found = self.entries.entry_of(place.key)
             if found is None:
                 self.without_image += 1
             else:

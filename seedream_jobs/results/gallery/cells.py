@@ -154,7 +154,7 @@ def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> It
     """The job file's requests in its order, sent or not; requests that are only in the manifest are left out."""
     planned = 0
     for at in expansion.places():
-        entry = ledger.entries.standing(at.key)
+        entry = ledger.entries.entry_of(at.key)
         if entry is not None:
             yield from cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell))
         elif planned < PLACEHOLDERS:
