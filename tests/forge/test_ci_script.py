@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -115,9 +116,19 @@ def test_run_pays_nothing_whose_record_git_ignores(runner: Any, variables: Mappi
     assert submitted(runner) == 0
 
 
-STUB = """#!/usr/bin/env bash
-printf '{"paid":true}\\n' >garden.manifest.jsonl
+STUB = """printf '{"paid":true}\\n' >garden.manifest.jsonl
 """
+
+
+def stand_in(runner: Any, folder: Path, script: str) -> None:
+    """Have ``script`` in the place of ``seedream-jobs run``; whatever else is asked of Python, Python does."""
+    tool = folder / "python"
+    tool.write_text(
+        f'#!/usr/bin/env bash\n[[ "$*" == "-I -m seedream_jobs run "* ]] || exec {sys.executable} "$@"\n{script}',
+        encoding="utf-8",
+    )
+    tool.chmod(0o755)
+    runner.environment["SJ_PYTHON"] = str(tool)
 
 
 @pytest.mark.parametrize("kept_out", ["by a line of .gitignore", "by a hook"])
@@ -125,11 +136,7 @@ def test_run_ends_well_only_with_the_record_in_its_commit(
     kept_out: str, runner: Any, variables: Mapping[str, str], tmp_path: Path
 ) -> None:
     """Whatever keeps it out: it is added all the same, or the mark stays and the step fails."""
-    tool = tmp_path / "bin" / "seedream-jobs"
-    tool.parent.mkdir()
-    tool.write_text(STUB, encoding="utf-8")
-    tool.chmod(0o755)
-    runner.environment["PATH"] = f"{tool.parent}{os.pathsep}{runner.environment['PATH']}"
+    stand_in(runner, tmp_path, STUB)
     (runner.checkout / ".git" / "info" / "exclude").write_text("*.jsonl\n", encoding="utf-8")
     if kept_out == "by a hook":
         hook = runner.checkout / ".git" / "hooks" / "pre-commit"
@@ -162,11 +169,7 @@ def test_the_mark_stays_only_for_what_is_unsettled(
         lines.append(f"mkdir -p .git/seedream-jobs; printf x >.git/seedream-jobs/{name}.journal\n")
     else:
         lines.append("rm -f garden.manifest.jsonl\n" if left == "no record" else "")
-    tool = tmp_path / "bin" / "seedream-jobs"
-    tool.parent.mkdir()
-    tool.write_text("".join(lines) if lines[0].startswith("#!") else "#!/usr/bin/env bash\n" + "".join(lines), "utf-8")
-    tool.chmod(0o755)
-    runner.environment["PATH"] = f"{tool.parent}{os.pathsep}{runner.environment['PATH']}"
+    stand_in(runner, tmp_path, "".join(lines))
     ended = runner.step("run", **variables)
     there = runner.git("ls-tree", "-r", "--name-only", "origin/main").splitlines()
     assert ended.code == (8 if left == "no record" else 0), ended.err
