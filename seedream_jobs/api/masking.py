@@ -18,6 +18,8 @@ from functools import cached_property
 MASK = "***"
 PIECE = 8
 """Characters in a row that are masked; a shorter secret is masked where it stands whole."""
+SHORTEST = 4
+"""A shorter secret is looked for as it stands only: a spelling of it is a letter or two, which every text holds."""
 RANDOM = 16
 """Characters of a secret that is surely no word: only then is a part of it refused, and an id that holds it."""
 
@@ -87,6 +89,9 @@ def _forms(text: str) -> Iterator[tuple[str, list[int] | None]]:
 
 def _spelled(text: str) -> Iterator[str]:
     """Every spelling of a text, in lower case; of base64 only the characters that no neighbour has a part in."""
+    if len(text) < SHORTEST:
+        yield text.translate(_LOWER)
+        return
     for one in dict.fromkeys((text, text[::-1])):
         raw = one.encode("ascii")
         spellings = [one, json.dumps(one)[1:-1], raw.hex()]

@@ -41,7 +41,7 @@ class Blob(NamedTuple):
     oid: str
 
 
-class Stored(NamedTuple):
+class GitBlob(NamedTuple):
     """An object: its size in bytes, and as many of its first bytes as were asked for."""
 
     size: int
@@ -217,7 +217,7 @@ class Repository:
         found = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
         return dict(zip(zip(found[0::3], found[1::3], strict=False), found[2::3], strict=False))
 
-    def blob(self, oid: str, limit: int | None = None) -> Stored:
+    def blob(self, oid: str, limit: int | None = None) -> GitBlob:
         """An object's size, and its first bytes: the rest of a large one is never in memory.
 
         :param limit: how many bytes; all of them by default
@@ -243,7 +243,7 @@ class Repository:
         left = size - len(data) + 1  # and the line's end
         while left and (piece := batch.stdout.read(min(left, 1 << 20))):
             left -= len(piece)
-        return Stored(size=size, data=data)
+        return GitBlob(size=size, data=data)
 
     def _reader(self) -> Popen[bytes]:
         if self._batch is None:  # one process reads all objects: a start of git for each file takes milliseconds

@@ -287,9 +287,9 @@ def test_every_code_is_explained() -> None:
     """Each code of the policy has its section in the documentation, and no section is left over."""
     package = Path(read_policy.__code__.co_filename).parent
     said: set[str] = set()
-    for name in ("policy.py", "review.py"):
+    for name in ("policy.py", "record_edits.py", "review.py"):
         text = (package / name).read_text(encoding="utf-8")
-        said |= set(re.findall(r'"((?:policy|manifest)-[a-z-]+)"', text))
+        said |= set(re.findall(r'"((?:policy|manifest|record)-[a-z-]+)"', text))
     docs = Path(__file__).parents[2] / "docs" / "diagnostics" / "policy.md"
     assert set(re.findall(r"^### ([a-z-]+)$", docs.read_text(encoding="utf-8"), re.M)) == said
 
