@@ -24,7 +24,6 @@ from seedream_jobs.ledger.state import (
     Entry,
     Image,
     InDoubt,
-    Intended,
     Resolution,
     ResolutionRecord,
     Resolved,
@@ -170,10 +169,9 @@ def close_lost_runs(record: Record, *, abandon: bool, reason: str, now: int) -> 
             for place in expansion.places():
                 known = ledger.entries.summary(place.key)
                 if known is None or known[0] is State.NEW:
-                    address = expansion.builder.address(place.cell, place.repeat)
                     generation = 1 if known is None else known[1]
                     why = "the journal is lost"
-                    _announce(ledger, job, place, address, generation=generation, now=now, why=why)
+                    _announce(ledger, job, place, generation=generation, now=now, why=why)
                     ledger.record_sync(Resolved(key=place.key, at=now, resolution="abandoned", reason=reason))
                     abandoned += 1
         resolution: Resolution = "abandoned" if abandon else "not_charged"
@@ -217,7 +215,7 @@ def import_task(record: Record, task_id: str, address: str, *, reason: str, targ
         key = place.key if known is None else known.key
         check_task_id(ledger, task_id, key)
         if known is None or known.state is State.NEW:
-            _announce(ledger, job, place, address, generation=1 if known is None else known.generation, now=now)
+            _announce(ledger, job, place, generation=1 if known is None else known.generation, now=now)
         elif known.state is not State.IN_DOUBT:
             raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
         why = reason or "imported by hand"
@@ -244,9 +242,8 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
             if task_id is None:
                 continue
             check_task_id(ledger, task_id, place.key)
-            address = job.expansion.builder.address(place.cell, place.repeat)
             generation = known.generation if known is not None and known.key == place.key else 1
-            _announce(ledger, job, place, address, generation=generation, now=now if at is None else at)
+            _announce(ledger, job, place, generation=generation, now=now if at is None else at)
             why = reason or "taken from the sidecars beside its images"
             key = place.key
             ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
@@ -283,26 +280,18 @@ def _place(job: Job, address: str, shown: str) -> Place:
     raise UsageError(f"{shown} has no request {address}", hint=f"seedream-jobs expand {shown} lists them")
 
 
-def _announce(
-    ledger: Ledger, job: Job, place: Place, address: str, *, generation: int, now: int, why: str = "made by hand"
-) -> None:
+def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: int, why: str = "made by hand") -> None:
     """Put a request on record, in doubt, that no run of ours has submitted: its task was made by hand, say."""
-    from seedream_jobs.run.job_run import idempotency_key
+    from seedream_jobs.run.job_run import submission_of
 
     request = job.expansion.request(place)
-    ledger.record_sync(
-        Intended(
-            key=place.key,
-            at=now,
-            generation=generation,
-            address=address,
-            cell=request.cell,
-            request=request.payload,
-            repeat=request.repeat,
-            output=request.output,
-            max_images=request.max_images,
-            max_cost_usd=tariff_of(job.expansion.spec.profile, None).cost(request.max_images),
-            idempotency_key=idempotency_key(ledger.id, request, generation, {}),
-        )
+    submission = submission_of(
+        request,
+        generation=generation,
+        manifest=ledger.id,
+        max_cost_usd=tariff_of(job.expansion.spec.profile, None).cost(request.max_images),
+        files=job.expansion.spec.files,
+        urls={},
     )
+    ledger.record_sync(submission.intent(now))
     ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail=why))

@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from seedream_jobs.api.masking import PIECE, RANDOM, Spellings
+from seedream_jobs.api.masking import PIECE, RANDOM, SHORTEST, Spellings
 from seedream_jobs.errors import CredentialsError, UsageError
 from seedream_jobs.job.git import is_tracked
 
@@ -44,7 +44,6 @@ _PROXY = re.compile(r"[\w.:%\[\]-]+", re.ASCII)
 PIPE_SECONDS = 30.0
 """How long a key is waited for that comes out of a pipe: its owner may have to be asked."""
 _MAX_KEY_FILE = 64 * 1024  # bytes
-_SHORTEST_SECRET = 4  # characters: a shorter key is no secret, and its text stands in every line
 
 
 class ApiKey:
@@ -92,7 +91,7 @@ _secrets: dict[str, Spellings] = {}
 
 def keep_out(secret: str) -> None:
     """Mask a key in all that goes through ``without_keys`` from now on: the log, and tracebacks."""
-    if len(secret) >= _SHORTEST_SECRET and secret.isascii():
+    if len(secret) >= SHORTEST and secret.isascii():
         _secrets.setdefault(secret, Spellings(secret))
 
 
