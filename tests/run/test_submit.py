@@ -66,6 +66,7 @@ class Service:
         self.posts: list[tuple[float, str, bytes]] = []
         self.in_flight = 0
         self.most_in_flight = 0
+        self.verdicts: list[str] = []
         self.tasks: dict[str, TaskReport] = {}
 
     async def submit(self, worker: int, body: bytes, *, idempotency_key: str, flight: Flight) -> Outcome:
@@ -83,7 +84,9 @@ class Service:
             await anyio.sleep(self.latency)
             if answer == "stuck":
                 await anyio.sleep_forever()
-            return judge(answer)
+            outcome = judge(answer)
+            self.verdicts.append(outcome.verdict)
+            return outcome
         finally:
             self.in_flight -= 1
 
@@ -237,7 +240,9 @@ def test_three_silences_stop_the_run_with_what_is_in_flight_in_doubt(
     service, ledger = Service(lambda number: ok(number) if number < 3 else DROP), Ledger()
     finished = play(service, ledger, requests=120, concurrency=concurrency)
     assert (finished.accepted, stop_of(finished)) == (2, ExitCode.UNFINISHED)
-    assert 3 <= finished.in_doubt <= 3 + concurrency - 1
+    verdicts = service.verdicts
+    third = next(end for end in range(3, len(verdicts) + 1) if verdicts[end - 3 : end] == ["in_doubt"] * 3)
+    assert len(verdicts) - third <= concurrency - 1  # replies of one moment come in any order: an acceptance resets
     assert ledger.states() == {State.ACCEPTED: 2, State.IN_DOUBT: finished.in_doubt}
 
 
