@@ -102,13 +102,14 @@ def file_system(folder: Path) -> str:
 
 
 def real_folder() -> Path:
-    """A folder on a real file system, for whoever syncs: memory would answer at once.
+    """A repository of its own on a real file system, for whoever syncs: memory would answer at once.
 
     :raises SystemExit: there is none
     """
     folder = ROOT / ".bench"
     folder.mkdir(exist_ok=True)
-    (folder / ".gitignore").write_text("*\n", encoding="ascii")
+    (folder / ".gitignore").unlink(missing_ok=True)  # an ignored record is refused
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
     kind = file_system(folder)
     if kind in ("tmpfs", "ramfs"):
         raise SystemExit(f"{folder} is on {kind}: an fsync there costs nothing; move the checkout to a disk")

@@ -175,8 +175,11 @@ class Terminal:
     @property
     def waits(self) -> bool:
         """Whether it sleeps until a key is pressed. A Ctrl-C just before Python's ``read`` begins would go unseen."""
-        state = Path(f"/proc/{self.process.pid}/stat")
-        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "S"
+        process = Path(f"/proc/{self.process.pid}")
+        if not process.exists():
+            return True
+        sleeps = (process / "stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
+        return sleeps and (process / "wchan").read_text() in ("0", "wait_woken")  # "0": the system does not say
 
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
