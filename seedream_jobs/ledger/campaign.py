@@ -84,6 +84,7 @@ def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> File
     """
     path = campaign_lock(root, emulator=emulator)
     try:
+        # In a repository the lock lies in the git folder. Elsewhere it lies in .seedream, which has to ignore itself.
         if path.parent.name == SHARED:
             path.parent.mkdir(exist_ok=True)
         else:
@@ -135,6 +136,7 @@ def paid_elsewhere(
                 job = Path(os.path.relpath(manifest.with_name(ledger.header.job), base)).as_posix()
                 _note(ledger.entries, job, found.jobs)
                 beside = top / manifest.relative_to(base if emulator else top)
+                # Another worktree's copy of this very record is not a gone job's: its costs would count twice.
                 if ledger.header.id not in mine and job_beside(beside, is_file) is None:
                     found.jobless.append((ledger.header.id, ledger.entries))
     if common is not None:
@@ -160,7 +162,9 @@ def check_settled(root: Path, own: Path) -> None:
 
 @contextmanager
 def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterator[None]:
-    """Name the doubts in records where a run of them is refused: a person must decide on them first (6 before 5).
+    """Where a run is refused though its records have doubts, raise those: exit code 6 comes before 4, 5 and 7.
+
+    A person has to decide on them first, and the message names them together with the refusal.
 
     :param records: each job as a command names it, and its held ledger
     :param option: what stands behind the job in that command
@@ -190,6 +194,7 @@ def _note(entries: Entries, job: str, found: dict[str, str]) -> None:
 def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin: str, found: Elsewhere) -> None:
     # Git or a hand may have taken a manifest away after its run was interrupted: then only the journal knows.
     for file, header in left_behind(shared):
+        # The journal of this job's first run makes its manifest anew (``ledger.load``): nothing of it is elsewhere.
         mine = not own.exists() and header.before == journal.ABSENT and paths_for(own).within == header.path
         if header.manifest in ids or header.origin != origin or mine:
             continue
@@ -222,6 +227,7 @@ def half_renamed(
         try:
             entries = Ledger.peek(paths_for(manifest, emulator_root=root if emulator else None), root=root).entries
         except FindingsError:
+            # This is advice only. Where the record is needed, its damage is a finding.
             continue
         shared = sum(1 for key in entries if key in wanted)
         if shared > most:

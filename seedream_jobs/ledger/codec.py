@@ -74,6 +74,7 @@ def canonical(value: object) -> bytes:
 
 SEAL = b'{"crc":"'
 _AFTER_SEAL = len(SEAL) + 8 + 2  # crc, quote, comma
+# The checksum goes on from that of the brace, so that a sealed line is checked without a copy of its rest.
 _OPENED = crc32(b"{")
 
 
@@ -157,6 +158,7 @@ def parse(line: bytes) -> Json:
         raise Malformed(f"more than one JSON value (column {end + 1})")
     if type(value) is not dict:
         raise Malformed("not a JSON object")
+    # Brackets in strings count, too: this only spares flat lines, which are nearly all, the walk.
     if line.count(b"{") + line.count(b"[") > _DEEPEST:
         _check_depth(value)
     return value
@@ -191,6 +193,7 @@ def parse_checked(line: bytes) -> tuple[Json, bool]:
     return raw, written is not None
 
 
+# The readers compare with ``type``, not ``isinstance``: to Python a bool is an int.
 def text(name: str, value: Any) -> str:
     if type(value) is not str:
         raise Malformed(f"'{name}' must be a string")
@@ -360,7 +363,7 @@ _FIELDS: dict[type[Any], _Fields] = {}
 
 
 def _fields_of(kind: type[Any]) -> _Fields:
-    if kind in _FIELDS:  # every POST is written down twice
+    if kind in _FIELDS:  # it is asked for twice for each POST
         return _FIELDS[kind]
     hints = get_type_hints(kind, include_extras=True)
     codecs = {field.name: _field_codec(hints[field.name]) for field in fields(kind)}
@@ -397,7 +400,7 @@ _RECORDS: Mapping[type[Any], str] = {
     ResolutionRecord: "a resolution's line",
 }
 _NO_KEY = "v1:0"
-"""Stands for the key that a resolution about a run has not, while its line is read."""
+"""Fills in for the key while a resolution about a run is read: its line has none."""
 
 
 def encode(value: Any) -> Json:

@@ -173,6 +173,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
         try:
             body = _checked(line[:-1] if complete else line)
             if body is None:
+                # A whole record with another byte where its newline belongs is damage, not a torn end.
                 if not complete and _checked(line[:-1]) is None:
                     complete = True
                     break  # torn: the beginning of a record, and nothing after it
@@ -308,6 +309,7 @@ class Pair:
         descriptor = self._fs.create(self._journal)
         try:
             self._append(descriptor, header_line(header))
+            # Otherwise a power cut could take away the journal's name, with every record in it.
             self._fs.sync_folder(self._journal.parent)
         except OSError:
             self._fs.close(descriptor)
@@ -322,6 +324,7 @@ class Pair:
         """
         begun: list[int] = []
         try:
+            # The journal is made before the manifest takes its name: a mark without a journal would be a lost run.
             digest = self.write_manifest(chunks, lambda digest: begun.append(self.begin_journal(header(digest))))
         except BaseException:
             for descriptor in begun:
@@ -400,8 +403,8 @@ class GroupCommit:
     """Appends records to an open journal: one thread makes them durable, many wait for it.
 
     Whatever gathered while the last sync ran is written with one write and one fsync. Any error is final: after a
-    failed fsync the kernel may have dropped the pages, so that asking again would say yes to a lie (PostgreSQL's
-    "fsyncgate", 2018). The journal is then dead, and so is every caller.
+    failed fsync the kernel may have dropped the pages, so that a second fsync would confirm what is lost (PostgreSQL's
+    "fsyncgate", 2018). The journal then takes nothing more, and every caller gets the error.
 
     :param descriptor: the journal, open for appending; closed by ``close``
     :param name: the journal's name, for messages
@@ -470,6 +473,7 @@ class GroupCommit:
         if self._closing:
             raise LedgerError(f"{self._name} is closed")
         batch = self._gathering
+        # An illegal event raises in ``make``: then nothing is appended.
         batch.records.append(make())
         if len(batch.records) == 1:
             self._begun.put(None)
@@ -490,6 +494,7 @@ class GroupCommit:
             self._begun.get()
             with self._lock:
                 batch, self._gathering = self._gathering, _Batch()
+            # Each batch has one wake-up of its own, so an empty one comes from ``close``: all is written.
             if not batch.records:
                 return
             error = self._commit(batch)

@@ -69,13 +69,13 @@ class Ledger:
         self._guards: list[FileLock] = []
         self._root = root
         self._manifest = manifest
-        self._base = manifest.digest
+        self._base = manifest.digest  # of the bytes on the disk that the journal builds on
         self._fs = fs
         self._lock = lock
         self.held_by: str | None = None
         self._moved = False  # to another origin than the one on the disk
         self._commit: GroupCommit | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.Lock()  # one of several threads begins the journal
         self._seq = 0
         self._failure: LedgerError | None = None
 
@@ -111,6 +111,7 @@ class Ledger:
                 apply_journal(manifest, loaded.hot, _folder(paths, root))
             except OSError as error:
                 raise UsageError(f"{loaded.file} can't be read: {error.strerror or error}") from error
+            # Its journal is here, so nothing of that run is lost.
             manifest.close_run(loaded.hot.header.run)
         if loaded.elsewhere is not None:
             manifest.notes.append(_elsewhere_note(loaded.elsewhere, paths))
@@ -194,6 +195,7 @@ class Ledger:
                 )
             manifest.header = Header(id=new_id(), job=job, origin=origin)
         elif origin is not None and origin != manifest.header.origin:
+            # What a left-behind journal announces went to the record's own origin, and is not among the entries yet.
             if loaded.hot is not None or self.tied:
                 raise other_origin(self.paths.manifest, origin)
             manifest.header = replace(manifest.header, origin=origin)
@@ -307,8 +309,8 @@ class Ledger:
     async def record(self, event: Event) -> None:
         """Return once the event is durable. Not cancelled half-way: once called, the event is recorded.
 
-        An intent that is durable, with the locks still in place after that, is one that every other run will find: one
-        that begins reads the journal only once it has a lock.
+        For an intent the locks are checked before and after it is made durable. If they are in place afterwards, every
+        other run finds the intent, since it reads the journal only once it has the locks.
 
         :raises IllegalEvent: the event has no place in the request's state; nothing is recorded
         :raises LedgerError: it could not be made durable; the ledger takes nothing more
@@ -353,7 +355,8 @@ class Ledger:
 
         The file is removed where it lies among this repository's journals, or beside the manifest.
 
-        :raises FindingsError: it belongs to another service
+        :raises FindingsError: the journal is damaged
+        :raises HeldError: it belongs to another service
         :raises LedgerError: the manifest could not be written; the journal is still there
         """
         header = self._manifest.header
@@ -383,6 +386,7 @@ class Ledger:
 
         :raises LedgerError: it could not be written
         """
+        # A journal builds on the manifest's bytes, so it is folded before they change.
         self.fold()
         header = self._manifest.header
         assert header is not None  # a writer has one
@@ -459,6 +463,7 @@ class Ledger:
         """Fold, unless the journal is dead (it then stays, and the next command folds it), and release the lock."""
         try:
             if self._lock is not None and self._failure is None and not (self._commit and self._commit.dead):
+                # If a lock's file was replaced, another run may be at work, and a fold would undo what it wrote.
                 self._check_places()
                 self.fold()
         finally:
@@ -491,6 +496,7 @@ class Ledger:
     def _next(self, what: Event | PlanRecord) -> bytes:
         if isinstance(what, Intended) and self._run is not None:
             what = replace(what, run=self._run)
+        # ``apply`` raises for an illegal event, so the number is taken only after it.
         line = journal.record(self._seq, encode(what))
         apply(self._manifest, what)
         self._seq += 1
@@ -504,6 +510,7 @@ class Ledger:
         self._check_writable()
         with self._starting:
             if self._commit is None:
+                # A pull may have brought a manifest in which this run's requests are paid already.
                 if self._digest_on_disk() != self._base:
                     raise LedgerError(
                         f"{self.paths.manifest.name} was changed after it was read, by git or by hand",
@@ -527,6 +534,7 @@ class Ledger:
             job=header.job,
             origin=header.origin,
         )
+        # A run that pays marks the manifest, so that a lost journal is noticed. Other commands pay nothing.
         if self._run is not None and self._intents:
             self._lock_journal("run")
             opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
@@ -641,6 +649,7 @@ def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | N
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
+        # Otherwise a run folded in between: the journal just read is in the new manifest already.
         if _version(record) == _version(read_file(fs, paths.real)):
             return _loaded(paths, manifest, found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
@@ -703,6 +712,7 @@ def _loaded(paths: LedgerPaths, manifest: Manifest, found: list[tuple[Path, Snap
                     loaded.elsewhere = _at_another_place(there, path)
                 continue
         if manifest.header is None and path != paths.journal:
+            # Only the journal of a first run holds all that its manifest did.
             if header.before != journal.ABSENT:
                 loaded.elsewhere = _gone(paths, path)
                 continue
@@ -738,6 +748,7 @@ def ids_of(manifest: Path) -> tuple[str, ...]:
         os.fdopen(open_record(Path(os.path.realpath(manifest))), "rb") as lines,
     ):
         for line in lines:
+            # The first line that is no header ends the loop, by ``Malformed``.
             header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
             found += (header.id, *header.other_ids)
     return tuple(found)
@@ -818,7 +829,7 @@ def _seen(path: Path | None) -> int:
 
 
 def under_way(paths: LedgerPaths) -> HeldError:
-    """Why nothing can be said yet by one who only looks: the run's journal builds on the manifest of before."""
+    """The refusal of a reader while a run is under way whose journal builds on the manifest of before."""
     return HeldError(
         f"{paths.manifest.name} was changed, by git or by hand, while a run is under way",
         hint="wait until it has ended: it merges the two",

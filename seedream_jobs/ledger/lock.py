@@ -140,7 +140,7 @@ def _leads_to(path: Path, descriptor: int) -> bool:
 
 
 def _probe(path: Path) -> None:
-    # Some network and FUSE mounts say yes to everyone: then a second descriptor gets the lock of the first, too.
+    # Some network and FUSE mounts grant a lock to everyone: a second descriptor then gets that of the first, too.
     second = _open(path)
     try:
         _flock(second, fcntl.LOCK_EX, path)
@@ -179,7 +179,7 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """What the last process that did not end in order wrote into the lock file; None where none did."""
+    """What the process that holds the lock, or was killed while it did, wrote into the file; None where none did."""
     try:
         found = json.loads(read_regular(path, _LONGEST))
     except (OSError, ValueError):

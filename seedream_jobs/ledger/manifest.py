@@ -168,10 +168,11 @@ class Entries(Mapping[str, Entry]):
         """Of requests whose prompt was once sent with its line breaks as they were: today's key to the one on record.
 
         What was paid under such a key must not be paid again. Where several lead to one request, one that counts as
-        spent is told.
+        spent is taken.
         """
         if self._former is None:
             found: dict[str, str] = {}
+            # Sorted: which of several is taken must not depend on the order of the file.
             for line in filter(None, map(self.line, sorted(self._escaped))):
                 if any(mark in line for mark in _UNSETTLED):
                     entry = self._entry(line)
@@ -202,6 +203,7 @@ class Entries(Mapping[str, Entry]):
                     self._entry(line)  # says what is wrong with a line that somebody else gave its checksum
                     raise
                 yield raw
+        # A copy: a run puts entries in flight and settles them meanwhile.
         yield from map(encode, list(self._open.values()))
 
     def submitted_day(self, key: str) -> str:
@@ -377,6 +379,7 @@ class Manifest:
                 raise FindingsError([_finding("manifest-origin", message, other.header.job, 1, _SEPARATE)])
             self.header = header
         for key in other.entries:
+            # Equal lines are equal entries: most of two versions are, and none of those is decoded.
             if other.entries.line(key) != self.entries.line(key):
                 entry, known = other.entries[key], self.entries.find(key)
                 self.entries.put(entry if known is None else join(known, entry))
@@ -394,6 +397,7 @@ class Manifest:
         assert self.header is not None  # a manifest without an id is never written
         yield _line(self.header)
         yield from self.entries.lines()
+        # Sorted like the entries, so that one history gives the same bytes.
         yield from map(_line, sorted(self.plans.values(), key=lambda plan: (plan.used_at, plan.plan)))
         yield from (line for _, line in sorted((one.at, _line(one)) for one in self.resolutions))
 
@@ -425,6 +429,7 @@ def read_manifest(
             if line:
                 reader.read(number, line)
         lines_before += len(lines)
+        # A file that is no manifest would have a finding for each of its lines.
         if len(reader.findings) >= _MOST_FINDINGS:
             break
     reader.manifest.digest = f"sha256:{summed.hexdigest()}"
@@ -600,6 +605,7 @@ def apply(manifest: Manifest, what: Event | PlanRecord) -> None:
         manifest.put_plan(what)
         return
     manifest.entries.put(evolve(manifest.entries.find(what.key), what))
+    # The entry only has the outcome; the person's reason is kept beside it.
     if isinstance(what, Resolved):
         manifest.resolutions.add(
             ResolutionRecord(

@@ -52,6 +52,7 @@ _T = TypeVar("_T")
 
 def join(one: Entry, other: Entry) -> Entry:
     """What both know of one request."""
+    # The two differ here where the job file was edited on one branch: any choice does that ignores their order.
     front = max(one, other, key=_description)
     return _assembled(
         front, [one.current, *one.earlier, other.current, *other.earlier], max(one.replays, other.replays)
@@ -68,6 +69,7 @@ def join_headers(one: Header, other: Header) -> Header | None:
     if one.origin != other.origin:
         return None
     first, *others = sorted({one.id, other.id, *one.other_ids, *other.other_ids})
+    # Of one run's marks the last in this order stays, with the larger number of intents.
     runs = {run.id: run for run in sorted((*one.runs, *other.runs), key=lambda run: (run.id, run.intents, run.since))}
     return Header(
         id=first,
@@ -96,7 +98,7 @@ def _description(entry: Entry) -> bytes:
 
 
 def _identity(attempt: Attempt) -> _Identity:
-    if _says_nothing(attempt):  # there is only one way of that in a generation
+    if _says_nothing(attempt):  # in one generation all of these are the same
         return (attempt.generation, None, None, None)
     return (attempt.generation, attempt.submitted_at, attempt.run, attempt.task_id)
 

@@ -96,6 +96,7 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     if common is None:
         return beside
     shared = common / SHARED
+    # By the manifest's place, not its id: the lock is taken before a first run has made an id.
     number = sha256(os.fsencode(real)).hexdigest()[:16]
     return replace(beside, lock=shared / f"{number}.lock", shared=shared)
 

@@ -53,7 +53,10 @@ FileName = Annotated[str, "file name"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceError:
-    """Why the service refused or failed a request: its words as they are, and where it said them."""
+    """Why the service refused or failed a request, in its own words.
+
+    :param status: the HTTP status of the refusal; None where there is none, as for a failed task
+    """
 
     status: Whole | None
     code: str
@@ -390,6 +393,7 @@ REPLAYS = 3
 """How often at most one submission in doubt is repeated."""
 REPLAY_SECONDS = 23 * 3600
 """How long after its intent: the service is said to keep a key for 24 h."""
+# In every other state the answer to the last repeat is known; here each repeat may have been charged, too.
 _REPEATED = frozenset({State.INTENT, State.IN_DOUBT, State.ABANDONED})
 
 
@@ -424,6 +428,7 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
             charged = unknown if charged is None else charged
             if charged is None:
                 return None
+            # Only the current attempt, which is the entry itself, has ``replays``.
             if isinstance(attempt, Entry) and attempt.state in _REPEATED:
                 charged *= 1 + attempt.replays
             total += charged
@@ -443,6 +448,7 @@ def in_shares(cost: Decimal, parts: int) -> list[Decimal]:
     """An amount in equal parts of at most six places (more where it has more) that add up to it exactly."""
     unit = Decimal(1).scaleb(min(-6, int(cost.as_tuple().exponent)))
     units = int(cost / unit)
+    # Each share is the difference of two rounded running totals, so that no rounding error is left over.
     return [unit * (units * (part + 1) // parts - units * part // parts) for part in range(parts)]
 
 
@@ -465,7 +471,7 @@ def price_per_image(cost: Decimal, delivered: int, most: int) -> Decimal | None:
         return None
     usd = cost / (min(delivered, most) or most)
     short = usd.quantize(Decimal("0.000001"), rounding=ROUND_UP)
-    return short if short > usd and len(str(usd)) > 18 else usd  # a third of a price has no end
+    return short if short > usd and len(str(usd)) > 18 else usd  # such as a third, whose decimals have no end
 
 
 def paid_twice(entry: Entry) -> bool:

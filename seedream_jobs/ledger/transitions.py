@@ -205,6 +205,7 @@ def _intent_trigger(entry: Entry | None, event: Intended) -> Trigger | None:
         return None
     if entry.state is not State.IN_DOUBT:
         return Trigger.INTENDED
+    # Under another key the service would take the repeat for a new submission, and charge it.
     return Trigger.REPLAY if event.idempotency_key == entry.idempotency_key else None
 
 
@@ -352,6 +353,7 @@ def _settled(entry: Entry, event: Resolved, target: State) -> Entry:
     match event.resolution:
         case "accepted":
             assert event.task_id is not None  # refused by _check_id
+            # An expired entry still has its dead links; the task is asked for new ones.
             return replace(_with_task(entry, event.task_id, None, target), images=())
         case "not_charged":
             return _unsent(entry)
