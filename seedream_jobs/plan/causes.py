@@ -1,7 +1,7 @@
 """This module finds why requests are new or changed, once for many: "axis style gained 'ink'", and where in the file.
 
 Called by ``plan.plan`` (``RecordCauses`` compares with the record) and ``plan.review`` (``BaseCauses`` compares with
-the job at a base revision). Invariant: every request has one cause, which names what none before it had.
+the job at a base revision). Invariant: each request is counted under one cause, the first that explains it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class _Causes:
         """Take in values that were there before."""
         for cell in cells:
             for name, label in cell.items():
+                # Labels are compared as text: a record has them as JSON, a job file as YAML.
                 self.labels.setdefault(name, set()).add(spoken(label))
 
     def count_new_value(self, cell: Cell) -> bool:
@@ -156,6 +157,7 @@ class BaseCauses(_Causes):
         self.found[self._edited(place, before)] += 1
 
     def _edited(self, place: Place, before: Request) -> tuple[str, str]:
+        # Made for the first changed request only: most comparisons have none.
         if self._edits is None:
             self._edits = list(_edits(self._base, self.expansion))
         now = self.expansion.request(place)
@@ -166,6 +168,7 @@ class BaseCauses(_Causes):
         for edit in self._edits:
             if edit.explains(fields, labels):
                 return edit.text, self.line(edit.path)
+        # The templates are the same, so a file that one of them names has other bytes.
         if "image_urls" in fields:
             paths = sorted({one.path for one in now.references.values()} & {r.path for r in before.references.values()})
             images = [path for path in paths if not path.startswith("data:")]
@@ -210,6 +213,7 @@ def _edits(base: Expansion, head: Expansion) -> Iterator[_Edit]:
     if list(map(_source, was.image_urls or ())) != list(map(_source, now.image_urls or ())):
         yield _Edit(text="image_urls changed", path=("request", "image_urls"), fields=frozenset({"image_urls"}))
     for name in sorted({*was.vars, *now.vars}):
+        # A variable that no template reads can't have changed a payload.
         if was.vars.get(name) != now.vars.get(name) and _uses(head, name):
             yield _Edit(text=f"variable {name} changed", path=("vars", name), fields=_TEXTS)
     older = {(name, spoken(label)): bound for axis in was.axes for name, label, bound, _ in _values(axis)}

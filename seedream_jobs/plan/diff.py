@@ -61,7 +61,7 @@ class Change(NamedTuple):
     :param place: None for an orphan
     :param known: whether the manifest has an entry for it
     :param generation: the attempt that would be submitted, or the last one that was
-    :param note: such as the manifest in which it is paid already
+    :param note: such as the job that has paid for it already
     """
 
     action: Action
@@ -87,7 +87,7 @@ def _replayable(known: Entries, now: int) -> frozenset[str]:
 class Changes:
     """What becomes of each request of a job, by what its record says while the stream passes; iterable again.
 
-    :param elsewhere: key to the manifest of the campaign, other than the job's own, in which it is paid
+    :param elsewhere: key to the other job of the campaign in whose record it is paid, or by which it is claimed
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
     """
@@ -140,9 +140,11 @@ class Changes:
             if select is not None and not select(place.cell):
                 continue
             change = self._change(place, entries.summary(place.key))
+            # Only what would cost something is looked up under its former key, too.
             if change.action in SUBMITS and (former := entries.former.get(place.key)):
                 change = self._known_before(change, former, entries.summary(former))
             if left is not None and change.action in SUBMITS:
+                # Past the limit a doubt stays one: it is no request that a later run submits by itself.
                 if left <= 0:
                     replay = change.action is Action.REPLAY
                     change = change._replace(action=Action.IN_DOUBT if replay else Action.LATER)

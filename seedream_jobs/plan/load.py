@@ -41,6 +41,7 @@ EMULATOR_ORIGIN = "emulator"
 """The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
 
 
+# Looked for as text, so that not every YAML file of a tree has to be parsed.
 _SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:", re.MULTILINE))
 
 
@@ -95,7 +96,7 @@ def files_on_disk(root: Path, rules: Rules | None) -> WorkTree:
 
     :param rules: None where a job is only looked at; the campaign's own policy counts then
     """
-    # Without rules only the list counts, which no day changes.
+    # Without rules only ``ignored_files`` of the policy is read, and no day changes that.
     policy_of = policy_of_tree(today=date.min) if rules is None else rules.policy_of
     ignored_of = IgnoreRules if rules is None else rules.ignored_of
     return WorkTree(root, ignored=ignored_of(root), listed=listed_by(policy_of, root))
@@ -123,6 +124,7 @@ def load_job(
         files = files_on_disk(root, rules)
     document = yaml_reader.parse(yaml_reader.read_named(path, shown, files), shown)
     findings = schema.check(document)
+    # A bad reference leaves the rest of the file readable, so the search goes on and all are told at once.
     if any(finding.code != "bad-reference" for finding in findings):
         raise FindingsError(in_order([*findings, *document.warnings]))
     try:
@@ -146,11 +148,13 @@ def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[
     expansion = Expansion(spec)
     limit = spec.max_requests if policy is None or policy.max_requests is None else policy.max_requests
     most = min(COUNTED * min(limit, spec.max_requests), MAX_REQUESTS)
+    # Counted before anything is built: a file of a few lines can ask for more requests than fit in memory.
     warnings = expansion.check(most, partial(find_too_many, policy, spec, more=True))
     confinement.allow_requests(min(most, expansion.matrix.raw * spec.repeat))
     if rules is not None:
         spec.document.mark("looking for what is not meant", ("request",), key=True)
         warnings = in_order([*warnings, *lint(expansion, rules.ignore), *(policy.warnings if policy else ())])
+    # After ``check`` has bounded the requests: the policy's words are looked for in every prompt.
     if policy is not None and (refused := find_violations(policy, expansion)):
         raise FindingsError(in_order([*refused, *warnings]))
     return expansion, warnings
@@ -312,6 +316,7 @@ def find_blocked(job: Job) -> list[Diagnostic]:
         check_folder(spec.root, spec.root / spec.folder / spec.output_dir)
         return []
     except UsageError as refusal:
+        # The message names the folder from the campaign's root, not by its absolute path.
         said, hint = refusal.message.removeprefix(f"{spec.root}{os.sep}"), refusal.hint or hint
     except OSError as error:
         said = f"the folder {spec.output_dir[:80]!r} can't be made: {error.strerror or error}"

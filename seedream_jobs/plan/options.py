@@ -67,6 +67,7 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
     """
     matrix = expansion.matrix
     names = {name for axis in expansion.spec.axes for name in axis.names}
+    # An ``include`` may bring a name that no axis has.
     names |= {name for item in expansion.spec.include for name in item.adds}
     if _is_mapping(text):
         pattern = _mapping(text)
@@ -175,6 +176,7 @@ def run_record(plans: Mapping[str, PlanRecord], sets: Mapping[str, str], *, now:
     if dict(sets) == last_sets(plans.values()):
         return None
     options = {"set": dict(sets)} if sets else {}  # a run without --set is recorded as well, where the last one had any
+    # Nobody approves a direct run: this digest only gives its line the form of an applied plan's.
     digest = f"sha256:{hashlib.sha256(canonical(options)).hexdigest()}"
     return PlanRecord(plan=f"{_DIRECT}{len(plans):06d}-{token}", digest=digest, used_at=now, options=options)
 

@@ -292,6 +292,7 @@ def make_plan(
     claimed: dict[str, str] = {}
     limit = options.limit  # over all jobs
     for job, ledger, paid in zip(jobs, ledgers, elsewhere, strict=True):
+        # As in ``Ledger.open``: a record without a payment goes over to the origin of the next run.
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise other_origin(ledger.paths.manifest, origin)
         changes = Changes(
@@ -308,6 +309,7 @@ def make_plan(
         check_count(job, job.expansion.made)  # --select does not lift the limit
         check_names(job)
         planned.append(replace(one, warnings=(*job.warnings, *job.expansion.merge_warnings(), *ledger.notes)))
+    # A value that one job lacks may be another's: refused is only what fits none of them.
     if options.select is not None and not any(one.requests for one in planned):
         check_values(options.select, (job.expansion for job in jobs))
     _check_again(planned, options.again)
@@ -325,6 +327,7 @@ def make_plan(
 
 
 def _check_again(planned: Sequence[PlannedJob], again: tuple[str, ...]) -> None:
+    # ``items`` leaves out only what is done, and a request that --again names never is.
     known = {item.address for job in planned for item in job.items} if again else set()
     for address in again:
         if address not in known:
@@ -334,6 +337,7 @@ def _check_again(planned: Sequence[PlannedJob], again: tuple[str, ...]) -> None:
 def _tariff(
     jobs: Sequence[Job], planned: Sequence[PlannedJob], ledgers: Sequence[Ledger], override: Decimal | None
 ) -> Tariff:
+    # A job with nothing to submit must not make the price unknown.
     submits = [(job, ledger) for job, one, ledger in zip(jobs, planned, ledgers, strict=True) if one.submit]
     for job, _ in submits:
         if more := asks_for_more(job.expansion.spec.extra):
@@ -367,6 +371,7 @@ def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str]
     counts, elsewhere, taken, failures = Counter[Action](), Counter[str](), Counter[str](), Counter[str]()
     requests = images = submit = submit_images = 0
     days: set[str] = set()
+    # As it was before this job adds its own: only an earlier job's request is taken from it.
     earlier = frozenset(claimed or ())
     for change in changes:
         action = change.action
@@ -409,6 +414,7 @@ def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str]
         max_requests=spec.max_requests,
         budget_usd=spec.budget_usd,
         budget_name="" if spec.budget_usd is None else job.budget_name,
+        # Made anew at each look: a list of a million requests would be held in memory.
         items=Stream(lambda: (planned_request(changes, one) for one in changes if one.action is not Action.DONE)),
         submits=Stream(lambda: (planned_request(changes, one) for one in changes.submits())),
         job=job,

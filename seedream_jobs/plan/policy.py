@@ -48,7 +48,6 @@ class Word:
     """A forbidden word.
 
     :param waived: patterns of the job files, below the root, that may use it all the same
-
     :param pattern: finds it in a text as it was written
     """
 
@@ -207,8 +206,10 @@ def find_word(word: Word, text: str) -> tuple[int, int] | None:
     found = word.pattern.search(text)
     if found:
         return found.span()
+    # NFKC changes no ASCII.
     if text.isascii():
         return None
+    # A place in the folded text is none in the text as it was written.
     return (0, len(text)) if word.pattern.search(unicodedata.normalize("NFKC", text)) else None
 
 
@@ -231,6 +232,7 @@ def _has_word_ends(letter: str) -> bool:
 def _path_pattern(pattern: str) -> list[str]:
     """``*`` stays in its folder, ``**/`` stands for any folders."""
     *folders, name = pattern.split("/")
+    # A pattern names files, so at its end ``**`` stands for any of them.
     return [*folders, "*" if name == "**" else name]
 
 
@@ -260,9 +262,11 @@ def policy_of_tree(
     :param shown: how findings name the policy of a campaign, given its root
     """
 
+    # Read once for a campaign: every job of it asks, and ``listed_by`` for single files.
     @cache
     def policy_of(root: Path) -> Policy | None:
         try:
+            # One byte more than is allowed, by which ``parse`` sees that it is too long.
             raw = tree(root).read(PurePosixPath(POLICY_FILE), limit=MAX_BYTES + 1, named=True)
         except FileNotFoundError:
             return None
@@ -394,6 +398,7 @@ def apply_budget(policy: Policy, spec: JobSpec) -> JobSpec:
 
 def budget_name(policy: Policy | None, spec: JobSpec) -> str:
     """Whose limit ``spec.budget_usd`` is, in words."""
+    # From the file: ``spec.budget_usd`` is the policy's already where ``apply_budget`` has lowered it.
     path, own = spec.document.path, spec.document.data.get("limits", {}).get("budget_usd")
     if policy is not None and policy.lowers(None if own is None else Decimal(str(own))):
         return policy.budget_name(path)
@@ -476,6 +481,7 @@ def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
     quick = re.compile("|".join(word.pattern.pattern for word in policy.words), re.IGNORECASE)
     try:
         for prompt in prompts(expansion):
+            # Other texts may have a word in their folded form alone, which this pattern does not see.
             if prompt.text.isascii() and not quick.search(prompt.text):
                 continue
             for violation in policy.prompt(prompt.text, job):

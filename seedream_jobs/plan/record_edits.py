@@ -61,6 +61,7 @@ def record_edits(
     paths = [path for path in paths if path.name.endswith(MANIFEST_SUFFIX) and _never_committed(path) is None]
     was = renamed(base, head, paths)
     for path in paths:
+        # It is compared under its new name.
         if path in was.values():
             continue
         try:
@@ -214,6 +215,7 @@ def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
     found: list[str] = []
     try:
         for line in files.read(path, limit=MAX_MANIFEST).split(b"\n"):
+            # Headers may stand anywhere after a merge by git; the search in bytes spares the other lines the parsing.
             if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
                 header = decode(Header, raw)
                 found += [header.id, *header.other_ids]
@@ -251,6 +253,7 @@ def _manifest(
         raise FindingsError([_finding("manifest-damaged", f"it can't be read: {reason}", shown)]) from None
     trusted = None
     if before is not None:
+        # A forger can compute a checksum: only a line that the base has, byte by byte, is trusted.
         known = frozenset(before.entries.line(key) for key in before.entries)
         trusted = known.__contains__
     manifest = read_manifest(data, shown, folder=path.parent, trusted=trusted)
@@ -258,6 +261,7 @@ def _manifest(
     for number, line in enumerate(data.split(b"\n"), 1):
         at = line.find(b'"key":"v1:')
         if at >= 0:
+            # The key begins after ``"key":"``, 7 bytes, and has 67: ``v1:`` and 64 hex digits.
             lines.setdefault(line[at + 7 : at + 7 + 67].decode("ascii", "replace"), number)
     return manifest, lines
 
@@ -307,6 +311,7 @@ class _Edit:
         yield from self._named(told, "more lines were removed")
         for plan, record in self.base.plans.items():
             after = self.head.plans.get(plan)
+            # That a plan was finished since is no loss: it is used either way.
             if after == record or (after is not None and replace(record, finished=True) == after):
                 continue
             if not is_direct(plan):  # a direct run has no saved plan that could be applied again
@@ -322,6 +327,7 @@ class _Edit:
         before, after = self.base.header, self.head.header
         if after is None:
             return
+        # Of a new record the id and the service are no claims; open runs and merged ids are.
         known = before or replace(after, runs=(), other_ids=())
         if known.id not in (after.id, *after.other_ids):
             message = f"the manifest's id was {known.id}, now it is {after.id}: no idempotency key would be found again"
@@ -366,6 +372,7 @@ class _Edit:
             yield "manifest-added", f"a line claims a payment: {new.address}: {', '.join(fresh)}", claim
         worse = [*_regressions(old, new)]
         yield from ((code, text, "error") for code, text in worse)
+        # What was told as an error is not told a second time as a change.
         if not worse:
             told = f"{old.address} was changed: {_difference(old, new)}"
             if _asks_less(new.state) and not _asks_less(old.state):
@@ -426,6 +433,7 @@ def _is_unpaid(before: Entry, after: Entry) -> bool:
         return True
     if counts_as_spent(after):
         return False
+    # The service refunds what it refused or what failed, and says why. Delivered images stay paid.
     return after.error is None or before.state in (State.STORED, State.COMPLETED)
 
 
@@ -436,6 +444,7 @@ def _cost_edit(before: Entry, after: Entry) -> str | None:
         new = next((one for one in left if _is_same(old, one)), None)
         if new is None:
             return f"its submission {old.generation} is gone, which counts as spent"
+        # One submission at the head stands for one at the base: of two alike none may vanish.
         left.remove(new)
         if old.cost_usd is not None and new.cost_usd != old.cost_usd:
             return f"the cost was {old.cost_usd} USD, now it is {_usd(new)}"
@@ -451,6 +460,7 @@ def _usd(attempt: Attempt) -> str:
 
 
 def _is_same(old: Attempt, new: Attempt) -> bool:
+    # Ids are only added: a doubt gets one when it is settled.
     return old.generation == new.generation and set(old.task_ids) <= set(new.task_ids)
 
 

@@ -216,6 +216,7 @@ class Revisions:
                     raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
         else:
             pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules, named=False)).touched]
+        # The base's errors are not the change's: they are only a note (``_base_of``).
         errors = [pair.head for pair in pairs if isinstance(pair.head, FindingsError)]
         if found := [finding for error in errors for finding in error.diagnostics]:
             if self.head is not None:  # else lines of the work tree would be shown beside the findings
@@ -233,6 +234,7 @@ class Revisions:
             stem = stems.get(_stem(pair.path))
             if stem is None or pair.base is not None:
                 continue
+            # A record does not say which ending its job file had.
             for old in (stem.with_name(stem.name + ending) for ending in (".yaml", ".yml")):
                 base, _ = self._load(old, Recording(self.base_tree), f"{self.base.name}:{old}")
                 if base is not None:
@@ -295,6 +297,7 @@ class Revisions:
         if not sources:
             return
         paths = self._present().union(self.base_tree.paths())
+        # Also records that are not there yet: the first run after the merge writes them.
         records = {path.with_name(path.stem + MANIFEST_SUFFIX) for path in paths if path.suffix in (".yaml", ".yml")}
         records |= {path for path in paths if path.name.endswith(MANIFEST_SUFFIX)}
         names = sorted(map(str, records))
@@ -305,6 +308,7 @@ class Revisions:
     def _ignore_edits(self) -> Iterator[Diagnostic]:
         """Find rules of the change by which git would ignore a record that is not committed yet."""
         sources = {str(path) for path in self._changed if path.name == ".gitignore"}
+        # git judges by the ignore rules of the work tree alone.
         if not sources or self.head_tree is not None:
             return
         records = [self.root / path.with_name(path.stem + MANIFEST_SUFFIX) for path in self._candidates()]
@@ -332,6 +336,7 @@ class Revisions:
         error = pair.base if isinstance(pair.base, FindingsError) else None
         if isinstance(pair.base, Job):
             try:
+                # Some errors show only as the requests are made: the comparison must not end in the middle of them.
                 for _ in pair.base.expansion.places():
                     pass
             except FindingsError as late:
@@ -401,6 +406,7 @@ class Revisions:
         matters if the change concerns the job.
         """
         try:
+            # Tells whether the tree has the file, and records that it was asked for.
             files.read(path, limit=1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None, None

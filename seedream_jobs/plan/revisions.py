@@ -93,6 +93,7 @@ class Repository:
         ended = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         if ended.returncode == 0:
             commit = ended.stdout.decode().strip()
+            # A clone may know a commit's id and lack what it holds.
             if self._run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0:
                 return Revision(name=name, commit=commit)
         if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
@@ -140,6 +141,7 @@ class Repository:
         """The files of the index, with what git knows of those on disk. Of a conflict one side."""
         listed = self._bytes("ls-files", "-z", "--cached", "--stage", "--debug", "--full-name")
         found = list(_INDEXED.finditer(listed))
+        # git promises no form for --debug: a listing that does not fit is refused, not guessed at.
         if len(found) != listed.count(b"\0"):
             raise UsageError("git lists its index in a way that is not known here", hint="use another version of git")
         files = {
@@ -187,7 +189,7 @@ class Repository:
         return stored.startswith(LFS_POINTER) and b"oid sha256:%s\n" % _sha256(file).encode() in stored
 
     def _index_written(self) -> int:
-        """When the index was written, ns: what changed since then, or at that moment, its times may not show."""
+        """When the index was written, ns. A file changed at that moment or later may have the times it notes."""
         if self._written is None:
             where = self._bytes("rev-parse", "--git-path", "index").decode("utf-8", "surrogateescape").rstrip("\n")
             self._written = (self.root / where).stat().st_mtime_ns
@@ -240,6 +242,7 @@ class Repository:
             )
         size = int(header[2])
         data = batch.stdout.read(size if limit is None else min(size, limit))
+        # What is not wanted is read all the same: the next answer comes after it.
         left = size - len(data) + 1  # and the line's end
         while left and (piece := batch.stdout.read(min(left, 1 << 20))):
             left -= len(piece)
@@ -279,6 +282,7 @@ class _Indexed(NamedTuple):
         return (
             now.st_mtime_ns < written
             and (now.st_ctime_ns, now.st_mtime_ns) == (self.changed_ns, self.modified_ns)
+            # The index keeps 32 bits of a size and of an inode's number.
             and now.st_size & 0xFFFFFFFF == self.size
             and now.st_ino & 0xFFFFFFFF == self.inode
         )
@@ -293,6 +297,7 @@ _NOT_CHECKED_OUT = 1 << 30
 """The flag of a file that a sparse checkout leaves out."""
 _MAX_TEXT = 64 * 1024 * 1024
 _MAX_POINTER = 1024
+"""Bytes: a pointer of Git LFS is shorter, by its specification."""
 
 
 def _hasher(size: int, like: str) -> hashlib._Hash:

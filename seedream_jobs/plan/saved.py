@@ -69,6 +69,7 @@ def digest_of(plan: Plan) -> str:
         if job.submit
     ]
     content = {
+        # A budget's name is for people, and may have the path of a file in it: only the amount is approved.
         "budgets": sorted(plain(usd) for _, usd in plan.budgets),
         "form": "plan-v1",
         "jobs": sorted(jobs, key=lambda job: str(job["manifest"])),
@@ -101,6 +102,7 @@ def check_place(file: Path) -> None:
     except OSError:
         return  # nothing is there, or ``save`` says what is wrong with it
     if raw.strip() and _NAMED not in raw:
+        # A job's data may be JSON as well, and -o replaces what is there.
         raise UsageError(f"{file} is there and is no saved plan", hint="name another file, or remove it")
 
 
@@ -323,6 +325,7 @@ def read_approved(
     if len(files) != 1 or files[0].suffix != ".json":
         raise UsageError("a saved plan is run alone", hint="seedream-jobs run plan.json --expect DIGEST")
     changing = [*options.recorded, *(["price"] if options.price is not None else [])]
+    # What was approved is what is run: an option could only make it another plan.
     if changing:
         option = f"--{changing[0].replace('_', '-')}"
         raise UsageError(
@@ -403,6 +406,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
             elif record is None:  # not used yet: it is carried out as a whole or not at all
                 raise HeldError(f"{shown} is overtaken: another run submitted {item.address}", hint=_NEW_PLAN)
         for item in submits:
+            # --again asks for one more on purpose, wherever else the request is paid.
             if item.key in paid.jobs and item.action is not Action.AGAIN:
                 where = f"{item.address} is paid for in {paid.jobs[item.key]}"
                 raise HeldError(f"{shown} is overtaken: {where}", hint=_NEW_PLAN)
@@ -415,6 +419,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
     for job in left:
         for reference in job.references().values():
             try:
+                # Read to check its digest: the approved key covers it, and other bytes would be another request.
                 read_reference(reference, WorkTree(root))
             except UsageError as error:
                 raise HeldError(error.message, hint=_NEW_PLAN) from None
@@ -519,7 +524,7 @@ def _encode_warning(warning: Diagnostic) -> Json:
 def decode(data: Json) -> Plan:
     """The plan that ``encode`` wrote.
 
-    :raises Malformed: for a field that is missing or of another kind; or the errors in ``_WRONG_KIND``
+    :raises Malformed: for a field of another kind; what else that may raise, ``_checked`` catches
     """
     plan: Plan = _decode(Plan, data)
     return plan
