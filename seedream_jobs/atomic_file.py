@@ -36,6 +36,7 @@ HEAD_BYTES = 512
 
 _WRITE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What file systems answer that have no hard links, or allow none here.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 
@@ -70,6 +71,7 @@ def find_damage(
     """
     try:
         found = os.lstat(file).st_size
+        # The size shows most damage without reading the file. A link is left to ``digest``, which refuses it.
         if size is not None and found != size and not file.is_symlink():
             return "changed", f"{found} bytes where {size} were stored"
         allow_images(1, found)
@@ -135,6 +137,7 @@ class OpenSnapshot(Snapshot):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        # Nobody closes a snapshot: its file stays open as long as somebody may read on.
         weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor)
         self.size = found.st_size
@@ -285,6 +288,7 @@ def whole_file(path: Path, temp: Path | None = None) -> Iterator[BinaryIO]:
     """
     make_folder(path.parent)
     with (
+        # As ``open`` makes files: the umask says who may read and write them.
         _replacing(DISK, path, temp or temporary(path), mode=0o666) as descriptor,
         os.fdopen(descriptor, "wb", closefd=False) as file,
     ):
@@ -394,6 +398,7 @@ def confined(root: Path, folder: Path, output: str) -> Path:
         found = written.parent.resolve() / written.name
     except (OSError, RuntimeError) as error:  # a loop of links
         raise _outside(output) from error
+    # It must stay inside both as it is written and where its links lead.
     if not found.is_relative_to(root) or not written.is_relative_to(root) or found == root:
         raise _outside(output)
     if any(map(is_gits, found.relative_to(root).parts)):
@@ -452,6 +457,7 @@ class Folders:
         probe = confined(self._root, self._folder, output).with_name(f".seedream-probe-{os.getpid()}")
         try:
             make_folder(probe.parent)
+            # A killed process that had the same id may have left one.
             probe.unlink(missing_ok=True)
             with probe.open("xb", buffering=0) as file:
                 file.write(b"seedream-jobs sees whether images can be written here; safe to delete\n")
@@ -536,8 +542,10 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
             if _claim(temp, candidate):
                 sync(candidate.parent)
                 return candidate
+            # Such as the same image from a run that was killed between the name and its record.
             if candidate.is_file() and not candidate.is_symlink() and digest(candidate) == sha256:
                 temp.unlink()
+                # Whoever wrote it may have ended before its bytes were on the disk.
                 sync(candidate)
                 sync(candidate.parent)
                 return candidate

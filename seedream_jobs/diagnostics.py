@@ -65,7 +65,7 @@ class Related:
 class Diagnostic:
     """One finding.
 
-    :param code: stable kebab-case name, a key of ``CODES``
+    :param code: stable kebab-case name; docs/diagnostics.md lists them
     :param message: one sentence without a full stop
     :param path: the file as the user named it
     :param span: the place in it; None where the file as a whole is meant
@@ -104,6 +104,7 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Each finding once, by file, place and code: the order in which every face reports them."""
 
     def place(finding: Diagnostic) -> tuple[str, int, int, str, str]:
+        # What is said of a file as a whole comes before what is said of a place in it.
         start = Pos(offset=-1, line=0, column=1) if finding.span is None else finding.span.start
         return (finding.path, start.offset, start.line, finding.code, finding.message)
 
@@ -127,11 +128,12 @@ _MOST_NAMES = 2_000
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` was probably meant to be, for a "did you mean"."""
     candidates = [candidate for candidate in known if len(candidate) <= _LONGEST_NAME]
-    # A comparison takes the product of the lengths, and there is one for each: a stranger's file decides both.
+    # The time grows with the number of names and with the lengths of both, and a stranger's file decides all of that.
     if len(name) > _LONGEST_NAME or len(candidates) > _MOST_NAMES:
         return None
     found = get_close_matches(name, candidates, n=1, cutoff=0.6)
     if not found:
+        # get_close_matches takes upper and lower case for different letters.
         folded = {candidate.casefold(): candidate for candidate in candidates}
         return folded.get(name.casefold())
     return found[0]

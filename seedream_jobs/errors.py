@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class ExitCode(IntEnum):
     """What the process says to the shell (documented in docs/exit-codes.md)."""
 
+    # 70 and 74 are EX_SOFTWARE and EX_IOERR of sysexits.h; 128 + N is what a shell reports for signal N.
     OK = 0
     FINDINGS = 1
     USAGE = 2
@@ -44,6 +45,7 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
+# 6 stands before what only needs a key, money or time: a person has to decide first (docs/exit-codes.md).
 PRECEDENCE: tuple[ExitCode, ...] = (
     ExitCode.SIGHUP,
     ExitCode.SIGINT,

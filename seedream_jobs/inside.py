@@ -42,6 +42,7 @@ class Withheld(OSError):
 
 # macOS leaves these characters out of a name when it compares it (HFS+): ".g\u200cit" is ".git" there.
 _LEFT_OUT = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+# ``git~1`` is the short name that Windows gives to ``.git``; what follows a colon there names a stream of it.
 _GIT = frozenset({".git", "git~1"})
 
 
@@ -139,6 +140,7 @@ def open_in(root: Path, path: PurePosixPath | str) -> int:
     check_open_to_jobs(inside)
     if not inside.parts:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # Without dir_fd (Windows) a link that is put into the path from here on is followed.
     if not _HAS_DIR_FD:
         return _regular(os.open(root / inside, _LAST), path)
     folder = open_folder(root, inside.parent)
@@ -201,6 +203,7 @@ def check_no_link(path: Path) -> None:
         return
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, _A_LINK, str(path))
+    # A folder is left to ``open``, whose error says that it is one.
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, _IRREGULAR, str(path))
 

@@ -63,6 +63,7 @@ def fetch(
             options=options,
             progress=report.progress(total=0, usd=None, running=sum(map(open_tasks, ledgers))),
         )
+        # Nothing is submitted: there is no campaign's lock to release, and no request was to be sent.
         locked = Locked(records=tuple(records), ledgers=tuple(ledgers), release=lambda: None)
         report.applied(locked, results, [0] * len(results))
     return report.end()
@@ -128,6 +129,7 @@ def poll(
     asked = [
         job.record
         for job in jobs
+        # With a deadline a job that a run holds is asked for all the same, and its lock refuses that.
         if not offline and open_tasks(job.ledger) and (options.deadline or job.ledger.held_by is None)
     ]
     if not asked:
@@ -143,6 +145,7 @@ def poll(
     of = dict(zip((record.shown for record in asked), results, strict=True))
     polled: list[PolledJob] = []
     for job in jobs:
+        # Read again: the answers, and perhaps those of another command, are on record by now.
         job = replace(job, ledger=read_ledger(job.record, command="status"))
         result = of.get(job.record.shown)
         if result is not None:

@@ -1,7 +1,8 @@
 """The program, read top to bottom: load → lock → plan → show → confirm → apply → report.
 
 ``run`` at the end of this file is what ``seedream-jobs run`` does, with job files or with a saved plan. ``apply`` is
-the only function that spends money; what is called before it opens no socket, and writes nothing but locks.
+the only function that spends money. What is called before it opens no socket and records nothing: it takes locks, and
+folds a journal that a crash left.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
     pairs = revisions.pairs(jobs, rules)
     loaded = [pair.head for pair in pairs if isinstance(pair.head, Job)]
     check_apart(loaded)
+    # The change only removes jobs, or concerns none: nothing is to be planned, and no job names the model.
     if not loaded:
         tariff = tariff_of(profiles()[DEFAULT_MODEL], options.price)
         return revisions.compare(Plan(origin=target.origin, tariff=tariff, jobs=()), pairs)
@@ -180,6 +182,7 @@ def apply(
     from seedream_jobs.run.job_run import check_without_key, job_run
     from seedream_jobs.run.session import run_session
 
+    # These are recorded and shown, so the key must not be among them. Each request is checked before it is sent.
     named = [*sets, *sets.values(), *(str(record.paths.manifest) for record in locked.records)]
     check_without_key(access.key, named, what="the job's path or a --set value")
     _record_use(plan, locked, sets, now=now)
@@ -275,6 +278,7 @@ def run(
         if expect is None and not any(file.suffix == ".json" for file in files):
             jobs = load_jobs(files, target=target, sets=plan_options.sets, rules=rules)
             root = _root(jobs[0])
+            # Here the key is only looked for; it is read once a person has agreed.
             check_access(target, root, base_url=base_url)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
@@ -285,12 +289,14 @@ def run(
             ids = [job.manifest for job in approved.jobs]
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
+        # Shown before it is checked, so that a refusal comes with the plan that it is about.
         report.plan(shown, left.submit)
         if not target.emulator:
             check_kept(left, locked.records)
         check_budgets(left)
         if not left.submit:
             locked.release()  # what is left is polling and fetching, which no other run needs to wait for
+        # A rehearsal costs nothing, so nobody is asked.
         elif not target.emulator and not ask(left):
             return ExitCode.OK
         apply(
@@ -300,6 +306,6 @@ def run(
             options=options,
             sets=plan_options.sets,
             report=report,
-            now=int(time.time()),
+            now=int(time.time()),  # a person may have thought about it for long
         )
     return report.end()

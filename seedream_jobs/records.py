@@ -59,6 +59,7 @@ class Record:
     def page(self) -> Path:
         """The folder of the job's gallery, beside its images."""
         folder = self.paths.manifest.parent
+        # Without the job file the default of ``output.dir`` is the best guess.
         return folder / (self.job.expansion.spec.output_dir if self.job else f"out/{self.name}") / "gallery"
 
     @property
@@ -97,6 +98,7 @@ def find_record(named: Path, *, target: Target, required: bool = True) -> Record
     :param required: False if the record is about to be made from a journal
     :raises UsageError: there is neither a job file nor a record
     """
+    # Outside git ``campaign_root`` would take a rehearsal's own folder for the campaign.
     root = _root_of_rehearsal(named) or campaign_root(named)
     paths = paths_for(named, emulator_root=root if target.emulator else None)
     job: Job | None = None
@@ -107,6 +109,7 @@ def find_record(named: Path, *, target: Target, required: bool = True) -> Record
         except FindingsError:
             job = None
     record = Record(shown=str(named), paths=paths, root=root, job=job)
+    # A record alone is enough: ``fetch`` needs no job file.
     if job is None and required and not record.started:
         if named.is_symlink() and not named.exists():
             raise UsageError(f"{named} is a symbolic link that leads nowhere", hint="name the job file itself")
@@ -188,6 +191,7 @@ def lock_ledger(record: Record, *, origin: str | None, command: str, now: int) -
     :raises UsageError: nothing was submitted yet
     :raises HeldError: another process holds it, or it belongs to another origin
     """
+    # Refused before a lock file is made for a job that was never run.
     read_ledger(record, command=command)
     return Ledger.open(
         record.paths,
@@ -244,6 +248,7 @@ def lock_records(
     :raises InDoubtError: another worktree of the campaign has an open run, of which nobody knows what it paid; or
         a command fails later while records have doubts: the doubts come first
     """
+    # There are no ids but for a saved plan.
     given = dict(zip((record.paths.manifest for record in records), ids, strict=False))
     ledgers: dict[Path, Ledger] = {}
     for record in sorted(records, key=lambda record: record.paths.manifest):
@@ -259,9 +264,11 @@ def lock_records(
             run=secrets.token_hex(4),
         )
         ledgers[manifest] = stack.enter_context(opened)
+    # A rehearsal's record lies in one worktree, where no other one reads it.
     for record in records if not target.emulator else ():
         campaign.check_settled(record.root, record.paths.manifest)
     command = command or " ".join(["run", *(record.shown for record in records)])
+    # A stack of its own: ``release`` ends it early, an error before that ends it with the others.
     own = stack.enter_context(ExitStack())
     # Worktrees of one repository are one campaign, so that their roots may share a lock file.
     roots = {campaign_lock(record.root, emulator=target.emulator): record.root for record in records}
@@ -272,6 +279,7 @@ def lock_records(
             ledger.guard(held)
     option = " --emulator" if target.emulator else ""
     named = [(record.shown, ledgers[record.paths.manifest]) for record in records]
+    # Entered last: it sees whatever is refused from here to the end of the command.
     stack.enter_context(campaign.naming_doubts(named, option))
     return Locked(
         records=tuple(records),
@@ -288,6 +296,7 @@ def with_manifests(plan: Plan, *, target: Target, now: int) -> Plan:
     """
     jobs = list(plan.jobs)
     for number, planned in enumerate(jobs):
+        # Idempotency keys hold the id: made now, it is the same on every machine that runs the plan.
         if planned.job is not None and planned.manifest is None and planned.submit:
             with Ledger.open(
                 planned.job.paths,

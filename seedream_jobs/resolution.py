@@ -71,6 +71,7 @@ def settle(
     """
     with lock_ledger(record, origin=None, command="resolve", now=now) as ledger:
         doubtful = in_doubt(ledger)
+        # Only a task id helps an expired request: its task lives after all, and has new links.
         choice = doubtful + (entries_in(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
         named = doubtful if addresses is None else [_named(address, choice, record.shown) for address in addresses]
         wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
@@ -105,6 +106,7 @@ def check_task_id(ledger: Ledger, task_id: str, key: str) -> None:
     """
     if not ID.fullmatch(task_id):
         raise UsageError(f"{task_id!r} is not a task id", hint="letters, digits, _ and -, at most 128")
+    # The lines are searched first, and an entry is decoded only where its line has the id.
     written = f'"{task_id}"'.encode("ascii")
     for other in ledger.entries:
         if other != key and written in (ledger.entries.line(other) or b""):
@@ -125,6 +127,7 @@ def merge_journal(record: Record, file: Path, *, target: Target, now: int) -> tu
     :return: how many requests are new on record, and how many are in doubt
     :raises UsageError: there is no such file, or nothing was announced in it
     """
+    # Compared with the places of the record's journals: ``open`` leaves this one alone, the merge removes it.
     file = Path(os.path.realpath(file))
     try:
         left = journal.read_journal(DISK.snapshot(file), str(file))
@@ -136,6 +139,7 @@ def merge_journal(record: Record, file: Path, *, target: Target, now: int) -> tu
     if left is None:
         raise UsageError(f"{file} is empty or not a journal", hint="nothing was announced in it, so nothing was paid")
     manifest = left.header.manifest
+    # A record that is there keeps its origin; a new one takes the journal's.
     with Ledger.open(
         record.paths,
         job=left.header.job or Path(record.shown).name,
@@ -168,6 +172,7 @@ def close_lost_runs(record: Record, *, abandon: bool, reason: str, now: int) -> 
             expansion = job.expansion
             for place in expansion.places():
                 known = ledger.entries.summary(place.key)
+                # Nobody knows which of them the run paid, so each one that it may have paid counts as charged.
                 if known is None or known[0] is State.NEW:
                     generation = 1 if known is None else known[1]
                     why = "the journal is lost"
@@ -236,6 +241,7 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
     with _lock_or_create(record, job, target, now) as ledger:
         for place in job.expansion.places():
             known = ledger.entries.entry_of(place.key)
+            # What another record has paid for would count twice here.
             if place.key not in found or place.key in elsewhere or (known is not None and known.state is not State.NEW):
                 continue
             task_id, at, images = latest_images(found[place.key], folder)
@@ -268,6 +274,7 @@ def latest_images(described: list[SidecarImage], folder: Path) -> tuple[str | No
         one.number: one for one in described if (one.generation, one.task_id) == (latest.generation, latest.task_id)
     }
     images = tuple(same[number].image for number in sorted(same))
+    # Where one of them is missing, ``fetch`` asks for the task and downloads them all.
     whole = sorted(same) == list(range(1, len(same) + 1)) and all(one.is_whole(folder) for one in same.values())
     return latest.task_id, latest.submitted_at, images if whole else ()
 
@@ -282,6 +289,7 @@ def _place(job: Job, address: str, shown: str) -> Place:
 
 def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: int, why: str = "made by hand") -> None:
     """Put a request on record, in doubt, that no run of ours has submitted: its task was made by hand, say."""
+    # It imports anyio, which most of ``resolve`` does not need.
     from seedream_jobs.run.job_run import submission_of
 
     request = job.expansion.request(place)
@@ -294,4 +302,5 @@ def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: i
         urls={},
     )
     ledger.record_sync(submission.intent(now))
+    # An intent takes no resolution, a doubt does (``ledger.transitions``).
     ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail=why))
