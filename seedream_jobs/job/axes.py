@@ -382,6 +382,7 @@ class PatternReader:
                 said = value.bindings[place[1]]
                 said = value.labels[place[1]] if isinstance(said, Mapping) else said
                 if not isinstance(said, Mapping | list):
+                    # As in ``same``: to Python, True and 1 are one key.
                     found.setdefault((isinstance(said, bool), said), []).append(index)
         return found
 

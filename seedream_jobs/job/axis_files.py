@@ -89,6 +89,7 @@ def read_axis_file(source: Mapping[str, Any], files: Files, folder: PurePosixPat
         raise AxisProblem(f"{path!r} has an unknown ending", hint=f"one of {' '.join(FORMATS)}")
     rows = _typed(_rows(suffix, path, _read_text(files, folder, path)), source.get("types", {}), path)
     column, limit = source.get("column"), source.get("limit")
+    # An array, because a million line numbers take at least four times as much memory in a list.
     lines, values, written = array("L"), list[Any](), dict[int, WrittenNumbers]()
     for row in _column(_where(rows, source.get("where"), path), column, path):
         if len(values) >= (MAX_VALUES + 1 if limit is None else limit):  # one too many says that there are too many
@@ -225,7 +226,7 @@ def _among(name: str, row: Mapping[str, Any]) -> str | None:
 def _rows(suffix: str, path: str, text: str) -> Iterator[FileRow]:
     """The entries of a file of one of ``FORMATS``, whose lines end with line feeds.
 
-    Of a prompt file, lines that begin with ``#`` are comments, as in the field's other tools; none has an escape.
+    In a ``.txt`` a line that begins with ``#`` is a comment, as in other tools for prompts; there is no escape for it.
 
     :raises AxisProblem: where the text is not of its format
     """
@@ -366,7 +367,7 @@ def _json(text: str, path: str, line: int) -> Any:
 
 
 def _json_row(value: Any, line: int, path: str) -> FileRow:
-    """The row of a value that was read from JSON, its numbers as numbers."""
+    """The row of a value that ``_json`` read: its numbers as plain numbers, and beside them how they were written."""
     written: dict[DocumentPath, str] = {}
 
     def plain(value: Any, at: DocumentPath) -> Any:
@@ -452,6 +453,7 @@ def expand_range(bounds: list[int | float], most: int = MAX_VALUES) -> list[int 
         raise AxisProblem(f"the range {bounds} is empty", at="range", hint=hint)
     # Steps are multiplied, not added up, and rounded: 0.1 + 0.1 + 0.1 is 0.30000000000000004, and would be printed so.
     whole = all(isinstance(bound, int) for bound in (first, last, step))
+    # The last value counts though its quotient is rounded down: 0.3 / 0.1 is 2.9999999999999996.
     steps = (last - first) // step if whole else (float(last) - float(first)) / step + 1e-9
     if not steps < MAX_VALUES:  # it may be infinite
         number = f"{int(steps) + 1:,}" if math.isfinite(steps) else "endlessly many"

@@ -49,8 +49,10 @@ def compile_condition(source: str) -> Condition:
     env = environment()
     try:
         parts = parse(env, "{{ " + source + "\n }}", comparison=f"{__name__}.compare").body
+        # A }} in the source ends our own braces, and what follows it would be a template.
         if len(parts) != 1 or not isinstance(parts[0], nodes.Output) or len(parts[0].nodes) != 1:
             raise TemplateProblem("this is not one expression", hint=_WITHOUT)
+        # A condition is a segment that writes a word or nothing, so that the bounds of templates hold for it, too.
         said = nodes.CondExpr(parts[0].nodes[0], nodes.Const("true"), nodes.Const(""), lineno=1)
         segment = compile_segment(env, [nodes.Output([said], lineno=1)], 1)
     except TemplateSyntaxError as error:
@@ -102,7 +104,7 @@ def _check_kinds(op: str, left: Any, right: Any) -> None:
     kinds = (_kind(left), _kind(right))
     if op in ("in", "notin"):
         _check_lookup(kinds, right)
-    elif kinds[0] != kinds[1] and "null" not in kinds:
+    elif kinds[0] != kinds[1] and "null" not in kinds:  # null fits every kind: it asks whether there is a value
         written = _OPERATORS[op][0]
         if "mapping" in kinds:
             raise TemplateProblem(
@@ -118,13 +120,13 @@ def _check_lookup(kinds: tuple[str, str], right: Any) -> None:
     if kinds[1] == "string" and kinds[0] != "string":
         raise TemplateProblem(f"a {kinds[0]} is looked up in a string", hint=_QUOTE)
     if kinds[1] == "list" and isinstance(right, list | tuple) and right and kinds[0] != "null":
-        found = {_kind(item) for item in right}
+        found = {_kind(item) for item in right}  # a set has no fixed order: min() keeps the message the same
         if kinds[0] not in found and "null" not in found:
             raise TemplateProblem(f"a {kinds[0]} is looked up in a list of {min(found)}s", hint=_QUOTE)
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, StrictUndefined):
+    if isinstance(value, StrictUndefined):  # it raises when it is used, not when its type is asked for
         value._fail_with_undefined_error()
     if value is None:
         return "null"

@@ -22,6 +22,7 @@ DocumentPath = tuple[PathPart, ...]
 """A place in a document: the keys and indexes that lead to it."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
+# Possessive (``*+``): a long run of blanks or comments is tried in one way only.
 _PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*+(?:[ \t\r\n]++|#[^\r\n]*+)*+)+")  # anchor, tag, what is between them
 _STYLES: dict[str, Style] = {"|": "|", ">": ">", "'": "'", '"': '"'}
 

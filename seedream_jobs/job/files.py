@@ -116,7 +116,7 @@ class WorkTree:
     def _is_ignored(self, path: PurePosixPath) -> bool:
         try:
             return self._ignored is not None and self._ignored.ignores(path) and not self._listed(path)
-        except Withheld:
+        except Withheld:  # git can't say; a policy that lists the file can
             if self._listed(path):
                 return False
             raise
@@ -170,7 +170,7 @@ class WorkTree:
     def _mode(self, path: str, *, follow: bool = False) -> int:
         """The mode of what a job may look at; 0 where there is nothing such, as at the end of a link that leads out."""
         try:
-            check_open_to_jobs(PurePosixPath(path.rpartition("/")[2]))
+            check_open_to_jobs(PurePosixPath(path.rpartition("/")[2]))  # the folders above it were checked on the way
             mode = os.lstat(self.root / path).st_mode
             if not follow or not stat.S_ISLNK(mode):
                 return mode

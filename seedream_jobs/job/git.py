@@ -47,8 +47,8 @@ _OWN = {
     "GIT_ALLOW_PROTOCOL": "",  # no download of missing objects; of ``protocol.*`` a repository may have its own
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",  # a repository's refs/replace would show another object under a name
+    "GIT_OPTIONAL_LOCKS": "0",  # else git writes a refreshed index
     "GIT_TERMINAL_PROMPT": "0",
 }
 
@@ -109,6 +109,7 @@ def _start(
     import subprocess
 
     program = shutil.which("git", path=_places(os.environ))
+    # On Windows ``which`` looks in the working folder, too, and returns a relative path for what it finds there.
     if program is None or not Path(program).is_absolute():
         raise UsageError("git is not installed", hint="install git, or see that PATH leads to it")
     settings = [*_SETTINGS.items(), *(("safe.directory", one) for one in _trusted(os.environ))]

@@ -18,7 +18,8 @@ def fits(path: Iterable[str], pattern: Sequence[str]) -> bool:
     last = len(pattern)
     if not last or pattern[-1] == "**":
         return False
-    begun = _opened({0}, pattern)  # how many parts of the pattern may be behind us: at most one walk for each
+    # How many parts of the pattern may be matched so far: a set, so that each is tried once.
+    begun = _opened({0}, pattern)
     for part in path:
         going = {at for at in begun if at < last and pattern[at] == "**"}
         past = {at + 1 for at in begun - going if at < last and fnmatchcase(part, pattern[at])}

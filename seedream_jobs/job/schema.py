@@ -60,6 +60,7 @@ _PLAIN = {
     "array": "a list",
     "object": "a mapping",
 }
+# The sentences of these codes say all there is to say: "; found …" is not added to them.
 _SPEAKS_FOR_ITSELF = frozenset(
     ["auto-size-without-reference", "max-images-without-auto", "empty-axis", "empty-value", "missing-id"]
 )
@@ -146,7 +147,7 @@ class BrokenRule:
 def explain(file: str, data: Any) -> list[SchemaFinding]:
     """The findings of a schema in ``schemas/``, one for each mistake, in the order of their places.
 
-    :param file: ``job.schema.json`` or ``request.schema.json``
+    :param file: such as ``job.schema.json``
     """
     schema = _schema(file)
     rules = (each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error))
@@ -242,7 +243,7 @@ def _without_echoes(found: Iterable[BrokenRule]) -> list[BrokenRule]:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it, in at most 60 characters: a list by its length, a mapping by its first keys."""
+    """A value as a message shows it, in at most 60 characters; a list by its length, a mapping by the word alone."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -304,6 +305,7 @@ def _hint(broken: BrokenRule, code: str, root: Mapping[str, Any]) -> str | None:
     if broken.keyword == "additionalProperties":
         return _about_unknown(broken, root)
     if code == "missing-id" and broken.path[0] == "matrix":
+        # A misspelt "include" is taken for an axis, and the mappings in it have no id.
         word = closest(str(broken.path[1]), _MATRIX_WORDS)
         if word is not None:
             return f"did you mean {word!r}? A value that is a mapping needs an id"

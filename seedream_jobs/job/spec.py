@@ -159,6 +159,7 @@ class _Loader:
         patterns = PatternReader(axes, unread, self.document, self.found)
         include = tuple(patterns.includes(matrix.get("include", [])))
         exclude = tuple(patterns.excludes(matrix.get("exclude", [])))
+        # Only now is it known which names a template may read: an include may bring names that are no axis.
         self.known = {*self.vars, *self.declared, *(name for item in include for name in item.adds)}
         prompt = self._template(request.get("prompt"), ("request", "prompt"))
         urls = [
@@ -193,6 +194,7 @@ class _Loader:
             sample=None if sample is None else Sample(**sample),
             repeat=data.get("repeat", 1),
             max_requests=limits.get("max_requests", DEFAULT_MAX_REQUESTS),
+            # By its text: the Decimal of the float 0.1 is 0.1000000000000000055….
             budget_usd=None if budget is None else Decimal(str(budget)),
             output_dir=output_dir,
             output_name=name,
@@ -234,7 +236,7 @@ class _Loader:
                 message = f"the name {name!r} mixes {' and '.join(scripts)} letters that look alike"
                 yield self.document.finding("look-alike-name", message, path, key=True, hint=hint)
         for name, other in find_look_alikes(written, (*PARAMETERS, "prompt", *MATRIX_WORDS, *self.vars)):
-            if not mixed_scripts(name):
+            if not mixed_scripts(name):  # else it has its finding
                 message = f"the name {name!r} looks like {other!r}"
                 yield self.document.finding("look-alike-name", message, written[name], key=True, hint=hint)
 

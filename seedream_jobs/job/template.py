@@ -429,7 +429,7 @@ def _trim(text: str, chars: str | None = None) -> str:
 def _truncate(
     text: str, length: int = 255, killwords: bool = False, end: str = "...", leeway: int | None = None
 ) -> str:
-    if length < len(end):
+    if length < len(end):  # Jinja asserts it, and an AssertionError would count as a bug of ours
         raise SecurityError(f"'truncate' to {length} leaves no place for the end of {len(end)} characters")
     return of_jinja.do_truncate(environment(), text, length, killwords, end, max(leeway or 0, 0))
 
@@ -463,7 +463,7 @@ def _attr(env: SandboxedEnvironment, value: Any, name: str) -> Any:
 
 def _range(*ends: int) -> range:
     made = range(*ends)
-    if made[MAX_REPEATED:]:
+    if made[MAX_REPEATED:]:  # len() overflows at 2**63 numbers
         raise SecurityError(f"'range' makes at most {MAX_REPEATED:,} numbers")
     return made
 
@@ -519,7 +519,7 @@ _BOUNDED: dict[str, Callable[..., Any]] = {
 
 
 def _of_number(made: Callable[..., bool]) -> Callable[..., bool]:
-    """A test of a number; of a text it would fill in a format, of any width."""
+    """A test of numbers only: on a text Jinja's ``%`` would be formatting, to any width."""
 
     @wraps(made)
     def checked(value: Any, *given: Any) -> bool:

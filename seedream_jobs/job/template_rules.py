@@ -97,6 +97,7 @@ def _check_tokens(env: Environment, source: str) -> None:
             if not math.isfinite(float(text)):
                 raise NotAllowed("a number is too large", line, hint="write a smaller one")
         elif kind == "name" and opened:
+            # "set" is not counted, as most have no end; so "endset" is not counted either.
             blocks += (text in _OPENING) - (text.startswith("end") and text != "endset")
         if kind != "whitespace":
             opened = kind == "block_begin"
@@ -167,6 +168,7 @@ def _check_tree(env: Environment, tree: nodes.Template) -> None:
             raise NotAllowed(f"the template is more than {MAX_DEPTH} deep", line, hint=_FLATTER)
         if type(node) not in _PLAIN:
             _check_node(env, node, parent, line, callable_names)
+        # Reversed, because the last one is taken first: the finding is then the first one in the text.
         todo.extend((child, node, depth + 1) for child in reversed([*node.iter_child_nodes()]))
 
 
@@ -299,6 +301,7 @@ def _bounded(node: Any, comparison: str) -> Any:
             ends = [nodes.Const(None) if end is None else end for end in (cut.start, cut.stop, cut.step)]
             return _call(f"{__name__}.sliced", [node.node, *ends], line)
         case nodes.List() | nodes.Dict() | nodes.Tuple(ctx="load"):
+            # A list of constants is no larger than its source, which is bounded.
             if any(not isinstance(part, nodes.Const | nodes.Pair) for part in _all(node) if part is not node):
                 return _call(f"{__name__}.measured", [node], line)
     return node
@@ -367,7 +370,7 @@ def weight(value: Any) -> int:
 
 
 def measured(value: Any) -> Any:
-    """A list or mapping of a template as it is: one that holds itself twice over would double with each line."""
+    """A list or mapping that a template makes, counted: ``{% set a = [a, a] %}`` doubles it with each line."""
     spend(weight(value))
     return value
 
@@ -415,6 +418,7 @@ def compare(written: str, left: Any, *rights: Any) -> bool:
 def count_comparison(name: str, left: Any, right: Any) -> None:
     """Count what a comparison reads."""
     if isinstance(left, str) and isinstance(right, str):
+        # "in" searches all of the right text; the other comparisons end with the shorter one.
         spend(CALL + (len(right) if name in ("in", "notin") else min(len(left), len(right))))
     elif name in ("in", "notin") and not isinstance(left, dict | list | tuple):
         spend(CALL + (len(right) if isinstance(right, list | tuple | range) else 0))

@@ -32,11 +32,13 @@ _LONGEST_FIX = 100
 _INDENTATION_TABS = re.compile(r" *(\t+)[ \t]*")
 _TABS = re.compile(r"(\t+)")
 _BAD_ESCAPE = re.compile(r"\\(?:[uU][0-9a-fA-F]*|x[0-9a-fA-F]*|[\s\S])")
+# ``\uD800`` to ``\uDFFF`` are halves of a character, and refused.
 _GOOD_ESCAPE = re.compile(
     r"\\(?:u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0(?!000[dD][89a-fA-F])|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
     r"|[0abtnvfre \"/\\N_LP\t]|\r?\n)"
 )
 _KEY = re.compile(r"[ \t]*(?:- +)*(?P<key>[^\s#'\"{}\[\]&*!|>%@`][^#]*?):(?=\s|$)")
+# Not before a slash: ``https://…`` is a text.
 _MISSING_SPACE = re.compile(r"([^\s:'\"{}\[\],#]+):(?=[^\s:/])(?!.*:\s)")
 
 
@@ -151,7 +153,7 @@ _QUOTE = "quote the value"
 
 def quote(text: str) -> str:
     """``text`` as a quoted YAML scalar on one line."""
-    if '"' not in text and "\\" not in text:
+    if '"' not in text and "\\" not in text:  # only in double quotes a backslash begins an escape
         return f'"{text}"'
     return "'" + text.replace("'", "''") + "'"
 

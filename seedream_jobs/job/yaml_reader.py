@@ -510,6 +510,7 @@ class _Builder:
         unquoted = flow and mapping and self.text.startswith("{{", start)
         if unquoted:
             self.findings.unquoted_template(start, in_flow=parent.flow)
+        # The inner brace of an unquoted {{ is a mapping as a key: the outer one has its finding.
         if parent.mode == _KEY and not unquoted and self.text[start - 1 : start + 1] != "{{":
             self.findings.add("bad-key", "a key is a text, not a mapping or a list", start, event.end_mark.index)
         if event.tag:
