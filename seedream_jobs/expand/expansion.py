@@ -181,6 +181,7 @@ class Expansion:
             yield from refused
             return
         parameters, _ = self.builder.resolve(written)
+        # Any text stands for the prompt here: rendering each of them is left to the stream.
         for mistake in check_payload({**parameters, "prompt": "…"}, extra=self.spec.extra):
             field = str(mistake.path[0]) if mistake.path else "request"
             hint = mistake.hint

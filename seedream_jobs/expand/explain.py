@@ -58,6 +58,7 @@ class _Explainer:
 
     def explain(self, address: str) -> Explanation:
         values, repeat = self._parsed(address)
+        # First the includes that stand alone: they need not name every axis, as a choice must.
         cell = self._included(values) or self._chosen(address, values)
         shown = self.builder.address(cell, repeat)
         if cell.choice is not None:
@@ -140,12 +141,13 @@ class _Explainer:
             value = axis.values[index]
             for name, bound in zip(axis.names, value.bindings, strict=True):
                 text = f"{name} = {_shown(bound)}"
-                if value.path == axis.path:
+                if value.path == axis.path:  # the values of a file, a glob or a range share the axis' line
                     text += f" (value {index + 1} of {len(axis.values)})"
                 yield Reason(what="axis", text=text, place=self._place(value.path))
 
     def _dropped(self, choice: Choice) -> Reason | None:
         """The filter that drops a choice."""
+        # In the order of ``Matrix``: a later filter never sees what an earlier one dropped.
         for pattern in self.spec.exclude:
             if all(choice[axis] in fit for axis, fit in pattern.fits):
                 return Reason(what="exclude", text="it matches this item", place=self._place(pattern.path))
@@ -190,6 +192,7 @@ class _Explainer:
         if path is not None or template is None:
             yield Reason(what="prompt", text=_shown(self.builder.prompt(cell)), place=self._place(path or ()))
             return
+        # Only in a | block does each line of the template have its own in the file, the first one below the |.
         first = self.document.span(("request", "prompt")).start.line
         exact = self.document.scalar_style(("request", "prompt")) == "|"
         for line, names, text in _lines(template, self.matrix.bindings(cell)):
@@ -198,6 +201,7 @@ class _Explainer:
             yield Reason(what="prompt", text=f"{_shown(text)}{reads}", place=f"{self.document.path}:{number}")
 
     def _first(self, key: str) -> str:
+        # A second walk through the stream, which keeps fingerprints and no addresses.
         for place in self.expansion.places():
             if place.key == key:
                 return self.builder.address(place.cell, place.repeat)

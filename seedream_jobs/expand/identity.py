@@ -1,7 +1,7 @@
 """This module decides what makes two requests the same: the canonical payload of form v1, and the key made of it.
 
-Called by ``expand.request_builder`` and by whoever checks a key on record. Invariant: form v1 is frozen in code, apart
-from the model's profile, so that a later default never buys anything again; golden keys in the tests hold it.
+Called by ``expand.request_builder`` and by whoever checks a key on record. Invariant: form v1 is frozen in code, and
+takes no default from the model's profile: a changed one never buys anything again. Golden keys in the tests hold it.
 """
 
 from __future__ import annotations

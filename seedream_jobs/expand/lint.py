@@ -35,6 +35,7 @@ MAX_WORDS = 600
 MAX_HAN = 300
 """The longest prompt that the model's maker advises: English words, Chinese characters (docs/diagnostics.md)."""
 
+# Findings of these codes differ by their value, though the values of a file all stand at one place of the job file.
 _OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break", "value-not-shown")
 _MODE = ("n", "sequential_image_generation", "sequential_image_generation_options")
 

@@ -1,8 +1,11 @@
 """This module streams the combinations of a job: product, exclude, where, sample, include, in that order.
 
 Called by ``expand.expansion`` and ``expand.request_builder``. Invariants: the order is the same on every machine, the
-first axis varying slowest; a count is exact; nothing here holds more than the axes. A combination is a *choice*: for
-each axis the index of its value. So filters prune the tree of choices as early as their axes are known.
+first axis varying slowest; a count is exact; held beside the axes are only a sample (while ``pairwise`` chooses, up to
+``MAX_PAIRWISE`` combinations) and a byte for each combination that ``where`` tells apart.
+
+A combination is a *choice*: for each axis the index of its value. So filters prune the tree of choices as early as
+their axes are known.
 """
 
 from __future__ import annotations

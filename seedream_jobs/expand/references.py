@@ -76,9 +76,9 @@ class References:
         return found
 
     def _inspect(self, url: str) -> Reference:
-        if url[:5].casefold() == "data:":
+        if url[:5].casefold() == "data:":  # of any case: ``_inline`` says how it must begin
             return self._checked(_inline(url), url, "the data URI")
-        _check_path(url)
+        _check_path(url)  # before the disk, which would only say that there is no such file
         return self._checked(*self._read(url), _shown(url))
 
     def _read(self, url: str) -> tuple[bytes, str]:
@@ -124,6 +124,7 @@ class References:
             raise ReferenceProblem(
                 f"{shown} has {width}×{height} pixels: at most {limits.max_pixels:,} in all", hint="scale it down"
             )
+        # The bounds are fractions: both sides are multiplied out, so that no quotient is rounded.
         (low, low_of), (high, high_of) = limits.min_ratio, limits.max_ratio
         if width * low_of < height * low or width * high_of > height * high:
             raise ReferenceProblem(
@@ -152,7 +153,7 @@ def _check_path(url: str) -> None:
     if not url.strip():
         raise ReferenceProblem("a reference is empty", hint="leave the row out (where:), or name an image")
     for begin, format in _BARE:
-        if url.startswith(begin) and len(url) > _SHOWN:
+        if url.startswith(begin) and len(url) > _SHOWN:  # a short one may be a path that begins so
             hint = f"write data:image/{format};base64, before it"
             raise ReferenceProblem(f"the reference {_shown(url)} is an image in base64 without its prefix", hint=hint)
     if re.match(r"(?:image/\w+;)?base64,|image/\w+,", url):
@@ -189,6 +190,7 @@ def read_reference(reference: Reference, files: Files) -> bytes:
     if reference.path.startswith("data:"):
         return _inline(reference.path)
     try:
+        # One byte more than was planned: a file that has grown must not have the same digest.
         data = files.read(PurePosixPath(reference.path), limit=reference.bytes + 1)
     except OutsideRoot:
         raise UsageError(f"the reference {reference.path!r} is outside the campaign's folder") from None

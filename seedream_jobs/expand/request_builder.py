@@ -180,10 +180,12 @@ class RequestBuilder:
         self._set_by_cell = tuple(name for name in PARAMETERS if name in named | added)
         read = set(self._set_by_cell).union(*(template.names for template in spec.image_urls or ()))
         self.parameter_axes = tuple(sorted({place[0] for name in read if (place := spec.axis_of(name))}))
+        # Without such an axis all choices share one frame: the empty slice makes () of each.
         self._parameters_of: Callable[[Choice], Any] = itemgetter(*self.parameter_axes or [slice(0)])
         self._frames: dict[tuple[Any, tuple[int, ...]], Frame] = {}
         self._prompt_is_value = "prompt" in named | added
         self.prompt_renderer = None if spec.prompt is None else Renderer(spec.prompt, matrix)
+        # With its slash, or empty for ".": it is put before a million names.
         self._folder = str(PurePosixPath(spec.output_dir) / "-")[:-1]
         self._spelled: list[list[str | None]] = [[None] * len(axis.values) for axis in spec.axes]
 
