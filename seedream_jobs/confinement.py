@@ -32,7 +32,7 @@ MEMORY_MIB = 512
 OPEN_FILES = 1024
 
 SMALL_FILE = 1 << 20
-"""Bytes of a file that are read within the limits as they are; what is beyond them is paid for."""
+"""Bytes of a file that need no further allowance; each byte beyond them raises the limits."""
 _SECONDS_PER_REQUEST, _BYTES_PER_REQUEST = 30e-6, 400
 _SECONDS_PER_BYTE, _BYTES_PER_BYTE = 0.3e-6, 20
 
@@ -64,7 +64,7 @@ class Ended:
 
 
 class _Worker:
-    """The limits of this process, and the board that the other one reads when it is gone."""
+    """The limits of this process, and the memory that the waiting process reads after its end."""
 
     def __init__(self, board: Any) -> None:
         self.board = board
@@ -74,6 +74,7 @@ class _Worker:
 
     def write(self, at: int, *words: object) -> None:
         said = "\0".join(map(str, words)).encode("utf-8", "surrogateescape")
+        # A path that is too long for its slot is left out; the finding then stands at the mark before it.
         if len(said) < _SLOT - 64:
             self.board[at : at + 4] = len(said).to_bytes(4, "little")
             self.board[at + 4 : at + 4 + len(said)] = said
@@ -113,7 +114,7 @@ def set_limits(cpu_seconds: int, mebibytes: int, *, form: str, err: bool) -> Non
 
 
 def allow_requests(count: int) -> None:
-    """Raise the limits by what so many requests cost (docs/performance.md), many times over."""
+    """Raise the limits by more than so many requests cost (docs/performance.md)."""
     _allow(count * _SECONDS_PER_REQUEST, count * _BYTES_PER_REQUEST)
 
 
@@ -167,6 +168,7 @@ def split(dropped: tuple[str, ...]) -> Ended | None:
     """
     board = mmap.mmap(-1, _BOARD)
     numbers = [number for name in _FORWARDED if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN]
+    # What is still in a buffer would be written by both processes.
     sys.stdout.flush()
     sys.stderr.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # none may come between the two processes

@@ -22,7 +22,7 @@ from seedream_jobs.characters import INVISIBLE
 _TAB = "    "
 _WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
 _BLANK = re.compile(f"[{INVISIBLE}]")
-_EMOJI_STYLE = "\ufe0e\ufe0f"  # as good as every emoji has one of them
+_EMOJI_STYLE = "\ufe0e\ufe0f"  # most emoji are followed by one of them
 
 
 class ShownCharacter(NamedTuple):
@@ -54,7 +54,7 @@ def show_character(character: str) -> ShownCharacter:
 
 
 def visible(text: str) -> str:
-    """``text`` on one line, with everything that a terminal would obey as an escape."""
+    """``text`` on one line; what a terminal would obey is written as an escape."""
     if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
         return text
     return "".join(show_character(character).shown for character in text)
@@ -66,7 +66,7 @@ def width(text: str) -> int:
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """``text`` on one line, white space as single spaces, what a terminal would obey as an escape; cut to ``limit``."""
+    """``visible`` with each run of white space as one space, cut to ``limit`` characters."""
     shown = visible(" ".join(text.split()))
     return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -115,6 +115,9 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 
 def csv_text(text: str) -> str:
-    """``text`` for a cell of CSV, which knows no escapes: what would be obeyed is shown as one, no script suffers."""
+    """``text`` for a cell of CSV: controls and marks that turn a line are written out, as CSV itself has no escapes.
+
+    The joiners that Persian, Indic scripts and emoji need stay as they are.
+    """
     shown = _STEERING.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
     return without_commands(shown, lambda found: f"{found.group()} ")

@@ -70,8 +70,9 @@ def load_profile(text: str) -> Profile:
         pixels={resolution: _with_tuples(row) for resolution, row in raw.pop("pixels").items()},
         references=ReferenceLimits(**_with_tuples(raw.pop("references"))),
         link_life=raw.pop("link_life_seconds"),
+        # The file has the price as a string: as a JSON number it would be a float, which does not hold 0.0228 exactly.
         price=price and Price(**{**price, "usd_per_image": Decimal(price["usd_per_image"])}),
-        **{name: value for name, value in raw.items() if name != "$schema"},
+        **{name: value for name, value in raw.items() if name != "$schema"},  # that one is for editors
     )
 
 

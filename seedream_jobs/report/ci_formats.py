@@ -38,7 +38,7 @@ class Remark:
     """One remark on a file.
 
     :param path: POSIX, relative to the campaign's root where that is known
-    :param span: None where the file as a whole is meant
+    :param span: None where the file as a whole is meant, or only the ``line`` (from 1) is known
     """
 
     level: Level
@@ -87,6 +87,7 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
     except MoneyError as error:
         yield Remark(level="error", code="over-budget", message=error.message, path=job.path, hint=error.hint)
     for warning in job.warnings:
+        # A forge wants the path from the campaign's root; a finding has it as the user typed it.
         yield _finding(warning, job.path if warning.path == job.shown else warning.path)
     if doubts := job.count(Action.IN_DOUBT, Action.REPLAY):
         replays = job.count(Action.REPLAY)
@@ -171,6 +172,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
+    # GitHub's own escapes: a comma would begin the next property, and :: would end them all.
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
@@ -184,6 +186,7 @@ def code_quality(remarks: Iterable[Remark]) -> str:
             "check_name": remark.code,
             "description": one_line(remark.text, 1_000),
             "fingerprint": fingerprint,
+            # GitLab requires a line: a remark on the whole file stands at its first.
             "location": {"lines": {"begin": remark.at_line or 1}, "path": one_line(remark.path)},
             "severity": _SEVERITIES[remark.level],
         }
@@ -252,6 +255,7 @@ def _uri(path: str) -> str:
 def xml(text: str) -> str:
     """``text`` for XML, as content or attribute; what XML can't hold is shown as an escape."""
     escaped = html.escape("\n".join(visible(line) for line in text.split("\n")), quote=True)
+    # Last, because ``html.escape`` would escape the & of these references.
     return without_commands(escaped, lambda found: found.group().replace("##", "&#35;#").replace(":", "&#58;"))
 
 

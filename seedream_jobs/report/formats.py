@@ -71,7 +71,7 @@ def render_status(jobs: list[JobStatus], form: str) -> Iterator[str]:
 def _render(
     form: str,
     *,
-    text: Callable[[], str] = str,
+    text: Callable[[], str] = str,  # none for findings: ``report.findings`` shows them, with their files' lines
     json: Callable[[], str],
     jsonl: Callable[[], Iterable[str]],
     markdown: Callable[[], str],

@@ -35,7 +35,7 @@ SAMPLES = 8
 """Requests of one kind that are shown of one job."""
 MAX_PROMPT = 700
 """Characters of a prompt that are shown."""
-_CLOSING = 400
+_CLOSING = 400  # characters that are kept free for the last lines
 
 T = TypeVar("T")
 Block = list[str]
@@ -72,7 +72,7 @@ def longest_run(text: str) -> int:
 
 
 def html_code(text: str, limit: int | None = None) -> str:
-    """``text`` as code inside a line of HTML."""
+    """``text`` as code inside a line of HTML, where Markdown's backticks mean nothing."""
     return f"<code>{html.escape(one_line(text, limit))}</code>"
 
 
@@ -81,11 +81,13 @@ def marked(before: str, after: str) -> tuple[str, str]:
     old, new = re.findall(_WORD, before), re.findall(_WORD, after)
     if len(old) > MAX_WORDS or len(new) > MAX_WORDS:
         return before, after
+    # Most edits change a word or two: what both texts begin and end with is not compared.
     start = _alike(old, new)
     stop = _alike(old[start:][::-1], new[start:][::-1])
     head, tail = "".join(old[:start]), "".join(old[len(old) - stop :])
     old, new = old[start : len(old) - stop], new[start : len(new) - stop]
     left, right = head, head
+    # Without ``autojunk``, which takes frequent words of a long text for junk and would mark too much.
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         was, now = "".join(old[a:b]), "".join(new[c:d])
         if kind == "equal":

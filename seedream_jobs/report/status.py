@@ -40,7 +40,7 @@ class Bill:
 
 
 def bill_of(entry: Entry) -> Bill:
-    """One request's, all its generations and branches included."""
+    """The bill of one request, with all its generations and branches."""
     bill = Bill()
     attempts: tuple[Attempt, ...] = (entry, *entry.earlier)
     for attempt in attempts:

@@ -120,6 +120,7 @@ def _days(days: tuple[str, str] | None) -> str:
     first, last = days
     if first == last:
         return f"submitted {first}"
+    # Days of one year: the year stands once.
     return f"submitted {first} … {last[5:] if first[:5] == last[:5] else last}"
 
 
@@ -127,6 +128,7 @@ def counts(of: Plan | PlannedJob) -> list[tuple[int, str]]:
     """How many requests are new, changed, done …, of a job or of all jobs of a plan; only what there is."""
     against = of.against
     found = [(of.count(Action.NEW), "new")]
+    # Against a base, what was never submitted is told apart: ``Action.NEW`` counts all three as one.
     if against is not None:
         found = [(against.new, "new"), (against.changed, "changed")]
         found += [(against.pending, "pending"), (against.removed, "removed")]
@@ -182,6 +184,7 @@ def plan_concise(plan: Plan) -> str:
 
 
 def _marked_counts(job: PlannedJob) -> Iterator[str]:
+    # Without a base, what the record has and the file no longer makes stands for what was removed.
     against = job.against or Against(removed=job.count(Action.ORPHANED))
     found = [("+", job.submit - against.changed), ("~", against.changed), ("-", against.removed)]
     found += [(mark, job.count(*actions)) for mark, actions in _MARKS]
@@ -230,6 +233,7 @@ def request_curl(request: Request, files: Files) -> str:
     :raises UsageError: as ``data_uri``
     """
     urls = {name: data_uri(reference, files) for name, reference in request.references.items()}
+    # 'BODY' in quotes: the shell expands nothing in the text.
     return (
         f"# {_MEANT.sub('_', visible(request.address))}\n"
         "curl https://api.apimart.ai/v1/images/generations \\\n"
