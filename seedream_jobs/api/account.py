@@ -45,14 +45,20 @@ def parse_balance(seen: Observation) -> Balance:
 
 
 def parse_models(seen: Observation) -> tuple[str, ...]:
-    """:raises SeedreamError: as ``parse_balance``"""
+    """Read the ids in a reply of ``GET /v1/models``.
+
+    :raises SeedreamError: as ``parse_balance``
+    """
     listed = _object(seen, "the list of models").get("data")
     items = listed if isinstance(listed, list) else []
     return tuple(item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str))
 
 
 def parse_upload(seen: Observation) -> str:
-    """:raises SeedreamError: as ``parse_balance``"""
+    """Read the link in a reply of ``POST /v1/uploads/images``.
+
+    :raises SeedreamError: as ``parse_balance``
+    """
     data = _object(seen, "the upload")
     inner = data.get("data")
     url = data.get("url") or (inner.get("url") if isinstance(inner, dict) else None)

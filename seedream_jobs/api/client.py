@@ -80,6 +80,7 @@ class Client:
         self._workers: list[Connection] = []
         self._readers: list[Connection] = []  # those that are idle
         self._reading = anyio.Semaphore(READERS)
+        # A task's images may stand inside its reply: of up to 64 MiB one is in memory at a time.
         self._large_reply = anyio.Semaphore(1)
         self._submit_url = encode_url(httpx.URL(self.endpoint.url("images/generations")))
         self._headers = [
@@ -98,6 +99,7 @@ class Client:
             for _ in range(self._size + READERS)
         ]
         self._workers, self._readers = connections[: self._size], connections[self._size :]
+        # Before the first POST: without the proof every failure counts as in doubt.
         await self._proof.prove()
         return self
 
@@ -234,7 +236,7 @@ class Client:
             yield
         except SeedreamError as error:
             error.message = self._key.mask(error.message)
-            error.args = (error.message,)
+            error.args = (error.message,)  # what a traceback shows
             raise
 
 

@@ -31,7 +31,7 @@ BODY_LIMIT = 1024 * 1024  # bytes of a reply to a POST
 TASK_LIMIT = 64 * 1024 * 1024  # bytes of a reply to a GET: a task's images have been seen inside it, as base64
 LARGE = 1024 * 1024  # bytes of a reply to a GET from which on only one of them is read at a time
 TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-KEEPALIVE = 2.0  # seconds a connection is kept for reuse
+KEEPALIVE = 2.0  # seconds; a gateway closes idle connections, and a POST must not meet that moment
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -46,9 +46,9 @@ class Timeouts:
 
 
 class TraceProof:
-    """Whether httpcore's trace announces a POST, which was seen once. If not, its silence proves nothing.
+    """Whether httpcore's trace announces POSTs. Only then does its silence prove that nothing left.
 
-    ``proven`` turns false as soon as a reply comes to a request that was not announced.
+    ``proven`` is set by one trial POST, and cleared as soon as a reply comes to a request that was not announced.
     """
 
     def __init__(self) -> None:
@@ -293,6 +293,7 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     try:
+        # 47 lets zlib tell gzip by its header; HTTP's deflate has the header of zlib, 15
         return zlib.decompressobj(wbits=47 if "gzip" in encoding.lower() else 15).decompress(body, limit)
     except zlib.error:
         return body
@@ -326,7 +327,7 @@ def name_failure(error: BaseException, stage: str) -> tuple[str, str]:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    for _ in range(20):
+    for _ in range(20):  # bounded: causes may form a circle
         if link is None:
             return
         yield link

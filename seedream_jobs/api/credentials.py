@@ -1,6 +1,7 @@
 """This module finds the key and the service's address, and keeps the key out of what is shown or recorded.
 
-Called by ``cli``, which finds them and writes the log, and by ``client.py`` and ``downloads.py``, which use them.
+Called by ``run.access``, which finds them, by ``client.py`` and ``downloads.py``, which use them, and by ``cli``, which
+keeps the key out of the log.
 Invariant: ``reveal()`` alone shows a key. The environment is passed in.
 
 The process that submits reads the key once, after everything is planned, rendered and agreed to (``take_key``); before
@@ -135,6 +136,7 @@ def check_key(environment: Mapping[str, str], root: Path) -> None:
     if not environment.get(KEY_VARIABLE, "").strip():
         named = environment.get(KEY_FILE_VARIABLE, "").strip()
         with suppress(OSError, RuntimeError):  # whoever reads it says what is wrong with it
+            # A pipe gives its key once, and ``take_key`` needs it.
             if (Path(named).expanduser() if named else root / ".env").is_fifo():
                 return
     find_key(environment, root)
@@ -148,6 +150,7 @@ def take_key(environment: MutableMapping[str, str], root: Path) -> ApiKey:
     key = find_key(environment, root)
     keep_out(key.reveal())
     for name in (KEY_VARIABLE, KEY_FILE_VARIABLE):
+        # Before it is popped: ``unsetenv`` makes ``getenv`` forget the place, not the text there.
         if environment is os.environ:
             _blot_out(name)
         environment.pop(name, None)

@@ -77,7 +77,7 @@ class Downloads:
         self._api = endpoint(base_url)
         self._agent = header_text(user_agent)
         self._connections = connections
-        self._timeouts = timeouts or Timeouts(total=600)
+        self._timeouts = timeouts or Timeouts(total=600)  # ``MAX_BYTES`` at 110 kB/s
         self._proxy = proxy
         self._tls = tls
         self._network = CheckedNetwork(loopback_allowed=self._api.loopback, resolve=resolve)
@@ -125,7 +125,7 @@ class Downloads:
                 location = arrived.headers.get("location")
                 if response.status not in _REDIRECTS or not location:
                     return await _take(response, arrived, write)
-            arrived.status = None
+            arrived.status = None  # what fails from here on belongs to the next reply
             url = _joined(str(target), location)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
@@ -182,6 +182,7 @@ class Downloads:
         if proxied:
             with contextlib.suppress(OSError):  # a name only the proxy knows
                 await self._network.checked(target.host, target.port or 443)
+        # Reading the authorities takes 40 ms, which the plain HTTP of an emulator need not pay.
         if target.scheme == "https" and self._tls is None:
             self._tls = tls_context("https:")
         pool = self._pools.get((target.scheme, proxied))
@@ -258,6 +259,7 @@ def _joined(base: str, url: str) -> str:
 
 def _from_data(url: str, write: Callable[[bytes], object], max_bytes: int) -> Download:
     """A link that is the image itself (RFC 2397)."""
+    # base64 makes 4 characters of 3 bytes; the rest is room for the head.
     if len(url) > max_bytes * 4 // 3 + 1024:
         return Download(problem=f"more than {max_bytes} bytes", refused=True)
     match = _DATA.match(url[:512].replace("DATA:", "data:", 1))

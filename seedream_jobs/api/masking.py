@@ -95,6 +95,7 @@ def _spelled(text: str) -> Iterator[str]:
     for one in dict.fromkeys((text, text[::-1])):
         raw = one.encode("ascii")
         spellings = [one, json.dumps(one)[1:-1], raw.hex()]
+        # A text has three spellings in base64, by its place in a group of three bytes.
         for before in range(3):
             coded = base64.b64encode(bytes(before) + raw).decode()
             first, last = -(-before * 4 // 3), (before + len(raw)) * 8 // 6

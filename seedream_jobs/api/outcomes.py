@@ -141,6 +141,7 @@ def judge(observation: Observation) -> Outcome:
 
 def _judge_failure(seen: Observation, kind: str) -> Outcome:
     detail = one_line(f"{kind}: {seen.detail}" if seen.detail else kind)
+    # UNKNOWN counts as sent: what can't be shown to be unsent may have been charged.
     if seen.sent is not Sent.NO:
         doubt: Doubt = "interrupted" if kind == "cancelled" else "no response"
         named = salvage(seen.body, None, seen.headers.get("location", ""))
@@ -172,7 +173,7 @@ def _judge_success(seen: Observation, reply: ReplyBody) -> Outcome:
     named = salvage(seen.body, reply.data, seen.headers.get("location", ""))
     if reply.failed and not named:
         if reply.number is not None:
-            return _judge_status(reply.number, seen, reply, row=10)
+            return _judge_status(reply.number, seen, reply, row=10)  # the gateway hides a status in an HTTP 200
         problem = reply.problem(seen.status)
         return Outcome(row=10, verdict="in_doubt", doubt="unreadable", problem=problem, request_id=handle)
     return Outcome(
@@ -196,9 +197,11 @@ def _judge_status(status: int, seen: Observation, reply: ReplyBody, *, row: int 
         refused = partial(
             said, row=11, detail=one_line(f"HTTP {status} to {location or 'nowhere'}"), stop=ExitCode.USAGE
         )
+        # These ask for the same POST elsewhere, so it was not carried out here.
         if status in (307, 308) or (status in (301, 302) and location.split("?")[0].endswith(_PATH)):
             return refused(verdict="refused")
         return refused(verdict="in_doubt", doubt="unreadable")  # "look there for the result": it may have been made
+    # Before the rows by status: such a request went on to the model, so that even a 400 may have been charged.
     if status >= 400 and (_UNREAD_CODES.intersection(reply.codes) or _ANSWER_UNREAD.search(reply.message)):
         return said(row=row or 16, verdict="in_doubt", doubt="server error", counts_against="server")
     if status == 400 and "get_channel_failed" in reply.codes:

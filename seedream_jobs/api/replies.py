@@ -66,6 +66,7 @@ def read_reply(body: bytes) -> ReplyBody:
     failures = [number for number in numbers if not 200 <= number < 300]
     codes = tuple(dict.fromkeys(one_line(c) for c in spoken if isinstance(c, str) and c and as_number(c) is None))
     outer = as_number(data.get("code"))
+    # A code of 0, or of 2xx, stands in replies without an error.
     failed = bool(error) or data.get("success") is False or (outer is not None and outer in failures and outer != 0)
     failed = failed or (outer is None and "data" not in data and isinstance(data.get("code"), str) and bool(codes))
     words = inner.get("message") or (error if isinstance(error, str) else None)
@@ -85,6 +86,7 @@ def load_json(body: bytes) -> Any:
     if value is not None or b"data:" not in body:
         return value
     found = None
+    # The event that names a task wins; else the last one, which may hold the error.
     for line in body.splitlines():
         if line.startswith(b"data:"):
             event = _loads(line[5:])
@@ -169,6 +171,7 @@ def as_decimal(value: object) -> Decimal | None:
 
 def one_line(text: str) -> str:
     """Foreign text made fit for a terminal and a ledger line: no control characters, one line, bounded."""
+    # Blanks are joined, so more is read than is kept.
     clean = " ".join(_CONTROL.sub(" ", text[: 4 * MESSAGE_LIMIT]).split())
     clean = clean.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written to a file
     return clean if len(clean) <= MESSAGE_LIMIT else clean[: MESSAGE_LIMIT - 1] + "…"

@@ -80,6 +80,7 @@ def joined(reports: Sequence[TaskReport], *, settle: bool) -> TaskReport:
     """
     if len(reports) == 1:
         return reports[0]
+    # The gravest first: a refusal stops all asking, trouble on the way says nothing about a task.
     for status in ("refused", "unavailable", "running"):
         for report in reports:
             if report.status == status:
@@ -89,6 +90,7 @@ def joined(reports: Sequence[TaskReport], *, settle: bool) -> TaskReport:
     if odd and not (settle and with_images):
         return odd[0]
     costs = [report.cost_usd for report in reports if report.status != "failed" or report.cost_usd is not None]
+    # One unknown cost makes the sum unknown, never smaller.
     cost = None if None in costs else sum((one for one in costs if one is not None), Decimal(0))
     if not with_images:
         return replace(reports[0], cost_usd=cost if costs else None)
@@ -111,6 +113,7 @@ def _unanswered(status: int, reply: ReplyBody, headers: Mapping[str, str]) -> Ta
         return TaskReport(status="refused", problem=problem, stop=_STOPS[status])
     if 300 <= status < 400:
         return TaskReport(status="refused", problem=problem, stop=ExitCode.USAGE)
+    # The words decide: a bare 404 may be a gateway's.
     if status in (400, 404, 410) and reply.failed and _GONE.search(reply.message):
         return TaskReport(status="gone", problem=problem)
     stop = ExitCode.UNFINISHED if wait is not None and wait > LONGEST_RETRY_AFTER else None
@@ -175,6 +178,7 @@ def _images(result: Any) -> list[Image]:
 def _data_link(coded: str) -> str:
     if coded.lstrip()[:5].lower() == "data:":
         return coded.strip()
+    # Padded, because the download decodes strictly.
     plain = "".join(coded.split()).translate(_PLAIN_BASE64).rstrip("=")
     return f"data:;base64,{plain}{'=' * (-len(plain) % 4)}"
 
@@ -200,7 +204,7 @@ def _cost(task: Mapping[str, Any]) -> Decimal | None:
     if cost is not None:
         return cost
     credit = _amount(task.get("credits_cost"))
-    return None if credit is None else credit / 10
+    return None if credit is None else credit / 10  # ten credits are one USD
 
 
 def _amount(value: Any) -> Decimal | None:

@@ -1,1 +1,1 @@
-"""Doing it: pacing, submitting, polling, fetching."""
+"""This package carries a plan out: pacing, submitting, polling, fetching."""

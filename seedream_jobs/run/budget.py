@@ -81,7 +81,7 @@ class Spend:
         self._price = price or ObservedPrice()
         self._open: dict[str, list[tuple[Decimal, int]]] = {}  # by key, of each POST: USD reserved, the most images
         if self._budgets:
-            self._price.watch(self)
+            self._price.watch(self)  # without a budget nothing is reserved, so nothing is to be counted again
 
     def most(self, cost: Decimal | None, images: int) -> Decimal | None:
         """The most that a request can cost: as planned, or more by the price that was seen."""
@@ -126,7 +126,7 @@ class Spend:
         if actual is None:
             return
         mine = self._open.get(key)
-        before = mine.pop()[0] if mine else reserved
+        before = mine.pop()[0] if mine else reserved  # what this run reserved for it, or an earlier one
         if before is not None:
             self._add(actual - before)
 

@@ -172,7 +172,7 @@ class _Queue:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int, _Delivery]] = []
-        self._count = 0
+        self._count = 0  # settles ties in the heap, which can't compare deliveries
         self._closed = False
         self._changed = anyio.Condition()
 
@@ -238,6 +238,7 @@ class Fetcher:
         :raises LedgerError: if the disk is full or failing, or the record can't be made durable
         :raises UsageError: if an output leads out of the campaign's root, or its folder can't be written
         """
+        # A refusal is kept and raised as it is: a task group would raise it inside a group.
         refused: list[SeedreamError] = []
 
         async def guarded(task: Callable[[], Awaitable[None]]) -> None:
@@ -284,7 +285,7 @@ class Fetcher:
             return
         for index in links:
             self.on_image(ImageEvent(kind="queued", entry=entry, index=index))
-        await self._queue.put(
+        await self._queue.put(  # a link whose end is unknown comes first
             (dies_at(entry, image, self.profile) or 0.0, index, delivery) for index, image in links.items()
         )
 
@@ -419,6 +420,7 @@ class Fetcher:
         assert format is not None  # ``disguise`` has looked
         came = KeptBytes(sha256=sink.sha256, bytes=sink.size)
         kept = await to_thread.run_sync(steps.prepare, sink.path, entry, index, came)
+        # Decoding may take long, in a child; the other steps write files, so a cancellation waits for them.
         seen = await to_thread.run_sync(steps.examine, sink.path, kept.sha256, abandon_on_cancel=True)
         if seen.problem is not None:
             return _Missed(problem=seen.problem, damaged=True)

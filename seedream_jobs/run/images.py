@@ -138,7 +138,7 @@ def without_data(images: Iterable[Image]) -> tuple[Image, ...]:
 
 
 def is_missing(image: Image) -> bool:
-    """Whether an image is still to be fetched. One with a file is kept; one with an error never came, or damaged."""
+    """Whether an image is still to be fetched. One with an error never came, or came damaged."""
     return image.file is None and image.error is None
 
 

@@ -152,6 +152,7 @@ def job_run(
     if expansion is not None:
         profile = expansion.spec.profile
     elif (first := next((item.request for item in job.items if item.request is not None), None)) is not None:
+        # A saved plan without its job file: the model stands in the payloads.
         profile = profiles()[str(first.payload["model"])]
     return JobRun(
         ledger=ledger,
@@ -180,7 +181,7 @@ def _submissions(
     """
     for item in job.submits:
         assert item.request is not None
-        check_request(key, item.request)
+        check_request(key, item.request)  # before the first POST only ``MAX_CHECKED_AHEAD`` were looked at
         made = submission_of(
             item.request,
             generation=item.generation,

@@ -1,8 +1,8 @@
 """This module asks for tasks until they are done: rarely, each at its own time, with a few workers.
 
-Called by ``session``. ``Cadence`` is the pure arithmetic of when to ask: a 40 s task costs about three GETs. The times
-are kept in a heap, so that a GET costs O(log n) of the number of tasks. Invariant: nothing can be lost while polling; a
-signal ends it at once.
+Called by ``session``. ``Cadence`` is the pure arithmetic of when to ask: a 40 s task costs three or four GETs. The
+times are kept in a heap, so that a GET costs O(log n) of the number of tasks. Invariant: nothing can be lost while
+polling; a signal ends it at once.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Cadence:
 
 
 DEADLINE_SECONDS = 1800.0
-FIRST_LOOK_SECONDS = 60.0
+FIRST_LOOK_SECONDS = 60.0  # a pause may outlive a task's deadline by so much, if it was never asked for
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
 NO_IMAGES = ServiceError(status=None, code="no_images", message="the task completed without an image")
 LATE = "tasks not finished by the deadline"
@@ -228,6 +228,7 @@ class Poller:
             if report is None:
                 self._counts["gets"] += 1
                 report = await self._service.task(task_id)
+            # Not what completed without images: they may come late.
             if report.status == "failed" or any(image.url for image in report.images):
                 task.done[task_id] = report
             reports.append(report)
@@ -328,6 +329,7 @@ class Poller:
 
     async def _done(self, kind: str, event: Event) -> None:
         try:
+            # What the service said of money is recorded, also where a signal ends polling.
             with anyio.CancelScope(shield=True):
                 await self._ledger.record(event)
         except LedgerError as error:
@@ -338,7 +340,7 @@ class Poller:
         self._observer.on_event(event, None)
 
     def _push(self, at: float, task: _Open) -> None:
-        self._order += 1
+        self._order += 1  # settles ties in the heap, which can't compare tasks
         heappush(self._due, (at, self._order, task))
         self._changed.set()
 

@@ -64,7 +64,7 @@ class RateLimiter:
         self._random = random
         self._closed_until = -inf
         self._failures = 0
-        self._epoch = 0
+        self._epoch = 0  # cuts so far
         self.in_flight = 0
         self._queue = anyio.Lock()
         self._changed = anyio.Event()
@@ -97,6 +97,7 @@ class RateLimiter:
             self._close(now + no_earlier(retry_after, self._random))
         if feedback == "accepted":
             self._succeeded()
+        # One burst is one cut: what was admitted before the last cut says nothing new.
         elif feedback in ("limited", "unreachable") and ticket == self._epoch:
             self._cut(feedback)
             if retry_after is None:
@@ -111,6 +112,7 @@ class RateLimiter:
         if shutdown.waits_ended:
             return None
         now = anyio.current_time()
+        # The path without a task switch: nobody queues, and nothing is to be waited for.
         if not self._queue.locked() and self.ready_at() <= now:
             return self.enter(now)
         ticket: int | None = None
@@ -133,13 +135,14 @@ class RateLimiter:
 
     def still_open(self) -> bool:
         """Whether a POST that was admitted may leave now: the service may have asked for a pause since."""
+        # Most runs are never asked to pause: they are spared the look at the clock.
         return self._closed_until == -inf or self._closed_until <= anyio.current_time()
 
     def _succeeded(self) -> None:
         self._failures = 0
         if self._probing_from is not None:
             self._limit, self._probing_from = self._probing_from, None
-        self._limit = min(self._cap, self._limit + 1.0 / self._limit)
+        self._limit = min(self._cap, self._limit + 1.0 / self._limit)  # one more for each round of successes
 
     def _cut(self, feedback: Feedback) -> None:
         self._epoch += 1

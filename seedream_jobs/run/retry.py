@@ -3,8 +3,8 @@
 It is pure arithmetic. ``RetryBudget`` and the backoff say how often, and after which wait, a POST that was provably not
 sent is sent again. ``Breakers`` says when the same bad answer, again and again, stops the run. ``OpenCase`` says when a
 POST whose outcome is open may be repeated under the same intent. Called by ``submit``, ``rate_limiter`` and ``poll``.
-Invariants: retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request; the first halt stands; only an acceptance settles a
-doubt. Randomness and the clock are passed in.
+Invariants: retries ≤ 0.1 × accepted + 10, and ≤ 5 for one request; only an acceptance settles a doubt. Randomness and
+the clock are passed in.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ ACCEPTED_PER_RETRY = 10
 
 def full_jitter(failures: int, random: Random) -> float:
     """Seconds to wait after that many failures before this one: anything up to 1 s doubling to 60 s."""
+    # The exponent is bounded: 2.0 ** 1024 is an overflow.
     return random.uniform(0.0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 16)))
 
 
@@ -111,6 +112,7 @@ class Breakers:
 
         :param repeat: the POST repeated a submission in doubt, which no refusal makes new again
         """
+        # A refusal shows that the service works again, but not that its answers to acceptances arrive.
         if outcome.verdict in ("accepted", "rejected"):
             self._in_a_row["server"] = 0
         if outcome.verdict == "accepted":
@@ -171,7 +173,7 @@ class Breakers:
         )
 
     def _forget_refusals(self) -> None:
-        if self._tripped_by is None:
+        if self._tripped_by is None:  # those that stopped the run have yet to be made new
             self._refusal = None
             self._refused.clear()
 
@@ -190,7 +192,7 @@ def _signature(outcome: Outcome) -> tuple[int | None, str, str]:
     return (problem.status, problem.code, problem.message) if problem else (None, "", outcome.detail)
 
 
-PENDING_SECONDS = 600.0
+PENDING_SECONDS = 600.0  # row 19 of table 1
 
 Why = Literal["pending", "replay", "server error"]
 Answer = Literal["settled", "charged again", "not charged", "open"]
@@ -239,6 +241,7 @@ class OpenCase:
     def again(self, now: float, random: Random) -> Again | None:
         """The next repeat that is allowed, None where it stays in doubt. ``now`` is Unix seconds."""
         wait = self._wait(random)
+        # Row 19: the service is still busy with the first POST, so that a repeat under its key is not charged.
         if self._latest.row == 19:
             return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None
         if self._latest.row == "8a":  # a task id was named: that POST may well be charged

@@ -63,7 +63,7 @@ class Session:
         self._on_submitted = on_submitted
         self._random, self._price, self._retries, self._memory = Random(), ObservedPrice(), RetryBudget(), Weights()
         self._limiter = RateLimiter(concurrency=options.concurrency, random=self._random, rate=options.rate)
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock()  # held by the job that submits; the others poll and fetch meanwhile
         self._still_to_submit = 0
         self._stopped: Halt | None = None
 
@@ -77,6 +77,7 @@ class Session:
         return [result for _, result in work]
 
     async def _run_job(self, job: JobRun, result: JobResult) -> None:
+        # Large, since an observer can't wait: ``send_nowait`` fails where it is full.
         send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
         spend = Spend((*self._budgets, *job.budgets), self._price)
         observer = _JobObserver(job, send, self._watcher, spend, self._price, shared=bool(self._budgets))
@@ -171,7 +172,7 @@ class Session:
                 result.fetched = await fetcher.run(work)
             except SeedreamError as error:
                 result.refusal = error
-            group.cancel_scope.cancel()
+            group.cancel_scope.cancel()  # nobody needs to wait for a signal any more
 
         async with anyio.create_task_group() as group:
             group.start_soon(fetching)
@@ -287,7 +288,7 @@ def run_session(
                         on_submitted=on_submitted,
                     )
                     results = await session.run(jobs)
-            background.cancel_scope.cancel()
+            background.cancel_scope.cancel()  # ``listen`` never ends by itself
         return results
 
     sys.setswitchinterval(JOURNAL_WAITS)
