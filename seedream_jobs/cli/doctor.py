@@ -27,7 +27,7 @@ def doctor(emulator: bool, base_url: str | None) -> int:
 
     Asks the service for the balance and its models, which costs nothing.
     """
-    import anyio
+    import anyio  # these two take long to import, and --help needs neither
 
     from seedream_jobs.api.client import connect
 
@@ -41,7 +41,7 @@ def doctor(emulator: bool, base_url: str | None) -> int:
             say(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")
 
     service = target(emulator=emulator, base_url=base_url)
-    root = campaign_root(Path.cwd() / "job.yaml")
+    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
     say(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
     say(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
     say(f"service    {service.origin}")

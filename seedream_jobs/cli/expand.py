@@ -40,6 +40,7 @@ def expand(
 ) -> None:
     """List the requests a job file makes. Needs no key and no network."""
     file = job_file(job)
+    # The requests are the same for every service, so no base URL is read.
     loaded = load_job(file, shown=str(file), target=EMULATOR, sets=dict(sets))
     if address is not None:
         show(explanation_text(explain(loaded.expansion, address)))

@@ -82,6 +82,7 @@ def export(
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
     key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
+    # Only what was given counts: the default of --shard-size is no mistake with another format.
     given = click.get_current_context().get_parameter_source("shard_size")
     if with_images and form != "parquet":
         raise click.UsageError(f"--with-images needs --format parquet, not {form}")
@@ -91,6 +92,7 @@ def export(
         check_output_name(output)
     record = find_record(job, target=target(emulator=emulator, base_url=None))
     ledger = read_ledger(record, command="export")
+    # For the rows; for the bytes each file raises the limit as it is read.
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
     expansion = record.job.expansion if record.job else None
@@ -118,7 +120,7 @@ def export(
             shard_bytes=shard_size,
             with_images=with_images,
         )
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads on, which is no failure of the disk
         raise
     except OSError as error:
         progress.end()

@@ -32,6 +32,7 @@ def show_failure(error: BaseException, arguments: list[str]) -> ExitCode:
 
     :param arguments: the command line
     """
+    # The order matters: NoArgsIsHelpError is a UsageError, a UsageError is a ClickException.
     match error:
         case click.Abort():
             say("Aborted.", err=True)
@@ -137,7 +138,7 @@ def _current_folder_is_gone() -> bool:
 
 def _show_bug(error: BaseException, arguments: list[str]) -> None:
     """One line; the traceback only with ``-vv`` and in the log. No line shows the key."""
-    keep_out(os.environ.get(KEY_VARIABLE, "").strip())
+    keep_out(os.environ.get(KEY_VARIABLE, "").strip())  # the bug may have come before the key was taken
     if LOGS in sys.modules:
         sys.modules[LOGS].LOG.error("a mistake in seedream-jobs", exc_info=error)
     if any(argument.startswith("-vv") for argument in arguments) or arguments.count("-v") > 1:

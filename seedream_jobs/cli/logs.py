@@ -28,7 +28,7 @@ LOG.addHandler(logging.NullHandler())  # or an error would come out on stderr by
 
 
 class LogFormatter(logging.Formatter):
-    """``2026-08-02T10:11:12.345+00:00 INFO run.sending: …``: one line for each record, a traceback indented below."""
+    """``2026-08-02T10:11:12.345+00:00 INFO run.submit: …``: one line for each record, a traceback indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")

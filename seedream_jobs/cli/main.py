@@ -56,7 +56,7 @@ NEVER_FROM_ENVIRONMENT = (
 environment applies in addition to ``--budget``; the base URL's variable is ``APIMART_BASE_URL``."""
 
 KEYS = ("APIMART_API_KEY", "APIMART_API_KEY_FILE")
-"""Variables that a worker does not get."""
+"""Variables that a worker does not get. Spelled out here: ``api.credentials`` is not imported for ``--help``."""
 
 COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 """Set by a shell that completes a command line; click's name for it."""

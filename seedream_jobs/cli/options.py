@@ -40,7 +40,7 @@ class Assignment(click.ParamType[tuple[str, str]]):
 
 def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
     """Leave out what a pattern such as ``*.yaml`` names beside job files: the policy, and files for other programs."""
-    if len(files) < 2:
+    if len(files) < 2:  # one file was named, and not by a pattern
         return files
     jobs: list[Path] = []
     for file in files:
@@ -53,7 +53,7 @@ def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...
             say(f"{file}: {'the policy' if policy else 'no job file'}, left out", err=True)
         else:
             jobs.append(file)
-    return tuple(jobs) or files
+    return tuple(jobs) or files  # with nothing left, the command says what is wrong with what was named
 
 
 def jobs_argument(function: F) -> F:
@@ -96,8 +96,9 @@ def limit_options(function: F) -> F:
     @wraps(function)
     def limited(*arguments: Any, max_cpu: int, max_memory: int, **options: Any) -> Any:
         form = options.get("form")
+        # ``expand`` and ``export`` have formats of their own, in which there are no findings.
         shown = form if form in FORMATS else "text"
-        err = click.get_current_context().info_name != "validate"
+        err = click.get_current_context().info_name != "validate"  # whose findings are its output
         confinement.set_limits(max_cpu, max_memory, form=shown, err=err)
         return function(*arguments, **options)
 

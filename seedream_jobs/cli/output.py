@@ -105,7 +105,7 @@ def _print_excerpts(findings: Sequence[Diagnostic], *, err: bool, read: Mapping[
             continue
         try:
             root, path = place_of(Path(name))  # nothing is shown of what no job may read
-            content = WorkTree(root).read(path, limit=EXCERPT_FROM + 1)
+            content = WorkTree(root).read(path, limit=EXCERPT_FROM + 1)  # one byte more tells that a file is too large
         except (OSError, OutsideRoot):
             continue
         if len(content) <= EXCERPT_FROM:

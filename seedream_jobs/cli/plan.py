@@ -92,7 +92,7 @@ def plan(
                 made = pipeline.review(revisions, jobs, target=service, options=plan_options, rules=checked)
                 made = _with_edits(made, edits, revisions)
         except FindingsError as error:
-            if form == "text":
+            if form == "text":  # ``cli.failures`` shows it; any other format is a document on stdout
                 raise
             show_findings(error.diagnostics, err=False, form=form, files=list(map(str, jobs)))
             return ExitCode.FINDINGS
@@ -104,7 +104,7 @@ def plan(
         for one in made.jobs:
             if one.ledger is not None:
                 show_in_use(one.shown, one.ledger)
-        check_budgets(made)
+        check_budgets(made)  # last: a plan that no budget allows is shown all the same
     return ExitCode.CHANGES if detailed_exitcode and made.submit else ExitCode.OK
 
 

@@ -40,7 +40,7 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
         raise UsageError(
             f"{exported}: {error.strerror or error}", hint="export ratings.json from the gallery"
         ) from None
-    root = campaign_root(Path.cwd() / "job.yaml")
+    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
     if jobs:
         try:
             wanted = json.loads(data)["job"]

@@ -80,6 +80,7 @@ def resolve(
     lost, --import what the console shows as paid, then close the run with --run and --not-charged or --abandon.
     """
     service, now = target(emulator=emulator, base_url=base_url), int(time.time())
+    # --run is not among them: it goes with --not-charged or --abandon.
     chosen = [bool(accepted), not_charged, abandon, imported, check, journal is not None]
     if sum(chosen) > 1:
         raise UsageError("--accepted, --not-charged, --abandon, --import, --journal and --check exclude each other")
@@ -199,7 +200,7 @@ def since(entry: Entry) -> str:
 
 def _check(record: Record, service: Target, base_url: str | None) -> ExitCode:
     """Print what the service knows about what is in doubt: the balance, and the tasks whose ids were found."""
-    import anyio
+    import anyio  # these two take long to import, and only --check needs them
 
     from seedream_jobs.api.client import connect
 

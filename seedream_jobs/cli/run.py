@@ -82,6 +82,7 @@ def run(
         base_url=base_url,
         expect=expect,
         ask=(lambda plan: True) if yes else confirm,
+        # With --detach there is no image yet that a gallery could show.
         report=Terminal(as_json=as_json, emulator=emulator, gallery=not no_gallery and not detach),
     )
 

@@ -38,7 +38,7 @@ class Usd(click.ParamType[Decimal]):
         try:
             amount = Decimal(str(value).strip().removeprefix("$"))
         except InvalidOperation:
-            amount = Decimal(-1)
+            amount = Decimal(-1)  # refused below, like every negative amount
         if not is_amount(amount):
             self.fail(f"{value!r} is not an amount of USD, such as 5.00", param, ctx)
         return amount
@@ -50,7 +50,7 @@ class Duration(click.ParamType[float]):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
+        if isinstance(value, int | float):  # the default: click converts it, too
             return float(value)
         text = str(value).strip().lower()
         unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
@@ -100,6 +100,7 @@ def pace_options(function: F) -> F:
         )
         return function(run_options=options, emulator=emulator, **others)
 
+    # In reverse: what is added last stands first in --help.
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
         click.option(
@@ -142,7 +143,7 @@ def request_options(function: F) -> F:
             select=select,
             limit=limit,
             retry_failed=retry_failed,
-            replay=int(time.time()) if replay else None,
+            replay=int(time.time()) if replay else None,  # the plan leaves out what is too old then
             again=again,
             price=price,
             budgets=tuple(_budgets(budget)),

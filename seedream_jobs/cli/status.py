@@ -55,7 +55,7 @@ def status(
         base_url=base_url,
         options=RunOptions(
             concurrency=concurrency,
-            deadline=deadline if wait else 0.0,
+            deadline=deadline if wait else 0.0,  # 0: one look at every task
             pace=EMULATOR_PACE if emulator else 1.0,
         ),
         offline=offline,
@@ -67,5 +67,6 @@ def status(
     show_status(statuses, form)
     if notes := [note for job in polled for note in job.ledger.notes]:
         show_findings(notes, err=True)
+    # Open tasks and failures are told by the whole record, not by this look alone.
     codes = [job.exit_code for job in polled if job.exit_code not in (ExitCode.UNFINISHED, ExitCode.FINDINGS)]
     return gravest([*codes, *(one.exit_code for one in statuses)])

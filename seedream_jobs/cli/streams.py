@@ -50,6 +50,7 @@ class Door:
         self._begun = ""
 
     def __getattr__(self, name: str) -> Any:
+        # What libraries ask a stream for (``isatty``, ``encoding``, ``buffer``) is the real one's.
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
@@ -85,6 +86,7 @@ class Door:
         line = (self._begun + shown).rpartition("\n")[2]
         # Enough to know what a next part would go on with: blanks only, or the last few characters.
         self._begun = line if len(line) < 64 else (" " if line.isspace() else "x") + line[-32:]
+        # The line that moves is wiped first, or the text would be written behind it.
         below = Door.live
         if below:
             draw("")

@@ -62,7 +62,7 @@ class Terminal:
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan; if it was begun before, say how much of it is left."""
         show(plan_text(plan))
-        sys.stdout.flush()
+        sys.stdout.flush()  # so that it stands before the warnings, which go to stderr
         if plan.warnings and plan.digest is None:  # those of a saved plan were shown when it was made
             show_findings(plan.warnings, err=True)
         if left < plan.submit:

@@ -80,7 +80,7 @@ def _read_export(data: bytes) -> dict[str, Any]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    found = dict(pairs)  # ``json`` itself keeps the last of two, in silence
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice in one object")
     return found
@@ -154,6 +154,7 @@ def _image_id(reference: Mapping[str, Any]) -> tuple[str, int]:
 
 
 class _ReviewDumper(yaml.SafeDumper):
+    # A class of its own: a representer added to ``SafeDumper`` would change what every other module writes.
     pass
 
 

@@ -96,7 +96,7 @@ def sidecar(
         }
     )
     text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace")  # half a surrogate pair, which YAML can spell, has no UTF-8
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,6 +168,7 @@ def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Ima
     except UsageError:
         return None
     described = _read_image(stem.with_name(stem.name + ".json"), stem.parent)
+    # An image of an earlier generation belongs to another payment.
     wanted = (entry.key, entry.generation, entry.task_id, index + 1)
     if described is None or (described.key, described.generation, described.task_id, described.number) != wanted:
         return None
@@ -186,7 +187,7 @@ def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:
     found: dict[str, list[SidecarImage]] = {}
     left = MOST_READ
     for there, folders, files in os.walk(output):
-        folders.sort()
+        folders.sort()  # where there are too many, the same ones are read each time
         for name in sorted(files):
             if name.endswith(".json"):
                 left -= 1
@@ -207,6 +208,7 @@ def _read_image(path: Path, folder: Path) -> SidecarImage | None:
         return None
     key, generation, task_id = (content.get(name) for name in ("key", "generation", "task_id"))
     number = described.get("number")
+    # ``isinstance`` would let true pass for a number.
     if not isinstance(key, str) or type(generation) is not int or generation < 1 or type(number) is not int:
         return None
     name, format, warnings = described.get("file"), str(described.get("format")), described.get("warnings", [])

@@ -94,6 +94,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     metadata = folder / METADATA
     foreign = [file for file in _foreign_files(folder, "imagefolder") if file.name != CARD]
     unfinished = temporary(metadata).exists()
+    # An export that was interrupted may have left nothing but images.
     if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
         raise _holds_other_files(folder, foreign)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
                 continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
             rows.count_exported()
-        out.flush()
+        out.flush()  # what was just written says which images are kept
         _remove_stale_images(folder, old=metadata, new=temporary(metadata))
     card = folder / CARD
     if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):

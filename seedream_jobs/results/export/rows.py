@@ -167,6 +167,7 @@ class ExportRows:
     def leave_out(self, row: ExportRow, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
         self.missing += 1
+        # Its share was added to ``shared_usd`` with those of the other images of its request.
         share = Decimal(row.values["cost_usd"] or 0)
         self.shared_usd -= share
         self.left_out_usd += share

@@ -50,6 +50,7 @@ def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
 
     :param base: the folder that ``file`` is relative to
     """
+    # Each line is encoded by itself: ``out`` takes bytes, and half a surrogate pair has no UTF-8.
     columns = (FILE, *rows.columns)
     line = io.StringIO()
     writer = csv.writer(line)
@@ -60,7 +61,7 @@ def write_csv(rows: ExportRows, out: BinaryIO, base: Path) -> None:
         line.seek(0)
         line.truncate()
 
-    put([safe(name) for name in columns])
+    put([safe(name) for name in columns])  # the names of axes are others' words, too
     for _, values in _with_file(rows, base):
         put([_field(values[name]) for name in columns])
 
@@ -132,5 +133,6 @@ def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
     if not with_images:
         return arrow.schema(fields)
     fields.append(arrow.field("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])))
+    # By this ``datasets`` and the hub's viewer know that the column holds images.
     known = {"info": {"features": {"image": {"_type": "Image"}}}}
     return arrow.schema(fields, metadata={"huggingface": json.dumps(known)})

@@ -1,7 +1,7 @@
 """This module turns a ledger, and its job if there is one, into the cells that a gallery shows.
 
-Called by ``cli``, before ``gallery.page`` or ``gallery.contact_sheet``. Invariant: the values are plain; drawing them
-needs neither the ledger nor the job.
+Called by ``build_gallery``, before ``page`` or ``contact_sheet`` draws them. Invariant: the values are plain; drawing
+them needs neither the ledger nor the job.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]
     """A cell for each image of a request, with its share of the cost; one cell if there is no image yet."""
     images: tuple[Image | None, ...] = entry.images or (None,)
     cost = charged_usd(entry)
+    # An image that never came is not charged. Where none came, the first slot bears the cost.
     paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
     shares = {} if cost is None else dict(zip(paid, in_shares(cost, len(paid)), strict=True))
     error = entry.error.message if entry.error else None

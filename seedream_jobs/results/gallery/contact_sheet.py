@@ -1,6 +1,6 @@
 """This module draws one picture of a whole run, a labelled grid of thumbnails, for a pull request or a mail.
 
-Called by ``cli`` with the cells that ``gallery.cells`` collected. Invariant: the same cells give the same bytes.
+Called by ``build_gallery`` with the cells that ``cells`` collected. Invariant: the same cells give the same bytes.
 """
 
 from __future__ import annotations

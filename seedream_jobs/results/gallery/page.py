@@ -1,7 +1,7 @@
 """This module writes the gallery: the page, its data, its styles and scripts, as a folder or as one file.
 
-Called by ``cli`` with the runs that ``gallery.cells`` collected. Invariant: the same runs give the same bytes; no text
-of a job can become markup or code in the page.
+Called by ``build_gallery`` with the runs that ``cells`` collected. Invariant: the same runs give the same bytes; no
+text of a job can become markup or code in the page.
 
 The data crosses into the page as JSON text inside JavaScript string literals, read by ``JSON.parse``: no value can end
 the script element, and none (``__proto__`` included) is ever evaluated. One line per cell, so that a regenerated page
