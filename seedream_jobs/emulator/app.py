@@ -36,7 +36,7 @@ _ROUTE = re.compile(
     r"|(?P<books>emulator/books)"
     r")/?"
 )
-_LATE_REPLIES = 3
+_LATE_REPLIES = 3  # the client asks as often before it believes that no image will come
 _ENDS = {"task-cancelled": "cancelled", "task-expired": "expired"}
 _ERRORS: dict[str, Any] = {
     "task-failed": {"code": 500, "message": "图像生成失败，请稍后重试", "type": "server_error"},
@@ -136,6 +136,7 @@ async def _report(service: Service, charge: Charge, base: str) -> Response:
     now = service.clock()
     created, ended = int(charge.created), int(charge.done)
     data: dict[str, Any] = {"id": charge.id, "status": "pending", "progress": 0, "created": created}
+    # Bounded: the estimate of a task that never ends must not tell so.
     data["estimated_time"] = max(math.ceil(min(charge.done - charge.created, 60.0)), 1)
     if now < charge.done:
         if charge.fate == "task-unknown-status":
@@ -165,7 +166,7 @@ async def _images(service: Service, charge: Charge, base: str) -> list[dict[str,
         return [{"b64_json": base64.b64encode(picture).decode()} for picture in pictures]
     urls = [await _url(service, charge, index, base) for index in range(charge.delivered)]
     expiry = {} if charge.fate == "task-no-expiry" else {"expires_at": int(charge.expires)}
-    if charge.fate == "task-shared-urls":
+    if charge.fate == "task-shared-urls":  # one link twice: the client must count it once
         return [{"url": [*urls, urls[0]], **expiry}]
     images: list[dict[str, Any]] = [
         {"url": url if charge.fate == "task-string-url" else [url], **expiry} for url in urls

@@ -28,7 +28,7 @@ _GATEWAY_PAGE = (
 )
 _SIGN_IN = (
     b"<!doctype html><html><head><title>Sign in</title></head><body>"
-    + b"<p>Please sign in.</p>" * 80
+    + b"<p>Please sign in.</p>" * 80  # larger than the smallest image, so that its size does not give it away
     + b"</body></html>"
 )
 

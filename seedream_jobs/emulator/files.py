@@ -21,13 +21,14 @@ UPLOAD_LIMIT = 20 << 20
 UPLOAD_LIFE = 72 * 3600
 """Seconds for which an uploaded image can be fetched."""
 
-_ENVELOPE = 64 << 10
+_ENVELOPE = 64 << 10  # bytes of the form around the file
 _KINDS = (
     (re.compile(rb"\xff\xd8\xff"), "jpeg", "image/jpeg"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
     (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
 )
+# A name comes out of a URL: nothing but what ``upload`` named is opened.
 _NAME = re.compile(r"[0-9a-f]{64}\.(?:jpeg|png|webp|gif)")
 
 
@@ -35,7 +36,7 @@ async def download(service: Service, exchange: Exchange, folder: str, name: str)
     """Answer one GET of ``/files/{folder}/{name}``: an uploaded file, or ``{index}.{format}`` of a task."""
     service.downloads[folder] += 1
     if exchange.header(b"authorization") is not None:
-        service.leaks += 1
+        service.leaks += 1  # GET /emulator/books shows it: a client must never send its key here
         await exchange.reply(error(400, "下载链接不需要 Authorization，请勿发送密钥"))
         return
     if folder == "uploads":
@@ -120,7 +121,6 @@ def uploaded(state: Path, url: str) -> bytes | None:
 
 
 def _serve_upload(service: Service, name: str) -> Response:
-    """The uploaded file itself."""
     path = service.settings.state / "uploads" / name
     if not _NAME.fullmatch(name) or not path.exists():
         return error(404)

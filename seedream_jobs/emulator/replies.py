@@ -175,7 +175,7 @@ class Exchange:
     async def close(self) -> None:
         """Close the connection without another byte."""
         self._transport.close()
-        await self.wait_for_client()
+        await self.wait_for_client()  # an app that ends without a reply has uvicorn answer with a 500
 
     async def reset(self) -> None:
         """Close the connection with a TCP reset."""

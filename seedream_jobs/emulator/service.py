@@ -128,21 +128,23 @@ class Books:
         written = os.write(self._file, line)
         end = os.lseek(self._file, 0, os.SEEK_CUR)
         if written != len(line):
+            # Half a line would be read as one with the next charge.
             os.ftruncate(self._file, end - written)
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
+        # Where no other process wrote in between, the line need not be read back.
         if end - written == self._read:
             self._read = end
         self._enter(charge)
 
     def find(self, task: str) -> Charge | None:
         """The charge with this task id."""
-        if task not in self._charges:
+        if task not in self._charges:  # another emulator on this folder may have taken it
             self.refresh()
         return self._charges.get(task)
 
     def find_key(self, key: str, *, now: float) -> Charge | None:
         """The latest charge that came with this idempotency key in the last 24 hours."""
-        self.refresh()
+        self.refresh()  # also for a known key: another process may have entered a later charge with it
         charge = self._keys.get(key)
         return charge if charge is not None and now - charge.created < KEY_RETENTION else None
 
@@ -170,7 +172,7 @@ class Books:
         while self._read < size:
             block = os.pread(self._file, min(size - self._read, 1 << 24), self._read)
             end = block.rfind(b"\n") + 1
-            if end == 0:
+            if end == 0:  # the other process is not done with this line
                 return
             for line in block[:end].splitlines():
                 self._enter(_charge(json.loads(line)))

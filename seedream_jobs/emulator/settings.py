@@ -80,7 +80,7 @@ class Settings:
             "link life": self.link_life or 0,
         }
         for name, amount in amounts.items():
-            if not amount >= 0:
+            if not amount >= 0:  # also refuses NaN
                 raise UsageError(f"the emulator's {name} must not be negative, but is {amount}")
 
 

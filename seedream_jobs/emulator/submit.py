@@ -35,8 +35,8 @@ from seedream_jobs.model_profile import Profile, ReferenceLimits
 BODY_LIMIT = 256 << 20
 """Bytes of a request's body: 14 reference images of 10 MB in base64, and room."""
 
-_LARGE = 256 << 10
-_FOREVER = 10 * 365 * 86400.0
+_LARGE = 256 << 10  # bytes; the JSON of a larger body is read in a thread, so that the others are answered meanwhile
+_FOREVER = 10 * 365 * 86400.0  # seconds
 _REFUNDED = ("task-failed", "task-moderation", "task-cancelled", "task-expired", "task-without-images")
 _BILLED_ALL_THE_SAME = ("task-failed-charged", "task-without-images-charged")
 _PIXELS = re.compile(r"([1-9]\d{1,3})[x×*]([1-9]\d{1,3})", re.IGNORECASE)
@@ -99,7 +99,7 @@ async def submit(service: Service, exchange: Exchange) -> None:
         service.posts["replayed" if again.status < 300 else "refused"] += 1
         await _answer(service, exchange, again)
         return
-    service.open_keys.add(key)
+    service.open_keys.add(key)  # a repeat that comes before the reply is told to wait
     try:
         await _take(service, exchange, body, key)
     finally:
@@ -114,7 +114,7 @@ def _repeated(service: Service, exchange: Exchange, key: str, body: bytes) -> Re
     if before is None:
         return None
     honest = service.settings.idempotency == "honours"
-    if before.reply is not None and not honest:
+    if before.reply is not None and not honest:  # ``half``: the first reply was lost, so it is charged again
         return None
     if before.body_sha256 != sha256(body).hexdigest():
         return KEY_REUSED
@@ -132,7 +132,7 @@ async def _take(service: Service, exchange: Exchange, body: bytes, key: str | No
         await _refuse(service, exchange, error(402))
         return
     charges = _one_each(service, charge) if charge.reply == "task-per-image" else [charge]
-    for one in charges:
+    for one in charges:  # on record before anything is told, whatever becomes of the reply
         service.books.charge(one)
     service.posts["accepted"] += 1
     await _tell(service, exchange, charge, [one.id for one in charges])
@@ -161,7 +161,7 @@ def _charge(
     good = _delivered(service, order)
     if fate is not None and fate.startswith(_REFUNDED):
         good = 0
-    elif fate == "task-image-error":
+    elif fate == "task-image-error":  # one image has an error in place of its link, and is not billed
         good -= 1
     delay = _FOREVER if fate == "task-stuck" else service.delay()
     width, height = order.pixels or _matching(service, order, sizes)
@@ -224,6 +224,7 @@ def _matching(service: Service, order: Order, sizes: Sequence[Pixels | None]) ->
     if first is None:
         return table["1:1"]
     ratio = first[0] / first[1]
+    # The larger of the two quotients: half as wide is as far away as twice as wide.
     return min(table.values(), key=lambda pixels: max(ratio * pixels[1] / pixels[0], pixels[0] / pixels[1] / ratio))
 
 
@@ -390,7 +391,7 @@ def _lenient(model: str, prompt: str, payload: Mapping[str, Any]) -> Order:
 def _check_references(references: Sequence[str], limits: ReferenceLimits, state: Path) -> list[Pixels | None]:
     """The (width, height) in pixels of each reference; None for a URL elsewhere, which is taken on trust.
 
-    Decodes images: call it in a worker thread.
+    Decodes base64, of megabytes for each image: call it in a worker thread.
 
     :raises Refused: for the first reference that breaks a rule
     """
