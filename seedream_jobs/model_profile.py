@@ -42,6 +42,14 @@ class ReferenceLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdvisedPrompt:
+    """The longest prompt that the model's maker advises: in words, and in Chinese characters (``han``)."""
+
+    words: int
+    han: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One model: its canonical id, its aliases, and the rules of its requests.
 
@@ -58,6 +66,7 @@ class Profile:
     output_formats: tuple[str, ...]
     defaults: Mapping[str, Any]
     references: ReferenceLimits
+    advised_prompt: AdvisedPrompt | None
     link_life: int
     price: Price | None
 
@@ -65,10 +74,11 @@ class Profile:
 def load_profile(text: str) -> Profile:
     """The profile written in ``text`` (JSON, as ``schemas/model.schema.json`` describes it)."""
     raw = _with_tuples(json.loads(text))
-    price = raw.pop("price")
+    price, advised = raw.pop("price"), raw.pop("advised_prompt")
     return Profile(
         pixels={resolution: _with_tuples(row) for resolution, row in raw.pop("pixels").items()},
         references=ReferenceLimits(**_with_tuples(raw.pop("references"))),
+        advised_prompt=advised and AdvisedPrompt(**advised),
         link_life=raw.pop("link_life_seconds"),
         # The file has the price as a string: as a JSON number it would be a float, which does not hold 0.0228 exactly.
         price=price and Price(**{**price, "usd_per_image": Decimal(price["usd_per_image"])}),

@@ -139,7 +139,7 @@ class Expansion:
 
     def _find_in_columns(self) -> Iterator[Diagnostic]:
         """Each segment of the prompt that reads only one axis, for each of its values that some combination has."""
-        renderer, living = self.builder.prompt_renderer, self.matrix.living()
+        renderer, living = self.builder.prompt_renderer, self.matrix.living
         for column in renderer.columns if renderer else ():
             axis, told = self.spec.axes[column.axis], 0
             for index in sorted(living[column.axis]):
@@ -299,7 +299,7 @@ class Expansion:
 
     def _merge(self, cell: Cell, repeat: int, key: str) -> None:
         self.merged += 1
-        if len(self._merged_keys) < 5:
+        if len(self._merged_keys) < MAX_ALIKE:
             self._merged_keys.setdefault(key, self.builder.address(cell, repeat))
 
     def request(self, place: Place) -> Request:
@@ -309,8 +309,18 @@ class Expansion:
         """
         try:
             return self.builder.request(place.cell, place.repeat, place.key)
-        except TemplateProblem as problem:  # the rest of it was made once already, by ``places``
+        except TemplateProblem as problem:  # the rest of it was made once already, for its key
             raise FindingsError([self._name_finding(problem, place.cell)]) from None
+
+    def place_of(self, cell: Cell, repeat: int) -> Place:
+        """The place of a combination that the stream need not have.
+
+        :raises FindingsError: it can't be made
+        """
+        try:
+            return Place(cell, repeat, *self.builder.keys(cell)[repeat - 1])
+        except (TemplateProblem, ReferenceProblem) as problem:
+            raise FindingsError([self._unmade(problem, cell)]) from None
 
     def merge_warnings(self) -> list[Diagnostic]:
         """After ``places``: the equal requests, with the cells of the first few."""
@@ -330,7 +340,7 @@ class Expansion:
             self.spec.document.finding(
                 "equal-requests",
                 f"{self.merged} {plural} an earlier one and {'is' if self.merged == 1 else 'are'} submitted once: "
-                f"{'; '.join(islice(pairs, 3))}{more}",
+                f"{'; '.join(pairs)}{more}",
                 ("matrix",),
                 key=True,
                 severity="warning",

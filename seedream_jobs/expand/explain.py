@@ -47,6 +47,7 @@ def explain(expansion: Expansion, address: str) -> Explanation:
 
     :param address: as ``expand`` lists it; the job's name and ``#1`` may be left out
     :raises UsageError: the job's axes have no such combination
+    :raises FindingsError: it can't be made
     """
     return _Explainer(expansion).explain(address)
 
@@ -71,7 +72,7 @@ class _Explainer:
             text = "it matches no combination, so it stands for one of its own"
             reasons = [Reason(what="include", text=text, place=self._place(item.path))]
         reasons += self._decorations(cell)
-        request = self.builder.request(cell, repeat)
+        request = self.expansion.request(self.expansion.place_of(cell, repeat))
         reasons += [*self._parameters(cell, request), *self._prompt(cell)]
         first = self._first(request.key)
         if first != shown:

@@ -17,23 +17,21 @@ from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
 from seedream_jobs.characters import RIGHT_TO_LEFT
-from seedream_jobs.diagnostics import Diagnostic, in_order
+from seedream_jobs.diagnostics import Diagnostic, in_order, plural
 from seedream_jobs.expand.expansion import Expansion, origin, prompts, read_by_prompt
+from seedream_jobs.expand.identity import max_images
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.inside import find_misread
 from seedream_jobs.job.axes import PARAMETERS, Axis
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.template import TemplateProblem
+from seedream_jobs.model_profile import Profile
 
 MAX_PROMPTS = 10_000
 """How many prompts are looked at."""
 MAX_PER_CODE = 5
 """How many findings of one code are reported for one job."""
-
-MAX_WORDS = 600
-MAX_HAN = 300
-"""The longest prompt that the model's maker advises: English words, Chinese characters (docs/diagnostics.md)."""
 
 # Findings of these codes differ by their value, though the values of a file all stand at one place of the job file.
 _OF_VALUES = ("ambiguous-scalar", "invisible-character", "line-break", "value-not-shown")
@@ -104,14 +102,15 @@ def _values_not_shown(expansion: Expansion) -> Iterator[Diagnostic]:
     spec = expansion.spec
     segments = [segment for segment in spec.prompt.segments if segment.evaluate] if spec.prompt else []
     constants = set(spec.vars)
-    for axis in spec.axes:
+    for axis, living in zip(spec.axes, expansion.matrix.living, strict=True):
         names = set(axis.names)
         mine = [segment for segment in segments if segment.names & names]
         if not mine or any(segment.names - names - constants for segment in mine):
             continue  # what reads several axes may show a value in some combinations only
-        contexts = (_context(spec, axis, number) for number in range(len(axis.values)))
-        shows = [any(segment.render(context).strip() for segment in mine) for context in contexts]
-        blank = [number for number, shown in enumerate(shows) if not shown] if any(shows) else []
+        # A value that a filter drops from all combinations need not fit the template.
+        contexts = ((number, _context(spec, axis, number)) for number in sorted(living))
+        shows = {number: any(part.render(context).strip() for part in mine) for number, context in contexts}
+        blank = [number for number, shown in shows.items() if not shown] if any(shows.values()) else []
         for number in blank[: MAX_PER_CODE + 1]:
             name, value = axis.names[0], axis.values[number]
             message = (
@@ -165,7 +164,7 @@ def _modes(expansion: Expansion) -> Iterator[Diagnostic]:
     """``n`` against ``sequential_image_generation``, for each distinct set of parameters."""
     spec, matrix = expansion.spec, expansion.matrix
     for cell in islice(expansion.parameter_cells(), MAX_PROMPTS):
-        problem = contradiction({**spec.parameters, **matrix.given(cell)})
+        problem = contradiction(expansion.builder.parameters(cell))
         if problem is not None:
             by_cell = filter(None, (matrix.path_of(cell, name) for name in _MODE))
             for_all = (("request", name) for name in reversed(_MODE) if name in spec.parameters)
@@ -179,7 +178,9 @@ def contradiction(parameters: Mapping[str, Any]) -> str | None:
     """How ``n`` and ``sequential_image_generation`` contradict each other in one set of parameters, or None.
 
     The page: ``n`` above 1 makes it ``auto`` by itself. With ``auto`` and without ``max_images`` the model decides how
-    many images it makes and charges.
+    many images it makes and charges, up to a sum of images and references.
+
+    :param parameters: as they are sent, references included
     """
     n, mode = parameters.get("n"), parameters.get("sequential_image_generation")
     options = parameters.get("sequential_image_generation_options") or {}
@@ -187,7 +188,8 @@ def contradiction(parameters: Mapping[str, Any]) -> str | None:
     if isinstance(n, int) and n > 1 and mode == "disabled":
         return f"n: {n} sets sequential_image_generation to auto by itself: 'disabled' is not what happens"
     if n == 1 and mode == "auto" and most is None:
-        return "n: 1 does not bound 'auto': without max_images up to 15 images are made and charged"
+        made = plural(max_images(parameters), "image")
+        return f"n: 1 does not bound 'auto': without max_images up to {made} are made and charged"
     if isinstance(n, int) and isinstance(most, int) and n > 1 and most < n:
         return f"max_images: {most} is less than n: {n}, which is charged in advance"
     return None
@@ -209,27 +211,30 @@ class PromptFault(NamedTuple):
     hint: str
 
 
-def _leftover_braces(text: str) -> PromptFault | None:
+def _leftover_braces(text: str, profile: Profile) -> PromptFault | None:
     found = _BRACES.search(text)
     hint = "values of axes and vars are data and never rendered: write the placeholder in the prompt itself"
     return found and PromptFault(*found.span(), f"the rendered prompt still holds {found.group()!r}", hint)
 
 
-def _doubled_spaces(text: str) -> PromptFault | None:
+def _doubled_spaces(text: str, profile: Profile) -> PromptFault | None:
     found = _DOUBLED.search(text)
     hint = "an empty value leaves its spaces behind: {% if x %}, {{ x }}{% endif %}, or | oneline"
     return found and PromptFault(*found.span(), "the rendered prompt has doubled spaces", hint)
 
 
-def _too_long(text: str) -> PromptFault | None:
-    if len(text) <= MAX_HAN:  # most prompts need no counting
+def _too_long(text: str, profile: Profile) -> PromptFault | None:
+    advised = profile.advised_prompt
+    if advised is None or len(text) <= min(advised.words, advised.han):  # most prompts need no counting
         return None
     han = len(re.findall(_HAN, text))
     words = len(re.sub(_HAN, " ", text).split())
-    if han <= MAX_HAN and words <= MAX_WORDS:
+    if han <= advised.han and words <= advised.words:
         return None
-    size = f"{han} Chinese characters" if han > MAX_HAN else f"{words} words"
-    message = f"a prompt has {size}: the model's maker advises at most {MAX_HAN} characters or {MAX_WORDS} words"
+    size = f"{han} Chinese characters" if han > advised.han else f"{words} words"
+    message = (
+        f"a prompt has {size}: the model's maker advises at most {advised.han} characters or {advised.words} words"
+    )
     hint = "a longer prompt is sent and paid all the same; details at its end may be lost"
     return PromptFault(0, len(text), message, hint)
 
@@ -237,9 +242,9 @@ def _too_long(text: str) -> PromptFault | None:
 _PROMPT_RULES = {"leftover-braces": _leftover_braces, "doubled-spaces": _doubled_spaces, "long-prompt": _too_long}
 
 
-def faults(text: str) -> dict[str, PromptFault]:
+def faults(text: str, profile: Profile) -> dict[str, PromptFault]:
     """What is odd in a rendered prompt: by its code, at its first place."""
-    return {code: fault for code, rule in _PROMPT_RULES.items() if (fault := rule(text)) is not None}
+    return {code: fault for code, rule in _PROMPT_RULES.items() if (fault := rule(text, profile)) is not None}
 
 
 def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
@@ -249,7 +254,7 @@ def _prompts(expansion: Expansion) -> Iterator[Diagnostic]:
     names = sorted(name for name in read_by_prompt(expansion) if expansion.spec.axis_of(name))
     try:
         for cell, text in islice(prompts(expansion), MAX_PROMPTS):
-            for code, fault in faults(text).items():
+            for code, fault in faults(text, expansion.spec.profile).items():
                 yield _fault(expansion, cell, code, fault)
             known = first.setdefault(text, cell)
             if known is not cell and _differ(expansion, names, known, cell):
@@ -266,7 +271,7 @@ def _differ(expansion: Expansion, names: list[str], first: Cell, second: Cell) -
 
 def _fault(expansion: Expansion, cell: Cell, code: str, fault: PromptFault) -> Diagnostic:
     def find(text: str) -> tuple[int, int] | None:
-        found = _PROMPT_RULES[code](text)
+        found = _PROMPT_RULES[code](text, expansion.spec.profile)
         return None if found is None else (found.start, found.end)
 
     path, span = origin(expansion, cell, find)

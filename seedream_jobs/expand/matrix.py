@@ -11,6 +11,7 @@ their axes are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from hashlib import sha256
 from heapq import nsmallest
 from itertools import combinations, product
@@ -215,6 +216,7 @@ class Matrix:
             self._surviving = alike * sum(1 for _ in self.survivors(()))
         return self._surviving
 
+    @cached_property
     def living(self) -> list[Collection[int]]:
         """For each axis the indexes of the values that some combination has."""
         if self.spec.sample is not None:

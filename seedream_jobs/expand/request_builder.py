@@ -256,15 +256,13 @@ class RequestBuilder:
             (f"{FORM}:{sha256((body + tail).encode('ascii')).hexdigest()}", frame.max_images) for tail in frame.tails
         ]
 
-    def request(self, cell: Cell, repeat: int, key: str | None = None) -> Request:
+    def request(self, cell: Cell, repeat: int, key: str) -> Request:
         """The whole request.
 
-        :param key: its key, where the caller has it
-        :raises TemplateProblem: from a template, or for a name that no file system takes
-        :raises ReferenceProblem: from a reference image
+        :param key: its key, from ``keys``
+        :raises TemplateProblem: for a name that no file system takes
         """
         frame, values = self._frame(cell), self._values(cell)
-        key = self.keys(cell)[repeat - 1][0] if key is None else key
         return Request(
             key=key,
             address=f"{self.spec.name}/{values}#{repeat}",

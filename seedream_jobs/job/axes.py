@@ -156,10 +156,16 @@ def _axis(columns: Mapping[str, _Column], path: DocumentPath, *, zipped: bool) -
     return Axis(names=tuple(columns), values=tuple(values), path=path, files=files, zipped=zipped)
 
 
-def axis_names(name: str, value: Any) -> Sequence[str]:
-    """The names that what is written under ``name`` binds, whether or not its values can be read."""
-    columns = value if name == "zip" else value.get("zip") if isinstance(value, Mapping) else None
-    return (name,) if columns is None else tuple(columns)
+def names_below(key: str, value: Any) -> Mapping[str, tuple[str, ...]]:
+    """The names that what stands under ``key`` of the matrix binds, and where below it each is written.
+
+    They are its own name, or those of a zip: ``zip: {a: …, b: …}``, and where there are several, ``any: {zip: …}``.
+    """
+    if key == "zip":
+        return {name: (name,) for name in value}
+    if isinstance(value, Mapping) and "zip" in value:
+        return {name: ("zip", name) for name in value["zip"]}
+    return {key: ()}
 
 
 class AxisReader:
@@ -178,13 +184,13 @@ class AxisReader:
     def read(self, name: str, value: Any, path: DocumentPath) -> Sequence[Axis]:
         """The axis written under ``name``; none where it has findings, so that they are reported once."""
         self._document.mark("reading this axis", path, key=True)
-        if name != "zip" and isinstance(value, Mapping) and "zip" in value:
-            name, value, path = "zip", value["zip"], (*path, "zip")
-        if name == "zip":
+        if names_below(name, value) == {name: ()}:
+            column = self._column(name, value, path)
+            axes: Sequence[Axis] = () if column is None else (_axis({name: column}, path, zipped=False),)
+        elif name == "zip":
             axes = self._zip(value, path)
         else:
-            column = self._column(name, value, path)
-            axes = () if column is None else (_axis({name: column}, path, zipped=False),)
+            axes = self._zip(value["zip"], (*path, "zip"))
         for axis in axes:
             self._combinations *= len(axis.values)
         return axes

@@ -15,7 +15,7 @@ from seedream_jobs.characters import find_look_alikes, mixed_scripts
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.inside import OutsideRoot
-from seedream_jobs.job.axes import PARAMETERS, Axis, AxisReader, Include, Pattern, PatternReader, axis_names
+from seedream_jobs.job.axes import PARAMETERS, Axis, AxisReader, Include, Pattern, PatternReader, names_below
 from seedream_jobs.job.condition import Condition, compile_condition
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, within
@@ -145,7 +145,7 @@ class _Loader:
         counted = COUNTED * limits.get("max_requests", DEFAULT_MAX_REQUESTS)
         reader = AxisReader(self.files, self.folder, self.document, self.found, counted)
         axes = tuple(axis for name, value in written.items() for axis in reader.read(name, value, ("matrix", name)))
-        self.declared = {name for key, value in written.items() for name in axis_names(key, value)}
+        self.declared = {name for key, value in written.items() for name in names_below(key, value)}
         unread = self.declared - {name for axis in axes for name in axis.names}
         for word in ("include", "exclude"):
             if len(matrix.get(word, ())) > MAX_ENTRIES:
@@ -180,7 +180,7 @@ class _Loader:
             folder=self.folder,
             files=self.files,
             name=self.name,
-            profile=profiles()[request.get("model", DEFAULT_MODEL)],
+            profile=self._profile(axes, include),
             vars=self.vars,
             sets=dict(self.sets),
             parameters={key: value for key, value in request.items() if key not in ("prompt", "image_urls", "extra")},
@@ -206,7 +206,9 @@ class _Loader:
 
         :raises FindingsError: at the first one too many
         """
-        paths = [("matrix", key, *rest) for key, value in written.items() for rest in _zip_paths(key, value)]
+        paths = [
+            ("matrix", key, *below) for key, value in written.items() for below in names_below(key, value).values()
+        ]
         if len(paths) > MAX_AXES:
             message = f"the matrix has {len(paths):,} axes: at most {MAX_AXES}"
             hint = "values that belong together are one axis of mappings, or a file with columns"
@@ -250,6 +252,28 @@ class _Loader:
             message, path = f"{name!r} is sent as it is: nobody checks it", ("request", "extra", name)
             yield self.document.finding("extra-field", message, path, key=True, severity="warning")
 
+    def _profile(self, axes: Sequence[Axis], include: Sequence[Include]) -> Profile:
+        """The model of all requests: the price, the limits of references and the life of links hold for a whole job."""
+        written = [
+            (value.bindings[at], value.paths[at])
+            for axis in axes
+            for value in axis.values
+            for at, name in enumerate(axis.names)
+            if name == "model"
+        ]
+        written += [(item.bindings["model"], (*item.path, "model")) for item in include if "model" in item.bindings]
+        if "model" in self.data["request"] or "model" not in self.declared:
+            written.insert(0, (self.data["request"].get("model", DEFAULT_MODEL), ("request", "model")))
+        # What is no model at all has a finding by the schema of requests.
+        known = [(profiles()[model], model, path) for model, path in written if model in profiles()]
+        first = known[0][0] if known else profiles()[DEFAULT_MODEL]
+        for profile, model, path in known:
+            if profile.id != first.id:
+                message, hint = f"{model!r} is another model than {first.id!r}", "write a job file for each model"
+                self.found.append(self.document.finding("not-allowed-value", message, path, hint=hint))
+                break
+        return first
+
     def _output_dir(self, output: Mapping[str, Any]) -> str:
         written = str(output.get("dir", f"out/{self.name}"))
         try:
@@ -269,14 +293,14 @@ class _Loader:
         try:
             template = compile_template(source)
         except TemplateProblem as problem:
-            self._report("template-syntax", problem, source, path)
+            self.found.append(template_finding(self.document, "template-syntax", problem, source, path))
             return None
         # Known are the names that any combination may have; one that lacks a name is found when it is rendered.
         for name in undeclared(template.names, self.known)[:MAX_UNKNOWN]:
             hint = _suggestion(name, self.known, "known here")
             line = next(iter(lines_of(source, name)), None)
             unknown = TemplateProblem(f"nothing provides {name!r}", line=line, word=name, hint=hint)
-            self._report("undefined-name", unknown, source, path)
+            self.found.append(template_finding(self.document, "undefined-name", unknown, source, path))
         return template
 
     def _where(self, source: str | None) -> Condition | None:
@@ -288,24 +312,13 @@ class _Loader:
         try:
             condition = compile_condition(source)
         except TemplateProblem as problem:
-            self._report("where-syntax", problem, source, path)
+            self.found.append(template_finding(self.document, "where-syntax", problem, source, path))
             return None
         for name in undeclared(condition.names, bound)[:MAX_UNKNOWN]:
             hint = _suggestion(name, bound, "the axes are")
             unknown = TemplateProblem(f"'where' reads {name!r}, which is no axis", word=name, hint=hint)
-            self._report("undefined-name", unknown, source, path)
+            self.found.append(template_finding(self.document, "undefined-name", unknown, source, path))
         return condition
-
-    def _report(self, code: str, problem: TemplateProblem, source: str, path: DocumentPath) -> None:
-        self.found.append(template_finding(self.document, code, problem, source, path))
-
-
-def _zip_paths(key: str, value: Any) -> list[tuple[str, ...]]:
-    """For each name that is written below ``key`` of the matrix, the rest of its path."""
-    columns = value if key == "zip" else value.get("zip") if isinstance(value, Mapping) else None
-    if columns is None:
-        return [()]
-    return [(name,) if key == "zip" else ("zip", name) for name in columns]
 
 
 def _suggestion(name: str, known: Iterable[str], these: str) -> str | None:

@@ -211,7 +211,7 @@ def test_a_request_is_what_its_payload_says(job: dict[str, Any]) -> None:
     for cell in itertools.islice(expansion.matrix.cells(), 30):
         try:
             keys = builder.keys(cell)
-            requests = [builder.request(cell, repeat) for repeat in range(1, spec.repeat + 1)]
+            requests = [builder.request(cell, repeat, key) for repeat, (key, _) in enumerate(keys, 1)]
         except TemplateProblem:
             continue
         for repeat, ((key, images), request) in enumerate(zip(keys, requests, strict=True), 1):
@@ -291,7 +291,7 @@ def test_pruning_equals_filtering(job: dict[str, Any]) -> None:
         assert {tuple(choice[axis] for axis in axes) for choice in shown} == {
             tuple(choice[axis] for axis in axes) for choice in kept
         }
-    assert [set(column) for column in matrix.living()] == (
+    assert [set(column) for column in matrix.living] == (
         [set(column) for column in zip(*kept, strict=True)] or [set()] * len(matrix.sizes)
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.job import spec
+from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.load import check_count
 
 Refused = Callable[[str], list[str]]
@@ -417,6 +420,36 @@ def test_equal_requests_are_one(folder: Any) -> None:
     (warning,) = expansion.merge_warnings()
     assert "job/a=x~2#1 equals job/a=x#1" in warning.message
     assert (warning.code, warning.severity) == ("equal-requests", "warning")
+
+
+def test_the_equal_requests_that_are_not_named_are_counted(folder: Any) -> None:
+    """What is named and what is counted make the sum."""
+    values = ", ".join(f"{word}, {word.upper()}" for word in "abcdefgh")
+    expansion = folder.expand(f'request: {{prompt: "{{{{ a | lower }}}}"}}\nmatrix: {{a: [{values}]}}')
+    assert len(list(expansion.places())) == 8
+    (warning,) = expansion.merge_warnings()
+    assert (warning.message.count(" equals "), warning.message[:20]) == (3, "8 requests equal an ")
+    assert warning.message.endswith(" and 5 more")
+
+
+def test_a_job_has_one_model(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its price and the limits of its references are one model's; names of one model are no two."""
+    known = dict(profiles())
+    job = P + "matrix: {a: [x], model: [doubao-seedream-5-0-lite, doubao-seedream-5.0-lite]}"
+    assert folder.load("version: 1\n" + job).expansion.spec.profile.id == "doubao-seedream-5-0-lite"
+    other = dataclasses.replace(known["doubao-seedream-5-0-lite"], id="doubao-seedream-5.0-lite")
+    monkeypatch.setattr(spec, "profiles", lambda: {**known, other.id: other})
+    assert (
+        folder.load("version: 1\n" + P + "matrix: {a: [x], model: [doubao-seedream-5.0-lite]}").expansion.spec.profile
+        == other
+    )
+    for two in (job, P + "matrix: {a: [x, y], include: [{a: x, model: doubao-seedream-5.0-lite}]}"):
+        with pytest.raises(FindingsError) as caught:
+            folder.load("version: 1\n" + two)
+        (finding,) = caught.value.diagnostics
+        assert (finding.code, finding.hint) == ("not-allowed-value", "write a job file for each model")
+        assert finding.span is not None
+        assert finding.message == "'doubao-seedream-5.0-lite' is another model than 'doubao-seedream-5-0-lite'"
 
 
 # -- paths and references ------------------------------------------------------------------------------------------

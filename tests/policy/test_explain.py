@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.cli.main import run_command
-from seedream_jobs.errors import ExitCode, UsageError
+from seedream_jobs.errors import ExitCode, FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.explain import Explanation, explain
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
@@ -124,6 +124,36 @@ def test_an_address_that_is_none(address: str, why: str, expansion: Expansion) -
     with pytest.raises(UsageError) as error:
         explain(expansion, address)
     assert why in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("rest", "address", "code", "place"),
+    [
+        (
+            'request: {prompt: "{{ a }} {{ more }}"}\nmatrix: {a: [x, y], include: [{a: x, more: z}]}',
+            "a=y",
+            "template-value",
+            "2:31",
+        ),
+        ('request: {prompt: "{{ a[b] }}"}\nmatrix: {a: [{id: x}], b: [t]}', "a=x,b=t", "template-value", "2:20"),
+        (
+            'request: {prompt: "{{ a }}"}\nmatrix: {a: ["x:y"]}\noutput: {name: "{{ a }}"}',
+            "a=x-y",
+            "output-name",
+            "4:17",
+        ),
+        ('request: {prompt: "{{ a }}"}\nmatrix: {a: ["x", " "]}', "a=-", "template-value", "2:20"),
+    ],
+)
+def test_a_combination_that_cannot_be_made_is_a_finding(
+    rest: str, address: str, code: str, place: str, tmp_path: Path
+) -> None:
+    """At its place, as when the whole job is made."""
+    expansion = _load(tmp_path / "garden.yaml", f"version: 1\n{rest}\n")
+    with pytest.raises(FindingsError) as caught:
+        explain(expansion, address)
+    (finding,) = caught.value.diagnostics
+    assert (finding.code, finding.place) == (code, f"garden.yaml:{place}")
 
 
 @pytest.mark.parametrize("file", sorted(resource("examples").glob("*.yaml")), ids=lambda file: file.stem)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.expand.lint import contradiction, faults, unseen
+from seedream_jobs.model_profile import DEFAULT_MODEL, AdvisedPrompt, profiles
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, load_job, validate_jobs
 from seedream_jobs.resources import resource
 from tests.policy.conftest import EMULATOR
@@ -62,6 +64,14 @@ CASES = {
     "a branch is missing": (
         "request: {prompt: \"cat{% if a == 'x' %}, x{% elif a == 'y' %}, y{% endif %}\"}\nmatrix: {a: [x, y, z]}",
         [("value-not-shown", "z")],
+    ),
+    "a value that no combination has need not fit the template": (
+        'request: {prompt: "{{ a.t }} cat"}\nmatrix: {a: [{id: x, t: y}, {id: z}], exclude: [{a: z}]}',
+        [],
+    ),
+    "a value that where drops need not fit the template": (
+        "request: {prompt: \"{{ a.t }} cat\"}\nmatrix: {a: [{id: x, t: y}, {id: z}], where: a.id == 'x'}",
+        [],
     ),
     "two values that render the same prompt": (
         'request: {prompt: "{{ a.t }}"}\nmatrix: {a: [{id: p, t: same}, {id: q, t: same}]}',
@@ -116,12 +126,15 @@ def test_what_is_found_and_where(name: str, lint: Lint) -> None:
 
 def test_a_long_prompt_is_counted_in_words_or_in_characters() -> None:
     """600 English words and 300 Chinese characters are allowed, one more is not."""
-    assert [*faults("word " * 600)] == []
-    assert [*faults("word " * 601)] == ["long-prompt"]
-    assert [*faults("花" * 300 + " word" * 100)] == []
-    assert [fault.message for fault in faults("花" * 301).values()] == [
+    profile = profiles()[DEFAULT_MODEL]
+    assert [*faults("word " * 600, profile)] == []
+    assert [*faults("word " * 601, profile)] == ["long-prompt"]
+    assert [*faults("花" * 300 + " word" * 100, profile)] == []
+    assert [fault.message for fault in faults("花" * 301, profile).values()] == [
         "a prompt has 301 Chinese characters: the model's maker advises at most 300 characters or 600 words"
     ]
+    assert [*faults("word " * 601, replace(profile, advised_prompt=AdvisedPrompt(words=700, han=10)))] == []
+    assert [*faults("word " * 601, replace(profile, advised_prompt=None))] == []
 
 
 def test_max_images_below_n_is_a_contradiction() -> None:
@@ -129,6 +142,13 @@ def test_max_images_below_n_is_a_contradiction() -> None:
     assert contradiction({"n": 4, "sequential_image_generation_options": {"max_images": 2}}) is not None
     assert contradiction({"n": 4, "sequential_image_generation_options": {"max_images": 4}}) is None
     assert contradiction({"n": 4}) is None
+
+
+def test_what_auto_may_make_is_less_the_references() -> None:
+    """The service's sum: references and images are 15 together."""
+    auto = {"n": 1, "sequential_image_generation": "auto"}
+    assert "up to 15 images are" in (contradiction(auto) or "")
+    assert "up to 1 image are" in (contradiction({**auto, "image_urls": ["https://a.example/b.png"] * 14}) or "")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1]])
