@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -25,14 +26,13 @@ from seedream_jobs import confinement
 from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, read_regular, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
-from seedream_jobs.inside import open_record
 from seedream_jobs.job.files import worktrees
 from seedream_jobs.job.git import is_tracked
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, parse_checked
+from seedream_jobs.ledger.codec import encode, iso
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import FileLock, in_use, lock_file, who_holds
-from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, apply_journal, read_manifest
+from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, apply_journal, ids_in, read_manifest
 from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
     STATE_RULES,
@@ -252,8 +252,7 @@ class Ledger:
         self._intents = intents
 
     def _chunks(self) -> Iterator[bytes]:
-        header = self._manifest.header
-        assert header is not None  # a writer has one
+        header = self._header()
         self._manifest.header = replace(header, serial=header.serial + 1)
         return self._manifest.chunks()
 
@@ -347,6 +346,7 @@ class Ledger:
         if self._base == journal.ABSENT or self._moved:
             self._check_writable()
             self._lock_journal("run")
+            self._take_in_replacement()
             self._write()
             self._moved = False
 
@@ -359,14 +359,14 @@ class Ledger:
         :raises HeldError: it belongs to another service
         :raises LedgerError: the manifest could not be written; the journal is still there
         """
-        header = self._manifest.header
-        assert header is not None  # a writer has one
-        if left.header.origin not in ("", header.origin):
+        if left.header.origin not in ("", self._header().origin):
             raise HeldError(
                 f"{self.paths.manifest.name} was written against another service than the journal",
                 hint="the first line of each names its service: bring in the journal of a run of this record",
             )
+        self._take_in_replacement()
         self._manifest.take_in(alone(left, self._manifest, _folder(self.paths, self._root)))
+        header = self._header()
         others = {*header.other_ids, left.header.manifest} - {header.id}
         self._manifest.header = replace(header, other_ids=tuple(sorted(others)))
         self._manifest.close_run(left.header.run)
@@ -382,33 +382,42 @@ class Ledger:
         return self._manifest.open_runs()
 
     def close_runs(self, resolutions: Iterable[ResolutionRecord]) -> None:
-        """Record what a person decided about the open runs.
+        """Record what a person decided about open runs.
 
         :raises LedgerError: it could not be written
         """
         # A journal builds on the manifest's bytes, so it is folded before they change.
         self.fold()
-        header = self._manifest.header
-        assert header is not None  # a writer has one
-        self._manifest.header = replace(header, runs=())
-        self._manifest.resolutions.update(resolutions)
+        self._take_in_replacement()
+        for one in resolutions:
+            self._manifest.resolutions.add(one)
+            self._manifest.close_run(one.run or "")
         self._write()
 
-    def _digest_on_disk(self) -> str:
+    def _header(self) -> Header:
+        header = self._manifest.header
+        assert header is not None  # a writer has one
+        return header
+
+    def _replacement(self) -> Snapshot | None:
+        """The manifest on the disk, where it is another one than was read; an empty one where it is gone.
+
+        :raises UsageError: it can't be read
+        """
         record = read_file(self._fs, self.paths.real)
         try:
-            return journal.ABSENT if record is None else record.digest()
+            digest = journal.ABSENT if record is None else record.digest()
         except OSError as error:
             raise UsageError(f"the manifest can't be read: {error.strerror or error}") from error
+        return None if digest == self._base else record or Snapshot()
 
     def _take_in_replacement(self) -> None:
         """Merge the manifest on the disk, where it is another one than was read.
 
-        :raises LedgerError: it can't be read, or is another service's; the journal still holds everything
+        :raises LedgerError: it is damaged, or another service's; the journal still holds everything
+        :raises UsageError: it can't be read
         """
-        if self._digest_on_disk() == self._base:
-            return
-        found = read_file(self._fs, self.paths.real)
+        found = self._replacement()
         if found is None or not found.size:
             return  # where it is gone or empty, nothing is lost by writing it anew
         try:
@@ -511,7 +520,7 @@ class Ledger:
         with self._starting:
             if self._commit is None:
                 # A pull may have brought a manifest in which this run's requests are paid already.
-                if self._digest_on_disk() != self._base:
+                if self._replacement() is not None:
                     raise LedgerError(
                         f"{self.paths.manifest.name} was changed after it was read, by git or by hand",
                         hint="run the same command again: it goes on from what is recorded now",
@@ -523,30 +532,32 @@ class Ledger:
             return self._commit
 
     def _begin(self) -> GroupCommit:
-        header = self._manifest.header
-        assert header is not None  # a writer has one
-        first = journal.JournalHeader(
+        # A run that pays marks the manifest, so that a lost journal is noticed. Other commands pay nothing.
+        marked = self._run is not None and self._intents > 0
+        if not marked:
+            self.ensure_created()
+        header = self._header()
+        first = partial(
+            journal.JournalHeader,
             manifest=header.id,
-            base=self._base,
             before=self._base,
             file=str(self.paths.real),
             path="" if self.paths.shared is None else self.paths.within,
             job=header.job,
             origin=header.origin,
         )
-        # A run that pays marks the manifest, so that a lost journal is noticed. Other commands pay nothing.
-        if self._run is not None and self._intents:
+        if marked:
+            assert self._run is not None
             self._lock_journal("run")
             opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
             self._manifest.header = replace(header, runs=(*header.runs, opened))
             descriptor, digest = self._pair().begin_marked(
-                self._chunks(), lambda digest: replace(first, base=digest, run=opened.id)
+                self._chunks(), lambda digest: first(base=digest, run=opened.id)
             )
             self._written(digest)
             self._moved = False
         else:
-            self.ensure_created()
-            descriptor = self._pair().begin_journal(replace(first, base=self._base, before=self._base))
+            descriptor = self._pair().begin_journal(first(base=self._base))
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self._journal.name)
 
@@ -741,17 +752,11 @@ def _other_place(paths: LedgerPaths, shared: Path, header: journal.JournalHeader
 
 
 def ids_of(manifest: Path) -> tuple[str, ...]:
-    """The ids of a manifest on the disk, read from its first lines; none where there is no such file."""
-    found: list[str] = []
-    with (
-        contextlib.suppress(OSError, Malformed),
-        os.fdopen(open_record(Path(os.path.realpath(manifest))), "rb") as lines,
-    ):
-        for line in lines:
-            # The first line that is no header ends the loop, by ``Malformed``.
-            header = decode(Header, parse_checked(line.rstrip(b"\n"))[0])
-            found += (header.id, *header.other_ids)
-    return tuple(found)
+    """The ids of a manifest on the disk; none where there is no such file."""
+    try:
+        return ids_in(DISK.snapshot(Path(os.path.realpath(manifest))))
+    except OSError:
+        return ()
 
 
 def _at_another_place(there: Path, path: Path) -> HeldError:

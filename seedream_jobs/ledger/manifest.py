@@ -7,8 +7,10 @@ read by the rule in ``merge``. Invariants: reading is strict, nothing is guessed
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -434,6 +436,28 @@ def read_manifest(
             break
     reader.manifest.digest = f"sha256:{summed.hexdigest()}"
     return reader.finished()
+
+
+_HEADER = re.compile(rb'"format"\s*:\s*[^"\s]')
+"""Stands in a header; an image's line has its format as a text."""
+
+
+def ids_in(record: Snapshot) -> tuple[str, ...]:
+    """The ids in a manifest's headers, which may stand anywhere after a merge by git. A damaged line has none.
+
+    :raises OSError: it can't be read
+    """
+    found: list[str] = []
+    for piece in record.pieces():
+        if not _HEADER.search(piece):  # this spares nearly all lines the parsing
+            continue
+        for line in filter(_HEADER.search, piece.split(b"\n")):
+            with suppress(Malformed):
+                raw, _ = parse_checked(line)
+                if "state" not in raw:
+                    header = decode(Header, raw)
+                    found += (header.id, *header.other_ids)
+    return tuple(dict.fromkeys(found))
 
 
 _RESTORE = (

@@ -46,14 +46,14 @@ class PlanOptions:
     def recorded(self) -> dict[str, object]:
         """The options that change requests or money, for the plan and the record; absent are those not given."""
         options: dict[str, object] = {
-            "again": list(self.again),
-            "limit": self.limit,
-            "replay": self.replay is not None,
-            "retry_failed": self.retry_failed,
+            "again": list(self.again) or None,
+            "limit": self.limit,  # 0 is one, too: nothing is submitted
+            "replay": self.replay is not None or None,
+            "retry_failed": self.retry_failed or None,
             "select": self.select,
-            "set": dict(self.sets),
+            "set": dict(self.sets) or None,
         }
-        return {name: value for name, value in options.items() if value not in (None, False, [], {})}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 # -- --select ----------------------------------------------------------------------------------------------------------

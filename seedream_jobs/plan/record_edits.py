@@ -16,14 +16,14 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
-from seedream_jobs.ledger.codec import Malformed, decode, parse_checked
-from seedream_jobs.ledger.manifest import Manifest, read_manifest
+from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
 from seedream_jobs.ledger.paths import STATE_FOLDER
-from seedream_jobs.ledger.state import Attempt, Entry, Header, State, counts_as_spent, spent_usd, submits
+from seedream_jobs.ledger.state import Attempt, Entry, State, counts_as_spent, spent_usd, submits
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.revisions import GitTree
 
@@ -211,17 +211,11 @@ def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[Pu
 
 
 def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
-    """The ids in a manifest's headers; none where there is no manifest, or it is damaged."""
-    found: list[str] = []
+    """The ids in a manifest's headers; none where there is no manifest, or it can't be read."""
     try:
-        for line in files.read(path, limit=MAX_MANIFEST).split(b"\n"):
-            # Headers may stand anywhere after a merge by git; the search in bytes spares the other lines the parsing.
-            if b'"format":' in line and "format" in (raw := parse_checked(line)[0]) and "state" not in raw:
-                header = decode(Header, raw)
-                found += [header.id, *header.other_ids]
-    except (OSError, OutsideRoot, Malformed):
+        return ids_in(Snapshot(files.read(path, limit=MAX_MANIFEST)))
+    except (OSError, OutsideRoot):
         return ()
-    return tuple(found)
 
 
 def _copied_ids(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,14 @@ import pytest
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError, UsageError
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger.campaign import manifests, paid_elsewhere
+from seedream_jobs.ledger.codec import canonical, encode, seal
+from seedream_jobs.ledger.journal import ABSENT, JournalHeader, header_line, read_journal
+from seedream_jobs.ledger.journal import record as journal_record
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind
+from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import campaign_lock, paths_for
+from seedream_jobs.ledger.state import Header, OpenRun, ResolutionRecord
+from tests.ledger.conftest import Make
 
 NOW = 1_700_000_000
 ORIGIN = "https://api.example"
@@ -189,3 +196,58 @@ def test_gits_folder_and_rehearsals_hold_no_paid_record(tmp_path: Path) -> None:
         manifest.touch()
     assert list(manifests(tmp_path, emulator=False)) == []
     assert list(manifests(tmp_path, emulator=True)) == [rehearsed]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(Path("tests/golden/records").glob("*.manifest.jsonl")), ids=lambda file: file.name
+)
+def test_every_header_of_a_manifest_tells_its_ids(file: Path) -> None:
+    """Also one that git's union put below the entries: by that id, too, the record is known elsewhere."""
+    header = read_manifest(file.read_bytes(), file.name).header
+    assert header is not None
+    assert set(ids_of(file)) == {header.id, *header.other_ids}
+
+
+def _create(ledger: Ledger) -> None:
+    ledger.ensure_created()
+
+
+def _take_in(ledger: Ledger) -> None:
+    lines = header_line(JournalHeader(manifest="m-2", base=ABSENT, origin=ORIGIN, run="r2"))
+    left = read_journal(lines + journal_record(1, encode(Make().intended(5))), "other.journal")
+    assert left is not None
+    ledger.take_in_journal(Path("other.journal"), left)
+
+
+def _close_runs(ledger: Ledger) -> None:
+    decided = (
+        ResolutionRecord(key="", resolution="abandoned", reason="lost", at=NOW, run=run.id)
+        for run in ledger.open_runs()
+    )
+    ledger.close_runs(decided)
+
+
+@pytest.mark.parametrize("write", [_create, _take_in, _close_runs])
+def test_what_git_puts_in_place_while_a_record_is_open_is_kept(
+    repo: Path, make: object, write: Callable[[Ledger], None]
+) -> None:
+    """Every write of the manifest merges a replacement: what a pull brought stays paid, an open run stays open."""
+    record, journal = repo / "garden.manifest.jsonl", interrupted(repo, make, 1)
+    with opened(repo) as ledger:
+        assert len(ledger.entries) == 1
+    pulled = record.read_bytes()
+    lines = pulled.splitlines(keepends=True)
+    pulled_header = Header(
+        id="m-1", job="garden.yaml", origin=ORIGIN, serial=9, runs=(OpenRun(id="r9", intents=3, since=NOW),)
+    )
+    record.unlink()
+    assert not journal.exists()
+    if write is not _create:
+        with opened(repo) as ledger:
+            ledger.ensure_created()
+    with opened(repo) as ledger:
+        record.write_bytes(seal(canonical(encode(pulled_header))) + b"\n" + b"".join(lines[1:]))
+        write(ledger)
+    now = Ledger.peek(paths_for(repo / "garden.yaml"), root=repo)
+    assert make.key(0) in now.entries  # type: ignore[attr-defined]
+    assert [run.id for run in now.open_runs()] == ["r9"]

@@ -229,6 +229,7 @@ def test_a_plan_is_good_for_seven_days(plan: Path) -> None:
     ("options", "said"),
     [
         (["--limit", "2"], "--limit can't change a saved plan"),
+        (["--limit", "0"], "--limit can't change a saved plan"),
         (["--select", "{style: ink}"], "--select can't change a saved plan"),
         (["--retry-failed"], "--retry-failed can't change a saved plan"),
         (["--set", "a=b"], "--set can't change a saved plan"),
