@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from decimal import Decimal
+from math import inf
 from random import Random
 from types import MappingProxyType
 
@@ -77,8 +78,8 @@ class Session:
         return [result for _, result in work]
 
     async def _run_job(self, job: JobRun, result: JobResult) -> None:
-        # Large, since an observer can't wait: ``send_nowait`` fails where it is full.
-        send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=1_000_000)
+        # Without a bound: an observer can't wait for room, and nobody makes room once fetching has ended.
+        send, receive = anyio.create_memory_object_stream[Work](max_buffer_size=inf)
         spend = Spend((*self._budgets, *job.budgets), self._price)
         observer = _JobObserver(job, send, self._watcher, spend, self._price, shared=bool(self._budgets))
         poller = observer.poller = self._poller(job, observer)
@@ -114,7 +115,7 @@ class Session:
             memory=self._memory,
         )
         submitted = await submitter.run(job.submissions)
-        self._stopped = submitted.halt
+        self._stopped = self._shutdown.halt  # a request of this job that had its retries in vain stops no other job
         return submitted
 
     def _poller(self, job: JobRun, observer: Observer) -> Poller | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from signal import SIGINT, SIGTERM
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -18,11 +20,17 @@ from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
 from seedream_jobs.expand.references import Reference
-from seedream_jobs.ledger.state import Accepted, Entry, Event, InDoubt, Intended, NotSent, State, spent_usd
+from seedream_jobs.ledger.state import Accepted, Completed, Entry, Event, InDoubt, Intended, NotSent, State, spent_usd
 from seedream_jobs.ledger.transitions import evolve
+from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.run.budget import Budget, Spend
+from seedream_jobs.run.fetch import Fetcher
+from seedream_jobs.run.images import ImageSteps
+from seedream_jobs.run.job_run import JobRun
+from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.rate_limiter import RateLimiter
 from seedream_jobs.run.retry import Halt, RetryBudget
+from seedream_jobs.run.session import Session
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import Submission, Submitted, Submitter, Weights
 
@@ -643,3 +651,81 @@ def test_a_wait_for_memory_that_is_called_off_takes_nothing(virtual: Any) -> Non
         assert weights.acquire_nowait(30)
 
     virtual(main)
+
+
+class Quiet:
+    """A watcher that nothing is shown to."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def session(service: Service, **changes: Any) -> Session:
+    given: dict[str, Any] = {"service": service, "downloads": None, "shutdown": Shutdown(), "watcher": Quiet()}
+    return Session(**(given | {"options": RunOptions(concurrency=1, deadline=60.0)} | changes))
+
+
+def job_of(submissions: Iterable[Submission], ledger: Any = None, **parts: Any) -> JobRun:
+    profile = profiles()[DEFAULT_MODEL]
+    given: dict[str, Any] = {"ledger": ledger or Ledger(), "submissions": iter(submissions), "root": Path()}
+    return JobRun(**(given | {"profile": profile, "poll": False} | parts))
+
+
+def test_a_request_that_is_left_after_five_retries_stops_no_other_job(virtual: Any, make_submission: Any) -> None:
+    """One unlucky request of the first job: the second one is submitted all the same."""
+    service = Service(lambda number: error(400, "get_channel_failed") if number <= 6 else ok(number))
+    jobs = [job_of([make_submission(0, COST)]), job_of([make_submission(1, COST)])]
+    ended = [result.submitted for result in virtual(lambda: session(service).run(jobs))]
+    assert sorted((one.accepted, one.not_sent, stop_of(one)) for one in ended) == [
+        (0, 1, ExitCode.UNFINISHED),
+        (1, 0, None),
+    ]
+
+
+def test_what_stops_the_first_job_stops_the_second(virtual: Any, make_submission: Any) -> None:
+    """Money is missing for all alike; the reason is told once."""
+    service = Service(lambda number: error(402))
+    jobs = [job_of([make_submission(0, COST)]), job_of([make_submission(1, COST)])]
+    ended = [result.submitted for result in virtual(lambda: session(service).run(jobs))]
+    assert [stop_of(one) for one in ended] == [ExitCode.MONEY] * 2
+    assert sorted(bool(one.halt.reason) for one in ended) == [False, True]
+    assert len(service.posts) == 1
+
+
+class KeysIn(dict[str, Any]):
+    """Entries of which none waits to be fetched."""
+
+    def keys_in(self, *states: State) -> tuple[str, ...]:
+        return ()
+
+
+@pytest.mark.slow
+def test_no_number_of_tasks_is_too_many_for_the_fetcher(
+    virtual: Any, make_submission: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them complete than a million while nothing is fetched: the observer can't wait, and none is refused."""
+    seen: list[Any] = []
+
+    class Poller:
+        def __init__(self) -> None:
+            self._closed = anyio.Event()
+            self.close, self.run = self._closed.set, self._closed.wait
+
+    class Deaf(Fetcher):
+        async def run(self, work: Any) -> Any:
+            raise UsageError("the folder can't be written")
+
+    monkeypatch.setattr("seedream_jobs.run.session.Fetcher", Deaf)
+    monkeypatch.setattr(Session, "_poller", lambda self, job, observer: seen.append(observer) or Poller())
+    entries = KeysIn({"v1:0": SimpleNamespace(max_cost_usd=None)})
+    ledger = SimpleNamespace(entries=entries, paths=SimpleNamespace(manifest=Path("a.manifest.jsonl")))
+    done = Completed(key="v1:0", at=0, images=())
+
+    def submissions() -> Iterator[Submission]:
+        for _ in range(1_000_001):
+            seen[0].on_event(done, None)
+        yield from ()
+
+    (ended,) = virtual(lambda: session(Service(ok)).run([job_of(submissions(), ledger, steps=ImageSteps())]))
+    assert ended.submitted.halt is None
+    assert ended.refusal is not None
