@@ -144,6 +144,38 @@ def test_a_folder_with_other_things_is_refused(garden: Any, tmp_path: Path) -> N
         write(garden, folder / "thesis.tex")
 
 
+@pytest.mark.parametrize(
+    "found",
+    ["not JSON\n", "{}\n", '{"prompt": "x"}\n', "[]\n", "1\n", "[" * 100_000, '{"file_name": "images/a.jpeg"}\n{"f'],
+)
+def test_a_damaged_list_of_images_is_refused_before_anything_is_written(
+    garden: Any, tmp_path: Path, found: str
+) -> None:
+    """Another program's, or one that broke off: which images may be removed can't be told."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "metadata.jsonl").write_text(found, encoding="utf-8")
+    with pytest.raises(UsageError, match="not an earlier export's"):
+        write(garden, folder)
+    assert [file.name for file in folder.iterdir()] == ["metadata.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "README.md"])
+def test_a_link_in_the_place_of_an_earlier_file_is_not_read(garden: Any, tmp_path: Path, name: str) -> None:
+    """An export may have come with a commit: ``/dev/zero`` would be read without end."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "metadata.jsonl").touch()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("/dev/zero")
+    if name == "README.md":
+        write(garden, folder)
+        assert (folder / name).is_symlink()
+    else:
+        with pytest.raises(UsageError, match="not an earlier export's"):
+            write(garden, folder)
+
+
 def test_no_name_leads_out(record: Any, tmp_path: Path) -> None:
     """An output folder beside the job's own stays inside the export."""
     record.add("a heron", folder="../shared")
@@ -349,12 +381,23 @@ def test_a_folder_of_shards_with_other_things_is_refused(garden: Any, tmp_path: 
     (folder / "other.tar").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"other\.tar"):
         write_shards(garden, folder)
-    (folder / ".index.json").write_text('{"shards": [{"file": "../../x.tar"}]}', encoding="utf-8")
-    (tmp_path.parent / "x.tar").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    "named", ["../../x.tar", "..", "other.tar", "README.md", "rose-000000.tar", "garden-../x-000000.tar", 1, None, []]
+)
+def test_an_index_that_names_something_else_is_refused(garden: Any, tmp_path: Path, named: Any) -> None:
+    """What an index names is written over and removed: it names shards of this job, or it is not believed."""
+    folder = tmp_path / "w"
     write_shards(garden, folder)
-    assert (tmp_path.parent / "x.tar").exists(), "an index can't lead out of its folder"
-    seen = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
-    assert seen == {"other.tar", "garden-000000.tar"}
+    (folder / "README.md").write_text("ours", "utf-8")
+    index = json.loads((folder / ".index.json").read_bytes())
+    index["shards"].append({"file": named})
+    (folder / ".index.json").write_text(json.dumps(index), "utf-8")
+    before = sorted(folder.iterdir())
+    with pytest.raises(UsageError, match=r"no shard of garden|not an earlier export's"):
+        write_shards(garden, folder)
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.filterwarnings("default")

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, temporary, whole_file
+from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, read_regular, temporary, whole_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import open_record
 from seedream_jobs.results.export.rows import ExportRow, ExportRows
@@ -38,6 +39,7 @@ INDEX = ".index.json"
 MAX_SAMPLES = 10_000
 """Of one shard, whatever its size: so many rows are held at once."""
 
+_MAX_CARD = 1 << 20  # bytes
 _BLOCK = tarfile.BLOCKSIZE
 _MARK = "<!-- Written by seedream-jobs export; remove this line to keep your changes. -->"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -92,13 +94,17 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
     :raises OSError: as the file system does; the same command continues
     """
     metadata = folder / METADATA
+    card = folder / CARD
     foreign = [file for file in _foreign_files(folder, "imagefolder") if file.name != CARD]
     unfinished = temporary(metadata).exists()
     # An export that was interrupted may have left nothing but images.
     if foreign and not metadata.exists() and not unfinished and foreign != [folder / IMAGES]:
         raise _holds_other_files(folder, foreign)
+    earlier = _image_names(metadata)
+    ours = _is_ours(card)
     folder.mkdir(parents=True, exist_ok=True)
     checked: set[PurePosixPath] = set()
+    kept: set[str] = set()
     with whole_file(metadata) as out:
         for row in rows:
             name, problem = IMAGES / row.name, row.problem
@@ -111,11 +117,14 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
                 rows.leave_out(row, problem)
                 continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
+            kept.add(name.as_posix())
             rows.count_exported()
-        out.flush()  # what was just written says which images are kept
-        _remove_stale_images(folder, old=metadata, new=temporary(metadata))
-    card = folder / CARD
-    if not card.exists() or _MARK in card.read_text(encoding="utf-8", errors="replace"):
+        for stale in earlier - kept:
+            parts = PurePosixPath(stale).parts
+            if parts[:1] == (str(IMAGES),) and ".." not in parts:
+                check_folder(folder, (folder / stale).parent)
+                (folder / stale).unlink(missing_ok=True)
+    if ours:
         with whole_file(card) as file:
             file.write(_card(rows).encode())
 
@@ -124,21 +133,28 @@ def _has_image(target: Path, row: ExportRow) -> bool:
     return target.is_file() and not target.is_symlink() and digest(target) == row.values["sha256"]
 
 
-def _remove_stale_images(folder: Path, *, old: Path, new: Path) -> None:
-    if not old.exists():
-        return
-    kept = set(_image_names(new))
-    for name in _image_names(old):
-        parts = PurePosixPath(name).parts
-        if name not in kept and parts[:1] == (str(IMAGES),) and ".." not in parts:
-            check_folder(folder, (folder / name).parent)
-            (folder / name).unlink(missing_ok=True)
+def _image_names(metadata: Path) -> set[str]:
+    """The images that an earlier export named; none where there was none.
+
+    :raises UsageError: the file is no export's
+    """
+    try:
+        with os.fdopen(open_record(metadata), "rb") as lines:
+            return {str(json.loads(line)["file_name"]) for line in lines}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"{metadata} is not an earlier export's", hint="name a new folder") from None
 
 
-def _image_names(metadata: Path) -> Iterator[str]:
-    with metadata.open("rb") as lines:
-        for line in lines:
-            yield str(json.loads(line)["file_name"])
+def _is_ours(card: Path) -> bool:
+    """Whether the card may be written: nobody has put another one there, nor taken our mark out of it."""
+    try:
+        return _MARK.encode() in read_regular(card, _MAX_CARD)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a link, say
+        return False
 
 
 def _card(rows: ExportRows) -> str:
@@ -222,7 +238,7 @@ def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> Non
     :raises UsageError: the folder holds something that is not an earlier export
     :raises OSError: as the file system does; the same command continues
     """
-    before = _read_index(folder)
+    before = _read_index(folder, rows.job)
     folder.mkdir(parents=True, exist_ok=True)
     _write_index(folder, list(before.values()))  # first, so that after a crash the folder is known as an export
     done: dict[str, dict[str, Any]] = {}
@@ -290,22 +306,27 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
+def _read_index(folder: Path, job: str) -> dict[str, dict[str, Any]]:
     """The shards that an earlier export finished, by name.
 
-    :raises UsageError: the folder is a file, or holds files but no index
+    :raises UsageError: the folder is a file, holds files but no index, or an index of anything but shards of this job
     """
     foreign = _foreign_files(folder, "webdataset")
     index = folder / INDEX
     try:
-        shards = json.loads(index.read_bytes())["shards"]
-        return {str(one["file"]): one for one in shards if Path(one["file"]).name == one["file"]}
+        shards = {one["file"]: one for one in json.loads(read_regular(index))["shards"]}
     except FileNotFoundError:
         if foreign:
             raise _holds_other_files(folder, foreign) from None
         return {}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{index} is not an earlier export's", hint="name a new folder") from None
+    # What it names is written over and removed.
+    shard = re.compile(rf"{re.escape(job)}(?:-[a-z]+)?-[0-9]{{6,}}\.tar")
+    for name in shards:
+        if not isinstance(name, str) or not shard.fullmatch(name):
+            raise UsageError(f"{index} names {name}, which is no shard of {job}", hint="name a new folder")
+    return shards
 
 
 def _write_index(folder: Path, shards: list[dict[str, Any]]) -> None:
