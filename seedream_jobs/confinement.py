@@ -80,15 +80,15 @@ class _Worker:
             self.board[at + 4 : at + 4 + len(said)] = said
 
     def apply(self) -> None:
-        _lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
-        _lower(resource.RLIMIT_DATA, self.bytes)
+        lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
+        lower(resource.RLIMIT_DATA, self.bytes)
         self.write(_SETTINGS, self.form, int(self.err), int(self.seconds + 0.999), self.bytes >> 20)
 
 
 _worker: _Worker | None = None
 
 
-def _lower(kind: int, wanted: int) -> None:
+def lower(kind: int, wanted: int) -> None:
     """Set a soft limit; the hard one, which whoever started this process chose, is never passed."""
     hard = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

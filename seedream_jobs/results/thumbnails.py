@@ -1,7 +1,7 @@
 """This module decodes images in separate processes: to check that they are whole, and for their thumbnails.
 
 Called by ``image_steps`` for each downloaded image. Invariant: images come from the network, so no image is decoded in
-the process that holds the ledger and the API key; a decoder that crashes costs one image.
+the process that holds the ledger and the API key; a decoder that crashes, or passes a limit, costs one image.
 
 A thumbnail is kept by its image's content, ``thumbnails/<2 hex>/<sha256>.webp``. The cache can be deleted at any time.
 Jobs go to a process as JSON lines on stdin and are answered on stdout; it ends with its stdin, which is also how it
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from contextlib import suppress
 from dataclasses import asdict
@@ -24,7 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from seedream_jobs import confinement
 from seedream_jobs.run.images import EXTENSIONS, Examined
+
+if confinement.POSSIBLE:
+    import resource
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -34,6 +39,15 @@ THUMBNAIL_SIDE = 384
 
 MAX_PIXELS = 100_000_000
 """The most pixels (width times height) that are decoded; the largest documented image has 16.8 million."""
+
+DECODE_SECONDS = 30
+"""Processor time for one image: a JPEG of 64 MiB may have hundreds of thousands of passes over all its pixels."""
+
+DECODE_MEMORY = 1536 << 20
+"""Bytes of a decoding process: ``MAX_PIXELS`` of four bytes, converted once, and room."""
+
+DECODE_PATIENCE = 300
+"""Seconds for one image on the clock, whatever it waits for."""
 
 _QUALITY = 80
 _KEPT = (
@@ -105,7 +119,8 @@ def decode(file: Path, thumbnail: Path | None) -> Examined:
                 image.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
             image.load()
     except (OSError, SyntaxError, ValueError, MemoryError, EOFError, IndexError) as error:
-        whole = "" if isinstance(error, UnidentifiedImageError) else f" whole: {error}"  # its words name the temp file
+        why = str(error) or "it takes too much memory"
+        whole = "" if isinstance(error, UnidentifiedImageError) else f" whole: {why}"  # its words name the temp file
         return Examined(width=0, height=0, problem=f"the image can not be decoded{whole}")
     if thumbnail is not None:
         with suppress(OSError, ValueError):  # an image without a thumbnail is still an image
@@ -135,17 +150,29 @@ def _write_thumbnail(image: PillowImage, path: Path) -> None:
         temp.unlink(missing_ok=True)
 
 
-def serve_decoder() -> None:
-    """The program of a decoding process: answer each line ``["file", "thumbnail" or null]`` until stdin ends."""
+def serve_decoder(seconds: int = DECODE_SECONDS, memory: int = DECODE_MEMORY, patience: int = DECODE_PATIENCE) -> None:
+    """The program of a decoding process: answer each line ``["file", "thumbnail" or null]`` until stdin ends.
+
+    An image that passes a limit ends it; the parameters are the limits for one image.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides what it means
+    if confinement.POSSIBLE:
+        confinement.lower(resource.RLIMIT_DATA, memory)
+        for number in (signal.SIGALRM, signal.SIGXCPU):  # the kernel ends it, also within Pillow's C
+            signal.signal(number, signal.SIG_DFL)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is not an answer
     with suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             file, thumbnail = json.loads(line)
+            if confinement.POSSIBLE:
+                confinement.lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
+                signal.alarm(patience)
             found = decode(Path(file), None if thumbnail is None else Path(thumbnail))
             answers.write(json.dumps(asdict(found)).encode() + b"\n")
             answers.flush()
+            if confinement.POSSIBLE:
+                signal.alarm(0)
 
 
 class Decoders:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from seedream_jobs.results import thumbnails
 from seedream_jobs.results.thumbnails import Decoders, decode, thumbnail_path
 
 
@@ -87,6 +88,58 @@ def test_a_decoder_that_dies_costs_one_image(file: Path) -> None:
         assert decoders.decode(file).problem is None
     assert process.poll() is not None
     assert "stopped" in (decoders.decode(file).problem or ""), "closed is closed"
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, **limits: int) -> Decoders:
+    """One decoder whose limits for an image are these."""
+    words = ", ".join(f"{name}={limit}" for name, limit in limits.items())
+    monkeypatch.setattr(
+        thumbnails, "_PROGRAM", thumbnails._PROGRAM.replace("serve_decoder()", f"serve_decoder({words})")
+    )
+    return Decoders(1)
+
+
+def test_an_image_that_takes_too_long_costs_one_image(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A progressive JPEG of 0.1 MB whose last pass over its pixels comes a thousand times would take half a minute."""
+    out = io.BytesIO()
+    Image.new("L", (3000, 3000)).save(out, "JPEG", progressive=True)
+    whole = out.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    (tmp_path / "passes.jpeg").write_bytes(whole[:-2] + last * 1000 + whole[-2:])
+    with limited(monkeypatch, seconds=1) as decoders:
+        assert decoders.decode(file).problem is None
+        began = time.monotonic()
+        assert "stopped" in (decoders.decode(tmp_path / "passes.jpeg").problem or "")
+        assert time.monotonic() - began < 20
+        assert decoders.decode(file).problem is None
+
+
+def test_a_decoder_that_waits_for_ever_costs_one_image(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it waits for: here, a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "pipe")
+    with limited(monkeypatch, patience=1) as decoders:
+        assert "stopped" in (decoders.decode(tmp_path / "pipe").problem or "")
+        assert decoders.decode(file).problem is None
+        time.sleep(1.2)  # the time is counted for each image, and not between them
+        assert decoders.decode(file).problem is None
+
+
+def test_an_image_that_takes_too_much_memory_costs_one_image(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PNG of some kilobytes with millions of pixels."""
+    Image.new("RGBA", (6000, 6000)).save(tmp_path / "large.png", compress_level=1)
+    with limited(monkeypatch, memory=120 << 20) as decoders:
+        assert "memory" in (decoders.decode(tmp_path / "large.png").problem or "")
+        assert decoders.decode(file).problem is None
+    monkeypatch.undo()
+    with Decoders(1) as decoders:
+        assert decoders.decode(tmp_path / "large.png", tmp_path / "t.webp").problem is None
+        assert (tmp_path / "t.webp").exists()
 
 
 def test_the_key_does_not_reach_the_decoders(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
