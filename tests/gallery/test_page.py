@@ -393,6 +393,14 @@ def test_a_lost_thumbnail_is_said_not_broken(page: Any, tmp_path: Path) -> None:
     page.browser.get_log("browser")
 
 
+def test_requests_that_are_not_on_the_page_are_counted(page: Any, tmp_path: Path) -> None:
+    """In the head of the page, and in the caption of the table."""
+    cell = Cell(key="k", address="x#1")
+    page.open(write_gallery(tmp_path, [Run(name="x", cells=[cell], left_out=1_234)]))
+    assert "1,234 more planned, not on this page" in page.one("header").text
+    assert "; 1,234 more requests that are not sent" in (tmp_path / "index.html").read_text()
+
+
 def test_an_empty_page_says_so(page: Any, tmp_path: Path) -> None:
     page.open(write_gallery(tmp_path, []))
     assert page.one("#scroller").text == "No images yet."

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.state import State
-from seedream_jobs.results.gallery import page
+from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.results.gallery import build_gallery, cells, page
 from seedream_jobs.results.gallery.cells import GalleryCell as Cell
 from seedream_jobs.results.gallery.cells import GalleryRun as Run
 from seedream_jobs.results.gallery.cells import href
@@ -29,6 +30,8 @@ from seedream_jobs.results.gallery.page import (
     page_axes,
     write_gallery,
 )
+from tests.campaign import TARGET, Folder, history, requests_of
+from tests.campaign import record as put_on_record
 from tests.lanes import examples
 
 ASSETS = Path(page.__file__).parent / "assets"
@@ -255,4 +258,16 @@ def test_both_pages_have_a_word_for_every_state() -> None:
     block = (ASSETS / "dom.js").read_text().split("const STATES")[1].split("}));")[0]
     words = dict(re.findall(r"^ +(\w+): \['([^']+)'", block, re.MULTILINE))
     assert words == {state: word for state, (_, word) in STATE_WORDS.items()}
-    assert {state.value for state in State} <= set(words)
+    assert set(words) - set(State) == {"planned", "submitted", "running"}
+    assert set(State) <= set(words)
+
+
+def test_what_is_left_out_is_counted(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser does not cope with a million cells; the page says how many more there are."""
+    monkeypatch.setattr(cells, "PLACEHOLDERS", 2)
+    job = folder.load("version: 1\nrequest: {prompt: 'a {{ a }}'}\nmatrix: {a: {range: [1, 6]}}\n")
+    put_on_record(job, history(next(requests_of(job)), State.FAILED))
+    record = find_record(job.file, target=TARGET)
+    page = build_gallery(record, read_ledger(record, command="gallery")).read_text()
+    assert "; 3 more requests that are not sent" in page
+    assert page.count("○ planned") == 2

@@ -23,7 +23,8 @@ from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spe
 from seedream_jobs.results.thumbnails import thumbnail_path
 
 PLACEHOLDERS = 20_000
-"""At most so many unsent requests are on the page: a browser does not cope with a million cells."""
+"""At most so many unsent requests are on the page, which says how many more there are: a browser does not cope with a
+million cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,13 @@ class GalleryRun:
     :param title: distinguishes runs of one job, such as a revision; the name if it is empty
     :param axes: axis name to the labels of its values, both in the job's order
     :param cost_usd: spent so far, in USD
+    :param left_out: unsent requests that have no cell
     """
 
     name: str
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: Sequence[GalleryCell] = ()
+    left_out: int = 0
     title: str = ""
     cost_usd: Decimal | None = None
 
@@ -107,7 +110,7 @@ def collect(
     :param root: the campaign's, which no image lies outside of
     """
     files = ImageFiles(page, folder, cache, root)
-    found = list(_cells_of_job(ledger, expansion, files) if expansion else _cells_of_record(ledger, files))
+    found, left_out = _cells_of_job(ledger, expansion, files) if expansion else (_cells_of_record(ledger, files), 0)
     paired = _paired_axes(found)
     cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
     costs = [cost for key in ledger.entries if (cost := spent_usd(ledger.entries[key])) is not None]
@@ -115,6 +118,7 @@ def collect(
         name=name,
         axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
         cells=cells,
+        left_out=left_out,
         cost_usd=sum(costs, start=Decimal(0)) if costs else None,
     )
 
@@ -150,30 +154,37 @@ class ImageFiles:
         return Path(os.path.relpath(file, self.page)).as_posix()
 
 
-def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> Iterator[GalleryCell]:
-    """The job file's requests in its order, sent or not; requests that are only in the manifest are left out."""
+def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> tuple[list[GalleryCell], int]:
+    """The job file's requests in its order, sent or not, without those that are only in the manifest.
+
+    The number is how many unsent ones are left out.
+    """
+    cells: list[GalleryCell] = []
     planned = 0
     for at in expansion.places():
         entry = ledger.entries.entry_of(at.key)
         if entry is not None:
-            yield from cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell))
-        elif planned < PLACEHOLDERS:
-            planned += 1
+            cells += cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell))
+            continue
+        planned += 1
+        if planned <= PLACEHOLDERS:
             request = expansion.request(at)
-            yield GalleryCell(
-                key=request.key,
-                address=request.address,
-                axes={name: spoken(label) for name, label in request.cell.items()},
-                repeat=request.repeat,
-                prompt=str(request.payload["prompt"]),
-                payload=request.payload,
+            cells.append(
+                GalleryCell(
+                    key=request.key,
+                    address=request.address,
+                    axes={name: spoken(label) for name, label in request.cell.items()},
+                    repeat=request.repeat,
+                    prompt=str(request.payload["prompt"]),
+                    payload=request.payload,
+                )
             )
+    return cells, max(0, planned - PLACEHOLDERS)
 
 
-def _cells_of_record(ledger: Ledger, files: ImageFiles) -> Iterator[GalleryCell]:
-    for key in ledger.entries:
-        entry = ledger.entries[key]
-        yield from cells_of_entry(entry, files, labels=entry.cell)
+def _cells_of_record(ledger: Ledger, files: ImageFiles) -> list[GalleryCell]:
+    entries = map(ledger.entries.__getitem__, ledger.entries)
+    return [cell for entry in entries for cell in cells_of_entry(entry, files, labels=entry.cell)]
 
 
 def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]) -> Iterator[GalleryCell]:

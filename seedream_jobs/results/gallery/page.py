@@ -140,7 +140,10 @@ def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: 
         "format": 1,
         "title": title,
         "axes": [{"name": axis.name, "kind": axis.kind, "values": axis.values} for axis in axes],
-        "runs": [{"name": run.name, "title": run.title or run.name, "cost_usd": run.cost_usd} for run in runs],
+        "runs": [
+            {"name": run.name, "title": run.title or run.name, "cost_usd": run.cost_usd, "left_out": run.left_out}
+            for run in runs
+        ],
         "payloads": [payload for _, payload in payloads.values()],
     }
     body = ",\n".join(lines)
@@ -202,17 +205,23 @@ def html_text(text: str) -> str:
 
 
 def _plain_table(
-    rows: Sequence[tuple[GalleryRun, GalleryCell]], axes: Sequence[PageAxis], pictures: Iterable[str]
+    runs: Sequence[GalleryRun],
+    rows: Sequence[tuple[GalleryRun, GalleryCell]],
+    axes: Sequence[PageAxis],
+    pictures: Iterable[str],
 ) -> str:
     """One table, a row per image, in the same order as the script's data.
 
+    :param rows: those of the runs that stand on this page
     :param pictures: for each row the markup of its image, empty without one
     """
+    left_out = sum(run.left_out for run in runs)
+    more = f"; {left_out:,} more requests that are not sent are not on this page" if left_out else ""
     heads = ["Image", *(axis.name for axis in axes), "State", "Prompt"]
     cells = "".join(f'<th scope="col">{html_text(head)}</th>' for head in heads)
     body = "\n".join(_plain_row(run, cell, axes, picture) for (run, cell), picture in zip(rows, pictures, strict=True))
     return (
-        '<table class="plain">\n<caption>One row per image, in the order of the job</caption>\n'
+        f'<table class="plain">\n<caption>One row per image, in the order of the job{more}</caption>\n'
         f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     )
 
@@ -292,7 +301,7 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
 
     def table(number: int) -> str:
         shown = pages[number - 1]
-        return _plain_table(shown, axes, (_linked_picture(cell, up=int(number > 1)) for _, cell in shown))
+        return _plain_table(runs, shown, axes, (_linked_picture(cell, up=int(number > 1)) for _, cell in shown))
 
     policy = _policy({**_FOLDER_SOURCES, "script-src": "'none'"})
     for number in range(2, len(pages) + 1):
@@ -337,7 +346,7 @@ def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
         heading,
         policy=_policy({"script-src": script_hashes, "style-src": _hash(style), "img-src": "data: blob:"}),
         style=f"<style>{style}</style>",
-        table=_plain_table(rows, axes, pictures),
+        table=_plain_table(runs, rows, axes, pictures),
         scripts="\n".join(f"<script>{source}</script>" for source in sources),
     )
     if len(page.encode()) > SINGLE_FILE_LIMIT:

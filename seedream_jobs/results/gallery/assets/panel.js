@@ -19,6 +19,7 @@
     for (const run of model.runs) {
       const name = model.runs.length > 1 ? `${run.title}: ` : '';
       if (run.cost_usd) parts.push(`${name}${run.cost_usd} USD`);
+      if (run.left_out) parts.push(`${name}${run.left_out.toLocaleString('en')} more planned, not on this page`);
     }
     return parts.join(' · ');
   };
