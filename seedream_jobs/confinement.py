@@ -76,8 +76,10 @@ class _Worker:
         said = "\0".join(map(str, words)).encode("utf-8", "surrogateescape")
         # A path that is too long for its slot is left out; the finding then stands at the mark before it.
         if len(said) < _SLOT - 64:
-            self.board[at : at + 4] = len(said).to_bytes(4, "little")
+            # Whoever is ended in the midst of it leaves a slot that counts as empty, not half a text.
+            self.board[at : at + 4] = bytes(4)
             self.board[at + 4 : at + 4 + len(said)] = said
+            self.board[at : at + 4] = len(said).to_bytes(4, "little")
 
     def apply(self) -> None:
         lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
@@ -178,9 +180,12 @@ def split(dropped: tuple[str, ...]) -> Ended | None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
 
+    ended = False
+
     def hand_on(number: int, frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child, number)
+        if not ended:  # once it was waited for, its number may be another process'
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
 
     for number in numbers:
         signal.signal(number, hand_on)
@@ -215,24 +220,27 @@ _SIGXCPU: Final = getattr(signal, "SIGXCPU", 24)
 def _read(board: Any, code: int, used: float) -> Ended:
     if code >= 0 and not board[0]:
         return Ended(code=code, cause=None)
-    form, err, seconds, memory = _words(board, _SETTINGS) or ["text", "1", str(CPU_SECONDS), str(MEMORY_MIB)]
-    doing, path, line, column = _words(board, _PLACE) or ["", "", "0", "0"]
-    ran_out = code == -_SIGXCPU or used > int(seconds) - 0.5  # a hard limit kills at about that time
+    (form, err), (seconds, memory) = _words(board, _SETTINGS) or (("text", "1"), (CPU_SECONDS, MEMORY_MIB))
+    (doing, path), (line, column) = _words(board, _PLACE) or (("", ""), (0, 0))
+    ran_out = code == -_SIGXCPU or used > seconds - 0.5  # a hard limit kills at about that time
     cause = "memory" if board[0] else "cpu" if ran_out else "crash"
     return Ended(
         code=code,
         cause=cause,
-        limit=int(memory if cause == "memory" else seconds),
+        limit=memory if cause == "memory" else seconds,
         form=form,
         err=err == "1",
         doing=doing,
         path=path,
-        line=int(line),
-        column=int(column),
+        line=line,
+        column=column,
     )
 
 
-def _words(board: Any, at: int) -> list[str] | None:
+def _words(board: Any, at: int) -> tuple[tuple[str, str], tuple[int, int]] | None:
+    """The two texts and the two numbers of a slot; None for what no whole ``write`` left there."""
     size = int.from_bytes(board[at : at + 4], "little")
     words = bytes(board[at + 4 : at + 4 + size]).decode("utf-8", "surrogateescape").split("\0")
-    return words if size and len(words) == 4 else None  # else it ended in the middle of a word
+    if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[2:]):
+        return None
+    return (words[0], words[1]), (int(words[2]), int(words[3]))

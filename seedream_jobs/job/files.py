@@ -21,6 +21,9 @@ from seedream_jobs.inside import OutsideRoot, Withheld, check_open_to_jobs, is_g
 if TYPE_CHECKING:
     from seedream_jobs.job.ignored import IgnoreRules
 
+_LONGEST_PATH = 4096
+"""Bytes that are read of a file in which git names a path: a hostile checkout may bring one without end."""
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS keeps elsewhere, where only its pointer was checked out."""
 
@@ -229,11 +232,10 @@ def git_common(folder: Path) -> Path | None:
             continue
         try:
             if found.is_file():
-                named = found.read_text("utf-8", "surrogateescape").strip()
-                found = candidate / named.removeprefix("gitdir:").strip()
+                found = candidate / _path_in(found)
             shared = found / "commondir"
             if shared.is_file():
-                found = found / shared.read_text("utf-8", "surrogateescape").strip()
+                found = found / _path_in(shared)
         except OSError:
             return None
         if (found / "HEAD").is_file():
@@ -247,12 +249,21 @@ def git_common(folder: Path) -> Path | None:
     return None
 
 
+def _path_in(file: Path) -> str:
+    """The path that a file of git's names, as ``gitdir: ../.git/worktrees/second``.
+
+    :raises OSError: it can't be read
+    """
+    written = read_start(file, _LONGEST_PATH).decode("utf-8", "surrogateescape")
+    return written.strip().removeprefix("gitdir:").strip()
+
+
 def worktrees(common: Path) -> list[Path]:
     """The top folders of a repository's worktrees that are at hand, the main one first."""
     found = [common.parent] if common.name == ".git" else []
     for gitdir in sorted(common.glob("worktrees/*/gitdir")):
         try:
-            found.append(Path(gitdir.read_text("utf-8", "surrogateescape").strip()).parent)
+            found.append(Path(_path_in(gitdir)).parent)
         except OSError:
             continue
     return [top for top in found if (top / ".git").exists()]

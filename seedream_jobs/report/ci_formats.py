@@ -113,14 +113,21 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
 
 
 def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
-    """What a person must look at: doubts, failures, links about to die; and who works on it now."""
+    """What a person must look at: all that ``exit_code`` counts, links about to die, who works on it now."""
+    resolve = f"seedream-jobs resolve {one.job}{one.option}"
     if one.held_by is not None:
         yield Remark(level="note", code="in-use", message=f"in use by {one.held_by}", path=one.job)
     for address, doubt in one.doubtful:
-        hint = f"seedream-jobs resolve {one.job}{one.option}"
-        yield Remark(level="warning", code="in-doubt", message=f"{address}: {doubt}", path=one.job, hint=hint)
+        yield Remark(level="warning", code="in-doubt", message=f"{address}: {doubt}", path=one.job, hint=resolve)
+    for said in one.lost:
+        yield Remark(level="warning", code="run-open", message=said, path=one.job)
+    for said in one.shared:
+        yield Remark(level="warning", code="shared-task", message=said, path=one.job)
     for address, message in one.failed:
         yield Remark(level="error", code="failed", message=f"{address}: {message}", path=one.job)
+    for address in one.expired:
+        message = f"{address}: its links' life is over"
+        yield Remark(level="error", code="expired", message=message, path=one.job, hint=resolve)
     waiting = one.counts[State.COMPLETED]
     if waiting and one.first_death is not None:
         message = f"{plural(waiting, 'request')} not fetched, {deadline(one.first_death)}"
@@ -222,7 +229,7 @@ def _result(remark: Remark, fingerprint: str, rules: list[str]) -> dict[str, Any
     if remark.span is not None:
         start, end = remark.span.start, remark.span.end
         location["region"] = {
-            "endColumn": max(end.column, 1),
+            "endColumn": end.column,
             "endLine": end.line,
             "startColumn": start.column,
             "startLine": start.line,

@@ -12,6 +12,7 @@ import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 from typing import Any, TypeVar
 
 from seedream_jobs.diagnostics import Diagnostic, plural, shorten
@@ -35,6 +36,8 @@ SAMPLES = 8
 """Requests of one kind that are shown of one job."""
 MAX_PROMPT = 700
 """Characters of a prompt that are shown."""
+MAX_REMARKS = 20
+"""Remarks on one job's status that are shown."""
 _CLOSING = 400  # characters that are kept free for the last lines
 
 T = TypeVar("T")
@@ -104,17 +107,25 @@ def _alike(left: list[str], right: list[str]) -> int:
 
 
 def plan_markdown(plan: Plan) -> str:
-    """The comment, at most ``MAX_CHARACTERS`` long: from the first block that does not fit the rest is left out."""
-    lines: list[str] = []
-    size = 0
-    for block in _blocks(plan):
+    """The comment on a plan."""
+    return _comment(_blocks(plan), lambda _: _left_out("show plan.json"), [_closing(plan)])
+
+
+def _comment(blocks: Iterable[Block], rest: Callable[[Iterator[Block]], Block], closing: Block) -> str:
+    """At most ``MAX_CHARACTERS``: from the first block that does not fit only what ``rest`` says of those left out."""
+    lines: Block = []
+    left, size = iter(blocks), 0
+    for block in left:
         size += sum(len(line) + 1 for line in block)
         if size > MAX_CHARACTERS - _CLOSING:
-            lines.extend(["", "_The rest is left out for length: `seedream-jobs show plan.json` has it._", ""])
+            lines += rest(chain([block], left))
             break
-        lines.extend(block)
-    lines.append(_closing(plan))
-    return "\n".join(lines) + "\n"
+        lines += block
+    return "\n".join([*lines, *closing]) + "\n"
+
+
+def _left_out(command: str) -> Block:
+    return ["", f"_The rest is left out for length: `seedream-jobs {command}` has it._", ""]
 
 
 def _blocks(plan: Plan) -> Iterator[Block]:
@@ -287,24 +298,18 @@ def _closing(plan: Plan) -> str:
 
 def findings_comment(findings: Sequence[Diagnostic]) -> str:
     """A comment on a pull request, found again by the same marker as a plan's."""
-    lines = [MARKER, f"### {summary(findings)}", ""]
-    size = sum(len(line) + 1 for line in lines)
-    for number, line in enumerate(findings_markdown(findings)):
-        size += len(line) + 1
-        if size > MAX_CHARACTERS - 100:
-            lines.append(f"- and {len(findings) - number:,} more")
-            break
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    blocks = [[MARKER, f"### {summary(findings)}", ""], *([line] for line in findings_markdown(findings))]
+    return _comment(blocks, lambda left: [f"- and {sum(1 for _ in left):,} more"], [])
 
 
 def status_markdown(jobs: list[JobStatus]) -> str:
     """A list item for each job, with what a person must look at below it."""
-    lines = [STATUS_MARKER]
-    for one in jobs:
-        counts = ", ".join(
-            f"**{one.counts[state]:,}** {state.replace('_', ' ')}" for state in State if one.counts[state]
-        )
-        lines.append(f"- {code(one.job)} {counts or 'nothing submitted'}; {one.facts}")
-        lines.extend(f"  - {remark.level}: {code(remark.text, 300)}" for remark in list(remarks_on_status(one))[:20])
-    return "\n".join(lines) + "\n"
+    return _comment(chain([[STATUS_MARKER]], map(_job, jobs)), lambda _: _left_out("status"), [])
+
+
+def _job(one: JobStatus) -> Block:
+    counts = ", ".join(f"**{one.counts[state]:,}** {state.replace('_', ' ')}" for state in State if one.counts[state])
+    remarks = [f"  - {remark.level}: {code(remark.text, 300)}" for remark in remarks_on_status(one)]
+    more = [f"  - and {len(remarks) - MAX_REMARKS:,} more"] if len(remarks) > MAX_REMARKS else []
+    head = f"- {code(one.job, 200)} {counts or 'nothing submitted'}; {one.facts}"
+    return [head, *remarks[:MAX_REMARKS], *more]

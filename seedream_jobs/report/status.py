@@ -72,6 +72,7 @@ class JobStatus:
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     sets: str = ""
@@ -136,6 +137,8 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
             status.doubtful.append((entry.address, entry.doubt or "open"))
         elif entry.state in (State.FAILED, State.REJECTED):
             status.failed.append((entry.address, entry.error.message if entry.error else ""))
+        elif entry.state is State.EXPIRED:
+            status.expired.append(entry.address)
     return status
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,39 @@ def test_a_crash_is_a_finding_too(end: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout == "crash json reading this file 'a\\udcff.yaml' 3 7\n"
+
+
+def test_a_worker_that_ends_while_it_writes_leaves_no_half_text() -> None:
+    """The place before counts as unknown then; a slot of anything else than a place counts as empty."""
+    board = bytearray(confinement._BOARD)
+
+    class Torn(bytearray):
+        """What a worker writes into, until it is ended at the n-th write."""
+
+        left = 0
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            super().__setitem__(key, value)
+
+    for writes in range(4):
+        board = Torn(confinement._BOARD)
+        worker = confinement._Worker(board)
+        board.left = 9
+        worker.write(confinement._PLACE, "reading this file", "a-long-name.yaml", 12, 345)
+        board.left = writes
+        with suppress(KeyboardInterrupt):
+            worker.write(confinement._PLACE, "x", "b.yaml", 1, 2)
+        ended = confinement._read(board, -9, 0.1)
+        known = {0: ("reading this file", "a-long-name.yaml", 12, 345), 3: ("x", "b.yaml", 1, 2)}
+        assert (ended.doing, ended.path, ended.line, ended.column) == known.get(writes, ("", "", 0, 0))
+    for text in (b"x\0b.yaml\0\x003", b"x\0b.yaml\x001", b"a\0b\0c\0d\0e"):
+        board = bytearray(confinement._BOARD)
+        board[confinement._PLACE] = len(text)
+        board[confinement._PLACE + 4 : confinement._PLACE + 4 + len(text)] = text
+        assert confinement._read(board, -9, 0.1).line == 0
 
 
 def test_nothing_happens_where_nothing_was_split() -> None:

@@ -16,6 +16,7 @@ from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.formats import render_status
+from seedream_jobs.report.markdown import MAX_CHARACTERS
 from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
 from seedream_jobs.run.retry import Halt
@@ -59,6 +60,33 @@ def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None
     one.spent = Decimal("0.0456")
     for said in (status_text([one]), "".join(render_status([one], "markdown"))):
         assert "0.0228 USD charged of 0.0456 estimated, 0.0456 USD count as spent" in said
+
+
+def test_what_counts_for_the_exit_code_is_said() -> None:
+    """A run that is open, a request in doubt, failed or expired: each has its remark, and its field of the JSON."""
+    kinds = {
+        "in-doubt": JobStatus(
+            job="a.yaml", origin="o", counts=Counter({State.IN_DOUBT: 1}), doubtful=[("a#1", "open")]
+        ),
+        "run-open": JobStatus(job="a.yaml", origin="o", lost=["a#1 may be paid"]),
+        "failed": JobStatus(job="a.yaml", origin="o", counts=Counter({State.FAILED: 1}), failed=[("a#1", "no")]),
+        "expired": JobStatus(job="a.yaml", origin="o", counts=Counter({State.EXPIRED: 1}), expired=["a#1"]),
+    }
+    for code, one in kinds.items():
+        assert one.exit_code is not ExitCode.OK
+        assert f"title={code}::a#1" in "".join(render_status([one], "github"))
+        assert "a#1" in "".join(render_status([one], "json"))
+        assert "a#1" in "".join(render_status([one], "markdown"))
+
+
+def test_a_status_of_a_thousand_jobs_fits_a_comment() -> None:
+    """GitHub takes 65,536 characters; what is left out is said, of one job and of all."""
+    failed = [(f"a/subject={'x' * 150}#{number}", "y" * 200) for number in range(21)]
+    one = JobStatus(job="a.yaml", origin="o", counts=Counter({State.FAILED: 21}), failed=failed)
+    assert "  - and 1 more\n" in "".join(render_status([one], "markdown"))
+    said = "".join(render_status([one] * 1000, "markdown"))
+    assert len(said) <= MAX_CHARACTERS
+    assert said.endswith("_The rest is left out for length: `seedream-jobs status` has it._\n\n")
 
 
 def test_what_no_worker_came_to_is_not_sent_either() -> None:

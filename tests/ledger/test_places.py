@@ -74,6 +74,18 @@ def test_all_worktrees_share_one_place_and_no_git_command_is_asked(repo: Path, t
     assert git_common(tmp_path) is None
 
 
+def test_of_the_files_in_which_git_names_a_path_only_the_start_is_read(repo: Path, tmp_path: Path) -> None:
+    """A checkout may bring them without end; a repository is found no more then, and nothing fills the memory."""
+    git(repo, "worktree", "add", "-q", str(tmp_path / "second"), "-b", "second")
+    small = (repo / ".git", repo / ".git/worktrees/second/commondir", repo / ".git/worktrees/second/gitdir")
+    for file in (tmp_path / "second" / ".git", *small[1:]):
+        with file.open("r+b") as opened:
+            opened.truncate(4 << 30)  # of holes
+    assert worktrees(repo / ".git")[0].resolve() == repo.resolve()
+    with pytest.raises(UsageError, match="leads to no repository"):
+        git_common(tmp_path / "second")
+
+
 def test_links_of_manifests_and_folders_lead_to_one_lock_and_one_journal(repo: Path, tmp_path: Path) -> None:
     """A manifest that is a link is written where it leads to, and stays a link."""
     (repo / "jobs").mkdir()

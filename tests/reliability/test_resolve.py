@@ -77,6 +77,8 @@ def test_an_expired_one_is_brought_back(emulator: START, campaign: START) -> Non
     mine.manifest.write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in (header, expired)))
     listing = mine.command("resolve")
     assert f"{line['address']}  {line['task_id']}" in listing.out
+    (said,) = json.loads(mine.command("status", "--format", "json").out)
+    assert said["expired"] == [line["address"]]
     assert mine.command("resolve", line["address"], "--accepted", line["task_id"], "--reason", "it lives").code == 0
     assert (mine.states(), [one["reason"] for one in resolutions(mine)]) == ({"accepted": 1}, ["it lives"])
 
