@@ -16,7 +16,7 @@ INVISIBLE = (
 )
 """What is drawn as nothing, or as a blank (Unicode's default ignorables, U+2800): the inside of a pattern's ``[]``."""
 
-RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+RIGHT_TO_LEFT = "[\u0590-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 
 # Who closes what (UAX #9): embeddings and overrides end with PDF, isolates with PDI.
 _OPENS = {"\u202a": "\u202c", "\u202b": "\u202c", "\u2066": "\u2069", "\u2067": "\u2069", "\u2068": "\u2069"}

@@ -53,9 +53,14 @@ def show_character(character: str) -> ShownCharacter:
     return ShownCharacter(character, 2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
 
+def _is_plain(text: str) -> bool:
+    """Whether all of a text is drawn, and can be shown as it is."""
+    return text.isprintable() and (text.isascii() or not _BLANK.search(text))
+
+
 def visible(text: str) -> str:
     """``text`` on one line; what a terminal would obey is written as an escape."""
-    if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
+    if _is_plain(text):
         return text
     return "".join(show_character(character).shown for character in text)
 
@@ -86,22 +91,16 @@ def log_text(text: str, begun: str = "") -> str:
 
     :param begun: what stands on the line already
     """
-    if not visible_lines(text):
+    if not _is_plain(text.replace("\n", "").replace("\t", "")):
         text = "".join(one if one in "\n\t" else show_character(one).shown for one in text)
     return without_commands(begun + text, lambda found: f"{found.group()} ")[len(begun) :]
-
-
-def visible_lines(text: str) -> bool:
-    """Whether ``text`` can be shown as it is, its line ends and tabs included."""
-    plain = text.replace("\n", "").replace("\t", "")
-    return plain.isprintable() and (plain.isascii() or not _BLANK.search(plain))
 
 
 def escaped_json(text: str) -> str:
     """JSON with escapes for what a terminal or a CI runner obeys; other scripts stay readable."""
     # Such characters, and ##[, only stand inside strings, where an escape is the same value.
     text = without_commands(text, lambda found: found.group().replace("##", "\\u0023#"))
-    if text.replace("\n", "").isprintable() and (text.isascii() or not _BLANK.search(text)):
+    if _is_plain(text.replace("\n", "")):
         return text
     return "".join(one if one == "\n" or is_seen(one) else _json_escape(one) for one in text)
 

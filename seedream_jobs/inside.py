@@ -23,6 +23,10 @@ _PIECE = 1 << 20
 _HAS_DIR_FD = os.open in os.supports_dir_fd  # Windows has none
 
 
+STATE_FOLDER = ".seedream"
+"""Where a campaign keeps what is not committed: locks, journals, thumbnails, the records of rehearsals."""
+
+
 class OutsideRoot(Exception):
     """A path that leaves the campaign's root, by ``..``, by being absolute or through a symbolic link."""
 
@@ -85,11 +89,16 @@ _RESERVED = frozenset(
 )
 
 
+def is_device(part: str) -> bool:
+    """Whether Windows takes a part of a path for a device, whatever ending it has."""
+    return part.partition(".")[0].rstrip(" ").casefold() in _RESERVED
+
+
 def find_misread(part: str) -> str | None:
     """Why a part of a path is misread by some system or shell; None where all agree on it."""
     if part in ("", ".", ".."):
         return "is only dots" if part else "is empty"
-    if part.partition(".")[0].rstrip(" ").casefold() in _RESERVED:
+    if is_device(part):
         return "is a name that Windows keeps for a device"
     if _PLAIN.fullmatch(part):
         return None

@@ -61,7 +61,7 @@ def fetch(
             ],
             access=access,
             options=options,
-            progress=report.progress(total=0, usd=None, running=sum(map(open_tasks, ledgers))),
+            progress=report.progress(total=0, running=sum(map(open_tasks, ledgers))),
         )
         # Nothing is submitted: there is no campaign's lock to release, and no request was to be sent.
         locked = Locked(records=tuple(records), ledgers=tuple(ledgers), release=lambda: None)
@@ -140,7 +140,7 @@ def poll(
             [_poll_job(record, _lock(record, target, "status", stack)) for record in asked],
             access=access,
             options=options,
-            progress=ProgressDisplay("quiet", total=0, usd=None),
+            progress=ProgressDisplay("quiet", total=0),
         )
     of = dict(zip((record.shown for record in asked), results, strict=True))
     polled: list[PolledJob] = []

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -150,7 +149,7 @@ class Report(Protocol):
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan of which ``left`` requests are still to be submitted."""
 
-    def progress(self, *, total: int, usd: Decimal | None, running: int) -> AbstractContextManager[Watcher]:
+    def progress(self, *, total: int, running: int) -> AbstractContextManager[Watcher]:
         """Draw the progress while it is entered."""
         ...
 
@@ -212,7 +211,7 @@ def apply(
             runs,
             access=access,
             options=options,
-            progress=report.progress(total=plan.submit, usd=plan.cost, running=running),
+            progress=report.progress(total=plan.submit, running=running),
             budgets=plan.budgets,
             cost=plan.cost,
             uploads=references if options.upload_references else {},

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger import campaign
 from seedream_jobs.ledger.ledger import Ledger, left_behind
 from seedream_jobs.ledger.paths import (
-    STATE_FOLDER,
     LedgerPaths,
     campaign_lock,
     is_manifest,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.api.credentials import DEFAULT_BASE_URL
 from seedream_jobs.cli.options import limit_options, set_option
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.expand.explain import explain
@@ -55,7 +56,7 @@ def expand(
             case "jsonl":
                 line = request_json(request)
             case "curl":
-                line = request_curl(request, expansion.spec.files)
+                line = request_curl(request, expansion.spec.files, DEFAULT_BASE_URL)
             case _:
                 line = request_row(request)
         show(f"{line}\n")

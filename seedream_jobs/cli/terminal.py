@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +68,9 @@ class Terminal:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
             say(f"This plan was begun: {sent}.", err=True)
 
-    def progress(self, *, total: int, usd: Decimal | None, running: int) -> ProgressDisplay:
+    def progress(self, *, total: int, running: int) -> ProgressDisplay:
         """Draw the progress while it is entered."""
-        return ProgressDisplay(progress_mode(self._as_json), total=total, usd=usd, running=running, draw=draw)
+        return ProgressDisplay(progress_mode(self._as_json), total=total, running=running, draw=draw)
 
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
         """Take in what became of each job, and build the pages while the records are locked."""

@@ -73,7 +73,7 @@ class Expansion:
 
     # -- findings before the stream --------------------------------------------------------------------------------
 
-    def exceeds(self, most: int) -> bool:
+    def _exceeds(self, most: int) -> bool:
         """Whether the job makes more than ``most`` requests, equal ones counted; visits no more combinations."""
         cells = islice(self.matrix.cells(), most // self.spec.repeat + 1)
         return sum(1 for _ in cells) * self.spec.repeat > most
@@ -95,7 +95,7 @@ class Expansion:
         found = list(self._find_in_filters())
         if not any(finding.severity == "error" for finding in found):
             self.spec.document.mark("counting these combinations", ("matrix",), key=True)
-            if too_many is not None and self.exceeds(most):
+            if too_many is not None and self._exceeds(most):
                 raise FindingsError(too_many(most))
             self.spec.document.mark("rendering this template", ("request", "prompt"))
             found += [

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from unicodedata import name as unicode_name
 
-from seedream_jobs.characters import RIGHT_TO_LEFT
+from seedream_jobs.characters import INVISIBLE, RIGHT_TO_LEFT
 from seedream_jobs.diagnostics import Diagnostic, in_order, plural
 from seedream_jobs.expand.expansion import Expansion, origin, prompts, read_by_prompt
 from seedream_jobs.expand.identity import max_images
@@ -300,9 +300,7 @@ def _identical(expansion: Expansion, first: Cell, second: Cell) -> Diagnostic:
 
 UNSEEN = (
     # A flag of a region is one match, so that its tags are not met alone.
-    "\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f"
-    "|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffc\U000e0000-\U000e0fff]"
+    f"\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffc{INVISIBLE}]"
 )
 _JOINING = (
     "[\u0590-\u109f\u1700-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff\U0001e900-\U0001e95f]"
@@ -344,8 +342,10 @@ def _named(character: str) -> str:
 
 # Some characters, and beside which one a script needs them: in front of them, or behind them.
 _NEEDED_BESIDE = (
-    ("[\u200c\u200d]", _JOINING, _JOINING),
-    ("\u200b", _UNSPACED, _UNSPACED),
+    ("[\u034f\u200c\u200d]", _JOINING, _JOINING),
+    ("[\u17b4\u17b5\u200b]", _UNSPACED, _UNSPACED),
+    ("\u2800", "[\u2801-\u28ff]", "[\u2801-\u28ff]"),
+    ("[\U0001d173-\U0001d17a]", "[\U0001d100-\U0001d1ff]", "[\U0001d100-\U0001d1ff]"),
     ("[\ufe00-\ufe0f]", _VARIED, _NOTHING),
     ("[\U000e0100-\U000e01ef]", _HAN, _NOTHING),
     ("[\u180b-\u180f]", "[\u1800-\u18af]", _NOTHING),

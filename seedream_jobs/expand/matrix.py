@@ -250,8 +250,8 @@ def _ranker(matrix: Matrix, seed: int) -> Callable[[Choice], bytes]:
 
 def _random(matrix: Matrix, sample: Sample) -> list[Choice]:
     rank = _ranker(matrix, sample.seed)
-    size = sample.size if sample.size is not None else matrix.raw
-    return sorted(nsmallest(size, matrix.survivors(), key=rank))  # a heap of ``size``, not a list of all
+    assert sample.size is not None  # by the schema
+    return sorted(nsmallest(sample.size, matrix.survivors(), key=rank))  # a heap of ``size``, not a list of all
 
 
 def _pairwise(matrix: Matrix, sample: Sample) -> list[Choice]:

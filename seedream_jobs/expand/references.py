@@ -22,6 +22,8 @@ from seedream_jobs.model_profile import ReferenceLimits
 _DATA_URI = re.compile(r"data:image/(jpeg|png);base64,", re.ASCII)
 _BARE = (("/9j/", "jpeg"), ("iVBORw0KGgo", "png"))
 """How an image in base64 begins."""
+MAX_KNOWN = 100_000
+"""References that are known at a time: so many take 50 MiB. A job with more reads some files again."""
 _SHOWN = 80
 """Characters of a reference that a message repeats."""
 
@@ -57,22 +59,26 @@ class References:
 
     def __init__(self, files: Files, folder: PurePosixPath, limits: ReferenceLimits) -> None:
         self._files, self._folder, self._limits = files, folder, limits
-        self._known: dict[str, Reference | ReferenceProblem] = {}
+        self._known: dict[str | bytes, Reference | tuple[str, str | None]] = {}
 
     def look(self, url: str) -> Reference:
         """The reference that a path or a data URI names.
 
         :raises ReferenceProblem: where the service would refuse it
         """
-        found = self._known.get(url)  # a bad one, too: many requests share it
+        # A data URI may have megabytes, and is made anew for each request by a template.
+        key = url if len(url) <= _SHOWN else sha256(url.encode("utf-8", "surrogatepass")).digest()
+        found = self._known.get(key)  # a bad one, too: many requests share it
         if found is None:
             try:
                 found = self._inspect(url)
-            except ReferenceProblem as problem:
-                found = problem
-            self._known[url] = found
-        if isinstance(found, ReferenceProblem):
-            raise found
+            except ReferenceProblem as problem:  # kept by its words: its frames hold the image
+                found = problem.message, problem.hint
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+        if isinstance(found, tuple):
+            raise ReferenceProblem(found[0], hint=found[1])
         return found
 
     def _inspect(self, url: str) -> Reference:
@@ -106,7 +112,7 @@ class References:
             raise ReferenceProblem(f"{shown} is a Git LFS pointer, not an image", hint="git lfs pull")
         if len(data) > limits.max_bytes:
             raise ReferenceProblem(
-                f"{shown} is larger than {limits.max_bytes // 1024 // 1024} MB", hint="make it smaller"
+                f"{shown} is larger than {limits.max_bytes // 1024 // 1024} MiB", hint="make it smaller"
             )
         header = read_header(data)
         if header is None or header.format not in limits.formats:

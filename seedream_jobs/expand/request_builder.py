@@ -21,7 +21,7 @@ from unicodedata import normalize
 from seedream_jobs.expand.identity import FORM, canonical_json, canonical_payload, max_images, settled
 from seedream_jobs.expand.matrix import Cell, Choice, Matrix
 from seedream_jobs.expand.references import Reference, References, is_remote
-from seedream_jobs.inside import find_misread, is_gits
+from seedream_jobs.inside import STATE_FOLDER, find_misread, is_device, is_gits
 from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.spec import JobSpec
@@ -379,13 +379,12 @@ class RequestBuilder:
         if name is None:
             said = _shortened(values.replace("=", "-").replace(",", "_"), 120) or self.spec.name
             # A part of the key, because two addresses may be equal but for what was cut off.
-            name = f"{said}-{key.removeprefix('v1:')[:8]}"
+            name = f"{said}-{key.removeprefix(f'{FORM}:')[:8]}"
         if self.spec.repeat > 1:
             name += f"-r{repeat}"
         return self._folder + name
 
 
-_KEPT = ".seedream"
 _SLUG_HINT = "the filter 'slug' makes any text a file name"
 
 
@@ -401,7 +400,7 @@ def check_name(name: str) -> None:
         if misread is not None:
             raise TemplateProblem(
                 f"{name[:80]!r} can't be an output name: the part {part[:80]!r} {misread}",
-                hint="write a word before it" if "Windows keeps" in misread else _SLUG_HINT,
+                hint="write a word before it" if is_device(part) else _SLUG_HINT,
             )
 
 
@@ -411,7 +410,7 @@ def check_folder(written: str) -> None:
     :raises TemplateProblem: if one does not
     """
     for part in PurePosixPath(written).parts:
-        if is_gits(part) or part.casefold() == _KEPT:
+        if is_gits(part) or part.casefold() == STATE_FOLDER:
             raise TemplateProblem(
                 f"the folder {written[:80]!r} is no place for images: {part}", hint="name another one"
             )

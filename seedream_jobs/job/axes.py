@@ -30,6 +30,9 @@ MAX_TOLD = 200
 MAX_PAIRS = 100_000
 """Pairs of include items that are held against each other; beyond them one may overwrite another unseen."""
 
+MATRIX_WORDS = ("include", "exclude", "where", "sample")
+"""What stands in a matrix and is no axis."""
+
 PARAMETERS = (
     "model",
     "size",

@@ -7,7 +7,7 @@ would say "not equal", and a mistake would drop combinations in silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
 from seedream_jobs.job.template import Segment, TemplateProblem, compile_segment, environment, syntax_problem
-from seedream_jobs.job.template_rules import count_comparison, parse
+from seedream_jobs.job.template_rules import OPERATORS, count_comparison, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +73,6 @@ def _syntax_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
     return TemplateProblem(message, line=1, word=problem.word, hint=hint)
 
 
-_OPERATORS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "eq": ("==", lambda a, b: bool(a == b)),
-    "ne": ("!=", lambda a, b: bool(a != b)),
-    "lt": ("<", lambda a, b: bool(a < b)),
-    "lteq": ("<=", lambda a, b: bool(a <= b)),
-    "gt": (">", lambda a, b: bool(a > b)),
-    "gteq": (">=", lambda a, b: bool(a >= b)),
-    "in": ("in", lambda a, b: bool(a in b)),
-    "notin": ("not in", lambda a, b: bool(a not in b)),
-}
 _QUOTE = "quote both, or neither"
 
 
@@ -94,7 +84,7 @@ def compare(ops: str, left: Any, *rights: Any) -> bool:
     for op, right in zip(ops.split(","), rights, strict=True):
         _check_kinds(op, left, right)
         count_comparison(op, left, right)
-        if not _OPERATORS[op][1](left, right):
+        if not OPERATORS[op][1](left, right):
             return False
         left = right
     return True
@@ -105,7 +95,7 @@ def _check_kinds(op: str, left: Any, right: Any) -> None:
     if op in ("in", "notin"):
         _check_lookup(kinds, right)
     elif kinds[0] != kinds[1] and "null" not in kinds:  # null fits every kind: it asks whether there is a value
-        written = _OPERATORS[op][0]
+        written = OPERATORS[op][0]
         if "mapping" in kinds:
             raise TemplateProblem(
                 f"a mapping is compared with a {kinds[0] if kinds[1] == 'mapping' else kinds[1]} by {written}",

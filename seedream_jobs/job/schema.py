@@ -21,6 +21,7 @@ from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic, closest, did_you_mean, in_order
+from seedream_jobs.job.axes import MATRIX_WORDS
 from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.job.yaml_reader import NUMBER
 from seedream_jobs.resources import resource
@@ -76,7 +77,6 @@ _SERVICE_HAS_NONE = {
     "image": "reference images are image_urls",
     "max_images": "max_images stands below sequential_image_generation_options",
 }
-_MATRIX_WORDS = ("include", "exclude", "where", "sample", "zip")
 _HOMES = ("request", "matrix", "limits", "output", "lint")
 
 
@@ -306,7 +306,7 @@ def _hint(broken: BrokenRule, code: str, root: Mapping[str, Any]) -> str | None:
         return _about_unknown(broken, root)
     if code == "missing-id" and broken.path[0] == "matrix":
         # A misspelt "include" is taken for an axis, and the mappings in it have no id.
-        word = closest(str(broken.path[1]), _MATRIX_WORDS)
+        word = closest(str(broken.path[1]), (*MATRIX_WORDS, "zip"))
         if word is not None:
             return f"did you mean {word!r}? A value that is a mapping needs an id"
     if "errorHint" in broken.schema:

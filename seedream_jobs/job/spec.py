@@ -15,7 +15,16 @@ from seedream_jobs.characters import find_look_alikes, mixed_scripts
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.inside import OutsideRoot
-from seedream_jobs.job.axes import PARAMETERS, Axis, AxisReader, Include, Pattern, PatternReader, names_below
+from seedream_jobs.job.axes import (
+    MATRIX_WORDS,
+    PARAMETERS,
+    Axis,
+    AxisReader,
+    Include,
+    Pattern,
+    PatternReader,
+    names_below,
+)
 from seedream_jobs.job.condition import Condition, compile_condition
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
 from seedream_jobs.job.files import Files, within
@@ -29,9 +38,6 @@ from seedream_jobs.job.template import (
 )
 from seedream_jobs.job.yaml_reader import OutOfRange, number
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-
-MATRIX_WORDS = ("include", "exclude", "where", "sample")
-"""What stands in a matrix and is no axis."""
 
 DEFAULT_MAX_REQUESTS = 1_000
 
@@ -270,7 +276,7 @@ class _Loader:
         for profile, model, path in known:
             if profile.id != first.id:
                 message, hint = f"{model!r} is another model than {first.id!r}", "write a job file for each model"
-                self.found.append(self.document.finding("not-allowed-value", message, path, hint=hint))
+                self.found.append(self.document.finding("several-models", message, path, hint=hint))
                 break
         return first
 

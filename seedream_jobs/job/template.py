@@ -33,6 +33,7 @@ from seedream_jobs.job.template_rules import (
     CALL,
     LOOP_METHODS,
     MAX_WORK,
+    OPERATORS,
     SAFE_GLOBALS,
     WORK,
     NotAllowed,
@@ -54,14 +55,7 @@ MAX_REPEATED = 100_000
 MAX_SEGMENTS = 200
 """How many parts of a template are compiled apart; one with more is compiled whole, which takes less time."""
 
-# Not among them: what is random (a key must be the same each time), what makes HTML, what pads to any width.
 # fmt: off
-SAFE_FILTERS = (
-    "abs", "attr", "capitalize", "count", "d", "default", "first", "float", "format", "indent", "int", "items", "join",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round",
-    "select", "selectattr", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper",
-    "wordcount", "wordwrap",
-)
 SAFE_TESTS = (
     "!=", "<", "<=", "==", ">", ">=", "boolean", "defined", "divisibleby", "eq", "equalto", "even", "false", "float",
     "ge", "greaterthan", "gt", "in", "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none",
@@ -225,7 +219,7 @@ def _evaluator(template: Compiled, names: frozenset[str], line: int) -> Callable
         except (TemplateProblem, *_RENDER_ERRORS) as error:
             problem = _rendering_problem(error, template, line)
             if isinstance(error, TooMuch):
-                tired.append(problem)
+                tired.append(_copy(problem, line))  # not the problem itself: its frames hold what was made
             raise problem from error
         return text if len(text) <= MAX_TEXT else checked_length(text)
 
@@ -299,9 +293,6 @@ def join_and(values: Iterable[Any], word: str = "and") -> str:
 def split(value: Any, separator: str | None = None, limit: int = -1) -> list[str]:
     """The parts of a text between separators, at most ``limit`` + 1 of them; between white space without one."""
     return _text(value).split(separator, limit)
-
-
-FILTERS: dict[str, Callable[..., Any]] = {made.__name__: made for made in (slug, oneline, article, join_and, split)}
 
 
 # -- what an expression writes -----------------------------------------------------------------------------------------
@@ -503,9 +494,13 @@ def _checked_number(value: Any, made_by: str) -> Any:
     return value
 
 
-_BOUNDED: dict[str, Callable[..., Any]] = {
+# Not among them: what is random (a key must be the same each time), what makes HTML, what pads to any width.
+FILTERS: dict[str, Callable[..., Any]] = {
+    # Jinja's own, which make no more than they are given.
+    **{name: of_jinja.FILTERS[name] for name in ("abs", "count", "d", "default", "first", "float", "last", "length")},
     **{name: _of_text(getattr(of_jinja, f"do_{name}")) for name in ("capitalize", "lower", "title", "upper")},
     **{made.__name__: _of_text(made) for made in (slug, oneline, article)},
+    **{made.__name__: made for made in (join_and, split)},
     "string": _text,
     "wordcount": _of_text(of_jinja.do_wordcount),
     **{made.__name__.strip("_"): _of_text(made) for made in (_indent, _trim, _truncate, _wordwrap)},
@@ -516,6 +511,7 @@ _BOUNDED: dict[str, Callable[..., Any]] = {
     "list": _of_list(_list),
     "sum": _of_list(_sum),
 }
+"""Every filter that a template may use."""
 
 
 def _of_number(made: Callable[..., bool]) -> Callable[..., bool]:
@@ -540,18 +536,21 @@ def _comparing(name: str) -> Callable[[Any, Any], bool]:
 
 
 _NAMES = {
-    "eq": ("==", "eq", "equalto"),
-    "ne": ("!=", "ne"),
-    "lt": ("<", "lt", "lessthan"),
-    "lteq": ("<=", "le"),
-    "gt": (">", "gt", "greaterthan"),
-    "gteq": (">=", "ge"),
-    "in": ("in",),
+    "eq": ("eq", "equalto"),
+    "ne": ("ne",),
+    "lt": ("lt", "lessthan"),
+    "lteq": ("le",),
+    "gt": ("gt", "greaterthan"),
+    "gteq": ("ge",),
+    "in": (),
 }
+"""What Jinja's tests call the operators, beside how these are written."""
 
 
 def _bounded_tests(tests: dict[str, Any]) -> dict[str, Any]:
-    tests |= {name: _comparing(operator) for operator, names in _NAMES.items() for name in names}
+    tests |= {
+        name: _comparing(operator) for operator, names in _NAMES.items() for name in (OPERATORS[operator][0], *names)
+    }
     tests |= {name: _of_number(tests[name]) for name in ("odd", "even", "divisibleby")}
     return tests | {name: _of_text(tests[name]) for name in ("lower", "upper")}
 
@@ -637,9 +636,8 @@ def environment() -> SandboxedEnvironment:
     env = _Sandbox(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_finalize, optimized=False
     )
-    filters: dict[str, Any] = {name: env.filters[name] for name in SAFE_FILTERS}
     tests: dict[str, Any] = {name: env.tests[name] for name in SAFE_TESTS}
-    env.filters = filters | FILTERS | _BOUNDED
+    env.filters = dict(FILTERS)
     env.tests = _bounded_tests(tests)
     env.globals = {name: env.globals[name] for name in SAFE_GLOBALS} | {"range": _range}
     return env

@@ -390,16 +390,17 @@ def sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
     return value[start:stop:step]
 
 
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "lteq": operator.le,
-    "gt": operator.gt,
-    "gteq": operator.ge,
-    "in": lambda a, b: a in b,
-    "notin": lambda a, b: a not in b,
+OPERATORS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "eq": ("==", operator.eq),
+    "ne": ("!=", operator.ne),
+    "lt": ("<", operator.lt),
+    "lteq": ("<=", operator.le),
+    "gt": (">", operator.gt),
+    "gteq": (">=", operator.ge),
+    "in": ("in", lambda a, b: a in b),
+    "notin": ("not in", lambda a, b: a not in b),
 }
+"""Jinja's names of the operators that compare: how each is written, and what it does."""
 
 
 def compare(written: str, left: Any, *rights: Any) -> bool:
@@ -409,7 +410,7 @@ def compare(written: str, left: Any, *rights: Any) -> bool:
         return bool(left == rights[0])
     for name, right in zip(written.split(","), rights, strict=True):
         count_comparison(name, left, right)
-        if not _OPERATORS[name](left, right):
+        if not OPERATORS[name][1](left, right):
             return False
         left = right
     return True

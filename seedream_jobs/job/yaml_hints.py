@@ -32,9 +32,9 @@ _LONGEST_FIX = 100
 _INDENTATION_TABS = re.compile(r" *(\t+)[ \t]*")
 _TABS = re.compile(r"(\t+)")
 _BAD_ESCAPE = re.compile(r"\\(?:[uU][0-9a-fA-F]*|x[0-9a-fA-F]*|[\s\S])")
-# ``\uD800`` to ``\uDFFF`` are halves of a character, and refused.
+# ``\uD800`` to ``\uDFFF`` are halves of a character, and refused, also as ``\U0000D800``.
 _GOOD_ESCAPE = re.compile(
-    r"\\(?:u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0(?!000[dD][89a-fA-F])|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
+    r"\\(?:u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0(?!0[dD][89a-fA-F])[0-9a-fA-F]|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
     r"|[0abtnvfre \"/\\N_LP\t]|\r?\n)"
 )
 _KEY = re.compile(r"[ \t]*(?:- +)*(?P<key>[^\s#'\"{}\[\]&*!|>%@`][^#]*?):(?=\s|$)")

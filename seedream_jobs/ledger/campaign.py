@@ -17,12 +17,13 @@ from pathlib import Path
 from seedream_jobs.atomic_file import DISK, FileSystem
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import FileLock, lock_file
 from seedream_jobs.ledger.manifest import Entries, alone
-from seedream_jobs.ledger.paths import SHARED, STATE_FOLDER, campaign_lock, job_beside, keep_private, paths_for
+from seedream_jobs.ledger.paths import SHARED, campaign_lock, job_beside, keep_private, paths_for
 from seedream_jobs.ledger.state import STATE_RULES, Entry, State
 
 MAX_NAMED = 5

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import is_gits
+from seedream_jobs.inside import STATE_FOLDER, is_gits
 from seedream_jobs.job.files import campaign_root, git_common
 
 _MANIFEST = ".manifest.jsonl"
 _SOURCES = (".yaml", ".yml", _MANIFEST, ".journal", ".manifest.lock")
-STATE_FOLDER = ".seedream"
 SHARED = "seedream-jobs"
 """The folder in a repository's git folder."""
 

@@ -19,10 +19,9 @@ from pathlib import PurePosixPath
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.inside import OutsideRoot
+from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
-from seedream_jobs.ledger.paths import STATE_FOLDER
 from seedream_jobs.ledger.state import Attempt, Entry, State, counts_as_spent, spent_usd, submits
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.revisions import GitTree

@@ -31,7 +31,6 @@ class ProgressDisplay:
     """Counts events and shows them on stderr.
 
     :param total: requests that are to be submitted; None where nothing is
-    :param usd: the most the invocation may cost, USD
     :param running: tasks of earlier runs that are polled, too
     :param wall: Unix seconds
     :param draw: draws the live line over the one before
@@ -42,12 +41,11 @@ class ProgressDisplay:
         mode: Mode,
         *,
         total: int,
-        usd: Decimal | None,
         running: int = 0,
         wall: Callable[[], float] = time.time,
         draw: Callable[[str], None] | None = None,
     ) -> None:
-        self.mode, self.total, self.usd, self._wall, self._draw = mode, total, usd, wall, draw
+        self.mode, self.total, self._wall, self._draw = mode, total, wall, draw
         self.sent = self.done = self.failed = self.in_doubt = self.images = 0
         self.running = running
         self.cost = Decimal(0)

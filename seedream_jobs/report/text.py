@@ -223,7 +223,7 @@ _MEANT = re.compile(r"[^\w ./=,+#~@%:-]")
 """What a shell may give a meaning, also in a line that was pasted."""
 
 
-def request_curl(request: Request, files: Files) -> str:
+def request_curl(request: Request, files: Files, base_url: str) -> str:
     """A command that makes the same request by hand; the key stays in its variable.
 
     It is safe to paste, whatever a file is called. To an interactive zsh ``#`` begins no comment, so that the address
@@ -236,7 +236,7 @@ def request_curl(request: Request, files: Files) -> str:
     # 'BODY' in quotes: the shell expands nothing in the text.
     return (
         f"# {_MEANT.sub('_', visible(request.address))}\n"
-        "curl https://api.apimart.ai/v1/images/generations \\\n"
+        f"curl {base_url}/v1/images/generations \\\n"
         '  --header "Authorization: Bearer $APIMART_API_KEY" \\\n'
         "  --header 'Content-Type: application/json' \\\n"
         "  --data-binary @- <<'BODY'\n"

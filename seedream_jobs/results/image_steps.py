@@ -14,8 +14,9 @@ from pathlib import Path
 from seedream_jobs.api.credentials import without_keys
 from seedream_jobs.atomic_file import confined, digest, refusal
 from seedream_jobs.errors import UsageError
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.git import run_git
-from seedream_jobs.ledger.paths import STATE_FOLDER, keep_private
+from seedream_jobs.ledger.paths import keep_private
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.records import Record
 from seedream_jobs.results.image_metadata import embed_in_file, read_labels

@@ -14,7 +14,7 @@ from secrets import token_hex
 from seedream_jobs.api.credentials import Access, ApiKey, check_key, endpoint, find_endpoint, take_key
 from seedream_jobs.atomic_file import check_folder
 from seedream_jobs.errors import UsageError
-from seedream_jobs.ledger.paths import STATE_FOLDER
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.plan.load import Target
 
 EMULATOR_DELAY = 1.0

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.expand import references
 from seedream_jobs.expand.references import ReferenceProblem, References, data_uri
 from seedream_jobs.image_header import read_header
 from seedream_jobs.job.files import WorkTree
@@ -72,7 +73,7 @@ def test_accepted(look: Any, data: bytes, form: str) -> None:
         (picture(15, 46), "width / height must be from 1/3 to 3"),
         (png_of(6001, 6000), "6001×6000 pixels: at most 36,000,000"),
         (png_of(0, 1), "no JPEG or PNG"),
-        (picture(20, 20) + b"\0" * (10 * 1024 * 1024), "larger than 10 MB"),
+        (picture(20, 20) + b"\0" * (10 * 1024 * 1024), "larger than 10 MiB"),
         (picture(20, 20, "GIF"), "no JPEG or PNG"),
         (picture(20, 20, "WEBP"), "no JPEG or PNG"),
         (b"", "no JPEG or PNG"),
@@ -89,6 +90,22 @@ def test_refused(look: Any, data: bytes, said: str) -> None:
     with pytest.raises(ReferenceProblem) as caught:
         look(data)
     assert said in caught.value.message
+
+
+def test_what_is_known_of_references_is_small(look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image is kept, good or bad, and no data URI; beyond so many references some are read again."""
+    monkeypatch.setattr(references, "MAX_KNOWN", 3)
+    known = References(WorkTree(tmp_path), PurePosixPath(), LIMITS)
+    bad = "data:image/png;base64," + "A" * 4_000_000
+    for _ in range(2):
+        with pytest.raises(ReferenceProblem, match="no JPEG or PNG image"):
+            known.look(bad)
+    assert [len(key) for key in known._known] == [32]
+    assert not any(isinstance(found, BaseException) for found in known._known.values()), "its frames hold the image"
+    for number in range(9):
+        with pytest.raises(ReferenceProblem, match="there is no reference image"):
+            known.look(f"{number}.png")
+        assert len(known._known) <= 3
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "MPO"])

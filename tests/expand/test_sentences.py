@@ -447,7 +447,7 @@ def test_a_job_has_one_model(folder: Any, monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(FindingsError) as caught:
             folder.load("version: 1\n" + two)
         (finding,) = caught.value.diagnostics
-        assert (finding.code, finding.hint) == ("not-allowed-value", "write a job file for each model")
+        assert (finding.code, finding.hint) == ("several-models", "write a job file for each model")
         assert finding.span is not None
         assert finding.message == "'doubao-seedream-5.0-lite' is another model than 'doubao-seedream-5-0-lite'"
 

@@ -16,7 +16,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +313,7 @@ def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in PAYLOADS:
         raw = io.StringIO()
         monkeypatch.setattr(sys, "stderr", Door(raw))
-        with ProgressDisplay("live", total=3, usd=Decimal(1), draw=draw) as shown:
+        with ProgressDisplay("live", total=3, draw=draw) as shown:
             shown.on_trouble(text or "x")
             screen = pyte.Screen(80, 5)
             pyte.Stream(screen).feed(raw.getvalue().replace("\n", "\r\n"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from seedream_jobs.characters import INVISIBLE
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.expand.lint import contradiction, faults, unseen
 from seedream_jobs.model_profile import DEFAULT_MODEL, AdvisedPrompt, profiles
@@ -151,6 +152,13 @@ def test_what_auto_may_make_is_less_the_references() -> None:
     assert "up to 1 image are" in (contradiction({**auto, "image_urls": ["https://a.example/b.png"] * 14}) or "")
 
 
+def test_what_is_escaped_where_it_is_shown_is_found_in_a_prompt() -> None:
+    """One list of the characters that nobody sees."""
+    assert [
+        one for one in map(chr, range(0x20, 0xE1000)) if re.match(f"[{INVISIBLE}]", one) and not [*unseen(f"a{one}b")]
+    ] == []
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1]])
 def test_each_code_can_be_silenced(name: str, lint: Lint) -> None:
     """By the option, and by the job file itself."""
@@ -208,6 +216,8 @@ ORDINARY = [
     "春天，一只猫。“你好”",
     "a fox\n\tby the lake",
     "naïve – 花园 😀 Ünï",
+    "⠓⠑⠇⠇⠕\u2800⠺⠕⠗⠇⠙",  # Braille with its blank
+    "בְּ\u034fָ",
 ]
 
 ODD = [

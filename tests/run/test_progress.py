@@ -18,7 +18,7 @@ RETRIED = Outcome(row=3, verdict="not_sent")
 
 
 def progress(mode: str = "lines") -> ProgressDisplay:
-    return ProgressDisplay(mode, total=2, usd=Decimal(1))  # type: ignore[arg-type]
+    return ProgressDisplay(mode, total=2)  # type: ignore[arg-type]
 
 
 def test_trouble_is_told_at_once_and_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +59,7 @@ def test_trouble_with_tasks(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tasks_of_earlier_runs_are_running() -> None:
     """A fetch polls them: they run before it begins, and the count does not fall below nothing."""
-    shown = ProgressDisplay("quiet", total=0, usd=None, running=3)
+    shown = ProgressDisplay("quiet", total=0, running=3)
     assert shown.line() == "3 running · 0 done · 0 images"
     shown.on_event(Completed(key="v1:1", at=0, images=()), None)
     assert shown.line() == "2 running · 1 done · 0 images"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import LedgerError
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.paths import STATE_FOLDER
 from seedream_jobs.records import Record
 from seedream_jobs.results.gallery.cells import collect
 from seedream_jobs.results.gallery.page import write_gallery
