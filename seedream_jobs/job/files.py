@@ -105,7 +105,7 @@ class WorkTree:
         descriptor = open_in(self.root, path)
         try:
             found = locate(self.root, path)
-            if not (named and found == path) and self._is_ignored(found):
+            if not (named and found == path) and not self._kept([found]):
                 raise Withheld(
                     "git ignores it",
                     str(path),
@@ -116,19 +116,21 @@ class WorkTree:
             raise
         return descriptor
 
-    def _is_ignored(self, path: PurePosixPath) -> bool:
+    def _kept(self, paths: list[PurePosixPath]) -> list[PurePosixPath]:
+        """Those that git does not ignore, or a policy lists all the same."""
         try:
-            return self._ignored is not None and self._ignored.ignores(path) and not self._listed(path)
-        except Withheld:  # git can't say; a policy that lists the file can
-            if self._listed(path):
-                return False
+            ignored = set() if self._ignored is None else self._ignored.among(paths)
+        except Withheld:  # git can't say; a policy that lists the files can
+            if all(map(self._listed, paths)):
+                return paths
             raise
+        return [path for path in paths if path not in ignored or self._listed(path)]
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         parts = pattern_parts(folder, pattern)
         hidden = any(part.startswith(".") for part in parts)
         found = sorted(path for path in self._matching(parts) if hidden or not _is_hidden(path))
-        kept = [path for path in found if not self._is_ignored(path)]
+        kept = self._kept(found)
         if found and not kept:
             raise Withheld(
                 f"git ignores every file that matches ({len(found)})",  # their names are not for everybody

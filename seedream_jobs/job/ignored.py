@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds after which git is given up."""
+_BATCH = 8 << 10
+"""Bytes of paths that git is asked about at once: less than a pipe holds, so that neither waits for the other."""
 
 _HINT = "git check-ignore -v FILE shows why"
 
@@ -44,51 +47,76 @@ class IgnoreRules:
         self._outside = not _is_repository(self._root)
         self._process: Popen[bytes] | None = None
         self._known: dict[PurePosixPath, bool] = {}
-        self._below: dict[PurePosixPath, IgnoreRules] = {}
+        # For each folder the repository below the root that it is in, which has rules of its own; None where in none.
+        self._below: dict[PurePosixPath, tuple[IgnoreRules, PurePosixPath] | None] = {PurePosixPath(): None}
 
-    def ignores(self, path: PurePosixPath) -> bool:
-        """Whether git ignores a file, given relative to the root.
+    def among(self, paths: Sequence[PurePosixPath]) -> set[PurePosixPath]:
+        """Those of some files, given relative to the root, that git ignores.
 
         :raises Withheld: git can't say
         """
-        if path not in self._known:
-            self._known[path] = self._ask(path)
-        return self._known[path]
+        own: list[PurePosixPath] = []
+        others: dict[IgnoreRules, dict[PurePosixPath, PurePosixPath]] = {}
+        for path in paths:
+            if path not in self._known:
+                if (below := self._repository_of(path.parent)) is None:
+                    own.append(path)
+                else:
+                    others.setdefault(below[0], {})[path.relative_to(below[1])] = path
+        ignored = self._ask(own)
+        self._known.update((path, path in ignored) for path in own)
+        for rules, files in others.items():
+            ignored = rules.among(list(files))
+            self._known.update((path, file in ignored) for file, path in files.items())
+        return {path for path in paths if self._known[path]}
 
-    def _ask(self, path: PurePosixPath) -> bool:
-        for folder in path.parents[:-1]:  # a submodule, or another repository, has rules of its own
+    def _repository_of(self, folder: PurePosixPath) -> tuple[IgnoreRules, PurePosixPath] | None:
+        unseen: list[PurePosixPath] = []
+        while folder not in self._below:
+            unseen.append(folder)
+            folder = folder.parent
+        found = self._below[folder]
+        for folder in reversed(unseen):
             if _is_repository(self._root / folder):
-                below = self._below.setdefault(folder, IgnoreRules(self._root / folder))
-                return below.ignores(path.relative_to(folder))
-        if self._outside:
-            return False
-        try:
-            process = self._process or self._start()
-        except UsageError as refusal:
-            if shutil.which("git") is not None:
-                raise Withheld(
-                    f"git can't say whether it ignores the file: {refusal.message}", str(path), _HINT
-                ) from None
-            self._outside = True  # what git leaves alone is for no one to say, and no tree can take git away
-            return False
+                found = IgnoreRules(self._root / folder), folder
+            self._below[folder] = found
+        return found
+
+    def _ask(self, paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+        found: set[PurePosixPath] = set()
+        for batch in _batches(paths):
+            try:
+                process = None if self._outside else self._process or self._start()
+            except UsageError as refusal:
+                if shutil.which("git") is not None:
+                    raise Withheld(
+                        f"git can't say whether it ignores the file: {refusal.message}", str(batch[0]), _HINT
+                    ) from None
+                self._outside = True  # what git leaves alone is for no one to say, and no tree can take git away
+                process = None
+            if process is not None:
+                found.update(self._answers(process, batch))
+        return found
+
+    def _answers(self, process: Popen[bytes], batch: Sequence[PurePosixPath]) -> Iterator[PurePosixPath]:
         assert process.stdin is not None
-        assert process.stdout is not None
         late = threading.Timer(PATIENCE, process.kill)  # a rule of many stars may take git longer than anyone waits
         late.start()
         try:
-            process.stdin.write(os.fsencode(f"./{path}") + b"\0")
+            process.stdin.write(b"".join(os.fsencode(f"./{path}") + b"\0" for path in batch))
             process.stdin.flush()
-            words = [_word(process) for _ in range(4)]  # source, line, pattern, path
+            words = _words(process, 4 * len(batch))
         except OSError:
             words = []
         finally:
             late.cancel()
-        if len(words) < 4 or words[3] is None:
+        if len(words) < 4 * len(batch):
             self._process = None
             _end(process)
-            raise Withheld("git can't say whether it ignores the file", str(path), _HINT)
-        pattern = words[2] or b""
-        return bool(pattern) and not pattern.startswith(b"!")
+            raise Withheld("git can't say whether it ignores the file", str(batch[0]), _HINT)
+        for path, pattern in zip(batch, words[2::4], strict=True):  # source, line, pattern, path
+            if pattern and not pattern.startswith(b"!"):
+                yield path
 
     def _start(self) -> Popen[bytes]:
         process = start_git(self._root, "check-ignore", "--stdin", "-z", "--verbose", "--non-matching")
@@ -101,15 +129,28 @@ def _is_repository(folder: Path) -> bool:
     return (folder / ".git" / "HEAD").is_file() or (folder / ".git").is_file()
 
 
-def _word(process: Popen[bytes]) -> bytes | None:
-    """A word of the answer, up to its NUL; None where git has ended."""
+def _batches(paths: Iterable[PurePosixPath]) -> Iterator[list[PurePosixPath]]:
+    batch: list[PurePosixPath] = []
+    size = 0
+    for path in paths:
+        length = len(os.fsencode(path)) + 3
+        if batch and size + length > _BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(path)
+        size += length
+    if batch:
+        yield batch
+
+
+def _words(process: Popen[bytes], count: int) -> list[bytes]:
+    """So many words of the answer, each up to its NUL; less where git has ended."""
     assert process.stdout is not None
-    word = bytearray()
-    while (byte := process.stdout.read(1)) != b"\0":
-        if not byte:
-            return None
-        word += byte
-    return bytes(word)
+    pieces: list[bytes] = []
+    while count > 0 and (piece := os.read(process.stdout.fileno(), 1 << 16)):
+        pieces.append(piece)
+        count -= piece.count(b"\0")
+    return b"".join(pieces).split(b"\0")[:-1]
 
 
 def _end(process: Popen[bytes]) -> None:

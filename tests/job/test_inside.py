@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from seedream_jobs.atomic_file import DISK, check_folder, confined, link_or_copy, place, write_whole
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot, Withheld, find_misread, is_gits, open_in, read_start
+from seedream_jobs.job import ignored
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.ignored import IgnoreRules
 from seedream_jobs.ledger.lock import lock_file
@@ -330,12 +331,30 @@ def test_one_git_answers_for_all_files(repo: Path) -> None:
     (repo / ".gitignore").write_text("*.txt\n!keep.txt\nfolder/\n")
     names = ["a.txt", "b.md", "keep.txt", "folder/b.md", "x\ny.txt", ":(top)a.txt", "*.txt", "-z.txt"]
     rules = IgnoreRules(repo)
-    assert [rules.ignores(PurePosixPath(name)) for name in names] == [True, False, False, True, True, True, True, True]
+    ignored = [True, False, False, True, True, True, True, True]
+    for _ in range(2):  # asked, and known
+        assert [bool(rules.among([PurePosixPath(name)])) for name in names] == ignored
     process = rules._process
     assert process is not None
     assert process.poll() is None
     del rules
     assert process.poll() is not None
+
+
+def test_many_files_are_asked_about_at_once(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A glob of thousands: a hundred and more names are one question, and a folder is looked at once."""
+    (repo / ".gitignore").write_text("*7.png\n" + "x" * 3000 + "\n")
+    (repo / "below").mkdir()
+    git(repo / "below", "init", "-q")
+    (repo / "below" / ".gitignore").write_text("*.png\n!*7.png\n")
+    questions, looked = [], []
+    timer, is_repository = ignored.threading.Timer, ignored._is_repository
+    monkeypatch.setattr(ignored.threading, "Timer", lambda *given: questions.append(1) or timer(*given))
+    monkeypatch.setattr(ignored, "_is_repository", lambda folder: looked.append(1) or is_repository(folder))
+    paths = [PurePosixPath(folder, f"{number}.png") for folder in ("a/b", "below/c") for number in range(3000)]
+    found = IgnoreRules(repo).among(paths)
+    assert found == {path for path in paths if (path.parts[0] == "a") == path.stem.endswith("7")}
+    assert (len(questions) < 20, len(looked)) == (True, 7)
 
 
 def test_where_git_can_not_say(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
