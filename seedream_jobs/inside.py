@@ -52,6 +52,8 @@ _GIT = frozenset({".git", "git~1"})
 
 def is_gits(part: str) -> bool:
     """Whether a part of a path names git's own folder on some system, as git itself guards against (CVE-2014-9390)."""
+    if part.isascii() and part[:1] not in ".gG":  # of a million names most
+        return False
     plain = _LEFT_OUT.sub("", part).casefold().partition(":")[0]
     return plain.rstrip(" .") in _GIT
 
@@ -62,13 +64,16 @@ def check_open_to_jobs(path: PurePosixPath) -> None:
     :raises Withheld: it is
     """
     for part in path.parts:
-        name = part.casefold()
-        if is_gits(part):
-            raise Withheld("it is in git's own folder", str(path), "copy what the job needs to a file of its own")
-        if name == ".env" or name.startswith(".env."):
-            raise Withheld(
-                f"{part} may hold keys, and no job reads it", str(path), "copy what the job needs to a file of its own"
-            )
+        if (why := find_closed(part)) is not None:
+            raise Withheld(why, str(path), "copy what the job needs to a file of its own")
+
+
+def find_closed(part: str) -> str | None:
+    """Why no job reads what has this name, or lies in a folder of this name; None where one may."""
+    if is_gits(part):
+        return "it is in git's own folder"
+    name = part.casefold()
+    return f"{part} may hold keys, and no job reads it" if name == ".env" or name.startswith(".env.") else None
 
 
 MAX_NAME_BYTES = 200

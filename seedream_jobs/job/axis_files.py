@@ -438,7 +438,7 @@ def _relative(folder: PurePosixPath, path: PurePosixPath) -> str:
         if mine != theirs:
             break
         shared += 1
-    return str(PurePosixPath(*[".."] * (len(folder.parts) - shared), *path.parts[shared:]))
+    return "/".join([*[".."] * (len(folder.parts) - shared), *path.parts[shared:]])
 
 
 def expand_range(bounds: list[int | float], most: int = MAX_VALUES) -> list[int | float]:

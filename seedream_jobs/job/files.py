@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import OutsideRoot, Withheld, check_open_to_jobs, is_gits, locate, open_in, read_start
+from seedream_jobs.inside import OutsideRoot, Withheld, check_open_to_jobs, find_closed, locate, open_in, read_start
 
 if TYPE_CHECKING:
     from seedream_jobs.job.ignored import IgnoreRules
@@ -129,7 +129,8 @@ class WorkTree:
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         parts = pattern_parts(folder, pattern)
         hidden = any(part.startswith(".") for part in parts)
-        found = sorted(path for path in self._matching(parts) if hidden or not _is_hidden(path))
+        names = (name for name in self._matching(parts) if hidden or "/." not in f"/{name}")
+        found = [PurePosixPath(name) for name in sorted(names, key=lambda name: name.split("/"))]
         kept = self._kept(found)
         if found and not kept:
             raise Withheld(
@@ -139,9 +140,9 @@ class WorkTree:
             )
         return kept
 
-    def _matching(self, parts: tuple[str, ...]) -> set[PurePosixPath]:
+    def _matching(self, parts: tuple[str, ...]) -> set[str]:
         """The regular files that match. Each folder is looked at once for each part of the pattern."""
-        found: set[PurePosixPath] = set()
+        found: set[str] = set()
         left, seen = [("", 0)], set[tuple[str, int]]()
         entries = cache(self._entries)
         while left:  # not by recursion: a stranger's folders may lie two thousand deep
@@ -153,41 +154,43 @@ class WorkTree:
             if part == "**":  # as the last part it names folders only
                 if not last:
                     left.append((at, index + 1))
-                    left += [(f"{at}{name}/", index) for name in entries(at) if stat.S_ISDIR(self._mode(at + name))]
+                    left += [(f"{at}{name}/", index) for name, kind in entries(at) if kind == stat.S_IFDIR]
                 continue
             literal = not any(character in part for character in "*?[")
-            for name in [part] if literal else entries(at):
-                if not literal and not fnmatchcase(name, part):
-                    continue
-                mode = self._mode(at + name, follow=True)
-                if last and stat.S_ISREG(mode):
-                    found.add(PurePosixPath(at + name))
-                elif not last and stat.S_ISDIR(mode):
+            matching = [(name, kind) for name, kind in entries(at) if fnmatchcase(name, part)] if not literal else []
+            for name, kind in [(part, stat.S_IFLNK)] if literal else matching:
+                ends = self._end(at + name) if kind == stat.S_IFLNK else kind
+                if last and ends == stat.S_IFREG:
+                    found.add(at + name)
+                elif not last and ends == stat.S_IFDIR:
                     left.append((f"{at}{name}/", index + 1))
         return found
 
-    def _entries(self, folder: str) -> list[str]:
+    def _entries(self, folder: str) -> list[tuple[str, int]]:
+        """What is in a folder and a job may look at: the name, and whether it is a file, a folder or a link."""
         try:
-            return [name for name in os.listdir(self.root / folder) if not is_gits(name)]  # noqa: PTH208
+            with os.scandir(self.root / folder) as found:
+                return [(entry.name, _kind(entry)) for entry in found if find_closed(entry.name) is None]
         except OSError:
             return []
 
-    def _mode(self, path: str, *, follow: bool = False) -> int:
-        """The mode of what a job may look at; 0 where there is nothing such, as at the end of a link that leads out."""
+    def _end(self, path: str) -> int:
+        """What a path leads to; 0 for nothing that a job may look at, as at the end of a link that leads out."""
         try:
             check_open_to_jobs(PurePosixPath(path.rpartition("/")[2]))  # the folders above it were checked on the way
-            mode = os.lstat(self.root / path).st_mode
-            if not follow or not stat.S_ISLNK(mode):
-                return mode
             found = locate(self.root, path)
             check_open_to_jobs(found)
-            return os.lstat(self.root / found).st_mode
+            return stat.S_IFMT(os.lstat(self.root / found).st_mode)
         except (OSError, OutsideRoot, ValueError):
             return 0
 
 
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _kind(entry: os.DirEntry[str]) -> int:
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    return stat.S_IFREG if entry.is_file(follow_symlinks=False) else 0
 
 
 def pattern_parts(folder: PurePosixPath, pattern: str) -> tuple[str, ...]:
