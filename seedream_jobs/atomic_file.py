@@ -538,7 +538,7 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
     """
     try:
         sync(temp)
-        for candidate in _names(stem, extension):
+        for candidate in names_for(stem, extension):
             if _claim(temp, candidate):
                 sync(candidate.parent)
                 return candidate
@@ -554,7 +554,8 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
     raise AssertionError("names never run out")
 
 
-def _names(stem: Path, extension: str) -> Iterator[Path]:
+def names_for(stem: Path, extension: str) -> Iterator[Path]:
+    """The names that ``place`` tries: ``stem`` + ``extension``, ``stem-2`` + ``extension`` …, without end."""
     yield stem.with_name(stem.name + extension)
     number = 2
     while True:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from seedream_jobs.atomic_file import DISK
-from seedream_jobs.diagnostics import closest
+from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
 from seedream_jobs.ledger import journal
@@ -94,8 +94,7 @@ def _named(address: str, doubtful: list[Entry], shown: str) -> Entry:
     for entry in doubtful:
         if address in (entry.address, entry.key):
             return entry
-    near = closest(address, [entry.address for entry in doubtful])
-    hint = f"did you mean {near!r}?" if near else f"seedream-jobs resolve {shown} lists them"
+    hint = did_you_mean(address, [entry.address for entry in doubtful], f"seedream-jobs resolve {shown} lists them")
     raise UsageError(f"{address} is not in doubt", hint=hint)
 
 

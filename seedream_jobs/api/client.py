@@ -247,11 +247,14 @@ async def connect(
     """Open the client of the API and that of the image hosts; nothing is sent before something is asked.
 
     :param workers: how many submissions, and downloads, may be under way
+    :raises UsageError: as ``tls_context`` and ``proxy_for``
     """
     proxy = proxy_for(access.endpoint, environment)
     agent = f"seedream-jobs/{__version__}"
+    # One for both: reading the authorities takes 40 ms. Behind plain HTTP, on this machine, hardly a link needs it.
+    tls = tls_context(access.endpoint.base) if access.endpoint.base.startswith("https:") else None
     async with (
-        Client(access.endpoint.base, access.key, workers=workers, user_agent=agent, proxy=proxy) as client,
-        Downloads(access.endpoint.base, user_agent=agent, connections=workers, proxy=proxy) as downloads,
+        Client(access.endpoint.base, access.key, workers=workers, user_agent=agent, proxy=proxy, tls=tls) as client,
+        Downloads(access.endpoint.base, user_agent=agent, connections=workers, proxy=proxy, tls=tls) as downloads,
     ):
         yield client, downloads

@@ -26,6 +26,7 @@ from seedream_jobs.api.connection import Arrived, Timeouts, encode_url, header_t
 from seedream_jobs.api.credentials import endpoint, is_loopback
 from seedream_jobs.api.network import CheckedNetwork, Handshake, RefusedError, Resolve, look_up
 from seedream_jobs.api.replies import one_line
+from seedream_jobs.errors import UsageError
 
 CHUNK = 1024 * 1024  # bytes gathered before ``write`` is called
 MAX_BYTES = 64 * 1024 * 1024
@@ -39,7 +40,9 @@ _NETWORK_ERRORS = (
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-_DATA = re.compile(r"data:(?:[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?(?:;[A-Za-z0-9=._-]+)*?(;base64)?,", re.ASCII)
+_DATA = re.compile(
+    r"data:(?:[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?(?:;[A-Za-z0-9=._-]+)*?(;base64)?,", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Downloads:
     :param base_url: the API's, against which relative links are resolved; plain HTTP and loopback are allowed only
         where the API itself is on this machine
     :param connections: how many downloads may be under way
+    :param tls: the TLS context; None makes one for the first link that needs it
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Downloads:
         """Fetch a link and hand its bytes to ``write``, about ``CHUNK`` at a time; raises nothing for the network.
 
         :param url: http(s), relative, or ``data:``
+        :raises UsageError: as ``tls_context``
         :raises Exception: whatever ``write`` raises
         """
         if url[:5].lower() == "data:":
@@ -109,6 +114,8 @@ class Downloads:
             raise failed.error from None
         except RefusedError as error:
             return Download(status=arrived.status, problem=one_line(str(error)), refused=True)
+        except UsageError:  # no TLS can be set up here: that is no image's failure
+            raise
         except TimeoutError:
             problem = f"not complete within {self._timeouts.total:g} s"
         except Exception as error:  # foreign input: whatever a library makes of it, it is this image's failure alone
@@ -262,7 +269,7 @@ def _from_data(url: str, write: Callable[[bytes], object], max_bytes: int) -> Do
     # base64 makes 4 characters of 3 bytes; the rest is room for the head.
     if len(url) > max_bytes * 4 // 3 + 1024:
         return Download(problem=f"more than {max_bytes} bytes", refused=True)
-    match = _DATA.match(url[:512].replace("DATA:", "data:", 1))
+    match = _DATA.match(url[:512])
     if match is None:
         return Download(problem="the data: link cannot be read", refused=True)
     try:

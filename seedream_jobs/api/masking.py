@@ -100,4 +100,4 @@ def _spelled(text: str) -> Iterator[str]:
             coded = base64.b64encode(bytes(before) + raw).decode()
             first, last = -(-before * 4 // 3), (before + len(raw)) * 8 // 6
             spellings += [coded[first:last], coded[first:last].translate({ord("+"): "-", ord("/"): "_"})]
-        yield from (spelled.translate(_LOWER) for spelled in spellings if len(spelled) >= len(text))
+        yield from (spelled.translate(_LOWER) for spelled in spellings)

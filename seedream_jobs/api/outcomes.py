@@ -107,6 +107,10 @@ NOT_SENT_KINDS = frozenset({"pool", "dns", "connect", "tls", "proxy"})
 
 NO_CONNECTION = 3
 """The row of table 1 that says: no connection came about."""
+NAMED_TASK = "8a"
+"""The row that says: an error names a task id, so that it may well have been charged."""
+IN_PROGRESS = 19
+"""The row that says: the service is still busy with the first POST under this idempotency key."""
 
 REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 
@@ -218,7 +222,7 @@ def _judge_status(status: int, seen: Observation, reply: ReplyBody, *, row: int 
         return said(row=row or 18, verdict="not_sent", stop=too_long)
     if status == 409 and row is None:
         if "idempotency_in_progress" in reply.codes:
-            return said(row=19, verdict="in_doubt", doubt="pending")
+            return said(row=IN_PROGRESS, verdict="in_doubt", doubt="pending")
         if "idempotency_key_reused" in reply.codes:  # two bodies under one key: our bug, and it would go on
             return said(row=20, verdict="rejected", stop=ExitCode.BUG)
         if "idempotency_result_indeterminate" in reply.codes:
@@ -231,7 +235,7 @@ def _with_named_id(outcome: Outcome, named: tuple[str, ...]) -> Outcome:
     # for the run (stop, wait, count a server error) holds all the same.
     return replace(
         outcome,
-        row="8a",
+        row=NAMED_TASK,
         verdict="in_doubt",
         doubt="unreadable",
         task_id=named[0],
@@ -297,7 +301,7 @@ OUTCOME_TABLE: tuple[OutcomeRow, ...] = (
         "accepted",
     ),
     _row(
-        "8a",
+        NAMED_TASK,
         "any other status whose body, or `Location`, names a task id",
         "confirmed by a GET: accepted; else in doubt (unreadable)",
         "never sent again; whether the run stops or waits is as for the status alone",

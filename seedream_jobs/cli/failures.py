@@ -16,12 +16,11 @@ import click
 from seedream_jobs import __version__, confinement
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.output import show_findings
-from seedream_jobs.cli.streams import say, show
+from seedream_jobs.cli.streams import LOGS, say, show
 from seedream_jobs.confinement import Ended
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span, plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
 
-LOGS = "seedream_jobs.cli.logs"
 _LONGEST_PATH = 4096
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """What a disk says when it takes no more: nobody's mistake."""

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from seedream_jobs import __version__
-from seedream_jobs.cli.streams import doors, flush_at_last, open_standard_streams, say, show, unheard
+from seedream_jobs.cli.streams import LOGS, doors, flush_at_last, open_standard_streams, say, show, unheard
 from seedream_jobs.errors import ExitCode, gravest
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -87,10 +87,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from seedream_jobs.diagnostics import closest
+            from seedream_jobs.diagnostics import did_you_mean
 
-            near = closest(args[0], COMMANDS)
-            hint = f"did you mean {near!r}?" if near else "seedream-jobs --help lists the commands"
+            hint = did_you_mean(args[0], COMMANDS, "seedream-jobs --help lists the commands")
             raise click.UsageError(f"no such command: {args[0]!r}; {hint}", ctx=ctx)
         if ctx.meta.get(_PROCESS) and args and args[0] in CONFINED and not {"--help", "-h"} & set(args):
             _confine()  # before the command's modules are imported: what is forked is small, and so is what waits
@@ -177,8 +176,6 @@ def completion(shell: str) -> None:
     show(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source() + "\n")
 
 
-LOGS = "seedream_jobs.cli.logs"
-"""Imported only with ``-v`` or ``--log-file``: ``logging`` would slow every command down."""
 YOUNG = 50_000
 """Objects made between two looks for garbage. Python's own 700 makes it look two dozen times while modules are
 imported, which leave none: a tenth of what ``--help`` costs."""

@@ -221,10 +221,12 @@ def _check(record: Record, service: Target, base_url: str | None) -> ExitCode:
                     if entry.task_id is None:
                         say("  no task id is known: look it up in the console by its time or request id")
                         continue
-                    report = await client.task(entry.task_id)
-                    problem = report.problem.message if report.problem else ""
-                    say(f"  task {entry.task_id}: {report.status} {problem}".rstrip())
-                    if report.status in ("running", "completed", "failed"):
+                    reports = []
+                    for task_id in entry.task_ids:  # a group may have a task for each image
+                        reports.append(report := await client.task(task_id))
+                        problem = report.problem.message if report.problem else ""
+                        say(f"  task {task_id}: {report.status} {problem}".rstrip())
+                    if all(report.status in ("running", "completed", "failed") for report in reports):
                         say(f"  so it was accepted: --accepted {entry.task_id}")
 
         anyio.run(ask)

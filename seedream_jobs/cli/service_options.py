@@ -20,7 +20,7 @@ from seedream_jobs.plan.cost import is_amount
 from seedream_jobs.plan.load import EMULATOR, Target
 from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.run.access import EMULATOR_PACE
-from seedream_jobs.run.options import RunOptions, parse_rate
+from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions, parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,7 +106,7 @@ def pace_options(function: F) -> F:
         click.option(
             "--deadline",
             type=Duration(),
-            default=1800.0,
+            default=DEADLINE_SECONDS,
             metavar="TIME",
             help="Poll each task so long, and download so long without a further image.  [default: 30m]",
         ),

@@ -15,7 +15,7 @@ from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.records import find_started
 from seedream_jobs.report.status import status_of
 from seedream_jobs.run.access import EMULATOR_PACE
-from seedream_jobs.run.options import RunOptions
+from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions
 
 
 @click.command()
@@ -24,7 +24,11 @@ from seedream_jobs.run.options import RunOptions
 @click.option("--offline", is_flag=True, help="Only what the manifest says; needs no key and no network.")
 @click.option("--wait", is_flag=True, help="Poll until every task is done, or the deadline.")
 @click.option(
-    "--deadline", type=Duration(), default=1800.0, metavar="TIME", help="With --wait: poll so long.  [default: 30m]"
+    "--deadline",
+    type=Duration(),
+    default=DEADLINE_SECONDS,
+    metavar="TIME",
+    help="With --wait: poll so long.  [default: 30m]",
 )
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, metavar="N", help="Polls at once.  [default: 8]")
 @format_option

@@ -33,6 +33,9 @@ COLOURS = re.compile("(\033\\[(?:0|1|34|1;31|1;33)m)")
 COMMANDS = re.compile("(^::(?:error|warning|notice) (?=file=))", re.MULTILINE)
 """The beginnings of the workflow commands of ``report.ci_formats``."""
 
+LOGS = "seedream_jobs.cli.logs"
+"""Imported only with ``-v`` or ``--log-file``: ``logging`` would slow every command down."""
+
 _WIPE = "\r\033[K"
 
 

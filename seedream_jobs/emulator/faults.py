@@ -11,7 +11,7 @@ from email.utils import formatdate
 from random import Random
 from typing import Literal
 
-from seedream_jobs.diagnostics import closest
+from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.emulator.replies import EXPIRED, IN_PROGRESS, TASK_GONE, Response, error, json_response
 from seedream_jobs.errors import UsageError
 
@@ -256,11 +256,8 @@ def parse_fault(text: str) -> FaultRule:
     name, _, when = text.partition(":")
     fault = FAULTS.get(name)
     if fault is None:
-        guess = closest(name, FAULTS)
-        raise UsageError(
-            f"no fault is called {name!r}",
-            hint=f"did you mean {guess}?" if guess else "seedream-jobs emulator --list-faults names all of them",
-        )
+        otherwise = "seedream-jobs emulator --list-faults names all of them"
+        raise UsageError(f"no fault is called {name!r}", hint=did_you_mean(name, FAULTS, otherwise))
     unreadable = UsageError(f"{text!r} is no fault rule", hint="write NAME:0.1, NAME:every=5 or NAME:first=2")
     kind, equals, number = when.partition("=")
     try:

@@ -95,7 +95,7 @@ def bind(settings: Settings) -> socket.socket:
     """
     remembered = settings.state / "port"
     if settings.port == 0:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, OverflowError):  # the file may hold anything
             return _listen(settings.host, int(remembered.read_text(encoding="ascii")))
     try:
         listener = _listen(settings.host, settings.port)

@@ -14,10 +14,12 @@ import errno
 import heapq
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +31,9 @@ from seedream_jobs.emulator.pictures import Picture, ai_label, comment, paint, p
 from seedream_jobs.emulator.settings import Settings
 from seedream_jobs.errors import UsageError
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
+
+if sys.platform != "win32":  # there nothing keeps two emulators on one folder apart
+    import fcntl
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _UNPRICED = Decimal("0.01")
@@ -125,12 +130,13 @@ class Books:
         :raises OSError: where it can't be written; then it is not on record at all
         """
         line = _to_json(charge.fields()).encode() + b"\n"
-        written = os.write(self._file, line)
-        end = os.lseek(self._file, 0, os.SEEK_CUR)
-        if written != len(line):
-            # Half a line would be read as one with the next charge.
-            os.ftruncate(self._file, end - written)
-            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
+        with self._alone():
+            written = os.write(self._file, line)
+            end = os.lseek(self._file, 0, os.SEEK_CUR)
+            if written != len(line):
+                # Half a line would be read as one with the next charge.
+                os.ftruncate(self._file, end - written)
+                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
         # Where no other process wrote in between, the line need not be read back.
         if end - written == self._read:
             self._read = end
@@ -189,10 +195,23 @@ class Books:
 
     def _cut_torn_line(self) -> None:
         """An emulator that died while writing leaves half a line, of a charge that no client heard of."""
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole != len(data):
-            os.ftruncate(self._file, whole)
+        with self._alone():
+            data = self.path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole != len(data):
+                os.ftruncate(self._file, whole)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other processes from writing: what is cut off within the block is nobody else's charge."""
+        if sys.platform == "win32":
+            yield
+            return
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def read_charges(folder: Path) -> list[Charge]:

@@ -196,7 +196,7 @@ def _name(fault: Fault | None) -> str | None:
 
 def _one_each(service: Service, charge: Charge) -> list[Charge]:
     """A task for each image of a group, each with a fate and a price of its own."""
-    price = charge.reserved / max(charge.requested, 1)
+    price = service.price(charge.model)
     tasks = [charge]
     for _ in range(1, charge.requested):
         tasks.append(replace(charge, id=service.new_task_id(), fate=_name(service.faults.draw("task"))))

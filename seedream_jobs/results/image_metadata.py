@@ -343,7 +343,7 @@ def embed(data: bytes, prompt: str | None) -> tuple[bytes, tuple[str, ...]]:
     Existing metadata is kept; an existing packet is extended. If nothing changes, the same object is returned.
     """
     try:
-        if any(_is_c2pa(part, data) for part in list(image_parts(data))):
+        if any(_is_c2pa(part, data) for part in image_parts(data)):
             raise UnmergeablePacket("it carries a C2PA manifest, whose signature a change would break")
         if data.startswith(JPEG_START):
             return _embed_in_jpeg(data, prompt)

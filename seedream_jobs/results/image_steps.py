@@ -21,7 +21,7 @@ from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.records import Record
 from seedream_jobs.results.image_metadata import embed_in_file, read_labels
 from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar, write_sidecar
-from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
+from seedream_jobs.results.thumbnails import Decoders, move_thumbnail, thumbnail_path
 from seedream_jobs.run.fetch import temporary
 from seedream_jobs.run.images import Examined, ImageSteps, KeptBytes
 
@@ -49,17 +49,20 @@ class CampaignImageSteps(ImageSteps):
     def find_stored(self, entry: Entry, index: int) -> Image | None:
         return find_stored_image(entry, index, self.folder, self.root)
 
+    def examine(self, temp: Path, sha256: str) -> Examined:
+        return self.decoders.decode(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
+
     def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
         if not self.embed_metadata:
             return came
         try:
             warnings = embed_in_file(temp, entry.request.get("prompt"))
-            return KeptBytes(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
+            kept = KeptBytes(sha256=digest(temp), bytes=temp.stat().st_size, warnings=warnings)
+            if self.cache is not None and kept.sha256 != came.sha256:
+                move_thumbnail(self.cache, came.sha256, kept.sha256)
+            return kept
         except OSError as error:
             raise refusal(error, temp) from error
-
-    def examine(self, temp: Path, sha256: str) -> Examined:
-        return self.decoders.decode(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
 
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         assert image.file is not None

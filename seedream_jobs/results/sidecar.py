@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.atomic_file import confined, find_damage, read_regular, refusal, whole_file
+from seedream_jobs.atomic_file import confined, find_damage, names_for, read_regular, refusal, whole_file
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, moment
@@ -167,14 +167,18 @@ def find_stored_image(entry: Entry, index: int, folder: Path, root: Path) -> Ima
         stem = confined(root, folder, entry.output_of(index))
     except UsageError:
         return None
-    described = _read_image(stem.with_name(stem.name + ".json"), stem.parent)
     # An image of an earlier generation belongs to another payment.
     wanted = (entry.key, entry.generation, entry.task_id, index + 1)
-    if described is None or (described.key, described.generation, described.task_id, described.number) != wanted:
-        return None
-    if not described.is_whole(stem.parent):
-        return None
-    return replace(described.image, file=str(PurePosixPath(entry.output).with_name(described.image.file or "")))
+    for number, path in enumerate(names_for(stem, ".json")):
+        described = _read_image(path, stem.parent)
+        if described is None:
+            if number:
+                return None
+            continue  # an image of somebody else's may have the first name, and ours the second
+        found = (described.key, described.generation, described.task_id, described.number)
+        if found == wanted and described.is_whole(stem.parent):
+            return replace(described.image, file=str(PurePosixPath(entry.output).with_name(described.image.file or "")))
+    return None
 
 
 def read_sidecars(output: Path, folder: Path) -> dict[str, list[SidecarImage]]:

@@ -81,6 +81,15 @@ def thumbnail_path(cache: Path, sha256: str) -> Path:
     return cache / sha256[:2] / f"{sha256}.webp"
 
 
+def move_thumbnail(cache: Path, before: str, after: str) -> None:
+    """Keep a thumbnail under the hash that its image has now; an image without one has none."""
+    made, path = thumbnail_path(cache, before), thumbnail_path(cache, after)
+    with suppress(FileNotFoundError):
+        path.parent.mkdir(exist_ok=True)
+        if not path.parent.is_symlink():
+            made.replace(path)
+
+
 def open_image(file: Path) -> PillowImage:
     """The image in ``file``, its header read and its pixels not yet.
 

@@ -114,9 +114,9 @@ class Spend:
 
     def release(self, key: str) -> None:
         """Give back what was reserved last for a request: it was provably not charged."""
-        reserved = self._open.get(key)
-        if reserved:
-            self._add(-reserved.pop()[0])
+        reserved = self._pop(key)
+        if reserved is not None:
+            self._add(-reserved)
 
     def settle(self, key: str, reserved: Decimal | None, actual: Decimal | None) -> None:
         """Put what it really cost in place of what was reserved; without an ``actual`` the reserve stands.
@@ -125,8 +125,8 @@ class Spend:
         """
         if actual is None:
             return
-        mine = self._open.get(key)
-        before = mine.pop()[0] if mine else reserved  # what this run reserved for it, or an earlier one
+        mine = self._pop(key)
+        before = reserved if mine is None else mine  # what this run reserved for it, or an earlier one
         if before is not None:
             self._add(actual - before)
 
@@ -137,6 +137,16 @@ class Spend:
                 most = max(reserved, usd * images)
                 posts[index] = most, images
                 self._add(most - reserved)
+
+    def _pop(self, key: str) -> Decimal | None:
+        """What was reserved last for a request, once: a million settled ones must not be looked at by ``recount``."""
+        posts = self._open.get(key)
+        if posts is None:
+            return None
+        usd, _ = posts.pop()
+        if not posts:
+            del self._open[key]
+        return usd
 
     def _add(self, amount: Decimal) -> None:
         for budget in self._budgets:

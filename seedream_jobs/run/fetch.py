@@ -419,11 +419,11 @@ class Fetcher:
         format = sniff(sink.head)
         assert format is not None  # ``disguise`` has looked
         came = KeptBytes(sha256=sink.sha256, bytes=sink.size)
-        kept = await to_thread.run_sync(steps.prepare, sink.path, entry, index, came)
         # Decoding may take long, in a child; the other steps write files, so a cancellation waits for them.
-        seen = await to_thread.run_sync(steps.examine, sink.path, kept.sha256, abandon_on_cancel=True)
+        seen = await to_thread.run_sync(steps.examine, sink.path, came.sha256, abandon_on_cancel=True)
         if seen.problem is not None:
             return _Missed(problem=seen.problem, damaged=True)
+        kept = await to_thread.run_sync(steps.prepare, sink.path, entry, index, came)
         placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
         warnings = (*find_departures(entry.request, format, seen, self.profile), *kept.warnings)
         if placed.name != stem.name + EXTENSIONS[format]:

@@ -113,13 +113,13 @@ class ImageSteps:
         """The image, if an interrupted command has put it on disk whole and has not come to record it."""
         return None
 
-    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
-        """May change the file's metadata, never its pixels, before it is examined and named."""
-        return came
-
     def examine(self, temp: Path, sha256: str) -> Examined:
-        """Decode the file whole, once."""
+        """Decode the file whole, once, as it came."""
         raise NotImplementedError
+
+    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
+        """May change the file's metadata, never its pixels, before it is named."""
+        return came
 
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         """Write down beside the named file what it is; the warnings that come of it."""

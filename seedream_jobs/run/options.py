@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from seedream_jobs.errors import UsageError
 
+DEADLINE_SECONDS = 1800.0
+"""How long each task is asked for, unless ``--deadline`` says otherwise."""
+
 _RATE = re.compile(r"\s*([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour)\s*", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -22,6 +22,7 @@ from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, ServiceError
 from seedream_jobs.run.images import without_data
+from seedream_jobs.run.options import DEADLINE_SECONDS
 from seedream_jobs.run.retry import Halt, full_jitter, no_earlier
 from seedream_jobs.run.shutdown import Shutdown
 from seedream_jobs.run.submit import LedgerPort, Observer, TaskService
@@ -73,7 +74,6 @@ class Cadence:
             self._typical = seconds if self._typical is None else 0.8 * self._typical + 0.2 * seconds
 
 
-DEADLINE_SECONDS = 1800.0
 FIRST_LOOK_SECONDS = 60.0  # a pause may outlive a task's deadline by so much, if it was never asked for
 ASK_AGAIN = 3  # times, where a task is done without images, or unknown
 NO_IMAGES = ServiceError(status=None, code="no_images", message="the task completed without an image")
@@ -287,7 +287,6 @@ class Poller:
             case "unavailable":
                 self._back_off(task, report)
             case "refused":
-                self._ask_again(task, 0.0)
                 reason = _words(report.problem) or "refused"
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 

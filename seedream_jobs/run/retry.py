@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from seedream_jobs.api.outcomes import NO_CONNECTION, Outcome
+from seedream_jobs.api.outcomes import IN_PROGRESS, NAMED_TASK, NO_CONNECTION, Outcome
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import REPLAY_SECONDS, REPLAYS
 
@@ -44,16 +44,14 @@ class RetryBudget:
         self.accepted = 0
         self.retries = 0
 
-    def exhausted_for(self, earlier: int) -> bool:
-        """Whether a request with ``earlier`` retries has had all that one request may have."""
-        return earlier >= RETRIES_PER_REQUEST
-
-    def take(self, earlier: int) -> bool:
-        """Take one retry for a request that had ``earlier`` ones; False where there is none left."""
-        if self.exhausted_for(earlier) or self.retries >= SPARE_RETRIES + self.accepted // ACCEPTED_PER_RETRY:
-            return False
+    def take(self, earlier: int) -> Literal["taken", "never", "not now"]:
+        """Take one retry for a request that had ``earlier`` ones, if it may have more and enough were accepted."""
+        if earlier >= RETRIES_PER_REQUEST:
+            return "never"
+        if self.retries >= SPARE_RETRIES + self.accepted // ACCEPTED_PER_RETRY:
+            return "not now"
         self.retries += 1
-        return True
+        return "taken"
 
 
 _IN_A_ROW: Mapping[str, tuple[int, str, str]] = {
@@ -192,7 +190,8 @@ def _signature(outcome: Outcome) -> tuple[int | None, str, str]:
     return (problem.status, problem.code, problem.message) if problem else (None, "", outcome.detail)
 
 
-PENDING_SECONDS = 600.0  # row 19 of table 1
+PENDING_SECONDS = 600.0
+"""So long a submission is asked for again that the service is still busy with."""
 
 Why = Literal["pending", "replay", "server error"]
 Answer = Literal["settled", "charged again", "not charged", "open"]
@@ -241,10 +240,9 @@ class OpenCase:
     def again(self, now: float, random: Random) -> Again | None:
         """The next repeat that is allowed, None where it stays in doubt. ``now`` is Unix seconds."""
         wait = self._wait(random)
-        # Row 19: the service is still busy with the first POST, so that a repeat under its key is not charged.
-        if self._latest.row == 19:
+        if self._latest.row == IN_PROGRESS:  # a repeat under its key is not charged
             return Again(why="pending", wait=wait) if now + wait <= self._pending_until else None
-        if self._latest.row == "8a":  # a task id was named: that POST may well be charged
+        if self._latest.row == NAMED_TASK:
             return None
         since = self._replay_since
         if since is not None and self._replays < REPLAYS and now + wait - since <= REPLAY_SECONDS:
@@ -266,7 +264,7 @@ class OpenCase:
             if self.first.task_id is not None:
                 return "settled" if outcome.task_id == self.first.task_id else "charged again"
             return "settled" if again.why == "pending" or (outcome.replayed and mark_counts) else "charged again"
-        return "open" if outcome.verdict == "in_doubt" and outcome.row != 19 else "not charged"
+        return "open" if outcome.verdict == "in_doubt" and outcome.row != IN_PROGRESS else "not charged"
 
     @property
     def still_open(self) -> Outcome:

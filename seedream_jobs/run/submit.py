@@ -22,7 +22,7 @@ from typing import Protocol
 import anyio
 from anyio.to_thread import run_sync
 
-from seedream_jobs.api.outcomes import Flight, Outcome, Sent, Verdict
+from seedream_jobs.api.outcomes import NAMED_TASK, Flight, Outcome, Sent, Verdict
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.expand.request_builder import Request
@@ -337,12 +337,12 @@ class Submitter:
     async def _may_retry(self, earlier: int, outcome: Outcome) -> bool:
         """Wait until a request that had ``earlier`` retries may have another; False where it has to stay ``new``."""
         self._last_problem = said(outcome)
-        if self._retries.exhausted_for(earlier):
-            _log.info("left new after %d retries: %s", earlier, self._last_problem)
-            self._in_vain += 1
-            return False
-        while not self._retries.take(earlier):  # the budget is spent: the worker is parked until more were accepted
-            self._parked += 1
+        while (taken := self._retries.take(earlier)) != "taken":
+            if taken == "never":
+                _log.info("left new after %d retries: %s", earlier, self._last_problem)
+                self._in_vain += 1
+                return False
+            self._parked += 1  # the budget is spent: the worker waits until more were accepted
             try:
                 self._stop_if_all_are_parked()
                 with self._shutdown.waiting() as wait:
@@ -382,7 +382,7 @@ class Submitter:
         )
         reserved = 0  # times, beside the first POST's reserve
         while not self._shutdown.halted and (again := case.again(self._now(), self._random)) is not None:
-            if again.why == "server error" and not self._retries.take(case.server_retries):
+            if again.why == "server error" and self._retries.take(case.server_retries) != "taken":
                 return
             if not await self._shutdown.sleep(again.wait):
                 return
@@ -532,7 +532,7 @@ def feedback_of(outcome: Outcome) -> Feedback:
     """What the rate limiter makes of an outcome."""
     if outcome.verdict == "accepted":
         return "accepted"
-    if outcome.verdict == "not_sent" or outcome.row == "8a":
+    if outcome.verdict == "not_sent" or outcome.row == NAMED_TASK:
         if outcome.problem is None:
             return "unreachable"
         if outcome.problem.status in (429, 503):

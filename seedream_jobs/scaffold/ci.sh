@@ -150,7 +150,10 @@ comment() {
 # Push what is committed; fast-forward only, never forced.
 push() { git push --quiet origin "HEAD:refs/heads/$SJ_BRANCH"; }
 
-commit() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" commit --quiet "$@"; }
+# git under the name that commits here.
+as_author() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" "$@"; }
+
+commit() { as_author commit --quiet "$@"; }
 
 # Before anything is spent: the next runner must see that this plan was started, even if this one dies.
 start() {
@@ -230,8 +233,7 @@ finish() {
       return 8
     fi
     git fetch --quiet origin "refs/heads/$SJ_BRANCH" || true
-    git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_EMAIL:-seedream-jobs@users.noreply.github.com}" \
-      merge --quiet --no-edit FETCH_HEAD || git merge --abort || true
+    as_author merge --quiet --no-edit FETCH_HEAD || git merge --abort || true
     sleep "$try"
   done
   say "error: the record could not be pushed. It is in the artifact: commit it before anything else is run."

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedream_jobs.api.client import connect
 from seedream_jobs.api.connection import Timeouts
+from seedream_jobs.api.credentials import Access, ApiKey, endpoint
 from seedream_jobs.api.downloads import CHUNK, Download, Downloads
 from seedream_jobs.api.network import why_refused
+from seedream_jobs.errors import UsageError
 
 PNG = b"\x89PNG" + bytes(5000)
 PUBLIC = "https://api.apimart.ai"
@@ -334,3 +339,27 @@ def test_wrapped_addresses_are_unwrapped(v4: str) -> None:
         assert why_refused(wrapped, loopback_allowed=False), wrapped
     assert why_refused("8.8.8.8", loopback_allowed=False) is None
     assert why_refused("64:ff9b::808:808", loopback_allowed=False) is None
+
+
+async def test_a_data_link_in_capitals() -> None:
+    """RFC 2397 has no case."""
+    assert await get(PUBLIC, "Data:IMAGE/png;BASE64," + base64.b64encode(PNG).decode()) == (Download(status=200), PNG)
+
+
+async def test_client_and_downloads_share_one_tls_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the authorities takes 40 ms; where they can't be read, nothing is begun."""
+    made: list[Any] = []
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda: made.append(1) or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    access = Access(endpoint=endpoint(PUBLIC), key=ApiKey("sk-test"))
+    async with connect(access, workers=1, environment={}) as (_, downloads):
+        await downloads._pool(httpx.URL("https://a.example/x"))
+    assert made == [1]
+
+
+async def test_tls_that_can_not_be_set_up_is_no_images_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a service on this machine the authorities are read for the first https link; the run is refused then."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at-all.pem")
+    access = Access(endpoint=endpoint("http://127.0.0.1:9"), key=ApiKey("sk-test"))
+    async with connect(access, workers=1, environment={}) as (_, downloads):
+        with pytest.raises(UsageError, match="TLS can't be set up"):
+            await downloads.get("https://a.example/x.png", lambda _: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import replace
 from decimal import Decimal
 
@@ -219,3 +220,39 @@ def test_the_models_and_their_schema(start):
     assert "idempotency" not in peer.get(query).json()
     assert start(idempotency="honours").get(query).json()["idempotency"]["header"] == "Idempotency-Key"
     assert peer.get("/v1/model-schema?model=nothing").status_code == 404
+
+
+def test_what_is_taken_back_is_no_other_emulators_charge(books, monkeypatch):
+    """Another one on this folder writes at the moment when half a line of ours has been written."""
+    write, other = os.write, Books(books.path.parent, balance=Decimal(1))
+    late = threading.Thread(target=other.charge, args=(replace(CHARGE, id="task_1"),))
+
+    def half(file, data):
+        if threading.current_thread() is late:
+            return write(file, data)
+        written = write(file, data[:50])
+        late.start()
+        late.join(0.3)  # it waits for its turn, or has written
+        return written
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError, match="only 50 of"):
+        books.charge(CHARGE)
+    late.join()
+    other.close()
+    assert [charge.id for charge in read_charges(books.path.parent)] == ["task_1"]
+
+
+def test_a_group_with_a_task_for_each_image_costs_what_its_images_cost(start):
+    """Also where the number is ``max_images``, of which one is charged in advance."""
+    peer = start("task-per-image", price=Decimal("0.02"))
+    options = {"sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 4}}
+    assert peer.post(n=1, **options).status_code == 200
+    assert [Decimal(charge["cost"]) for charge in peer.books()["charges"]] == [Decimal("0.02")] * 4
+
+
+@pytest.mark.parametrize("remembered", ["65536", "99999999999999999999", "-1", "x", ""])
+def test_a_remembered_port_that_is_none_is_not_taken(start, tmp_path, remembered):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/port").write_text(remembered)
+    assert start().post().status_code == 200

@@ -166,6 +166,7 @@ async def test_embedded_metadata_is_on_record(run, host, entry, picture, record,
     kept = (tmp_path / image.file).read_bytes()
     assert hashlib.sha256(kept).hexdigest() == image.sha256 != hashlib.sha256(body).hexdigest()
     assert image.bytes == len(kept)
+    assert [one.stem for one in (tmp_path / ".seedream").rglob("*.webp")] == [image.sha256]
     with Pillow.open(io.BytesIO(kept)) as after, Pillow.open(io.BytesIO(body)) as before:
         assert after.tobytes() == before.tobytes()
     content = json.loads((tmp_path / "out/heron.json").read_bytes())
@@ -360,3 +361,23 @@ def test_links_are_watched_by_the_clock(entry, profile):
     running = replace(entry(name="running"), state=State.ACCEPTED, submitted_at=NOW - 72 * 3600)
     stored = replace(soon, state=State.STORED)
     assert [time_left(e, NOW, profile) for e in (soon, silent, fresh, running, stored)] == [3600, 3600, 86400, 0, None]
+
+
+async def test_bytes_that_can_not_be_decoded_are_kept_as_they_came(run, host, entry, picture, record, tmp_path):
+    """Metadata is put only into what was decoded: whoever looks at the rest wants the bytes that were sent."""
+    body = picture((2048, 2048), "JPEG")
+    body = body[: len(body) // 2]
+    request = {"model": "doubao-seedream-5-0-lite", "prompt": "a heron"}
+    await run([entry(host.serves("/a", body), request=request)], embed_metadata=True)
+    assert (tmp_path / "out/heron.damaged").read_bytes() == body
+
+
+async def test_an_image_under_another_name_is_not_downloaded_again(run, host, entry, picture, record, tmp_path):
+    """``heron.jpeg`` was somebody else's, so it lies at ``heron-2.jpeg``; its record was lost in a crash."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/heron.jpeg").write_bytes(b"mine")
+    work = entry(host.serves("/a", picture()))
+    for _ in range(2):
+        await run([work])
+    assert len(host.asked) == 1
+    assert [event.images[0].file for event in record.events] == ["out/heron-2.jpeg"] * 2

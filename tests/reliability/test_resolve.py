@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
+
+import httpx
+
+from seedream_jobs.ledger.state import InDoubt, State
+from seedream_jobs.plan.load import Target, load_job
+from tests.campaign import history, record, requests_of
 
 START = Callable[..., Any]
 
@@ -197,3 +204,32 @@ def test_naming_one_twice_settles_it_once(emulator: START, campaign: START) -> N
     settled = mine.command("resolve", one["address"], one["key"], one["address"], "--abandon")
     assert settled.code == 0
     assert len(resolutions(mine)) == 1
+
+
+def test_every_task_of_a_group_is_asked_for(campaign: START, emulator: START) -> None:
+    """``--check``: the group was accepted if the service knows all of its tasks."""
+    service = emulator("--fault", "task-per-image")
+    mine = campaign(service, 1)
+    loaded = load_job(
+        mine.folder / "job.yaml",
+        shown="job.yaml",
+        target=Target(origin=mine.base_url, emulator=False),
+        sets={},
+    )
+    known = httpx.post(
+        f"{mine.base_url}/v1/images/generations",
+        json={"model": "doubao-seedream-5-0-lite", "prompt": f"{mine.subject}x", "n": 2},
+        headers={"Authorization": "Bearer sk"},
+        trust_env=False,
+    ).json()["data"]
+    first, second = (one["task_id"] for one in known)
+    (request,) = requests_of(loaded)
+    intended, doubt = history(request, State.IN_DOUBT)
+    assert isinstance(doubt, InDoubt)
+    for more, accepted in (((second, "task_unknown"), False), ((second,), True)):
+        mine.manifest.unlink(missing_ok=True)
+        doubt = replace(doubt, task_id=first, more_task_ids=more)
+        record(loaded, [intended, doubt], origin=mine.base_url)
+        checked = mine.command("resolve", "--check").out
+        assert all(f"task {one}: " in checked for one in (first, *more)), checked
+        assert (f"so it was accepted: --accepted {first}" in checked) == accepted

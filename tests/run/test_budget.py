@@ -110,3 +110,16 @@ def test_what_a_cost_says_of_the_price(entry: Entry, words: str | None) -> None:
     """Per image that was delivered; of a task without images, per image that it could be charged for."""
     said_of = ObservedPrice().learn(entry)
     assert said_of is None if words is None else words in (said_of or "")
+
+
+def test_nothing_is_kept_of_a_request_that_is_settled() -> None:
+    """``recount`` looks at all that is open; of a million that are done it sees none."""
+    spend = Spend([Budget("--budget", Decimal(9))])
+    for key in "ab":
+        spend.reserve(key, Decimal(1), 1)
+    spend.reserve("b", Decimal(1), 1)
+    spend.settle("a", None, Decimal(1))
+    spend.release("b")
+    assert list(spend._open) == ["b"]
+    spend.release("b")
+    assert not spend._open
