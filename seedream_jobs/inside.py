@@ -99,6 +99,14 @@ def is_device(part: str) -> bool:
     return part.partition(".")[0].rstrip(" ").casefold() in _RESERVED
 
 
+def can_be_a_name(path: str) -> bool:
+    """Whether a file can have such a name or path at all: JSON can spell a NUL, and half a character."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def find_misread(part: str) -> str | None:
     """Why a part of a path is misread by some system or shell; None where all agree on it."""
     if part in ("", ".", ".."):

@@ -16,7 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import OutsideRoot, Withheld, check_open_to_jobs, find_closed, locate, open_in, read_start
+from seedream_jobs.inside import (
+    OutsideRoot,
+    Withheld,
+    can_be_a_name,
+    check_open_to_jobs,
+    find_closed,
+    locate,
+    open_in,
+    read_start,
+)
 
 if TYPE_CHECKING:
     from seedream_jobs.job.ignored import IgnoreRules
@@ -58,10 +67,10 @@ class Files(Protocol):
 def within(folder: PurePosixPath, path: str) -> PurePosixPath:
     """``path``, written relative to ``folder``, as a path relative to the root.
 
-    :raises OutsideRoot: if it is absolute or climbs out of the root
+    :raises OutsideRoot: if it is absolute or climbs out of the root, or no file can have such a name
     """
     written = PurePosixPath(path)
-    if written.is_absolute() or "\\" in path or "\0" in path:
+    if written.is_absolute() or "\\" in path or not can_be_a_name(path):
         raise OutsideRoot(path)
     parts: list[str] = []
     for part in (*folder.parts, *written.parts):

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from zlib import crc32
 
 from seedream_jobs.diagnostics import shorten
+from seedream_jobs.inside import can_be_a_name
 from seedream_jobs.ledger.state import (
     ID,
     Accepted,
@@ -219,7 +220,7 @@ def _seconds(name: str, value: Any) -> int:
 
 
 def file_name(name: str, value: Any) -> str:
-    if type(value) is not str or value in ("", ".", "..") or any(one in value for one in "/\\\0"):
+    if type(value) is not str or value in ("", ".", "..") or "/" in value or "\\" in value or not can_be_a_name(value):
         raise Malformed(f"'{name}' must be a file's name, without a folder")
     return value
 

@@ -8,7 +8,6 @@ where the file is removed or replaced under a run, the next one locks another, s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import threading
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from seedream_jobs.atomic_file import read_regular
+from seedream_jobs.diagnostics import shorten
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.inside import check_no_link, open_record
-from seedream_jobs.ledger.codec import canonical, iso
+from seedream_jobs.ledger.codec import Malformed, canonical, iso, parse
 
 try:
     import fcntl
@@ -181,10 +181,9 @@ def _flock(descriptor: int, how: int, path: Path) -> None:
 def holder(path: Path) -> dict[str, Any] | None:
     """What the process that holds the lock, or was killed while it did, wrote into the file; None where none did."""
     try:
-        found = json.loads(read_regular(path, _LONGEST))
-    except (OSError, ValueError):
+        return parse(read_regular(path, _LONGEST).strip())
+    except (OSError, Malformed):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def in_use(path: Path) -> bool:
@@ -214,7 +213,7 @@ def who_holds(path: Path) -> str:
     if found is None:
         return "another process"
     return "process {pid} on {host}, '{command}', since {since}".format_map(
-        {name: found.get(name, "?") for name in ("pid", "host", "command", "since")}
+        {name: shorten(str(found.get(name, "?")), 200) for name in ("pid", "host", "command", "since")}
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from seedream_jobs.errors import HeldError, LedgerError, UsageError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.lock import holder, in_use, lock_file
+from seedream_jobs.ledger.lock import holder, in_use, lock_file, who_holds
 from seedream_jobs.ledger.paths import LedgerPaths
 
 _STARTS = """
@@ -139,3 +139,12 @@ def test_a_file_system_that_keeps_no_locks_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)  # yes to everyone
     with pytest.raises(UsageError, match="keeps no locks"):
         lock_file(tmp_path / "garden.manifest.lock", command="run", now=1)
+
+
+@pytest.mark.parametrize(
+    "said", ["[" * 60_000, '{"pid": ' + "9" * 5_000 + "}", "\xff", "[1]", '{"pid": ["' + "x" * 9_000 + '"]}']
+)
+def test_what_a_stranger_put_in_a_lock_is_no_mistake_of_ours(tmp_path: Path, said: str) -> None:
+    """Too deep, too long, not UTF-8, another type: it only says who holds the lock."""
+    (tmp_path / "lock").write_text(said, "latin-1")
+    assert len(who_holds(tmp_path / "lock")) < 300
