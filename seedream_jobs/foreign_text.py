@@ -13,6 +13,7 @@ Invariant: what the encoders of JSON and XML have written, ``log_text`` leaves a
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
@@ -79,6 +80,12 @@ def one_line(text: str, limit: int | None = None) -> str:
 # What a runner obeys when it reads a log: ``::error::`` at the start of a line (GitHub), ``##[group]``, ``##vso[…]``,
 # ``##teamcity[…]`` anywhere (GitHub, Azure Pipelines, TeamCity). A blank behind what is matched keeps it from doing so.
 _COMMAND = re.compile(r"^[^\S\n]*:(?=:)|##[A-Za-z]{0,20}(?=\[)", re.MULTILINE)
+
+
+def shell_word(name: object) -> str:
+    """A name in a command that a person may paste, as one word of a shell, and never an option."""
+    text = str(name)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def without_commands(text: str, put: Callable[[re.Match[str]], str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger import campaign
@@ -157,12 +158,15 @@ def not_started(record: Record, command: str) -> UsageError:
     if record.job is not None and (renamed := half_renamed(record.job, emulator=rehearsal)) is not None:
         return UsageError(f"{shown}: {renamed.message.removeprefix(f'{shown} ')}", hint=renamed.hint)
     if rehearsal:
-        return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shown} --emulator")
+        return UsageError(
+            f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shell_word(shown)} --emulator"
+        )
     if not paths_for(Path(shown), emulator_root=record.root).manifest.exists():
-        return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shown}")
+        return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shell_word(shown)}")
     return UsageError(
         f"{shown}: nothing was submitted yet, there is only a rehearsal on the emulator",
-        hint=f"the rehearsal: seedream-jobs {command} {shown} --emulator; the paid run: seedream-jobs run {shown}",
+        hint=f"the rehearsal: seedream-jobs {command} {shell_word(shown)} --emulator; "
+        f"the paid run: seedream-jobs run {shell_word(shown)}",
     )
 
 

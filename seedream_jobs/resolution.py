@@ -15,6 +15,7 @@ from seedream_jobs.atomic_file import DISK
 from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.campaign import paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
@@ -94,7 +95,9 @@ def _named(address: str, doubtful: list[Entry], shown: str) -> Entry:
     for entry in doubtful:
         if address in (entry.address, entry.key):
             return entry
-    hint = did_you_mean(address, [entry.address for entry in doubtful], f"seedream-jobs resolve {shown} lists them")
+    hint = did_you_mean(
+        address, [entry.address for entry in doubtful], f"seedream-jobs resolve {shell_word(shown)} lists them"
+    )
     raise UsageError(f"{address} is not in doubt", hint=hint)
 
 
@@ -165,7 +168,10 @@ def close_lost_runs(record: Record, *, abandon: bool, reason: str, now: int) -> 
     with lock_ledger(record, origin=None, command="resolve", now=now) as ledger:
         lost = ledger.open_runs()
         if not lost:
-            raise UsageError(f"no run of {shown} is open", hint=f"seedream-jobs status {shown} shows its state")
+            raise UsageError(
+                f"no run of {shown} is open",
+                hint=f"seedream-jobs status {shell_word(shown)} shows its state",
+            )
         if abandon:
             job = _job_of(record, "so that nobody knows what is new in it")
             expansion = job.expansion
@@ -283,7 +289,7 @@ def _place(job: Job, address: str, shown: str) -> Place:
     for place in expansion.places():
         if expansion.builder.address(place.cell, place.repeat) == address:
             return place
-    raise UsageError(f"{shown} has no request {address}", hint=f"seedream-jobs expand {shown} lists them")
+    raise UsageError(f"{shown} has no request {address}", hint=f"seedream-jobs expand {shell_word(shown)} lists them")
 
 
 def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: int, why: str = "made by hand") -> None:

@@ -9,6 +9,7 @@ import click
 from seedream_jobs.cli.run import run
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.resources import resource
 
 
@@ -30,9 +31,9 @@ def demo(ctx: click.Context, folder: Path) -> int:
             job.write_text(text.replace("../schemas/job.schema.json", schema), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder} can't be used: {error.strerror}", hint="name another folder") from None
-    _step(f"seedream-jobs run {job} --emulator")
+    _step(f"seedream-jobs run {shell_word(job)} --emulator")
     first = ctx.invoke(run, jobs=(job,), emulator=True)
-    _step(f"seedream-jobs run {job} --emulator   (again: what was submitted is not submitted twice)")
+    _step(f"seedream-jobs run {shell_word(job)} --emulator   (again: what was submitted is not submitted twice)")
     second = ctx.invoke(run, jobs=(job,), emulator=True)
     say()
     say(f"Change {job} and run it again. With a key: export APIMART_API_KEY=…, then without --emulator.")

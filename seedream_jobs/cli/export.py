@@ -18,6 +18,7 @@ from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import draw, say
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.paths import check_output_name
 from seedream_jobs.plan.options import selector
 from seedream_jobs.records import find_record, read_ledger
@@ -186,5 +187,5 @@ def _show(rows: ExportRows, shown: str, form: str, output: Path | None, *, emula
     say(f"error: {plural(rows.missing, 'image')} left out: on record, but not on disk as stored", err=True)
     for name, why in rows.named:
         say(f"    {name}  {why}", err=True)
-    say(f"  seedream-jobs fetch {shown} --verify{option}", err=True)
+    say(f"  seedream-jobs fetch {shell_word(shown)} --verify{option}", err=True)
     return ExitCode.UNFINISHED

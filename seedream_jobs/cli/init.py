@@ -8,6 +8,7 @@ import click
 
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.scaffold import pieces
 
 
@@ -38,9 +39,9 @@ def init(folder: Path) -> None:
     say()
     say("Next:")
     if not any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents)):
-        say(f"  git init {folder}")
-    say(f"  seedream-jobs plan {job}")
-    say(f"  seedream-jobs run {job} --emulator    # a rehearsal: no key, nothing is paid")
+        say(f"  git init {shell_word(folder)}")
+    say(f"  seedream-jobs plan {shell_word(job)}")
+    say(f"  seedream-jobs run {shell_word(job)} --emulator    # a rehearsal: no key, nothing is paid")
 
 
 def _write_new(file: Path, text: str) -> bool:

@@ -16,6 +16,7 @@ from seedream_jobs.cli.service_options import request_options, target, target_op
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.plan.load import Target, load_jobs
 from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, check_budgets
@@ -125,7 +126,7 @@ def _save(plan: Plan, file: Path, target: Target) -> Plan:
     now = int(time.time())
     saved = save(with_manifests(plan, target=target, now=now), file, made_at=now)
     option = " --emulator" if target.emulator else ""
-    say(f"Saved. After approval: seedream-jobs run {file}{option} --expect {saved.digest}", err=True)
+    say(f"Saved. After approval: seedream-jobs run {shell_word(file)}{option} --expect {saved.digest}", err=True)
     return saved
 
 

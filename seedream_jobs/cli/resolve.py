@@ -16,6 +16,7 @@ from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.load import Target
@@ -101,7 +102,7 @@ def resolve(
         raise UsageError("what became of it?", hint="--accepted TASK_ID, --not-charged or --abandon")
     elif accepted or not_charged or abandon:
         if bool(addresses) == everything:
-            raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {job} lists them")
+            raise UsageError("name addresses, or --all", hint=f"seedream-jobs resolve {shell_word(job)} lists them")
         if accepted and (everything or len(addresses) != 1):
             raise UsageError("--accepted settles one address: a task id belongs to one request")
     record = find_record(job, target=service, required=journal is None)
@@ -109,7 +110,7 @@ def resolve(
     if journal is not None:
         new, doubtful = resolution.merge_journal(record, journal, target=service, now=now)
         say(f"{job}: the journal is merged, {new} requests are new on record, {doubtful} are in doubt.")
-        say(f"  seedream-jobs {'resolve' if doubtful else 'fetch'} {job}{option}", err=True)
+        say(f"  seedream-jobs {'resolve' if doubtful else 'fetch'} {shell_word(job)}{option}", err=True)
         return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
     if lost_run:
         abandoned = resolution.close_lost_runs(record, abandon=abandon, reason=reason, now=now)
@@ -122,12 +123,12 @@ def resolve(
         task_id, address = addresses
         resolution.import_task(record, task_id, address, reason=reason, target=service, now=now)
         say(f"{address}: accepted as {task_id}")
-        say(f"  seedream-jobs fetch {job}{option}", err=True)
+        say(f"  seedream-jobs fetch {shell_word(job)}{option}", err=True)
         return ExitCode.OK
     if imported:
         stored, found = resolution.import_sidecars(record, reason=reason, target=service, now=now)
         say(f"{stored} taken from sidecars with their images, {found} to be fetched")
-        say(f"  seedream-jobs status {job}{option}", err=True)
+        say(f"  seedream-jobs status {shell_word(job)}{option}", err=True)
         return ExitCode.OK
     if check:
         return _check(record, service, base_url)
@@ -143,7 +144,7 @@ def resolve(
     for entry in settled:
         say(f"{entry.address}: {outcome[decision.resolution]}")
     if accepted:
-        say(f"  seedream-jobs fetch {job}{option}", err=True)
+        say(f"  seedream-jobs fetch {shell_word(job)}{option}", err=True)
     if left:
         say(f"{left} still in doubt.", err=True)
     return ExitCode.IN_DOUBT if left else ExitCode.OK
@@ -155,7 +156,7 @@ def _list(record: Record, option: str) -> ExitCode:
     doubtful, expired = in_doubt(ledger), resolution.entries_in(ledger, State.EXPIRED)
     if expired:
         say(f"{job}: {len(expired)} expired. One whose task the service knows after all is asked for again with")
-        say(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'")
+        say(f"  seedream-jobs resolve {shell_word(job)}{option} ADDRESS --accepted TASK_ID --reason '…'")
         for entry in expired:
             say(f"  {entry.address}  {', '.join(entry.task_ids) or 'no task id'}")
     lost = [note for note in ledger.notes if note.code in ("run-open", "journal-elsewhere")]
@@ -174,9 +175,12 @@ def _list(record: Record, option: str) -> ExitCode:
         for line in _describe(entry):
             say(f"  {line}")
     say("Look them up in the service's console by time or request id, then:", err=True)
-    say(f"  seedream-jobs resolve {job}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
-    say(f"  seedream-jobs resolve {job}{option} ADDRESS --not-charged --reason '…'     sends it again", err=True)
-    say(f"  seedream-jobs resolve {job}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
+    say(f"  seedream-jobs resolve {shell_word(job)}{option} ADDRESS --accepted TASK_ID --reason '…'", err=True)
+    say(
+        f"  seedream-jobs resolve {shell_word(job)}{option} ADDRESS --not-charged --reason '…'     sends it again",
+        err=True,
+    )
+    say(f"  seedream-jobs resolve {shell_word(job)}{option} ADDRESS --abandon --reason '…'         leaves it", err=True)
     return ExitCode.IN_DOUBT
 
 

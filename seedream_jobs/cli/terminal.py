@@ -15,6 +15,7 @@ from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import draw, progress_mode, say, show
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.options import last_sets, set_options
@@ -112,7 +113,7 @@ class Terminal:
         for reason, hint in _reasons(result):
             _refused(reason, hint)
         keys = _by_state(ledger)
-        _show_named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {name}{option}")
+        _show_named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {shell_word(name)}{option}")
         again = _retrying(ledger) if keys["rejected"] or keys["failed"] or keys["expired"] else ""
         failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
         _show_named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
@@ -121,7 +122,7 @@ class Terminal:
             say(f"  {sentence}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
-            say(f"  {open_tasks} not fetched yet: seedream-jobs fetch {name}{option}", err=True)
+            say(f"  {open_tasks} not fetched yet: seedream-jobs fetch {shell_word(name)}{option}", err=True)
 
 
 def _image_folder(ledger: Ledger, folder: Path) -> Path | None:
@@ -152,7 +153,8 @@ def _show_lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
         say(f"error: not recorded: {address} is {type(event).__name__.lower()}", err=True)
     else:
         say(f"error: not recorded: {address} was accepted as {', '.join(ids)}", err=True)
-        say(f"  once the disk is well: seedream-jobs resolve {name}{option} {address} --accepted {task_id}", err=True)
+        named = f"{shell_word(name)}{option} {shell_word(address)}"
+        say(f"  once the disk is well: seedream-jobs resolve {named} --accepted {task_id}", err=True)
 
 
 def _doubts(ledger: Ledger) -> ExitCode:

@@ -14,6 +14,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell, Choice
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template, TemplateProblem
 
@@ -129,7 +130,8 @@ class _Explainer:
 
     def _unknown(self, address: str, why: str) -> UsageError:
         return UsageError(
-            f"--explain {address}: {why}", hint=f"seedream-jobs expand {self.document.path} lists the addresses"
+            f"--explain {address}: {why}",
+            hint=f"seedream-jobs expand {shell_word(self.document.path)} lists the addresses",
         )
 
     # -- why -------------------------------------------------------------------------------------------------------

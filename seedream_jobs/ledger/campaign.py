@@ -7,7 +7,6 @@ without its manifest counts as spent is not paid again.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from seedream_jobs.atomic_file import DISK, FileSystem
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
@@ -180,7 +180,7 @@ def naming_doubts(records: Iterable[tuple[str, Ledger]], option: str) -> Iterato
             if found:
                 named = ", ".join(ledger.entries[key].address for key in found[:MAX_NAMED])
                 more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-                doubts.append(f"{len(found)} in doubt: {named}{more} (seedream-jobs resolve {job}{option})")
+                doubts.append(f"{len(found)} in doubt: {named}{more} (seedream-jobs resolve {shell_word(job)}{option})")
         if not doubts:
             raise
         raise InDoubtError(f"{error.message}; {'; '.join(doubts)}", hint=error.hint) from None
@@ -205,7 +205,9 @@ def _note_left_behind(root: Path, shared: Path, own: Path, ids: set[str], origin
             entries = alone(left).entries
             if header.path and job_beside(root / header.path) is None:
                 found.jobless.append((header.manifest, entries))
-            way_back = f"bring its record back, or: seedream-jobs resolve {job} --journal {file}"
+            way_back = (
+                f"bring its record back, or: seedream-jobs resolve {shell_word(job)} --journal {shell_word(file)}"
+            )
             _note(entries, f"{job}, of whose record only the journal of a run is left; {way_back}", found.jobs)
 
 
@@ -243,5 +245,5 @@ def half_renamed(
         severity="warning",
         message=f"{shown} has no record, and {there}, which has no job file, holds {most} of its requests (of {total})",
         path=shown,
-        hint=f"where the job was renamed, rename its record as well: git mv {shlex.quote(there)} {shlex.quote(here)}",
+        hint=f"where the job was renamed, rename its record as well: git mv {shell_word(there)} {shell_word(here)}",
     )

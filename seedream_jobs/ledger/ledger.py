@@ -26,6 +26,7 @@ from seedream_jobs import confinement
 from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, read_regular, write_whole
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, HeldError, InDoubtError, LedgerError, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import worktrees
 from seedream_jobs.job.git import is_tracked
 from seedream_jobs.ledger import journal
@@ -580,7 +581,8 @@ def _binds(entry: Entry) -> bool:
 
 def run_open(run: OpenRun, paths: LedgerPaths) -> Diagnostic:
     """The warning about a run that the manifest calls open, and whose journal is not here."""
-    job = paths.manifest.name.removesuffix(".manifest.jsonl") + ".yaml"
+    name = paths.manifest.name.removesuffix(".manifest.jsonl") + ".yaml"
+    job = shell_word(os.path.relpath(paths.manifest.with_name(name)))
     requests = "1 request" if run.intents == 1 else f"{run.intents:,} requests"
     return Diagnostic(
         code="run-open",
@@ -620,7 +622,8 @@ def other_origin(manifest: Path, asked: str) -> HeldError:
     return HeldError(
         f"{manifest.name} was written against another service than {asked}, which is asked now",
         hint="its first line names that service: if you know it as yours, set APIMART_BASE_URL to it; if not, see who "
-        f"wrote the line (git log -- {manifest.name}). To submit the job to {asked}, give its file another name",
+        f"wrote the line (git log -- {shell_word(manifest.name)}). To submit the job to {asked}, give its file "
+        "another name",
     )
 
 
@@ -762,16 +765,16 @@ def ids_of(manifest: Path) -> tuple[str, ...]:
 def _at_another_place(there: Path, path: Path) -> HeldError:
     return HeldError(
         f"an interrupted run of this record is to be finished where it began: {there}",
-        hint=f"seedream-jobs fetch {there}; then the same command again here. Where this is to be a record of its own: "
-        f"seedream-jobs resolve JOB --journal {path}",
+        hint=f"seedream-jobs fetch {shell_word(there)}; then the same command again here. Where this is to be a record "
+        f"of its own: seedream-jobs resolve JOB --journal {shell_word(path)}",
     )
 
 
 def _gone(paths: LedgerPaths, path: Path) -> InDoubtError:
     return InDoubtError(
         f"{paths.manifest.name} is gone, and a run of it was interrupted: what both hold would be paid again",
-        hint=f"bring the record back (`git restore {paths.manifest.name}`, `git stash pop`, or from the branch that "
-        f"has it); without it: seedream-jobs resolve JOB --journal {path}",
+        hint=f"bring the record back (`git restore {shell_word(paths.manifest.name)}`, `git stash pop`, or from the "
+        f"branch that has it); without it: seedream-jobs resolve JOB --journal {shell_word(path)}",
     )
 
 

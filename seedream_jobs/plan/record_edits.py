@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
@@ -99,7 +100,7 @@ def _committed(
                 yield _finding("record-committed", message, shown(path), severity=_claim(allowed), hint=hint)
         elif (what := _never_committed(path)) is not None:
             message = f"the change brings {what}: no commit ever has one"
-            yield _finding("record-committed", message, shown(path), hint=f"git rm --cached {shown(path)}")
+            yield _finding("record-committed", message, shown(path), hint=f"git rm --cached {shell_word(shown(path))}")
 
 
 def _never_committed(path: PurePosixPath) -> str | None:

@@ -25,6 +25,7 @@ from seedream_jobs.errors import FindingsError, HeldError, UsageError
 from seedream_jobs.expand.identity import canonical_json, key_of, max_images, settled
 from seedream_jobs.expand.references import Reference, read_reference
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import OutsideRoot, read_start
 from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.files import WorkTree, campaign_root, within
@@ -392,7 +393,7 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
     records = [ledger.plans.get(plan_id(plan.digest)) for ledger in ledgers]
     if records and all(record is not None and record.finished for record in records):
         used = max(record.used_at for record in records if record is not None)
-        jobs = " ".join(job.path for job in plan.jobs) + plan.option
+        jobs = " ".join(shell_word(job.path) for job in plan.jobs) + plan.option
         raise HeldError(
             f"{shown} was carried out on {iso(used)[:10]}, and a plan is carried out once",
             hint=f"seedream-jobs fetch {jobs} goes on with its images; {_NEW_PLAN}",

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from seedream_jobs import __version__
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.errors import MoneyError
-from seedream_jobs.foreign_text import one_line, visible, without_commands
+from seedream_jobs.foreign_text import one_line, shell_word, visible, without_commands
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.diff import Action
@@ -93,7 +93,7 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
         replays = job.count(Action.REPLAY)
         message = f"{plural(doubts, 'submission')} of unknown outcome"
         message += f", of which {replays:,} will be replayed" if replays else ""
-        hint = f"seedream-jobs resolve {job.shown}{plan.option}"
+        hint = f"seedream-jobs resolve {shell_word(job.shown)}{plan.option}"
         yield Remark(level="warning", code="in-doubt", message=message, path=job.path, hint=hint)
     against = job.against
     for note in job.notes:
@@ -114,7 +114,7 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
 
 def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
     """What a person must look at: all that ``exit_code`` counts, links about to die, who works on it now."""
-    resolve = f"seedream-jobs resolve {one.job}{one.option}"
+    resolve = f"seedream-jobs resolve {shell_word(one.job)}{one.option}"
     if one.held_by is not None:
         yield Remark(level="note", code="in-use", message=f"in use by {one.held_by}", path=one.job)
     for address, doubt in one.doubtful:
@@ -131,7 +131,7 @@ def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
     waiting = one.counts[State.COMPLETED]
     if waiting and one.first_death is not None:
         message = f"{plural(waiting, 'request')} not fetched, {deadline(one.first_death)}"
-        hint = f"seedream-jobs fetch {one.job}{one.option}"
+        hint = f"seedream-jobs fetch {shell_word(one.job)}{one.option}"
         yield Remark(level="warning", code="links-dying", message=message, path=one.job, hint=hint)
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, gravest
-from seedream_jobs.foreign_text import visible
+from seedream_jobs.foreign_text import shell_word, visible
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
@@ -86,7 +86,7 @@ class JobStatus:
     @property
     def again(self) -> str:
         """The command that submits what this record says is left to submit."""
-        return " ".join(filter(None, [f"seedream-jobs run {self.job}{self.option}", self.sets]))
+        return " ".join(filter(None, [f"seedream-jobs run {shell_word(self.job)}{self.option}", self.sets]))
 
     @property
     def money(self) -> str:
@@ -181,7 +181,7 @@ def status_text(jobs: list[JobStatus]) -> str:
             count = sum(one.counts[state] for state in states)
             if count:
                 them = "it" if count == 1 else "them"
-                next_step = hint.format(job=one.job, option=one.option, again=one.again, them=them)
+                next_step = hint.format(job=shell_word(one.job), option=one.option, again=one.again, them=them)
                 if one.held_by is not None:
                     next_step = ""  # another command is refused until that process has ended
                 elif word == "to fetch" and one.first_death is not None:

@@ -13,7 +13,7 @@ from seedream_jobs.expand.explain import Explanation
 from seedream_jobs.expand.identity import wire_body
 from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.foreign_text import escaped_json, one_line, visible
+from seedream_jobs.foreign_text import escaped_json, one_line, shell_word, visible
 from seedream_jobs.job.files import Files
 from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import budget_text, money
@@ -45,7 +45,7 @@ def plan_text(plan: Plan) -> str:
     for job in plan.jobs:
         lines.append(f"{visible(job.name)}: {plural(job.requests, 'request')}, {plural(job.images, 'image')}")
         lines.extend(_new(job) if job.against is None else _against(job.against))
-        shown = visible(job.shown) + plan.option
+        shown = shell_word(visible(job.shown)) + plan.option
         lines.extend(row(mark, count, word, note) for mark, count, word, note in _known(job, shown) if count)
     if plan.against is not None and len(plan.jobs) > 1:
         lines.append(f"In all: {in_all(plan)}.")

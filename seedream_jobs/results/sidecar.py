@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seedream_jobs.atomic_file import confined, find_damage, names_for, read_regular, refusal, whole_file
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, moment
 from seedream_jobs.ledger.state import ID, Entry, Image
 from seedream_jobs.plan.diff import Action
@@ -263,5 +264,7 @@ def find_unrecorded_images(job: Job, planned: PlannedJob) -> list[Diagnostic]:
         f"{len(there)} of {planned.submit} requests to be submitted have images already, by the sidecars beside "
         f"them ({shown}), and are on no record: they would be paid again"
     )
-    hint = f"bring the record back, or take it from the sidecars: seedream-jobs resolve {job.shown} --import"
+    hint = (
+        f"bring the record back, or take it from the sidecars: seedream-jobs resolve {shell_word(job.shown)} --import"
+    )
     return [Diagnostic(code="images-on-no-record", severity="warning", message=message, path=job.shown, hint=hint)]

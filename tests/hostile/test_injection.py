@@ -11,6 +11,8 @@ import io
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -21,7 +23,9 @@ from typing import Any
 
 import pytest
 
+import seedream_jobs
 from seedream_jobs.cli.main import run_command
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.state import Failed, Image, InDoubt, Rejected, ServiceError, State, Stored
 from tests.campaign import Folder, history, record, requests_of
 from tests.hostile.payloads import PAYLOADS
@@ -377,3 +381,60 @@ def test_every_payload_is_active_somewhere_or_data() -> None:
     assert len(PAYLOADS) >= 130
     active = [text for text in WRITABLE if find_active(text + "\n") or readers.forges(text)]
     assert len(active) >= 130, len(active)
+
+
+SOURCE = Path(seedream_jobs.__file__).parent
+COMMAND = re.compile(r"(?:seedream-jobs (?:[a-z]+|\{[^}]*\})|git (?:log|mv|restore|rm)) ([^`]*)")
+QUOTED = re.compile(r"shell_word\(|(?:\w+\.)?option\b|saved\.digest|command|task_id|named\}|asked\}|[A-Z_]+\}")
+"""What stands in the command of a hint: a word of a shell, an option, a digest, an id, words of the program."""
+ALREADY = {"status.py: job}", "ledger.py: job}", "text.py: shown}", "saved.py: jobs}", "ratings.py: body}"}
+"""Words of a shell, made one before."""
+
+
+def test_every_name_in_a_command_is_a_word_of_a_shell() -> None:
+    """Hints are pasted: whatever a job, a folder or an address is called, it is one word and no option."""
+    names: list[str] = []
+    for file in SOURCE.rglob("*.py"):
+        for line in file.read_text("utf-8").splitlines():
+            for command in COMMAND.findall(line):
+                found = re.findall(r"\{([^{]*\})", command)
+                names += [f"{file.name}: {name}" for name in found if not QUOTED.match(name)]
+    assert set(names) == ALREADY
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
+def test_a_name_is_one_word_of_a_shell(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    names = [text.replace("\0", "") for text in WRITABLE] + [
+        "-rf",
+        "--all",
+        "~",
+        "a b.yaml",
+        "a;touch x",
+        "$(touch x)",
+        "*",
+    ]
+    script = "".join(f"printf '%s\\0' {shell_word(name)}\n" for name in names)
+    ended = subprocess.run([shell, "-s"], input=script.encode(), capture_output=True, cwd=tmp_path, check=True)
+    said = ended.stdout.decode().split("\0")[:-1]
+    assert said == [f"./{name}" if name.startswith("-") else name for name in names]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_of_any_name_is_named_in_hints_as_one_word(campaign: Folder) -> None:
+    """A hint of each command that gives one."""
+    for number, name in enumerate(("a;touch x.yaml", "a b.yaml", "$(touch x).yaml")):
+        text = f"version: 1\nrequest: {{prompt: '{number} {{{{ a }}}}'}}\nmatrix: {{a: [1, 2, 3, 4]}}\n"
+        loaded = campaign.load(text, name=name)
+        word = shell_word(name)
+        assert f"seedream-jobs run {word}" in say("status", "--offline", "--", name).err
+        states = (State.IN_DOUBT, State.COMPLETED, State.FAILED)
+        made = [history(one, state) for one, state in zip(requests_of(loaded), states, strict=False)]
+        record(loaded, [event for events in made for event in events], origin="https://api.apimart.ai")
+        assert f"resolve {word} ADDRESS" in say("resolve", "--", name).err
+        told = say("status", "--offline", "--", name).out
+        assert f"seedream-jobs resolve {word}" in told
+        assert f"seedream-jobs fetch {word}" in told
+        planned = say("plan", "--", name)
+        assert f"seedream-jobs fetch {word}" in planned.out, planned.err
