@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_jobs.api.outcomes import OUTCOME_TABLE, Observation, Outcome, Sent, judge, table_as_markdown
+from seedream_jobs.api.outcomes import OUTCOME_TABLE, Flight, Observation, Outcome, Sent, judge, table_as_markdown
 from seedream_jobs.errors import ExitCode
 
 DOCS = Path(__file__).parents[2] / "docs" / "outcomes.md"
@@ -157,6 +158,70 @@ CASES: dict[int | str, list[tuple[str, Observation, tuple[str, str | None, int |
     ],
 }  # fmt: skip
 
+FULL = {"x_oneapi_request_id": "2026abc", "retry_after": "12", "location": "/v1/tasks/none"}
+WHOLE: list[Observation] = [
+    *(failure(kind, sent) for kind in ("connect", "certificate", "cancelled", "read", "refused-before-sending", "other")
+      for sent in Sent),
+    Observation(sent=Sent.NO, failure="dns"),
+    Observation(sent=Sent.STARTED, failure="read", detail="a\x1b[31mb\nc"),
+    Observation(sent=Sent.STARTED, detail="words"),
+    *(failure(kind, Sent.STARTED, body=f'{{"a":"{ID}","b":"{ID[:-1]}X"}}'.encode(),
+              headers={"x-oneapi-request-id": "2026abc"})
+      for kind in ("cancelled", "read")),
+    failure("read", Sent.STARTED, headers={"location": f"/v1/tasks/{ID}"}),
+    *(reply(status, error("insufficient", "消息 one", "kind"), **FULL) for status in (
+        101, 199, 200, 299, 300, 302, 303, 307, 308, 399, 400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 418, 422,
+        429, 500, 501, 503, 599)),
+    *(reply(200, error(status, "消息 one", "kind"), **FULL) for status in (400, 401, 402, 409, 429, 500, 503, 307)),
+    *(reply(status, error(code, "m"), retry_after=wait) for status, code, wait in (
+        (400, "get_channel_failed", "12"), (400, "get_channel_failed", "901"), (503, "idempotency_unavailable", "900"),
+        (429, "x", "901"), (429, "x", "900"), (503, "x", "901"), (401, "x", "901"))),
+    *(reply(200, error(code)) for code in (
+        "get_channel_failed", "idempotency_unavailable", "idempotency_in_progress", "bad_response_body")),
+    *(reply(409, error(f"idempotency_{word}", "m"), **FULL) for word in ("in_progress", "key_reused",
+                                                                     "result_indeterminate", "unheard_of")),
+    *(reply(400, error(code)) for code in (
+        "do_request_failed", "read_response_body_failed", "bad_response_body", "bad_response", "empty_response",
+        "else")),
+    *(reply(400, error("x", f"so {words}")) for words in (
+        "Invalid Character '<'", "unexpected end of JSON", "UNEXPECTED EOF", "unexpected EOFs",
+        "an invalid characters",
+        "unexpected end of JSONs", "xinvalid character")),
+    *(reply(500, error("x", f"{words}: 9")) for words in (
+        "build_request_failed", "invalid request", "invalid_request", "invalid parameter", "invalid parameters",
+        "invalid param", "invalid params", "invalid model", "invalid prompt", "invalid size", "invalid resolution",
+        "invalid n", "invalid image_urls", "invalid output_format", "invalid watermark",
+        "invalid sequential_image_generation", "invalid sequential_image_generation_options", "invalid max_images",
+        "invalid sizes", "invalid n1", "Invalid size", "so invalid size")),
+    *(reply(status, location=location) for status in (301, 302, 303) for location in (
+        "/v1/images/generations", "/images/generations?a=/b", "/v1/images", "/images/generations/x",
+        "?/images/generations")),
+    reply(200, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}]}, **FULL, idempotency_replayed=" True "),
+    reply(200, ACCEPTED, idempotency_replayed="false"),
+    *(reply(status, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}], **error("x")}, **FULL)
+      for status in (200, 400, 401, 429, 500)),
+    *(reply(200, {"code": 400, "data": [{"task_id": word}]}) for word in ("req-1", "task_1")),
+    *(reply(status, b"", location=f"https://x.example/v1/tasks/{ID}") for status in (200, 201, 400, 503)),
+    reply(200, {"message": f"{ID} and {ID[:-1]}X are under way"}, x_oneapi_request_id="2026abc"),
+    Observation(sent=Sent.STARTED, status=200, body=b"<p>", detail="cut off"),
+]  # fmt: skip
+"""Observations with all the evidence that there may be."""
+
+GOLDEN = Path(__file__).parent / "outcomes.golden"
+
+
+def told(seen: Observation) -> str:
+    """An observation, and under it all that its outcome says beyond nothing."""
+    outcome, plain = judge(seen), Outcome(row=0, verdict="in_doubt")
+    what = f"{seen.failure} {seen.sent.name} {seen.status} {dict(seen.headers)} {seen.body.decode('utf-8', 'replace')}"
+    lines = []
+    for one in fields(Outcome):
+        value = getattr(outcome, one.name)
+        if one.name in ("row", "verdict") or value != getattr(plain, one.name):
+            lines.append(f"    {one.name}: {value!r}")
+    return "\n".join([what, *lines, ""])
+
+
 BELONG_TO_THE_LEDGER = {1, 21}
 
 
@@ -171,6 +236,19 @@ def test_each_row_of_the_table_is_what_judge_says(row) -> None:
         assert (outcome.row, *says(outcome)) == (row.number, *expected), name
         assert outcome.verdict in row.verdicts, name
     assert {expected[0] for _, _, expected in cases} == row.verdicts
+
+
+def test_all_that_an_outcome_says() -> None:
+    """Ids, words, waits, stops and breakers, as tests/api/outcomes.golden has them; to redraw it, run this file."""
+    assert "".join(told(seen) for seen in WHOLE) == GOLDEN.read_text("utf-8")
+
+
+def test_what_was_not_seen_is_not_there() -> None:
+    """An observation, a flight and a row of their defaults."""
+    plain = Observation(sent=Sent.NO)
+    assert (plain.status, plain.headers, plain.body, plain.failure, plain.detail) == (None, {}, b"", None, "")
+    assert (Flight().sent, Flight().stage) == (Sent.NO, "")
+    assert [one.value for one in Sent] == ["no", "started", "unknown"]
 
 
 def test_the_table_has_21_rows_in_order() -> None:
@@ -288,4 +366,5 @@ def test_judge_is_total_and_never_frees_what_was_sent_without_the_services_word(
 
 
 if __name__ == "__main__":
+    GOLDEN.write_text("".join(told(seen) for seen in WHOLE), "utf-8")
     DOCS.write_text(drawn(DOCS.read_text("utf-8")), "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 
 from seedream_jobs.atomic_file import DISK, check_folder, confined, link_or_copy, place, write_whole
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import OutsideRoot, Withheld, find_misread, is_gits, open_in, read_start
+from seedream_jobs.inside import (
+    OutsideRoot,
+    Withheld,
+    check_no_link,
+    find_misread,
+    is_gits,
+    locate,
+    open_in,
+    open_record,
+    read_start,
+)
 from seedream_jobs.job import ignored
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.ignored import IgnoreRules
@@ -177,6 +188,84 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "where", "why"),
+    [
+        (".git", ".git", "it is in git's own folder"),
+        ("git/config", ".git/config", "it is in git's own folder"),
+        (".env", ".env", ".env may hold keys, and no job reads it"),
+        ("key", ".env", ".env may hold keys, and no job reads it"),
+        (".env.local", ".env.local", ".env.local may hold keys, and no job reads it"),
+        ("folder/.ENV", "sub/.ENV", ".ENV may hold keys, and no job reads it"),
+    ],
+)
+def test_what_is_withheld_says_why_and_what_to_do(root: Path, name: str, where: str, why: str) -> None:
+    """With the file that the links lead to."""
+    with pytest.raises(Withheld) as caught:
+        open_in(root, name)
+    error = caught.value
+    assert (error.errno, error.strerror, error.filename) == (errno.EACCES, why, where)
+    assert error.hint == "copy what the job needs to a file of its own"
+
+
+def test_names_beside_the_environments_are_open(root: Path) -> None:
+    """``.envrc`` and ``x.env`` may be anything."""
+    for name in (".envrc", "x.env", ".environment"):
+        (root / name).write_bytes(INSIDE)
+        assert read_start(open_in(root, name), 100) == INSIDE
+
+
+@pytest.mark.parametrize("name", ["../a", "a\0", "null", "/etc/passwd"])
+def test_what_is_outside_is_named_as_it_was_written(root: Path, name: str) -> None:
+    """Not as it was resolved: that would say what lies there."""
+    with pytest.raises(OutsideRoot) as caught:
+        open_in(root, name)
+    assert str(caught.value) == name
+
+
+def test_what_is_no_regular_file_says_so(root: Path, tmp_path: Path) -> None:
+    """Folders as the system does, in each way of opening; pipes, and links where none is followed, in our words."""
+    no_file, link = "it is no regular file", "it is a symbolic link, which is not followed here"
+    said = [
+        *((lambda name=name: open_in(root, name), errno.EISDIR, os.strerror(errno.EISDIR), name)
+          for name in ("sub", ".", "folder")),
+        (lambda: open_in(root, "pipe"), errno.EINVAL, no_file, "pipe"),
+        (lambda: read_start(root / "pipe", 1), errno.EINVAL, no_file, str(root / "pipe")),
+        (lambda: read_start(root / "sub", 1), errno.EISDIR, os.strerror(errno.EISDIR), str(root / "sub")),
+        (lambda: open_record(root / "pipe"), errno.EINVAL, no_file, str(root / "pipe")),
+        (lambda: open_record(root / "sub"), errno.EISDIR, os.strerror(errno.EISDIR), str(root / "sub")),
+        (lambda: open_record(root / "to"), errno.ELOOP, link, str(root / "to")),
+        (lambda: open_record(root / "none"), errno.ENOENT, os.strerror(errno.ENOENT), str(root / "none")),
+        (lambda: check_no_link(root / "to"), errno.ELOOP, link, str(root / "to")),
+        (lambda: check_no_link(root / "gone"), errno.ELOOP, link, str(root / "gone")),
+        (lambda: check_no_link(root / "pipe"), errno.EINVAL, no_file, str(root / "pipe")),
+    ]  # fmt: skip
+    for attempt, code, words, name in said:
+        with pytest.raises(OSError) as caught:  # noqa: PT011  (its fields are looked at)
+            attempt()
+        assert (caught.value.errno, caught.value.strerror, caught.value.filename) == (code, words, name)
+    for name in ("a", "sub", "none"):  # a folder's own error says more
+        check_no_link(root / name)
+    os.close(open_record(root / "a"))
+
+
+def test_the_start_of_a_file_is_as_long_as_asked_for(tmp_path: Path) -> None:
+    """By a path, whose links are followed, and by a descriptor; also where the system gives it in pieces."""
+    big = os.urandom((2 << 20) + 5)
+    (tmp_path / "big").write_bytes(big)
+    (tmp_path / "link").symlink_to("big")
+    for limit in (0, 1, 1 << 20, (1 << 20) + 1, len(big), len(big) + 1):
+        assert read_start(tmp_path / "link", limit) == big[:limit]
+        assert read_start(open_in(tmp_path.resolve(), "big"), limit) == big[:limit]
+
+
+def test_a_path_ends_where_its_links_lead(root: Path) -> None:
+    """Relative to the root, in parts; the root itself has none."""
+    assert locate(root, "folder/to") == PurePosixPath("a")
+    assert locate(root, "sub/deep/a") == PurePosixPath("sub/deep/a")
+    assert locate(root, "here").parts == ()
+
+
 def test_a_folder_that_is_swapped_meanwhile(tmp_path: Path) -> None:
     """A thread puts a link out in a folder's place, and back: what is read is the inside, or nothing."""
     root = tmp_path / "root"
@@ -211,58 +300,96 @@ def test_a_folder_that_is_swapped_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".git", ".GIT", ".Git ", ".git.", ".git::$INDEX_ALLOCATION", "GIT~1", ".g\u200cit", ".git. . "]
+    "name",
+    [
+        ".git",
+        ".GIT",
+        ".Git ",
+        ".git.",
+        ".git::$INDEX_ALLOCATION",
+        "GIT~1",
+        ".g\u200cit",
+        ".git. . ",
+        "\ufeff.git",
+        ".git:x",
+    ],
 )
 def test_spellings_of_gits_folder(name: str) -> None:
     """As git itself guards against."""
     assert is_gits(name)
 
 
-@pytest.mark.parametrize("name", [".gitignore", "git", ".github", "x.git", "git~2"])
+@pytest.mark.parametrize(
+    "name", [".gitignore", "git", ".github", "x.git", "git~2", "git:x", ". git", ".git.x", "x:.git", ".g it"]
+)
 def test_other_names(name: str) -> None:
     """What only looks like it is not git's."""
     assert not is_gits(name)
 
 
+DEVICE = "is a name that Windows keeps for a device"
+ENDS = "begins or ends with a space, or ends with a dot, which Windows leaves out"
+SPECIAL = 'has one of \\ : * ? " < > |, which Windows takes for something else'
+JOINED = "has letters and accents as separate characters, which macOS joins (write it in NFC)"
+TAKEN = "which a shell or a command takes for something else"
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("is empty", [""]),
+        ("is only dots", [".", ".."]),
+        (DEVICE, ["CON", "prn", "nul.txt", "Com1", "lpt9.tar.gz", "com¹", "com²", "LPT³", "com0", "aux .txt", "CONIN$",
+                  "conout$", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))]),
+        (SPECIAL, ["C:", *(f"a{special}b" for special in '\\:*?"<>|')]),
+        (f"begins with -, {TAKEN}", ["-rf", "-"]),
+        (f"begins with ~, {TAKEN}", ["~", "~u"]),
+        (ENDS, ["a.", "a ", " a", "é.", "\u3000a", "x" * 50 + "."]),
+        (JOINED, ["e\u0301", "\u1112\u1161\u11ab"]),
+        ("has the invisible character U+202E", ["a\u202eb"]),
+        ("has the invisible character U+200B", ["a\u200bb"]),
+        ("has the invisible character U+000A", ["a\nb"]),
+        ("has the invisible character U+007F", ["a\x7fb"]),
+        ("has the invisible character U+0085", ["a\x85b"]),
+        ("has the invisible character U+2028", ["a\u2028b"]),
+        ("has the invisible character U+2029", ["a\u2029b"]),
+        ("has the invisible character U+D800", ["a\ud800b"]),
+        ("has 201 bytes: at most 200", ["x" * 201]),
+        ("has 204 bytes: at most 200", ["花" * 68]),
+    ],
+)  # fmt: skip
+def test_names_that_are_misread(said: str, names: list[str]) -> None:
+    """On Windows, macOS or by a shell."""
+    assert {name: find_misread(name) for name in names} == dict.fromkeys(names, said)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "CON",
-        "nul.txt",
-        "Com1",
-        "lpt9.tar.gz",
-        "com¹",
-        "aux .txt",
-        "CONIN$",
-        "C:",
-        "a:b",
-        "-rf",
-        "~",
-        "~u",
-        "a.",
-        "a ",
-        " a",
-        "e\u0301",
-        "\u1112\u1161\u11ab",
-        "a\u202eb",
-        "a\u200bb",
-        "a\nb",
-        "a\x7fb",
-        "a\x85b",
-        "",
-        ".",
-        "..",
-        "a|b",
-        "x" * 201,
+        "a",
+        "console",
+        "com10",
+        "a b",
+        "é",
+        "한국어",
+        "花",
+        "a-rf",
+        "x~1",
+        "null",
+        "a.tar.gz",
+        ".x",
+        "x" * 200,
+        "花" * 66,
+        "a+b=c,d~e-f",
+        "é" * 49,
+        "x" * 50,
+        "com",
+        "lpt",
+        "com¼",
+        "prnx",
+        "…",
+        "a.con",
     ],
-)
-def test_names_that_are_misread(name: str) -> None:
-    """On Windows, macOS or by a shell."""
-    assert find_misread(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["a", "console", "com10", "a b", "é", "한국어", "花", "a-rf", "x~1", "null", "a.tar.gz", ".x", "x" * 200]
 )
 def test_names_that_are_not(name: str) -> None:
     """Letters of any script, dashes and dots within."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from fnmatch import fnmatchcase
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seedream_jobs.job.path_pattern import fits
@@ -24,6 +24,12 @@ def by_definition(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 @given(st.lists(NAMES, min_size=1, max_size=5), st.lists(PARTS, min_size=1, max_size=5))
+@example(["a", "b"], ["**", "b"])
+@example(["b"], ["**", "b"])
+@example(["a", "a", "b"], ["**", "**", "b"])
+@example(["a", "b", "b"], ["a", "**", "b"])
+@example(["a"], ["a", "**"])
+@example(["a", "b"], ["a", "**", "**", "**", "b"])
 def test_the_matcher_is_the_definition(path: list[str], pattern: list[str]) -> None:
     """For every path and pattern of a few parts."""
     assert fits(path, pattern) == by_definition(tuple(path), tuple(pattern))

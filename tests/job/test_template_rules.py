@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jinja2 import nodes
+from jinja2 import Undefined, nodes
+from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from seedream_jobs.expand.request_builder import Column
 from seedream_jobs.job import template as module
 from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.template import FILTERS, TemplateProblem, compile_template, environment
 from seedream_jobs.job.template_rules import (
+    _INSTEAD,
     _PLAIN,
     _REFUSED,
     MAX_BLOCKS,
@@ -23,7 +27,15 @@ from seedream_jobs.job.template_rules import (
     MAX_NODES,
     MAX_SOURCE,
     WORK,
+    TooMuch,
+    Work,
+    compare,
+    is_text,
+    measured,
     parse,
+    rounds,
+    sliced,
+    spend,
     weight,
 )
 
@@ -151,3 +163,231 @@ def test_texts_of_an_axis_are_kept_up_to_a_bound() -> None:
 def test_plain_names_go(name: str) -> None:
     """A name for what is not needed is '_'."""
     parse(environment(), f"{{% for {name} in [1] %}}x{{% endfor %}}")
+
+
+REFUSALS = Path(__file__).parent / "template_refusals.golden"
+
+
+def refusal(text: str) -> str:
+    """Line, word, message and next step with which a template is refused."""
+    with pytest.raises(TemplateSyntaxError) as caught:
+        parse(environment(), text)
+    error = caught.value
+    word, hint = getattr(error, "word", None), getattr(error, "hint", None)
+    return f"{error.lineno} [{word or ''}] {error.message}" + (f" | {hint}" if hint else "")
+
+
+def redrawn(page: str) -> str:
+    """Each template of the file, and under it what is said of it; ``⏎`` is a line's end."""
+    texts = [line for line in page.splitlines() if line and not line.startswith("    ")]
+    return "".join(f"{text}\n    {refusal(text.replace('⏎', chr(10)))}\n" for text in texts)
+
+
+def test_each_refusal_says_where_what_and_what_to_write_instead() -> None:
+    """As tests/job/template_refusals.golden has it; to redraw it, run this file as a program."""
+    page = REFUSALS.read_text("utf-8")
+    assert redrawn(page) == page
+    methods = [*_INSTEAD]
+    assert [name for name in methods if f".{name}() }}}}" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("⏎" + "x" * 65_536, "1 [] the template has 65,537 characters: at most 65,536 | "
+         "put what is long into an axis, a variable or a file"),
+        ("⏎" + "{{1}}" * 3_000, "2 [] the template has more than 3,000 parts | "
+         "put what differs into an axis, a variable or a file"),
+        ("⏎{{ 1" + "+1" * 100 + " }}", "2 [] the template is more than 100 deep | "
+         "give parts of it a name with {% set name = … %}"),
+        ("⏎{{ " + within(31, "{1:", "}") + " }}", "2 [] brackets are nested more than 30 deep | "
+         "give parts of it a name with {% set name = … %}"),
+        ("⏎" + within(13, "{% for a in b %}", "{% endfor %}"), "2 [] blocks are nested more than 12 deep | "
+         "give parts of it a name with {% set name = … %}"),
+        ("{{ " + "-" * 3000 + "1 }}", "1 [] the template is nested too deeply | "
+         "give parts of it a name with {% set name = … %}"),
+    ],
+    ids=["source", "parts", "depth", "brackets", "blocks", "signs"],
+)  # fmt: skip
+def test_each_bound_of_the_text_says_what_it_is(text: str, said: str) -> None:
+    """In figures, at its line."""
+    assert refusal(text.replace("⏎", "\n")) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ (1) }}" * 31,
+        "{% if 1 %}{% endif %}" * 13,
+        "{% filter upper %}x{% endfilter %}" * 13,
+        "{% set a = 1 %}" * 13,
+        "{% if 1 %}{% set a %}x{% endset %}{% endif %}" * 13,
+        "{{ for if if if if if if if if if if if if if if }}".replace("for", "1").replace("if", "~ iffy"),
+        "{{ end }}" * 3 + within(12, "{% if end %}", "{% endif %}"),
+        "if for with" * 20,
+        "{{ 123_456_789_012_345_678 }}",
+        "{{ 1e308 }}",
+        "{{ '[' * 2 }}" * 31,
+        "{% set j = joiner(',') %}{{ j() }}",
+        "{% for a in b %}{{ loop.cycle('x', 'y') }}{{ loop.changed(a) }}{{ loop.index }}{% endfor %}",
+        "{{ a['_b'] }}{{ a[1:2] }}{{ a[:-1] }}{{ cycle.cycle }}",
+        "{% set n = namespace(a=1) %}{% set n.b = 2 %}",
+        "{{ '\U0001f600' }}",
+    ],
+)
+def test_what_is_no_more_than_it_seems_goes(text: str) -> None:
+    """What is closed is counted no more, and a word or a bracket within a text never."""
+    parse(environment(), text)
+
+
+@pytest.mark.parametrize("kind", ["for a in b", "if 1", "with", "filter upper", "set a"])
+def test_blocks_of_each_kind_count(kind: str) -> None:
+    """Thirteen within each other are refused, but not a text that is set, as Python nests nothing for it."""
+    text = within(13, f"{{% {kind} %}}", f"{{% end{kind.split()[0]} %}}")
+    if kind == "set a":
+        parse(environment(), text)
+    else:
+        assert "blocks are nested" in refusal(text)
+
+
+@pytest.mark.parametrize("kind", ["macro a()", "call a()", "block a", "autoescape true"])
+def test_blocks_that_are_refused_anyhow_count_before_they_are_parsed(kind: str) -> None:
+    """Jinja's parser recurses for them as well."""
+    assert "blocks are nested" in refusal(within(13, f"{{% {kind} %}}", f"{{% end{kind.split()[0]} %}}"))
+
+
+def test_half_a_character_is_no_text() -> None:
+    """From the first to the last surrogate."""
+    assert [is_text(text) for text in ("", "a", "é", "\ud7ff", "\ud800", "\udfff", "\ue000", "é\udc00")] == [
+        *(True, True, True, True, False, False, True, False)
+    ]
+
+
+def test_what_counts_is_wrapped_and_nothing_else() -> None:
+    """A tree as it is compiled: comparisons, joined texts, loops, slices, and lists that hold more than constants."""
+    rules = "seedream_jobs.job.template_rules."
+    text = "{% for a, b in c %}xyz{{ a }}{% endfor %}{{ d ~ 1 }}{{ e < 1 != 2 }}{{ f[1:] }}{{ [g] }}{{ [1, {'h': 2}] }}"
+    text += "{{ {'i': j} }}{{ (k, 1) }}{{ l[1] }}{{ (1, 2) }}{{ m[:o:p] }}"
+    tree = parse(environment(), text)
+    found = [
+        (call.node.importname.removeprefix(rules), *[getattr(one, "value", None) for one in call.args])
+        for call in tree.find_all(nodes.Call)
+    ]
+    assert found == [
+        ("rounds", None, 133),
+        ("compare", "lt,ne", None, 1, 2),
+        ("sliced", None, 1, None, None),
+        *[("measured", None)] * 4,
+        ("sliced", None, None, None, None),
+    ]
+    assert [one.name for one in tree.find_all(nodes.Filter)] == ["string", "string"]
+    assert {type(call.args[0]) for call in tree.find_all(nodes.Call)} == {
+        *(nodes.Name, nodes.Const, nodes.List, nodes.Dict, nodes.Tuple)
+    }
+    sliced_by = [call.args for call in tree.find_all(nodes.Call) if call.node.importname.endswith("sliced")]
+    assert [getattr(one, "name", None) for one in sliced_by[1]] == ["m", None, "o", "p"]
+
+
+def test_what_counts_keeps_its_line() -> None:
+    """An error while it runs is shown there."""
+    tree = parse(environment(), "\n{{ a ~ b }}\n{{ a < b }}\n{{ a[1:] }}\n{{ [a] }}\n{% for a in b %}{% endfor %}")
+    assert [call.lineno for call in tree.find_all((nodes.Call, nodes.Filter))] == [2, 2, 3, 4, 5, 6]
+
+
+def test_a_condition_compares_by_a_function_of_its_own() -> None:
+    """Whose name is given; otherwise by the one here."""
+    for given, used in ((None, "seedream_jobs.job.template_rules.compare"), ("a.b", "a.b")):
+        (call,) = parse(environment(), "{{ 1 < 2 }}", comparison=given).find_all(nodes.Call)
+        assert call.node.importname == used
+
+
+def cost(work: Callable[[], Any], left: int = 10_000) -> tuple[Any, int]:
+    """What a function returns, and what it spends."""
+    WORK.left = left
+    result = work()
+    return result, left - WORK.left
+
+
+@pytest.mark.parametrize(
+    ("written", "values", "expected"),
+    [
+        ("eq", ("abc", "abc"), (True, 10)),
+        ("eq", ("abc", "abd"), (False, 10)),
+        ("ne", ("abc", "ab"), (True, 12)),
+        ("lt", ("abc", "de"), (True, 12)),
+        ("in", ("b", "abcdef"), (True, 16)),
+        ("notin", ("b", "abcdef"), (False, 16)),
+        ("in", (3, [1, 2]), (False, 12)),
+        ("notin", (3, (1, 2)), (True, 12)),
+        ("in", (3, range(5)), (True, 15)),
+        ("in", (3, {3: 4}), (True, 10)),
+        ("in", ([1], [[1], 2]), (True, 16)),
+        ("eq", (1, 1), (True, 12)),
+        ("eq", ("a", 1), (False, 12)),
+        ("eq", (["ab"], ["ab"]), (True, 18)),
+        ("lteq", (1, 1), (True, 12)),
+        ("gt", (2, 1), (True, 12)),
+        ("gteq", (1, 1), (True, 12)),
+        ("lt,lt", (1, 2, 3), (True, 24)),
+        ("lt,lt", (1, 3, 3), (False, 24)),
+        ("lt,gt", (2, 1, 0), (False, 12)),
+        ("eq,eq", ("a", "a", "a"), (True, 22)),
+    ],
+)
+def test_a_comparison_counts_what_it_reads(written: str, values: tuple[Any, ...], expected: tuple[bool, int]) -> None:
+    """A call, and the characters and items that are looked at; after the first that does not hold no more is."""
+    assert cost(lambda: compare(written, *values)) == expected
+
+
+def test_a_chain_of_comparisons_is_whole() -> None:
+    """An operator has a value on each side."""
+    with pytest.raises(ValueError, match="zip"):
+        compare("lt,lt", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("abc", 3), ("", 0), (5, 1), (None, 1), ([], 1), ({"a": [1, "bc"]}, 8), ((1, [2, ()]), 5), ([{"ab": "c"}], 7)],
+)
+def test_the_weight_of_a_value_is_all_within_it(value: Any, expected: int) -> None:
+    """Each list, mapping, item and text one, and each character one."""
+    assert weight(value) == expected
+    assert cost(lambda: measured(value)) == (value, expected)
+
+
+def test_a_weight_that_is_just_left_is_not_too_much() -> None:
+    """One more is."""
+    WORK.left = 3
+    assert weight([1, 2]) == 3
+    WORK.left = 2
+    with pytest.raises(TooMuch):
+        weight([1, 2])
+
+
+def test_a_slice_costs_what_it_is_cut_from() -> None:
+    """What is undefined says so, and is not measured."""
+    assert cost(lambda: sliced("abcdef", 1, 5, 2)) == ("bd", 16)
+    with pytest.raises(UndefinedError, match="'x' is undefined"):
+        sliced(Undefined(name="x"), None, None, None)
+
+
+def test_a_round_is_paid_for_when_it_begins() -> None:
+    """Not all of them at first: a loop over millions may end early."""
+    values = rounds([1, 2, 3], 7)
+    assert cost(lambda: next(values)) == (1, 7)
+    assert cost(lambda: [*values]) == ([2, 3], 14)
+
+
+def test_work_ends_below_nothing() -> None:
+    """What is left may be spent to the last unit; the refusal says how much there was."""
+    assert Work().left == 1_000_000
+    WORK.left = 5
+    spend(5)
+    with pytest.raises(TooMuch) as caught:
+        spend(1)
+    assert str(caught.value) == "the template does too much: more than 1,000,000 characters and items for one text"
+    WORK.left = 5
+
+
+if __name__ == "__main__":
+    REFUSALS.write_text(redrawn(REFUSALS.read_text("utf-8")), "utf-8")
