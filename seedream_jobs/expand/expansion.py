@@ -75,6 +75,8 @@ class Expansion:
 
     def _exceeds(self, most: int) -> bool:
         """Whether the job makes more than ``most`` requests, equal ones counted; visits no more combinations."""
+        if not self.spec.include and self.spec.sample is None:
+            return self.matrix.surviving() * self.spec.repeat > most
         cells = islice(self.matrix.cells(), most // self.spec.repeat + 1)
         return sum(1 for _ in cells) * self.spec.repeat > most
 

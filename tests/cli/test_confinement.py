@@ -138,6 +138,17 @@ def test_a_crash_is_a_finding_too(end: str) -> None:
     assert ended.stdout == "crash json reading this file 'a\\udcff.yaml' 3 7\n"
 
 
+def test_a_million_requests_raise_the_limits_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a job or a policy says of itself: 40 seconds and 381 MiB, in one piece or in many."""
+    worker = confinement._Worker(bytearray(confinement._BOARD))
+    monkeypatch.setattr(worker, "apply", lambda: None)
+    monkeypatch.setattr(confinement, "_worker", worker)
+    worker.seconds, worker.bytes = 5, 512 << 20
+    for count in (900_000, 1_099_999, 10_000_000, 1, 10_000_000):
+        confinement.allow_requests(count)
+    assert (round(worker.seconds), worker.bytes >> 20) == (45, 893)
+
+
 def test_a_worker_that_ends_while_it_writes_leaves_no_half_text() -> None:
     """The place before counts as unknown then; a slot of anything else than a place counts as empty."""
     board = bytearray(confinement._BOARD)
