@@ -15,6 +15,7 @@ from seedream_jobs.atomic_file import DISK
 from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
+from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.campaign import paid_elsewhere
@@ -300,6 +301,7 @@ def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: i
     request = job.expansion.request(place)
     submission = submission_of(
         request,
+        canonical_json(request.payload),
         generation=generation,
         manifest=ledger.id,
         max_cost_usd=tariff_of(job.expansion.spec.profile, None).cost(request.max_images),

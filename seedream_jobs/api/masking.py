@@ -50,9 +50,19 @@ class Spellings:
                 found.setdefault(len(spelled), set()).add(spelled)
         return {size: frozenset(texts) for size, texts in found.items()}
 
+    @cached_property
+    def _runs(self) -> re.Pattern[str]:
+        """What of a text can hold a part: most of a prompt's words are too short, or of other characters."""
+        alphabet = re.escape("".join(sorted(set("".join(self._parts)))))
+        return re.compile(f"[{alphabet}]{{{min(map(len, self._parts))},}}")
+
     def stand_in(self, text: str) -> bool:
         """Whether a text holds the secret, or, where it is surely random, 15 of its characters in a row."""
-        return any(part in form for form, _ in _forms(text) for part in self._parts)
+        for form, _ in _forms(text):
+            runs = " ".join(dict.fromkeys(self._runs.findall(form)))
+            if runs and any(part in runs for part in self._parts):
+                return True
+        return False
 
     def mask(self, text: str) -> str:
         """A text with ``***`` in place of the secret and of each piece of it."""
@@ -74,7 +84,7 @@ class Spellings:
 
 def _forms(text: str) -> Iterator[tuple[str, list[int] | None]]:
     """A text, and the same percent-decoded, with the place in the text of each of its characters and of its end."""
-    yield text.translate(_LOWER), None
+    yield text.lower() if text.isascii() else text.translate(_LOWER), None
     if "%" in text and _PERCENT.search(text):
         form: list[str] = []
         places: list[int] = []

@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +83,18 @@ def start_git(folder: Path, *words: str) -> Popen[bytes]:
     :raises UsageError: there is no git
     """
     return _start(folder, words, stdin=True, complaints=False)
+
+
+@contextmanager
+def ended_after(seconds: float, process: Popen[bytes]) -> Iterator[None]:
+    """End a process that is still at work after so many seconds: whoever reads from it reads no more."""
+    late = threading.Timer(seconds, process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def run_git(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import Withheld
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.job.git import start_git
+from seedream_jobs.job.git import ended_after, start_git
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -44,7 +43,7 @@ class IgnoreRules:
 
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.realpath(root))
-        self._outside = not _is_repository(self._root)
+        self._outside = not is_repository(self._root)
         self._process: Popen[bytes] | None = None
         self._known: dict[PurePosixPath, bool] = {}
         # For each folder the repository below the root that it is in, which has rules of its own; None where in none.
@@ -77,7 +76,7 @@ class IgnoreRules:
             folder = folder.parent
         found = self._below[folder]
         for folder in reversed(unseen):
-            if _is_repository(self._root / folder):
+            if is_repository(self._root / folder):
                 found = IgnoreRules(self._root / folder), folder
             self._below[folder] = found
         return found
@@ -100,16 +99,13 @@ class IgnoreRules:
 
     def _answers(self, process: Popen[bytes], batch: Sequence[PurePosixPath]) -> Iterator[PurePosixPath]:
         assert process.stdin is not None
-        late = threading.Timer(PATIENCE, process.kill)  # a rule of many stars may take git longer than anyone waits
-        late.start()
         try:
-            process.stdin.write(b"".join(os.fsencode(f"./{path}") + b"\0" for path in batch))
-            process.stdin.flush()
-            words = _words(process, 4 * len(batch))
+            with ended_after(PATIENCE, process):  # a rule of many stars may take git longer than anyone waits
+                process.stdin.write(b"".join(os.fsencode(f"./{path}") + b"\0" for path in batch))
+                process.stdin.flush()
+                words = _words(process, 4 * len(batch))
         except OSError:
             words = []
-        finally:
-            late.cancel()
         if len(words) < 4 * len(batch):
             self._process = None
             _end(process)
@@ -125,7 +121,8 @@ class IgnoreRules:
         return process
 
 
-def _is_repository(folder: Path) -> bool:
+def is_repository(folder: Path) -> bool:
+    """Whether git has its folder in this one, so that its rules hold here."""
     return (folder / ".git" / "HEAD").is_file() or (folder / ".git").is_file()
 
 

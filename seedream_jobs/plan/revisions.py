@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot, check_open_to_jobs
+from seedream_jobs.job import git
 from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, pattern_parts
-from seedream_jobs.job.git import run_git, said, start_git
+from seedream_jobs.job.git import ended_after, run_git, said, start_git
+from seedream_jobs.job.ignored import is_repository
 from seedream_jobs.job.path_pattern import fits
 from seedream_jobs.plan.plan import Revision
 
@@ -224,17 +227,31 @@ class Repository:
 
         :param limit: how many bytes; all of them by default
         :raises UsageError: it is not in this clone, a partial one
-        :raises OSError: git broke off
+        :raises OSError: git broke off, or has not answered after ``git.SECONDS``
         """
         batch = self._reader()
+        with ended_after(git.SECONDS, batch):
+            found = self._read(batch, oid, limit)
+        if found is None:
+            self._batch = None
+            batch.kill()
+            batch.communicate()
+            raise OSError(5, "git cat-file ended")
+        return found
+
+    def _read(self, batch: Popen[bytes], oid: str, limit: int | None) -> GitBlob | None:
+        """What git answers; None where it ended before its answer did."""
         assert batch.stdin is not None
         assert batch.stdout is not None
         try:
             batch.stdin.write(oid.encode() + b"\n")
             batch.stdin.flush()
         except BrokenPipeError:
-            raise OSError(5, "git cat-file ended") from None
-        header = batch.stdout.readline().split()
+            return None
+        line = batch.stdout.readline()
+        header = line.split()
+        if not line.endswith(b"\n"):
+            return None
         if len(header) != 3:
             raise UsageError(
                 f"the object {oid[:12]} is not in this clone (a partial one), and planning fetches nothing",
@@ -246,7 +263,7 @@ class Repository:
         left = size - len(data) + 1  # and the line's end
         while left and (piece := batch.stdout.read(min(left, 1 << 20))):
             left -= len(piece)
-        return GitBlob(size=size, data=data)
+        return None if left else GitBlob(size=size, data=data)
 
     def _reader(self) -> Popen[bytes]:
         if self._batch is None:  # one process reads all objects: a start of git for each file takes milliseconds
@@ -334,18 +351,24 @@ def _feed(found: hashlib._Hash, file: Path) -> None:
 def ignored(manifests: Iterable[Path], root: Path, severity: Severity) -> tuple[Diagnostic, ...]:
     """Find records that git ignores: what is paid would not be committed, and another clone would pay it again.
 
-    Nothing is found where there is no repository, or git can't say. A tracked file is not ignored.
+    Where git can't say, that is found. Nothing is found outside a repository, and where there is no git: no tree can
+    take it away. A tracked file is not ignored.
 
     :param root: the campaign's
     """
     paths = [os.path.relpath(path, root) for path in manifests]
-    if not paths or not os.path.lexists(root / ".git"):
+    if not paths or not is_repository(root) or shutil.which("git") is None:
         return ()
     given = b"".join(os.fsencode(path) + b"\0" for path in paths)
     try:
         ended = run_git(root, "check-ignore", "--verbose", "-z", "--stdin", stdin=given)
-    except UsageError:
-        return ()
+        trouble = said(ended) if ended.returncode > 1 or ended.returncode < 0 else ""
+    except UsageError as refusal:
+        trouble = refusal.message
+    if trouble:
+        message = f"git can't say whether it ignores the records: {trouble}"
+        hint = "git check-ignore -v FILE shows why; a record that is in no commit is paid again by another clone"
+        return (Diagnostic(code="record-ignored", severity=severity, message=message, path=paths[0], hint=hint),)
     words = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
     found = []
     for source, number, pattern, path in zip(words[0::4], words[1::4], words[2::4], words[3::4], strict=False):

@@ -146,7 +146,7 @@ def job_run(
     folders = Folders(ledger.paths.manifest.parent, root)
     for item in islice(job.submits, MAX_CHECKED_AHEAD):
         if item.request is not None:  # of all jobs, before the first POST of any
-            check_request(key, item.request)
+            check_request(key, item.request, canonical_json(item.request.payload))
             folders.hold(item.request.output)
     limit, profile = job.budget_usd, profiles()[DEFAULT_MODEL]
     if expansion is not None:
@@ -179,11 +179,14 @@ def _submissions(
 
     :raises SeedreamError: from ``Folders.hold``, or a request holds the key: nothing more is to be sent
     """
-    for item in job.submits:
+    for number, item in enumerate(job.submits):
         assert item.request is not None
-        check_request(key, item.request)  # before the first POST only ``MAX_CHECKED_AHEAD`` were looked at
+        canonical = canonical_json(item.request.payload)
+        if number >= MAX_CHECKED_AHEAD:  # the others were looked at before the first POST
+            check_request(key, item.request, canonical)
         made = submission_of(
             item.request,
+            canonical,
             generation=item.generation,
             manifest=job.manifest or ledger.id,
             max_cost_usd=tariff.cost(item.max_images),
@@ -199,12 +202,13 @@ def _submissions(
         yield made
 
 
-def check_request(key: ApiKey, request: Request) -> None:
+def check_request(key: ApiKey, request: Request, canonical: bytes) -> None:
     """Check that nothing of a request that is sent or recorded holds the key: a tree may have got hold of it.
 
+    :param canonical: the payload's canonical JSON
     :raises CredentialsError: its prompt, a value, its name or a path does
     """
-    texts = [canonical_json(request.payload).decode(), request.address, request.output]
+    texts = [canonical.decode(), request.address, request.output]
     texts += [*map(str, request.cell.values()), *(reference.path for reference in request.references.values())]
     check_without_key(key, texts, what="a prompt, a value or a name")
 
@@ -224,6 +228,7 @@ def check_without_key(key: ApiKey, texts: Iterable[str], *, what: str) -> None:
 
 def submission_of(
     request: Request,
+    canonical: bytes,
     *,
     generation: int,
     manifest: str,
@@ -233,11 +238,10 @@ def submission_of(
 ) -> Submission:
     """The submission of a request.
 
+    :param canonical: the payload's canonical JSON
     :param manifest: the manifest's id
     :param urls: where a local reference (``sha256:<hex>``) was uploaded; what is not in it is sent as a data URI
     """
-
-    canonical = canonical_json(request.payload)
 
     def body() -> bytes:
         if not request.references and b"\\u" not in canonical:
@@ -254,15 +258,12 @@ def submission_of(
     )
 
 
-def idempotency_key(
-    manifest: str, request: Request, generation: int, urls: Mapping[str, str], canonical: bytes | None = None
-) -> str:
+def idempotency_key(manifest: str, request: Request, generation: int, urls: Mapping[str, str], canonical: bytes) -> str:
     """Digest of manifest id, request key, generation and body (which the payload and the uploads' links determine).
 
-    :param canonical: the payload's canonical JSON, where the caller has it
+    :param canonical: the payload's canonical JSON
     """
     used = {name: urls[name] for name in request.references if name in urls}
-    canonical = canonical_json(request.payload) if canonical is None else canonical
     body = hashlib.sha256(b"[%s,%s]" % (canonical, canonical_json(used) if used else b"{}")).hexdigest()
     return "sj-" + hashlib.sha256(f"{manifest}\n{request.key}\n{generation}\n{body}".encode()).hexdigest()
 

@@ -13,6 +13,7 @@ import pytest
 
 from seedream_jobs.api.credentials import DEFAULT_BASE_URL
 from seedream_jobs.errors import HeldError
+from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import in_use, lock_file
 from seedream_jobs.ledger.state import Accepted
@@ -40,7 +41,13 @@ def running(campaign: Path) -> Iterator[Ledger]:
         for place in places:
             request = job.expansion.request(place)
             submission = submission_of(
-                request, generation=1, manifest=ledger.id, max_cost_usd=None, files=job.expansion.spec.files, urls={}
+                request,
+                canonical_json(request.payload),
+                generation=1,
+                manifest=ledger.id,
+                max_cost_usd=None,
+                files=job.expansion.spec.files,
+                urls={},
             )
             ledger.record_sync(submission.intent(1_800_000_000))
         ledger.record_sync(Accepted(key=places[0].key, at=1_800_000_001, task_id="task_1", request_id="r1"))

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedream_jobs.api.credentials import ApiKey, take_key
-from seedream_jobs.api.masking import Spellings
+from seedream_jobs.api.masking import Spellings, _forms
 from seedream_jobs.emulator.server import EmulatorServer
 from seedream_jobs.emulator.settings import Settings
 from tests.hostile.tree import CANARY, git, spellings
@@ -263,6 +263,17 @@ def test_words_without_the_key_are_left_alone(key: str, text: str) -> None:
     """Nothing is masked by chance, whatever the words are."""
     if not any(key[at : at + 8].lower() in text.lower() for at in range(len(key) - 7)):
         assert Spellings(key).mask(text) == text
+
+
+@given(key=KEYS, data=st.data())
+def test_a_key_is_found_in_what_is_left_of_a_text(key: str, data: st.DataObject) -> None:
+    """Only the runs of a text that could hold a part are searched: the answer is that of a search of all of it."""
+    spelling = Spellings(key)
+    pieces = st.one_of(
+        WORDS, st.sampled_from(spelling._parts), st.sampled_from([part.upper() for part in spelling._parts])
+    )
+    text = "".join(data.draw(st.lists(pieces, max_size=6)))
+    assert spelling.stand_in(text) == any(part in form for form, _ in _forms(text) for part in spelling._parts)
 
 
 def test_an_id_is_never_changed() -> None:

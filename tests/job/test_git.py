@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ import pytest
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.git import git_environment, is_tracked, run_git
-from seedream_jobs.plan.revisions import Repository
+from seedream_jobs.plan.revisions import Repository, ignored
 
 Git = Callable[..., str]
 
@@ -119,6 +120,45 @@ def test_a_git_that_never_ends_is_left(git: Git, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("seedream_jobs.job.git.SECONDS", 0.2)
     with pytest.raises(UsageError, match="did not end"):
         run_git(tmp_path / "repo", "ls-files")
+
+
+def answers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, does: str) -> None:
+    """A git that does this in place of one command."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = shutil.which("git")
+    (folder / "git").write_text(f'#!/bin/sh\ncase "$*" in *{command}*) {does} ;; esac\nexec {real} "$@"\n')
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("does", ["exec sleep 60", "echo x; exec sleep 60", 'read line; echo "$line blob 99"; exit'])
+def test_objects_that_never_come_are_not_waited_for(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    """Nor does half of one count: the reader is ended, and the next object is asked of another."""
+    oid = git("rev-parse", "HEAD:a.txt").strip()
+    answers_nothing(tmp_path, monkeypatch, "--batch", does.replace("echo x", "printf x"))
+    monkeypatch.setattr("seedream_jobs.job.git.SECONDS", 0.5)
+    with Repository(tmp_path / "repo") as repository:
+        with pytest.raises(OSError, match="ended"):
+            repository.blob(oid)
+        (tmp_path / "bin/git").unlink()
+        assert repository.blob(oid).data == b"a\n"
+
+
+@pytest.mark.parametrize("does", ["echo no >&2; exit 128", "exec sleep 60", "kill -9 $$"])
+def test_records_that_git_says_nothing_about_are_a_finding(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    """They may be ignored, and be in no commit after they were paid."""
+    root = tmp_path / "repo"
+    assert ignored([root / "a.manifest.jsonl"], root, "error") == ()
+    answers_nothing(tmp_path, monkeypatch, "check-ignore", does)
+    monkeypatch.setattr("seedream_jobs.job.git.SECONDS", 0.5)
+    (found,) = ignored([root / "a.manifest.jsonl"], root, "error")
+    assert (found.code, found.severity) == ("record-ignored", "error")
+    assert "git can't say" in found.message
 
 
 def test_a_file_is_tracked_by_any_of_its_names(git: Git, tmp_path: Path) -> None:

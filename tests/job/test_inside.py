@@ -475,9 +475,9 @@ def test_many_files_are_asked_about_at_once(repo: Path, monkeypatch: pytest.Monk
     git(repo / "below", "init", "-q")
     (repo / "below" / ".gitignore").write_text("*.png\n!*7.png\n")
     questions, looked = [], []
-    timer, is_repository = ignored.threading.Timer, ignored._is_repository
-    monkeypatch.setattr(ignored.threading, "Timer", lambda *given: questions.append(1) or timer(*given))
-    monkeypatch.setattr(ignored, "_is_repository", lambda folder: looked.append(1) or is_repository(folder))
+    timer, is_repository = threading.Timer, ignored.is_repository
+    monkeypatch.setattr(threading, "Timer", lambda *given: questions.append(1) or timer(*given))
+    monkeypatch.setattr(ignored, "is_repository", lambda folder: looked.append(1) or is_repository(folder))
     paths = [PurePosixPath(folder, f"{number}.png") for folder in ("a/b", "below/c") for number in range(3000)]
     found = IgnoreRules(repo).among(paths)
     assert found == {path for path in paths if (path.parts[0] == "a") == path.stem.endswith("7")}
