@@ -162,6 +162,8 @@ def say_memory_ran_out() -> bool:
     if _worker is None:
         return False
     _worker.board[0] = 1
+    # To end takes memory too, as modules are imported and buffers written.
+    resource.setrlimit(resource.RLIMIT_DATA, (resource.getrlimit(resource.RLIMIT_DATA)[1],) * 2)
     return True
 
 

@@ -13,7 +13,7 @@ import traceback
 
 import click
 
-from seedream_jobs import __version__, confinement
+from seedream_jobs import __version__
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import LOGS, say, show
@@ -108,9 +108,8 @@ _EXHAUSTED = {
 
 
 def show_memory_ran_out() -> ExitCode:
-    """What there is to say once memory ran out: the process that waits says it, or this one where there is none."""
-    if not confinement.say_memory_ran_out():
-        _show("there is not enough memory", "use smaller files, or a machine with more")
+    """What there is to say once memory ran out, where no other process waits that says it."""
+    _show("there is not enough memory", "use smaller files, or a machine with more")
     return ExitCode.FINDINGS
 
 

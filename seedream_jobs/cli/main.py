@@ -6,6 +6,7 @@ click and nothing else; a command's own imports are at the top of its file.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -164,6 +165,30 @@ def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
         logs.start(verbose, log_file, ctx.obj)
 
 
+def _ended_by(error: BaseException, arguments: list[str]) -> int:
+    from seedream_jobs import confinement  # loaded already where there is a worker: its memory may be at an end
+
+    if _is_of_memory(error):
+        error.__traceback__ = None  # its frames hold what filled the memory
+        if confinement.say_memory_ran_out():
+            return ExitCode.FINDINGS
+    from seedream_jobs.cli import failures  # most commands end well, and need none of it
+
+    return failures.show_memory_ran_out() if _is_of_memory(error) else failures.show_failure(error, arguments)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; not all code that asks for it says so by ``MemoryError``."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    of_system = isinstance(error, RuntimeError | ImportError) and any(word in str(error) for word in _OF_MEMORY)
+    return of_system or isinstance(error, MemoryError)
+
+
+_OF_MEMORY = ("can't start new thread", "Cannot allocate memory", "cannot map", "failed to map")
+"""Parts of what Python says of a thread, and the dynamic linker of a library, for which there is no memory."""
+
+
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -234,15 +259,8 @@ def _run(arguments: list[str], *, process: bool) -> int:
         code = ending.exit_code
     except BrokenPipeError:
         code = ExitCode.OK
-    except MemoryError as error:
-        error.__traceback__ = None  # its frames hold what filled the memory
-        from seedream_jobs.cli.failures import show_memory_ran_out
-
-        code = show_memory_ran_out()
     except (Exception, KeyboardInterrupt) as error:
-        from seedream_jobs.cli.failures import show_failure  # most commands end well, and need none of it
-
-        code = show_failure(error, arguments)
+        code = _ended_by(error, arguments)
     if LOGS in sys.modules:
         sys.modules[LOGS].stop(code)
     return code

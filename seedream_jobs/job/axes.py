@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from seedream_jobs.confinement import allow_requests
 from seedream_jobs.diagnostics import Diagnostic, did_you_mean, shorten
+from seedream_jobs.errors import FindingsError
 from seedream_jobs.job.axis_files import MAX_VALUES, AxisFile, AxisProblem, expand_glob, expand_range, read_axis_file
 from seedream_jobs.job.document import Document, DocumentPath, spoken
 from seedream_jobs.job.files import Files
@@ -32,6 +33,9 @@ MAX_PAIRS = 100_000
 
 MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""
+
+MAX_COMPARED = 2_000_000
+"""Values that patterns of mappings and lists are held against: such a pattern looks at each value of its axis."""
 
 PARAMETERS = (
     "model",
@@ -287,6 +291,7 @@ class PatternReader:
         self._axes, self._unread, self._document, self._found = axes, unread, document, found
         self._places = {name: (index, axis.names.index(name)) for index, axis in enumerate(axes) for name in axis.names}
         self._indexes: dict[tuple[int, int], dict[Any, list[int]]] = {}
+        self._compared = 0
 
     def excludes(self, items: Sequence[Mapping[str, Any]]) -> list[Pattern]:
         """The ``exclude`` items; one that can't match anything is an error."""
@@ -301,7 +306,7 @@ class PatternReader:
                     unknown = True
                     self._report_unknown_axis(name, (*path, name))
                     continue
-                found = self._fit(place, wanted)
+                found = self._fit(place, wanted, (*path, name))
                 if not found:
                     unknown = True
                     self._report_no_value("exclude-matches-nothing", name, wanted, (*path, name))
@@ -328,7 +333,7 @@ class PatternReader:
                 adds.append(name)
                 continue
             axis, position = self._axes[place[0]], place[1]
-            found = self._fit(place, wanted)
+            found = self._fit(place, wanted, (*path, name))
             _narrow(fits, place[0], found)
             if found:  # an id or a part of a mapping stands for the whole value, and templates see that
                 value = axis.values[min(found)]
@@ -372,10 +377,21 @@ class PatternReader:
                     hint="where both match, the later one holds",
                 )
 
-    def _fit(self, place: tuple[int, int], wanted: Any) -> frozenset[int]:
+    def _fit(self, place: tuple[int, int], wanted: Any, path: DocumentPath) -> frozenset[int]:
+        """The values that a pattern names.
+
+        :raises FindingsError: there are too many to be looked at one by one
+        """
         axis, position = place
         if not isinstance(wanted, Mapping | list):
             return frozenset(self._index(place).get((isinstance(wanted, bool), wanted), ()))
+        self._compared += len(self._axes[axis].values)
+        if self._compared > MAX_COMPARED:
+            message = (
+                f"patterns of mappings and lists, up to this one, are held against more than {MAX_COMPARED:,} values"
+            )
+            hint = "name a value by its id, or say it by where"
+            raise FindingsError([self._document.finding("too-many-entries", message, path, hint=hint)])
         return frozenset(
             index
             for index, value in enumerate(self._axes[axis].values)

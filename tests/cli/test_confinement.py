@@ -62,6 +62,31 @@ def test_memory_ends_as_a_finding(campaign: Path, command: Command) -> None:
     assert "wide.yaml: error[too-expensive]: reading this file takes more than 64 MiB of memory" in ended.err
 
 
+@pytest.mark.parametrize(
+    "raised",
+    ["MemoryError()", "OSError(12, 'Cannot allocate memory')", "RuntimeError(\"can't start new thread\")",
+     "ImportError('libx.so: failed to map segment from shared object')", "'a' * (1 << 40)"],
+)  # fmt: skip
+def test_memory_that_ran_out_is_a_finding_whoever_says_so(raised: str, campaign: Path) -> None:
+    """A thread, a child and a library that memory is missing for; and there is none left for what is said of it."""
+    script = (
+        "import sys\n"
+        "from seedream_jobs import confinement\n"
+        "from seedream_jobs.cli import main\n"
+        "def run_out(*given, **named):\n"
+        "    import resource\n"
+        "    resource.setrlimit(resource.RLIMIT_DATA, (0, -1))\n"
+        f"    made = {raised}\n"
+        "    raise made\n"
+        "confinement.mark = run_out\n"
+        "sys.argv = ['seedream-jobs', 'validate', 'garden.yaml']\n"
+        "sys.exit(main.main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=campaign, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "error[too-expensive]: this command takes more than 512 MiB of memory" in ended.stdout
+
+
 def test_the_limits_can_be_raised(campaign: Path, command: Command) -> None:
     """By an option, or its variable; what is asked for is what is said."""
     (campaign / "endless.yaml").write_text(ENDLESS)
