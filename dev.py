@@ -5,6 +5,7 @@ Makes ``.venv`` beside this file, installs into it the versions that ``requireme
 command line in it. Needs Python 3.11 or later with venv; nothing else.
 
     test --newest   the suite without tests/reliability, on today's releases, in an environment that is removed again
+    fuzz READER     coverage-guided fuzzing of a reader of files, with atheris (tests/hostile/fuzz_atheris.py)
     lock            writes uv.lock and requirements/ after a change of pyproject.toml; --upgrade takes today's releases
     sbom            prints what the lock has as CycloneDX JSON: the program's dependencies, their files and hashes
 """
@@ -29,7 +30,8 @@ VENV = ROOT / ".venv"
 LOCKS = {"base": ROOT / "requirements" / "base.txt", "dev": ROOT / "requirements" / "dev.txt"}
 BIN = "Scripts" if os.name == "nt" else "bin"
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
-DEV = ("test", "bench", "check")
+DEV = ("test", "bench", "check", "fuzz")
+ATHERIS = "atheris==3.0.0"  # for CPython 3.11 to 3.13 on Linux; nothing of the suite needs it
 
 UV = "uv==0.13.9"
 INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
@@ -191,12 +193,15 @@ def main(arguments: list[str]) -> int:
         if name == "test" and "--newest" in rest:
             return newest([argument for argument in rest if argument != "--newest"])
         install("dev" if name in DEV else "base")
+        if name == "fuzz":
+            pip(python_in(VENV), ATHERIS)
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(error.cmd[:6])} … ended with {error.returncode}", file=sys.stderr)
         return 1
     python = python_in(VENV)
     commands = {
         "test": [[python, "-m", "pytest", *PARALLEL, *rest]],
+        "fuzz": [[python, "-m", "tests.hostile.fuzz_atheris", *rest]],
         "bench": [[python, "-m", "bench", *rest]],
         "check": [
             [python, "-m", "ruff", "format", "--check", "."],

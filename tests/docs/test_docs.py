@@ -235,3 +235,35 @@ def test_the_way_of_the_money_is_the_one_the_readme_names() -> None:
     }
     for name, call in calls.items():
         assert call in (ROOT / "seedream_jobs" / name).read_text(encoding="utf-8"), f"{name} does not call {call}"
+
+
+def named_by_threat() -> dict[str, list[str]]:
+    """What each line of the table of threats in docs/security.md names in its last column: files, cases, functions."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("## Threats")[2]
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    return {cells[0]: re.findall(r"`([^`]+)`", cells[-1]) for cells in lines}
+
+
+def there_is(named: str, functions: str) -> bool:
+    """Whether a test file, a case or a test function of this name, or any that matches it, exists."""
+    tests = ROOT / "tests"
+    if named.startswith("test_") and "." not in named:
+        return f"def {named}(" in functions
+    name = named.removeprefix("tests/").removeprefix("hostile/cases/")
+    start, _, rest = name.partition("{")
+    choices, _, end = rest.partition("}")
+    for pattern in [start + one + end for one in choices.split(",")]:
+        if not any(tests.glob(pattern)) and not any((tests / "hostile" / "cases").glob(f"{pattern}.yaml")):
+            return False
+    return True
+
+
+def test_every_test_of_a_threat_exists() -> None:
+    """Each class of the table names a test, and what it names is there; an invented name is not."""
+    functions = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    told = named_by_threat()
+    assert len(told) > 30
+    assert [threat for threat, named in told.items() if not named] == []
+    missing = [one for named in told.values() for one in named if not there_is(one, functions)]
+    assert missing == []
+    assert not any(there_is(one, functions) for one in ("tests/job/test_x.py", "no-case-*", "test_of_nothing"))

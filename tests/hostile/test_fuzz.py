@@ -2,11 +2,12 @@
 
 Templates and conditions come from a grammar of what Jinja takes, also of what is not allowed; the files are good ones
 with edits (``tests/cli/test_hostile_files.py``), sealed again where a stranger would seal them. 2,000 inputs in the
-default lane, 200,000 with ``--slow``.
+default lane, 200,000 with ``--slow``; ``fuzz_atheris.py`` goes further, led by what the readers have run.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -24,18 +25,27 @@ from hypothesis import strategies as st
 
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.errors import SeedreamError
+from seedream_jobs.image_header import read_header as read_image_header
 from seedream_jobs.job.condition import compile_condition
 from seedream_jobs.job.template import MAX_TEXT, TemplateProblem, compile_template, environment
 from seedream_jobs.ledger.codec import Malformed, canonical, seal, unsealed
 from seedream_jobs.ledger.journal import read_header, read_journal
-from seedream_jobs.ledger.manifest import alone, read_manifest
+from seedream_jobs.ledger.lock import who_holds
+from seedream_jobs.ledger.manifest import Manifest, alone, read_manifest
+from seedream_jobs.ledger.state import State
 from seedream_jobs.plan import saved
-from seedream_jobs.plan.load import Target, validate_jobs
+from seedream_jobs.plan.load import Rules, Target, validate_jobs
+from seedream_jobs.plan.policy import read_policy
+from seedream_jobs.results.image_metadata import labels_in
+from seedream_jobs.results.sidecar import FORMAT as SIDECAR
+from seedream_jobs.results.sidecar import read_sidecars
 from tests.cli.test_hostile_files import EXAMPLES, changed, edited
 from tests.lanes import examples
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TARGET = Target(origin="https://api.example", emulator=False)
+TODAY = datetime.date(2026, 8, 2)
+IMAGES = sorted(file for file in (EXAMPLES[0].parent / "refs").iterdir() if file.suffix in (".png", ".jpg", ".jpeg"))
 CPU_SECONDS = 5
 MEMORY_MIB = 64
 
@@ -171,7 +181,7 @@ TEMPLATES = st.recursive(
 )
 
 
-@bounded(120_000)
+@bounded(100_000)
 @given(TEMPLATES)
 def test_templates(source: str) -> None:
     """A template is made into a text that a prompt may have, or there is a problem with it."""
@@ -179,7 +189,7 @@ def test_templates(source: str) -> None:
         assert len(compile_template(source).render(DATA)) <= MAX_TEXT
 
 
-@bounded(30_000)
+@bounded(25_000)
 @given(EXPRESSIONS)
 def test_conditions(source: str) -> None:
     """A condition holds or not, or there is a problem with it."""
@@ -244,11 +254,83 @@ def test_matrices(matrix: Any, prompt: str, repeat: Any) -> None:
     validated(yaml.safe_dump(whole, allow_unicode=True))
 
 
+DATA_FILES = sorted(file for file in (EXAMPLES[0].parent / "data").iterdir())
+AXIS_FILES = (
+    *("{from: FILE}", "{from: FILE, column: name}", "{from: FILE, limit: 2}", "{from: FILE, where: row.name != 'x'}"),
+    *("{from: FILE, types: {name: number}}", "{from: FILE, types: {name: string}, column: name}"),
+)
+
+
+@bounded(10_000)
+@given(st.data())
+def test_axis_files(data: st.DataObject) -> None:
+    """Each format with edits: of text, or of bytes."""
+    file = data.draw(st.sampled_from(DATA_FILES))
+    raw = file.read_bytes()
+    if data.draw(st.booleans()):
+        raw = data.draw(st.composite(edited)(raw.decode())).encode("utf-8", "surrogatepass")
+    else:
+        raw = byte_edits(data, raw)
+    Path(f"edited{file.suffix}").write_bytes(raw)
+    axis = data.draw(st.sampled_from(AXIS_FILES)).replace("FILE", f"edited{file.suffix}")
+    validated(f'version: 1\nrequest: {{prompt: "{{{{ x }}}}"}}\nmatrix: {{x: {axis}}}\n')
+
+
+POLICY = """\
+version: 1
+budget_usd: 25.00
+max_requests: 500
+models: [doubao-seedream-5-0-lite]
+resolutions: [2K, 3K]
+watermark: true
+forbidden_words: [gun*, {word: Acme, reason: a trademark}]
+waivers:
+  - {word: Acme, jobs: ["a/*/**/*.yaml"], reason: the client, until: "2026-12-31"}
+extra: {allow: [style_strength]}
+reference_hosts: [cdn.example.com, "*.example.org"]
+ignored_files: ["out/garden/*.jpeg"]
+"""
+
+
+@bounded(5_000)
+@given(st.data())
+def test_policies(data: st.DataObject) -> None:
+    """A policy with edits, which a job is then held against."""
+    text = data.draw(st.composite(edited)(POLICY))
+    with held(SeedreamError):
+        policy = read_policy(text.encode("utf-8", "surrogatepass"), "policy.yaml", today=TODAY)
+        rules = Rules(policy_of=lambda root: policy)
+        validate_jobs([EXAMPLES[0]], target=TARGET, sets={}, rules=rules)
+
+
+@bounded(10_000)
+@given(st.data())
+def test_small_files(data: st.DataObject) -> None:
+    """What lies beside a record: a lock's words, a sidecar, and the images that a job refers to."""
+    sidecar = {
+        "format": SIDECAR,
+        "key": "v1:ab",
+        "generation": 1,
+        "image": {"file": "a.png", "number": 1, "format": "png"},
+    }
+    image = data.draw(st.sampled_from(IMAGES)).read_bytes()[:4096]
+    with held(SeedreamError):
+        image = byte_edits(data, image)
+        read_image_header(image)
+        labels_in(image)
+        Path("small.json").write_bytes(byte_edits(data, json.dumps(sidecar).encode()))
+        who_holds(Path("small.json"))
+        read_sidecars(Path(), Path())
+
+
 # -- records and plans -------------------------------------------------------------------------------------------------
 
 
 def altered(data: st.DataObject, raw: bytes) -> bytes:
     """Lines of a record with changes, most of them sealed again."""
+    if data.draw(st.integers(0, 3)) == 0:
+        edited_lines = byte_edits(data, b"\n".join(map(unsealed, raw.splitlines()))).split(b"\n")
+        return b"\n".join(seal(line) if line[:1] == b"{" else line for line in edited_lines) + b"\n"
     lines = [json.loads(unsealed(line)) for line in raw.splitlines()]
     lines = data.draw(st.composite(changed)(lines))
     if data.draw(st.integers(0, 9)) == 0:
@@ -262,19 +344,53 @@ def altered(data: st.DataObject, raw: bytes) -> bytes:
     return b"\n".join(made) + b"\n"
 
 
-@bounded(12_000)
+def byte_edits(data: st.DataObject, raw: bytes) -> bytes:
+    """Bytes with one to three stretches replaced, also by what nests deep, is no UTF-8 or ends a line."""
+    pieces = (
+        b"",
+        b"\0",
+        b"\xff",
+        b"\n",
+        b'"',
+        b"}",
+        b"[" * 3000,
+        b"9" * 5000,
+        b"\\ud800",
+        b"\\u0000",
+        b"..",
+        b"1e999",
+        b",",
+    )
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw = raw[:at] + data.draw(st.sampled_from(pieces)) + raw[at + data.draw(st.integers(0, 12)) :]
+    return raw
+
+
+def looked_at(manifest: Manifest) -> None:
+    """What commands ask of a manifest once it is read."""
+    for key in manifest.entries:
+        manifest.entries[key]
+        manifest.entries.submitted_day(key)
+    manifest.open_runs()
+    manifest.entries.shared_tasks()
+    list(manifest.entries.prices())
+    len(manifest.entries.former)
+    if manifest.header is not None and not manifest.entries.keys_in(State.INTENT):
+        list(manifest.chunks())
+
+
+@bounded(13_000)
 @given(st.data())
 def test_manifests(data: st.DataObject) -> None:
     """A manifest with changes."""
     raw = data.draw(st.sampled_from(sorted(GOLDEN.glob("records/*.jsonl")))).read_bytes()
     raw = b"\n".join(raw.split(b"\n")[: data.draw(st.integers(2, 12))]) + b"\n"
     with held(SeedreamError):
-        manifest = read_manifest(altered(data, raw), "job.manifest.jsonl")
-        for key in manifest.entries:
-            manifest.entries[key]
+        looked_at(read_manifest(altered(data, raw), "job.manifest.jsonl"))
 
 
-@bounded(13_000)
+@bounded(12_000)
 @given(st.data())
 def test_journals(data: st.DataObject) -> None:
     """A journal with changes, and what it says alone."""
@@ -285,7 +401,7 @@ def test_journals(data: st.DataObject) -> None:
         read_header(Snapshot(hostile))
         contents = read_journal(hostile, "job.journal")
         if contents is not None:
-            alone(contents)
+            looked_at(alone(contents))
 
 
 @bounded(5_000)
