@@ -161,6 +161,9 @@ class FileSystem:
     Every call raises ``OSError`` as the kernel reports it.
     """
 
+    has_runs = True
+    """Whether a run may be under way there; in the tree of a commit none is."""
+
     def snapshot(self, path: Path) -> Snapshot:
         """The file as it is now. A link is not followed, and what is no regular file is not read."""
         opened = open_record(path)
@@ -216,11 +219,11 @@ DISK = FileSystem()
 def sync(path: Path) -> None:
     """Make a file's bytes, or a folder's names, durable.
 
-    :raises OSError: as ``fsync`` does
+    :raises OSError: as ``FileSystem.sync`` does
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        DISK.sync(handle)
     finally:
         os.close(handle)
 
@@ -461,7 +464,7 @@ class Folders:
             probe.unlink(missing_ok=True)
             with probe.open("xb", buffering=0) as file:
                 file.write(b"seedream-jobs sees whether images can be written here; safe to delete\n")
-                os.fsync(file.fileno())
+                DISK.sync(file.fileno())
         except OSError as error:
             raise refusal(error, probe.parent) from error
         finally:

@@ -21,6 +21,7 @@ from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger import campaign
 from seedream_jobs.ledger.ledger import Ledger, left_behind
 from seedream_jobs.ledger.paths import (
+    MANIFEST_SUFFIX,
     LedgerPaths,
     campaign_lock,
     is_manifest,
@@ -54,7 +55,7 @@ class Record:
     @property
     def name(self) -> str:
         """The job's name."""
-        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(".manifest.jsonl")
+        return self.job.expansion.spec.name if self.job else self.paths.manifest.name.removesuffix(MANIFEST_SUFFIX)
 
     @property
     def page(self) -> Path:
@@ -115,7 +116,7 @@ def find_record(named: Path, *, target: Target, required: bool = True) -> Record
         if named.is_symlink() and not named.exists():
             raise UsageError(f"{named} is a symbolic link that leads nowhere", hint="name the job file itself")
         if not named.exists():
-            raise UsageError(f"there is no {named}", hint="name a job file, or its .manifest.jsonl")
+            raise UsageError(f"there is no {named}", hint=f"name a job file, or its {MANIFEST_SUFFIX}")
         if named.is_dir():
             raise UsageError(f"{named} is a folder", hint="name a job file in it")
     return record
@@ -133,7 +134,10 @@ def find_started(named: Sequence[Path], *, target: Target, command: str) -> tupl
     :param command: for the hint of a refusal, such as ``status``
     :raises UsageError: one of them is not there, or none was ever run
     """
-    found = [find_record(job, target=target) for job in sorted(named)]
+    # A job that is named twice has one lock: it would be refused as held by this very process.
+    found = list(
+        {record.paths.lock: record for record in (find_record(job, target=target) for job in sorted(named))}.values()
+    )
     started = [record for record in found if record.started]
     if not started:
         raise not_started(found[0], command)

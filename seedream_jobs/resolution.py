@@ -6,7 +6,7 @@ Called by ``resolve``. Invariant: everything is recorded as an event of the ledg
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ from seedream_jobs.ledger.state import (
     ID,
     Completed,
     Entry,
+    Event,
     Image,
     InDoubt,
     Resolution,
@@ -77,18 +78,16 @@ def settle(
         choice = doubtful + (entries_in(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
         named = doubtful if addresses is None else [_named(address, choice, record.shown) for address in addresses]
         wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
-        for entry in wanted:
-            if decision.task_id is not None:
-                check_task_id(ledger, decision.task_id, entry.key)
-            ledger.record_sync(
-                Resolved(
-                    key=entry.key,
-                    at=now,
-                    resolution=decision.resolution,
-                    reason=decision.reason,
-                    task_id=decision.task_id,
-                )
+        if decision.task_id is not None:
+            owners = _Owners(ledger)
+            for entry in wanted:
+                owners.take(decision.task_id, entry.key, entry.address)
+        ledger.record_all(
+            Resolved(
+                key=entry.key, at=now, resolution=decision.resolution, reason=decision.reason, task_id=decision.task_id
             )
+            for entry in wanted
+        )
         return wanted, len(in_doubt(ledger))
 
 
@@ -102,26 +101,28 @@ def _named(address: str, doubtful: list[Entry], shown: str) -> Entry:
     raise UsageError(f"{address} is not in doubt", hint=hint)
 
 
-def check_task_id(ledger: Ledger, task_id: str, key: str) -> None:
-    """Check that a task can be the one of the request ``key``: a task belongs to one request.
+class _Owners:
+    """The requests that have a task: a task belongs to one request."""
 
-    :raises UsageError: it is not a task id, or another request's
-    """
-    if not ID.fullmatch(task_id):
-        raise UsageError(f"{task_id!r} is not a task id", hint="letters, digits, _ and -, at most 128")
-    # The lines are searched first, and an entry is decoded only where its line has the id.
-    written = f'"{task_id}"'.encode("ascii")
-    for other in ledger.entries:
-        if other != key and written in (ledger.entries.line(other) or b""):
-            entry = ledger.entries[other]
-            if task_id in (
-                *entry.task_ids,
-                *(one for past in entry.earlier for one in (past.task_id, *past.more_task_ids)),
-            ):
-                raise UsageError(
-                    f"{task_id} is the task of {entry.address} already",
-                    hint="look the request up again in the service's console: by its time, or its prompt",
-                )
+    def __init__(self, ledger: Ledger) -> None:
+        self._of: dict[str, dict[str, str]] = {}  # task id, to the address of each key that has it
+        for task_id, key, address in ledger.entries.tasks():
+            self._of.setdefault(task_id, {})[key] = address
+
+    def take(self, task_id: str, key: str, address: str) -> None:
+        """Make a task that of the request ``key``.
+
+        :raises UsageError: it is not a task id, or another request's
+        """
+        if not ID.fullmatch(task_id):
+            raise UsageError(f"{task_id!r} is not a task id", hint="letters, digits, _ and -, at most 128")
+        of = self._of.setdefault(task_id, {})
+        if other := next((owner for owner in of if owner != key), None):
+            raise UsageError(
+                f"{task_id} is the task of {of[other]} already",
+                hint="look the request up again in the service's console: by its time, or its prompt",
+            )
+        of[key] = address
 
 
 def merge_journal(record: Record, file: Path, *, target: Target, now: int) -> tuple[int, int]:
@@ -175,16 +176,21 @@ def close_lost_runs(record: Record, *, abandon: bool, reason: str, now: int) -> 
             )
         if abandon:
             job = _job_of(record, "so that nobody knows what is new in it")
-            expansion = job.expansion
-            for place in expansion.places():
-                known = ledger.entries.summary(place.key)
-                # Nobody knows which of them the run paid, so each one that it may have paid counts as charged.
-                if known is None or known[0] is State.NEW:
-                    generation = 1 if known is None else known[1]
-                    why = "the journal is lost"
-                    _announce(ledger, job, place, generation=generation, now=now, why=why)
-                    ledger.record_sync(Resolved(key=place.key, at=now, resolution="abandoned", reason=reason))
-                    abandoned += 1
+            # Nobody knows which of them the run paid, so each one that it may have paid counts as charged.
+            new = [
+                (place, 1 if known is None else known[1])
+                for place in job.expansion.places()
+                if (known := ledger.entries.summary(place.key)) is None or known[0] is State.NEW
+            ]
+            abandoned = len(new)
+            ledger.record_all(
+                event
+                for place, generation in new
+                for event in (
+                    *_announced(ledger, job, place, generation=generation, now=now, why="the journal is lost"),
+                    Resolved(key=place.key, at=now, resolution="abandoned", reason=reason),
+                )
+            )
         resolution: Resolution = "abandoned" if abandon else "not_charged"
         ledger.close_runs(
             ResolutionRecord(key="", resolution=resolution, reason=reason, at=now, run=run.id) for run in lost
@@ -224,9 +230,10 @@ def import_task(record: Record, task_id: str, address: str, *, reason: str, targ
         if known is not None and known.key != place.key and known.state is State.NEW:
             known = None  # not sent under its former key: it is announced under today's
         key = place.key if known is None else known.key
-        check_task_id(ledger, task_id, key)
+        _Owners(ledger).take(task_id, key, address)
         if known is None or known.state is State.NEW:
-            _announce(ledger, job, place, generation=1 if known is None else known.generation, now=now)
+            generation = 1 if known is None else known.generation
+            ledger.record_sync(*_announced(ledger, job, place, generation=generation, now=now))
         elif known.state is not State.IN_DOUBT:
             raise UsageError(f"{address} is {known.state} already", hint="only what is new or in doubt takes a task")
         why = reason or "imported by hand"
@@ -244,7 +251,11 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
     found = read_sidecars(folder / job.expansion.spec.output_dir, folder)
     elsewhere = paid_elsewhere(record.root, record.paths.manifest, origin=target.origin, emulator=target.emulator).jobs
     stored = accepted = 0
-    with _lock_or_create(record, job, target, now) as ledger:
+    why = reason or "taken from the sidecars beside its images"
+
+    def events(ledger: Ledger) -> Iterator[Event]:
+        nonlocal stored, accepted
+        owners = _Owners(ledger)
         for place in job.expansion.places():
             known = ledger.entries.entry_of(place.key)
             # What another record has paid for would count twice here.
@@ -253,18 +264,20 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
             task_id, at, images = latest_images(found[place.key], folder)
             if task_id is None:
                 continue
-            check_task_id(ledger, task_id, place.key)
+            owners.take(task_id, place.key, job.expansion.builder.address(place.cell, place.repeat))
             generation = known.generation if known is not None and known.key == place.key else 1
-            _announce(ledger, job, place, generation=generation, now=now if at is None else at)
-            why = reason or "taken from the sidecars beside its images"
+            yield from _announced(ledger, job, place, generation=generation, now=now if at is None else at)
             key = place.key
-            ledger.record_sync(Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id))
+            yield Resolved(key=key, at=now, resolution="accepted", reason=why, task_id=task_id)
             if images:
-                ledger.record_sync(Completed(key=key, at=now, images=images))
-                ledger.record_sync(Stored(key=key, at=now, images=images))
+                yield Completed(key=key, at=now, images=images)
+                yield Stored(key=key, at=now, images=images)
                 stored += 1
             else:
                 accepted += 1
+
+    with _lock_or_create(record, job, target, now) as ledger:
+        ledger.record_all(events(ledger))
     if not stored + accepted:
         raise UsageError(
             f"{record.shown}: no sidecar in {job.expansion.spec.output_dir} is of a request that is on no record",
@@ -293,8 +306,10 @@ def _place(job: Job, address: str, shown: str) -> Place:
     raise UsageError(f"{shown} has no request {address}", hint=f"seedream-jobs expand {shell_word(shown)} lists them")
 
 
-def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: int, why: str = "made by hand") -> None:
-    """Put a request on record, in doubt, that no run of ours has submitted: its task was made by hand, say."""
+def _announced(
+    ledger: Ledger, job: Job, place: Place, *, generation: int, now: int, why: str = "made by hand"
+) -> tuple[Event, Event]:
+    """What puts a request on record, in doubt, that no run of ours has submitted: its task was made by hand, say."""
     # It imports anyio, which most of ``resolve`` does not need.
     from seedream_jobs.run.job_run import submission_of
 
@@ -308,6 +323,5 @@ def _announce(ledger: Ledger, job: Job, place: Place, *, generation: int, now: i
         files=job.expansion.spec.files,
         urls={},
     )
-    ledger.record_sync(submission.intent(now))
     # An intent takes no resolution, a doubt does (``ledger.transitions``).
-    ledger.record_sync(InDoubt(key=place.key, at=now, doubt="interrupted", detail=why))
+    return submission.intent(now), InDoubt(key=place.key, at=now, doubt="interrupted", detail=why)

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from seedream_jobs.atomic_file import DISK, FileSystem
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.errors import CredentialsError, FindingsError, HeldError, InDoubtError, LedgerError, MoneyError
+from seedream_jobs.errors import (
+    CredentialsError,
+    FindingsError,
+    HeldError,
+    InDoubtError,
+    LedgerError,
+    MoneyError,
+    UsageError,
+)
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common, worktrees
@@ -23,12 +31,18 @@ from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import FileLock, lock_file
 from seedream_jobs.ledger.manifest import Entries, alone
-from seedream_jobs.ledger.paths import SHARED, campaign_lock, job_beside, keep_private, paths_for
+from seedream_jobs.ledger.paths import (
+    MANIFEST_SUFFIX,
+    SHARED,
+    campaign_lock,
+    job_beside,
+    keep_private,
+    paths_for,
+)
 from seedream_jobs.ledger.state import STATE_RULES, Entry, State
 
 MAX_NAMED = 5
 """How many doubts are named before the rest is counted."""
-_SUFFIX = ".manifest.jsonl"
 _SKIPPED = frozenset({".git", STATE_FOLDER})
 
 
@@ -62,13 +76,23 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
     """Every manifest below the campaign's root, sorted; only the emulator's, or all but those.
 
     Hidden folders, too: a record that is not seen is paid again.
+
+    :raises UsageError: a folder can't be listed
     """
     top = root / STATE_FOLDER / "emulator" if emulator else root
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top, onerror=_refuse_unseen):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         for name in sorted(files):
-            if name.endswith(_SUFFIX):
+            if name.endswith(MANIFEST_SUFFIX):
                 yield Path(folder, name)
+
+
+def _refuse_unseen(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # it was never there, or is gone meanwhile
+        raise UsageError(
+            f"{error.filename} can't be searched for records: {error.strerror}",
+            hint="what a record in it has paid could be paid again: let it be listed, or move it out of the campaign",
+        )
 
 
 def lock_campaign(root: Path, *, emulator: bool, command: str, now: int) -> FileLock:

@@ -281,12 +281,6 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _number(name: str, value: Any) -> int:
-    if type(value) is not int:
-        raise Malformed(f"'{name}' must be a whole number")
-    return value
-
-
 # Fields, by their annotations ---------------------------------------------------------------------------------------
 
 Reader = Callable[[str, Any], Any]
@@ -294,7 +288,6 @@ Writer = Callable[[Any], Any]
 
 _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     str: (text, None),
-    int: (_number, None),
     bool: (_flag, None),
     Decimal: (amount, money),
     State: (_state, lambda state: state.value),

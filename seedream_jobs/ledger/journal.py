@@ -443,10 +443,11 @@ class GroupCommit:
             await event.wait()
         self._check(batch)
 
-    def append_sync(self, make: Callable[[], bytes]) -> None:
-        """As ``append``, for code that runs on no event loop."""
+    def append_sync(self, *make: Callable[[], bytes]) -> None:
+        """As ``append``, for code that runs on no event loop; several records wait for one sync."""
         with self._lock:
-            batch = self._add(make)
+            for one in make:
+                batch = self._add(one)
             done = batch.done = batch.done or threading.Event()
         done.wait()
         self._check(batch)

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,7 @@ from seedream_jobs.ledger.codec import encode, iso
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import FileLock, in_use, lock_file, who_holds
 from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, apply_journal, ids_in, read_manifest
-from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
+from seedream_jobs.ledger.paths import MANIFEST_SUFFIX, SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
     STATE_RULES,
     Entry,
@@ -47,6 +48,8 @@ from seedream_jobs.ledger.state import (
 )
 
 _LOOKS = 20
+_TOGETHER = 1000
+"""How many events share one sync at most."""
 _log = logging.getLogger(__name__)
 
 
@@ -91,22 +94,26 @@ class Ledger:
         confinement.mark("reading this record", paths.manifest.name)
         check_link(paths)
         disk = DISK if fs is None else fs
-        if fs is not None:
-            paths = replace(paths, shared=None)  # such as the tree of a commit: no run is under way there
-        busy = in_use(paths.lock)
+        if not disk.has_runs:
+            paths = replace(paths, shared=None)
+
+        def is_busy(lock: Path) -> bool:
+            return disk.has_runs and in_use(lock)
+
+        busy = is_busy(paths.lock)
         try:
             loaded = load(paths, disk, root)
         except FindingsError as error:
-            if (busy or in_use(paths.lock)) and error.diagnostics[0].code == "journal-foreign":
+            if (busy or is_busy(paths.lock)) and error.diagnostics[0].code == "journal-foreign":
                 raise under_way(paths) from error
             raise
         manifest = loaded.manifest
-        if fs is None:
+        if disk.has_runs:
             _note_older(paths, manifest)
         shared = None if manifest.header is None else paths.lock_of(manifest.header.id)
-        busy = busy or in_use(paths.lock)  # the run may have ended, or begun, while its files were read
+        busy = busy or is_busy(paths.lock)  # the run may have ended, or begun, while its files were read
         holder = paths.lock if busy or shared is None else shared
-        busy = busy or in_use(holder)
+        busy = busy or is_busy(holder)
         if loaded.hot is not None:
             try:
                 apply_journal(manifest, loaded.hot, _folder(paths, root))
@@ -323,10 +330,17 @@ class Ledger:
             self._check_places(*self._guards)
         self._log_event(event)
 
-    def record_sync(self, event: Event) -> None:
-        """As ``record``, for code that runs on no event loop."""
-        self._started().append_sync(lambda: self._next(event))
-        self._log_event(event)
+    def record_sync(self, *events: Event) -> None:
+        """As ``record``, for code that runs on no event loop; several events are made durable together."""
+        self._started().append_sync(*(partial(self._next, event) for event in events))
+        for event in events:
+            self._log_event(event)
+
+    def record_all(self, events: Iterable[Event]) -> None:
+        """As ``record_sync``, for any number of events. What makes them sees those before only now and then."""
+        left = iter(events)
+        while some := list(islice(left, _TOGETHER)):
+            self.record_sync(*some)
 
     def use_plan(self, plan: PlanRecord) -> None:
         """Record that a plan is applied, durably, before its first intent."""
@@ -581,7 +595,7 @@ def _binds(entry: Entry) -> bool:
 
 def run_open(run: OpenRun, paths: LedgerPaths) -> Diagnostic:
     """The warning about a run that the manifest calls open, and whose journal is not here."""
-    name = paths.manifest.name.removesuffix(".manifest.jsonl") + ".yaml"
+    name = paths.manifest.name.removesuffix(MANIFEST_SUFFIX) + ".yaml"
     job = shell_word(os.path.relpath(paths.manifest.with_name(name)))
     requests = "1 request" if run.intents == 1 else f"{run.intents:,} requests"
     return Diagnostic(

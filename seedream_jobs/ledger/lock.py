@@ -141,17 +141,30 @@ def _leads_to(path: Path, descriptor: int) -> bool:
 
 def _probe(path: Path) -> None:
     # Some network and FUSE mounts grant a lock to everyone: a second descriptor then gets that of the first, too.
-    second = _open(path)
-    try:
-        _flock(second, fcntl.LOCK_EX, path)
-    except BlockingIOError:
+    if not _is_free(_open(path), fcntl.LOCK_EX, path):
         return
-    finally:
-        os.close(second)
     raise UsageError(
         f"the file system of {path.parent} keeps no locks: two runs could submit at once",
         hint="move the campaign to a local file system",
     )
+
+
+def _is_free(descriptor: int, how: int, path: Path) -> bool:
+    """Whether nobody else holds the lock. The descriptor is closed.
+
+    :raises LedgerError: the file system does not answer
+    """
+    try:
+        _flock(descriptor, how, path)
+    except LedgerError:
+        raise  # a thread still asks for it: closed, its number would soon be another file's, and that one be locked
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return False
+        raise
+    os.close(descriptor)
+    return True
 
 
 def _flock(descriptor: int, how: int, path: Path) -> None:
@@ -197,14 +210,9 @@ def in_use(path: Path) -> bool:
     except OSError:
         return False  # none that this user may know of
     try:
-        _flock(descriptor, fcntl.LOCK_SH, path)
-    except BlockingIOError:
-        return True
+        return not _is_free(descriptor, fcntl.LOCK_SH, path)
     except OSError:
         return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def who_holds(path: Path) -> str:

@@ -221,14 +221,19 @@ class Entries(Mapping[str, Entry]):
         An address stands twice where it was to two submissions of that request.
         """
 
-        def tasks(raw: Json) -> list[tuple[str, str]]:
-            ids = (one.get("task_ids") or [one.get("task_id")] for one in (raw, *raw.get("earlier", ())))
-            return [(task, raw["address"]) for task in chain.from_iterable(ids) if task]
-
         addresses = defaultdict[str, list[str]](list)
-        for task, address in self._each(tasks):
+        for task, _, address in self.tasks():
             addresses[task].append(address)
         return {task: found for task, found in addresses.items() if len(found) > 1}
+
+    def tasks(self) -> Iterator[tuple[str, str, str]]:
+        """(task id, key, address) of every submission that has a task."""
+
+        def found(raw: Json) -> list[tuple[str, str, str]]:
+            ids = (one.get("task_ids") or [one.get("task_id")] for one in (raw, *raw.get("earlier", ())))
+            return [(task, raw["key"], raw["address"]) for task in chain.from_iterable(ids) if task]
+
+        return self._each(found)
 
     def prices(self) -> Iterator[tuple[str, Decimal]]:
         """(day of the submission, USD per image) of all that the service named a cost for."""

@@ -108,26 +108,19 @@ def _assembled(front: Entry, attempts: Iterable[Attempt], replays: int) -> Entry
     for attempt in attempts:
         identity = _identity(attempt)
         known[identity] = _join_attempts(known[identity], attempt) if identity in known else attempt
-    kept = [attempt for identity, attempt in known.items() if not _superseded(identity, attempt, known)]
+    # An attempt that was never sent says nothing beside one that was. A submission without a task id is the one of the
+    # same run and second whose task id the other line knows.
+    sent = {attempt.generation for attempt in known.values() if not _says_nothing(attempt)}
+    tasked = {identity[:3] for identity in known if identity[3] is not None}
+    kept = [
+        attempt
+        for identity, attempt in known.items()
+        if (attempt.generation not in sent if _says_nothing(attempt) else identity[3] or identity[:3] not in tasked)
+    ]
     latest = max(attempt.generation for attempt in kept)
     current = min((attempt for attempt in kept if attempt.generation == latest), key=_place)
     others = tuple(attempt for attempt in kept if attempt is not current)
     return front.with_current(current, replays=replays, earlier=in_generation_order(others))
-
-
-def _superseded(identity: _Identity, attempt: Attempt, known: dict[_Identity, Attempt]) -> bool:
-    # An attempt that was never sent says nothing beside one that was. A submission without a task id is the one of the
-    # same run and second whose task id the other line knows.
-    generation, submitted_at, run, task_id = identity
-    same_generation = [other for key, other in known.items() if key[0] == generation and key != identity]
-    if _says_nothing(attempt):
-        return any(not _says_nothing(other) for other in same_generation)
-    if task_id is not None:
-        return False
-    return any(
-        other.task_id is not None and (other.submitted_at, other.run) == (submitted_at, run)
-        for other in same_generation
-    )
 
 
 def _says_nothing(attempt: Attempt) -> bool:

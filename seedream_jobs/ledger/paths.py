@@ -20,8 +20,8 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import STATE_FOLDER, is_gits
 from seedream_jobs.job.files import campaign_root, git_common
 
-_MANIFEST = ".manifest.jsonl"
-_SOURCES = (".yaml", ".yml", _MANIFEST, ".journal", ".manifest.lock")
+MANIFEST_SUFFIX = ".manifest.jsonl"
+_SOURCES = (".yaml", ".yml", MANIFEST_SUFFIX, ".journal", ".manifest.lock")
 SHARED = "seedream-jobs"
 """The folder in a repository's git folder."""
 
@@ -76,7 +76,7 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
         ``.seedream/emulator``, so that a rehearsal never makes a paid run believe that it is done
     """
     absolute = Path(os.path.abspath(job))  # noqa: PTH100  (Path.absolute keeps "..")
-    stem = absolute.name.removesuffix(_MANIFEST) if absolute.name.endswith(_MANIFEST) else absolute.stem
+    stem = absolute.name.removesuffix(MANIFEST_SUFFIX) if absolute.name.endswith(MANIFEST_SUFFIX) else absolute.stem
     folder, private = absolute.parent, None
     if emulator_root is not None:
         root = Path(os.path.abspath(emulator_root))  # noqa: PTH100
@@ -84,12 +84,14 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
         apart = private / "emulator"
         if not folder.is_relative_to(apart):
             folder = apart / (folder.relative_to(root) if folder.is_relative_to(root) else folder.name)
-    manifest = folder / f"{stem}{_MANIFEST}"
+    manifest = folder / f"{stem}{MANIFEST_SUFFIX}"
     real = Path(os.path.realpath(manifest))  # by whatever links it is named, there is one journal and one lock
-    home = real.parent if manifest.is_symlink() else folder
     name = real.name.removesuffix(".jsonl")
     beside = LedgerPaths(
-        manifest=manifest, journal=home / f"{name}.journal", lock=home / f"{name}.lock", private=private
+        manifest=manifest,
+        journal=real.with_name(f"{name}.journal"),
+        lock=real.with_name(f"{name}.lock"),
+        private=private,
     )
     common = None if private is not None else git_common(real.parent)
     if common is None:
@@ -102,7 +104,7 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
 
 def is_manifest(named: Path) -> bool:
     """Whether a JOB is a record rather than a job file."""
-    return named.name.endswith(_MANIFEST)
+    return named.name.endswith(MANIFEST_SUFFIX)
 
 
 def check_output_name(output: Path) -> None:
@@ -113,7 +115,7 @@ def check_output_name(output: Path) -> None:
 
 def job_beside(manifest: Path, is_file: Callable[[Path], bool] = Path.is_file) -> Path | None:
     """The job file that a manifest is the record of, where it is at hand."""
-    stem = manifest.name.removesuffix(_MANIFEST)
+    stem = manifest.name.removesuffix(MANIFEST_SUFFIX)
     candidates = (manifest.with_name(stem + ending) for ending in (".yaml", ".yml"))
     return next((candidate for candidate in candidates if is_file(candidate)), None)
 

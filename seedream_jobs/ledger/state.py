@@ -160,6 +160,11 @@ class Entry(Attempt):
         return replace(self, **{name: getattr(attempt, name) for name in _ATTEMPT}, **changes)
 
     @property
+    def all_task_ids(self) -> dict[str, None]:
+        """Every task of every submission, each once, in order; to look up in."""
+        return dict.fromkeys(task_id for attempt in self.attempts for task_id in attempt.task_ids)
+
+    @property
     def other_task_ids(self) -> tuple[str, ...]:
         """Further task ids of this generation: the same request, paid for on another branch."""
         others = (other for other in self.earlier if other.generation == self.generation)

@@ -145,8 +145,6 @@ class IllegalEvent(Exception):
     def __init__(self, state: State | None, event: Event, why: str = "") -> None:
         known = "unknown to the ledger" if state is None else f"in state {state.value}"
         super().__init__(f"{type(event).__name__} is not legal for {event.key} ({known}){': ' if why else ''}{why}")
-        self.state = state
-        self.event = event
 
 
 def evolve(entry: Entry | None, event: Event) -> Entry:
@@ -164,7 +162,7 @@ def evolve(entry: Entry | None, event: Event) -> Entry:
         raise IllegalEvent(state, event)
     _check_id(state, event)
     if isinstance(event, Intended):
-        return entry_after_intent(entry, event, target)
+        return _after_intent(entry, event, target)
     assert entry is not None  # only Intended has an arrow from None
     return _applied(entry, event, target)
 
@@ -218,7 +216,7 @@ def _check_id(state: State | None, event: Event) -> None:
         raise IllegalEvent(state, event, "a resolution as accepted names its task id")
 
 
-def entry_after_intent(entry: Entry | None, event: Intended, target: State) -> Entry:
+def _after_intent(entry: Entry | None, event: Intended, target: State) -> Entry:
     """The entry once a submission is announced; a replay only adds to ``replays``."""
     if entry is not None and target is State.IN_DOUBT:
         return replace(entry, replays=entry.replays + 1)

@@ -87,7 +87,7 @@ def _replayable(known: Entries, now: int) -> frozenset[str]:
 class Changes:
     """What becomes of each request of a job, by what its record says while the stream passes; iterable again.
 
-    :param elsewhere: key to the other job of the campaign in whose record it is paid, or by which it is claimed
+    :param elsewhere: tells the other job of the campaign in whose record a key is paid, or by which it is claimed
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
     """
@@ -97,7 +97,7 @@ class Changes:
         *,
         expansion: Expansion,
         entries: Entries,
-        elsewhere: Mapping[str, str],
+        elsewhere: Callable[[str], str | None],
         options: PlanOptions,
         select: Callable[[Cell], bool] | None = None,
         limit: int | None = None,
@@ -156,7 +156,7 @@ class Changes:
         if self._again and self.expansion.builder.address(place.cell, place.repeat) in self._again:
             return self._wanted(place, brief)
         _, _, key, images = place
-        other = self._elsewhere.get(key)
+        other = self._elsewhere(key)
         if brief is None:
             if other is not None:
                 return Change(Action.ELSEWHERE, key, place, False, 1, images, other)

@@ -7,10 +7,11 @@ anew each time they are looked at, so that a plan of a million requests needs bo
 
 from __future__ import annotations
 
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
@@ -25,7 +26,7 @@ from seedream_jobs.ledger.state import Entry, Moment, State
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes
-from seedream_jobs.plan.load import Job, check_count, check_names, policy_budgets
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Job, check_count, check_names, policy_budgets
 from seedream_jobs.plan.options import PlanOptions, check_values, selector
 
 T = TypeVar("T")
@@ -199,7 +200,7 @@ class Plan:
     @property
     def option(self) -> str:
         """The option that makes another command look at the records of this plan."""
-        return " --emulator" if self.origin == "emulator" else ""
+        return " --emulator" if self.origin == EMULATOR_ORIGIN else ""
 
     @property
     def submit(self) -> int:
@@ -289,22 +290,21 @@ def make_plan(
     :raises UsageError: ``--select`` or ``--again`` names what no job has
     """
     planned: list[PlannedJob] = []
-    claimed: dict[str, str] = {}
+    claimed: dict[str, int] = {}  # what the jobs submit, to the number of the first job that does
     limit = options.limit  # over all jobs
-    for job, ledger, paid in zip(jobs, ledgers, elsewhere, strict=True):
+    for number, (job, ledger, paid) in enumerate(zip(jobs, ledgers, elsewhere, strict=True)):
         # As in ``Ledger.open``: a record without a payment goes over to the origin of the next run.
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise other_origin(ledger.paths.manifest, origin)
         changes = Changes(
             expansion=job.expansion,
             entries=ledger.entries,
-            # A copy: the stream is made anew later, and must not see what this job itself claims.
-            elsewhere=ChainMap(dict(claimed), paid.jobs) if claimed else paid.jobs,
+            elsewhere=partial(_elsewhere, claimed, jobs, number, paid.jobs) if number else paid.jobs.get,
             options=options,
             select=None if options.select is None else selector(options.select, job.expansion),
             limit=limit,
         )
-        one = _planned(job, ledger, changes, claimed if len(jobs) > 1 else None)
+        one = _planned(job, ledger, changes, claimed, number, claims=number < len(jobs) - 1)
         limit = None if limit is None else limit - one.submit
         check_count(job, job.expansion.made)  # --select does not lift the limit
         check_names(job)
@@ -326,6 +326,15 @@ def make_plan(
     )
 
 
+def _elsewhere(
+    claimed: Mapping[str, int], jobs: Sequence[Job], number: int, paid: Mapping[str, str], key: str
+) -> str | None:
+    """The other job that submits a request earlier in the plan, or has paid for it."""
+    # The stream of changes is made anew later, and must not see what its own job and later ones claim.
+    first = claimed.get(key, number)
+    return jobs[first].shown if first < number else paid.get(key)
+
+
 def _check_again(planned: Sequence[PlannedJob], again: tuple[str, ...]) -> None:
     # ``items`` leaves out only what is done, and a request that --again names never is.
     known = {item.address for job in planned for item in job.items} if again else set()
@@ -344,7 +353,9 @@ def _tariff(
             # No maximum is known then, and no budget can be kept.
             return Tariff(usd=None, source=f"unknown: request.extra.{more} may ask for more images")
     seen = price_seen(ledger.entries for ledger in ledgers) if submits else None
-    return tariff_of(jobs[0].expansion.spec.profile, override, seen)
+    of = [tariff_of(job.expansion.spec.profile, override, seen) for job in [job for job, _ in submits] or jobs[:1]]
+    # A plan has one price: the highest of its jobs' models, so that no budget is too wide; unknown where one is.
+    return max(of, key=lambda tariff: (tariff.usd is None, tariff.usd))
 
 
 def changes_of(job: PlannedJob) -> Changes:
@@ -361,18 +372,19 @@ def _spent(job: Job, entries: Entries, paid: Elsewhere, tariff: Tariff) -> Decim
     return spent(chain(entries.values(), gone), tariff)
 
 
-def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str] | None) -> PlannedJob:
+def _planned(
+    job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, int], number: int, *, claims: bool
+) -> PlannedJob:
     """Make one job's part of a plan in one pass over its changes.
 
-    :param claimed: keys that earlier jobs of the plan submit, to the job; what this one submits is added
+    :param claimed: keys that earlier jobs of the plan submit, to the job's number
+    :param claims: there are later jobs, so that what this one submits is added
     """
     spec, entries, manifest = job.expansion.spec, changes.entries, job.paths.manifest
     causes = RecordCauses(job.expansion, entries)
     counts, elsewhere, taken, failures = Counter[Action](), Counter[str](), Counter[str](), Counter[str]()
     requests = images = submit = submit_images = 0
     days: set[str] = set()
-    # As it was before this job adds its own: only an earlier job's request is taken from it.
-    earlier = frozenset(claimed or ())
     for change in changes:
         action = change.action
         counts[action] += 1
@@ -382,12 +394,12 @@ def _planned(job: Job, ledger: Ledger, changes: Changes, claimed: dict[str, str]
         if action in SUBMITS:
             submit += 1
             submit_images += change.max_images
-            if claimed is not None:
-                claimed.setdefault(change.key, job.shown)
+            if claims:
+                claimed.setdefault(change.key, number)
             if action is Action.NEW:
                 causes.count(change)
         elif action is Action.ELSEWHERE:
-            (taken if change.key in earlier else elsewhere)[change.note] += 1
+            (taken if claimed.get(change.key, number) < number else elsewhere)[change.note] += 1
         elif action is Action.DONE:
             days.add(entries.submitted_day(change.key))
         elif action is Action.FAILED:

@@ -481,8 +481,9 @@ def _words(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:
     quick = re.compile("|".join(word.pattern.pattern for word in policy.words), re.IGNORECASE)
     try:
         for prompt in prompts(expansion):
-            # Other texts may have a word in their folded form alone, which this pattern does not see.
-            if prompt.text.isascii() and not quick.search(prompt.text):
+            # A text may have a word in its folded form alone; NFKC changes no ASCII.
+            folded = prompt.text if prompt.text.isascii() else unicodedata.normalize("NFKC", prompt.text)
+            if not (quick.search(prompt.text) or quick.search(folded)):
                 continue
             for violation in policy.prompt(prompt.text, job):
                 assert violation.word is not None

@@ -23,11 +23,11 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
+from seedream_jobs.ledger.paths import MANIFEST_SUFFIX
 from seedream_jobs.ledger.state import Attempt, Entry, State, counts_as_spent, spent_usd, submits
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.revisions import GitTree
 
-MANIFEST_SUFFIX = ".manifest.jsonl"
 STARTED = ".seedream-started"
 """The mark of CI's script: a run began, and nobody knows yet what it paid."""
 MAX_MANIFEST = 1 << 30
@@ -60,9 +60,10 @@ def record_edits(
     found = [*_committed(base, head, committed, shown, allow_additions), *_links(base, head, paths, shown)]
     paths = [path for path in paths if path.name.endswith(MANIFEST_SUFFIX) and _never_committed(path) is None]
     was = renamed(base, head, paths)
+    gone = frozenset(was.values())  # compared under its new name
+    owners: dict[str, list[PurePosixPath]] | None = None
     for path in paths:
-        # It is compared under its new name.
-        if path in was.values():
+        if path in gone:
             continue
         try:
             former = was.get(path, path)
@@ -72,7 +73,8 @@ def record_edits(
             found.extend(error.diagnostics)
             continue
         if before.header is None and after.header is not None:
-            found += _copied_ids(base, head, path, (after.header.id, *after.header.other_ids), shown)
+            owners = _owners(base) if owners is None else owners
+            found += _copied_ids(owners, head, path, (after.header.id, *after.header.other_ids), shown)
         found += _Edit(shown=shown(path), base=before, head=after, lines=lines, allowed=allow_additions).findings()
     return in_order(found)
 
@@ -202,12 +204,12 @@ def renamed(base: Files, head: Files, paths: Iterable[PurePosixPath]) -> dict[Pu
             lost.update(dict.fromkeys(before, path))
         elif after and not before:
             new.append((path, after))
-    found: dict[PurePosixPath, PurePosixPath] = {}
+    found: dict[PurePosixPath, PurePosixPath] = {}  # by the former path
     for path, ids in new:
         old = next((lost[one] for one in ids if one in lost), None)
-        if old is not None and old not in found.values():
-            found[path] = old
-    return found
+        if old is not None:
+            found.setdefault(old, path)
+    return {path: old for old, path in found.items()}
 
 
 def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
@@ -218,13 +220,27 @@ def _ids(files: Files, path: PurePosixPath) -> tuple[str, ...]:
         return ()
 
 
+def _owners(tree: Files) -> dict[str, list[PurePosixPath]]:
+    """The manifests of a commit, by each of their ids."""
+    found: dict[str, list[PurePosixPath]] = {}
+    for path in tree.paths() if isinstance(tree, GitTree) else ():
+        if path.name.endswith(MANIFEST_SUFFIX):
+            for one in _ids(tree, path):
+                found.setdefault(one, []).append(path)
+    return found
+
+
 def _copied_ids(
-    base: Files, head: Files, path: PurePosixPath, ids: Iterable[str], shown: Callable[[PurePosixPath], str]
+    owners: Mapping[str, Sequence[PurePosixPath]],
+    head: Files,
+    path: PurePosixPath,
+    ids: Iterable[str],
+    shown: Callable[[PurePosixPath], str],
 ) -> Iterator[Diagnostic]:
     """Find other records that have the id of a new one: their journals would be taken for each other's."""
-    for other in base.paths() if isinstance(base, GitTree) else ():
-        if other != path and other.name.endswith(MANIFEST_SUFFIX) and is_there(head, other):
-            for one in set(ids).intersection(_ids(base, other)):
+    for one in ids:
+        for other in owners.get(one, ()):
+            if other != path and is_there(head, other):
                 message = f"the id {one} is that of {shown(other)} already"
                 hint = "remove the new record: the first run makes one"
                 yield _finding("manifest-changed-id", message, shown(path), 1, hint=hint)
@@ -356,8 +372,8 @@ class _Edit:
         if old == new:
             return
         claim = _claim(self.allowed)
-        known = () if old is None else _task_ids(old)
-        fresh = [one for one in _task_ids(new) if one not in known]
+        known = {} if old is None else old.all_task_ids
+        fresh = [one for one in new.all_task_ids if one not in known]
         if old is None:
             text = f"a line claims a payment: {new.address}: {new.state}, {new.task_id or 'no task id'}"
             yield "manifest-added", text, claim
@@ -405,10 +421,11 @@ _CLAIMS = frozenset({"manifest-added", "manifest-changed"})
 
 def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
     """What no run writes: lost ids and submissions, a payment that counts no more, another cost."""
-    lost = [one for one in _task_ids(before) if one not in _task_ids(after)]
+    now = after.all_task_ids
+    lost = [one for one in before.all_task_ids if one not in now]
     if lost:
-        now = after.task_id or "none"
-        yield "manifest-changed-id", f"{before.address} was accepted as {', '.join(lost)}, now its task id is {now}"
+        message = f"{before.address} was accepted as {', '.join(lost)}, now its task id is {after.task_id or 'none'}"
+        yield "manifest-changed-id", message
     if after.generation < before.generation:
         counts = f"{before.generation} times, now {after.generation}"
         yield "manifest-changed-id", f"{before.address} was submitted {counts}"
@@ -480,10 +497,6 @@ def _difference(old: Entry, new: Entry) -> str:
             shown = f" {shorten(str(before), 40)} → {shorten(str(after), 40)}" if brief else ""
             told.append(f"{field.name}{shown}")
     return ", ".join(told)
-
-
-def _task_ids(entry: Entry) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for attempt in entry.attempts for one in attempt.task_ids))
 
 
 def _finding(

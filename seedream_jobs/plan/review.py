@@ -26,6 +26,7 @@ from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.paths import MANIFEST_SUFFIX
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
@@ -42,7 +43,7 @@ from seedream_jobs.plan.plan import (
     planned_request,
 )
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
-from seedream_jobs.plan.record_edits import ATTRIBUTES, MANIFEST_SUFFIX, attribute_edits, record_edits, renamed
+from seedream_jobs.plan.record_edits import ATTRIBUTES, attribute_edits, record_edits, renamed
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, ignored
 
 # -- one job against its base ------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ class Comparison:
         self.head, self.base, self.notes = head, base, notes
         self._base: dict[str, Place] = {} if base is None else {place.key: place for place in base.places()}
         self._former: dict[str, str] = {}  # the key of a changed request, to that of the base's
-        at = {} if base is None else {local_address(base, place): key for key, place in self._base.items()}
+        at = {} if base is None else {_local_address(base, place): key for key, place in self._base.items()}
         self._gone = set(self._base)
         fresh: list[Place] = []
         for place in head.places():
@@ -68,7 +69,7 @@ class Comparison:
                 fresh.append(place)
         # Only now is it known which requests of the base are gone, and only a gone one can have become another.
         for place in fresh:
-            other = at.get(local_address(head, place))
+            other = at.get(_local_address(head, place))
             if other is not None and other in self._gone:
                 self._former[place.key] = other
         self._gone -= set(self._former.values())
@@ -89,7 +90,7 @@ class Comparison:
         return iter(()) if self.base is None else _removed(self.base, entries, self._gone)
 
 
-def local_address(expansion: Expansion, place: Place) -> str:
+def _local_address(expansion: Expansion, place: Place) -> str:
     """A request's address without the job's name, which may change."""
     return expansion.builder.address(place.cell, place.repeat).removeprefix(f"{expansion.spec.name}/")
 
@@ -441,6 +442,8 @@ def _stem(path: PurePosixPath) -> PurePosixPath:
 
 class _TreeDisk(FileSystem):
     """Reads a record out of a tree. ``Ledger.peek`` writes nothing, so no other method is needed."""
+
+    has_runs = False
 
     def __init__(self, tree: GitTree, root: Path) -> None:
         self._tree, self._root = tree, root

@@ -7,6 +7,7 @@ that a partial clone lacks is missing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -97,8 +98,11 @@ class Repository:
         if ended.returncode == 0:
             commit = ended.stdout.decode().strip()
             # A clone may know a commit's id and lack what it holds.
-            if self._run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0:
+            ended = self._run("cat-file", "-e", f"{commit}^{{tree}}")
+            if ended.returncode == 0:
                 return Revision(name=name, commit=commit)
+            if (lacks := _lacks(ended)) is not None:
+                raise lacks
         if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
             raise UsageError(
                 f"the revision {name!r} is not in this shallow clone",
@@ -112,11 +116,8 @@ class Repository:
 
     def entries(self, commit: str) -> dict[PurePosixPath, Blob]:
         """Every file and symbolic link of a commit, by its path from the top; submodules are left out."""
-        ended = self._run("ls-tree", "-r", "-z", "--full-tree", commit)
-        if ended.returncode != 0:
-            raise UsageError(f"git can't list the files of {commit[:12]}: {said(ended)}")
         found: dict[PurePosixPath, Blob] = {}
-        for line in ended.stdout.split(b"\0"):
+        for line in self._bytes("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
             if line:
                 fields, path = line.split(b"\t", 1)
                 mode, kind, oid = fields.decode().split()
@@ -226,8 +227,8 @@ class Repository:
         """An object's size, and its first bytes: the rest of a large one is never in memory.
 
         :param limit: how many bytes; all of them by default
-        :raises UsageError: it is not in this clone, a partial one
-        :raises OSError: git broke off, or has not answered after ``git.SECONDS``
+        :raises UsageError: it is not in this clone, a partial one; git broke off, or has not answered after
+            ``git.SECONDS``
         """
         batch = self._reader()
         with ended_after(git.SECONDS, batch):
@@ -236,7 +237,7 @@ class Repository:
             self._batch = None
             batch.kill()
             batch.communicate()
-            raise OSError(5, "git cat-file ended")
+            raise self._broken_off(oid)
         return found
 
     def _read(self, batch: Popen[bytes], oid: str, limit: int | None) -> GitBlob | None:
@@ -253,10 +254,7 @@ class Repository:
         if not line.endswith(b"\n"):
             return None
         if len(header) != 3:
-            raise UsageError(
-                f"the object {oid[:12]} is not in this clone (a partial one), and planning fetches nothing",
-                hint="git fetch --refetch --no-filter, or clone without --filter",
-            )
+            raise _missing(oid)
         size = int(header[2])
         data = batch.stdout.read(size if limit is None else min(size, limit))
         # What is not wanted is read all the same: the next answer comes after it.
@@ -264,6 +262,14 @@ class Repository:
         while left and (piece := batch.stdout.read(min(left, 1 << 20))):
             left -= len(piece)
         return None if left else GitBlob(size=size, data=data)
+
+    def _broken_off(self, oid: str) -> UsageError:
+        """Why git gave no answer, or half of one, about an object."""
+        # No ``OSError``: to many a caller that is a file which is not there, and a job or a record would go unseen.
+        ended = self._run("cat-file", "-e", oid)  # older versions of git end where a partial clone lacks an object
+        if ended.returncode == 0:
+            return UsageError("git broke off while it read a revision's files", hint="try again")
+        return _lacks(ended) or UsageError(f"git can't read the object {oid[:12]}: {said(ended)}", hint="git fsck")
 
     def _reader(self) -> Popen[bytes]:
         if self._batch is None:  # one process reads all objects: a start of git for each file takes milliseconds
@@ -277,11 +283,24 @@ class Repository:
     def _bytes(self, *words: str) -> bytes:
         ended = self._run(*words)
         if ended.returncode != 0:
-            raise UsageError(f"git can't compare the two trees: {said(ended)}")
+            raise _lacks(ended) or UsageError(f"git can't compare the two trees: {said(ended)}")
         return ended.stdout
 
     def _run(self, *words: str) -> CompletedProcess[bytes]:
         return run_git(self.root, *words)
+
+
+def _missing(oid: str) -> UsageError:
+    return UsageError(
+        f"the object {oid[:12]} is not in this clone (a partial one), and planning fetches nothing",
+        hint="git fetch --refetch --no-filter, or clone without --filter",
+    )
+
+
+def _lacks(ended: CompletedProcess[bytes]) -> UsageError | None:
+    """The refusal that git means which would have fetched an object; None where it failed for another reason."""
+    found = re.search(rb"could not fetch ([0-9a-f]+) from promisor remote", ended.stderr)
+    return None if found is None else _missing(found[1].decode())
 
 
 class _Indexed(NamedTuple):
@@ -452,22 +471,26 @@ class GitTree:
             blob = self._blobs.get(step)
             if blob is None:
                 if step not in self._folders:
-                    raise FileNotFoundError(2, "No such file or directory", str(path))
+                    raise _error(errno.ENOENT, path)
                 at = step
             elif blob.mode == "120000":
                 left -= 1
                 target = self._repository.blob(blob.oid, _LONGEST_LINK).data.decode("utf-8", "surrogateescape")
                 if left < 0:
-                    raise OSError(40, "Too many levels of symbolic links", str(path))
+                    raise _error(errno.ELOOP, path)
                 if target.startswith("/") or "\0" in target:
                     raise OutsideRoot(str(path))
                 rest = [*(one for one in PurePosixPath(target).parts if one != "."), *rest]
             elif rest:
-                raise NotADirectoryError(20, "Not a directory", str(path))
+                raise _error(errno.ENOTDIR, path)
             else:
                 check_open_to_jobs(step)
                 return blob
-        raise IsADirectoryError(21, "Is a directory", str(path))
+        raise _error(errno.EISDIR, path)
+
+
+def _error(number: int, path: PurePosixPath) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 class Recording:

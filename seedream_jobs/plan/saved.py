@@ -38,7 +38,7 @@ from seedream_jobs.model_profile import profiles
 from seedream_jobs.plan.causes import Cause
 from seedream_jobs.plan.cost import Tariff, plain, spent
 from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.load import Rules
+from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules
 from seedream_jobs.plan.options import PlanOptions
 from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest
 from seedream_jobs.plan.policy import MAX_FINDINGS, Policy
@@ -52,6 +52,8 @@ _CLOCKS = 24 * 3600
 """Seconds by which the clocks of two machines may differ."""
 MAX_SAVED = 200_000
 """The most requests of one saved plan. It is read into memory as a whole."""
+MAX_BYTES = 1 << 30
+"""The largest saved plan."""
 
 _NAMED = b'"seedream-jobs/plan/'
 _AGAIN = "make it again: seedream-jobs plan JOB… -o plan.json"
@@ -99,7 +101,7 @@ def check_place(file: Path) -> None:
     if file.suffix != ".json":
         raise UsageError(f"{file}: a saved plan is a .json file", hint="seedream-jobs plan JOB… -o plan.json")
     try:
-        raw = read_start(file, 1 << 62)
+        raw = read_start(file, 1 << 20)  # the format stands before the jobs
     except OSError:
         return  # nothing is there, or ``save`` says what is wrong with it
     if raw.strip() and _NAMED not in raw:
@@ -113,14 +115,14 @@ def save(plan: Plan, file: Path, *, made_at: int) -> Plan:
     :param made_at: Unix seconds
     :raises UsageError: it can't be written, or has too many requests to be held in one file
     """
+    parts = "save it in parts: --limit N, or --select EXPR"
     if plan.submit > MAX_SAVED:
-        raise UsageError(
-            f"a saved plan holds at most {MAX_SAVED:,} requests, this one has {plan.submit:,}",
-            hint="save it in parts: --limit N, or --select EXPR",
-        )
+        raise UsageError(f"a saved plan holds at most {MAX_SAVED:,} requests, this one has {plan.submit:,}", hint=parts)
     saved = replace(plan, digest=digest_of(plan), made_at=made_at)
     content = encode(saved)
     text = json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=True, indent=1) + "\n"
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"a saved plan has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", hint=parts)
     try:
         write_whole(file, [text.encode("ascii")])
     except OSError as error:
@@ -135,11 +137,13 @@ def read(file: Path) -> Plan:
     :raises HeldError: it was edited
     """
     try:
-        raw = read_start(file, 1 << 62)
+        raw = read_start(file, MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"there is no {file}", hint="seedream-jobs plan JOB… -o plan.json makes one") from None
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
+    if len(raw) > MAX_BYTES:
+        raise UsageError(f"{file} has more than {MAX_BYTES:,} bytes, which no saved plan has", hint=_AGAIN)
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
@@ -249,21 +253,20 @@ def apply_policy(policy: Policy, plan: Plan, shown: str) -> Plan:
     :raises FindingsError: the policy refuses one of its requests
     """
     found: dict[tuple[str, str], Diagnostic] = {}
-    for job in plan.jobs:
-        for code, message, rule in _find_refused(policy, job):
-            found.setdefault(
-                (code, message),
-                Diagnostic(
-                    code=code,
-                    severity="error",
-                    message=message,
-                    path=shown,
-                    hint="change the job and make another plan: seedream-jobs plan … -o plan.json",
-                    related=(policy.rule(rule),),
-                ),
-            )
-            if len(found) >= MAX_FINDINGS:
-                break
+    for code, message, rule in (one for job in plan.jobs for one in _find_refused(policy, job)):
+        found.setdefault(
+            (code, message),
+            Diagnostic(
+                code=code,
+                severity="error",
+                message=message,
+                path=shown,
+                hint="change the job and make another plan: seedream-jobs plan … -o plan.json",
+                related=(policy.rule(rule),),
+            ),
+        )
+        if len(found) >= MAX_FINDINGS:
+            break
     if found:
         raise FindingsError(in_order(found.values()))
     jobs = (
@@ -354,7 +357,7 @@ def check_target(plan: Plan, *, origin: str, emulator: bool, shown: str) -> None
     """
     if plan.origin == origin:
         return
-    if plan.origin == "emulator":
+    if plan.origin == EMULATOR_ORIGIN:
         raise HeldError(f"{shown} was made for the emulator, not {origin}", hint="add --emulator")
     if emulator:
         hint = "leave --emulator out, or plan a rehearsal: seedream-jobs plan JOB… --emulator -o plan.json"

@@ -118,6 +118,8 @@ class Disk:
     ``OSError``, or say how many bytes a write takes.
     """
 
+    has_runs = True
+
     def __init__(self) -> None:
         self.names: dict[Path, _File] = {}
         self.durable_names: dict[Path, _File] = {}

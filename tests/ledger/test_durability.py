@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
+from seedream_jobs.atomic_file import Folders, place, write_whole
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import decode_event
@@ -320,3 +321,22 @@ def test_a_journal_of_another_manifest_is_never_applied(
             look()
         assert caught.value.diagnostics[0].code == "journal-foreign"
     assert paths.journal.read_bytes() == hot
+
+
+def test_on_macos_every_sync_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``fsync`` there ends in the drive's cache: of files, of folders' names and of images alike."""
+    synced: list[int] = []
+
+    def full(descriptor: int, command: int) -> None:
+        assert command == 51
+        synced.append(descriptor)
+
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("fcntl.F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr("fcntl.fcntl", full)
+    monkeypatch.setattr("os.fsync", lambda descriptor: pytest.fail("fsync"))
+    write_whole(tmp_path / "record", [b"x"])
+    Folders(tmp_path, tmp_path).hold("out/a")
+    (tmp_path / "out" / "part").write_bytes(b"y")
+    place(tmp_path / "out" / "part", tmp_path / "out" / "a", ".png", "")
+    assert len(synced) >= 6

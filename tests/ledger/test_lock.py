@@ -111,9 +111,19 @@ def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch
     """A network's file system may be gone, and Python repeats a call that a signal interrupted, for ever."""
     monkeypatch.setattr("seedream_jobs.ledger.lock.PATIENCE", 0.01)
     answered = threading.Event()
-    monkeypatch.setattr("fcntl.flock", lambda descriptor, how: answered.wait() and None)
-    with pytest.raises(LedgerError) as caught:
-        lock_file(tmp_path / "l", command="run", now=1)
+    asked: list[int] = []
+
+    def flock(descriptor: int, how: int) -> None:
+        asked.append(descriptor)
+        answered.wait()
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    for ask in (lambda: lock_file(tmp_path / "l", command="run", now=1), lambda: in_use(tmp_path / "l")):
+        with pytest.raises(LedgerError) as caught:
+            ask()
+    # The threads still ask: closed, a descriptor's number would be another file's, and that one be locked.
+    assert len(asked) == 2
+    assert all(os.fstat(descriptor) for descriptor in asked)
     answered.set()
     assert caught.value.message == "l could not be locked: the file system gave no answer within 0.01 s"
     assert caught.value.hint == f"check the file system that {tmp_path} is on, then run the same command again"

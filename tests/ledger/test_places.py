@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,9 @@ from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import campaign_lock, paths_for
 from seedream_jobs.ledger.state import Header, OpenRun, ResolutionRecord
+from seedream_jobs.plan.load import Target
+from seedream_jobs.records import find_record
+from seedream_jobs.resolution import merge_journal
 from tests.ledger.conftest import Make
 
 NOW = 1_700_000_000
@@ -198,6 +202,38 @@ def test_every_folder_is_looked_into(folder: str, tmp_path: Path) -> None:
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.touch()
     assert list(manifests(tmp_path, emulator=False)) == [manifest]
+
+
+def test_a_folder_that_can_t_be_listed_is_no_folder_without_records(tmp_path: Path) -> None:
+    """A record that nobody sees would be paid again. Here a path is too long for the system."""
+    at, made = os.open(tmp_path, os.O_RDONLY), []
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=at)
+        made.append(at)
+        at = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+    try:
+        with pytest.raises(UsageError, match="can't be searched for records"):
+            list(manifests(tmp_path, emulator=False))
+    finally:
+        os.close(at)
+        for above in reversed(made):
+            os.rmdir("d" * 250, dir_fd=above)
+            os.close(above)
+    assert list(manifests(tmp_path / "nowhere", emulator=False)) == []
+
+
+def test_outside_git_a_linked_folder_leads_to_the_same_journal(tmp_path: Path, make: object) -> None:
+    """Under either name it is the journal of this record, and ``resolve --journal`` settles it under either."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "way").symlink_to("jobs")
+    real, linked = paths_for(tmp_path / "jobs" / "garden.yaml"), paths_for(tmp_path / "way" / "garden.yaml")
+    assert (linked.journal, linked.lock) == (real.journal, real.lock)
+    base = header_line(JournalHeader(manifest="m-2", base=ABSENT, origin=ORIGIN))
+    real.journal.write_bytes(base + journal_record(1, encode(Make().intended(0))))
+    target = Target(origin=ORIGIN, emulator=False)
+    record = find_record(linked.manifest, target=target, required=False)
+    assert merge_journal(record, real.journal, target=target, now=NOW) == (1, 1)
+    assert not real.journal.exists()
 
 
 def test_gits_folder_and_rehearsals_hold_no_paid_record(tmp_path: Path) -> None:

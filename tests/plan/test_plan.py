@@ -7,17 +7,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError, UsageError
 from seedream_jobs.expand.request_builder import Request
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.cost import budget_text, check_budget, money
 from seedream_jobs.plan.diff import SUBMITS, Action
 from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import check_budgets
+from seedream_jobs.plan.plan import _tariff, check_budgets
 from seedream_jobs.plan.saved import decode, encode
 from seedream_jobs.report.markdown import plan_markdown
 from seedream_jobs.report.text import plan_text
@@ -465,3 +467,28 @@ def test_an_unknown_field_that_asks_for_images_makes_the_maximum_unknown(folder:
     else:
         with pytest.raises(MoneyError, match="may ask for more images"):
             check_budgets(plan)
+
+
+def test_a_plan_has_the_highest_price_of_its_models(folder: Any) -> None:
+    """No budget is too wide, whichever job is named first; an unknown price stays unknown."""
+    first, second = folder.load(THREE, name="a.yaml"), folder.load(THREE.replace("[x", "[w"), name="b.yaml")
+    spec = second.expansion.spec
+    for usd in (Decimal("0.5"), None):
+        price = None if usd is None else replace(spec.profile.price, usd_per_image=usd)
+        dear = type("Spec", (), {"profile": replace(spec.profile, price=price), "extra": {}})
+        other = SimpleNamespace(expansion=SimpleNamespace(spec=dear))
+        jobs, planned = [first, other], [SimpleNamespace(submit=3), SimpleNamespace(submit=1)]
+        ledgers = [SimpleNamespace(entries=Entries())] * 2
+        assert _tariff(jobs, planned, ledgers, None).usd == usd
+        assert _tariff(jobs, [planned[0], SimpleNamespace(submit=0)], ledgers, None).usd == Decimal("0.0228")
+
+
+def test_what_several_jobs_ask_for_is_claimed_once(folder: Any) -> None:
+    """Each time the plan is looked at: a job sees what earlier jobs claim, and not its own or a later one's."""
+    jobs = [folder.load(THREE, name=f"{name}.yaml") for name in "abc"]
+    plan = folder.plan(*jobs)
+    for _ in range(2):
+        for index, job in enumerate(plan.jobs):
+            wanted = Action.ELSEWHERE if index else Action.NEW
+            assert actions(plan, index) == [wanted] * 3
+            assert job.claimed == ({"a.yaml": 3} if index else {})

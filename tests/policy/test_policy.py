@@ -321,3 +321,14 @@ def test_a_word_is_refused_wherever_it_comes_from(
     found = find_violations(policy, expansion)
     assert bool(found) is held
     assert all(finding.span is not None and finding.related for finding in found)
+
+
+def test_a_prompt_without_the_words_is_looked_at_once(
+    policy: Callable[[str], Policy], check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is not ASCII, as every Chinese one: not once for each of thousands of words."""
+    looked: list[str] = []
+    monkeypatch.setattr("seedream_jobs.plan.policy.Policy.prompt", lambda self, text, job: looked.append(text) or ())
+    job = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [花园里的鹭, "ｃａｔ", 猫, a heron]}\n'
+    check(job, "forbidden_words: [cat, 猫]")
+    assert looked == ["ｃａｔ", "猫"]

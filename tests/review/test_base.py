@@ -13,6 +13,12 @@ from typing import Any
 
 import pytest
 
+from seedream_jobs.ledger.ledger import Ledger, ids_of
+from seedream_jobs.ledger.lock import lock_file
+from seedream_jobs.ledger.paths import paths_for
+from seedream_jobs.plan.review import _TreeDisk
+from seedream_jobs.plan.revisions import Repository
+
 Run = Callable[..., Any]
 
 
@@ -401,3 +407,57 @@ def test_a_record_that_git_ignores_is_refused_before_anything_is_paid(
     assert "record-ignored" not in command("plan", "garden.yaml", "--emulator").err
     campaign.write(".gitignore", "*.jsonl\n!*.manifest.jsonl\n")
     assert "record-ignored" not in command("plan", "garden.yaml").err
+
+
+@pytest.mark.parametrize("without", ["blob:none", "tree:0"])
+@pytest.mark.parametrize("head", [[], ["--head", "HEAD"]])
+def test_a_partial_clone_without_the_objects_says_how_to_get_them(
+    campaign: Any, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str, head: list[str]
+) -> None:
+    """Nothing is fetched, no job and no record goes unseen; after the command that it names the plan is made."""
+    campaign.edit("garden.yaml", "a heron", "a fox")
+    campaign.commit("second")
+    campaign.git("config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    campaign.git("clone", "-q", f"--filter={without}", campaign.folder.as_uri(), str(clone))
+    monkeypatch.chdir(clone)
+    ended = command("plan", "--base", "HEAD~1", *head)
+    assert (ended.code, "is not in this clone (a partial one)" in ended.err) == (2, True), ended.err
+    assert "git fetch --refetch --no-filter" in ended.err
+    campaign.git("-C", str(clone), "fetch", "-q", "--refetch", "--no-filter")
+    ended = command("plan", "--base", "HEAD~1", *head)
+    assert (ended.code, "2 to submit" in ended.out or "2 new" in ended.out) == (0, True), ended.out + ended.err
+
+
+def test_a_git_that_breaks_off_hides_no_job(campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, not a file that is not there: the job would be left out of the review."""
+    campaign.edit("garden.yaml", "a heron", "a fox")
+    reader = Repository._reader
+
+    def dying(repository: Repository) -> Any:
+        found = reader(repository)
+        found.kill()
+        found.wait()
+        return found
+
+    monkeypatch.setattr(Repository, "_reader", dying)
+    ended = command("plan", "--base", "main")
+    assert (ended.code, "git broke off" in ended.err) == (2, True), ended.out + ended.err
+
+
+def test_a_run_on_disk_does_not_hold_the_record_of_a_commit(campaign: Any, command: Run) -> None:
+    """The plan of a revision is of what it holds, whatever is locked in the work tree."""
+    assert command("plan", "garden.yaml", "-o", "plan.json").code == 0  # makes the manifest
+    (campaign.folder / "plan.json").unlink()
+    campaign.commit("record")
+    paths = paths_for(campaign.folder / "garden.yaml")
+    for lock in (paths.lock, paths.lock_of(ids_of(paths.manifest)[0])):
+        assert lock is not None
+        held = lock_file(lock, command="run", now=1)
+        tree = Repository(campaign.folder)
+        found = Ledger.peek(
+            paths, root=campaign.folder, fs=_TreeDisk(tree.tree(tree.revision("HEAD")), campaign.folder)
+        )
+        assert found.held_by is None
+        held.release()
+        tree.close()

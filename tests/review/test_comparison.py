@@ -12,7 +12,7 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.plan.causes import BaseCauses
 from seedream_jobs.plan.load import Target, load_job
-from seedream_jobs.plan.review import Comparison, local_address
+from seedream_jobs.plan.review import Comparison, _local_address
 from tests.lanes import examples
 
 TARGET = Target(origin="https://api.apimart.ai", emulator=False)
@@ -69,7 +69,7 @@ def test_new_changed_unchanged_and_removed_are_a_partition(base: Expansion, head
         if relation == "changed":
             before = comparison.before(heads[key])
             assert before.key not in heads
-            assert before.address.removeprefix("job/") == local_address(head, heads[key])
+            assert before.address.removeprefix("job/") == _local_address(head, heads[key])
             befores.add(before.key)
     assert befores | set(removed) == bases - set(heads)
     assert len(befores) == counts["changed"]

@@ -6,10 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from seedream_jobs.ledger.journal import GroupCommit
+
 Run = Callable[..., Any]
 
 
-def test_a_lost_record_is_told_before_paying_again_and_taken_from_the_sidecars(campaign: Any, command: Run) -> None:
+def test_a_lost_record_is_told_before_paying_again_and_taken_from_the_sidecars(
+    campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Images that are whole are stored again; of one that was edited the task is asked for."""
     campaign.edit("garden.yaml", "output:", "limits: {budget_usd: 1}\noutput:")
     assert command("run", "garden.yaml", "--emulator", "--no-gallery").code == 0
@@ -24,7 +30,11 @@ def test_a_lost_record_is_told_before_paying_again_and_taken_from_the_sidecars(c
     assert told.code == 0
     assert "warning[images-on-no-record]: 4 of 4 requests" in told.err
     assert "resolve garden.yaml --import" in told.err
-    taken = command("resolve", "garden.yaml", "--import", "--emulator")
+    synced, began = [], GroupCommit._commit
+    with monkeypatch.context() as patched:
+        patched.setattr(GroupCommit, "_commit", lambda self, batch: synced.append(batch) or began(self, batch))
+        taken = command("resolve", "garden.yaml", "--import", "--emulator")
+    assert len(synced) == 2  # all that is taken, and the fold
     assert (taken.code, taken.out) == (0, "3 taken from sidecars with their images, 1 to be fetched\n"), taken.err
     planned = command("plan", "garden.yaml", "--emulator")
     assert "  = 3 done " in planned.out

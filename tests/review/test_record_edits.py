@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,8 +14,12 @@ import pytest
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.identity import key_of
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.ledger.codec import canonical, seal
-from seedream_jobs.plan.record_edits import MAX_NAMED, record_edits
+from seedream_jobs.ledger.codec import canonical, decode, seal
+from seedream_jobs.ledger.manifest import Manifest
+from seedream_jobs.ledger.merge import join
+from seedream_jobs.ledger.state import Attempt, Entry, State
+from seedream_jobs.plan.record_edits import MAX_NAMED, _Edit, record_edits
+from seedream_jobs.plan.revisions import GitTree
 
 Line = dict[str, Any]
 HEADER: Line = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example"}
@@ -218,3 +224,44 @@ def test_a_manifest_in_a_change_is_held(campaign: Any, command: Callable[..., An
     (campaign.folder / NAME).unlink()
     removed = command("plan", "--base", "main~0", "--allow-manifest-additions")
     assert (removed.code, "error[manifest-removed]" in removed.err) == (1, True)
+
+
+def test_many_new_records_read_the_base_once(
+    campaign: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each manifest of the base, however many a stranger's tree adds; and a copied id is still found."""
+    header = {**HEADER, "id": "m-0"}
+    for number in range(4):
+        campaign.write(f"old-{number}.manifest.jsonl", json.dumps({**header, "id": f"m-{number}"}) + "\n")
+    campaign.commit("records")
+    for number in range(6):
+        campaign.write(f"new-{number}.manifest.jsonl", json.dumps({**header, "id": f"m-9{number}"}) + "\n")
+    campaign.write("copy.manifest.jsonl", json.dumps(header) + "\n")
+    read: list[str] = []
+    before = GitTree.read
+    monkeypatch.setattr(
+        GitTree, "read", lambda self, path, **limits: read.append(path.name) or before(self, path, **limits)
+    )
+    ended = command("plan", "--base", "main")
+    assert "the id m-0 is that of old-0.manifest.jsonl already" in ended.err
+    assert max(read.count(f"old-{number}.manifest.jsonl") for number in range(4)) == 1
+
+
+def test_a_forged_history_is_joined_in_time_of_its_length() -> None:
+    """Tens of thousands of submissions in one line: a stranger's record costs as much as it is long."""
+    many = tuple(
+        Attempt(generation=1, state=State.ACCEPTED, task_id=f"t{number}", submitted_at=number, run="r")
+        for number in range(20_000)
+    )
+    begun = time.process_time()
+    first = decode(Entry, line(1, key=None) | {"key": "v1:1"})
+    joined = join(replace(first, earlier=many), replace(first, earlier=many))
+    assert len(joined.earlier) == len(many)
+    found = record_edits_of(replace(joined, earlier=()), joined)
+    assert any(code == "manifest-added" for code, _, _ in found)
+    assert time.process_time() - begun < 3
+
+
+def record_edits_of(old: Entry, new: Entry) -> list[tuple[str, str, str]]:
+    """What is said of one entry in two trees."""
+    return list(_Edit(shown=NAME, base=Manifest(), head=Manifest(), lines={}, allowed=False)._of_entry(old, new))

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from seedream_jobs import pipeline
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.emulator.service import read_charges
-from seedream_jobs.errors import HeldError, SeedreamError
+from seedream_jobs.errors import HeldError, SeedreamError, UsageError
 from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
@@ -544,3 +544,25 @@ def test_a_saved_plan_is_whole(plan: Path) -> None:
     decode(data)
     checksum = data.pop("checksum")
     assert checksum == saved._checksum(json.loads(canonical_json(data)))
+
+
+def test_findings_about_a_plan_end_at_their_bound(campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all its jobs, not for each."""
+    campaign.write("other.yaml", (campaign.folder / "garden.yaml").read_text().replace("heron", "owl"))
+    assert command("plan", "garden.yaml", "other.yaml", "--emulator", "-o", "plan.json").code == 0
+    monkeypatch.setattr(saved, "MAX_FINDINGS", 2)
+    campaign.write("policy.yaml", "version: 1\nforbidden_words: [garden]\n")
+    ended = command("run", "plan.json", "--emulator")
+    assert ended.code == 1
+    assert ended.err.count("error[policy-word]") == 2
+
+
+def test_a_plan_is_read_and_saved_with_a_bound(
+    campaign: Any, command: Run, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any file may have its name; and what is saved can be read."""
+    monkeypatch.setattr(saved, "MAX_BYTES", plan.stat().st_size - 1)
+    with pytest.raises(UsageError, match="which no saved plan has"):
+        saved.read(plan)
+    ended = command("plan", "garden.yaml", "--emulator", "-o", "other.json")
+    assert (ended.code, "a saved plan has at most" in ended.err) == (2, True)
