@@ -52,6 +52,16 @@ lines_of() {
   done <<<"${2:-}"
 }
 
+# FILE: one of this script's own, made anew. A change may have put a link there, or in the place of its folder.
+own_file() {
+  local folder
+  [[ -n $1 ]] || return 0
+  rm -f -- "$1"
+  [[ $1 != /* ]] || return 0
+  folder=$(cd -P -- "$(dirname -- "$1")" && pwd -P) || die 2 "the folder of $1 is not there"
+  [[ $folder/ == "$(pwd -P)"/* ]] || die 1 "$1 leads out of the checkout by a symbolic link"
+}
+
 # NAME VALUE: an output of the step. Only what looks like a number or a digest is let through.
 output() {
   [[ $2 =~ ^[A-Za-z0-9:._-]{0,100}$ ]] || die 70 "the plan's $1 is not what it should be"
@@ -87,13 +97,14 @@ left_out() {
   [[ ${#others[@]} -gt 0 ]] || return 0
   seedream plan --format json -- "${others[@]}" 2>/dev/null | "$SJ_PYTHON" -I -c '
 import json
-import re
 import sys
+
+from seedream_jobs.report.markdown import code
 
 with open(sys.argv[1], encoding="utf-8") as file:
     planned = {job["path"] for job in json.load(file)["jobs"]}
 left = [(job["path"], job["requests_to_submit"]) for job in json.load(sys.stdin)["jobs"] if job["path"] not in planned]
-lines = ["- `%s`: %d" % (re.sub(r"[^\w./ -]", "?", path)[:200], count) for path, count in left if count]
+lines = ["- %s: %d" % (code(path, 200), count) for path, count in left if count]
 if lines:
     print("\n**Merged before, not submitted so far, and not in this plan** (requests):\n")
     print("\n".join(lines[:20] + ["- and %d more files" % (len(lines) - 20)] * (len(lines) > 20)))
@@ -101,7 +112,7 @@ if lines:
 }
 
 plan() {
-  local jobs args status=0
+  local jobs args file status=0
   [[ -n ${SJ_BASE:-} ]] || die 2 "SJ_BASE names no revision to compare with"
   lines_of jobs "${SJ_JOBS:-}"
   args=()
@@ -111,7 +122,7 @@ plan() {
     args+=(--base "$SJ_BASE")
   fi
   [[ -z ${SJ_POLICY:-} ]] || args+=(--policy "$SJ_POLICY")
-  rm -f -- "$SJ_PLAN" "$SJ_REPORT" # a change may have put links there
+  for file in "$SJ_PLAN" "$SJ_REPORT" "${SJ_CODE_QUALITY:-}" "${SJ_DOTENV:-}"; do own_file "$file"; done
   [[ ${SJ_ALLOW_MANIFEST_ADDITIONS:-} != true ]] || args+=(--allow-manifest-additions)
   seedream plan "${args[@]}" --output "$SJ_PLAN" --format markdown -- "${jobs[@]}" >"$SJ_REPORT" || status=$?
   if [[ -f $SJ_PLAN ]]; then
@@ -247,6 +258,7 @@ run() {
   git check-ref-format "refs/heads/$SJ_BRANCH" || die 2 "SJ_BRANCH is no branch"
   [[ -f $SJ_PLAN ]] || die 2 "there is no plan $SJ_PLAN"
   lines_of args "${SJ_ARGS:-}"
+  own_file "${SJ_DOTENV:-}"
   start
   # In the background with a trap: a cancelled job signals this shell only, and the process must get to write its record.
   APIMART_API_KEY=$sj_key "$SJ_PYTHON" -I -m seedream_jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &

@@ -212,6 +212,34 @@ def test_links_that_a_change_brings_are_not_written_through(
     assert not report.is_symlink()
 
 
+@pytest.mark.parametrize("name", ["SJ_PLAN", "SJ_REPORT", "SJ_CODE_QUALITY", "SJ_DOTENV"])
+def test_no_file_of_the_script_is_written_through_a_link(runner: Any, tmp_path: Path, name: str) -> None:
+    """Neither its last part nor a folder of it; a link in the place of the file gives way to the file."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "victim").write_text("precious")
+    file = runner.checkout / "written.json"
+    file.symlink_to(outside / "victim")
+    assert runner.step("plan", SJ_BASE="base", **{name: "written.json"}).code == 0
+    assert not file.is_symlink()
+    assert file.stat().st_size
+    (runner.checkout / "away").symlink_to(outside)
+    ended = runner.step("plan", SJ_BASE="base", **{name: "away/written.json"})
+    assert ended.code == 1
+    assert "leads out of the checkout" in ended.err
+    assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("victim", "precious")]
+
+
+def test_what_was_left_out_is_named_in_code_of_markdown(runner: Any) -> None:
+    """A name of another job is a stranger's: it stands as everywhere in the comment."""
+    name = "a @someone.yaml"
+    (runner.checkout / name).write_text("version: 1\nrequest: {prompt: left out}\n", encoding="utf-8")
+    for words in (["add", "-A"], ["commit", "-q", "-m", "x"]):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=runner.checkout, check=True)
+    assert runner.step("plan", SJ_BASE="HEAD", SJ_JOBS="garden.yaml\n").code == 0
+    assert "- `a @someone.yaml`: 1" in (runner.checkout / "seedream-plan.md").read_text("utf-8")
+
+
 def test_records_of_a_change_are_refused_unless_somebody_says_a_run_wrote_them(
     runner: Any, variables: Mapping[str, str]
 ) -> None:

@@ -19,6 +19,7 @@ from seedream_jobs.results.gallery.cells import GalleryCell as Cell
 from seedream_jobs.results.gallery.cells import GalleryRun as Run
 from seedream_jobs.results.gallery.page import write_gallery
 from seedream_jobs.results.ratings import apply_ratings
+from tests.hostile.payloads import PAYLOADS
 
 TAB = "\ue004"
 LEFT, RIGHT, UP, DOWN, HOME, END, ESCAPE = "\ue012", "\ue014", "\ue013", "\ue015", "\ue011", "\ue010", "\ue00c"
@@ -453,3 +454,64 @@ def test_ten_thousand_cells_cost_no_more_elements_than_fit(page: Any, tmp_path: 
     assert page.run(elements) < 3000
     page.one("#search").send_keys("77")
     assert 0 < int(page.one("#scroller").get_attribute("data-ready")) < 10_000
+
+
+@pytest.mark.slow
+def test_no_payload_comes_to_life(page: Any, tmp_path: Path) -> None:
+    """In every text of a page, as a folder and as one file: no script, no dialog, no request, no element of theirs."""
+    texts = [text.replace("\ud800", "") or "x" for text in PAYLOADS]
+    texts += [
+        "<img src=x onerror=alert(1)>",
+        "</script><script>alert(1)</script>",
+        "javascript:alert(1)",
+        "' onclick='alert(1)",
+    ]
+    cells = [
+        Cell(
+            key=f"v1:{number:064x}",
+            address=f"{text}/{number}",
+            axes={"subject": f"{number} {text}", text: text},
+            state=("stored", "failed", "rejected", text)[number % 4],
+            prompt=text,
+            payload={"model": text, "prompt": text, "extra": {text: text}},
+            image=f"images/{number}.png" if number % 2 else None,
+            task_id=text,
+            error=text,
+            warnings=(text,),
+        )
+        for number, text in enumerate(texts)
+    ]
+    for single in (False, True):
+        folder = tmp_path / str(single)
+        (folder / "images").mkdir(parents=True)
+        for number in range(len(cells)):
+            Image.new("RGB", (8, 8)).save(folder / "images" / f"{number}.png")
+        for title in texts[:: len(texts) // 3]:
+            runs = [
+                Run(
+                    name=title,
+                    title=title,
+                    cells=cells,
+                    axes={"subject": tuple(f"{n} {t}" for n, t in enumerate(texts))},
+                )
+            ]
+            page.open(write_gallery(folder, runs, single_file=single))
+            page.run(
+                "globalThis.dialogs = 0; for (const name of ['alert', 'confirm', 'prompt']) "
+                "globalThis[name] = () => { globalThis.dialogs += 1; };"
+            )
+            page.run(
+                "const all = document.querySelectorAll('main button, [role=tab]');"
+                "for (const one of all) one.dispatchEvent(new Event('mouseover'));"
+            )
+            assert page.run("return globalThis.dialogs") == 0
+            bad = "iframe, object, embed, base, form, [onerror], [onload], [onclick], script:not([src])"
+            strange = page.run(
+                f"return [...document.querySelectorAll('{bad}')].map((one) => one.outerHTML.slice(0, 200))"
+            )
+            assert [one for one in strange if not single or not one.startswith("<script>'use strict'")] == []
+        messages = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
+        asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+        own = (tmp_path.as_uri() + "/", "data:", "blob:", "about:blank")
+        assert {url for url in asked if not url.startswith(own)} == set()
+        assert not [m for m in messages if m["method"] == "Page.javascriptDialogOpening"]

@@ -14,10 +14,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +440,90 @@ def test_a_job_of_any_name_is_named_in_hints_as_one_word(campaign: Folder) -> No
         assert f"seedream-jobs fetch {word}" in told
         planned = say("plan", "--", name)
         assert f"seedream-jobs fetch {word}" in planned.out, planned.err
+
+
+# -- what the service says ---------------------------------------------------------------------------------------------
+
+WAYS = ("refused", "no id", "failed", "a link", "an error for an image", "a server's error")
+
+
+class _Speaker(BaseHTTPRequestHandler):
+    """A service that says the payloads: to request N in the way ``WAYS[(N + shift) % 6]``."""
+
+    protocol_version = "HTTP/1.1"
+    shift = 0
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = int(payload["prompt"].split()[-1])
+        text, way = WRITABLE[number], WAYS[(number + self.shift) % len(WAYS)]
+        if way == "refused":
+            self._say(400, {"error": {"code": text, "message": text, "type": text}}, request_id=text)
+        elif way == "a server's error":
+            self._say(500, {"error": {"code": text, "message": text}}, request_id=text)
+        else:
+            task = text if way == "no id" else f"task_{number}"
+            self._say(200, {"code": 200, "data": [{"status": text, "task_id": task}]}, request_id=text)
+
+    def do_GET(self) -> None:
+        task = self.path.rpartition("task_")[2]
+        if "/tasks/" not in self.path or not task.isdecimal():
+            self._say(404, {"error": {"code": WRITABLE[0], "message": self.path}})
+            return
+        text, way = WRITABLE[int(task)], WAYS[(int(task) + self.shift) % len(WAYS)]
+        if way == "failed":
+            self._say(200, {"code": 200, "data": {"status": "failed", "error": {"code": text, "message": text}}})
+            return
+        image = {"error": text} if way == "an error for an image" else {"url": [text if int(task) % 2 else f"/{text}"]}
+        self._say(200, {"code": 200, "data": {"status": "completed", "result": {"images": [image]}, "cost": 0.01}})
+
+    def _say(self, status: int, body: Any, request_id: str = "") -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status, "OK")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        if request_id.isprintable() and request_id.isascii():
+            self.send_header("X-Request-Id", request_id)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def speaker() -> Iterator[str]:
+    """The base URL of a service that says the payloads."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Speaker)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("shift", [0, *(pytest.param(shift, marks=pytest.mark.slow) for shift in range(1, len(WAYS)))])
+def test_what_the_service_says(shift: int, campaign: Folder, speaker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every payload in every way in which the service can say something, from the POST to the last command."""
+    monkeypatch.setattr(_Speaker, "shift", shift)
+    text = f"version: 1\nrequest: {{prompt: 'heron {{{{ a }}}}'}}\nmatrix: {{a: {{range: [0, {len(WRITABLE) - 1}]}}}}\n"
+    campaign.write("a.yaml", text)
+    monkeypatch.setenv("APIMART_BASE_URL", speaker)
+
+    def with_key(*words: str) -> Said:
+        monkeypatch.setenv("APIMART_API_KEY", "sk-0123456789abcdefghij")
+        return say(*words)
+
+    as_json = ["--json"] if shift % 2 else []
+    ran = with_key("run", "a.yaml", "--yes", "--concurrency", "1", "--deadline", "1s", *as_json)
+    assert ran.code in (1, 6, 8), ran.err[-2000:]
+    if as_json:
+        _read_lines("".join(line for line in ran.err.splitlines(keepends=True) if line.startswith("{")))
+    lines = (campaign.path / "a.manifest.jsonl").read_text("utf-8").splitlines()
+    assert sum('"state":' in line for line in lines) == len(WRITABLE), "the service has said all of it"
+    with_key("fetch", "a.yaml", "--deadline", "1s", *as_json)
+    with_key("resolve", "a.yaml", "--check")
+    say("resolve", "a.yaml")
+    say("plan", "a.yaml")
+    for form in FORMATS:
+        say("status", "a.yaml", "--offline", "--format", form)
