@@ -7,6 +7,7 @@ command line in it. Needs Python 3.11 or later with venv; nothing else.
     test --newest   the suite without tests/reliability, on today's releases, in an environment that is removed again
     fuzz READER     coverage-guided fuzzing of a reader of files, with atheris (tests/hostile/fuzz_atheris.py)
     lock            writes uv.lock and requirements/ after a change of pyproject.toml; --upgrade takes today's releases
+    mutate          tries mutants of the modules that decide over money and records, or of some: docs/mutation.md
     sbom            prints what the lock has as CycloneDX JSON: the program's dependencies, their files and hashes
 """
 
@@ -30,8 +31,9 @@ VENV = ROOT / ".venv"
 LOCKS = {"base": ROOT / "requirements" / "base.txt", "dev": ROOT / "requirements" / "dev.txt"}
 BIN = "Scripts" if os.name == "nt" else "bin"
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
-DEV = ("test", "bench", "check", "fuzz")
-ATHERIS = "atheris==3.0.0"  # for CPython 3.11 to 3.13 on Linux; nothing of the suite needs it
+DEV = ("test", "bench", "check", "fuzz", "mutate")
+BESIDE = {"fuzz": "atheris==3.0.0", "mutate": "mutmut==3.8.1"}
+"""What one command needs and the suite does not: the lock has none of it. atheris: CPython 3.11 to 3.13, Linux."""
 
 UV = "uv==0.13.9"
 INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
@@ -193,8 +195,8 @@ def main(arguments: list[str]) -> int:
         if name == "test" and "--newest" in rest:
             return newest([argument for argument in rest if argument != "--newest"])
         install("dev" if name in DEV else "base")
-        if name == "fuzz":
-            pip(python_in(VENV), ATHERIS)
+        if name in BESIDE:
+            pip(python_in(VENV), BESIDE[name])
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(error.cmd[:6])} … ended with {error.returncode}", file=sys.stderr)
         return 1
@@ -203,6 +205,7 @@ def main(arguments: list[str]) -> int:
         "test": [[python, "-m", "pytest", *PARALLEL, *rest]],
         "fuzz": [[python, "-m", "tests.hostile.fuzz_atheris", *rest]],
         "bench": [[python, "-m", "bench", *rest]],
+        "mutate": [[python, "-m", "tests.mutation", *rest]],
         "check": [
             [python, "-m", "ruff", "format", "--check", "."],
             [python, "-m", "ruff", "check", "."],

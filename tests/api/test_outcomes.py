@@ -244,7 +244,11 @@ def test_all_that_an_outcome_says() -> None:
 
 
 def test_what_was_not_seen_is_not_there() -> None:
-    """An observation, a flight and a row of their defaults."""
+    """An observation, an outcome and a flight of their defaults."""
+    outcome = Outcome(row=1, verdict="rejected")
+    assert [getattr(outcome, one.name) for one in fields(Outcome)] == [
+        *(1, "rejected", None, (), None, None, None, "", None, None, None, False)
+    ]
     plain = Observation(sent=Sent.NO)
     assert (plain.status, plain.headers, plain.body, plain.failure, plain.detail) == (None, {}, b"", None, "")
     assert (Flight().sent, Flight().stage) == (Sent.NO, "")

@@ -26,6 +26,8 @@ def by_definition(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 @given(st.lists(NAMES, min_size=1, max_size=5), st.lists(PARTS, min_size=1, max_size=5))
 @example(["a", "b"], ["**", "b"])
 @example(["b"], ["**", "b"])
+@example(["a"], ["**", "b"])
+@example(["a", "a", "b"], ["**", "b"])
 @example(["a", "a", "b"], ["**", "**", "b"])
 @example(["a", "b", "b"], ["a", "**", "b"])
 @example(["a"], ["a", "**"])

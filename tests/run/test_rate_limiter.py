@@ -266,6 +266,7 @@ def test_a_pause_is_told_to_whoever_listens(virtual: Callable[..., Any], caplog:
 
     async def main() -> None:
         gate = RateLimiter(concurrency=8, random=Longest())
+        await anyio.sleep(3.0)
         gate.release(gate.enter(0.0), "accepted")
         gate.release(gate.enter(0.0), "other", 0.0)
         gate.release(gate.enter(0.0), "limited", 20.0)
