@@ -213,6 +213,8 @@ def _begin(board: Any, dropped: tuple[str, ...]) -> None:
     _worker = _Worker(board)
     for name in dropped:
         os.environ.pop(name, None)
+    # Under pyarrow lies NumPy, whose OpenBLAS takes memory for each processor as it is loaded, or ends the process.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         # A terminal's Ctrl-C reaches both processes, so that this one is told twice.

@@ -136,7 +136,7 @@ def test_the_worker_has_no_key(campaign: Path) -> None:
         "from seedream_jobs.cli.main import KEYS\n"
         "ended = confinement.split(KEYS)\n"
         "if ended is None:\n"
-        "    os._exit(40 + sum(name in os.environ for name in KEYS))\n"
+        "    os._exit(40 + sum(name in os.environ for name in KEYS) + (os.environ['OPENBLAS_NUM_THREADS'] != '1'))\n"
         "print(ended.code, sum(name in os.environ for name in KEYS))\n"
     )
     keys = {"APIMART_API_KEY": "sk-none", "APIMART_API_KEY_FILE": "key"}
