@@ -29,7 +29,7 @@ from seedream_jobs.plan.load import Job, Rules, Target, check_apart, load_jobs
 from seedream_jobs.plan.options import PlanOptions, other_sets, run_record
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_budgets, make_plan
 from seedream_jobs.plan.review import Revisions
-from seedream_jobs.plan.revisions import ignored
+from seedream_jobs.plan.revisions import GitTree, ignored
 from seedream_jobs.plan.saved import check_records, finished, plan_id, read_approved, remaining
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
 from seedream_jobs.results.sidecar import find_unrecorded_images
@@ -87,8 +87,8 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
         return revisions.compare(Plan(origin=target.origin, tariff=tariff, jobs=()), pairs)
     elsewhere_of = None if revisions.head is None else revisions.elsewhere_of  # the work tree is the disk
     made = plan(loaded, target=target, options=options, ledger_of=revisions.ledger_of, elsewhere_of=elsewhere_of)
-    if revisions.head is None and not target.emulator:
-        check_kept(made, list(map(record_of, loaded)))  # ignore rules are the work tree's
+    if not target.emulator:
+        check_kept(made, list(map(record_of, loaded)), revisions.head_tree)
     return revisions.compare(made, pairs)
 
 
@@ -129,16 +129,17 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
 
 
-def check_kept(plan: Plan, records: Sequence[Record]) -> None:
+def check_kept(plan: Plan, records: Sequence[Record], tree: GitTree | None = None) -> None:
     """Check that git does not ignore the records of what is about to be paid.
 
+    :param tree: a commit, whose rules hold in place of the work tree's
     :raises FindingsError: it does; names the line
     """
     paid = [record for job, record in zip(plan.jobs, records, strict=True) if job.submit]
     found: list[Diagnostic] = []
     for root in sorted({record.root for record in paid}):
         manifests = [record.paths.manifest for record in paid if record.root == root]
-        found += ignored(manifests, root, "error")
+        found += ignored(manifests, root, "error", tree)
     if found:
         raise FindingsError(found)
 

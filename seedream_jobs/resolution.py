@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from seedream_jobs.atomic_file import DISK
+from seedream_jobs.atomic_file import DISK, check_folder
 from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
@@ -248,7 +248,9 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
     """
     job = _job_of(record, "so nothing can be imported")
     folder = record.paths.manifest.parent
-    found = read_sidecars(folder / job.expansion.spec.output_dir, folder)
+    output = folder / job.expansion.spec.output_dir
+    check_folder(record.root, output)  # what lies outside was stored by no run of this campaign
+    found = read_sidecars(output, folder)
     elsewhere = paid_elsewhere(record.root, record.paths.manifest, origin=target.origin, emulator=target.emulator).jobs
     stored = accepted = 0
     why = reason or "taken from the sidecars beside its images"

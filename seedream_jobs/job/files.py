@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import cache
 from glob import escape
@@ -136,10 +136,7 @@ class WorkTree:
         return [path for path in paths if path not in ignored or self._listed(path)]
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        parts = pattern_parts(folder, pattern)
-        hidden = any(part.startswith(".") for part in parts)
-        names = (name for name in self._matching(parts) if hidden or "/." not in f"/{name}")
-        found = [PurePosixPath(name) for name in sorted(names, key=lambda name: name.split("/"))]
+        found = matching(pattern_parts(folder, pattern), self._entries, self._end)
         kept = self._kept(found)
         if found and not kept:
             raise Withheld(
@@ -148,32 +145,6 @@ class WorkTree:
                 "add them to git, or list them in policy.yaml under ignored_files",
             )
         return kept
-
-    def _matching(self, parts: tuple[str, ...]) -> set[str]:
-        """The regular files that match. Each folder is looked at once for each part of the pattern."""
-        found: set[str] = set()
-        left, seen = [("", 0)], set[tuple[str, int]]()
-        entries = cache(self._entries)
-        while left:  # not by recursion: a stranger's folders may lie two thousand deep
-            at, index = left.pop()
-            if (at, index) in seen:
-                continue
-            seen.add((at, index))
-            part, last = parts[index], index == len(parts) - 1
-            if part == "**":  # as the last part it names folders only
-                if not last:
-                    left.append((at, index + 1))
-                    left += [(f"{at}{name}/", index) for name, kind in entries(at) if kind == stat.S_IFDIR]
-                continue
-            literal = not any(character in part for character in "*?[")
-            matching = [(name, kind) for name, kind in entries(at) if fnmatchcase(name, part)] if not literal else []
-            for name, kind in [(part, stat.S_IFLNK)] if literal else matching:
-                ends = self._end(at + name) if kind == stat.S_IFLNK else kind
-                if last and ends == stat.S_IFREG:
-                    found.add(at + name)
-                elif not last and ends == stat.S_IFDIR:
-                    left.append((f"{at}{name}/", index + 1))
-        return found
 
     def _entries(self, folder: str) -> list[tuple[str, int]]:
         """What is in a folder and a job may look at: the name, and whether it is a file, a folder or a link."""
@@ -200,6 +171,42 @@ def _kind(entry: os.DirEntry[str]) -> int:
     if entry.is_dir(follow_symlinks=False):
         return stat.S_IFDIR
     return stat.S_IFREG if entry.is_file(follow_symlinks=False) else 0
+
+
+def matching(
+    parts: tuple[str, ...], entries: Callable[[str], Iterable[tuple[str, int]]], end: Callable[[str], int]
+) -> list[PurePosixPath]:
+    """The regular files of a tree that match a pattern, in order. Each folder is looked at once for each part of it.
+
+    :param entries: what is in a folder, which is given with a slash at its end: the name, and whether it is a file, a
+        folder or a link
+    :param end: what a path leads to; 0 for nothing that a job may look at
+    """
+    hidden = any(part.startswith(".") for part in parts)
+    found: set[str] = set()
+    left, seen = [("", 0)], set[tuple[str, int]]()
+    entries = cache(entries)
+    while left:  # not by recursion: a stranger's folders may lie two thousand deep
+        at, index = left.pop()
+        if (at, index) in seen:
+            continue
+        seen.add((at, index))
+        part, last = parts[index], index == len(parts) - 1
+        if part == "**":  # as the last part it names folders only
+            if not last:
+                left.append((at, index + 1))
+                left += [(f"{at}{name}/", index) for name, kind in entries(at) if kind == stat.S_IFDIR]
+            continue
+        literal = not any(character in part for character in "*?[")
+        fitting = [(name, kind) for name, kind in entries(at) if fnmatchcase(name, part)] if not literal else []
+        for name, kind in [(part, stat.S_IFLNK)] if literal else fitting:
+            ends = end(at + name) if kind == stat.S_IFLNK else kind
+            if last and ends == stat.S_IFREG:
+                found.add(at + name)
+            elif not last and ends == stat.S_IFDIR:
+                left.append((f"{at}{name}/", index + 1))
+    names = (name for name in found if hidden or "/." not in f"/{name}")
+    return [PurePosixPath(name) for name in sorted(names, key=lambda name: name.split("/"))]
 
 
 def pattern_parts(folder: PurePosixPath, pattern: str) -> tuple[str, ...]:

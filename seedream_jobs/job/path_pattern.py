@@ -1,6 +1,6 @@
 """This module says whether a path fits a pattern of ``*``, ``?``, ``[…]`` and ``**``, in time linear in both.
 
-Called by ``plan.revisions`` for the files of a commit, and by the policy for waivers. Invariant: no pattern is tried in
+Called by the policy, for waivers and ignored files. Invariant: no pattern is tried in
 more than one way. A regular expression of nested stars would go back over the path without end.
 """
 

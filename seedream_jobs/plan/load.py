@@ -308,12 +308,15 @@ def validate_jobs(
     return Validation(findings=in_order(findings), valid=tuple(valid))
 
 
-def find_blocked(job: Job) -> list[Diagnostic]:
-    """A finding if the images' folder can't be made or written in: a file is in its place, or a link leads out."""
+def find_blocked(job: Job, check: Callable[[Path, Path], None] = check_folder) -> list[Diagnostic]:
+    """A finding if the images' folder can't be made or written in: a file is in its place, or a link leads out.
+
+    :param check: refuses such a folder, given the campaign's root before it; by default as it is on disk
+    """
     spec = job.expansion.spec
     hint = "move it out of the way, or name another folder"
     try:
-        check_folder(spec.root, spec.root / spec.folder / spec.output_dir)
+        check(spec.root, spec.root / spec.folder / spec.output_dir)
         return []
     except UsageError as refusal:
         # The message names the folder from the campaign's root, not by its absolute path.

@@ -309,11 +309,10 @@ class Revisions:
     def _ignore_edits(self) -> Iterator[Diagnostic]:
         """Find rules of the change by which git would ignore a record that is not committed yet."""
         sources = {str(path) for path in self._changed if path.name == ".gitignore"}
-        # git judges by the ignore rules of the work tree alone.
-        if not sources or self.head_tree is not None:
+        if not sources:
             return
         records = [self.root / path.with_name(path.stem + MANIFEST_SUFFIX) for path in self._candidates()]
-        for found in ignored(records, self.root, "error"):
+        for found in ignored(records, self.root, "error", self.head_tree):
             if found.path in sources:
                 yield replace(found, path=self.shown(PurePosixPath(found.path)))
 
@@ -429,10 +428,16 @@ class Revisions:
         self, path: PurePosixPath, *, shown: str, files: Recording, rules: Rules | None, sets: Mapping[str, str]
     ) -> Job:
         job = load_job(self.root / path, shown=shown, target=self._target, files=files, rules=rules, sets=sets)
-        on_disk = self.head_tree is None and shown == self.shown(path)
-        if on_disk and (found := find_blocked(job)):
-            raise FindingsError(found)
+        if shown == self.shown(path):  # at the head
+            tree = self.head_tree
+            blocked = find_blocked(job) if tree is None else find_blocked(job, partial(_check_folder, tree))
+            if blocked:
+                raise FindingsError(blocked)
         return job
+
+
+def _check_folder(tree: GitTree, root: Path, folder: Path) -> None:
+    tree.check_folder(PurePosixPath(folder.relative_to(root).as_posix()))
 
 
 def _stem(path: PurePosixPath) -> PurePosixPath:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import OutsideRoot, check_open_to_jobs
+from seedream_jobs.inside import OutsideRoot, check_open_to_jobs, find_closed, is_gits
 from seedream_jobs.job import git
-from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, pattern_parts
+from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, matching, pattern_parts
 from seedream_jobs.job.git import ended_after, run_git, said, start_git
 from seedream_jobs.job.ignored import is_repository
-from seedream_jobs.job.path_pattern import fits
+from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.plan.plan import Revision
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _LINKS = 40
 """How many symbolic links are followed in one path, as Linux does."""
 _LONGEST_LINK = 4096
 """Bytes of a symbolic link, as Linux has it."""
+_LINK = "120000"
+"""The mode of a symbolic link."""
 
 
 class Blob(NamedTuple):
@@ -43,6 +45,9 @@ class Blob(NamedTuple):
 
     mode: str
     oid: str
+
+
+_NO_FOLDER = Blob("100644", "")
 
 
 class GitBlob(NamedTuple):
@@ -121,8 +126,11 @@ class Repository:
             if line:
                 fields, path = line.split(b"\t", 1)
                 mode, kind, oid = fields.decode().split()
+                named = PurePosixPath(path.decode("utf-8", "surrogateescape"))
+                if ".." in named.parts or any(map(is_gits, named.parts)):  # made by hand: git makes and checks out none
+                    raise UsageError(f"{commit[:12]} has a path that no checkout has: {named}", hint="git fsck")
                 if kind == "blob":
-                    found[PurePosixPath(path.decode("utf-8", "surrogateescape"))] = Blob(mode, oid)
+                    found[named] = Blob(mode, oid)
         return found
 
     def changed(self, base: Revision, head: Revision | None) -> frozenset[PurePosixPath]:
@@ -172,7 +180,7 @@ class Repository:
         try:
             now = file.lstat()
             link = stat.S_ISLNK(now.st_mode)
-            if link != (was.mode == "120000") or not (link or stat.S_ISREG(now.st_mode)):
+            if link != (was.mode == _LINK) or not (link or stat.S_ISREG(now.st_mode)):
                 return False
             if entry.is_unchanged(now, self._index_written()):
                 return was.oid == entry.blob.oid
@@ -367,20 +375,34 @@ def _feed(found: hashlib._Hash, file: Path) -> None:
             found.update(piece)
 
 
-def ignored(manifests: Iterable[Path], root: Path, severity: Severity) -> tuple[Diagnostic, ...]:
+def ignored(
+    manifests: Iterable[Path], root: Path, severity: Severity, tree: GitTree | None = None
+) -> tuple[Diagnostic, ...]:
     """Find records that git ignores: what is paid would not be committed, and another clone would pay it again.
 
     Where git can't say, that is found. Nothing is found outside a repository, and where there is no git: no tree can
     take it away. A tracked file is not ignored.
 
     :param root: the campaign's
+    :param tree: a commit, whose rules hold in place of the work tree's
     """
     paths = [os.path.relpath(path, root) for path in manifests]
     if not paths or not is_repository(root) or shutil.which("git") is None:
         return ()
     given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    words, index = ["check-ignore", "--verbose", "-z", "--stdin"], None
     try:
-        ended = run_git(root, "check-ignore", "--verbose", "-z", "--stdin", stdin=given)
+        with ExitStack() as stack:
+            if tree is not None:  # git knows rules of a work tree alone: one that has nothing else is made
+                made = Path(stack.enter_context(TemporaryDirectory()))
+                words.insert(0, f"--work-tree={made / 'tree'}")
+                index = made / "index"
+                for name, rules in ((PurePosixPath("here"), b""), *tree.ignore_files(paths)):
+                    file = made / "tree" / name
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(rules)
+                run_git(root, "read-tree", tree.revision.commit, index=index)
+            ended = run_git(root, *words, stdin=given, index=index)
         trouble = said(ended) if ended.returncode > 1 or ended.returncode < 0 else ""
     except UsageError as refusal:
         trouble = refusal.message
@@ -421,7 +443,8 @@ class GitTree:
         self.revision = revision
         self._repository = repository
         self._blobs = repository.entries(revision.commit)
-        self._folders = {parent for path in self._blobs for parent in path.parents}
+        self._folders = {PurePosixPath(), *(parent for path in self._blobs for parent in path.parents)}
+        self._names: dict[PurePosixPath, list[tuple[str, int]]] | None = None  # what is in each folder
 
     def paths(self) -> Iterable[PurePosixPath]:
         """Every file, in git's order."""
@@ -439,25 +462,74 @@ class GitTree:
         return self._repository.blob(self._find(path).oid, 0).size
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        parts = pattern_parts(folder, pattern)
-        hidden = any(part.startswith(".") for part in parts)
-        return sorted(
-            path
-            for path in self._blobs
-            if fits(path.parts, parts)
-            and (hidden or not any(part.startswith(".") for part in path.parts))
-            and self._is_file(path)
-        )
+        return matching(pattern_parts(folder, pattern), self._entries, self._end)
 
-    def _is_file(self, path: PurePosixPath) -> bool:
+    def _entries(self, folder: str) -> Iterable[tuple[str, int]]:
+        if self._names is None:
+            self._names = {}
+            kinds = {path: stat.S_IFDIR for path in self._folders if path.parts}
+            kinds |= {path: stat.S_IFLNK if blob.mode == _LINK else stat.S_IFREG for path, blob in self._blobs.items()}
+            for path, kind in kinds.items():
+                if find_closed(path.name) is None:
+                    self._names.setdefault(path.parent, []).append((path.name, kind))
         try:
-            self._find(path)
+            return self._names.get(self._walk(PurePosixPath(folder))[0], ())
         except (OSError, OutsideRoot):
-            return False
-        return True
+            return ()
+
+    def _end(self, path: str) -> int:
+        try:
+            at, blob = self._walk(PurePosixPath(path))
+            check_open_to_jobs(PurePosixPath(path.rpartition("/")[2]))
+            check_open_to_jobs(at)
+        except (OSError, OutsideRoot):
+            return 0
+        return stat.S_IFDIR if blob is None else stat.S_IFREG
+
+    def check_folder(self, folder: PurePosixPath) -> None:
+        """See that images can be written to a folder once this commit is checked out, as ``atomic_file`` does on disk.
+
+        :raises UsageError: they can't
+        """
+        try:
+            at, blob = self._walk(folder, made=True)
+        except OutsideRoot:
+            raise UsageError(
+                f"{folder} leads out of the campaign's folder through a symbolic link", hint="remove the link"
+            ) from None
+        except NotADirectoryError:
+            at, blob = folder, _NO_FOLDER
+        except OSError as error:
+            raise UsageError(f"the folder {folder} can't be made: {error.strerror}", hint="remove the link") from None
+        if blob is not None:
+            raise UsageError(f"{folder} is a file where a folder is needed", hint="move it out of the way")
+        if any(map(is_gits, at.parts)):
+            raise UsageError(f"{folder} leads into git's own folder", hint="name another folder, or remove the link")
+
+    def ignore_files(self, paths: Iterable[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+        """The files of ignore rules that hold for some paths."""
+        for path in {above / ".gitignore" for one in paths for above in PurePosixPath(one).parents}:
+            blob = self._blobs.get(path)
+            if blob is not None and blob.mode != _LINK:  # git follows no link to rules
+                yield path, self._repository.blob(blob.oid, MAX_BYTES).data
 
     def _find(self, path: PurePosixPath) -> Blob:
         """The file at a path, symbolic links followed, with the errors of ``open``."""
+        at, blob = self._walk(path)
+        if blob is None:
+            raise _error(errno.EISDIR, path)
+        check_open_to_jobs(at)
+        return blob
+
+    def _walk(self, path: PurePosixPath, *, made: bool = False) -> tuple[PurePosixPath, Blob | None]:
+        """Where a path ends, symbolic links followed, and the file there; None for a folder.
+
+        :param made: what is not there is a folder that will be made
+        :raises OSError: as ``open`` does
+        :raises OutsideRoot: a link leads out of the tree
+        """
+        if path in self._folders:
+            return path, None
         # Links are followed here, as git stores them as files. One that leaves the tree is refused, as on disk.
         rest, at, left = list(path.parts), PurePosixPath(), _LINKS
         while rest:
@@ -470,10 +542,10 @@ class GitTree:
             step = at / part
             blob = self._blobs.get(step)
             if blob is None:
-                if step not in self._folders:
+                if step not in self._folders and not made:
                     raise _error(errno.ENOENT, path)
                 at = step
-            elif blob.mode == "120000":
+            elif blob.mode == _LINK:
                 left -= 1
                 target = self._repository.blob(blob.oid, _LONGEST_LINK).data.decode("utf-8", "surrogateescape")
                 if left < 0:
@@ -484,9 +556,8 @@ class GitTree:
             elif rest:
                 raise _error(errno.ENOTDIR, path)
             else:
-                check_open_to_jobs(step)
-                return blob
-        raise _error(errno.EISDIR, path)
+                return step, blob
+        return at, None
 
 
 def _error(number: int, path: PurePosixPath) -> OSError:

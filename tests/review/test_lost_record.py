@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +53,13 @@ def test_a_lost_record_is_told_before_paying_again_and_taken_from_the_sidecars(
     nothing = command("resolve", "garden.yaml", "--import", "--emulator")
     assert nothing.code == 2
     assert "no sidecar in out/garden is of a request that is on no record" in nothing.err
+
+
+def test_sidecars_are_not_taken_from_outside(campaign: Any, command: Run, tmp_path: Path) -> None:
+    """A linked output folder: what lies behind it was stored by no run of this campaign."""
+    (tmp_path / "elsewhere").mkdir()
+    (campaign.folder / "out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "garden").mkdir()
+    ended = command("resolve", "garden.yaml", "--import")
+    assert (ended.code, "leads out of the campaign's folder" in ended.err) == (2, True), ended.err
+    assert not (campaign.folder / "garden.manifest.jsonl").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,7 +36,24 @@ def trees(campaign: Any) -> Iterator[tuple[WorkTree, GitTree]]:
 
 
 PARTS = st.sampled_from(
-    ["*", "**", "?", "x", "y", "a.txt", "*.png", "*.txt", "[bc].png", "[!a].*", "[[]b].png", ".*", "x*"]
+    [
+        "*",
+        "**",
+        "?",
+        "x",
+        "y",
+        "a.txt",
+        "*.png",
+        "*.txt",
+        "[bc].png",
+        "[!a].*",
+        "[[]b].png",
+        ".*",
+        "x*",
+        "folder",
+        "f*",
+        "up",
+    ]
 )
 
 
@@ -100,3 +118,20 @@ def test_closing_ends_the_reader(campaign: Any) -> None:
         reader = repository._batch
         assert reader is not None
     assert reader.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["..", ".git", ".GIT ", "git~1"])
+def test_a_path_that_no_checkout_has_is_refused(campaign: Any, name: str) -> None:
+    """A tree that was made by hand: read without a checkout, it would name files outside the campaign."""
+
+    def made(lines: str) -> str:
+        ended = subprocess.run(
+            ["git", "mktree", "--missing"], cwd=campaign.folder, input=lines, capture_output=True, text=True, check=True
+        )
+        return ended.stdout.strip()
+
+    blob = campaign.git("rev-parse", "HEAD:garden.yaml")
+    tree = made(f"040000 tree {made(f'100644 blob {blob}{chr(9)}a.yaml{chr(10)}')}\t{name}\n")
+    commit = campaign.git("commit-tree", "-m", "x", tree)
+    with Repository(campaign.folder) as repository, pytest.raises(UsageError, match="a path that no checkout has"):
+        repository.tree(repository.revision(commit))
