@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import canary
 from tests.campaign import Folder
 from tests.lanes import choose, examples
 
@@ -69,6 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the lane, before the test modules are imported."""
     choose(slow=config.getoption("--slow"))
+    config.pluginmanager.register(canary, "canary")
     # No deadlines: a law holds or it doesn't, however busy the machine is.
     settings.register_profile(
         "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.emulator.service import read_charges
+from tests.canary import CANARY
 
 Command = Callable[..., Any]
 
@@ -142,7 +143,7 @@ def test_a_refused_key(command: Command, quick: Command, service: str) -> None:
 def test_no_terminal_and_no_yes(command: Command, campaign: Path, service: str) -> None:
     """Money is never spent unasked: exit 2, and the two ways on."""
     before = read_all(campaign)
-    ended = command("run", "garden.yaml", "--base-url", service, APIMART_API_KEY="x", SEEDREAM_JOBS_YES="1")
+    ended = command("run", "garden.yaml", "--base-url", service, APIMART_API_KEY=CANARY, SEEDREAM_JOBS_YES="1")
     assert ended.code == 2
     assert ended.err == (
         "error: this would spend money, and there is no terminal to ask at\n"
@@ -166,7 +167,7 @@ def unused() -> str:
 def test_an_unreachable_host(command: Command, quick: Command, service: str, campaign: Path) -> None:
     """A mistyped address costs seconds, is named, and binds nothing: what was never submitted takes the next one."""
     url = unused()
-    ended = command("run", "garden.yaml", "--yes", "--base-url", url, APIMART_API_KEY="x")
+    ended = command("run", "garden.yaml", "--yes", "--base-url", url, APIMART_API_KEY=CANARY)
     assert ended.code == 8
     assert f"error: the service can't be reached: connect: {url}: " in ended.err
     assert "check the address (--base-url or APIMART_BASE_URL)" in ended.err
@@ -177,7 +178,7 @@ def test_an_unreachable_host(command: Command, quick: Command, service: str, cam
     for address in (url, service):
         assert "+ 4 new" in quick("plan", "garden.yaml", "--base-url", address).out
     assert manifest.read_bytes() == before
-    ended = command("run", "garden.yaml", "--yes", "--detach", "--base-url", service, APIMART_API_KEY="x")
+    ended = command("run", "garden.yaml", "--yes", "--detach", "--base-url", service, APIMART_API_KEY=CANARY)
     assert ended.code == 0, ended.err
     assert f'"origin":"{service}"' in manifest.read_text()
     assert quick("plan", "garden.yaml", "--base-url", url).code == 7  # now it is bound: four tasks are on record
@@ -186,7 +187,7 @@ def test_an_unreachable_host(command: Command, quick: Command, service: str, cam
 def test_doctor_says_what_is_wrong(command: Command, quick: Command) -> None:
     """Without a key, with nobody there, and with all well."""
     assert quick("doctor").code == 4
-    ended = command("doctor", "--base-url", unused(), APIMART_API_KEY="x")
+    ended = command("doctor", "--base-url", unused(), APIMART_API_KEY=CANARY)
     assert ended.code == 8
     assert "can't be reached" in ended.out or "cannot be reached" in ended.out
     assert command("doctor", "--emulator").out.endswith("Everything works.\n")
@@ -194,10 +195,10 @@ def test_doctor_says_what_is_wrong(command: Command, quick: Command) -> None:
 
 def test_a_manifest_of_another_origin(command: Command, quick: Command, service: str) -> None:
     """A rehearsal never makes a paid run believe that it is done, nor the other way round: exit 7."""
-    done = command(*SUBMITTING, "garden.yaml", "--detach", "--base-url", service, APIMART_API_KEY="x")
+    done = command(*SUBMITTING, "garden.yaml", "--detach", "--base-url", service, APIMART_API_KEY=CANARY)
     assert done.code == 0
     for arguments in (("plan",), SUBMITTING, ("fetch",)):
-        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY="x")
+        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY=CANARY)
         assert ended.code == 7
         assert "another service than https://api.apimart.ai" in ended.err
         assert service not in ended.err  # an address that the tree brings is no advice
@@ -320,7 +321,7 @@ def test_an_empty_digest_in_the_environment_is_no_approval(quick: Command) -> No
 
 def test_what_no_environment_decides(quick: Command) -> None:
     """Neither the consent nor the service's address: a repository's CI settings can't redirect a key."""
-    assert quick("run", "garden.yaml", SEEDREAM_JOBS_YES="1", APIMART_API_KEY="x").code == 2
+    assert quick("run", "garden.yaml", SEEDREAM_JOBS_YES="1", APIMART_API_KEY=CANARY).code == 2
     elsewhere = {"SEEDREAM_JOBS_BASE_URL": "http://127.0.0.1:1", "SEEDREAM_JOBS_PLAN_BASE_URL": "http://127.0.0.1:1"}
     assert "https://api.apimart.ai" in quick("doctor", **elsewhere).out
 
@@ -343,7 +344,7 @@ def test_a_damaged_manifest(quick: Command, campaign: Path, content: bytes) -> N
     manifest = campaign / "garden.manifest.jsonl"
     manifest.write_bytes(content)
     for arguments in (("plan",), ("status",), ("resolve",), ("gallery",), ("export", "--format", "csv"), SUBMITTING):
-        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY="x")
+        ended = quick(*arguments, "garden.yaml", APIMART_API_KEY=CANARY)
         assert (ended.code, ended.out) == (1, ""), arguments
         assert "garden.manifest.jsonl:1:1: error[" in ended.err
         assert manifest.read_bytes() == content

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs import confinement
+from tests.canary import CANARY
 
 pytestmark = pytest.mark.skipif(not confinement.POSSIBLE, reason="there is no fork, or no limits")
 
@@ -139,7 +140,7 @@ def test_the_worker_has_no_key(campaign: Path) -> None:
         "    os._exit(40 + sum(name in os.environ for name in KEYS) + (os.environ['OPENBLAS_NUM_THREADS'] != '1'))\n"
         "print(ended.code, sum(name in os.environ for name in KEYS))\n"
     )
-    keys = {"APIMART_API_KEY": "sk-none", "APIMART_API_KEY_FILE": "key"}
+    keys = {"APIMART_API_KEY": CANARY, "APIMART_API_KEY_FILE": "key"}
     ended = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **keys}, capture_output=True, text=True, check=True
     )

@@ -13,6 +13,7 @@ from PIL import Image
 
 from seedream_jobs.expand.references import data_uri
 from tests.campaign import Folder
+from tests.canary import CANARY
 
 Command = Callable[..., Any]
 
@@ -47,7 +48,7 @@ def test_a_printed_command_can_be_run(campaign: Path, quick: Command) -> None:
         input=script.encode(),
         cwd=campaign,
         check=True,
-        env={"APIMART_API_KEY": "test-key", "PATH": "/bin:/usr/bin"},
+        env={"APIMART_API_KEY": CANARY, "PATH": "/bin:/usr/bin"},
     )
     request = next(loaded.expansion.request(place) for place in loaded.expansion.places())
     sent = json.loads((campaign / "body").read_bytes())

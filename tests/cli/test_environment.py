@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import CANARY
+
 Command = Callable[..., Any]
 
 REFUSED = [
@@ -28,7 +30,7 @@ REFUSED = [
 @pytest.mark.parametrize(("environment", "said"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_leads_nowhere_is_named(environment: dict[str, str], said: str, quick: Command, campaign: Path) -> None:
     """Before anything is sent: exit 2, the variable, the next step; a proxy's password is not shown."""
-    ended = quick("run", "garden.yaml", "--yes", **environment, APIMART_API_KEY="sk-test")
+    ended = quick("run", "garden.yaml", "--yes", **environment, APIMART_API_KEY=CANARY)
     assert ended.code == 2, ended.err
     assert f"error: {said}" in ended.err
     assert "secret" not in ended.err

@@ -13,8 +13,7 @@ import pytest
 
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.cli.main import run_command
-
-KEY = "sk-abcdefghijklmnop-0123456789"
+from tests.canary import CANARY as KEY
 
 
 class Parrot(BaseHTTPRequestHandler):

@@ -14,9 +14,10 @@ from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.run.job_run import outputs
 from tests.campaign import Folder
+from tests.canary import CANARY
 
 Command = Callable[..., Any]
-KEY = {"APIMART_API_KEY": "test-key-0123456789"}
+KEY = {"APIMART_API_KEY": CANARY}
 
 BLOCKED = """\
 version: 1

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import CANARY
+
 Command = Callable[..., Any]
 
 
@@ -34,7 +36,7 @@ NOWHERE = "--base-url http://127.0.0.1:9"
 def test_a_pipe_is_no_record(line: str, part: str, campaign: Path, command: Command) -> None:
     """It is refused before anything is asked or sent."""
     os.mkfifo(campaign / f"garden.manifest.{part}")
-    ended = command(*line.replace("J", "garden.yaml").split(), timeout=30, APIMART_API_KEY="sk-none")
+    ended = command(*line.replace("J", "garden.yaml").split(), timeout=30, APIMART_API_KEY=CANARY)
     assert ended.code == 2
     assert f"garden.manifest.{part} can't be read: it is no regular file" in ended.err
 

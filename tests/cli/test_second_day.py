@@ -19,6 +19,7 @@ from seedream_jobs.ledger.lock import in_use, lock_file
 from seedream_jobs.ledger.state import Accepted
 from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.run.job_run import submission_of
+from tests.canary import CANARY
 
 Command = Callable[..., Any]
 
@@ -73,8 +74,8 @@ def test_what_is_in_flight_is_not_in_doubt(running: Ledger, campaign: Path, quic
     listed = quick("resolve", "garden.yaml")
     assert (listed.code, listed.out) == (0, "garden.yaml: nothing is in doubt.\n")
     assert quick("resolve", "garden.yaml", "--all", "--abandon", "--reason", "x").code in (2, 7)
-    assert quick("fetch", "garden.yaml", APIMART_API_KEY="k").code == 7
-    assert quick("status", "garden.yaml", "--wait", APIMART_API_KEY="k").code == 7
+    assert quick("fetch", "garden.yaml", APIMART_API_KEY=CANARY).code == 7
+    assert quick("status", "garden.yaml", "--wait", APIMART_API_KEY=CANARY).code == 7
 
 
 def test_a_process_number_in_the_lock_file_is_no_run(running: Ledger, campaign: Path, quick: Command) -> None:
@@ -122,7 +123,7 @@ def test_after_a_rehearsal_the_rehearsal_is_named(name: str, campaign: Path, qui
         '{"format":1,"id":"m-0123456789abcdef","job":"garden.yaml","origin":"emulator"}\n'
     )
     options = ("--format", "csv") if name == "export" else ()
-    ended = quick(name, "garden.yaml", *options, APIMART_API_KEY="k")
+    ended = quick(name, "garden.yaml", *options, APIMART_API_KEY=CANARY)
     assert ended.code == 2
     assert "there is only a rehearsal on the emulator" in ended.err
     assert f"seedream-jobs {name} garden.yaml --emulator" in ended.err

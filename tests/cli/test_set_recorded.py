@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.canary import CANARY
 from tests.service import serving
 
 Command = Callable[..., Any]
@@ -92,7 +93,7 @@ def refusing(tmp_path: Path) -> Iterator[str]:
 def test_the_way_to_retry_names_them(campaign: Path, quick: Command, refusing: str) -> None:
     """``--retry-failed`` without them would be another request: the hint repeats them, in run and in fetch."""
     (campaign / "heron.yaml").write_text(JOB)
-    key = {"APIMART_API_KEY": "sk-none"}
+    key = {"APIMART_API_KEY": CANARY}
     ran = quick("run", "heron.yaml", "--yes", "--base-url", refusing, "--set", "colour=dark blue", **key)
     fetched = quick("fetch", "heron.yaml", "--base-url", refusing, **key)
     assert ran.code == 1, ran.err

@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image
 
+from tests.canary import CANARY
+
 Command = Callable[..., Any]
 
 
@@ -70,7 +72,7 @@ def test_planning_writes_nothing(quick: Command, campaign: Path) -> None:
 def test_detach_here_fetch_elsewhere(command: Command, campaign: Path, service: str, tmp_path: Path) -> None:
     """A CI job submits; another machine, which has the manifest and nothing else, brings the images home."""
     there = ("--base-url", service)
-    started = command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
+    started = command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY=CANARY)
     assert started.code == 0
     assert "4 not fetched yet: seedream-jobs fetch garden.yaml" in started.err
     assert not (campaign / "out").exists() or not list((campaign / "out").rglob("*.jpeg"))
@@ -79,7 +81,7 @@ def test_detach_here_fetch_elsewhere(command: Command, campaign: Path, service: 
     elsewhere.mkdir()
     shutil.copy(campaign / "garden.manifest.jsonl", elsewhere)
     a_minute_later(elsewhere / "garden.manifest.jsonl")
-    fetched = command("fetch", "garden.manifest.jsonl", "--json", *there, cwd=elsewhere, APIMART_API_KEY="x")
+    fetched = command("fetch", "garden.manifest.jsonl", "--json", *there, cwd=elsewhere, APIMART_API_KEY=CANARY)
     assert fetched.code == 0, fetched.err
     assert [json.loads(line)["images"] for line in fetched.err.splitlines()][-1] == 4
     images = sorted(file for file in elsewhere.rglob("*.jpeg") if "gallery" not in file.parts)
@@ -88,7 +90,7 @@ def test_detach_here_fetch_elsewhere(command: Command, campaign: Path, service: 
     assert {entry["state"] for entry in entries} == {"stored"}
     assert {str(elsewhere / image["file"]) for entry in entries for image in entry["images"]} == set(map(str, images))
 
-    again = command("fetch", "garden.manifest.jsonl", *there, cwd=elsewhere, APIMART_API_KEY="x")
+    again = command("fetch", "garden.manifest.jsonl", *there, cwd=elsewhere, APIMART_API_KEY=CANARY)
     assert (again.code, "0 images fetched" in again.out or "nothing to do" in again.out) == (0, True)
     status = command("status", "garden.manifest.jsonl", "--offline", "--format", "json", cwd=elsewhere)
     assert json.loads(status.out)[0]["counts"] == {"stored": 4}
@@ -98,13 +100,13 @@ def test_status_tells_what_is_open(command: Command, quick: Command, campaign: P
     """Exit 8 while images are to be fetched, with the command that fetches them; 0 once they are here."""
     there = ("--base-url", service)
     assert quick("status", "garden.yaml").code == 2
-    command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
+    command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY=CANARY)
     a_minute_later(campaign / "garden.manifest.jsonl")
     before = quick("status", "garden.yaml", "--offline")
     assert (before.code, "4 running" in before.out) == (8, True)
-    waited = command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY="x")
+    waited = command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY=CANARY)
     assert (waited.code, "4 to fetch" in waited.out) == (8, True)
-    command("fetch", "garden.yaml", *there, APIMART_API_KEY="x")
+    command("fetch", "garden.yaml", *there, APIMART_API_KEY=CANARY)
     after = quick("status", "garden.yaml", *there)
     assert (after.code, "4 stored" in after.out) == (0, True)
 
@@ -114,7 +116,7 @@ def test_a_changed_prompt_is_the_only_thing_paid(
 ) -> None:
     """One more value on an axis: two new requests, the four of before are fetched; reordering: nothing."""
     there = ("--base-url", service)
-    command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY="x")
+    command("run", "garden.yaml", "--yes", "--detach", *there, APIMART_API_KEY=CANARY)
     job = campaign / "garden.yaml"
     text = job.read_text(encoding="utf-8")
     job.write_text(text.replace("a heron, a tabby cat", "a tabby cat, a heron"), encoding="utf-8")
@@ -124,8 +126,8 @@ def test_a_changed_prompt_is_the_only_thing_paid(
     assert "2 new" in planned
     assert "Plan: 2 to submit" in planned
     a_minute_later(campaign / "garden.manifest.jsonl")
-    assert "4 to fetch" in command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY="x").out
-    assert command("run", "garden.yaml", "--yes", *there, APIMART_API_KEY="x").code == 0
+    assert "4 to fetch" in command("status", "garden.yaml", "--wait", *there, APIMART_API_KEY=CANARY).out
+    assert command("run", "garden.yaml", "--yes", *there, APIMART_API_KEY=CANARY).code == 0
     assert "6 stored" in quick("status", "garden.yaml", "--offline").out
 
 

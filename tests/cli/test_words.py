@@ -21,6 +21,7 @@ from seedream_jobs.report.status import Bill, JobStatus, status_text
 from seedream_jobs.run.job_run import JobResult
 from seedream_jobs.run.retry import Halt
 from seedream_jobs.run.submit import Submitted
+from tests.canary import CANARY
 from tests.service import serving
 
 Command = Callable[..., Any]
@@ -136,7 +137,7 @@ def test_what_is_in_doubt_is_listed_in_order(quick: Command, campaign: Path, tmp
     """By address, as ``resolve`` lists it, whatever the workers finished first."""
     (campaign / "many.yaml").write_text('version: 1\nrequest: {prompt: "{{ x }}"}\nmatrix: {x: [e, b, d, a, c]}\n')
     with serving("--state", str(tmp_path / "books"), "--fault", "drop-after-accept") as url:
-        ended = quick("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY="x")
+        ended = quick("run", "many.yaml", "--yes", "--detach", "--base-url", url, APIMART_API_KEY=CANARY)
     assert ended.code == 6, ended.err
     found = re.findall(r"^    many/x=(\w)#1", ended.err, re.MULTILINE)
     assert len(found) > 1

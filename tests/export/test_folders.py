@@ -18,6 +18,7 @@ from PIL import Image
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.results.export import export, folders
+from tests.canary import CANARY, own
 
 
 def write(record: Any, folder: Path, on_progress: Callable[[int], None] = lambda _: None) -> Any:
@@ -188,17 +189,17 @@ def test_no_name_leads_out(record: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset", "parquet"])
 def test_nothing_is_packed_that_is_no_image_of_the_record(record: Any, tmp_path: Path, form: str) -> None:
     """A link, a file of git's, one beside the campaign, one without a hash: left out, each with its reason."""
-    secret = b"sk-CANARY-9f31c2a07b55e1d4"
+    secret = CANARY.encode()
     kept = {"out/link.jpeg": None, ".git/config": secret, "../../beside.txt": secret, "plain.txt": secret}
     for name, data in kept.items():
         entry = record.add(name)
         file = record.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if data is None:
-            (tmp_path / "victim").write_bytes(secret)
+            own(tmp_path / "victim").write_bytes(secret)
             file.symlink_to(tmp_path / "victim")
         else:
-            file.write_bytes(data)
+            own(file.resolve()).write_bytes(data)
         digest = None if name == "plain.txt" else hashlib.sha256(secret).hexdigest()
         image = replace(entry.images[0], file=name, sha256=digest, bytes=None)
         record.entries.put(replace(entry, images=(image,)))

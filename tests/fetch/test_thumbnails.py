@@ -17,6 +17,7 @@ from PIL import Image
 
 from seedream_jobs.results import thumbnails
 from seedream_jobs.results.thumbnails import Decoders, decode, thumbnail_path
+from tests.canary import CANARY
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_an_image_that_takes_too_much_memory_costs_one_image(
 
 def test_the_key_does_not_reach_the_decoders(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that reads foreign images has no key in its environment, and imports nothing from here."""
-    monkeypatch.setenv("APIMART_API_KEY", "sk-test")
+    monkeypatch.setenv("APIMART_API_KEY", CANARY)
     with Decoders(1) as decoders:
         assert decoders.decode(file).problem is None
         (process,) = decoders._all

@@ -14,6 +14,7 @@ import pytest
 
 from seedream_jobs.cli.main import run_command
 from seedream_jobs.scaffold import CI_SCRIPT
+from tests.canary import CANARY
 from tests.service import serving
 
 BIN = Path(sys.executable).parent
@@ -110,7 +111,7 @@ def runner(tmp_path: Path, emulator: str, capfd: pytest.CaptureFixture[str]) -> 
         pytest.skip("bash is older than 5: runners of the forges have a newer one")
     home = tmp_path / "home"
     home.mkdir()
-    environment = {**_environment(home), "APIMART_BASE_URL": emulator, "APIMART_API_KEY": "sk-test"}
+    environment = {**_environment(home), "APIMART_BASE_URL": emulator, "APIMART_API_KEY": CANARY}
     made = Runner(checkout=tmp_path / "checkout", environment=environment, files=tmp_path)
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "remote")], check=True)
     subprocess.run(

@@ -28,7 +28,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hostile.tree import CANARY, Ended, Server, build, git, spellings
+from tests.canary import CANARY, spellings
+from tests.hostile.tree import Ended, Server, build, git
 
 CASES = Path(__file__).parent / "cases"
 _LONGEST = 4000  # characters of an output that are kept in a case

@@ -25,7 +25,8 @@ from seedream_jobs.api.credentials import ApiKey, take_key
 from seedream_jobs.api.masking import Spellings, _forms
 from seedream_jobs.emulator.server import EmulatorServer
 from seedream_jobs.emulator.settings import Settings
-from tests.hostile.tree import CANARY, git, spellings
+from tests.canary import CANARY, own, spellings
+from tests.hostile.tree import git
 
 JOB = "version: 1\nrequest: {prompt: '{{ x }}'}\nmatrix: {x: [a, b, c, d, e, f, g]}\n"
 ECHO = " | ".join(spellings(CANARY))
@@ -225,7 +226,7 @@ def test_no_child_has_the_key(run: Run, campaign: Path, tmp_path: Path) -> None:
 )
 def test_a_request_that_holds_the_key_is_not_sent(run: Run, campaign: Path, echo: str, job: str) -> None:
     """However it came there, the run is refused before anything of it is recorded."""
-    (campaign / "b.yaml").write_text(job)
+    own(campaign / "b.yaml").write_text(job)
     ended = run("run", "b.yaml", "--yes", "--base-url", echo)
     assert ended.returncode == 4, ended.stdout + ended.stderr
     assert "holds the API key" in ended.stderr
@@ -287,7 +288,7 @@ def test_an_id_is_never_changed() -> None:
 
 def test_the_key_is_taken_once_and_leaves_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Also the variable that names its file."""
-    (tmp_path / "key").write_text(CANARY)
+    own(tmp_path / "key").write_text(CANARY)
     monkeypatch.setenv("APIMART_API_KEY_FILE", str(tmp_path / "key"))
     assert take_key(os.environ, tmp_path).reveal() == CANARY
     monkeypatch.setenv("APIMART_API_KEY", CANARY)

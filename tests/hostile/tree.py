@@ -15,9 +15,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-CANARY = "sk-CANARY-9f31c2a07b55e1d4"
+from tests.canary import CANARY
+
 CPU_SECONDS = 5
 MEMORY_MIB = 512
 
@@ -166,10 +166,3 @@ def git(where: Path, *words: str) -> None:
         "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
     }
     subprocess.run(["git", *words], cwd=where, env=environment, check=True, capture_output=True)
-
-
-def spellings(secret: str) -> list[str]:
-    """Texts that give a secret away: itself, reversed, in hex, percent-encoded, in base64 at each alignment."""
-    raw = secret.encode()
-    shifted = [base64.b64encode(b"\0" * by + raw).decode()[4 if by else 0 : -4] for by in range(3)]
-    return [secret, secret[::-1], raw.hex(), raw.hex().upper(), quote(secret, safe="").replace("-", "%2D"), *shifted]

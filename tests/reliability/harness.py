@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.canary import CANARY
 from tests.service import ServiceProcess
 
 PATIENCE = 60.0
@@ -168,7 +169,7 @@ class Campaign:
             folder = SEEDED / fault
             assert (folder / "sitecustomize.py").is_file()
             kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), kept.get("PYTHONPATH", "")]))
-        return {**kept, "APIMART_API_KEY": "sk-test", "PYTHONUNBUFFERED": "1", "TERM": "dumb", **self.env, **more}
+        return {**kept, "APIMART_API_KEY": CANARY, "PYTHONUNBUFFERED": "1", "TERM": "dumb", **self.env, **more}
 
     def arguments(self, name: str, *rest: str) -> list[str]:
         """The command line; the service's address only for commands that take one."""

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import CANARY
+
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 REQUESTS = 8
 KINDS = [(later, ignoring) for later in (False, True) for ignoring in (True, False)]
@@ -170,7 +172,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         capfd.readouterr()
         with monkeypatch.context() as patch:
             patch.chdir(folder)
-            patch.setenv("APIMART_API_KEY", "sk-test")
+            patch.setenv("APIMART_API_KEY", CANARY)
             code = run_command(list(words))
         said = capfd.readouterr()
         assert "Traceback" not in said.err

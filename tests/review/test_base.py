@@ -18,6 +18,7 @@ from seedream_jobs.ledger.lock import lock_file
 from seedream_jobs.ledger.paths import paths_for
 from seedream_jobs.plan.review import _TreeDisk
 from seedream_jobs.plan.revisions import Repository
+from tests.canary import CANARY
 
 Run = Callable[..., Any]
 
@@ -395,7 +396,7 @@ def test_a_record_that_git_ignores_is_refused_before_anything_is_paid(
     campaign: Any, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its line is named, by the plan as a warning; once it is tracked, or the line negated, nothing is said."""
-    monkeypatch.setenv("APIMART_API_KEY", "sk-test")
+    monkeypatch.setenv("APIMART_API_KEY", CANARY)
     monkeypatch.setenv("APIMART_BASE_URL", "http://127.0.0.1:9")
     campaign.write(".gitignore", "out/\n*.jsonl\n")
     warned = command("plan", "garden.yaml")
