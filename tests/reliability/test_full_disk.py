@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import own
+
 REQUESTS = 40
 
 
@@ -93,7 +95,7 @@ def test_a_failing_disk_stops_the_run(
     mine = campaign(shared_emulator, REQUESTS)
     log = tmp_path / "strace.log"
     calls = "trace=write,fsync,fdatasync,sendto,sendmsg,writev"
-    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(log), "-e", calls)
+    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(own(log)), "-e", calls)
     ended = mine.run("--detach", prefix=(*strace, "-e", f"inject=fsync:error=EIO:when={first}+"))
     if "strace:" in ended.err:
         pytest.skip("strace may not trace here: the failing disk is not tried")
@@ -119,6 +121,6 @@ def test_the_log_would_show_a_program_that_sends_all_the_same(
     mine = campaign(shared_emulator, REQUESTS)
     log = tmp_path / "strace.log"
     calls = "trace=write,fsync,fdatasync,sendto,sendmsg,writev"
-    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(log), "-e", calls)
+    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(own(log)), "-e", calls)
     mine.run("--detach", fault="late-intent", prefix=(*strace, "-e", "inject=fsync:error=EIO:when=5+"))
     assert traces.unannounced(log) != []

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import own
+
 REQUESTS = 20
 ORDER = "openat,write,writev,fsync,fdatasync,rename,unlink,connect,sendto,sendmsg,recvfrom"
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 def traced(mine: Any, log: Path, *rest: str, fault: str | None = None) -> Any:
     """A run whose system calls are written down."""
-    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(log), "-e", f"trace={ORDER}")
+    strace = ("strace", "-f", "--seccomp-bpf", "-yy", "-qq", "-s", "65536", "-o", str(own(log)), "-e", f"trace={ORDER}")
     return mine.run("--detach", *rest, fault=fault, prefix=strace)
 
 
