@@ -42,6 +42,17 @@ class Size(click.ParamType[int]):
         return size
 
 
+class License(click.ParamType[str]):
+    """A license as the hub names it, such as ``cc-by-4.0``: it stands in YAML as it is."""
+
+    name = "ID"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if re.fullmatch(r"[a-z][a-z0-9.-]{0,60}", str(value)) is None:
+            self.fail(f"{value!r} is not a license's id, such as cc-by-4.0, mit or other", param, ctx)
+        return str(value)
+
+
 def _bytes(number: str, prefix: str, binary: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
 
@@ -64,6 +75,14 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
     metavar="SIZE",
     help="With webdataset: the largest tar.  [default: 1GB]",
 )
+@click.option(
+    "--license",
+    "license_id",
+    type=License(),
+    default="unknown",
+    metavar="ID",
+    help="With imagefolder: the license that its dataset card names, such as cc-by-4.0.  [default: unknown]",
+)
 @click.option("--with-images", is_flag=True, help="With parquet: the images themselves, too.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
 @rehearsal_option
@@ -74,6 +93,7 @@ def export(
     output: Path | None,
     select: str | None,
     shard_size: int,
+    license_id: str,
     with_images: bool,
     as_json: bool,
     emulator: bool,
@@ -84,11 +104,13 @@ def export(
     key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
     """
     # Only what was given counts: the default of --shard-size is no mistake with another format.
-    given = click.get_current_context().get_parameter_source("shard_size")
+    given = click.get_current_context().get_parameter_source
     if with_images and form != "parquet":
         raise click.UsageError(f"--with-images needs --format parquet, not {form}")
-    if form != "webdataset" and given is click.core.ParameterSource.COMMANDLINE:
+    if form != "webdataset" and given("shard_size") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError(f"--shard-size needs --format webdataset, not {form}")
+    if form != "imagefolder" and given("license_id") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--license needs --format imagefolder, not {form}")
     if output is not None:
         check_output_name(output)
     record = find_record(job, target=target(emulator=emulator, base_url=None))
@@ -120,6 +142,7 @@ def export(
             stdout=sys.stdout.buffer,
             shard_bytes=shard_size,
             with_images=with_images,
+            license_id=license_id,
         )
     except BrokenPipeError:  # nobody reads on, which is no failure of the disk
         raise

@@ -20,7 +20,10 @@ from seedream_jobs.results.gallery import build_gallery
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to.  [default: beside the images]")
 @click.option("--single-file", is_flag=True, help="One file with the thumbnails inside, for a small run.")
 @click.option(
-    "--contact-sheet", type=click.Path(path_type=Path), metavar="FILE", help="Also one .webp or .png overview."
+    "--contact-sheet",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also an overview: .webp or .png, in several files where one is too small.",
 )
 @rehearsal_option
 @limit_options
@@ -33,7 +36,5 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
     ledger = read_ledger(record, command="gallery")
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
-    page = build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet)
-    say(str(page))
-    if contact_sheet is not None:
-        say(str(contact_sheet))
+    for file in build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet):
+        say(str(file))

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("cli.fetch:fetch", "Poll open tasks and download what is done."),
     "resolve": ("cli.resolve:resolve", "Settle submissions whose outcome nobody knows."),
     "gallery": ("cli.gallery:gallery", "Build the page of a job's images."),
+    "compare": ("cli.compare:compare", "Show what a change does to the images, for a pull request."),
+    "cost": ("cli.cost:cost", "Show what a campaign has cost, by job, axis value, month or model."),
     "export": ("cli.export:export", "Write a job's images as a table or a data set."),
     "ratings": ("cli.ratings:ratings", "Take ratings from the gallery into the campaign."),
     "emulator": ("emulator.__main__:emulator", "The service's twin on a loopback port, with faults on demand."),
@@ -63,7 +65,7 @@ COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 """Set by a shell that completes a command line; click's name for it."""
 
 
-CONFINED = frozenset({"validate", "expand", "plan", "show", "gallery", "export"})
+CONFINED = frozenset({"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export"})
 """The commands that need no key: where the process is theirs, they run in a worker under limits."""
 
 _PROCESS = "seedream_jobs.process"

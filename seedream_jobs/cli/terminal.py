@@ -83,7 +83,7 @@ class Terminal:
             return  # after an interruption nobody waits for a page, and a failing disk takes none
         for job in self._jobs:
             try:
-                self._pages.append(build_gallery(job.record, job.ledger))
+                self._pages.extend(build_gallery(job.record, job.ledger))
             except SeedreamError as error:
                 self._refusals.append(error)
 

@@ -428,16 +428,23 @@ def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
     """
     total = Decimal(0)
     for attempt in entry.attempts:
-        if counts_as_spent(attempt):
-            charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
-            charged = unknown if charged is None else charged
-            if charged is None:
-                return None
-            # Only the current attempt, which is the entry itself, has ``replays``.
-            if isinstance(attempt, Entry) and attempt.state in _REPEATED:
-                charged *= 1 + attempt.replays
-            total += charged
+        spent = attempt_spent_usd(attempt, unknown)
+        if spent is None:
+            return None
+        total += spent
     return total
+
+
+def attempt_spent_usd(attempt: Attempt, unknown: Decimal | None = None) -> Decimal | None:
+    """What one submission counts for in ``spent_usd``."""
+    if not counts_as_spent(attempt):
+        return Decimal(0)
+    charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
+    charged = unknown if charged is None else charged
+    # Only the current attempt, which is the entry itself, has ``replays``.
+    if charged is not None and isinstance(attempt, Entry) and attempt.state in _REPEATED:
+        charged *= 1 + attempt.replays
+    return charged
 
 
 def charged_usd(entry: Entry) -> Decimal | None:

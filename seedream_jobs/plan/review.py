@@ -80,6 +80,14 @@ class Comparison:
             return "unchanged"
         return "changed" if place.key in self._former else "new"
 
+    def former(self, place: Place) -> Place | None:
+        """The base's place of a request of the head; of a changed one the place at its address."""
+        return self._base.get(self._former.get(place.key, place.key))
+
+    def gone(self) -> Iterator[Place]:
+        """The places of the base that the head no longer has, in the base's order."""
+        return (place for key, place in self._base.items() if key in self._gone)
+
     def before(self, place: Place) -> Request:
         """The base's request at the address of a changed one."""
         assert self.base is not None
@@ -175,6 +183,7 @@ class Revisions:
     """Two trees of one campaign.
 
     :param head: None for the work tree
+    :param merge_base: compare with the commit that the head began from, not with what the base has become since
     :param here: the folder that files are named from
     :raises UsageError: not a git repository, or a revision it does not have
     """
@@ -188,10 +197,13 @@ class Revisions:
         target: Target,
         sets: Mapping[str, str],
         here: Path,
+        merge_base: bool = False,
     ) -> None:
         self.repository, self.root = repository, repository.root
         self.base = repository.revision(base)
         self.head: Revision | None = None if head is None else repository.revision(head)
+        if merge_base:
+            self.base = repository.merge_base(self.base, self.head)
         self.base_tree = repository.tree(self.base)
         self.head_tree: GitTree | None = None if self.head is None else repository.tree(self.head)
         self._head_files: Files = self.head_tree or WorkTree(self.root)
@@ -217,7 +229,7 @@ class Revisions:
                     raise UsageError(f"{self.shown(pair.path)} is neither in {trees}", hint="check the path")
         else:
             pairs = [pair for path in self._candidates() if (pair := self._pair(path, rules, named=False)).touched]
-        # The base's errors are not the change's: they are only a note (``_base_of``).
+        # The base's errors are not the change's: they are only a note (``base_of``).
         errors = [pair.head for pair in pairs if isinstance(pair.head, FindingsError)]
         if found := [finding for error in errors for finding in error.diagnostics]:
             if self.head is not None:  # else lines of the work tree would be shown beside the findings
@@ -249,6 +261,10 @@ class Revisions:
         if self.head_tree is None or self._target.emulator:
             return Ledger.peek(job.paths, root=self.root)
         return Ledger.peek(job.paths, root=self.root, fs=_TreeDisk(self.head_tree, self.root))
+
+    def base_ledger_of(self, job: Job) -> Ledger:
+        """The record of a job of the base, as it is there."""
+        return Ledger.peek(job.paths, root=self.root, fs=_TreeDisk(self.base_tree, self.root))
 
     def elsewhere_of(self, job: Job) -> Elsewhere:
         """What other manifests of the head have paid."""
@@ -325,13 +341,13 @@ class Revisions:
         by_path = {str(pair.path): pair for pair in pairs}
         jobs: list[PlannedJob] = []
         for job in plan.jobs:
-            base, note = self._base_of(by_path[job.path])
+            base, note = self.base_of(by_path[job.path])
             comparison = Comparison(changes_of(job).expansion, base, (note,) if note else ())
             jobs.append(_compared(job, comparison))
         jobs += [self._gone(pair) for pair in pairs if pair.head is None]
         return replace(plan, jobs=tuple(jobs), base=self.base, head=self.head)
 
-    def _base_of(self, pair: JobPair) -> tuple[Expansion | None, str]:
+    def base_of(self, pair: JobPair) -> tuple[Expansion | None, str]:
         """The job at the base, and what to say of it."""
         error = pair.base if isinstance(pair.base, FindingsError) else None
         if isinstance(pair.base, Job):

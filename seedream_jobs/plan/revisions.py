@@ -115,6 +115,21 @@ class Repository:
             )
         raise UsageError(f"unknown revision {name!r}", hint="git fetch, then git log shows what there is")
 
+    def merge_base(self, base: Revision, head: Revision | None) -> Revision:
+        """The commit that a head began from: what came to the base since is not the head's.
+
+        :param head: None for the work tree
+        :raises UsageError: the two have no commit in common here
+        """
+        ended = self._run("merge-base", base.commit, "HEAD" if head is None else head.commit)
+        if ended.returncode == 0:
+            return Revision(name=base.name, commit=ended.stdout.decode().strip())
+        shallow = self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+        raise UsageError(
+            f"{base.name!r} and {'HEAD' if head is None else repr(head.name)} have no commit in common here",
+            hint="git fetch --unshallow, or fetch-depth: 0 where CI checks out" if shallow else "name another base",
+        )
+
     def tree(self, revision: Revision) -> GitTree:
         """The files of a commit."""
         return GitTree(self, revision)

@@ -233,14 +233,19 @@ def _request(item: PlannedRequest) -> Block:
     payload = {} if item.request is None else dict(item.request.payload)
     if item.before is None:
         return [f"{code(item.address, 200)} {_parameters(payload)}".rstrip(), "", *_prompt(payload), ""]
-    was, now = marked(str(item.before.get("prompt", "")), str(payload.get("prompt", "")))
+    return [code(item.address, 200), "", *payload_diff(item.before, payload), ""]
+
+
+def payload_diff(before: Mapping[str, Any], payload: Mapping[str, Any]) -> Block:
+    """What changed between two payloads, as a fenced block: the prompts with their differing words marked."""
+    was, now = marked(str(before.get("prompt", "")), str(payload.get("prompt", "")))
     was, now = _window(was, "[-"), _window(now, "{+")
     lines = [*_signed("-", was), *_signed("+", now)] if was != now else [f"  {line}" for line in now.split("\n")]
-    for name in {**item.before, **payload}:
-        if name != "prompt" and item.before.get(name) != payload.get(name):
-            for sign, side in (("-", item.before), ("+", payload)):
+    for name in {**before, **payload}:
+        if name != "prompt" and before.get(name) != payload.get(name):
+            for sign, side in (("-", before), ("+", payload)):
                 lines += _signed(sign, f"{name}: {side[name]}") if name in side else []
-    return [code(item.address, 200), "", *fenced(lines, "diff"), ""]
+    return fenced(lines, "diff")
 
 
 def _window(text: str, mark: str) -> str:

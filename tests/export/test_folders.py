@@ -57,6 +57,10 @@ def test_the_card(garden: Any, tmp_path: Path) -> None:
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["pretty_name"] == "garden"
     assert front["size_categories"] == ["n<1K"]
+    assert front["license"] == "unknown"
+    assert front["configs"] == [
+        {"config_name": "default", "data_files": [{"split": "train", "path": ["metadata.jsonl", "images/**"]}]}
+    ]
     for name in metadata(folder)[0]:
         assert name == "file_name" or f"| `{name}` |" in card
     (folder / "README.md").write_text("ours\n", encoding="utf-8")
@@ -432,6 +436,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_datasets_reads_imagefolder(garden: Any, tmp_path: Path, load: Any) -> None:
     """Images with their rows; the card and its front matter do not disturb."""
     export(garden.rows(), "imagefolder", tmp_path / "data", stdout=io.BytesIO())
+    assert load(str(tmp_path / "data")).num_rows == 4, "by the card's own configs"
     found = load("imagefolder", data_dir=str(tmp_path / "data"))
     assert found.num_rows == 4
     assert {row["image"].size for row in found} == {(16, 9)}

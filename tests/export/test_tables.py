@@ -9,6 +9,8 @@ import json
 import os
 import sys
 import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,10 @@ def test_columns_have_types(garden: Any, tmp_path: Path) -> None:
     assert str(table.schema.field("width").type) == "int64"
     assert str(table.schema.field("watermark").type) == "bool"
     assert str(table.schema.field("warnings").type).startswith("list")
+    assert str(table.schema.field("cost_usd").type) == "decimal128(38, 15)"
+    assert str(table.schema.field("submitted_at").type) == "timestamp[us, tz=UTC]"
+    assert sum(table.column("cost_usd").to_pylist()) == Decimal("0.0912")
+    assert set(table.column("submitted_at").to_pylist()) == {datetime.fromtimestamp(1_790_000_000, UTC)}
     assert table.column("watermark").to_pylist() == [None] * 4
     assert table.column("axis_subject").to_pylist() == ["a heron", "cats", "cats", "a fox"]
 

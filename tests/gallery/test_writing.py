@@ -268,6 +268,7 @@ def test_what_is_left_out_is_counted(folder: Folder, monkeypatch: pytest.MonkeyP
     job = folder.load("version: 1\nrequest: {prompt: 'a {{ a }}'}\nmatrix: {a: {range: [1, 6]}}\n")
     put_on_record(job, history(next(requests_of(job)), State.FAILED))
     record = find_record(job.file, target=TARGET)
-    page = build_gallery(record, read_ledger(record, command="gallery")).read_text()
+    (index,) = build_gallery(record, read_ledger(record, command="gallery"))
+    page = index.read_text()
     assert "; 3 more requests that are not sent" in page
     assert page.count("○ planned") == 2

@@ -26,6 +26,7 @@ def export(
     stdout: BinaryIO,
     shard_bytes: int = 1_000_000_000,
     with_images: bool = False,
+    license_id: str = "unknown",
 ) -> None:
     """Write a job's images in one format; ``rows`` counts them.
 
@@ -33,6 +34,7 @@ def export(
     :param target: the file or folder; None is standard output
     :param shard_bytes: of webdataset: the most bytes of a shard
     :param with_images: of parquet: the images, too
+    :param license_id: of imagefolder: what the dataset card names
     :raises UsageError: the format can't go there, or pyarrow is not installed
     :raises OSError: as the file system does
     """
@@ -48,7 +50,7 @@ def export(
             raise UsageError(f"{form} can't go to standard output", hint="name a place: -o PATH")
         write_table(stdout, Path.cwd())
     elif form == "imagefolder":
-        write_imagefolder(rows, target)
+        write_imagefolder(rows, target, license_id=license_id)
     elif form == "webdataset":
         write_webdataset(rows, target, shard_bytes=shard_bytes)
     elif target.is_dir():

@@ -27,6 +27,7 @@ from typing import Any
 
 from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, read_regular, temporary, whole_file
 from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import one_line
 from seedream_jobs.inside import open_record
 from seedream_jobs.results.export.rows import ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
@@ -87,9 +88,10 @@ def _holds_other_files(folder: Path, foreign: list[Path]) -> UsageError:
 # ── imagefolder ──
 
 
-def write_imagefolder(rows: ExportRows, folder: Path) -> None:
+def write_imagefolder(rows: ExportRows, folder: Path, *, license_id: str) -> None:
     """Make or renew the folder: missing images are linked, images that only the earlier export named are removed.
 
+    :param license_id: for the dataset card, as the hub names licenses
     :raises UsageError: it holds something that is not an earlier export
     :raises OSError: as the file system does; the same command continues
     """
@@ -126,7 +128,7 @@ def write_imagefolder(rows: ExportRows, folder: Path) -> None:
                 (folder / stale).unlink(missing_ok=True)
     if ours:
         with whole_file(card) as file:
-            file.write(_card(rows).encode())
+            file.write(_card(rows, license_id).encode())
 
 
 def _has_image(target: Path, row: ExportRow) -> bool:
@@ -157,19 +159,27 @@ def _is_ours(card: Path) -> bool:
         return False
 
 
-def _card(rows: ExportRows) -> str:
+def _card(rows: ExportRows, license_id: str) -> str:
     """The dataset card, with the front matter the hub reads (huggingface.co/docs/hub/datasets-cards)."""
     size = next((word for limit, word in _SIZES if rows.images < limit), "n>1M")
-    columns = "\n".join(f"| `{name}` | {_ABOUT.get(name, 'label of an axis of the job')} |" for name in rows.columns)
+    columns = "\n".join(f"| {_in_table(name)} | {_ABOUT.get(name) or _about_axis(name)} |" for name in rows.columns)
     return f"""\
 ---
 pretty_name: {json.dumps(rows.job)}
+license: {license_id}
 task_categories:
 - text-to-image
 tags:
 - synthetic
 size_categories:
 - {size}
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path:
+    - {METADATA}
+    - {IMAGES}/**
 ---
 {_MARK}
 
@@ -179,7 +189,7 @@ size_categories:
 
 ```python
 from datasets import load_dataset
-data = load_dataset("imagefolder", data_dir=".", split="train")
+data = load_dataset(".", split="train")
 ```
 
 | column | meaning |
@@ -189,6 +199,16 @@ data = load_dataset("imagefolder", data_dir=".", split="train")
 
 The images are made by a model. Say so where you publish them, and check the model's terms for the use you have in mind.
 """
+
+
+def _in_table(column: str) -> str:
+    # The columns of an axis' file are named by whoever wrote it.
+    shown = one_line(column).replace("`", "'").replace("|", "\\|")
+    return f"`{shown}`"
+
+
+def _about_axis(column: str) -> str:
+    return "field of an axis' values, in the job file as it is now" if "." in column else "label of an axis of the job"
 
 
 # ── webdataset ──

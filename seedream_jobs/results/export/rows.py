@@ -7,7 +7,7 @@ requests left out add up to the charge that ``status`` shows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,7 +25,8 @@ from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
 
 AXIS = "axis_"
-"""Before an axis' name in a column's: an axis may have the name of a field (``size``)."""
+"""Before an axis' name in a column's: an axis may have the name of a field (``size``). Where its values are rows of a
+table or mappings, each of their fields has a column, too: ``axis_style.text``, as a template names it."""
 
 PARAMETERS = ("model", "size", "resolution", "n", "output_format", "watermark", "sequential_image_generation")
 """Payload fields with a column of their own; a field that was not sent is empty."""
@@ -50,6 +51,10 @@ LISTS = frozenset({"references", "warnings"})
 """Columns that hold lists of text."""
 INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes"})
 BOOLEANS = frozenset({"watermark"})
+MONEY = frozenset({"cost_usd"})
+"""Columns that hold USD: decimal text, but in parquet."""
+TIMES = frozenset({"submitted_at"})
+"""Columns that hold a moment, UTC: text, but in parquet."""
 NAMED = 5
 """How many of the images that are left out are named."""
 
@@ -118,6 +123,7 @@ class ExportRows:
     :param without_image: requests that have no row
     :param shared_usd: what the rows' ``cost_usd`` adds up to
     :param left_out_usd: what was charged for requests without a row
+    :param axes: the names of the axes, each with the fields of its values where these are mappings
     """
 
     job: str
@@ -133,22 +139,26 @@ class ExportRows:
     named: list[tuple[str, str]] = field(default_factory=list)
     shared_usd: Decimal = Decimal(0)
     left_out_usd: Decimal = Decimal(0)
-    axes: tuple[str, ...] = field(init=False)
+    axes: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Axes are in the job's order; without a job file in the record's.
-        if self.expansion is not None:
-            spec = self.expansion.spec
-            names = dict.fromkeys(name for axis in spec.axes for name in axis.names)
-            names |= dict.fromkeys(name for item in spec.include for name in item.adds)
-        else:
-            names = dict.fromkeys(name for raw in self.entries.raw() for name in raw.get("cell", ()))
-        self.axes = tuple(names)
+        # Axes are in the job's order. Without a job file they are in the record's, which knows labels alone.
+        if self.expansion is None:
+            self.axes = {name: () for raw in self.entries.raw() for name in raw.get("cell", ())}
+            return
+        found: dict[str, dict[str, None]] = {}
+        for name, value, label in _axis_values(self.expansion):
+            fields = found.setdefault(name, {})
+            if isinstance(value, Mapping):
+                # The label is the ``id`` where there is one.
+                fields |= dict.fromkeys(key for key in value if key != "id" or label != value["id"])
+        self.axes = {name: tuple(fields) for name, fields in found.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns, in order; the file's own name comes before them."""
-        return (*BEFORE_AXES, *(AXIS + name for name in self.axes), *AFTER_AXES)
+        own = (column for name, fields in self.axes.items() for column in (name, *(f"{name}.{key}" for key in fields)))
+        return (*BEFORE_AXES, *(AXIS + column for column in own), *AFTER_AXES)
 
     def intact(self) -> Iterator[ExportRow]:
         """The rows whose file is the image that was stored; each is counted once the next one is asked for."""
@@ -178,7 +188,7 @@ class ExportRows:
         self.images = self.missing = self.without_image = known = 0
         self.shared_usd = self.left_out_usd = Decimal(0)
         self.named.clear()
-        for entry, labels in self._known():
+        for entry, labels, values in self._known():
             known += 1
             cost = charged_usd(entry)
             stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
@@ -189,17 +199,24 @@ class ExportRows:
             self.shared_usd += cost or 0
             shares = [None] * len(stored) if cost is None else in_shares(cost, len(stored))
             for (number, image), share in zip(stored, shares, strict=True):
-                yield self._row(entry, labels, number, image, share)
+                yield self._row(entry, self._axis_columns(labels, values), number, image, share)
         if known < len(self.entries):  # what ``select`` left out, and orphans
             costs = map(charged_usd, self.entries.values())
             self.left_out_usd = sum(filter(None, costs), start=Decimal(0)) - self.shared_usd
 
-    def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
-        """Entries with the labels of their axes."""
+    def _axis_columns(self, labels: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+        for name, fields in self.axes.items():
+            yield AXIS + name, spoken(labels[name]) if name in labels else None
+            value = values.get(name) if fields else None
+            for key in fields:
+                yield f"{AXIS}{name}.{key}", _as_text(value.get(key)) if isinstance(value, Mapping) else None
+
+    def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any], Mapping[str, Any]]]:
+        """Entries with the labels and the values of their axes."""
         if self.expansion is None:
             for key in self.entries:
                 entry = self.entries[key]
-                yield entry, entry.cell
+                yield entry, entry.cell, {}
             return
         for place in self.expansion.places():
             if self.select is not None and not self.select(place.cell):
@@ -208,10 +225,10 @@ class ExportRows:
             if found is None:
                 self.without_image += 1
             else:
-                yield found, self.expansion.matrix.labels(place.cell)
+                yield found, self.expansion.matrix.labels(place.cell), self.expansion.matrix.given(place.cell)
 
     def _row(
-        self, entry: Entry, labels: Mapping[str, Any], number: int, image: Image, share: Decimal | None
+        self, entry: Entry, axes: Iterable[tuple[str, str | None]], number: int, image: Image, share: Decimal | None
     ) -> ExportRow:
         sent = entry.request
         assert image.file is not None
@@ -223,7 +240,7 @@ class ExportRows:
             "key": entry.key,
             "repeat": entry.repeat,
             "number": number,
-            **{AXIS + name: spoken(labels[name]) if name in labels else None for name in self.axes},
+            **dict(axes),
             "prompt": sent.get("prompt"),
             **{name: sent.get(name) for name in PARAMETERS},
             "references": list(sent.get("image_urls", ())),
@@ -239,3 +256,18 @@ class ExportRows:
             "warnings": list(image.warnings),
         }
         return ExportRow(root=self.root, folder=self.folder, file=image.file, values=values)
+
+
+def _axis_values(expansion: Expansion) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and label of all values of all axes, those that an ``include`` brings among them."""
+    for axis in expansion.spec.axes:
+        for value in axis.values:
+            yield from zip(axis.names, value.bindings, value.labels, strict=True)
+    for item in expansion.spec.include:
+        yield from ((name, item.bindings[name], item.labels[name]) for name in item.bindings)
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return None if value is None else spoken(value)

@@ -12,18 +12,23 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import csv_text, escaped_json
-from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, MONEY, TIMES, ExportRow, ExportRows
 
 FILE = "file"
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64 * 1024 * 1024
 """A row group of parquet is written when it has so many rows, or so many bytes of images: that much is in memory."""
+
+_PLACES = 15
+"""Decimal places of money in parquet: as many as a record may have, so that sums of rows are exact."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -105,10 +110,13 @@ def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: b
             "parquet needs pyarrow, which is not installed", hint="python -m pip install 'seedream-jobs[parquet]'"
         ) from None
     schema = _parquet_schema(pyarrow, rows, with_images=with_images)
+    typed = [(name, Decimal if name in MONEY else _moment) for name in rows.columns if name in MONEY | TIMES]
     group: list[dict[str, Any]] = []
     held = 0
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
         for row, values in _with_file(rows, base):
+            for name, convert in typed:
+                values[name] = None if values[name] is None else convert(values[name])
             if with_images:
                 data = read_regular(row.source)
                 values["image"] = {"bytes": data, "path": row.name.name}
@@ -121,10 +129,18 @@ def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: b
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
 
 
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
     def kind(name: str) -> Any:
         if name in LISTS:
             return arrow.list_(arrow.string())
+        if name in MONEY:
+            return arrow.decimal128(38, _PLACES)
+        if name in TIMES:
+            return arrow.timestamp("us", tz="UTC")
         if name in INTEGERS:
             return arrow.int64()
         return arrow.bool_() if name in BOOLEANS else arrow.string()

@@ -23,11 +23,12 @@ def build_gallery(
     folder: Path | None = None,
     single_file: bool = False,
     contact_sheet: Path | None = None,
-) -> Path:
-    """Write a job's gallery from its record, in the job file's order if there is one; its ``index.html``.
+) -> tuple[Path, ...]:
+    """Write a job's gallery from its record, in the job file's order if there is one.
 
     :param folder: of the page; beside the images by default
-    :param contact_sheet: also write this image
+    :param contact_sheet: also write this image, and further ones where it does not hold all
+    :return: ``index.html``, and the contact sheets
     :raises SeedreamError: the folder can't be written to
     """
     if folder is None:
@@ -44,11 +45,12 @@ def build_gallery(
             root=record.root,
             cache=record.root / STATE_FOLDER / "thumbnails",
         )
+        sheets: list[Path] = []
         if contact_sheet is not None:
             from seedream_jobs.results.gallery.contact_sheet import contact_sheet as draw  # it imports Pillow
 
-            draw(run.cells, folder.resolve(), contact_sheet)
-        return write_gallery(folder, [run], single_file=single_file)
+            sheets = draw(run.cells, folder.resolve(), contact_sheet)
+        return (write_gallery(folder, [run], single_file=single_file), *sheets)
     except OSError as error:
         if (refused := in_the_way(folder)) is not None:
             raise refused from None

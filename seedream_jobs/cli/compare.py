@@ -1,0 +1,92 @@
+"""``seedream-jobs compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seedream_jobs.cli.options import jobs_argument, limit_options
+from seedream_jobs.cli.service_options import target
+from seedream_jobs.cli.streams import data_on_stdout, show
+from seedream_jobs.errors import LedgerError
+from seedream_jobs.plan.review import Revisions
+from seedream_jobs.plan.revisions import repository_of
+from seedream_jobs.report.compare import compare_json, compare_markdown, compare_text
+from seedream_jobs.results.compare import compare as compare_images
+from seedream_jobs.results.compare import draw_changes
+
+
+class Url(click.ParamType[str]):
+    """An address of the web, as it can stand in Markdown."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).rstrip("/")
+        if not text.startswith(("https://", "http://")) or not text.isprintable() or set(text) & set(' ()<>\\"`[]'):
+            self.fail(f"{value!r} is no URL that Markdown can hold, such as https://example.org/sheets", param, ctx)
+        return text
+
+
+@click.command()
+@jobs_argument
+@click.option(
+    "--base", metavar="REV", required=True, help="Compare with the commit that the head began from this branch at."
+)
+@click.option("--head", metavar="REV", help="Compare this revision.  [default: the work tree]")
+@click.option(
+    "--sheets",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw what changed into contact sheets, was beside is.",
+)
+@click.option(
+    "--sheets-url", type=Url(), metavar="URL", help="Where DIR will be found: Markdown shows the sheets then."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    help="What to print.  [default: text]",
+)
+@limit_options
+def compare(
+    jobs: tuple[Path, ...], base: str, head: str | None, sheets: Path | None, sheets_url: str | None, form: str
+) -> None:
+    """Show what a change does to the images: equal, new image, new request, gone.
+
+    Compares the records of JOB at two revisions. Needs no key and no network, checks nothing out, and writes nothing
+    but the contact sheets.
+    """
+    if sheets_url is not None and sheets is None:
+        raise click.UsageError("--sheets-url needs --sheets")
+    with repository_of(jobs, here=Path.cwd()) as repository:
+        revisions = Revisions(
+            repository,
+            base=base,
+            head=head,
+            target=target(emulator=False, base_url=None),
+            sets={},
+            here=Path.cwd(),
+            merge_base=True,
+        )
+        compared = compare_images(revisions, jobs)
+        if sheets is not None:
+            try:
+                for job in compared:
+                    draw_changes(job, revisions, sheets)
+            except OSError as error:
+                raise LedgerError(
+                    f"{error.filename or sheets}: {error.strerror or error}", hint="then run the same command again"
+                ) from None
+    if form != "text":
+        data_on_stdout()
+    if form == "json":
+        show(compare_json(compared, revisions.base, revisions.head))
+    elif form == "markdown":
+        show(compare_markdown(compared, revisions.base, revisions.head, url=sheets_url))
+    else:
+        show(compare_text(compared, revisions.base, revisions.head))

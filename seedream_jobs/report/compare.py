@@ -1,0 +1,232 @@
+"""This module shows what a change does to the images of jobs: as text, as JSON, and as Markdown for the pull request.
+
+Called by ``cli.compare``. The counts come first. Invariant: the Markdown is at most ``MAX_CHARACTERS`` long, and what
+comes out of a job file or a record stands in code, as in a plan's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from seedream_jobs.diagnostics import plural
+from seedream_jobs.foreign_text import visible
+from seedream_jobs.ledger.state import Image
+from seedream_jobs.plan.plan import Revision
+from seedream_jobs.report import json as as_json
+from seedream_jobs.report.markdown import MAX_CHARACTERS, Block, code, html_code, payload_diff
+from seedream_jobs.report.text import row
+from seedream_jobs.results.compare import CHANGED, KINDS, ComparedJob, ComparedRequest, ImagesAt, Kind
+
+COMPARE_MARKER = "<!-- seedream-jobs: compare -->"
+"""The first line of a comment: the next one finds it by that."""
+SHOWN = 20
+"""Changes of a job that are shown at once; more of them are folded."""
+MAX_LISTED = 200
+"""Changes of one job that are listed at all; the contact sheets have every one."""
+MAX_LABELS = 8
+_WITH_PROMPTS = 5
+"""New requests whose prompts are shown, earlier and present."""
+_MARKS: dict[Kind, str] = {"equal": "=", "new image": "*", "new request": "~", "gone": "-", "no image": "."}
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def compare_text(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None) -> str:
+    """A block for each job."""
+    lines = [f"{visible(base.name)} ({base.commit[:12]}) → {visible(head.name) if head else 'work tree'}"]
+    for job in jobs:
+        lines.append(f"{visible(job.shown)}: {headline(job)}")
+        lines += [row(_MARKS[kind], job.counts[kind].requests, kind, _images(job, kind)) for kind in _kinds(job)]
+        lines += [f"  {visible(note)}" for note in (*job.notes, *_causes(job, visible), *_where(job, visible))]
+        changes = job.changes()
+        for change in itertools.islice(changes, SHOWN):
+            lines.append(f"    #{change.number} {change.kind}: {visible(change.address)}  {_sides(change)}")
+        if job.changed > SHOWN:
+            lines.append(f"    and {job.changed - SHOWN:,} more: --format json has all")
+        lines += [f"  {visible(str(sheet))}" for sheet in job.sheets]
+    return "\n".join(lines) + "\n"
+
+
+def headline(job: ComparedJob) -> str:
+    """``3 new images, 8 new requests, 2 gone; 26 equal``, of requests."""
+    counts = [(job.counts[kind].requests, kind) for kind in CHANGED]
+    changed = [f"{count:,} {kind}{'s' if count > 1 and kind != 'gone' else ''}" for count, kind in counts if count]
+    return f"{', '.join(changed) or 'no image changed'}; {job.counts['equal'].requests:,} equal"
+
+
+def _kinds(job: ComparedJob) -> Iterator[Kind]:
+    return (kind for kind in KINDS if job.counts[kind].requests)
+
+
+def _images(job: ComparedJob, kind: Kind) -> str:
+    count = job.counts[kind]
+    if kind == "no image":
+        return ""
+    if kind == "equal":
+        return plural(count.now, "image")
+    unmade = f", {job.unmade:,} not made yet" if kind == "new request" and job.unmade else ""
+    return f"{plural(count.was, 'image')} → {count.now:,}{unmade}"
+
+
+def _causes(job: ComparedJob, said: Any) -> Iterator[str]:
+    for cause in job.causes:
+        yield f"{cause.requests:,} × {said(cause.text)}{f' ({said(cause.place)})' if cause.place else ''}"
+    if job.more_causes:
+        yield f"and {plural(job.more_causes, 'further cause')}"
+
+
+def _where(job: ComparedJob, said: Any) -> Iterator[str]:
+    """For each axis whose values are not concerned alike, which are: ``style: ink 8 of 8, no other``."""
+    for name, labels in job.values.items():
+        shares = [(label, changed, requests) for label, (requests, changed) in labels.items()]
+        concerned = [(label, changed, requests) for label, changed, requests in shares if changed]
+        # Where each value has the same share of changes the axis says nothing about where they are.
+        if not concerned or len({changed / requests for _, changed, requests in shares}) == 1:
+            continue
+        concerned.sort(key=lambda one: (-one[1] / one[2], -one[1], one[0]))
+        parts = [f"{said(label)} {changed:,} of {requests:,}" for label, changed, requests in concerned[:MAX_LABELS]]
+        rest = len(concerned) - len(parts)
+        parts.append(f"{plural(rest, 'more value')}" if rest else "no other" if len(concerned) < len(shares) else "")
+        yield f"{said(name)}: {', '.join(filter(None, parts))}"
+
+
+def _sides(change: ComparedRequest) -> str:
+    """``2048×2048 1a2b3c4d → 2048×2048 5e6f7a8b``; of a group only how many images."""
+    pairs = list(change.pairs())
+    if len(pairs) > 1:
+        was, now = (sum(one is not None for one in side) for side in list(zip(*pairs, strict=True))[1:])
+        return f"{plural(was, 'image')} → {now:,}"
+    old, new = pairs[0][1:] if pairs else (None, None)
+    if old is not None and new is not None and old.sha256 == new.sha256:
+        return f"{_brief(old)}, the same bytes"
+    return f"{_side(change.was, old)} → {_side(change.now, new)}"
+
+
+def _side(side: ImagesAt | None, image: Image | None) -> str:
+    if image is not None:
+        return _brief(image)
+    return "nothing" if side is None else "not made yet" if side.state == "new" else str(side.state).replace("_", " ")
+
+
+def _brief(image: Image) -> str:
+    size = f"{image.width}×{image.height} " if image.width and image.height else ""
+    return f"{size}{(image.sha256 or '')[:8]}"
+
+
+# -- JSON --------------------------------------------------------------------------------------------------------------
+
+
+def compare_json(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None) -> str:
+    """One document with every change."""
+    return as_json.document(
+        {
+            "base": {"commit": base.commit, "name": base.name},
+            "head": None if head is None else {"commit": head.commit, "name": head.name},
+            "jobs": [
+                {
+                    "changes": list(map(_fields, job.changes())),
+                    "counts": {
+                        kind.replace(" ", "_"): {
+                            "images": count.now,
+                            "images_was": count.was,
+                            "requests": count.requests,
+                        }
+                        for kind, count in job.counts.items()
+                    },
+                    "job": job.shown,
+                    "not_made_yet": job.unmade,
+                    "notes": list(job.notes),
+                    "sheets": list(map(str, job.sheets)),
+                }
+                for job in jobs
+            ],
+        }
+    )
+
+
+def _fields(change: ComparedRequest) -> Mapping[str, Any]:
+    return {
+        "address": change.address,
+        "change": change.kind.replace(" ", "_"),
+        "is": _side_fields(change.now),
+        "number": change.number,
+        "was": _side_fields(change.was),
+    }
+
+
+def _side_fields(side: ImagesAt | None) -> Mapping[str, Any] | None:
+    if side is None:
+        return None
+    images = [None if one is None else {"file": one.file, "sha256": one.sha256} for one in side.images]
+    return {"images": images, "key": side.key, "request": dict(side.payload), "state": str(side.state)}
+
+
+# -- Markdown ----------------------------------------------------------------------------------------------------------
+
+
+def compare_markdown(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None, *, url: str | None) -> str:
+    """A comment on a pull request.
+
+    :param url: where the folder of the contact sheets is reached; without it they are named only
+    """
+    lines: list[str] = [COMPARE_MARKER]
+    shown = "the work tree" if head is None else code(f"{head.name} {head.commit[:12]}", 120)
+    closing = [f"<sub>{code(f'{base.name} {base.commit[:12]}', 120)} → {shown}</sub>"]
+    room = MAX_CHARACTERS - 400 - sum(map(len, lines + closing))
+    folded = False
+    # The counts of every job come before the changes of the first.
+    for block in itertools.chain(map(_head, jobs), (block for job in jobs for block in _details(job, url))):
+        room -= sum(len(line) + 1 for line in block)
+        if room < 0:
+            lines += ["", "</details>", ""] if folded else [""]
+            lines += ["_The rest is left out for length: `seedream-jobs compare --format json` has it._", ""]
+            break
+        folded = "<details>" in block or (folded and "</details>" not in block)
+        lines += block
+    return "\n".join([*lines, *closing]) + "\n"
+
+
+def _head(job: ComparedJob) -> Block:
+    lines = [f"### {code(job.shown, 200)}: {headline(job)}", "", "| | requests | images |", "| --- | ---: | --- |"]
+    lines += [f"| {kind} | {job.counts[kind].requests:,} | {_images(job, kind)} |" for kind in _kinds(job)]
+    notes = [code(note, 300) for note in job.notes]
+    notes += [*_causes(job, lambda text: code(text, 200)), *_where(job, lambda text: code(text, 60))]
+    return [*lines, "", *(f"- {note}" for note in notes), ""]
+
+
+def _details(job: ComparedJob, url: str | None) -> Iterator[Block]:
+    """The sheets, then the changes: few are shown at once, more are folded."""
+    folded = job.changed > SHOWN
+    if folded:
+        yield ["<details>", f"<summary>{html_code(job.shown, 200)}: {job.changed:,} changes</summary>", ""]
+    yield from _sheets(job, url)
+    block: Block = []
+    prompts = 0
+    for change in itertools.islice(job.changes(), MAX_LISTED):
+        block = [f"- #{change.number} {change.kind} {code(change.address, 200)} {_sides(change)}"]
+        both = change.kind == "new request" and change.was is not None and change.now is not None
+        if both and prompts < _WITH_PROMPTS:
+            assert change.was is not None
+            assert change.now is not None
+            prompts += 1
+            block += ["", *(f"  {line}" for line in payload_diff(change.was.payload, change.now.payload)), ""]
+        yield block
+    if job.changed > MAX_LISTED:
+        yield [f"- and {job.changed - MAX_LISTED:,} more"]
+    yield ["", "</details>", ""] if folded else [""]
+
+
+def _sheets(job: ComparedJob, url: str | None) -> Iterator[Block]:
+    if job.sheets and url is None:
+        first, last = job.sheets[0].name, job.sheets[-1].name
+        names = code(first) if first == last else f"{code(first)} … {code(last)} ({len(job.sheets):,})"
+        yield [f"Was and is, side by side: {names}", ""]
+        return
+    for number, sheet in enumerate(job.sheets[:SHOWN], 1):
+        yield [f"![{code(job.name, 60).strip('`')}, was and is, {number}]({url}/{quote(sheet.name)})", ""]
+    if len(job.sheets) > SHOWN:
+        yield [f"and {plural(len(job.sheets) - SHOWN, 'further sheet')}, to {code(job.sheets[-1].name)}", ""]

@@ -1,0 +1,339 @@
+"""This module holds a job's images at two revisions against each other: what a change does to the pictures.
+
+Called by ``cli.compare``. Invariant: only the contact sheets are written, and only what lies here is read. An image is
+the one on record if its bytes have the recorded sha256, wherever they are found.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+
+from seedream_jobs.atomic_file import confined, read_regular
+from seedream_jobs.confinement import allow_requests
+from seedream_jobs.errors import UsageError
+from seedream_jobs.expand.expansion import Place
+from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
+from seedream_jobs.job.document import spoken
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Entry, Image, State
+from seedream_jobs.plan.causes import BaseCauses, Cause
+from seedream_jobs.plan.load import Job
+from seedream_jobs.plan.review import Comparison, Revisions
+from seedream_jobs.results.gallery.cells import GalleryCell
+from seedream_jobs.results.thumbnails import thumbnail_path
+
+if TYPE_CHECKING:
+    from PIL import Image as Pillow
+
+    from seedream_jobs.results.gallery.contact_sheet import Line
+
+Kind = Literal["equal", "new image", "new request", "gone", "no image"]
+KINDS: tuple[Kind, ...] = ("equal", "new image", "new request", "gone", "no image")
+"""What became of a request: the same images; other ones; it is asked for anew or otherwise; it or its images are no
+longer there; the same request, without an image in either revision."""
+CHANGED: tuple[Kind, ...] = ("new image", "new request", "gone")
+
+SHEET_HEIGHT = 4_000
+"""Pixels of a contact sheet, which stands in a comment."""
+_PASSES = 8
+MAX_BYTES = 128 << 20
+"""Of an image that is read out of a commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesAt:
+    """A request at one revision: what it asks for, and the images it has there.
+
+    :param state: of the ledger; ``new`` for a request that was never submitted
+    :param folder: the record's, POSIX, relative to the campaign's root; the files of images are relative to it
+    :param images: by their number within the request; None for one that is not stored
+    """
+
+    key: str
+    payload: Mapping[str, Any]
+    state: str
+    folder: str = ""
+    images: tuple[Image | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRequest:
+    """A request whose images changed.
+
+    :param number: among the changes of its job, from 1; the contact sheets name it by that
+    :param was: at the base; None where it has no such request
+    :param now: at the head, likewise
+    """
+
+    number: int
+    kind: Kind
+    address: str
+    was: ImagesAt | None
+    now: ImagesAt | None
+
+    def pairs(self) -> Iterator[tuple[int, Image | None, Image | None]]:
+        """Number, earlier and present image, for each number of which there is one."""
+        was, now = (side.images if side is not None else () for side in (self.was, self.now))
+        for index, (old, new) in enumerate(zip_longest(was, now), 1):
+            if old is not None or new is not None:
+                yield index, old, new
+
+
+@dataclass(slots=True, kw_only=True)
+class KindCount:
+    """Requests of one kind, and their stored images at both revisions."""
+
+    requests: int = 0
+    was: int = 0
+    now: int = 0
+
+
+class _Step(NamedTuple):
+    """One request on the way through both revisions.
+
+    :param job: the head's, or the base's for a request that the head does not make
+    :param before: the base's place of the same address, likewise of another request
+    """
+
+    kind: Kind
+    job: Job
+    place: Place
+    before: Place | None
+    was: Entry | None
+    now: Entry | None
+
+
+class ComparedJob:
+    """A job's images at two revisions, counted. Made by ``compare``.
+
+    :param shown: the job file as the user named it
+    :param notes: what to say about the base, one line each
+    :ivar counts: of every kind
+    :ivar values: axis to label to how many requests have it, and how many of these changed
+    :ivar unmade: new requests that have no image yet
+    :ivar causes: why requests are new, as ``plan --base`` says it; ``more_causes`` counts those that are not named
+    :ivar sheets: the contact sheets, once they are drawn
+    """
+
+    def __init__(
+        self, shown: str, *, head: Job | None, base: Job | None, now: Entries, then: Entries, note: str
+    ) -> None:
+        own = head or base
+        assert own is not None
+        self.shown, self.name = shown, own.expansion.spec.name
+        self.notes = (note,) if note else ()
+        self.counts: dict[Kind, KindCount] = {kind: KindCount() for kind in KINDS}
+        self.values: dict[str, dict[str, list[int]]] = {}
+        self.unmade = 0
+        self.causes: tuple[Cause, ...] = ()
+        self.more_causes = 0
+        self.sheets: list[Path] = []
+        self._head, self._base, self._now, self._then = head, base, now, then
+        self._comparison = (
+            None if head is None else Comparison(head.expansion, None if base is None else base.expansion)
+        )
+        self._count()
+
+    @property
+    def changed(self) -> int:
+        """Requests whose images changed."""
+        return sum(self.counts[kind].requests for kind in CHANGED)
+
+    def changes(self) -> Iterator[ComparedRequest]:
+        """The requests that changed, in the order of the job file, then those that it no longer makes; made anew."""
+        changed = (step for step in self._steps() if step.kind in CHANGED)
+        for number, (kind, job, place, before, was, now) in enumerate(changed, 1):
+            # The payload is made for what changed only: it takes longer than all the rest.
+            yield ComparedRequest(
+                number=number,
+                kind=kind,
+                address=job.expansion.builder.address(place.cell, place.repeat),
+                was=None if self._base is None or before is None else _images_at(self._base, before, was),
+                now=None if job is self._base else _images_at(job, place, now),
+            )
+
+    def _steps(self) -> Iterator[_Step]:
+        base, head, comparison = self._base, self._head, self._comparison
+        if head is not None and comparison is not None:
+            for place in head.expansion.places():
+                before, now = comparison.former(place), self._now.entry_of(place.key)
+                was = None if before is None else self._then.entry_of(before.key)
+                same = before is not None and before.key == place.key
+                yield _Step(_kind(was, now) if same else "new request", head, place, before, was, now)
+        if base is not None:
+            for place in base.expansion.places() if comparison is None else comparison.gone():
+                yield _Step("gone", base, place, place, self._then.entry_of(place.key), None)
+
+    def _count(self) -> None:
+        comparison = self._comparison
+        causes = None
+        if comparison is not None and self._base is not None:
+            causes = BaseCauses(comparison.head, self._base.expansion)
+        for kind, job, place, before, was, now in self._steps():
+            count, stored = self.counts[kind], len(_digests(now))
+            count.requests += 1
+            count.was += len(_digests(was))
+            count.now += stored
+            if kind == "new request":
+                self.unmade += not stored
+                if causes is not None and before is not None:
+                    assert comparison is not None
+                    causes.count_changed(place, comparison.before(place))
+                elif causes is not None:
+                    causes.count_new(place)
+            for name, label in job.expansion.matrix.labels(place.cell).items():
+                found = self.values.setdefault(name, {}).setdefault(spoken(label), [0, 0])
+                found[0] += 1
+                found[1] += kind in CHANGED
+        if causes is not None:
+            self.causes, self.more_causes = causes.result()
+
+
+def _kind(was: Entry | None, now: Entry | None) -> Kind:
+    """What became of the images of one request."""
+    old, new = _digests(was), _digests(now)
+    if not old and not new:
+        return "no image"
+    if not new:
+        return "gone"
+    return "equal" if old == new else "new image"
+
+
+def _digests(entry: Entry | None) -> list[tuple[int, str]]:
+    images = () if entry is None else entry.images
+    return [(number, image.sha256) for number, image in enumerate(images) if image.file and image.sha256]
+
+
+def _images_at(job: Job, place: Place, entry: Entry | None) -> ImagesAt:
+    expansion = job.expansion
+    folder = job.paths.manifest.parent.relative_to(expansion.spec.root).as_posix()
+    payload = expansion.request(place).payload
+    if entry is None:
+        return ImagesAt(key=place.key, payload=payload, state=State.NEW)
+    images = tuple(image if image.file and image.sha256 else None for image in entry.images)
+    return ImagesAt(key=place.key, payload=payload, state=entry.state, folder=folder, images=images)
+
+
+def compare(revisions: Revisions, jobs: Sequence[Path]) -> list[ComparedJob]:
+    """Hold the images of jobs at the head of two revisions against those at its base.
+
+    :raises FindingsError: a job has errors at the head, or a record is damaged
+    :raises UsageError: one that was named is in neither tree
+    """
+    found = []
+    for pair in revisions.pairs(jobs, None):
+        expansion, note = revisions.base_of(pair)
+        head = pair.head if isinstance(pair.head, Job) else None
+        base = pair.base if isinstance(pair.base, Job) and expansion is not None else None
+        shown = revisions.shown(pair.path)
+        if head is None and base is None:
+            raise UsageError(f"{shown} was removed, and has errors at the base", hint="there is nothing to compare")
+        now = Entries() if head is None else revisions.ledger_of(head).entries
+        then = Entries() if base is None else revisions.base_ledger_of(base).entries
+        # Each entry is taken apart to be counted, listed and drawn.
+        allow_requests(_PASSES * (len(now) + len(then)))
+        found.append(
+            ComparedJob(
+                shown,
+                head=head,
+                base=base,
+                now=now,
+                then=then,
+                note=f"{shown} was removed" if head is None else note,
+            )
+        )
+    return found
+
+
+# -- contact sheets ----------------------------------------------------------------------------------------------------
+
+
+def draw_changes(job: ComparedJob, revisions: Revisions, folder: Path) -> None:
+    """Draw the changed images of a job, *was* beside *is*, into ``NAME.webp``, ``NAME-2.webp`` …; fills ``sheets``.
+
+    Sheets of an earlier comparison that are not needed any more are removed.
+
+    :raises OSError: as the file system does
+    """
+    from seedream_jobs.results.gallery.contact_sheet import SheetLayout, draw_sheets, scaled  # it imports Pillow
+
+    pictures = _Pictures(revisions, scaled)
+    lines: list[Line] = []
+    for change in job.changes():
+        _, _, where = change.address.partition("/")
+        several = max(len(side.images) for side in (change.was, change.now) if side is not None) > 1
+        for number, was, now in change.pairs():
+            which = f" image {number}" if several else ""
+            label = f"#{change.number} {change.kind}{which}: {where}"
+            lines.append((label, (pictures.cell(change.was, was), pictures.cell(change.now, now))))
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / f"{job.name}.webp"
+    if lines:
+        layout = SheetLayout(heads=("was", "is"), lines=tuple(lines), captions=False)
+        job.sheets = draw_sheets(layout, pictures.load, out, tallest=SHEET_HEIGHT)
+    for old in folder.glob(f"{glob.escape(job.name)}*.webp"):
+        rest = old.stem.removeprefix(job.name)
+        if old not in job.sheets and (not rest or (rest[0] == "-" and rest[1:].isdecimal())):
+            old.unlink()
+
+
+Scaled = Callable[[BinaryIO, tuple[int, int]], "Pillow.Image | None"]
+
+
+class _Pictures:
+    """Finds recorded images by their digest: as a thumbnail, on the disk, in the commits that are compared."""
+
+    def __init__(self, revisions: Revisions, scaled: Scaled) -> None:
+        self.root, self.scaled = revisions.root, scaled
+        self.trees = [tree for tree in (revisions.head_tree, revisions.base_tree) if tree is not None]
+        self.cache: Path | None = self.root / STATE_FOLDER / "thumbnails"
+        # A thumbnail does not show that it is its image's: one that came with a commit would be anybody's picture.
+        if any(path.parts[:2] == (STATE_FOLDER, "thumbnails") for path in revisions.repository.present()):
+            self.cache = None
+
+    def cell(self, side: ImagesAt | None, image: Image | None) -> GalleryCell | None:
+        """One image for a contact sheet, its path relative to the campaign's root."""
+        if side is None:
+            return None
+        if image is None:
+            return GalleryCell(key=side.key, address="", state="planned" if side.state == State.NEW else side.state)
+        assert image.file is not None
+        return GalleryCell(
+            key=side.key,
+            address="",
+            state=side.state,
+            image=posixpath.normpath(posixpath.join(side.folder, image.file)),
+            sha256=image.sha256,
+            width=image.width,
+            height=image.height,
+        )
+
+    def load(self, cell: GalleryCell, size: tuple[int, int]) -> Pillow.Image | None:
+        """The image, scaled to fit; None where it is not here or can't be read."""
+        if cell.image is None or cell.sha256 is None:
+            return None
+        found = (self.scaled(io.BytesIO(data), size) for data in self._bytes(cell.image, cell.sha256))
+        return next((picture for picture in found if picture is not None), None)
+
+    def _bytes(self, path: str, sha256: str) -> Iterator[bytes]:
+        """The image's bytes, or those of its thumbnail, from each place that has them."""
+        if self.cache is not None:
+            with suppress(OSError):
+                yield read_regular(thumbnail_path(self.cache, sha256))
+        reads: list[Callable[[], bytes]] = [lambda: read_regular(confined(self.root, self.root, path), MAX_BYTES)]
+        reads += [partial(tree.read, PurePosixPath(path), limit=MAX_BYTES) for tree in self.trees]
+        for read in reads:
+            with suppress(OSError, UsageError, OutsideRoot):
+                data = read()
+                if hashlib.sha256(data).hexdigest() == sha256:
+                    yield data
