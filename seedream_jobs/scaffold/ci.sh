@@ -12,6 +12,7 @@
 #   SJ_POLICY   a policy file, instead of the base's policy.yaml
 #   SJ_PLAN     the saved plan                                (seedream-plan.json)
 #   SJ_REPORT   the plan as Markdown                          (seedream-plan.md)
+#   SJ_SHEETS   the folder of what changed in the images       (seedream-compare)
 #   SJ_EXPECT   run: the digest that was approved
 #   SJ_BRANCH   run: the branch that keeps the record
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
@@ -21,7 +22,7 @@
 #   SJ_RESUME   run: "true" to go on with a run that died, once its journal is brought in (docs/ci.md)
 set -euo pipefail
 
-: "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}"
+: "${SJ_PLAN:=seedream-plan.json}" "${SJ_REPORT:=seedream-plan.md}" "${SJ_SHEETS:=seedream-compare}"
 mark=.seedream-started
 # Python sees nothing of the checkout, whose modules are anybody's (-I): that of the environment this script lies in.
 : "${SJ_PYTHON:=${BASH_SOURCE[0]%/lib/python*}/bin/python}"
@@ -111,6 +112,28 @@ if lines:
 ' "$SJ_PLAN" || true # a mistake in one of them is told by the change that makes it
 }
 
+# Where a branch may bring records along, its images were made before the merge: what changed in them goes into the folder
+# SJ_SHEETS, and behind the plan if a comment has room for both. CI has the images that are in git, and no others.
+pictures() {
+  local record job jobs=()
+  [[ ${SJ_ALLOW_MANIFEST_ADDITIONS:-} == true && ! $SJ_BASE =~ ^0+$ ]] || return 0
+  while IFS= read -r -d '' record; do
+    for job in "${record%.manifest.jsonl}".{yaml,yml}; do
+      [[ ! -f $job || -L $job ]] || jobs+=("$job")
+    done
+  done < <(git diff --name-only --no-renames -z "$SJ_BASE...HEAD" -- '*.manifest.jsonl')
+  [[ ${#jobs[@]} -gt 0 ]] || return 0
+  rm -rf -- "$SJ_SHEETS"
+  mkdir -- "$SJ_SHEETS"
+  seedream compare --base "$SJ_BASE" --head HEAD --sheets "$SJ_SHEETS" --format markdown -- "${jobs[@]}" \
+    >"$SJ_SHEETS/compare.md" || return 0 # the log says why; the plan is not held up
+  if [[ $(cat -- "$SJ_REPORT" "$SJ_SHEETS/compare.md" | wc -c) -lt 65000 ]]; then
+    cat -- "$SJ_SHEETS/compare.md" >>"$SJ_REPORT"
+  else
+    printf '\nWhat changed in the images: `compare.md` and the contact sheets are among the artifacts.\n' >>"$SJ_REPORT"
+  fi
+}
+
 plan() {
   local jobs args file status=0
   [[ -n ${SJ_BASE:-} ]] || die 2 "SJ_BASE names no revision to compare with"
@@ -128,6 +151,7 @@ plan() {
   if [[ -f $SJ_PLAN ]]; then
     outputs
     left_out >>"$SJ_REPORT"
+    pictures
     if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream show "$SJ_PLAN" --format github; fi
     if [[ -n ${SJ_CODE_QUALITY:-} ]]; then seedream show "$SJ_PLAN" --format gitlab >"$SJ_CODE_QUALITY"; fi
   elif [[ -s $SJ_REPORT ]]; then # findings: at their lines where the forge can show them there, and in the log

@@ -249,6 +249,9 @@ def test_records_of_a_change_are_refused_unless_somebody_says_a_run_wrote_them(
     assert (ended.code, "error[manifest-added]" in ended.err) == (1, True)
     ended = runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true")
     assert ended.code == 0, ended.err
+    report = (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8")
+    assert "<!-- seedream-jobs: compare -->" in report, "the images of that run are compared, too"
+    assert (runner.checkout / "seedream-compare/compare.md").is_file()
 
 
 @pytest.mark.slow
