@@ -19,6 +19,8 @@ from tests.lanes import examples
 from tests.service import serving
 
 RUNS = examples(300, few=20)
+CAMPAIGN = 20
+"""Jobs of one campaign, whose images are fetched together."""
 FAULTS = (
     "task-failed:0.1",
     "task-failed-charged:0.15",
@@ -31,13 +33,13 @@ FAULTS = (
 BY = ("job", "axis", "month", "model")
 
 
-def job(chance: random.Random) -> str:
+def job(name: str, chance: random.Random) -> str:
     subjects = chance.sample(["heron", "owl", "cat", "fox", "robin"], chance.randint(1, 3))
     return (
-        "version: 1\nname: garden\nrequest: {prompt: '{{ s }}, {{ style.text }}'}\n"
+        f"version: 1\nrequest: {{prompt: '{name}: {{{{ s }}}}, {{{{ style.text }}}}'}}\n"
         f"matrix:\n  s: [{', '.join(subjects)}]\n  n: [{chance.randint(1, 4)}]\n"
         "  style: [{id: ink, text: ink painting, source: ours}, {id: oil, text: oil, source: theirs}]\n"
-        f"repeat: {chance.randint(1, 2)}\noutput: {{dir: out}}\n"
+        f"repeat: {chance.randint(1, 2)}\noutput: {{dir: out/{name}}}\n"
     )
 
 
@@ -56,41 +58,51 @@ def test_exports_status_and_cost_agree(
         assert code not in (2, 70), capfd.readouterr().err
         return capfd.readouterr()
 
+    def check(name: str) -> tuple[Decimal, Decimal, int]:
+        nonlocal partly
+        (status,) = json.loads(call("status", name, "--offline", "--format", "json").out)
+        exported = call("export", name, "--format", "csv", "--json")
+        rows = list(csv.DictReader(io.StringIO(exported.out)))
+        told = json.loads(exported.err.splitlines()[-1])
+        assert len(rows) == told["images"] == status["images"]
+        assert sum(Decimal(row["cost_usd"] or 0) for row in rows) == Decimal(told["charged_usd"])
+        assert Decimal(told["charged_usd"]) + Decimal(told["left_out_usd"]) == Decimal(status["charged_usd"])
+        styles = {(row["axis_style"], row["axis_style.source"]) for row in rows}
+        assert styles <= {("ink", "ours"), ("oil", "theirs")}
+        partly += any(sum(one["key"] == row["key"] for one in rows) < int(row["n"]) for row in rows)
+        found = Decimal(status["charged_usd"]), Decimal(status["spent_usd"]), status["images"]
+        assert add_up(name) == found
+        return found
+
+    def add_up(*names: str) -> tuple[Decimal, Decimal, int]:
+        """What ``cost`` says in all, the same whatever it is by; each axis adds up to that."""
+        totals = set()
+        for by in BY:
+            cost = json.loads(call("cost", *names, "--by", by, "--format", "json").out)
+            total = cost["total"]
+            totals.add((Decimal(total["charged_usd"]), Decimal(total["spent_usd"]), total["images"]))
+            parts: dict[str, Decimal] = {}
+            for row in cost["rows"]:
+                parts[row.get("axis", "")] = parts.get(row.get("axis", ""), Decimal(0)) + Decimal(row["charged_usd"])
+            assert set(parts.values()) == {Decimal(total["charged_usd"])}, by
+        (only,) = totals
+        return only
+
     options = ("--delay", "0", "--spread", "0", "--images", "plain", "--seed", "14")
     faults = [word for fault in FAULTS for word in ("--fault", fault)]
     with serving("--state", str(tmp_path / "service"), *options, *faults, "--balance", "100000") as url:
-        for number in range(RUNS):
-            folder = tmp_path / f"run{number}"
+        for number in range(RUNS // CAMPAIGN):
+            folder = tmp_path / f"campaign{number}"
             folder.mkdir()
             monkeypatch.chdir(folder)
-            Path("garden.yaml").write_text(job(chance), encoding="utf-8")
-            there = ("garden.yaml", "--base-url", url)
-            for again in ((), ("--retry-failed",))[: 1 + (chance.random() < 0.3)]:
-                call("run", *there, "--yes", "--detach", *again)
-                a_minute_later(Path("garden.manifest.jsonl"))
-                call("fetch", *there, "--no-gallery", "--deadline", "20s")
-            (status,) = json.loads(call("status", "garden.yaml", "--offline", "--format", "json").out)
-            charged = Decimal(status["charged_usd"])
-            exported = call("export", "garden.yaml", "--format", "csv", "--json")
-            rows = list(csv.DictReader(io.StringIO(exported.out)))
-            told = json.loads(exported.err.splitlines()[-1])
-            assert len(rows) == told["images"] == status["images"]
-            assert sum(Decimal(row["cost_usd"] or 0) for row in rows) == Decimal(told["charged_usd"])
-            assert Decimal(told["charged_usd"]) + Decimal(told["left_out_usd"]) == charged
-            assert {(row["axis_style"], row["axis_style.source"]) for row in rows} <= {
-                ("ink", "ours"),
-                ("oil", "theirs"),
-            }
-            partly += any(sum(one["key"] == row["key"] for one in rows) < int(row["n"]) for row in rows)
-            for by in BY:
-                cost = json.loads(call("cost", "--by", by, "--format", "json").out)
-                assert Decimal(cost["total"]["charged_usd"]) == charged, by
-                assert Decimal(cost["total"]["spent_usd"]) == Decimal(status["spent_usd"]), by
-                assert cost["total"]["images"] == status["images"], by
-                parts: dict[str, Decimal] = {}
-                for row in cost["rows"]:
-                    parts[row.get("axis", "")] = parts.get(row.get("axis", ""), Decimal(0)) + Decimal(
-                        row["charged_usd"]
-                    )
-                assert set(parts.values()) == {charged}, by
+            jobs = [f"run{number}.yaml" for number in range(CAMPAIGN)]
+            for name in jobs:
+                Path(name).write_text(job(name, chance), encoding="utf-8")
+            for again in ((), ("--retry-failed",)):
+                for name in jobs if not again else chance.sample(jobs, CAMPAIGN // 3):
+                    call("run", name, "--base-url", url, "--yes", "--detach", *again)
+                    a_minute_later(Path(name).with_suffix(".manifest.jsonl"))
+                call("fetch", *jobs, "--base-url", url, "--no-gallery", "--deadline", "20s")
+            sums = [check(name) for name in jobs]
+            assert add_up() == tuple(sum(one[at] for one in sums) for at in range(3))
     assert partly
