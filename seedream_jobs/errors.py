@@ -38,6 +38,7 @@ class ExitCode(IntEnum):
     IN_DOUBT = 6
     HELD = 7
     UNFINISHED = 8
+    NOT_CHOSEN = 9
     BUG = 70
     LEDGER = 74
     SIGHUP = 129
@@ -58,6 +59,7 @@ PRECEDENCE: tuple[ExitCode, ...] = (
     ExitCode.MONEY,
     ExitCode.HELD,
     ExitCode.UNFINISHED,
+    ExitCode.NOT_CHOSEN,
     ExitCode.CHANGES,
     ExitCode.FINDINGS,
     ExitCode.OK,

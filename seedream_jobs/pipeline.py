@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from seedream_jobs.api.credentials import Access
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError, LedgerError, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
@@ -32,6 +33,7 @@ from seedream_jobs.plan.review import Revisions
 from seedream_jobs.plan.revisions import GitTree, ignored
 from seedream_jobs.plan.saved import check_records, finished, plan_id, read_approved, remaining
 from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
+from seedream_jobs.results.selections import SELECTIONS, rejected_keys
 from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.access import check_access, open_access
@@ -62,13 +64,28 @@ def plan(
         elsewhere = [paid(_root(job), job.paths.manifest) for job in jobs]
     else:
         elsewhere = list(map(elsewhere_of, jobs))
-    made = make_plan(jobs, ledgers, elsewhere, origin=target.origin, options=options)
+    rejected = _rejected(jobs, ledgers) if options.rejected else None
+    made = make_plan(jobs, ledgers, elsewhere, origin=target.origin, options=options, rejected=rejected)
     on_disk, locked = elsewhere_of is None, ledger_of is not None
     warned = [
         replace(one, warnings=(*one.warnings, *_find_warnings(job, one, ledger, options, target, on_disk, locked)))
         for job, one, ledger in zip(jobs, made.jobs, ledgers, strict=True)
     ]
     return replace(made, jobs=tuple(warned))
+
+
+def _rejected(jobs: Sequence[Job], ledgers: Sequence[Ledger]) -> list[frozenset[str]]:
+    """For each job the requests whose images its selection rejects.
+
+    :raises UsageError: no job has a selection
+    """
+    found = [rejected_keys(job, ledger.entries) for job, ledger in zip(jobs, ledgers, strict=True)]
+    if all(one is None for one in found):
+        raise UsageError(
+            f"--again --rejected: there is no {SELECTIONS}/{jobs[0].expansion.spec.name}.yaml",
+            hint=f"seedream-jobs choose {shell_word(jobs[0].shown)} ratings.json writes it",
+        )
+    return [one or frozenset() for one in found]
 
 
 def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, options: PlanOptions, rules: Rules) -> Plan:

@@ -128,8 +128,8 @@ def _root_of_rehearsal(named: Path) -> Path | None:
     return next((own.parent.parent for own in folders if own.parts[-2:] == (STATE_FOLDER, "emulator")), None)
 
 
-def find_started(named: Sequence[Path], *, target: Target, command: str) -> tuple[list[Record], list[str]]:
-    """The records of several jobs, in path order, and a sentence about each job that was never run.
+def find_started(named: Sequence[Path], *, target: Target, command: str) -> tuple[list[Record], list[Record]]:
+    """The records of several jobs, in path order, and those of the jobs that were never run.
 
     :param command: for the hint of a refusal, such as ``status``
     :raises UsageError: one of them is not there, or none was ever run
@@ -141,7 +141,7 @@ def find_started(named: Sequence[Path], *, target: Target, command: str) -> tupl
     started = [record for record in found if record.started]
     if not started:
         raise not_started(found[0], command)
-    return started, [not_started(record, command).message for record in found if record not in started]
+    return started, [record for record in found if record not in started]
 
 
 def read_ledger(record: Record, *, command: str) -> Ledger:

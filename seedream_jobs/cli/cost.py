@@ -17,7 +17,7 @@ from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.campaign import manifests
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
-from seedream_jobs.records import find_started
+from seedream_jobs.records import find_started, not_started
 from seedream_jobs.report.costs import By, cost_csv, cost_json, cost_table, cost_text
 
 
@@ -56,7 +56,7 @@ def cost(jobs: tuple[Path, ...], by: By, form: str, emulator: bool) -> None:
 
 def _named(jobs: tuple[Path, ...], *, emulator: bool) -> list[tuple[str, Ledger]]:
     records, never_run = find_started(jobs, target=target(emulator=emulator, base_url=None), command="cost")
-    show_notes(never_run)
+    show_notes(not_started(record, "cost").message for record in never_run)
     # A job and its manifest may both be named.
     own = {record.paths.manifest.resolve(): record for record in reversed(records)}
     return [(record.shown, Ledger.peek(record.paths, root=record.root)) for record in reversed(own.values())]

@@ -12,18 +12,23 @@ from typing import Any
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.options import limit_options
+from seedream_jobs.cli.options import limit_options, rules
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import draw, say
 from seedream_jobs.diagnostics import plural
-from seedream_jobs.errors import ExitCode, LedgerError, UsageError
+from seedream_jobs.errors import ExitCode, LedgerError, UsageError, gravest
 from seedream_jobs.foreign_text import shell_word
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import check_output_name
 from seedream_jobs.plan.options import selector
-from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.export import export as write
+from seedream_jobs.results.export.rows import SAID
+from seedream_jobs.results.ratings import read_review
+from seedream_jobs.results.selections import find_unchosen, read_selection
 
 FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
 LINE_EVERY = 30.0
@@ -67,7 +72,14 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
     metavar="PATH",
     help="The file, or the folder of imagefolder and webdataset.  [default: csv and jsonl go to stdout]",
 )
-@click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes.")
+@click.option(
+    "--select",
+    metavar="EXPR",
+    help="Only these: '{style: ink}', or a condition on the axes and opinions, such as 'rating >= 4'.",
+)
+@click.option(
+    "--chosen", is_flag=True, help="Only the images that were chosen; exit code 9 where some are to be chosen."
+)
 @click.option(
     "--shard-size",
     type=Size(),
@@ -92,6 +104,7 @@ def export(
     form: str,
     output: Path | None,
     select: str | None,
+    chosen: bool,
     shard_size: int,
     license_id: str,
     with_images: bool,
@@ -101,7 +114,8 @@ def export(
     """Write a job's images as a table or a data set, one row per image.
 
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
-    key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out.
+    key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out. Stars,
+    ratings and notes come from reviews/<job>.yaml, choices from selections/<job>.yaml.
     """
     # Only what was given counts: the default of --shard-size is no mistake with another format.
     given = click.get_current_context().get_parameter_source
@@ -119,11 +133,14 @@ def export(
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
     expansion = record.job.expansion if record.job else None
-    chosen = None
+    selected = None
     if select is not None:
         if expansion is None:
             raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
-        chosen = selector(select, expansion)
+        selected = selector(select, expansion, more=SAID)
+    files = WorkTree(record.root)
+    review = read_review(files, record.name, root=record.root)
+    selection = read_selection(files, record.name, root=record.root)
     progress = _Progress(as_json=as_json)
     rows = ExportRows(
         job=record.name,
@@ -131,7 +148,10 @@ def export(
         root=record.root,
         folder=record.paths.manifest.parent,
         expansion=expansion,
-        select=chosen,
+        select=selected,
+        chosen=chosen,
+        opinions=review.merged(),
+        verdicts={} if selection is None else selection.verdicts(),
         on_progress=progress,
     )
     try:
@@ -151,9 +171,20 @@ def export(
         place = error.filename or output
         raise LedgerError(f"{place}: {error.strerror or error}", hint="then run the same command again") from None
     progress.end()
-    if as_json:
-        return _show_json(rows)
-    return _show(rows, record.shown, form, output, emulator=emulator)
+    unchosen = _unchosen(record, ledger.entries) if chosen else 0
+    code = _show_json(rows, unchosen) if as_json else _show(rows, record.shown, form, output, emulator=emulator)
+    if unchosen and not as_json:
+        option = " --emulator" if emulator else ""
+        say(f"error: {plural(unchosen, 'group')} without its chosen image", err=True)
+        say(f"  seedream-jobs status {shell_word(record.shown)}{option} --offline --require-chosen", err=True)
+    return gravest([ExitCode(code), ExitCode.NOT_CHOSEN if unchosen else ExitCode.OK])
+
+
+def _unchosen(record: Record, entries: Entries) -> int:
+    """How many groups of the job's ``select:`` lack their chosen image."""
+    if record.job is None:
+        return 0
+    return len(find_unchosen(record.job, entries, rules(None, ()).policy_of(record.root)))
 
 
 class _Progress:
@@ -183,13 +214,14 @@ class _Progress:
             draw("")
 
 
-def _show_json(rows: ExportRows) -> int:
+def _show_json(rows: ExportRows, unchosen: int) -> int:
     facts = {
         "charged_usd": f"{rows.shared_usd:f}",
         "event": "exported",
         "images": rows.images,
         "left_out_usd": f"{rows.left_out_usd:f}",
         "missing": rows.missing,
+        **({"to_choose": unchosen} if unchosen else {}),
         "without_image": rows.without_image,
     }
     say(json.dumps(facts), err=True)

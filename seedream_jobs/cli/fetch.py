@@ -12,7 +12,7 @@ from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.service_options import Duration, pace_options, target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard
 from seedream_jobs.cli.terminal import Terminal
-from seedream_jobs.records import find_started
+from seedream_jobs.records import find_started, not_started
 from seedream_jobs.run.options import RunOptions
 
 
@@ -47,7 +47,7 @@ def fetch(
 
     service = target(emulator=emulator, base_url=base_url)
     records, never_run = find_started(jobs, target=service, command="fetch")
-    show_notes(never_run)
+    show_notes(not_started(record, "fetch").message for record in never_run)
     return open_tasks.fetch(
         records,
         target=service,

@@ -130,6 +130,11 @@ def rule_options(function: F) -> F:
         metavar="CODE",
         help="Silence a lint warning; repeatable.",
     )(function)
+    return policy_option(function)
+
+
+def policy_option(function: F) -> F:
+    """``--policy``."""
     return click.option(
         "--policy",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 from seedream_jobs.records import find_record
-from seedream_jobs.results.ratings import LIMIT, apply_ratings
-
-REVIEWS = "reviews"
-"""The folder of reviews, below the campaign's root."""
+from seedream_jobs.results.ratings import LIMIT, REVIEWS, apply_ratings
 
 
 @click.group()
@@ -27,19 +27,12 @@ def ratings() -> None:
 @click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
 @click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="[JOB…]")
 def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
-    """Merge exported ratings into reviews/<job>.yaml.
+    """Merge exported ratings, stars, notes and votes into reviews/<job>.yaml.
 
     The folder lies in the campaign's root: of each JOB, or of the current folder. With JOBs, ratings of another job are
     refused. Applying the same export twice changes nothing.
     """
-
-    try:
-        with exported.open("rb") as file:
-            data = file.read(LIMIT + 1)
-    except OSError as error:
-        raise UsageError(
-            f"{exported}: {error.strerror or error}", hint="export ratings.json from the gallery"
-        ) from None
+    data = read_exported(exported)
     root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
     if jobs:
         try:
@@ -53,13 +46,35 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
                 hint="name that job, or none",
             )
         root = found.get(wanted, root) if isinstance(wanted, str) else root
+    with writing(root / REVIEWS):
+        done = apply_ratings(data, root)
+    say(str(done.file))
+    show_notes(done.notes)
+
+
+def read_exported(exported: Path) -> bytes:
+    """The bytes of an export, one more than are allowed.
+
+    :raises UsageError: it can't be read
+    """
     try:
-        written = apply_ratings(data, root / REVIEWS)
+        with exported.open("rb") as file:
+            return file.read(LIMIT + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{exported}: {error.strerror or error}", hint="export ratings.json from the gallery"
+        ) from None
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk says into a refusal."""
+    try:
+        yield
     except OSError as error:
         raise LedgerError(
-            f"{error.filename or root / REVIEWS}: {error.strerror or error}", hint="then apply them again"
+            f"{error.filename or folder}: {error.strerror or error}", hint="then apply them again"
         ) from None
-    say(str(written))
 
 
 def _name(job: Path) -> str:

@@ -134,17 +134,21 @@ def request_options(function: F) -> F:
         retry_failed: bool,
         replay: bool,
         again: tuple[str, ...],
+        rejected: bool,
         price: Decimal | None,
         budget: Decimal | None,
         **others: Any,
     ) -> Any:
+        if rejected != ("" in again):
+            raise click.UsageError("--again names an address, or goes with --rejected")
         options = PlanOptions(
             sets=dict(sets),
             select=select,
             limit=limit,
             retry_failed=retry_failed,
             replay=int(time.time()) if replay else None,  # the plan leaves out what is too old then
-            again=again,
+            again=tuple(filter(None, again)),
+            rejected=rejected,
             price=price,
             budgets=tuple(_budgets(budget)),
         )
@@ -154,9 +158,12 @@ def request_options(function: F) -> F:
         click.option(
             "--again",
             multiple=True,
+            is_flag=False,
+            flag_value="",
             metavar="ADDRESS",
             help="Submit this request once more; both results are kept. Repeatable.",
         ),
+        click.option("--rejected", is_flag=True, help="With --again: every request of which all images are rejected."),
         click.option(
             "--replay",
             is_flag=True,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import draw, progress_mode, say, show
 from seedream_jobs.diagnostics import plural
-from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, State
@@ -94,6 +94,9 @@ class Terminal:
         for page in self._pages:
             say(f"  gallery   {_near(page)}")
         for refusal in self._refusals:
+            if isinstance(refusal, FindingsError):  # in what people said of the images
+                show_findings(refusal.diagnostics, err=True)
+                continue
             _refused(refusal.message, refusal.hint)
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in self._refusals)])

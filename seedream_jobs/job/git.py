@@ -4,10 +4,10 @@ Called by whatever asks git about a campaign's repository. Invariant: git is ask
 ignore rules), never to do anything, and neither a repository's files nor its configuration have it run a program.
 
 A hostile tree or an unpacked archive may bring its own ``.git/config``, attributes and hooks. So only commands that
-need none of them are called (``cat-file``, ``ls-tree``, ``ls-files``, ``diff-tree``, ``rev-parse``, ``check-ignore``,
-``check-attr``, and ``read-tree`` into a file of our own): no command that compares the work tree, as that runs filters.
-An alias never replaces one of these. What they could still run is switched off below, and git gets an environment of
-its own: the key, tokens and what a hook was given stay here.
+need none of them are called (``cat-file``, ``ls-tree``, ``ls-files``, ``diff-tree``, ``rev-list``, ``rev-parse``,
+``check-ignore``, ``check-attr``, and ``read-tree`` into a file of our own): no command that compares the work tree, as
+that runs filters. An alias never replaces one of these. What they could still run is switched off below, and git gets
+an environment of its own: the key, tokens and what a hook was given stay here.
 """
 
 from __future__ import annotations

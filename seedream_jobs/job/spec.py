@@ -64,6 +64,17 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelectRule:
+    """One image is chosen for each combination of some axes' values; none of them stands for the whole job.
+
+    :param approvals: how many people choose it at least; None for what the policy asks, else 1
+    """
+
+    one_per: tuple[str, ...]
+    approvals: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job file, checked.
 
@@ -97,6 +108,7 @@ class JobSpec:
     budget_usd: Decimal | None
     output_dir: str
     output_name: Template | None
+    select: SelectRule | None
     warnings: tuple[Diagnostic, ...]
 
     def axis_of(self, name: str) -> tuple[int, int] | None:
@@ -177,6 +189,7 @@ class _Loader:
         self.found += self._find_names_used_twice(axes)
         self.found += self._find_look_alikes(axes)
         self.found += self._find_in_request(include)
+        select = self._select(data.get("select"), include)
         self.found += patterns.find_unused(include, {n for t in (prompt, name, *urls) if t for n in t.names})
         output_dir = self._output_dir(output)
         budget = limits.get("budget_usd")
@@ -204,6 +217,7 @@ class _Loader:
             budget_usd=None if budget is None else Decimal(str(budget)),
             output_dir=output_dir,
             output_name=name,
+            select=select,
             warnings=check_findings(self.found),
         )
 
@@ -289,6 +303,17 @@ class _Loader:
             hint = "write a folder relative to the job file, with / between its parts"
             self.found.append(self.document.finding("output-dir", message, ("output", "dir"), hint=hint))
         return written
+
+    def _select(self, written: Mapping[str, Any] | None, include: Sequence[Include]) -> SelectRule | None:
+        if written is None:
+            return None
+        known = {*self.declared, *(name for item in include for name in item.adds)}
+        for index, name in enumerate(written["one_per"]):
+            if name not in known:
+                hint = _suggestion(name, known, "the axes are")
+                message, path = f"'select' names {name!r}, which is no axis", ("select", "one_per", index)
+                self.found.append(self.document.finding("undefined-name", message, path, hint=hint))
+        return SelectRule(one_per=tuple(written["one_per"]), approvals=written.get("approvals"))
 
     # -- templates -----------------------------------------------------------------------------------------------------
 

@@ -93,18 +93,21 @@ def decode(raw: bytes) -> str:
     return raw.decode("utf-8-sig", errors="replace")
 
 
-def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE_LIBYAML) -> Document:
+def parse(
+    raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE_LIBYAML, limit: int = MAX_BYTES
+) -> Document:
     """The document in ``raw``, a file's bytes.
 
     :param path: the file as the user named it
     :param root: what the document must be: a mapping (a job file), a list (an axis file), or either of them or a scalar
+    :param limit: the most bytes
     :param libyaml: parse in C; False for PyYAML's parser in Python, which is slower and refuses some tabs
     :raises FindingsError: with every finding; after a break of YAML's syntax nothing more can be found
     """
     findings = YamlFindings(path, Lines(decode(raw)))
     builder = _Builder(findings)
     with suppress(StopReading):
-        _check_bytes(raw, findings)
+        _check_bytes(raw, findings, limit)
         try:
             builder.run(yaml.parse(builder.text, Loader=yaml.CLoader if libyaml else yaml.Loader))
         except RecursionError:
@@ -117,7 +120,7 @@ def parse(raw: bytes, path: str, *, root: Root = "mapping", libyaml: bool = HAVE
             elif libyaml:
                 # libyaml reads ahead and stops at a limit of its own; Python's parser comes as far as ours, so that
                 # the finding stands at the same place.
-                return parse(raw, path, root=root, libyaml=False)
+                return parse(raw, path, root=root, libyaml=False, limit=limit)
             else:
                 findings.too_deep(builder.last_end)
         else:
@@ -194,14 +197,15 @@ def _yaml_files(folder: Path) -> list[str]:
         return []
 
 
-def _check_bytes(raw: bytes, findings: YamlFindings) -> None:
+def _check_bytes(raw: bytes, findings: YamlFindings, limit: int) -> None:
     """Refuses what is no text of a sensible size.
 
     :raises StopReading: if anything was found; a parser would only repeat it in other words
     """
-    if len(raw) > MAX_BYTES:
-        size = f"the file has more than {MAX_BYTES:,} bytes (1 MiB)"
-        findings.add("file-too-large", size, 0, 0, hint="move the prompts to a file of their own: {from: prompts.tsv}")
+    if len(raw) > limit:
+        size = f"the file has more than {limit:,} bytes ({limit // 1024**2} MiB)"
+        hint = "move the prompts to a file of their own: {from: prompts.tsv}" if limit == MAX_BYTES else None
+        findings.add("file-too-large", size, 0, 0, hint=hint)
         raise StopReading
     try:
         raw.decode("utf-8-sig")

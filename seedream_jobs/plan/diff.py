@@ -90,6 +90,7 @@ class Changes:
     :param elsewhere: tells the other job of the campaign in whose record a key is paid, or by which it is claimed
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
+    :param rejected: the keys on record whose images people have rejected, where those are to be submitted again
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class Changes:
         options: PlanOptions,
         select: Callable[[Cell], bool] | None = None,
         limit: int | None = None,
+        rejected: frozenset[str] = frozenset(),
     ) -> None:
         self.expansion, self.entries, self._elsewhere, self._select = expansion, entries, elsewhere, select
         self._limit, self._again, self._retry_failed = limit, frozenset(options.again), options.retry_failed
+        self._rejected = rejected
         # If a submission that is under way now fails before the stream comes to it, that is for the next plan: nobody
         # has agreed to a retry of it.
         self._under_way = under_way(entries) if options.retry_failed else frozenset()
@@ -153,7 +156,7 @@ class Changes:
 
     def _change(self, place: Place, brief: tuple[State, int] | None) -> Change:
         """:raises UsageError: ``--again`` names it, and its last submission is not finished"""
-        if self._again and self.expansion.builder.address(place.cell, place.repeat) in self._again:
+        if self._is_wanted(place):
             return self._wanted(place, brief)
         _, _, key, images = place
         other = self._elsewhere(key)
@@ -183,7 +186,7 @@ class Changes:
         place = change.place
         if brief is None or place is None:
             return change
-        if self._again and self.expansion.builder.address(place.cell, place.repeat) in self._again:
+        if self._is_wanted(place):
             self._check_finished(place, former, brief[0])
             return change
         action, generation = _usual(*brief, self._retry_failed)
@@ -192,8 +195,14 @@ class Changes:
         action = Action.FAILED if action is Action.RETRY else action
         return Change(action, former, place, True, generation, place.max_images)
 
+    def _is_wanted(self, place: Place) -> bool:
+        """Whether a request is to be submitted once more: its address was named, or its images are rejected."""
+        if self._rejected and self.entries.former.get(place.key, place.key) in self._rejected:
+            return True
+        return bool(self._again) and self.expansion.builder.address(place.cell, place.repeat) in self._again
+
     def _wanted(self, place: Place, brief: tuple[State, int] | None) -> Change:
-        """The change for a request that ``--again`` names: a further generation, wherever else it is paid."""
+        """The change for a request that is wanted once more: a further generation, wherever else it is paid."""
         if brief is None:
             return Change(Action.NEW, place.key, place, False, 1, place.max_images)
         state, generation = brief

@@ -31,6 +31,7 @@ class PlanOptions:
     """What an operator asked of ``plan`` or ``run``, by the options' names.
 
     :param replay: Unix seconds now, where what is in doubt is to be sent again under its idempotency key
+    :param rejected: submit once more what a selection rejects, as if ``again`` named it
     """
 
     sets: Mapping[str, str]
@@ -39,6 +40,7 @@ class PlanOptions:
     retry_failed: bool = False
     replay: int | None = None
     again: tuple[str, ...] = ()
+    rejected: bool = False
     price: Decimal | None = None
     budgets: tuple[tuple[str, Decimal], ...] = ()
 
@@ -48,6 +50,7 @@ class PlanOptions:
         options: dict[str, object] = {
             "again": list(self.again) or None,
             "limit": self.limit,  # 0 is one, too: nothing is submitted
+            "rejected": self.rejected or None,
             "replay": self.replay is not None or None,
             "retry_failed": self.retry_failed or None,
             "select": self.select,
@@ -56,13 +59,16 @@ class PlanOptions:
         return {name: value for name, value in options.items() if value is not None}
 
 
+NOTHING: Mapping[str, Any] = {}
+
 # -- --select ----------------------------------------------------------------------------------------------------------
 
 
-def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
-    """A predicate over the cells of one job.
+def selector(text: str, expansion: Expansion, *, more: Iterable[str] = ()) -> Callable[..., bool]:
+    """A predicate over the cells of one job, and a mapping of values beside those of the cell.
 
     :param text: a partial match (``{style: ink}``), or a condition (``style.id == 'ink'``)
+    :param more: the names of those values, for a condition; a name of the job comes before one of them
     :raises UsageError: it can't be read, or names what the job does not have
     """
     matrix = expansion.matrix
@@ -73,7 +79,7 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
         pattern = _mapping(text)
         _check_names(pattern, names)
 
-        def matching(cell: Cell) -> bool:
+        def matching(cell: Cell, values: Mapping[str, Any] = NOTHING) -> bool:
             labels, bindings = matrix.labels(cell), matrix.bindings(cell)
             return all(
                 name in labels and matches(wanted, bindings[name], labels[name]) for name, wanted in pattern.items()
@@ -84,12 +90,16 @@ def selector(text: str, expansion: Expansion) -> Callable[[Cell], bool]:
         condition = compile_condition(text)
     except TemplateProblem as problem:
         raise _refusal(text, problem.message, problem.hint) from None
-    _check_names(condition.names, names | set(expansion.spec.vars))
+    _check_names(condition.names, names | set(expansion.spec.vars) | set(more))
 
-    def fulfilling(cell: Cell) -> bool:
+    def fulfilling(cell: Cell, values: Mapping[str, Any] = NOTHING) -> bool:
+        bound = {**values, **matrix.bindings(cell)}
         try:
-            return condition(matrix.bindings(cell))
+            return condition(bound)
         except TemplateProblem as problem:
+            # As in SQL: what is not known is neither greater nor less than anything.
+            if any(name in values and bound[name] is None for name in condition.names):
+                return False
             raise _refusal(text, problem.message, problem.hint) from None
 
     return fulfilling

@@ -279,12 +279,14 @@ def make_plan(
     *,
     origin: str,
     options: PlanOptions,
+    rejected: Sequence[frozenset[str]] | None = None,
 ) -> Plan:
     """Compare each job's requests with its record. Writes nothing.
 
     :param ledgers: of each job, for reading or locked
     :param elsewhere: for each job, what other manifests of its campaign have paid
     :param origin: the service's; a manifest of another one is refused
+    :param rejected: for each job the keys to submit again because their images were rejected
     :raises FindingsError: a job has errors, or more requests than ``limits.max_requests``
     :raises HeldError: a manifest was written against another origin
     :raises UsageError: ``--select`` or ``--again`` names what no job has
@@ -292,7 +294,8 @@ def make_plan(
     planned: list[PlannedJob] = []
     claimed: dict[str, int] = {}  # what the jobs submit, to the number of the first job that does
     limit = options.limit  # over all jobs
-    for number, (job, ledger, paid) in enumerate(zip(jobs, ledgers, elsewhere, strict=True)):
+    unwanted = [frozenset[str]()] * len(jobs) if rejected is None else rejected
+    for number, (job, ledger, paid, again) in enumerate(zip(jobs, ledgers, elsewhere, unwanted, strict=True)):
         # As in ``Ledger.open``: a record without a payment goes over to the origin of the next run.
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise other_origin(ledger.paths.manifest, origin)
@@ -303,6 +306,7 @@ def make_plan(
             options=options,
             select=None if options.select is None else selector(options.select, job.expansion),
             limit=limit,
+            rejected=again,
         )
         one = _planned(job, ledger, changes, claimed, number, claims=number < len(jobs) - 1)
         limit = None if limit is None else limit - one.submit

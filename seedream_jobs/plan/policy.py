@@ -83,6 +83,8 @@ class Policy:
     :param extra: the names that ``request.extra`` may have
     :param reference_hosts: lower case; ``*.example.com`` for subdomains
     :param ignored_files: patterns of files below the root that jobs may read though git ignores them
+    :param approvals: how many people choose an image at least
+    :param own_forbidden: whether the choice of whoever changed the prompt last does not count
     """
 
     document: Document
@@ -95,6 +97,8 @@ class Policy:
     extra: frozenset[str] | None
     reference_hosts: tuple[str, ...] | None
     ignored_files: tuple[str, ...]
+    approvals: int
+    own_forbidden: bool
     warnings: tuple[Diagnostic, ...]
 
     @property
@@ -311,6 +315,7 @@ class _Reader:
     def read(self) -> Policy:
         data = self.data
         budget, hosts, extra = data.get("budget_usd"), data.get("reference_hosts"), data.get("extra")
+        selection = data.get("selection", {})
         return Policy(
             document=self.document,
             budget_usd=None if budget is None else Decimal(str(budget)),
@@ -320,6 +325,8 @@ class _Reader:
             watermark=bool(data.get("watermark", False)),
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
             ignored_files=tuple(data.get("ignored_files", ())),
+            approvals=selection.get("approvals", 1),
+            own_forbidden=selection.get("own") == "forbid",
             extra=None if extra is None else frozenset(() if extra == "forbid" else extra["allow"]),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),
@@ -405,6 +412,13 @@ def budget_name(policy: Policy | None, spec: JobSpec) -> str:
     return f"limits.budget_usd of {path}"
 
 
+def approvals_of(policy: Policy | None, spec: JobSpec) -> int:
+    """How many people choose an image of a job at least: the job may ask for more than the policy, not for less."""
+    least = 1 if policy is None else policy.approvals
+    asked = None if spec.select is None else spec.select.approvals
+    return max(least, asked or least)
+
+
 def find_violations(policy: Policy, expansion: Expansion) -> tuple[Diagnostic, ...]:
     """Find everything in a job that its campaign's policy refuses, but for the number of its requests.
 
@@ -448,6 +462,15 @@ def _limits(policy: Policy, spec: JobSpec) -> Iterator[Diagnostic]:
                 hint="a job may lower the policy's limits, not raise them",
                 related=(policy.rule((name,)),),
             )
+    asked = None if spec.select is None else spec.select.approvals
+    if asked is not None and asked < policy.approvals:
+        yield spec.document.finding(
+            "policy-limit",
+            f"select.approvals is {asked}: the policy asks for {policy.approvals}",
+            ("select", "approvals"),
+            hint="a job may ask for more approvals than the policy, not for fewer",
+            related=(policy.rule(("selection", "approvals")),),
+        )
 
 
 def _parameters(policy: Policy, expansion: Expansion) -> Iterator[Diagnostic]:

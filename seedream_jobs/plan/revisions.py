@@ -13,20 +13,21 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
-from seedream_jobs.errors import UsageError
+from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.inside import OutsideRoot, check_open_to_jobs, find_closed, is_gits
 from seedream_jobs.job import git
-from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, matching, pattern_parts
+from seedream_jobs.job.files import LFS_POINTER, Files, campaign_root, matching, pattern_parts, within
 from seedream_jobs.job.git import ended_after, run_git, said, start_git
 from seedream_jobs.job.ignored import is_repository
-from seedream_jobs.job.yaml_reader import MAX_BYTES
+from seedream_jobs.job.spec import JobSpec
+from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
 from seedream_jobs.plan.plan import Revision
 
 if TYPE_CHECKING:
@@ -227,6 +228,37 @@ class Repository:
         words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name")
         # git also lists the files that were deleted in the work tree.
         return frozenset(path for path in self._paths(*words) if (self.root / path).is_file())
+
+    def history(self, path: PurePosixPath, limit: int) -> list[str]:
+        """The commits behind ``HEAD`` that changed a file, the newest first, at most ``limit``.
+
+        :raises UsageError: this clone does not have the history
+        """
+        if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+            raise UsageError(
+                "this clone is shallow: it does not say who changed a file last",
+                hint="git fetch --unshallow, or fetch-depth: 0 where CI checks out",
+            )
+        ended = self._run("rev-list", f"--max-count={limit}", "HEAD", "--", f":(top,literal){path}")
+        if ended.returncode != 0:
+            raise UsageError(f"git can't say who changed {path} last: {said(ended)}")
+        return ended.stdout.decode().split()
+
+    def at(self, commit: str, path: PurePosixPath) -> bytes | None:
+        """A file as a commit has it, its first bytes; None where the commit has none.
+
+        :raises UsageError: git can't say, or this clone lacks it
+        """
+        listed = self._bytes("ls-tree", "-z", "--full-tree", commit, "--", str(path))
+        found = re.match(rb"\d+ blob ([0-9a-f]+)\t", listed)
+        return None if found is None else self.blob(found[1].decode(), MAX_BYTES + 1).data
+
+    def authors(self, commit: str) -> frozenset[str]:
+        """Whose a commit is: names and addresses of its author, and of those whom it calls co-authors."""
+        head, _, message = self.blob(commit).data.decode("utf-8", "replace").partition("\n\n")
+        found = re.findall(r"(?m)^author (.*?) *<([^<>\n]*)>", head)
+        found += re.findall(r"(?im)^co-authored-by: *(.*?) *<([^<>\n]*)>", message)
+        return frozenset(name for person in found for name in person if name)
 
     def attributes(
         self, paths: Iterable[str], names: Iterable[str], revision: Revision | None
@@ -449,6 +481,49 @@ def repository_of(jobs: Sequence[Path], *, here: Path) -> Repository:
     :raises UsageError: there is none
     """
     return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"))
+
+
+_COMMITS = 1_000
+"""How many commits of a job file are looked at for the one that last changed its prompt."""
+
+
+def prompt_authors(spec: JobSpec) -> frozenset[str]:
+    """Who changed a job's prompt last, by name and by address, as git's commits say.
+
+    It is whoever made the commit that brought the ``request``, ``vars`` and ``matrix`` of today (a commit that changes
+    other parts of the job file does not count), and for each file that an axis is read from, whoever changed it last.
+
+    :raises UsageError: git can't say: there is no repository, no history, or the prompt is in no commit yet
+    """
+    job = spec.folder / PurePosixPath(spec.document.path).name
+    with Repository(spec.root) as repository:
+        today, last = _asked(spec.document.data), None
+        for commit in repository.history(job, _COMMITS):
+            text = repository.at(commit, job)
+            if text is None or _asked_in(text) != today:
+                break
+            last = commit
+        if last is None:
+            raise UsageError(
+                f"{spec.document.path} asks for something else than in its last commit: nobody's prompt can be told",
+                hint="commit it, then ask again",
+            )
+        found = set(repository.authors(last))
+        for path in {file.path for axis in spec.axes for file in axis.files if file is not None}:
+            for commit in repository.history(within(spec.folder, path), 1):
+                found |= repository.authors(commit)
+    return frozenset(found)
+
+
+def _asked(data: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(data.get(name) for name in ("request", "vars", "matrix"))
+
+
+def _asked_in(text: bytes) -> tuple[Any, ...] | None:
+    try:
+        return _asked(parse(text, "job").data)
+    except FindingsError:
+        return None
 
 
 class GitTree:

@@ -128,6 +128,8 @@ def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
     for address in one.expired:
         message = f"{address}: its links' life is over"
         yield Remark(level="error", code="expired", message=message, path=one.job, hint=resolve)
+    for group, why in one.unchosen:
+        yield Remark(level="error", code="not-chosen", message=f"{group}: {why}", path=one.job)
     waiting = one.counts[State.COMPLETED]
     if waiting and one.first_death is not None:
         message = f"{plural(waiting, 'request')} not fetched, {deadline(one.first_death)}"

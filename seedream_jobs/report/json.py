@@ -54,6 +54,7 @@ def finding_fields(finding: Diagnostic) -> dict[str, Any]:
 
 def status_fields(one: JobStatus) -> dict[str, Any]:
     """The fields of a job's status."""
+    unchosen = [{"group": group, "why": why} for group, why in one.unchosen]
     return {
         "charged_usd": str(one.bill.usd),
         "counts": {str(state): one.counts[state] for state in sorted(State) if one.counts[state]},
@@ -68,6 +69,7 @@ def status_fields(one: JobStatus) -> dict[str, Any]:
         "origin": one.origin,
         "shared_tasks": one.shared,
         "spent_usd": str(one.spent),
+        **({"to_choose": unchosen} if unchosen else {}),
     }
 
 

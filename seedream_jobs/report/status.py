@@ -60,6 +60,7 @@ class JobStatus:
     :param held_by: the process that works on it now; open submissions are that process's then, and not in doubt
     :param shared: which requests have one task, a sentence each
     :param lost: which runs may have paid what is not on record, a sentence each
+    :param unchosen: which groups lack a chosen image and why, where that was asked for
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
     """
 
@@ -75,6 +76,7 @@ class JobStatus:
     expired: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    unchosen: list[tuple[str, str]] = field(default_factory=list)
     sets: str = ""
     held_by: str | None = None
 
@@ -103,12 +105,14 @@ class JobStatus:
 
     @property
     def exit_code(self) -> ExitCode:
-        """6 for doubt, 8 for what is not fetched or under way, 1 for what failed."""
+        """6 for doubt, 8 for what is not fetched or under way, 9 for what is not chosen, 1 for what failed."""
         codes = [ExitCode.OK]
         if self.counts[State.IN_DOUBT] or self.lost:
             codes.append(ExitCode.IN_DOUBT)
         if self.held_by is not None or self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
             codes.append(ExitCode.UNFINISHED)
+        if self.unchosen:
+            codes.append(ExitCode.NOT_CHOSEN)
         if self.counts[State.FAILED] + self.counts[State.REJECTED] + self.counts[State.EXPIRED]:
             codes.append(ExitCode.FINDINGS)
         return gravest(codes)
@@ -187,6 +191,16 @@ def status_text(jobs: list[JobStatus]) -> str:
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(row(mark, count, word, next_step))
+        if one.unchosen:
+            lines.append(
+                row(
+                    "*",
+                    len(one.unchosen),
+                    "to choose",
+                    f"seedream-jobs choose {shell_word(one.job)} ratings.json{one.option}",
+                )
+            )
+            lines += [f"      {group}: {why}" for group, why in one.unchosen]
         lines += [f"  {said}" for said in (*one.lost, *one.shared)]
     return "\n".join(map(visible, lines)) + "\n"
 

@@ -2,6 +2,7 @@
 # What CI does with a campaign: plan a change, tell the reviewer, run what was approved. GitHub and GitLab call this file.
 #
 #   ci.sh plan      plan against SJ_BASE into SJ_PLAN, SJ_REPORT and the step summary; sets the outputs
+#   ci.sh chosen    fail with 9 where a selection that differs from SJ_BASE lacks a choice, by the policy of SJ_BASE
 #   ci.sh comment   put SJ_REPORT into the pull request as one comment, found again by its marker
 #   ci.sh run       carry out SJ_PLAN if its digest is SJ_EXPECT; commits and pushes the record, whatever happens
 #
@@ -169,6 +170,72 @@ plan() {
   return "$status"
 }
 
+# The jobs among all, each ended by a NUL, whose selections are named in the arguments.
+jobs_of() {
+  every_job | "$SJ_PYTHON" -I -c '
+import os
+import sys
+from pathlib import Path
+
+from seedream_jobs.errors import SeedreamError
+from seedream_jobs.job.spec import name_of
+from seedream_jobs.job.yaml_reader import parse, read_named
+
+wanted = {Path(name).stem for name in sys.argv[1:]}
+for name in filter(None, sys.stdin.buffer.read().split(b"\0")):
+    job = os.fsdecode(name)
+    try:
+        data = parse(read_named(Path(job), job), job).data
+    except SeedreamError:
+        continue  # the plan says what is wrong with it
+    if name_of(data, job) in wanted:
+        sys.stdout.buffer.write(name + b"\0")
+' "$@"
+}
+
+# Only a change of a selection is held against its rules: images are chosen after the change that asks for them.
+chosen() {
+  local changed jobs args found policy status=0
+  [[ -n ${SJ_BASE:-} ]] || die 2 "SJ_BASE names no revision to compare with"
+  changed=()
+  if [[ ! $SJ_BASE =~ ^0+$ ]]; then
+    mapfile -d '' -t changed < <(git diff-tree -r -z --name-only --no-renames --diff-filter=d "$SJ_BASE" HEAD -- selections)
+  fi
+  if [[ ${#changed[@]} -eq 0 ]]; then
+    say "no selection differs from the base"
+    return 0
+  fi
+  mapfile -d '' -t jobs < <(jobs_of "${changed[@]}")
+  [[ ${#jobs[@]} -gt 0 ]] || die 9 "no job has the name of a selection that was changed"
+  found=$(mktemp) policy=$(mktemp)
+  git cat-file blob "$SJ_BASE:policy.yaml" >"$policy" 2>/dev/null || printf 'version: 1\n' >"$policy"
+  args=(--offline --require-chosen --policy "${SJ_POLICY:-$policy}")
+  seedream status "${args[@]}" --format json -- "${jobs[@]}" >"$found" || status=$?
+  if [[ -n ${GITHUB_ACTIONS:-} ]]; then seedream status "${args[@]}" --format github -- "${jobs[@]}" || true; fi
+  if [[ -n ${GITHUB_STEP_SUMMARY:-} ]]; then
+    seedream status "${args[@]}" --format markdown -- "${jobs[@]}" >>"$GITHUB_STEP_SUMMARY" 2>/dev/null || true
+  fi
+  # A record's own matters (a failed request, links not fetched) are no matter of the selection.
+  "$SJ_PYTHON" -I - "$found" "${#jobs[@]}" "$status" <<'PYTHON' || status=$?
+import json
+import sys
+
+file, jobs, status = sys.argv[1:]
+try:
+    with open(file, encoding="utf-8") as text:
+        found = json.load(text)
+except ValueError:
+    sys.exit(int(status) or 70)
+lacking = [(job["job"], one) for job in found for one in job.get("to_choose", ())]
+for job, one in lacking:
+    print("%s: %s: %s" % (job, one["group"], one["why"]))
+sys.exit(9 if lacking or len(found) < int(jobs) else 42)
+PYTHON
+  rm -f -- "$found" "$policy"
+  [[ $status -ne 42 ]] || status=0
+  return "$status"
+}
+
 comment() {
   local repository=${GITHUB_REPOSITORY:?} number=${SJ_PULL_REQUEST:?} known
   [[ $number =~ ^[0-9]+$ ]] || die 2 "SJ_PULL_REQUEST is no number"
@@ -302,6 +369,6 @@ run() {
 
 ((BASH_VERSINFO[0] >= 5)) || die 2 "this script needs bash 5 or later"
 case ${1:-} in
-  plan | comment | run) "$1" ;;
-  *) die 2 "usage: ci.sh plan|comment|run" ;;
+  plan | chosen | comment | run) "$1" ;;
+  *) die 2 "usage: ci.sh plan|chosen|comment|run" ;;
 esac

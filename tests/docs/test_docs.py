@@ -113,10 +113,10 @@ def test_the_version_is_the_changelogs_top() -> None:
 
 
 FROM_THE_ENVIRONMENT = """\
-Options can also be given as `SEEDREAM_JOBS_<OPTION>`, but for consent (`--yes`, `--again`, `--replay`), for what
-settles a doubt (`--accepted`, `--not-charged`, `--abandon`, `--import`) and for the service (`--base-url`; its
-variable is `APIMART_BASE_URL`). `SEEDREAM_JOBS_BUDGET` does not stand for `--budget`: both hold. A variable that is
-set and empty is refused (exit 2), but for flags: a budget or digest that CI failed to define is no permission."""
+Options can also be given as `SEEDREAM_JOBS_<OPTION>`, but for consent (`--yes`, `--again`, `--rejected`, `--replay`),
+for what settles a doubt (`--accepted`, `--not-charged`, `--abandon`, `--import`) and for the service (`--base-url`;
+its variable is `APIMART_BASE_URL`). `SEEDREAM_JOBS_BUDGET` does not stand for `--budget`: both hold. A variable that
+is set and empty is refused (exit 2), but for flags: a budget or digest that CI failed to define is no permission."""
 
 
 def reference() -> str:

@@ -203,7 +203,14 @@ def test_memory_does_not_grow_with_the_images(record: Any, tmp_path: Path) -> No
         assert min(peak(form), peak(form)) < before + 500_000, form  # what is imported or cached once counts once
 
 
-RATING = {"key": "v1:" + "0" * 64, "address": "garden/s=a-heron#1", "index": 1, "rating": 4, "note": "calm"}
+RATING = {
+    "key": "v1:" + "0" * 64,
+    "address": "garden/s=a-heron#1",
+    "index": 1,
+    "rating": 4,
+    "note": "calm",
+    "sha256": "a" * 64,
+}
 
 
 @pytest.fixture
@@ -211,7 +218,7 @@ def ratings(campaign: Path) -> Callable[..., Path]:
     """Writes an export of the gallery, as its schema describes it."""
 
     def write(**changes: Any) -> Path:
-        content = {"format": 1, "job": "garden", "reviewer": "mei", "ratings": [RATING], **changes}
+        content = {"format": 2, "job": "garden", "reviewer": "mei", "ratings": [RATING], **changes}
         path = campaign / "ratings.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         return path

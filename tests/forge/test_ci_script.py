@@ -394,3 +394,50 @@ def test_one_comment_is_found_again(known: str, call: str, runner: Any, tmp_path
     calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert calls[-1] == f"api --silent {call}"
     assert runner.step("comment", SJ_PULL_REQUEST="12; rm", **settings).code == 2
+
+
+def test_a_changed_selection_is_held_against_the_rules_of_its_base(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Exit 9 names each group that lacks its image; a policy of the change itself lowers nothing."""
+    job = runner.checkout / "garden.yaml"
+    job.write_text(job.read_text(encoding="utf-8") + "select: {one_per: [season]}\n", encoding="utf-8")
+    ended = runner.step("run", **{**variables, "SJ_ARGS": ""})
+    assert ended.code == 0, ended.err
+    policy = runner.checkout / "policy.yaml"
+    strict = policy.read_text(encoding="utf-8") + "selection: {approvals: 2}\n"
+    policy.write_text(strict, encoding="utf-8")
+    runner.git("add", ".")
+    runner.git("commit", "-q", "-m", "rules")
+    runner.environment = {name: value for name, value in runner.environment.items() if not name.startswith("APIMART")}
+    ended = runner.step("chosen", SJ_BASE="HEAD")
+    assert (ended.code, "no selection differs" in ended.err) == (0, True), ended.err
+    runner.git("tag", "rules")
+    entries = list(map(json.loads, (runner.checkout / "garden.manifest.jsonl").read_text().splitlines()))
+    images = {one["cell"]["season"]: one["images"][0]["sha256"] for one in entries if one.get("images")}
+    choices = [
+        {"address": f"garden/{season}", "sha256": sha256, "verdict": "chosen"} for season, sha256 in images.items()
+    ]
+    assert len(choices) == 2
+    policy.write_text(strict.replace("approvals: 2", "approvals: 1"), encoding="utf-8")
+    for who, code in (("Ana", 9), ("Ben", 0)):
+        export = {"format": 2, "job": "garden", "reviewer": who, "ratings": [], "choices": choices}
+        (tmp_path / "ratings.json").write_text(json.dumps(export), encoding="utf-8")
+        command = [sys.executable, "-m", "seedream_jobs", "choose", "garden.yaml", str(tmp_path / "ratings.json")]
+        subprocess.run(command, cwd=runner.checkout, env=runner.environment, check=True)
+        runner.git("add", ".")
+        runner.git("commit", "-q", "-m", f"{who} chose")
+        ended = runner.step("chosen", SJ_BASE="rules", GITHUB_ACTIONS="true")
+        assert ended.code == code, ended.out + ended.err
+        assert ended.out.count("1 of 2 approvals") == (4 if code else 0)  # as annotations, and as lines of the log
+        assert ended.summary.count("1 of 2 approvals") == (2 if code else 0)
+    (runner.checkout / "selections" / "garden.yaml").write_text("version: 1\nchosen: 7\n", encoding="utf-8")
+    runner.git("commit", "-q", "-a", "-m", "damaged")
+    ended = runner.step("chosen", SJ_BASE="rules")
+    assert (ended.code, "selections/garden.yaml:2" in ended.err) == (1, True), ended.err
+    (runner.checkout / "selections" / "park.yaml").write_text("version: 1\n", encoding="utf-8")
+    runner.git("rm", "-q", "--cached", "selections/garden.yaml")
+    runner.git("add", "selections/park.yaml")
+    runner.git("commit", "-q", "-m", "of no job")
+    ended = runner.step("chosen", SJ_BASE="rules")
+    assert (ended.code, "no job has the name" in ended.err) == (9, True), ended.err

@@ -128,6 +128,12 @@ def not_to_be_asked(stage: Stage) -> Any:
     return mine.command("status")
 
 
+def not_chosen(stage: Stage) -> Any:
+    mine = stage.campaign(lines=("select: {one_per: []}",))
+    assert mine.run().code == 0
+    return mine.command("status", "--offline", "--require-chosen")
+
+
 def mistake(stage: Stage) -> Any:
     return stage.campaign().run("--detach", fault="a-bug")
 
@@ -155,6 +161,7 @@ SCENARIOS: list[tuple[ExitCode, Callable[[Stage], Any], str]] = [
     (ExitCode.HELD, another_service, "was written against another service than http://127.0.0.1:"),
     (ExitCode.UNFINISHED, still_running, "seedream-jobs fetch job.yaml"),
     (ExitCode.UNFINISHED, not_to_be_asked, "running"),
+    (ExitCode.NOT_CHOSEN, not_chosen, "the job: no image is chosen"),
     (ExitCode.BUG, mistake, "ZeroDivisionError: a seeded mistake"),
     (ExitCode.LEDGER, disk, "Input/output error"),
     (ExitCode.SIGHUP, lambda stage: stage.interrupted(signal.SIGHUP), "error: interrupted"),

@@ -23,6 +23,8 @@ from seedream_jobs.job.files import LFS_POINTER
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
+from seedream_jobs.results.ratings import NO_OPINION, Opinion
+from seedream_jobs.results.selections import Verdict
 
 AXIS = "axis_"
 """Before an axis' name in a column's: an axis may have the name of a field (``size``). Where its values are rows of a
@@ -46,10 +48,20 @@ AFTER_AXES = (
     "task_id",
     "submitted_at",
     "warnings",
+    "rating",
+    "ratings",
+    "stars",
+    "wins",
+    "votes",
+    "notes",
+    "choice",
+    "choice_by",
+    "choice_why",
 )
-LISTS = frozenset({"references", "warnings"})
+LISTS = frozenset({"references", "warnings", "notes", "choice_by"})
 """Columns that hold lists of text."""
-INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes"})
+INTEGERS = frozenset({"repeat", "number", "n", "width", "height", "bytes", "ratings", "stars", "votes"})
+NUMBERS = frozenset({"rating", "wins"})
 BOOLEANS = frozenset({"watermark"})
 MONEY = frozenset({"cost_usd"})
 """Columns that hold USD: decimal text, but in parquet."""
@@ -57,6 +69,17 @@ TIMES = frozenset({"submitted_at"})
 """Columns that hold a moment, UTC: text, but in parquet."""
 NAMED = 5
 """How many of the images that are left out are named."""
+
+
+SAID = ("rating", "ratings", "stars", "wins", "votes", "chosen", "rejected")
+"""What a condition of ``--select`` may read beside the axes."""
+
+
+def said_of(opinion: Opinion, verdict: Verdict | None) -> dict[str, Any]:
+    """What people said of an image, by the names of ``SAID``; a rating that nobody gave is None."""
+    said = None if verdict is None else verdict.said
+    numbers = (opinion.rating, opinion.ratings, opinion.stars, opinion.wins, opinion.votes)
+    return dict(zip(SAID, (*numbers, said == "chosen", said == "rejected"), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +138,9 @@ class ExportRows:
 
     :param root: the campaign's, which no image lies outside of
     :param folder: the manifest's folder
-    :param select: which cells; only with an expansion
+    :param select: which images, by their cell and by what people said of them (``SAID``); only with an expansion
+    :param chosen: only images that were chosen
+    :param opinions: what people think of an image, by its sha256; ``verdicts`` likewise
     :param on_progress: called with the number of images so far
     :param images: rows that were exported
     :param missing: rows that were left out because their file is missing or not what was stored
@@ -131,7 +156,10 @@ class ExportRows:
     root: Path
     folder: Path
     expansion: Expansion | None
-    select: Callable[[Cell], bool] | None = None
+    select: Callable[[Cell, Mapping[str, Any]], bool] | None = None
+    chosen: bool = False
+    opinions: Mapping[str, Opinion] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     on_progress: Callable[[int], None] = lambda _: None
     images: int = 0
     missing: int = 0
@@ -188,19 +216,29 @@ class ExportRows:
         self.images = self.missing = self.without_image = known = 0
         self.shared_usd = self.left_out_usd = Decimal(0)
         self.named.clear()
-        for entry, labels, values in self._known():
-            known += 1
+        for entry, labels, given, cell in self._known():
             cost = charged_usd(entry)
             stored = [(number, image) for number, image in enumerate(entry.images, 1) if image.file is not None]
             if not stored:
-                self.without_image += 1
-                self.left_out_usd += cost or 0
+                if self._is_wanted(cell, None):
+                    known += 1
+                    self.without_image += 1
+                    self.left_out_usd += cost or 0
                 continue
-            self.shared_usd += cost or 0
             shares = [None] * len(stored) if cost is None else in_shares(cost, len(stored))
-            for (number, image), share in zip(stored, shares, strict=True):
-                yield self._row(entry, self._axis_columns(labels, values), number, image, share)
-        if known < len(self.entries):  # what ``select`` left out, and orphans
+            wanted = [
+                (number, image, share)
+                for (number, image), share in zip(stored, shares, strict=True)
+                if self._is_wanted(cell, image.sha256)
+            ]
+            if len(wanted) == len(stored):
+                known += 1
+                self.shared_usd += cost or 0
+            else:
+                self.shared_usd += sum(share or 0 for _, _, share in wanted)
+            for number, image, share in wanted:
+                yield self._row(entry, self._axis_columns(labels, given), number, image, share)
+        if known < len(self.entries):  # what was not selected, and orphans
             costs = map(charged_usd, self.entries.values())
             self.left_out_usd = sum(filter(None, costs), start=Decimal(0)) - self.shared_usd
 
@@ -211,26 +249,38 @@ class ExportRows:
             for key in fields:
                 yield f"{AXIS}{name}.{key}", _as_text(value.get(key)) if isinstance(value, Mapping) else None
 
-    def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any], Mapping[str, Any]]]:
-        """Entries with the labels and the values of their axes."""
+    def _known(self) -> Iterator[tuple[Entry, Mapping[str, Any], Mapping[str, Any], Cell | None]]:
+        """Entries with the labels and the values of their axes, and with their cell where there is a job file."""
         if self.expansion is None:
             for key in self.entries:
                 entry = self.entries[key]
-                yield entry, entry.cell, {}
+                yield entry, entry.cell, {}, None
             return
         for place in self.expansion.places():
-            if self.select is not None and not self.select(place.cell):
-                continue
             found = self.entries.entry_of(place.key)
-            if found is None:
+            if found is not None:
+                matrix = self.expansion.matrix
+                yield found, matrix.labels(place.cell), matrix.given(place.cell), place.cell
+            elif self._is_wanted(place.cell, None):
                 self.without_image += 1
-            else:
-                yield found, self.expansion.matrix.labels(place.cell), self.expansion.matrix.given(place.cell)
+
+    def _is_wanted(self, cell: Cell | None, sha256: str | None) -> bool:
+        """Whether an image was selected; with None a request without one."""
+        verdict = None if sha256 is None else self.verdicts.get(sha256)
+        if self.chosen and (verdict is None or verdict.said != "chosen"):
+            return False
+        if self.select is None or cell is None:
+            return True
+        return self.select(cell, said_of(self._opinion(sha256), verdict))
+
+    def _opinion(self, sha256: str | None) -> Opinion:
+        return NO_OPINION if sha256 is None else self.opinions.get(sha256, NO_OPINION)
 
     def _row(
         self, entry: Entry, axes: Iterable[tuple[str, str | None]], number: int, image: Image, share: Decimal | None
     ) -> ExportRow:
-        sent = entry.request
+        sent, opinion = entry.request, self._opinion(image.sha256)
+        verdict = None if image.sha256 is None else self.verdicts.get(image.sha256)
         assert image.file is not None
         known = {"prompt", "image_urls", *PARAMETERS}
         other = {name: value for name, value in sent.items() if name not in known}
@@ -254,6 +304,15 @@ class ExportRows:
             "cost_usd": None if share is None else f"{share.normalize():f}",
             "submitted_at": None if entry.submitted_at is None else iso(entry.submitted_at),
             "warnings": list(image.warnings),
+            "rating": opinion.rating,
+            "ratings": opinion.ratings,
+            "stars": opinion.stars,
+            "wins": opinion.wins,
+            "votes": opinion.votes,
+            "notes": [f"{reviewer}: {note}" if reviewer else note for reviewer, note in opinion.notes],
+            "choice": None if verdict is None else verdict.said,
+            "choice_by": [] if verdict is None else list(verdict.by),
+            "choice_why": None if verdict is None else verdict.why or None,
         }
         return ExportRow(root=self.root, folder=self.folder, file=image.file, values=values)
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import csv_text, escaped_json
-from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, MONEY, TIMES, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, MONEY, NUMBERS, TIMES, ExportRow, ExportRows
 
 FILE = "file"
 GROUP_ROWS = 1_000
@@ -143,6 +143,8 @@ def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
             return arrow.timestamp("us", tz="UTC")
         if name in INTEGERS:
             return arrow.int64()
+        if name in NUMBERS:
+            return arrow.float64()
         return arrow.bool_() if name in BOOLEANS else arrow.string()
 
     fields = [arrow.field(name, kind(name)) for name in (FILE, *rows.columns)]

@@ -18,8 +18,12 @@ from seedream_jobs.atomic_file import check_folder, confined, link_or_copy
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.job.spec import SelectRule
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spent_usd
+from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
+from seedream_jobs.results.selections import Verdict, read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
 
 PLACEHOLDERS = 20_000
@@ -44,6 +48,8 @@ class GalleryCell:
     :param height: pixels
     :param cost_usd: what this slot cost, in USD
     :param submitted_at: Unix seconds
+    :param opinion: what all reviewers think of the image, as the page has it (``Opinion``); None where nobody spoke
+    :param choice: whether it was chosen or rejected, likewise: ``verdict``, ``by`` and ``why``
     """
 
     key: str
@@ -64,6 +70,8 @@ class GalleryCell:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     submitted_at: int | None = None
+    opinion: Mapping[str, Any] | None = None
+    choice: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +83,14 @@ class GalleryRun:
     :param axes: axis name to the labels of its values, both in the job's order
     :param cost_usd: spent so far, in USD
     :param left_out: unsent requests that have no cell
+    :param select: which images are to be chosen; None where the job does not say
     """
 
     name: str
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: Sequence[GalleryCell] = ()
     left_out: int = 0
+    select: SelectRule | None = None
     title: str = ""
     cost_usd: Decimal | None = None
 
@@ -113,14 +123,55 @@ def collect(
     found, left_out = _cells_of_job(ledger, expansion, files) if expansion else (_cells_of_record(ledger, files), 0)
     paired = _paired_axes(found)
     cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
+    cells = _judged(cells, name, root)
     costs = [cost for key in ledger.entries if (cost := spent_usd(ledger.entries[key])) is not None]
     return GalleryRun(
         name=name,
         axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
         cells=cells,
         left_out=left_out,
+        select=expansion.spec.select if expansion else None,
         cost_usd=sum(costs, start=Decimal(0)) if costs else None,
     )
+
+
+def _judged(cells: list[GalleryCell], name: str, root: Path) -> list[GalleryCell]:
+    """The cells with what people said of their images.
+
+    :raises SeedreamError: the job's review or its selection can't be read
+    """
+    files = WorkTree(root)
+    review, selection = read_review(files, name, root=root), read_selection(files, name, root=root)
+    opinions, verdicts = review.merged(), {} if selection is None else selection.verdicts()
+    former = review.former({cell.sha256 for cell in cells if cell.sha256})
+    judged = []
+    for cell in cells:
+        opinion, verdict = opinions.get(cell.sha256 or ""), verdicts.get(cell.sha256 or "")
+        if others := former[cell.address]:
+            opinion = replace(opinion or NO_OPINION, former=others)
+        if opinion is not None:
+            cell = replace(cell, opinion=_opinion_values(opinion))
+        if verdict is not None:
+            cell = replace(cell, choice=_choice_values(verdict))
+        judged.append(cell)
+    return judged
+
+
+def _opinion_values(opinion: Opinion) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "rating": opinion.rating,
+        "ratings": opinion.ratings,
+        "stars": opinion.stars,
+        "wins": opinion.wins,
+        "votes": opinion.votes,
+        "notes": [{"reviewer": reviewer, "note": note} for reviewer, note in opinion.notes],
+        "former": opinion.former,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _choice_values(verdict: Verdict) -> dict[str, Any]:
+    return {"verdict": verdict.said, "by": verdict.by, **({"why": verdict.why} if verdict.why else {})}
 
 
 class ImageFiles:

@@ -136,6 +136,7 @@ def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: 
             numbers = {"repeat": cell.repeat - 1, "image": cell.index - 1, "run": number}
             at += [numbers[kind] for kind in own]
             lines.append(literal(_cell_values(cell, number, at, _payload_number(cell, payloads), images=images)))
+    rule = next((run.select for run in runs if run.select is not None), None)
     header = {
         "format": 1,
         "title": title,
@@ -144,6 +145,7 @@ def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: 
             {"name": run.name, "title": run.title or run.name, "cost_usd": run.cost_usd, "left_out": run.left_out}
             for run in runs
         ],
+        **({"select": {"one_per": rule.one_per, "approvals": rule.approvals or 1}} if rule else {}),
         "payloads": [payload for _, payload in payloads.values()],
     }
     body = ",\n".join(lines)
@@ -177,6 +179,8 @@ def _cell_values(cell: GalleryCell, run: int, at: list[int], payload: int, *, im
         "cost": cell.cost_usd,
         "error": cell.error,
         "warnings": list(cell.warnings) or None,
+        "opinion": cell.opinion,
+        "choice": cell.choice,
         "submitted": None if cell.submitted_at is None else iso(cell.submitted_at).rstrip("Z").replace("T", " "),
     }
     return {name: value for name, value in values.items() if value is not None}
