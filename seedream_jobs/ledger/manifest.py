@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from seedream_jobs.atomic_file import Snapshot
-from seedream_jobs.diagnostics import Diagnostic, Related, Span
+from seedream_jobs.diagnostics import Diagnostic, Related, Span, shorten
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.inside import OutsideRoot
@@ -119,7 +118,7 @@ class Entries(Mapping[str, Entry]):
         if entry is not None:
             return entry
         known = self._known.get(key)
-        return None if known is None else self._entry(known[0])
+        return None if known is None else self.entry_in(known[0])
 
     def summary(self, key: str) -> EntrySummary | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
@@ -177,7 +176,7 @@ class Entries(Mapping[str, Entry]):
             # Sorted: which of several is taken must not depend on the order of the file.
             for line in filter(None, map(self.line, sorted(self._escaped))):
                 if any(mark in line for mark in _UNSETTLED):
-                    entry = self._entry(line)
+                    entry = self.entry_in(line)
                     today = _settled_key(entry)
                     if today is not None and (today not in found or STATE_RULES[entry.state].spent):
                         found[today] = entry.key
@@ -202,7 +201,7 @@ class Entries(Mapping[str, Entry]):
                 try:
                     check_raw(raw)
                 except Malformed:
-                    self._entry(line)  # says what is wrong with a line that somebody else gave its checksum
+                    self.entry_in(line)  # says what is wrong with a line that somebody else gave its checksum
                     raise
                 yield raw
         # A copy: a run puts entries in flight and settles them meanwhile.
@@ -253,7 +252,7 @@ class Entries(Mapping[str, Entry]):
         for raw in self.raw():
             yield from read(raw)
 
-    def _entry(self, line: bytes) -> Entry:
+    def entry_in(self, line: bytes) -> Entry:
         """The entry in a line that was checked when it was read.
 
         :raises FindingsError: its checksum is good, and yet it is no entry: this program did not write it
@@ -470,15 +469,22 @@ _RESTORE = (
 )
 
 
-def _first_line(record: Snapshot, key: str) -> int:
-    """The number of the first line that names a key."""
-    named, lines = b'"key":"%s"' % key.encode("utf-8", "replace"), 1
+_KEY = re.compile(rb'"key":"([^"]*)"')
+
+
+def _first_lines(record: Snapshot, keys: Collection[str]) -> dict[str, int]:
+    """The number of the first line that names each key, found in one pass; 1 where none does."""
+    left = {key.encode("utf-8", "replace"): key for key in keys}
+    found, lines = dict.fromkeys(keys, 1), 1
     for piece in record.pieces():
-        at = piece.find(named)
-        if at >= 0:
-            return lines + piece.count(b"\n", 0, at)
-        lines += piece.count(b"\n")
-    return 1
+        at = 0
+        for match in _KEY.finditer(piece):
+            key = left.pop(match[1], None)
+            if key is not None:
+                lines += piece.count(b"\n", at, match.start())
+                at, found[key] = match.start(), lines
+        lines += piece.count(b"\n", at)
+    return found
 
 
 class _Reader:
@@ -487,8 +493,13 @@ class _Reader:
     def __init__(
         self, record: Snapshot, path: str, folder: PurePosixPath, trusted: Callable[[bytes], bool] | None
     ) -> None:
-        self.manifest = Manifest(entries=Entries(path, partial(_first_line, record)))
+        self.manifest = Manifest(entries=Entries(path, lambda key: _first_lines(record, [key])[key]))
         self.findings: list[Diagnostic] = []
+        # Joined once at the end: a stranger may repeat a line as often as the file holds.
+        self._headers: dict[Header, None] = {}
+        self._again: dict[
+            str, tuple[int, list[bytes]]
+        ] = {}  # by key: the number of the last line, and all but the first
         self._pointer = False
         self._path = path
         self._folder = folder
@@ -516,30 +527,46 @@ class _Reader:
             self.findings.append(_finding("manifest-damaged", "the manifest has no header", self._path, 1, _RESTORE))
         if self.findings:
             raise FindingsError(self.findings[:_MOST_FINDINGS])
+        self.manifest.header = join_headers(*self._headers)
+        self._join_lines()
         return self.manifest
 
     def _entry(self, number: int, line: bytes, entry: Entry) -> None:
         entries, key = self.manifest.entries, entry.key
         if key not in entries:
-            entries.put(in_order(entry) if entry.earlier else entry)
+            ordered = in_order(entry) if entry.earlier else entry
+            entries.put(ordered)
+            if paid_twice(ordered):
+                self._again[key] = (number, [])
         elif entries.line(key) != line:
             self.manifest.merged = True
-            entries.put(join(entries[key], entry))
-        self._note_double_payment(number, key)
+            _, lines = self._again.get(key, (number, []))
+            lines.append(line)  # as it stands: as an entry it takes many times the memory
+            self._again[key] = (number, lines)
 
-    def _note_double_payment(self, number: int, key: str) -> None:
-        entry = self.manifest.entries[key]
-        if not paid_twice(entry):
-            return
+    def _join_lines(self) -> None:
+        """Make one entry of the lines of each request that has several, and note those that were paid for twice."""
+        entries, paid = self.manifest.entries, dict[str, int]()
+        for key, (number, lines) in self._again.items():
+            entry = entries[key]
+            if lines:
+                entry = join(entry, *map(entries.entry_in, lines))
+                entries.put(entry)
+            if paid_twice(entry):
+                paid[key] = number
+        first = _first_lines(self._record, paid) if paid else {}
+        for key, number in paid.items():
+            self._note_double_payment(number, entries[key], first[key])
+
+    def _note_double_payment(self, number: int, entry: Entry, first: int) -> None:
         ids = [one for one in (entry.task_id, *entry.other_task_ids) if one is not None]
-        message = f"{entry.address} was submitted twice ({', '.join(ids)}), probably on two branches; both are kept"
+        some = shorten(", ".join(ids), 200)
+        message = f"{entry.address} was submitted twice ({some}), probably on two branches; both are kept"
         hint = "let one branch at a time submit, or protect the branch that does"
         if len(ids) < 2:  # the other one's id was never seen
             message = f"{entry.address} may have been charged twice: it was sent again while it was in doubt"
             hint = "the service's console shows what was charged; until then both count"
-        first = Related(
-            message="first known from here", path=self._path, span=Span.of_line(_first_line(self._record, key))
-        )
+        known = Related(message="first known from here", path=self._path, span=Span.of_line(first))
         self.manifest.notes.append(
             Diagnostic(
                 code="manifest-paid-twice",
@@ -548,7 +575,7 @@ class _Reader:
                 path=self._path,
                 span=Span.of_line(number),
                 hint=hint,
-                related=(first,),
+                related=(known,),
             )
         )
 
@@ -565,13 +592,11 @@ class _Reader:
 
     def _header(self, number: int, header: Header) -> None:
         known = self.manifest.header
-        if known is None or known == header:
-            self.manifest.header = header
-            return
-        self.manifest.merged = True
-        self.manifest.header = join_headers(known, header)
-        if self.manifest.header is None:
-            self.manifest.header = known
+        if known is None:
+            known = self.manifest.header = header
+        self._headers[header] = None
+        self.manifest.merged = len(self._headers) > 1 or self.manifest.merged
+        if known.origin != header.origin:
             message = f"two manifests of different origins were merged: {known.origin} and {header.origin}"
             self.findings.append(_finding("manifest-origin", message, self._path, number, _SEPARATE))
 

@@ -1,4 +1,4 @@
-"""This module joins what two branches know of one request: git's union of two manifests holds it twice.
+"""This module joins what branches know of one request: git's union of two manifests holds it twice.
 
 Called by manifest. Invariant: nothing known is lost, and the order of lines does not matter (the join is commutative,
 associative and idempotent). An entry is taken apart into its submissions. Two of them are one and the same where
@@ -8,10 +8,11 @@ submissions of one generation that differ are two payments: both are kept, one i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from itertools import zip_longest
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 from seedream_jobs.ledger.codec import canonical, encode
 from seedream_jobs.ledger.state import Attempt, Entry, Header, Image, PlanRecord, ServiceError, State
@@ -50,13 +51,12 @@ _Identity = tuple[int, int | None, str | None, str | None]
 _T = TypeVar("_T")
 
 
-def join(one: Entry, other: Entry) -> Entry:
-    """What both know of one request."""
-    # The two differ here where the job file was edited on one branch: any choice does that ignores their order.
-    front = max(one, other, key=_description)
-    return _assembled(
-        front, [one.current, *one.earlier, other.current, *other.earlier], max(one.replays, other.replays)
-    )
+def join(*entries: Entry) -> Entry:
+    """What all of them know of one request, in a time that grows with what they hold together."""
+    # They differ here where the job file was edited on one branch: any choice does that ignores their order.
+    front = max(entries, key=_description)
+    attempts = [attempt for entry in entries for attempt in (entry.current, *entry.earlier)]
+    return _assembled(front, attempts, max(entry.replays for entry in entries))
 
 
 def in_order(entry: Entry) -> Entry:
@@ -64,20 +64,22 @@ def in_order(entry: Entry) -> Entry:
     return join(entry, entry)
 
 
-def join_headers(one: Header, other: Header) -> Header | None:
-    """One header for two; None where the origins differ, which no rule can settle."""
-    if one.origin != other.origin:
+def join_headers(*headers: Header) -> Header | None:
+    """One header for several; None where the origins differ, which no rule can settle."""
+    if len({header.origin for header in headers}) > 1:
         return None
-    first, *others = sorted({one.id, other.id, *one.other_ids, *other.other_ids})
+    first, *others = sorted({one for header in headers for one in (header.id, *header.other_ids)})
     # Of one run's marks the last in this order stays, with the larger number of intents.
-    runs = {run.id: run for run in sorted((*one.runs, *other.runs), key=lambda run: (run.id, run.intents, run.since))}
+    marks = sorted(
+        chain.from_iterable(header.runs for header in headers), key=lambda run: (run.id, run.intents, run.since)
+    )
     return Header(
         id=first,
-        job=min(one.job, other.job),
-        origin=one.origin,
+        job=min(header.job for header in headers),
+        origin=headers[0].origin,
         other_ids=tuple(others),
-        runs=tuple(runs.values()),
-        serial=max(one.serial, other.serial),
+        runs=tuple({run.id: run for run in marks}.values()),
+        serial=max(header.serial for header in headers),
     )
 
 
@@ -104,10 +106,10 @@ def _identity(attempt: Attempt) -> _Identity:
 
 
 def _assembled(front: Entry, attempts: Iterable[Attempt], replays: int) -> Entry:
-    known: dict[_Identity, Attempt] = {}
+    alike = defaultdict[_Identity, list[Attempt]](list)
     for attempt in attempts:
-        identity = _identity(attempt)
-        known[identity] = _join_attempts(known[identity], attempt) if identity in known else attempt
+        alike[_identity(attempt)].append(attempt)
+    known = {identity: _join_attempts(same) if same[1:] else same[0] for identity, same in alike.items()}
     # An attempt that was never sent says nothing beside one that was. A submission without a task id is the one of the
     # same run and second whose task id the other line knows.
     sent = {attempt.generation for attempt in known.values() if not _says_nothing(attempt)}
@@ -132,52 +134,45 @@ def _place(attempt: Attempt) -> tuple[int, int, str, str]:
     return (IN_FRONT.index(attempt.state), submitted_at, attempt.task_id or "", attempt.run or "")
 
 
-def _join_attempts(one: Attempt, other: Attempt) -> Attempt:
-    """The same submission, known twice: each field by its own order, so that no order of joining matters."""
-    state = max(one.state, other.state, key=KNOWLEDGE.index)
+def _join_attempts(same: Sequence[Attempt]) -> Attempt:
+    """One submission, known several times: each field by its own order, so that no order of joining matters."""
+    state = max((one.state for one in same), key=KNOWLEDGE.index)
     in_doubt = state is State.IN_DOUBT
     return Attempt(
-        generation=one.generation,
+        generation=same[0].generation,
         state=state,
-        task_id=_larger(one.task_id, other.task_id),
-        more_task_ids=max(one.more_task_ids, other.more_task_ids, key=lambda ids: (len(ids), ids)),
-        cost_usd=_larger_amount(one.cost_usd, other.cost_usd),
-        images=tuple(_join_images(a, b) for a, b in zip_longest(one.images, other.images)),
-        error=_join_problems(one.error, other.error),
-        idempotency_key=_larger(one.idempotency_key, other.idempotency_key),
-        request_id=_larger(one.request_id, other.request_id),
-        doubt=_larger(one.doubt, other.doubt) if in_doubt else None,
-        max_cost_usd=_larger_amount(one.max_cost_usd, other.max_cost_usd),
-        submitted_at=_larger_number(one.submitted_at, other.submitted_at),
-        since=_larger_number(one.since, other.since) if in_doubt else None,
-        run=one.run,
+        task_id=_largest(one.task_id for one in same),
+        more_task_ids=max((one.more_task_ids for one in same), key=lambda ids: (len(ids), ids)),
+        cost_usd=_largest((one.cost_usd for one in same), _amount),
+        images=_join_images(one.images for one in same),
+        error=_largest((one.error for one in same), _canonical),
+        idempotency_key=_largest(one.idempotency_key for one in same),
+        request_id=_largest(one.request_id for one in same),
+        doubt=_largest(one.doubt for one in same) if in_doubt else None,
+        max_cost_usd=_largest((one.max_cost_usd for one in same), _amount),
+        submitted_at=_largest((one.submitted_at for one in same), int),
+        since=_largest((one.since for one in same), int) if in_doubt else None,
+        run=same[0].run,
     )
 
 
-def _larger(one: _T | None, other: _T | None) -> _T | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other, key=str)
+def _largest(values: Iterable[_T | None], order: Callable[[_T], Any] = str) -> _T | None:
+    known = [value for value in values if value is not None]
+    return max(known, key=order) if known else None
 
 
-def _larger_number(one: int | None, other: int | None) -> int | None:
-    return max((number for number in (one, other) if number is not None), default=None)
+def _amount(amount: Decimal) -> tuple[Decimal, str]:
+    return (amount, str(amount))
 
 
-def _larger_amount(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    amounts = [amount for amount in (one, other) if amount is not None]
-    return max(amounts, key=lambda amount: (amount, str(amount)), default=None)
+def _canonical(one: Image | ServiceError) -> bytes:
+    return canonical(encode(one))
 
 
-def _join_images(one: Image | None, other: Image | None) -> Image:
-    if one is None or other is None:
-        image = other if one is None else one
-        assert image is not None  # zip_longest pads only one of the two
-        return image
-    return max(one, other, key=lambda image: (image.file is not None, canonical(encode(image))))
-
-
-def _join_problems(one: ServiceError | None, other: ServiceError | None) -> ServiceError | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other, key=lambda problem: canonical(encode(problem)))
+def _join_images(several: Iterable[tuple[Image, ...]]) -> tuple[Image, ...]:
+    by_place: list[list[Image]] = []
+    for images in several:
+        by_place += [[] for _ in images[len(by_place) :]]
+        for place, image in zip(by_place, images, strict=False):
+            place.append(image)
+    return tuple(max(place, key=lambda image: (image.file is not None, _canonical(image))) for place in by_place)

@@ -10,6 +10,7 @@ records say different things of a request, there is a finding.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
@@ -19,6 +20,7 @@ from pathlib import PurePosixPath
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span, in_order, shorten
 from seedream_jobs.errors import FindingsError
+from seedream_jobs.expand.request_builder import folded_name
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
@@ -45,6 +47,7 @@ def record_edits(
     changed: Iterable[PurePosixPath],
     *,
     shown: Callable[[PurePosixPath], str],
+    present: Iterable[PurePosixPath] = (),
     untracked: Collection[PurePosixPath] = (),
     allow_additions: bool = False,
 ) -> tuple[Diagnostic, ...]:
@@ -52,13 +55,15 @@ def record_edits(
 
     :param changed: paths from the campaign's root, in either tree
     :param shown: how findings name a file
+    :param present: all files of the head, as git spells them
     :param untracked: those that are in no commit: a run of this machine may have left a journal or a lock
     :param allow_additions: what ``run`` may have written is a warning, not an error
     """
     paths = sorted(set(changed))
     committed = [path for path in paths if path not in untracked]
     found = [*_committed(base, head, committed, shown, allow_additions), *_links(base, head, paths, shown)]
-    paths = [path for path in paths if path.name.endswith(MANIFEST_SUFFIX) and _never_committed(path) is None]
+    found += _misspelled(head, paths, present, shown)
+    paths = [path for path in paths if is_record(path) and _never_committed(path) is None]
     was = renamed(base, head, paths)
     gone = frozenset(was.values())  # compared under its new name
     owners: dict[str, list[PurePosixPath]] | None = None
@@ -115,11 +120,41 @@ def _never_committed(path: PurePosixPath) -> str | None:
     return next((what for ending, what in _NEVER_COMMITTED.items() if name.endswith(ending)), None)
 
 
+RULES = frozenset({".gitattributes", ".gitignore"})
+"""Files by which git decides what becomes of a record."""
+
+
+def is_record(path: PurePosixPath) -> bool:
+    """Whether some file system takes a file for a manifest."""
+    return path.name.casefold().endswith(MANIFEST_SUFFIX)
+
+
+def _misspelled(
+    head: Files,
+    paths: Iterable[PurePosixPath],
+    present: Iterable[PurePosixPath],
+    shown: Callable[[PurePosixPath], str],
+) -> Iterator[Diagnostic]:
+    """Find records and git's rules that are read as others where the file system ignores case."""
+    kept = [path for path in paths if is_there(head, path) and (is_record(path) or path.name.casefold() in RULES)]
+    spelled = defaultdict[str, list[PurePosixPath]](list)
+    for path in sorted({*kept, *present}) if kept else ():
+        if is_record(path) or path.name.casefold() in RULES:
+            spelled[folded_name(str(path))].append(path)
+    for path in kept:
+        other = next((one for one in spelled[folded_name(str(path))] if one != path), None)
+        if other is None and not path.name.endswith((MANIFEST_SUFFIX, *RULES)):
+            other = path.with_name(path.name.casefold())
+        if other is not None:
+            message = f"the name is another spelling of {shown(other)}: where case is ignored, this file stands for it"
+            yield _finding("record-spelling", message, shown(path), hint="remove the file, or name it otherwise")
+
+
 def _links(
     base: Files, head: Files, paths: Sequence[PurePosixPath], shown: Callable[[PurePosixPath], str]
 ) -> Iterator[Diagnostic]:
     for path in paths:
-        if path.name.casefold().endswith(MANIFEST_SUFFIX) and _is_link(head, path) and not _is_link(base, path):
+        if is_record(path) and _is_link(head, path) and not _is_link(base, path):
             message = "the change puts a link in a record's place: what it leads to can be edited unseen"
             yield _finding("record-link", message, shown(path), hint="commit the record itself, as a file")
 
@@ -224,7 +259,7 @@ def _owners(tree: Files) -> dict[str, list[PurePosixPath]]:
     """The manifests of a commit, by each of their ids."""
     found: dict[str, list[PurePosixPath]] = {}
     for path in tree.paths() if isinstance(tree, GitTree) else ():
-        if path.name.endswith(MANIFEST_SUFFIX):
+        if is_record(path):
             for one in _ids(tree, path):
                 found.setdefault(one, []).append(path)
     return found
@@ -347,8 +382,7 @@ class _Edit:
             yield _finding("manifest-changed-id", message, self.shown, 1)
         ids, now = {known.id, *known.other_ids}, {after.id, *after.other_ids}
         if ids != now and known.id in now:
-            names = ", ".join(sorted(ids ^ now))
-            message = f"the ids of manifests that were merged into this one are others: {names}"
+            message = f"the ids of manifests that were merged into this one are others: {_some(sorted(ids ^ now))}"
             yield self._claimed("manifest-changed-id", message, 1)
         for run in set(after.runs) - set(known.runs):
             message = f"the header claims that a run of {run.intents} requests is open ({run.id}): no run could begin"
@@ -379,7 +413,7 @@ class _Edit:
             yield "manifest-added", text, claim
             return
         if fresh:
-            yield "manifest-added", f"a line claims a payment: {new.address}: {', '.join(fresh)}", claim
+            yield "manifest-added", f"a line claims a payment: {new.address}: {_some(fresh)}", claim
         worse = [*_regressions(old, new)]
         yield from ((code, text, "error") for code, text in worse)
         # What was told as an error is not told a second time as a change.
@@ -424,7 +458,7 @@ def _regressions(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
     now = after.all_task_ids
     lost = [one for one in before.all_task_ids if one not in now]
     if lost:
-        message = f"{before.address} was accepted as {', '.join(lost)}, now its task id is {after.task_id or 'none'}"
+        message = f"{before.address} was accepted as {_some(lost)}, now its task id is {after.task_id or 'none'}"
         yield "manifest-changed-id", message
     if after.generation < before.generation:
         counts = f"{before.generation} times, now {after.generation}"
@@ -464,6 +498,10 @@ def _cost_edit(before: Entry, after: Entry) -> str | None:
     if before.generation == after.generation and after.max_images != before.max_images:
         return f"it could have {before.max_images} images, now {after.max_images}"
     return None
+
+
+def _some(ids: Iterable[str]) -> str:
+    return shorten(", ".join(ids), 200)
 
 
 def _usd(attempt: Attempt) -> str:

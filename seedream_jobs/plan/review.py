@@ -43,7 +43,7 @@ from seedream_jobs.plan.plan import (
     planned_request,
 )
 from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
-from seedream_jobs.plan.record_edits import ATTRIBUTES, attribute_edits, record_edits, renamed
+from seedream_jobs.plan.record_edits import ATTRIBUTES, attribute_edits, is_record, record_edits, renamed
 from seedream_jobs.plan.revisions import GitTree, Recording, Repository, ignored
 
 # -- one job against its base ------------------------------------------------------------------------------------------
@@ -295,6 +295,7 @@ class Revisions:
             self.base_tree,
             self._head_files,
             changed,
+            present=self._present(),
             untracked=self.repository.untracked() if self.head is None else (),
             shown=self.shown,
             allow_additions=allow_additions,
@@ -304,9 +305,7 @@ class Revisions:
     def _edited_through_links(self) -> frozenset[PurePosixPath]:
         """Records that are links: what they lead to has another name, so that its edit would not be seen as theirs."""
         return frozenset(
-            path
-            for path in self.base_tree.paths()
-            if path.name.endswith(MANIFEST_SUFFIX) and self.base_tree.mode(path) == "120000"
+            path for path in self.base_tree.paths() if is_record(path) and self.base_tree.mode(path) == "120000"
         )
 
     def _attribute_edits(self) -> Iterator[Diagnostic]:

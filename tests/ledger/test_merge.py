@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import subprocess
@@ -16,7 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.atomic_file import FileSystem, Snapshot
+from seedream_jobs.diagnostics import Span
 from seedream_jobs.errors import FindingsError, HeldError, LedgerError
+from seedream_jobs.ledger import manifest as manifest_module
+from seedream_jobs.ledger import merge
 from seedream_jobs.ledger.codec import canonical, encode, seal
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Manifest, read_manifest
@@ -105,6 +109,12 @@ def test_joining_is_commutative_associative_and_idempotent(one: Entry, two: Entr
     assert canonical(encode(join(one, two))) == canonical(encode(join(two, one)))
     assert canonical(encode(join(join(one, two), three))) == canonical(encode(join(one, join(two, three))))
     assert canonical(encode(join(one, one))) == canonical(encode(one))
+
+
+@given(st.lists(entries(), min_size=3, max_size=5))
+@settings(max_examples=examples(100), deadline=None)
+def test_joining_all_at_once_is_joining_one_after_the_other(several: list[Entry]) -> None:
+    assert canonical(encode(join(*several))) == canonical(encode(functools.reduce(join, several)))
 
 
 @given(entries(), entries())
@@ -244,6 +254,29 @@ def test_the_order_of_lines_does_not_matter() -> None:
     assert again.header == Header(id="m-0", job="garden.yaml", origin="https://api", other_ids=("m-1",))
     assert again.plans == {"p-1": PlanRecord(plan="p-1", digest="d", used_at=5, finished=True)}
     assert b"".join(again.chunks()) == canon
+
+
+def test_a_line_that_is_repeated_costs_no_more_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each submission is looked at once, headers are joined once, and the first lines are found in one pass."""
+    looked, passes, headers = [], [], []
+    identity, pieces, joined = merge._identity, Snapshot.pieces, manifest_module.join_headers
+    monkeypatch.setattr(merge, "_identity", lambda attempt: [looked.append(1), identity(attempt)][1])
+    monkeypatch.setattr(Snapshot, "pieces", lambda self: [passes.append(1), pieces(self)][1])
+    monkeypatch.setattr(manifest_module, "join_headers", lambda *all_: [headers.append(len(all_)), joined(*all_)][1])
+    count = 50
+    data = b"".join(
+        manifest_of(
+            *(replace(branch(accepted(f"task_{number}"), at=20), key=key) for key in (KEY, "v1:cd")),
+            header=Header(id=f"m-{number}", job="garden.yaml", origin="https://api"),
+        )
+        for number in range(count)
+    )
+    manifest = read_manifest(data, "garden.manifest.jsonl")
+    assert [len(manifest.entries[key].attempts) for key in manifest.entries] == [count, count]
+    assert manifest.header is not None
+    assert len(manifest.header.other_ids) == count - 1
+    assert (len(looked), len(passes), headers) == (2 * count, 2, [count])
+    assert [note.related[0].span for note in manifest.notes] == [Span.of_line(2), Span.of_line(3)]
 
 
 def test_equal_lines_collapse() -> None:
