@@ -34,7 +34,7 @@ _AT_ONCE = 1 << 18
 HEAD_BYTES = 512
 """Bytes of a download that are kept in memory: enough to tell its format."""
 
-_WRITE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_WRITE = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems answer that have no hard links, or allow none here.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
@@ -221,7 +221,7 @@ def sync(path: Path) -> None:
 
     :raises OSError: as ``FileSystem.sync`` does
     """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY)
     try:
         DISK.sync(handle)
     finally:
@@ -486,7 +486,7 @@ class Sink:
         try:
             make_folder(path.parent)
             path.unlink(missing_ok=True)  # never truncated: a killed process may have given it its final name already
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self._file = os.fdopen(os.open(path, flags, 0o666), "wb", buffering=BUFFER)
         except OSError as error:
             raise refusal(error, path) from error

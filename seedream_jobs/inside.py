@@ -14,11 +14,11 @@ import stat
 from pathlib import Path, PurePosixPath
 from unicodedata import category, is_normalized
 
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 # A pipe would wait for a writer without O_NONBLOCK, and a terminal could become this process' own.
 _LAST = _READ | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 # A folder need not be readable to be passed through. With O_PATH (Linux) a link is no folder, and refused all the same.
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 _PIECE = 1 << 20
 _HAS_DIR_FD = os.open in os.supports_dir_fd  # Windows has none
 

@@ -391,9 +391,13 @@ ARGUMENTS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are 
 
 
 def accepted(page: str) -> set[tuple[str, str, str]]:
-    """(where, old, new) of each survivor that the page argues."""
-    rows = re.findall(r"^\| `+ ?(.+?) ?`+ \| `+ ?(.+?) ?`+ → `+ ?(.*?) ?`+ \|", page, re.M)
-    return {(where, old.replace("\\|", "|"), new.replace("\\|", "|")) for where, old, new in rows}
+    """(where, old, new) of each survivor that the page argues; a row may have several new texts of one old one."""
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` → `(.*?)` \|", page.replace("\\|", "\0"), re.M)
+    return {
+        (where, old.replace("\0", "|"), new.replace("\0", "|"))
+        for where, old, news in rows
+        for new in news.split("`, `")
+    }
 
 
 def report(trial: Trial, module: str) -> int:

@@ -73,6 +73,12 @@ def test_a_fork_that_hangs_or_dies_is_told_from_one_that_answers() -> None:
     assert mutation.in_fork(lambda: time.sleep(60), 0.2) == "timeout"
 
 
+def test_a_row_of_the_page_argues_one_change_or_several() -> None:
+    """Of the same line; a bar within a table is escaped."""
+    page = "| `a: b` | `x \\| y` → `x`, `x & y` | why |\n| `c: d` | `1` → `2` | `why` |\n| other | `3` | `4` |\n"
+    assert mutation.accepted(page) == {("a: b", "x | y", "x"), ("a: b", "x | y", "x & y"), ("c: d", "1", "2")}
+
+
 def test_what_the_page_argues_is_in_the_code() -> None:
     """A survivor whose line is gone is to be taken from the page."""
     rows = mutation.accepted(mutation.PAGE.read_text("utf-8"))

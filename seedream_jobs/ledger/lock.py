@@ -128,7 +128,7 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
 def _open(path: Path, flags: int = 0) -> int:
     # A lock is emptied when it is signed and when it is released: a link would empty what it leads to.
     check_no_link(path)
-    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o644)
 
 
 def _leads_to(path: Path, descriptor: int) -> bool:

@@ -196,6 +196,7 @@ WHOLE: list[Observation] = [
     *(reply(status, location=location) for status in (301, 302, 303) for location in (
         "/v1/images/generations", "/images/generations?a=/b", "/v1/images", "/images/generations/x",
         "?/images/generations")),
+    reply(307),
     reply(200, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}]}, **FULL, idempotency_replayed=" True "),
     reply(200, ACCEPTED, idempotency_replayed="false"),
     *(reply(status, {"data": [{"task_id": "task_1"}, {"task_id": "task_2"}], **error("x")}, **FULL)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import sys
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seedream_jobs import inside as module
 from seedream_jobs.atomic_file import DISK, check_folder, confined, link_or_copy, place, write_whole
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import (
@@ -257,6 +260,23 @@ def test_the_start_of_a_file_is_as_long_as_asked_for(tmp_path: Path) -> None:
     for limit in (0, 1, 1 << 20, (1 << 20) + 1, len(big), len(big) + 1):
         assert read_start(tmp_path / "link", limit) == big[:limit]
         assert read_start(open_in(tmp_path.resolve(), "big"), limit) == big[:limit]
+
+
+def test_a_file_is_opened_with_the_flags_that_the_system_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, or none on a system such as Windows, which has one of its own for bytes that stay as they are."""
+
+    def flags(**named: int) -> tuple[int, int, int]:
+        for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_PATH", "O_DIRECTORY"):
+            monkeypatch.delattr(os, name, raising=False)
+        for name, flag in named.items():
+            monkeypatch.setattr(os, name, flag, raising=False)
+        monkeypatch.delitem(sys.modules, module.__name__)
+        anew = importlib.import_module(module.__name__)
+        return anew._READ, anew._LAST, anew._FOLDER
+
+    monkeypatch.setattr("seedream_jobs.inside", module)  # the package's name for it, put back at the end
+    assert flags(O_RDONLY=128, O_BINARY=2) == (130, 130, 128)
+    assert flags(O_RDONLY=128, O_NOFOLLOW=4, O_NONBLOCK=8, O_NOCTTY=16, O_PATH=32, O_DIRECTORY=64) == (128, 156, 96)
 
 
 def test_a_path_ends_where_its_links_lead(root: Path) -> None:

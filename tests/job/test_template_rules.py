@@ -26,7 +26,9 @@ from seedream_jobs.job.template_rules import (
     MAX_NESTING,
     MAX_NODES,
     MAX_SOURCE,
+    OPERATORS,
     WORK,
+    NotAllowed,
     TooMuch,
     Work,
     compare,
@@ -299,6 +301,21 @@ def test_a_condition_compares_by_a_function_of_its_own() -> None:
     for given, used in ((None, "seedream_jobs.job.template_rules.compare"), ("a.b", "a.b")):
         (call,) = parse(environment(), "{{ 1 < 2 }}", comparison=given).find_all(nodes.Call)
         assert call.node.importname == used
+
+
+def test_an_operator_is_written_as_the_language_has_it() -> None:
+    """So that what is said of a comparison can be typed."""
+    for name, (written, _) in OPERATORS.items():
+        (call,) = parse(environment(), f"{{{{ a {written} b }}}}").find_all(nodes.Call)
+        assert call.args[0].value == name
+
+
+def test_what_a_new_jinja_brings_is_refused_until_it_is_listed() -> None:
+    """By its node's name."""
+    with pytest.raises(NotAllowed) as caught:
+        parse(environment().overlay(extensions=["jinja2.ext.do"]), "{% do a %}")
+    assert caught.value.message == "'{% ExprStmt %}' is not available: it is not on the list"
+    assert (caught.value.word, caught.value.hint) == ("ExprStmt", "docs/templates.md lists what is")
 
 
 def cost(work: Callable[[], Any], left: int = 10_000) -> tuple[Any, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import platform
@@ -109,11 +110,13 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network's file system may be gone, and Python repeats a call that a signal interrupted, for ever."""
-    monkeypatch.setattr("seedream_jobs.ledger.lock.PATIENCE", 0.01)
+    join = threading.Thread.join
+    monkeypatch.setattr(threading.Thread, "join", lambda thread, seconds: join(thread, seconds / 1000))
     answered = threading.Event()
     asked: list[int] = []
 
     def flock(descriptor: int, how: int) -> None:
+        assert threading.current_thread().daemon  # or the process could not end
         asked.append(descriptor)
         answered.wait()
 
@@ -125,8 +128,48 @@ def test_a_file_system_without_an_answer_is_given_up(tmp_path: Path, monkeypatch
     assert len(asked) == 2
     assert all(os.fstat(descriptor) for descriptor in asked)
     answered.set()
-    assert caught.value.message == "l could not be locked: the file system gave no answer within 0.01 s"
+    assert caught.value.message == "l could not be locked: the file system gave no answer within 10 s"
     assert caught.value.hint == f"check the file system that {tmp_path} is on, then run the same command again"
+
+
+def test_a_probe_without_an_answer_is_given_up(tmp_path: Path, flock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second descriptor's call as the first one's."""
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    answered = threading.Event()
+    flock(lambda count: answered.wait() if count == 2 else None)
+    with pytest.raises(LedgerError, match=r"^l could not be locked: the file system gave no answer within 0\.01 s$"):
+        lock_file(tmp_path / "l", command="run", now=1)
+    answered.set()
+
+
+def test_a_lock_may_be_the_first_descriptor(tmp_path: Path) -> None:
+    """0 is free in a process that was started without an input."""
+    path = tmp_path / "l"
+    kept = os.dup(0)
+    try:
+        os.close(0)
+        lock = lock_file(path, command="run", now=1)
+        assert os.path.samestat(os.fstat(0), path.stat())
+        assert not os.get_blocking(0)  # a pipe that is put there at the last moment is not waited for
+        lock.check_place()
+        assert in_use(path)
+        path.rename(tmp_path / "old")
+        with pytest.raises(LedgerError, match="removed or replaced"):
+            lock.check_place()
+        lock.release()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+        other = os.open(tmp_path, os.O_RDONLY)  # takes 0, so that the lock that is held does not
+        held = lock_file(path, command="run", now=1)
+        os.close(other)
+        with pytest.raises(HeldError):
+            lock_file(path, command="run", now=1)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+        held.release()
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def test_a_lock_that_cannot_be_written_is_no_held_lock(tmp_path: Path) -> None:
@@ -238,8 +281,11 @@ def test_what_a_lock_does_not_say_is_a_question_mark(tmp_path: Path) -> None:
     assert who_holds(path) == "process 1 on ?, '?', since ?"
     path.write_text("{}")
     assert who_holds(path) == "process ? on ?, '?', since ?"
-    path.write_text(json.dumps({"pid": 1, "x": "y" * 60_000}))
+    path.write_text(json.dumps({"pid": 1, "x": "y" * 65_517}))
+    assert path.stat().st_size == 65_536
     assert who_holds(path) == "process 1 on ?, '?', since ?"
+    path.write_text(json.dumps({"pid": 1, "x": "y" * 65_518}))  # no lock of ours is as long
+    assert who_holds(path) == "another process"
 
 
 def test_a_new_lock_file_is_everyones_to_read(tmp_path: Path) -> None:
@@ -349,6 +395,15 @@ def test_what_can_not_be_a_lock_says_so(tmp_path: Path) -> None:
         assert not in_use(tmp_path / name)
 
 
+def test_a_lock_that_becomes_a_link_after_it_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leads to would be emptied."""
+    (tmp_path / "victim").write_text("kept")
+    monkeypatch.setattr(module, "check_no_link", lambda path: path.symlink_to("victim"))
+    with pytest.raises(UsageError, match="l can't be a lock: Too many levels of symbolic links"):
+        lock_file(tmp_path / "l", command="run", now=1)
+    assert (tmp_path / "victim").read_text() == "kept"
+
+
 def test_a_system_without_locks_submits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no run can have begun there."""
     held = lock_file(tmp_path / "l", command="run", now=1)
@@ -361,6 +416,14 @@ def test_a_system_without_locks_submits_nothing(tmp_path: Path, monkeypatch: pyt
     assert caught.value.hint == ("run it on Linux or macOS (on Windows: in WSL); validate, plan and expand work here")
     assert not in_use(tmp_path / "l")
     held.release()
+
+
+def test_windows_has_no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by the module that it lacks."""
+    monkeypatch.setattr("seedream_jobs.ledger.lock", module)  # the package's name for it, put back at the end
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, module.__name__)
+    assert importlib.import_module(module.__name__).HAS_LOCKS is False
 
 
 def test_a_full_disk_is_no_held_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
