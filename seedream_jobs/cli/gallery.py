@@ -25,9 +25,14 @@ from seedream_jobs.results.gallery import build_gallery
     metavar="FILE",
     help="Also an overview: .webp or .png, in several files where one is too small.",
 )
+@click.option(
+    "--lang", type=click.Choice(["en", "zh"]), help="The page's language.  [default: that of the browser that shows it]"
+)
 @rehearsal_option
 @limit_options
-def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, emulator: bool) -> None:
+def gallery(
+    job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, lang: str | None, emulator: bool
+) -> None:
     """Build the page of a job's images: a folder that opens from disk.
 
     JOB may be a job file or only its manifest. Needs no key and no network.
@@ -36,5 +41,8 @@ def gallery(job: Path, out: Path | None, single_file: bool, contact_sheet: Path 
     ledger = read_ledger(record, command="gallery")
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
-    for file in build_gallery(record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet):
+    written = build_gallery(
+        record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet, language=lang
+    )
+    for file in written:
         say(str(file))

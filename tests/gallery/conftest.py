@@ -75,7 +75,7 @@ def make_run() -> Callable[..., Run]:
         cells[9] = replace(cells[9], state="running", **nothing)
         cells[14] = replace(cells[14], state="in_doubt", **nothing)
         cells[17] = replace(cells[17], prompt=HOSTILE)
-        return Run(name="garden", title=title, axes=AXES, cells=tuple(cells), cost_usd=Decimal("0.3420"))
+        return Run(name="garden", title=title, axes=AXES, cells=tuple(cells), charged_usd=Decimal("0.3420"))
 
     return make
 

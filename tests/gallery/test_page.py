@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,7 +46,8 @@ def test_it_opens_as_a_table_of_rows_and_columns_with_headers(page: Any, campaig
     assert page.one("html").get_attribute("lang") == "en"
     assert page.texts('thead th[scope="col"]')[1:] == ["photo", "ink"]
     assert page.texts('tbody th[scope="row"]')[:2] == ["a heron\nspring", "a heron\nautumn"]
-    assert "18 images" in page.one("#summary").text
+    assert page.one("#summary").text.startswith("15 images of 18 requests · 15 stored · 1 failed · 1 running")
+    assert "0.3420 USD charged" in page.one("#summary").text
     assert page.run("return [...document.images].every((image) => image.alt && image.loading === 'lazy')")
 
 
@@ -116,6 +120,152 @@ def test_filters_by_text_state_and_value(page: Any, campaign: Path) -> None:
     assert page.one("#scroller").get_attribute("data-ready") == "18"
 
 
+def test_matches_on_other_tabs_are_counted_and_reached(page: Any, campaign: Path) -> None:
+    """Nothing matches only where nothing does on any tab."""
+    page.open(campaign)
+    page.choose('[data-place="subject"]', "tabs")
+    page.one("#search").send_keys("otter winter")
+    assert "Nothing matches" not in page.one("#scroller").text
+    assert "No match on this tab, 2 on others" in page.one("#scroller").text
+    assert page.one('[data-tab="subject=an otter"] .count').text == "2"
+    assert page.one('[data-tab="subject=a heron"] .count').text == "0"
+    page.one("#scroller").send_keys("n")
+    assert page.one('[data-tab="subject=an otter"] input').is_selected()
+    assert page.focused().startswith("subject: an otter, season: winter, style: photo")
+    page.press("n")
+    assert page.focused().startswith("subject: an otter, season: winter, style: ink")
+    assert page.one("#matches").text == "2 here"
+
+
+def test_the_address_holds_the_state(page: Any, campaign: Path) -> None:
+    """A reload keeps rows, tabs, filter and the open image; a link to an image opens it."""
+    page.open(campaign)
+    page.choose('[data-place="subject"]', "tabs")
+    page.one('[data-tab="subject=an otter"]').click()
+    page.one("#swap").click()
+    page.one("#search").send_keys("winter")
+    page.open_image("subject: an otter, season: winter, style: ink")
+    page.until("location.hash.includes('open=')")
+    page.browser.refresh()
+    assert page.one("dialog.lightbox").get_attribute("aria-label") == "subject: an otter, season: winter, style: ink"
+    page.press(ESCAPE)
+    assert heads(page) == (["photo", "ink"], ["winter"])
+    assert page.one("#search").get_attribute("value") == "winter"
+    address = "garden%2Fsubject%3Da+heron%2Cseason%3Dautumn%2Cstyle%3Dphoto%231"
+    page.open(f"{campaign.as_uri()}#open={address}")
+    assert page.one("dialog.lightbox").get_attribute("aria-label") == "subject: a heron, season: autumn, style: photo"
+    page.open(f"{campaign.as_uri()}#compare={address}&compare={address.replace('autumn', 'spring')}&rows=%00&tab.x=y")
+    assert len(page.all(".pane")) == 2
+    page.open(f"{campaign.as_uri()}#open=garden%2Fgone%231")
+    assert "not on this page" in page.one(".toast").text
+
+
+def test_the_keys_fold_the_controls_and_say_what_they_do(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.one("#scroller").send_keys("h")
+    assert not page.one("#controls").is_displayed()
+    page.one("#unfold").click()
+    assert page.one("#controls").is_displayed()
+    page.one("#scroller").send_keys("?")
+    assert "fold the controls away" in page.one("dialog.keys").text
+    page.press(ESCAPE)
+    page.one("#scroller").send_keys("t")
+    assert page.run("return document.documentElement.style.colorScheme") == "light"
+    page.one("#scroller").send_keys("t")
+    assert page.run("return getComputedStyle(document.body).backgroundColor") == "rgb(19, 19, 20)"
+
+
+def test_sorted_by_cost_rating_time_and_size(page: Any, tmp_path: Path) -> None:
+    cells = [
+        Cell(
+            key=f"k{n}",
+            address=f"x#{n}",
+            axes={"a": str(n)},
+            state="stored",
+            sha256=f"{n:064x}",
+            cost_usd=Decimal(cost),
+            submitted_at=time,
+            width=side,
+            height=side,
+            opinion=opinion,
+        )
+        for n, (cost, time, side, opinion) in enumerate(
+            [("0.1", 30, 20, None), ("0.3", 10, 30, {"rating": 2, "ratings": 1}), ("0.2", 20, 10, {"rating": 5})]
+        )
+    ]
+    page.open(write_gallery(tmp_path, [Run(name="x", cells=cells)]))
+    for by, order in {
+        "cost": "120",
+        "time": "021",
+        "pixels": "102",
+        "rating": "210",
+        "order of the job": "012",
+    }.items():
+        page.choose("#sort", by)
+        assert "".join(thumb.get_attribute("data-cell") for thumb in page.all(".thumb")) == order
+
+
+MIXED = [(1600, 900), (900, 1600), (1000, 1000), (1200, 900), (2000, 1000)]
+
+
+def test_pictures_have_their_own_shape(page: Any, tmp_path: Path) -> None:
+    """No letterbox on the wall, in the grid, nor a narrow comparison: the picture is what the page is for."""
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        names = ("subject", "season", "light", "style", "size")
+        cells = []
+        for n in range(2 * 3 * 3 * 3 * 5):
+            at = (n // 135, n // 45 % 3, n // 15 % 3, n // 5 % 3, n % 5)
+            width, height = MIXED[n % 5]
+            Image.new("RGB", (width // 10, height // 10), (n % 250, 90, 90)).save(tmp_path / f"{n}.png")
+            axes = {name: f"{name} {value}" for name, value in zip(names, at, strict=True)}
+            cells.append(
+                Cell(
+                    key=f"k{n}",
+                    address=f"x#{n}",
+                    axes=axes,
+                    state="stored",
+                    sha256=f"{n:064x}",
+                    thumbnail=f"{n}.png",
+                    image=f"{n}.png",
+                    width=width,
+                    height=height,
+                )
+            )
+        page.open(write_gallery(tmp_path, [Run(name="x", cells=cells)]))
+        shapes = (
+            "return [...document.querySelectorAll('.thumb img')].map((i) => [Gallery.app.model.cells[i.closest("
+            "'[data-cell]').dataset.cell].ratio, i.clientWidth / i.clientHeight, i.getBoundingClientRect().top])"
+        )
+        grid = page.run(shapes)
+        assert min(top for _, _, top in grid) <= 0.18 * 900
+        page.one('[data-layout="wall"]').click()
+        wall = page.run(shapes)
+        assert all(abs(shape / ratio - 1) < 0.03 for ratio, shape, _ in [*grid, *wall])
+        ends = page.run(
+            "const rows = new Map(); for (const t of document.querySelectorAll('.wall .thumb')) {"
+            "const b = t.getBoundingClientRect(); rows.set(b.top, Math.max(rows.get(b.top) ?? 0, b.right)) }"
+            "return [...rows.values()]"
+        )
+        assert max(ends[:-1]) - min(ends[:-1]) <= 1
+        for n in (0, 3, 5, 8):
+            page.run("Gallery.app.choose(Gallery.app.model.cells[arguments[0]])", n)
+        page.one("#compare").click()
+        heights = page.run(
+            "return [...document.querySelectorAll('.pane')].map((p) => { const s = p.querySelector('.stage');"
+            "return Math.min(s.clientHeight, s.clientWidth / Gallery.app.model.cells[p.dataset.i].ratio) })"
+        )
+        assert min(heights) >= 0.4 * 900
+        page.press("z")
+        assert page.run("return document.querySelector('.pane img').getBoundingClientRect().width") == pytest.approx(
+            1600
+        )
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_opening_the_filter_keeps_the_place(page: Any, campaign: Path) -> None:
     page.open(campaign)
     page.run("Gallery.app.resize(900); document.getElementById('scroller').scrollTop = 600")
@@ -150,7 +300,7 @@ def test_the_lightbox_moves_along_the_axes_by_keyboard(page: Any, campaign: Path
     page.one('[aria-label="subject"] button:last-child').click()
     assert where() == "subject: a tabby cat, season: autumn, style: ink"
     page.press(ESCAPE)
-    assert page.all("dialog") == []
+    page.until("!document.querySelector('dialog')")
     assert page.focused().startswith("subject: a tabby cat, season: autumn, style: ink")
 
 
@@ -256,6 +406,69 @@ def test_marks_survive_a_reload_and_become_a_review(page: Any, campaign: Path, t
         ("garden/subject=a heron,season=winter,style=ink#1", None, None, "the one for the cover: 16:9 – “yes”", "Ana"),
         ("garden/subject=an otter,season=spring,style=photo#1", True, 4, None, "Ana"),
     ]
+
+
+def test_an_opinion_is_about_bytes(page: Any, tmp_path: Path) -> None:
+    """Equal bytes at another address keep it; another image at the same address has none, and says so."""
+
+    def shown(*images: tuple[str, str]) -> None:
+        cells = [
+            Cell(key=f"v1:{name:0>64}", address=f"x/{name}#1", axes={"a": name}, state="stored", sha256=sha * 64)
+            for name, sha in images
+        ]
+        page.open(write_gallery(tmp_path, [Run(name="x", cells=cells)]))
+
+    shown(("1", "a"), ("2", "b"))
+    page.one('.open[aria-label^="a: 1"]').send_keys("4")
+    page.press("y")
+    shown(("1", "c"), ("2", "a"))
+    assert [label.get_attribute("aria-label") for label in page.all(".open")] == [
+        "a: 1 – stored",
+        "a: 2 – stored, rated 4, chosen",
+    ]
+    page.open_image("a: 1")
+    assert "You judged another image of this request" in page.one(".others").text
+
+
+def test_choosing_with_a_reason_is_exported(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.press("x")
+    page.one(".why-input").send_keys("the beak is wrong")
+    page.one('[data-move="ArrowRight"]').click()
+    page.press("y")
+    page.press(ESCAPE)
+    told = page.run("return Gallery.app.marks.exported('garden').choices")
+    assert [(one["sha256"], one["verdict"], one["why"]) for one in told] == [
+        (f"{0:064x}", "rejected", "the beak is wrong"),
+        (f"{1:064x}", "chosen", ""),
+    ]
+    page.one("#filter").click()
+    page.one('[data-filter="Choice=chosen"]').click()
+    assert [cell.get_attribute("data-cell") for cell in page.all(".thumb")] == ["1"]
+
+
+def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(tmp_path)
+    opinion = {
+        "rating": 4.5,
+        "ratings": 2,
+        "stars": 1,
+        "wins": 3,
+        "votes": 4,
+        "notes": [{"reviewer": "Ana", "note": "<b>warm</b>"}],
+    }
+    choice = {"verdict": "chosen", "by": ["Ana", "Ben"], "why": "the cover"}
+    cells = [replace(run.cells[0], opinion=opinion, choice=choice), *run.cells[1:]]
+    page.open(write_gallery(tmp_path, [replace(run, cells=cells)]))
+    page.open_image("subject: a heron, season: spring, style: photo – stored, chosen")
+    said = page.one(".others").text
+    assert said == "chosen · Ana, Ben · the cover\nrated 4.5 by 2 · 1 star · won 3 of 4 votes\nAna <b>warm</b>"
+    page.press(ESCAPE)
+    page.one("#scores").click()
+    page.choose("#score-axis", "style")
+    rows = page.texts(".board tbody tr")
+    assert rows[0] == "photo 8 1 4.50 (2) 75 % (4) 0 / 9 0.2052"
 
 
 def test_looking_leaves_no_opinion(page: Any, campaign: Path) -> None:
@@ -515,3 +728,55 @@ def test_no_payload_comes_to_life(page: Any, tmp_path: Path) -> None:
         own = (tmp_path.as_uri() + "/", "data:", "blob:", "about:blank")
         assert {url for url in asked if not url.startswith(own)} == set()
         assert not [m for m in messages if m["method"] == "Page.javascriptDialogOpening"]
+def test_the_page_in_chinese(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    page.open(write_gallery(tmp_path, [make_run(tmp_path)], language="zh"))
+    assert page.one("html").get_attribute("lang") == "zh"
+    assert page.one("#summary").text.startswith("18 个请求，15 张图片 · 15 已保存 · 1 失败")
+    assert page.one("#search").get_attribute("placeholder") == "搜索提示词和备注"
+
+
+AXE = os.environ.get("AXE_CORE") or Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.mark.skipif(not Path(AXE).is_file(), reason="axe-core is not there: npm install axe-core")
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+@pytest.mark.parametrize("look", ["light", "dark", "forced"])
+def test_axe_finds_nothing(page: Any, campaign: Path, width: int, look: str) -> None:
+    browser = page.browser
+    features = [{"name": "prefers-color-scheme", "value": "dark" if look == "dark" else "light"}]
+    if look == "forced":
+        features.append({"name": "forced-colors", "value": "active"})
+    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": True})  # axe builds elements out of text
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    try:
+        page.open(campaign)
+        page.choose('[data-place="subject"]', "tabs")
+        browser.execute_script(Path(AXE).read_text("utf-8"))
+        steps = {
+            "grid": "",
+            "filters": "Gallery.app.toggleFilters()",
+            "wall": "Gallery.app.toggleFilters(); Gallery.app.layout('wall')",
+            "lightbox": "Gallery.app.open(Gallery.app.model.cells[0])",
+            "compare": "Gallery.openCompare(Gallery.app, [0, 1, 2, 4].map((i) => Gallery.app.model.cells[i]))",
+            "vote": "Gallery.openVote(Gallery.app)",
+            "scores": "Gallery.openScores(Gallery.app)",
+            "keys": "Gallery.openHelp()",
+        }
+        found = []
+        for step, script in steps.items():
+            page.run(f"document.querySelector('dialog')?.close(); {script}")
+            result = browser.execute_async_script(
+                "axe.run(document, {resultTypes: ['violations']}).then((r) => arguments[0](r.violations.map((v) =>"
+                "[v.id, v.nodes.length, v.nodes[0].html.slice(0, 160), v.nodes[0].failureSummary.slice(0, 300)])))"
+            )
+            found += [(step, *violation) for violation in result]
+        assert found == []
+    finally:
+        browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.get_log("browser")

@@ -23,11 +23,13 @@ def build_gallery(
     folder: Path | None = None,
     single_file: bool = False,
     contact_sheet: Path | None = None,
+    language: str | None = None,
 ) -> tuple[Path, ...]:
     """Write a job's gallery from its record, in the job file's order if there is one.
 
     :param folder: of the page; beside the images by default
     :param contact_sheet: also write this image, and further ones where it does not hold all
+    :param language: of the page, such as ``zh``; that of the browser by default
     :return: ``index.html``, and the contact sheets
     :raises SeedreamError: the folder can't be written to
     """
@@ -50,7 +52,7 @@ def build_gallery(
             from seedream_jobs.results.gallery.contact_sheet import contact_sheet as draw  # it imports Pillow
 
             sheets = draw(run.cells, folder.resolve(), contact_sheet)
-        return (write_gallery(folder, [run], single_file=single_file), *sheets)
+        return (write_gallery(folder, [run], single_file=single_file, language=language), *sheets)
     except OSError as error:
         if (refused := in_the_way(folder)) is not None:
             raise refused from None

@@ -7,10 +7,11 @@ them needs neither the ledger nor the job.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,8 @@ from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.spec import SelectRule
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares, spent_usd
+from seedream_jobs.ledger.state import Entry, Image, State, charged_usd, in_shares, spent_usd
+from seedream_jobs.plan.load import EMULATOR_ORIGIN
 from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
 from seedream_jobs.results.selections import Verdict, read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
@@ -29,6 +31,8 @@ from seedream_jobs.results.thumbnails import thumbnail_path
 PLACEHOLDERS = 20_000
 """At most so many unsent requests are on the page, which says how many more there are: a browser does not cope with a
 million cells."""
+
+_NOT_IN_PATHS = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,8 @@ class GalleryCell:
     :param axes: axis name to the label of its value, in axis order; an axis a cell lacks is left out
     :param repeat: the request's repeat number, from 1
     :param index: the image's number within the request, from 1
-    :param state: a ledger state (``new``, ``accepted``, ``stored``, …) or a word of a plan (``planned``)
+    :param state: a ledger state (``new``, ``accepted``, ``stored``, …), a word of a plan (``planned``), or
+        ``not_delivered`` for an image that is missing from a stored group
     :param payload: what is sent; ``prompt`` may be among it and is shown once
     :param image: the whole image, a POSIX path relative to the page's folder, not percent-encoded
     :param thumbnail: a small image, likewise
@@ -81,8 +86,10 @@ class GalleryRun:
     :param name: the job's name; ratings are filed under it
     :param title: distinguishes runs of one job, such as a revision; the name if it is empty
     :param axes: axis name to the labels of its values, both in the job's order
-    :param cost_usd: spent so far, in USD
     :param left_out: unsent requests that have no cell
+    :param charged_usd: what the service said it charged, in USD
+    :param reserved_usd: what else counts as spent: submissions whose cost is not known yet
+    :param play_money: on the emulator, where nothing is paid
     :param select: which images are to be chosen; None where the job does not say
     """
 
@@ -92,7 +99,9 @@ class GalleryRun:
     left_out: int = 0
     select: SelectRule | None = None
     title: str = ""
-    cost_usd: Decimal | None = None
+    charged_usd: Decimal | None = None
+    reserved_usd: Decimal | None = None
+    play_money: bool = False
 
 
 def href(path: str, *, up: int = 0) -> str:
@@ -104,7 +113,7 @@ def href(path: str, *, up: int = 0) -> str:
     :param up: how many folders below the page's folder the reference stands
     :raises ValueError: for an absolute path, a backslash or a control character
     """
-    if not path or PurePosixPath(path).is_absolute() or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
+    if not path or path.startswith("/") or _NOT_IN_PATHS.search(path):
         raise ValueError(f"not a path relative to the page: {path!r}")
     return "../" * up + quote(path, safe="/-._~", errors="surrogateescape")
 
@@ -124,14 +133,18 @@ def collect(
     paired = _paired_axes(found)
     cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
     cells = _judged(cells, name, root)
-    costs = [cost for key in ledger.entries if (cost := spent_usd(ledger.entries[key])) is not None]
+    entries = [ledger.entries[key] for key in ledger.entries]
+    charged = sum((charged_usd(entry) or Decimal(0) for entry in entries), start=Decimal(0))
+    spent = sum((spent_usd(entry, Decimal(0)) or Decimal(0) for entry in entries), start=Decimal(0))
     return GalleryRun(
         name=name,
         axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
         cells=cells,
         left_out=left_out,
         select=expansion.spec.select if expansion else None,
-        cost_usd=sum(costs, start=Decimal(0)) if costs else None,
+        charged_usd=charged or None,
+        reserved_usd=spent - charged if spent > charged else None,
+        play_money=ledger.header is not None and ledger.header.origin == EMULATOR_ORIGIN,
     )
 
 
@@ -253,7 +266,7 @@ def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]
             axes={name: spoken(label) for name, label in labels.items()},
             repeat=entry.repeat,
             index=index,
-            state=str(entry.state),
+            state="not_delivered" if image and image.error and entry.state is State.STORED else str(entry.state),
             prompt=str(entry.request.get("prompt", "")),
             payload=entry.request,
             image=files.image(image),

@@ -4,8 +4,8 @@ Called by ``build_gallery`` with the runs that ``cells`` collected. Invariant: t
 text of a job can become markup or code in the page.
 
 The data crosses into the page as JSON text inside JavaScript string literals, read by ``JSON.parse``: no value can end
-the script element, and none (``__proto__`` included) is ever evaluated. One line per cell, so that a regenerated page
-diffs line by line. A reader without JavaScript sees plain, linked HTML tables.
+the script element, and none (``__proto__`` included) is ever evaluated. One line per column (``columns``). A reader
+without JavaScript sees plain, linked HTML tables.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 from seedream_jobs.atomic_file import check_folder, read_regular, update_file
 from seedream_jobs.errors import UsageError
-from seedream_jobs.ledger.codec import iso
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
+from seedream_jobs.results.gallery.columns import Column, ColumnWriter
 from seedream_jobs.run.images import sniff
 
 SINGLE_FILE_LIMIT = 24 * 1024 * 1024
@@ -36,7 +36,11 @@ PAGE_SIZE = 500
 
 SCRIPTS = (
     "dom",
+    "messages-zh",
+    "columns",
     "model",
+    "filter",
+    "hash",
     "storage",
     "snippet",
     "zoom",
@@ -47,7 +51,10 @@ SCRIPTS = (
     "lightbox",
     "compare",
     "vote",
+    "scores",
+    "filters",
     "panel",
+    "help",
     "app",
 )
 """The page's scripts, in the order in which they are read; each needs only those before it."""
@@ -66,11 +73,13 @@ STATE_WORDS = {
     "failed": ("✕", "failed"),
     "expired": ("⌛", "expired"),
     "abandoned": ("–", "abandoned"),
+    "not_delivered": ("∅", "not delivered"),
 }
 """A sign and a word for each state: never by colour alone. ``assets/dom.js`` has the same words."""
 
 # What must not stand raw in a script element, in a JavaScript string of any edition, or in UTF-8.
 _UNSAFE = re.compile("[<>&'\u007f-\u009f\u2028\u2029\ufeff\ud800-\udfff]")
+_NOT_IN_HTML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 _ASSETS = Path(__file__).resolve().parent / "assets"
 # A page on disk has no origin: 'self' covers it in Chromium, other browsers want the scheme named.
 _FOLDER_SOURCES = {"script-src": "'self' file:", "style-src": "'self' file:", "img-src": "'self' file: data: blob:"}
@@ -120,68 +129,79 @@ def literal(value: Any) -> str:
     return "'" + text.replace("\\", "\\\\") + "'"
 
 
-def data_script(runs: Sequence[GalleryRun], axes: Sequence[PageAxis], *, title: str, images: bool = True) -> str:
+def data_script(
+    runs: Sequence[GalleryRun],
+    axes: Sequence[PageAxis],
+    *,
+    title: str,
+    language: str | None = None,
+    images: bool = True,
+) -> str:
     """The classic script that holds the page's data.
 
     :param images: False leaves out every reference to a file, for a page that stands alone
     :raises ValueError: for an image that is not a relative path
     """
-    ranks = {axis.name: {label: n for n, label in enumerate(axis.values)} for axis in axes if axis.kind == "axis"}
-    own = [axis.kind for axis in axes if axis.kind != "axis"]
-    payloads: dict[str, tuple[int, dict[str, Any]]] = {}
-    lines = []
-    for number, run in enumerate(runs):
-        for cell in run.cells:
-            at = [rank[cell.axes[name]] if name in cell.axes else -1 for name, rank in ranks.items()]
-            numbers = {"repeat": cell.repeat - 1, "image": cell.index - 1, "run": number}
-            at += [numbers[kind] for kind in own]
-            lines.append(literal(_cell_values(cell, number, at, _payload_number(cell, payloads), images=images)))
+    rows = [(number, cell) for number, run in enumerate(runs) for cell in run.cells]
+    cells = [cell for _, cell in rows]
+    own = {"repeat": [cell.repeat - 1 for cell in cells], "image": [cell.index - 1 for cell in cells]}
+    own["run"] = [number for number, _ in rows]
+    ranks = [{label: n for n, label in enumerate(axis.values)} for axis in axes]
+    places = [
+        [rank.get(cell.axes[axis.name], -1) if axis.name in cell.axes else -1 for cell in cells]
+        if axis.kind == "axis"
+        else own[axis.kind]
+        for axis, rank in zip(axes, ranks, strict=True)
+    ]
+    digests = [cell.sha256 for cell in cells]
+    writer = ColumnWriter(places, [axis.values for axis in axes], digests)
+    columns: dict[str, Column | None] = {
+        "sha256": writer.digests(digests),
+        "key": writer.digests([cell.key for cell in cells]),
+        "address": writer.texts([cell.address for cell in cells]),
+        "prompt": writer.texts([cell.prompt for cell in cells]),
+        "task": writer.texts([cell.task_id for cell in cells]),
+        "run": writer.values(own["run"]),
+        "cost": writer.values([cell.cost_usd for cell in cells]),
+        "submitted": writer.values([cell.submitted_at for cell in cells]),
+        "warnings": writer.values([list(cell.warnings) or None for cell in cells]),
+    }
+    for name in ("repeat", "index", "state", "width", "height", "error", "opinion", "choice"):
+        columns[name] = writer.values([getattr(cell, name) for cell in cells])
+    for name in ("image", "thumbnail") if images else ():
+        paths = (getattr(cell, name) for cell in cells)
+        columns[name] = writer.texts([None if path is None else href(path) for path in paths])
+    fields = [name for name in dict.fromkeys(name for cell in cells for name in cell.payload) if name != "prompt"]
+    payload = [(name, writer.values([cell.payload.get(name) for cell in cells])) for name in fields]
     rule = next((run.select for run in runs if run.select is not None), None)
     header = {
-        "format": 1,
+        "format": 2,
         "title": title,
-        "axes": [{"name": axis.name, "kind": axis.kind, "values": axis.values} for axis in axes],
-        "runs": [
-            {"name": run.name, "title": run.title or run.name, "cost_usd": run.cost_usd, "left_out": run.left_out}
-            for run in runs
+        "language": language,
+        "count": len(cells),
+        "axes": [
+            {"name": axis.name, "kind": axis.kind, "values": axis.values}
+            | ({"slugs": writer.slugs[number]} if number in writer.slugs_used else {})
+            for number, axis in enumerate(axes)
         ],
+        "runs": [_run_values(run) for run in runs],
         **({"select": {"one_per": rule.one_per, "approvals": rule.approvals or 1}} if rule else {}),
-        "payloads": [payload for _, payload in payloads.values()],
     }
+    lines = [f"{name}: {literal(column)}" for name, column in columns.items() if column is not None]
+    lines.append(f"place: {literal(writer.places())}")
+    lines.append(f"payload: {literal([pair for pair in payload if pair[1] is not None])}")
     body = ",\n".join(lines)
-    return f"'use strict';\nglobalThis.seedreamGallery = {{\nheader: {literal(header)},\ncells: [\n{body}\n]}};\n"
+    return f"'use strict';\nglobalThis.seedreamGallery = {{\nheader: {literal(header)},\ncolumns: {{\n{body}\n}}}};\n"
 
 
-def _payload_number(cell: GalleryCell, payloads: dict[str, tuple[int, dict[str, Any]]]) -> int:
-    # Thousands of cells share a few payloads but for the prompt, so each is written once and named by its number.
-    rest = {name: value for name, value in cell.payload.items() if name != "prompt"}
-    text = json.dumps(rest, separators=(",", ":"), allow_nan=False, default=_json_value)
-    return payloads.setdefault(text, (len(payloads), rest))[0]
-
-
-def _cell_values(cell: GalleryCell, run: int, at: list[int], payload: int, *, images: bool) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "key": cell.key,
-        "address": cell.address,
-        "at": at,
-        "run": run,
-        "repeat": cell.repeat,
-        "index": cell.index,
-        "state": cell.state,
-        "prompt": cell.prompt,
-        "payload": payload,
-        "image": href(cell.image) if cell.image and images else None,
-        "thumbnail": href(cell.thumbnail) if cell.thumbnail and images else None,
-        "width": cell.width,
-        "height": cell.height,
-        "sha256": cell.sha256,
-        "task": cell.task_id,
-        "cost": cell.cost_usd,
-        "error": cell.error,
-        "warnings": list(cell.warnings) or None,
-        "opinion": cell.opinion,
-        "choice": cell.choice,
-        "submitted": None if cell.submitted_at is None else iso(cell.submitted_at).rstrip("Z").replace("T", " "),
+def _run_values(run: GalleryRun) -> dict[str, Any]:
+    values = {
+        "name": run.name,
+        "title": run.title or run.name,
+        "charged_usd": run.charged_usd,
+        "reserved_usd": run.reserved_usd,
+        "play_money": run.play_money or None,
+        "left_out": run.left_out or None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -204,8 +224,7 @@ def state_name(state: str) -> str:
 
 def html_text(text: str) -> str:
     """Text for HTML, in an element or an attribute; characters that HTML does not allow become U+FFFD."""
-    kept = "".join(c if c in "\t\n" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF) else "\ufffd" for c in text)
-    return escape(kept, quote=True)
+    return escape(_NOT_IN_HTML.sub("\ufffd", text), quote=True)
 
 
 def _plain_table(
@@ -274,12 +293,15 @@ def _page_links(current: int, count: int) -> str:
 # ── The files ──
 
 
-def write_gallery(folder: Path, runs: Sequence[GalleryRun], *, single_file: bool = False) -> Path:
+def write_gallery(
+    folder: Path, runs: Sequence[GalleryRun], *, single_file: bool = False, language: str | None = None
+) -> Path:
     """Write the page of ``runs`` into ``folder`` and return the path of its ``index.html``.
 
     Thumbnails and images are not copied: their paths are relative to ``folder``. Every file appears whole,
     ``index.html`` last.
 
+    :param language: of the page, such as ``zh``; that of the browser by default. The plain table is in English
     :param single_file: one file that stands alone, with the thumbnails inside and no link to the whole images
     :raises UsageError: for a page that would be larger than ``SINGLE_FILE_LIMIT``
     :raises ValueError: for an image that is not a path relative to the page
@@ -288,18 +310,18 @@ def write_gallery(folder: Path, runs: Sequence[GalleryRun], *, single_file: bool
     heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
     for name in ("assets", "pages", "thumbnails"):  # a commit may bring links of these names
         check_folder(folder, folder / name)
-    page = _single_file(folder, runs, heading) if single_file else _folder(folder, runs, heading)
+    page = _single_file(folder, runs, heading, language) if single_file else _folder(folder, runs, heading, language)
     index = folder / "index.html"
     update_file(index, page.encode())
     return index
 
 
-def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
+def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, language: str | None) -> str:
     """Write everything but ``index.html``, and return that."""
     axes = page_axes(runs)
     rows = [(run, cell) for run in runs for cell in run.cells]
     pages = [rows[start : start + PAGE_SIZE] for start in range(0, len(rows), PAGE_SIZE)] or [[]]
-    update_file(folder / "data.js", data_script(runs, axes, title=heading).encode())
+    update_file(folder / "data.js", data_script(runs, axes, title=heading, language=language).encode())
     for name in ("gallery.css", *(f"{script}.js" for script in SCRIPTS)):
         update_file(folder / "assets" / name, _asset(name).encode())
 
@@ -325,7 +347,7 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
     )
 
 
-def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
+def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str, language: str | None) -> str:
     # The plain table has the thumbnails; the script takes them from there, so that the file has each only once.
     rows = [(run, cell) for run in runs for cell in run.cells]
     too_large = UsageError(
@@ -342,7 +364,7 @@ def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str) -> str:
             raise too_large
     axes = page_axes(runs)
     style = _asset("gallery.css")
-    sources = [data_script(runs, axes, title=heading, images=False)]
+    sources = [data_script(runs, axes, title=heading, language=language, images=False)]
     sources += [_asset(f"{name}.js") for name in SCRIPTS]
     script_hashes = " ".join(_hash(source) for source in sources)
     page = _fill(

@@ -17,15 +17,25 @@
       } else row.append(...cells.map((cell) => G.el('td', {}, value(cell))));
       rows.push(row);
     }
-    if (!rows.length) return G.el('p', { class: 'hint' }, 'The same request: only chance differs.');
+    if (!rows.length) return G.el('p', { class: 'hint' }, G.t('The same request: only chance differs.'));
     const heads = cells.map((_, n) => G.el('th', { scope: 'col' }, String.fromCharCode(65 + n)));
     return G.el(
       'table',
       { class: 'differences' },
-      G.el('caption', { class: 'quiet' }, 'Differences of the requests'),
+      G.el('caption', { class: 'quiet' }, G.t('Differences of the requests')),
       G.el('thead', {}, G.el('tr', {}, G.el('td'), ...heads)),
       G.el('tbody', {}, ...rows),
     );
+  }
+
+  function bestColumns(cells) {
+    const [width, height] = [innerWidth - 24, innerHeight - 60];
+    const area = (across) => {
+      const box = [width / across, height / Math.ceil(cells.length / across)];
+      return cells.reduce((sum, { ratio }) => sum + Math.min(box[0] / ratio, box[1]), 0);
+    };
+    const ways = cells.map((_, n) => n + 1);
+    return ways.reduce((best, across) => (area(across) > area(best) + 1 ? across : best), 1);
   }
 
   G.openCompare = (app, cells) => {
@@ -43,20 +53,22 @@
           'figcaption',
           {},
           G.el('b', { class: 'letter' }, letter(n)),
-          G.el('span', { class: 'where' }, G.labels(model, cell, differing) || cell.address),
+          G.el('span', { class: 'where', title: G.labels(model, cell) || cell.address }, differing.map((a) => `${model.axes[a].name}: ${cell.at[a] < 0 ? '–' : model.axes[a].short[cell.at[a]]}`).join(', ') || cell.address),
           cell.state === 'stored' ? null : G.stateChip(cell),
           reviews[n],
         ),
       ),
     );
     const zoom = G.zoomable(panes);
-    const linked = G.button('Linked zoom', null, () => {
+    const linked = G.button(G.t('Linked zoom'), null, () => {
       zoom.linked = !zoom.linked;
       if (zoom.linked) zoom.reset();
       linked.setAttribute('aria-pressed', String(zoom.linked));
     }, { 'aria-pressed': 'true' });
-    const wall = G.el('div', { class: `panes of-${cells.length}` }, ...figures);
-    const overlay = G.button('Overlay difference', null, () => {
+    // As many side by side as makes the pictures largest.
+    const across = bestColumns(cells);
+    const wall = G.el('div', { class: `panes of-${cells.length}`, style: { '--across': String(across) } }, ...figures);
+    const overlay = G.button(G.t('Overlay difference'), null, () => {
       const on = wall.classList.toggle('overlay');
       overlay.setAttribute('aria-pressed', String(on));
       zoom.linked = true;
@@ -64,36 +76,44 @@
       linked.disabled = on;
       zoom.reset();
     }, { 'aria-pressed': 'false' });
-    const details = G.el('details', { class: 'requests', open: innerWidth > 700 }, G.el('summary', {}, 'Requests'), differenceOf(model, cells));
+    const details = G.el('details', { class: 'requests', open: cells.length === 2 && innerWidth > 700 && innerHeight > 700 }, G.el('summary', {}, G.t('Requests')), differenceOf(model, cells));
     const dialog = G.dialog(
       'compare',
-      `Compare ${cells.length} images`,
+      G.t('Compare {n}', { n: cells.length }),
       [
         G.el(
           'div',
           { class: 'dialog-bar' },
-          G.el('h2', { tabindex: '-1', autofocus: true }, `Compare ${cells.length}`),
+          G.el('h2', { tabindex: '-1', autofocus: true }, G.t('Compare {n}', { n: cells.length })),
           linked,
           cells.length === 2 ? overlay : null,
-          G.button('Zoom in', 'plus', () => zoom.zoom(1.5), { quiet: true }),
-          G.button('Zoom out', 'minus', () => zoom.zoom(1 / 1.5), { quiet: true }),
-          G.button('Whole images', 'reset', () => zoom.reset(), { quiet: true }),
+          G.button(G.t('Zoom in'), 'plus', () => zoom.zoom(1.5), { quiet: true }),
+          G.button(G.t('Zoom out'), 'minus', () => zoom.zoom(1 / 1.5), { quiet: true }),
+          G.button(G.t('Whole images'), 'reset', () => zoom.reset(), { quiet: true }),
+          G.button('1:1', null, () => zoom.pixels(), { class: 'button', title: `${G.t('One pixel to one')} (z)` }),
+          G.button(G.t('Full screen'), 'full', () => G.fullScreen(), { quiet: true }),
           G.el('span', { class: 'push' }),
-          G.button('Close', 'close', () => dialog.close(), { quiet: true }),
+          G.button(G.t('Close'), 'close', () => dialog.close(), { quiet: true }),
         ),
         wall,
         details,
       ],
-      { onclose: () => forget() },
+      {
+        onclose: () => {
+          forget();
+          app.compares([]);
+        },
+      },
     );
-    const mark = (id) =>
+    app.compares(cells);
+    const mark = (sha256) =>
       cells.forEach((cell, n) => {
-        if (id === null || id === cell.id) reviews[n].replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
+        if (sha256 === null || sha256 === cell.sha256) reviews[n].replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
       });
     const forget = app.onMark(mark);
     mark(null);
     dialog.addEventListener('keydown', (event) => {
-      event.stopPropagation(); // a lightbox may stand behind this one
+      if (event.key !== 'f' && event.key !== '?') event.stopPropagation(); // a lightbox may stand behind this one
       if (!G.typing(event) && !event.ctrlKey && !event.metaKey && zoom.key(event.key)) event.preventDefault();
     });
   };

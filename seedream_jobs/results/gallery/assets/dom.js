@@ -4,17 +4,33 @@
   const G = (globalThis.Gallery = {});
   const SVG = 'http://www.w3.org/2000/svg';
 
+  // The page's own words in the reader's language; `{name}` in them stands for a value. English is the text itself, other
+  // languages are the files messages-*.js.
+  G.messages = {};
+  let words = {};
+  G.speak = (asked) => {
+    const language = [asked ?? navigator.language ?? 'en'].map((tag) => tag.toLowerCase().split('-')[0])[0];
+    words = G.messages[language] ?? {};
+    document.documentElement.lang = G.messages[language] ? language : 'en';
+  };
+  G.t = (text, values = {}) => (Object.hasOwn(words, text) ? words[text] : text).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  // A number with its thing: G.count(2, '{n} image', '{n} images').
+  G.count = (n, one, many) => G.t(n === 1 ? one : many, { n: n.toLocaleString('en') });
+
   // Stroked on a 24 by 24 square.
   const ICONS = {
     check: 'M5 12.5l4.5 4.5L19 7.5',
     circle: 'M12 4a8 8 0 1 0 .01 0',
     clock: 'M12 4a8 8 0 1 0 .01 0M12 8v4.5l3 2',
+    choose: 'M12 4a8 8 0 1 0 .01 0M8.5 12.2l2.6 2.6 4.6-5',
     close: 'M6 6l12 12M18 6L6 18',
     compare: 'M4 5h7v14H4zM13 5h7v14h-7z',
     copy: 'M9 9h10v10H9zM15 9V5H5v10h4',
     cross: 'M12 4a8 8 0 1 0 .01 0M9 9l6 6M15 9l-6 6',
     down: 'M6 9.5l6 6 6-6',
     download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
+    fold: 'M5 12l7-6 7 6M5 18l7-6 7 6',
+    full: 'M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5',
     filter: 'M4 6h16M7 12h10M10 18h4',
     grid: 'M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z',
     left: 'M14.5 6l-6 6 6 6',
@@ -27,6 +43,8 @@
     star: 'M12 4l2.5 5.2 5.7.8-4.1 4 1 5.7L12 17l-5.1 2.7 1-5.7-4.1-4 5.7-.8z',
     stop: 'M12 4a8 8 0 1 0 .01 0M6.5 6.5l11 11',
     swap: 'M7 5L4 8l3 3M4 8h13M17 13l3 3-3 3M20 16H7',
+    table: 'M4 5h16v14H4zM4 10h16M10 5v14',
+    theme: 'M12 4a8 8 0 1 0 .01 0M12 4v16M12 8l5-1M12 12h8M12 16l5 1',
     timer: 'M7 4h10M7 20h10M8 4v3l8 10v3M16 4v3L8 17v3',
     up: 'M6 14.5l6-6 6 6',
     wall: 'M4 4h16v6H4zM4 14h7v6H4zM15 14h5v6h-5z',
@@ -47,11 +65,12 @@
     failed: ['failed', 'cross', 'bad'],
     expired: ['expired', 'timer', 'bad'],
     abandoned: ['abandoned', 'minus', 'wait'],
+    not_delivered: ['not delivered', 'minus', 'bad'],
   }));
 
   G.stateOf = (state) => {
     const [word, icon, tone] = STATES.get(state) ?? [state.replace(/_/g, ' '), 'circle', 'wait'];
-    return { word, icon, tone };
+    return { word, icon, tone, said: G.t(word) };
   };
 
   // el('button', {class: 'x', on: {click}, 'aria-label': '…'}, child, 'text', …)
@@ -123,7 +142,7 @@
       area.select();
       const done = document.execCommand('copy');
       area.remove();
-      if (!done) return G.toast('This browser does not allow copying');
+      if (!done) return G.toast(G.t('This browser does not allow copying'));
     }
     return G.toast(said);
   };

@@ -16,30 +16,53 @@
     const deep = Math.ceil(Math.min(pivot.deepest, SHOWN) / inner);
     const gap = 10;
     const head = narrow ? 92 : 168;
-    const width = Math.round((view.size ?? fitting()) * WIDER[inner]);
-    const height = Math.round((width / inner / model.aspect) * deep);
-    const [stepX, stepY] = [width + gap, height + gap];
-    const tableWidth = head + stepX * pivot.cols.length;
+    const { widths, heights } = tracks();
+    const starts = (sizes) => {
+      let sum = 0;
+      return sizes.map((size) => (sum += size + gap) - size - gap);
+    };
+    const [left, top0] = [starts(widths), starts(heights)];
+    const [fullWidth, fullHeight] = [left.at(-1) + widths.at(-1) + gap, top0.at(-1) + heights.at(-1) + gap];
+    const tableWidth = head + fullWidth;
     const rest = Math.max(0, host.clientWidth - tableWidth); // right of the last column: the head's line goes on
 
-    // Until somebody chooses a size: as large as lets all columns be seen, within what is pleasant.
-    function fitting() {
-      const room = (host.clientWidth - head - 16) / pivot.cols.length - gap;
-      const tall = (host.clientHeight * 0.5 * model.aspect * inner) / deep;
-      return Math.max(132, Math.min(360, tall / WIDER[inner], room / WIDER[inner]));
+    // The widths of the columns and the heights of the rows. Where all images of a column have one shape, or all of a
+    // row, it takes that shape: no picture then stands in an empty frame.
+    function tracks() {
+      const [rows, cols] = [pivot.rows.length, pivot.cols.length];
+      const alone = pivot.deepest === 1;
+      const ofCols = alone ? shapes(cols, (n) => pivot.col(n)) : null;
+      const ofRows = alone && !ofCols ? shapes(rows, (n) => pivot.row(n)) : null;
+      const across = ofCols ? ofCols.reduce((sum, ratio) => sum + ratio, 0) : cols * model.aspect;
+      const room = host.clientWidth - head - 16 - gap * cols;
+      // Until somebody chooses a size: as large as lets all columns be seen, within what is pleasant.
+      const fits = Math.max(100, Math.min(360, (host.clientHeight * 0.55 * inner) / deep, room / across));
+      const tall = view.size ? (view.size / model.aspect) * WIDER[inner] : fits;
+      const wide = Math.round(tall * model.aspect);
+      const high = ofRows ? ofRows.map((ratio) => Math.round(Math.min(wide / ratio, host.clientHeight * 0.8))) : new Array(rows).fill(Math.round((wide / inner / model.aspect) * deep));
+      return { widths: ofCols ? ofCols.map((ratio) => Math.round(tall * ratio)) : new Array(cols).fill(wide), heights: ofCols ? new Array(rows).fill(Math.round(tall)) : high };
+    }
+
+    // The shape of each line of images; null where one has several.
+    function shapes(count, cellsOf) {
+      const found = [];
+      for (let n = 0; n < count; n++) {
+        const ratios = cellsOf(n).map((cell) => cell.ratio);
+        const [least, most] = [Math.min(...ratios), Math.max(...ratios)];
+        if (most > least * 1.03) return null;
+        found.push(most);
+      }
+      return found;
     }
 
     const table = G.el('table', {
       class: 'grid',
       role: 'grid',
-      'aria-label': `Images by ${[...view.rows, ...view.cols].map((a) => model.axes[a].name).join(' and ') || 'nothing'}`,
+      'aria-label': G.t('Images by {axes}', { axes: [...view.rows, ...view.cols].map((a) => model.axes[a].name).join(', ') }),
       'aria-rowcount': pivot.rows.length + 1,
       'aria-colcount': pivot.cols.length + 1,
       style: {
-        '--slot-w': `${width}px`,
-        '--slot-h': `${height}px`,
         '--inner': String(inner),
-        '--thumb-h': `${Math.floor(height / deep)}px`,
         '--head': `${head}px`,
         width: `${tableWidth + rest}px`,
       },
@@ -56,17 +79,17 @@
     const names = (axes, values, outer) =>
       axes.map((a, n) => {
         const last = n === axes.length - 1;
-        return G.el('span', { class: last ? 'inner' : 'outer', title: last && outer ? G.label(model, a, values[n]) : null }, G.label(model, a, values[n]));
+        return G.el('span', { class: last ? 'inner' : 'outer', title: last && outer ? G.label(model, a, values[n]) : null }, values[n] < 0 ? '–' : model.axes[a].short[values[n]]);
       });
 
     const changes = (list, n) => n > 0 && list[n].length > 1 && list[n][0] !== list[n - 1][0];
 
     function header() {
       const { c0, c1 } = span;
-      const before = c0 * stepX;
-      const after = (pivot.cols.length - 1 - c1) * stepX + rest;
-      const widths = [head, before, ...new Array(c1 - c0 + 1).fill(stepX), after];
-      cols.replaceChildren(...widths.map((px) => G.el('col', { style: { width: `${px}px` } })));
+      const before = left[c0];
+      const after = fullWidth - left[c1] - widths[c1] - gap + rest;
+      const own = widths.slice(c0, c1 + 1).map((px) => px + gap);
+      cols.replaceChildren(...[head, before, ...own, after].map((px) => G.el('col', { style: { width: `${px}px` } })));
       const what = (axes) => axes.map((a) => model.axes[a].name).join(' / ');
       const corner = G.el(
         'th',
@@ -86,9 +109,12 @@
       const cells = pivot.slot(r, c);
       const td = G.el('td', { role: 'gridcell', 'aria-colindex': c + 2, class: changes(pivot.cols, c) ? 'group' : null });
       if (!cells) return td;
-      const box = G.el('div', { class: 'slot' });
+      const box = G.el('div', { class: 'slot', style: { width: `${widths[c]}px`, height: `${heights[r]}px` } });
+      const [most, high] = [(widths[c] - (inner - 1) * 4) / inner, Math.floor(heights[r] / deep) - (deep > 1 ? 4 : 0)];
       cells.slice(0, SHOWN).forEach((cell, k) => {
         const thumb = G.thumb(app, cell);
+        thumb.style.setProperty('width', `${Math.round(Math.min(most, high * cell.ratio))}px`);
+        thumb.style.setProperty('height', `${Math.round(Math.min(high, most / cell.ratio))}px`);
         thumb.dataset.at = `${r},${c},${k}`;
         if (r === at.r && c === at.c && k === at.k) thumb.firstChild.tabIndex = 0;
         box.append(thumb);
@@ -99,7 +125,7 @@
     }
 
     function line(r) {
-      const tr = G.el('tr', { 'aria-rowindex': r + 2, class: changes(pivot.rows, r) ? 'group' : null });
+      const tr = G.el('tr', { 'aria-rowindex': r + 2, class: changes(pivot.rows, r) ? 'group' : null, style: { '--slot-h': `${heights[r]}px` } });
       tr.append(G.el('th', { scope: 'row', 'aria-colindex': 1 }, G.el('div', { class: 'names' }, ...names(view.rows, pivot.rows[r], true))));
       tr.append(G.el('td', { class: 'gap', 'aria-hidden': 'true' }));
       for (let c = span.c0; c <= span.c1; c++) tr.append(slot(r, c));
@@ -110,13 +136,12 @@
     const spacer = (px) => G.el('tr', { class: 'spacer', 'aria-hidden': 'true' }, G.el('td', { colspan: span.c1 - span.c0 + 4, style: { height: `${px}px` } }));
 
     function inSight() {
-      const most = (n, length) => Math.max(0, Math.min(length - 1, n));
       const [x, y] = [host.scrollLeft, host.scrollTop];
       return {
-        r0: most(Math.floor(y / stepY) - SPARE, pivot.rows.length),
-        r1: most(Math.ceil((y + host.clientHeight) / stepY) + SPARE, pivot.rows.length),
-        c0: most(Math.floor(x / stepX) - SPARE, pivot.cols.length),
-        c1: most(Math.ceil((x + host.clientWidth - head) / stepX) + SPARE, pivot.cols.length),
+        r0: Math.max(0, G.lastBefore(top0, y) - SPARE),
+        r1: Math.min(heights.length - 1, G.lastBefore(top0, y + host.clientHeight) + SPARE),
+        c0: Math.max(0, G.lastBefore(left, x) - SPARE),
+        c1: Math.min(widths.length - 1, G.lastBefore(left, x + host.clientWidth - head) + SPARE),
       };
     }
 
@@ -136,12 +161,12 @@
         if (!built.has(r)) built.set(r, line(r));
         rows.push(built.get(r));
       }
-      body.replaceChildren(spacer(span.r0 * stepY), ...rows, spacer((pivot.rows.length - 1 - span.r1) * stepY));
+      body.replaceChildren(spacer(top0[span.r0]), ...rows, spacer(fullHeight - top0[span.r1] - heights[span.r1] - gap));
       if (held) (body.querySelector(`[data-at="${held}"] .open`) ?? host).focus({ preventScroll: true });
     }
 
     function show(r, c) {
-      const [x, y] = [c * stepX, r * stepY];
+      const [x, y, stepX, stepY] = [left[c], top0[r], widths[c] + gap, heights[r] + gap];
       const headHeight = top.offsetHeight;
       if (y < host.scrollTop) host.scrollTop = y;
       else if (y + stepY + headHeight > host.scrollTop + host.clientHeight) host.scrollTop = y + stepY + headHeight - host.clientHeight;

@@ -10,41 +10,42 @@
     const stage = G.el('div', { class: 'stage' });
     const side = G.el('div', { class: 'side' });
     const arrows = [
-      G.button('Previous', 'left', () => move('ArrowLeft'), { quiet: true, 'data-move': 'ArrowLeft' }),
-      G.button('Next', 'right', () => move('ArrowRight'), { quiet: true, 'data-move': 'ArrowRight' }),
+      G.button(G.t('Previous'), 'left', () => move('ArrowLeft'), { quiet: true, 'data-move': 'ArrowLeft' }),
+      G.button(G.t('Next'), 'right', () => move('ArrowRight'), { quiet: true, 'data-move': 'ArrowRight' }),
     ];
-    const shut = G.button('Close', 'close', () => dialog.close(), { quiet: true, autofocus: true });
+    const shut = G.button(G.t('Close'), 'close', () => dialog.close(), { quiet: true, autofocus: true });
     const bar = G.el(
       'div',
       { class: 'stage-bar' },
       ...arrows,
-      G.button('Zoom in', 'plus', () => zoom.zoom(1.5), { quiet: true }),
-      G.button('Zoom out', 'minus', () => zoom.zoom(1 / 1.5), { quiet: true }),
-      G.button('Whole image', 'reset', () => zoom.reset(), { quiet: true }),
+      G.button(G.t('Zoom in'), 'plus', () => zoom.zoom(1.5), { quiet: true }),
+      G.button(G.t('Zoom out'), 'minus', () => zoom.zoom(1 / 1.5), { quiet: true }),
+      G.button(G.t('Whole image'), 'reset', () => zoom.reset(), { quiet: true }),
+      G.button('1:1', null, () => zoom.pixels(), { class: 'button', title: `${G.t('One pixel to one')} (z)` }),
+      G.button(G.t('Full screen'), 'full', () => G.fullScreen(), { quiet: true }),
     );
     const zoom = G.zoomable([stage]);
-    const frame = G.el('div', { class: 'frame' }, stage, bar);
-    const dialog = G.dialog('lightbox', 'Image', [frame, side, shut], {
+    const frame = G.el('div', { class: 'frame', tabindex: '-1' }, stage, bar);
+    const dialog = G.dialog('lightbox', G.t('Image'), [frame, side, shut], {
       onclose: () => {
         forget();
-        app.closed(cell);
+        if (app.opened === cell) app.closed(cell);
       },
     });
-    const forget = app.onMark((id) => (id === null || id === cell.id) && marks());
+    dialog.classList.toggle('alone', Boolean(app.alone));
+    const forget = app.onMark((sha256) => (sha256 === null || sha256 === cell.sha256) && marks());
 
     function move(key) {
       const found = app.current.move(cell, key);
       if (found) show(found);
-      arrows.forEach((arrow) => (arrow.disabled = !app.current.move(cell, arrow.dataset.move)));
     }
 
     function stepper(a) {
       const { name, values } = model.axes[a];
       const at = cell.at[a];
-      const allowed = app.filtered;
       const go = (direction) => {
-        const found = G.step(model, cell, a, direction, allowed);
-        return G.button(`${direction < 0 ? 'Previous' : 'Next'} ${name}`, direction < 0 ? 'left' : 'right', () => show(found, a, direction), {
+        const found = G.step(model, cell, a, direction, app.isFiltered);
+        return G.button(G.t(direction < 0 ? 'Previous {name}' : 'Next {name}', { name }), direction < 0 ? 'left' : 'right', () => show(found, a, direction), {
           quiet: true,
           disabled: !found,
           'data-step': `${a},${direction}`,
@@ -69,42 +70,50 @@
       for (const [name, value] of Object.entries(cell.params)) {
         if (name !== 'model') fact(name.replace(/_/g, ' '), typeof value === 'object' ? JSON.stringify(value) : value);
       }
-      fact('pixels', cell.width && cell.height ? `${cell.width} × ${cell.height}` : null);
-      fact('cost', cell.cost ? `${cell.cost} USD` : null);
-      fact('submitted', cell.submitted ? `${cell.submitted} UTC` : null);
-      fact('model', cell.params.model);
-      fact('task', cell.task, 'code');
+      fact(G.t('pixels'), cell.width && cell.height ? `${cell.width} × ${cell.height}` : null);
+      fact(G.t(model.runs[cell.run].play_money ? 'play money' : 'charged'), cell.cost ? `${cell.cost} USD` : null);
+      fact(G.t('submitted'), cell.submitted ? `${new Date(cell.submitted * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC` : null);
+      fact(G.t('model'), cell.params.model);
+      fact(G.t('task'), cell.task, 'code');
       fact('sha256', cell.sha256, 'code');
-      fact('address', cell.address, 'code');
+      fact(G.t('address'), cell.address, 'code');
       return rows;
     }
 
     function marks() {
       const held = side.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
+      const verdict = document.activeElement?.dataset?.verdict;
       const review = side.querySelector('.review');
       review.replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
-      if (held) [...review.querySelectorAll('button')].find((button) => button.getAttribute('aria-label') === held)?.focus();
+      // A reason that is being typed stays as it is.
+      const choice = side.querySelector('.choice');
+      if (choice && choice.dataset.said !== (app.marks.of(cell)?.verdict ?? '')) choice.replaceWith(G.reviewChoice(app, cell));
+      if (held) [...side.querySelectorAll('.review button')].find((button) => button.getAttribute('aria-label') === held)?.focus();
+      else if (verdict) side.querySelector(`[data-verdict="${verdict}"]`)?.focus();
     }
 
     function describe() {
       const axes = model.varying.filter((a) => cell.at[a] >= 0);
       side.replaceChildren(
         G.el('div', { class: 'side-head' }, G.stateChip(cell), G.el('div', { class: 'review' })),
+        G.reviewChoice(app, cell),
+        G.reviewOthers(app, cell) ?? '',
         cell.error ? G.el('p', { class: 'error' }, cell.error) : '',
         ...(cell.warnings ?? []).map((text) => G.el('p', { class: 'warning' }, text)),
-        G.el('p', { class: 'prompt', tabindex: '0', 'aria-label': 'Prompt' }, cell.prompt),
+        G.el('p', { class: 'prompt', tabindex: '0', role: 'region', 'aria-label': G.t('Prompt') }, cell.prompt),
         G.el(
           'div',
           { class: 'actions' },
-          G.button('Copy prompt', 'copy', () => G.copy(cell.prompt, 'Prompt copied')),
-          G.button('Copy as YAML', 'copy', () => G.copy(G.asYaml(model, cell), 'Job file of this image copied')),
-          cell.image ? G.el('a', { class: 'button', href: cell.image, target: '_blank', rel: 'noopener' }, G.icon('download'), 'Open file') : '',
-          G.partnerOf(model, cell) ? G.button('Compare runs', 'compare', () => G.openCompare(app, pairOf())) : '',
+          G.button(G.t('Copy prompt'), 'copy', () => G.copy(cell.prompt, G.t('Prompt copied'))),
+          G.button(G.t('Copy as YAML'), 'copy', () => G.copy(G.asYaml(model, cell), G.t('Job file of this image copied'))),
+          G.button(G.t('Copy link'), 'copy', () => G.copy(location.href.split('#')[0] + '#' + G.hashOf(app), G.t('Link copied'))),
+          cell.image ? G.el('a', { class: 'button', href: cell.image, target: '_blank', rel: 'noopener' }, G.icon('download'), G.t('Open file')) : '',
+          G.partnerOf(model, cell) ? G.button(G.t('Compare runs'), 'compare', () => G.openCompare(app, pairOf())) : '',
         ),
         axes.length ? G.el('div', { class: 'axes' }, ...axes.map(stepper)) : '',
-        G.el('h3', {}, 'Note'),
+        G.el('h3', {}, G.t('Note')),
         G.reviewNote(app, cell),
-        G.el('h3', {}, 'Details'),
+        G.el('h3', {}, G.t('Details')),
         G.el('dl', { class: 'facts' }, ...facts()),
       );
       marks();
@@ -113,20 +122,26 @@
     const pairOf = () => [cell, G.partnerOf(model, cell)].sort((a, b) => a.run - b.run);
 
     function show(next, a, direction) {
-      side.querySelector('textarea')?.dispatchEvent(new Event('change'));
+      for (const field of side.querySelectorAll('textarea, .why-input')) field.dispatchEvent(new Event('change'));
       cell = next;
       app.reveal(cell);
+      app.shows(cell);
       const shown = cell;
-      const missing = () => cell === shown && frame.append(G.el('p', { class: 'missing' }, 'The whole image is not beside this page'));
+      const missing = () => cell === shown && frame.append(G.el('p', { class: 'missing' }, G.t('The whole image is not beside this page')));
       frame.querySelector('.missing')?.remove();
       stage.replaceChildren(G.fullImage(cell, missing));
       zoom.reset();
       describe();
       dialog.setAttribute('aria-label', G.labels(model, cell) || cell.address);
       dialog.dataset.i = cell.i;
-      arrows.forEach((arrow) => (arrow.disabled = !app.current.move(cell, arrow.dataset.move)));
+      for (const arrow of arrows) {
+        const end = !app.current.move(cell, arrow.dataset.move);
+        // A button that is switched off hears no keys: the next one would be lost.
+        if (end && arrow === document.activeElement) frame.focus();
+        arrow.disabled = end;
+      }
       if (a !== undefined) side.querySelector(`[data-step="${a},${direction}"]:not(:disabled)`)?.focus();
-      G.announce(`${G.labels(model, cell) || cell.address}, ${G.stateOf(cell.state).word}`);
+      G.announce(`${G.labels(model, cell) || cell.address}, ${G.stateOf(cell.state).said}`);
       for (const key of ['ArrowRight', 'ArrowLeft']) {
         const near = app.current.move(cell, key);
         if (near?.image) new Image().src = near.image;
@@ -139,7 +154,8 @@
       if (KEYS.includes(event.key)) {
         event.preventDefault();
         move(event.key);
-      } else if (event.key === '+' || event.key === '=' || event.key === '-') zoom.key(event.key);
+      } else if (['+', '=', '-', 'z'].includes(event.key)) zoom.key(event.key);
+      else if (event.key === 'h') app.alone = dialog.classList.toggle('alone');
       else if (G.markKey(app, cell, event.key)) event.preventDefault();
     });
     show(cell);

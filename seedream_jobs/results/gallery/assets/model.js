@@ -1,42 +1,69 @@
 'use strict';
-// The data as the page works with it: cells, axes, filters, and the pivot of any axes against any others. No DOM.
+// The data as the page works with it: cells, axes, and the pivot of any axes against any others. No DOM.
 (function () {
   const G = globalThis.Gallery;
 
   G.load = (raw) => {
-    const header = JSON.parse(raw.header);
+    const { header, cells } = G.readCells(raw);
     const runAxis = header.axes.findIndex((axis) => axis.kind === 'run');
-    const cells = raw.cells.map((line, i) => {
-      const cell = JSON.parse(line);
-      cell.i = i;
-      cell.id = cell.key + '/' + cell.index;
-      cell.params = header.payloads[cell.payload];
-      cell.pair = cell.at.filter((_, axis) => axis !== runAxis).join(',');
-      return cell;
-    });
-    const model = { ...header, cells, runAxis, places: new Map() };
-    for (const cell of cells) model.places.set(cell.at.join(','), cell);
+    const model = { ...header, cells, runAxis };
+    for (const axis of header.axes) axis.short = distinctive(axis.values);
     model.varying = header.axes.map((axis, a) => a).filter((a) => header.axes[a].values.length > 1);
     model.aspect = aspectOf(cells);
+    for (const cell of cells) cell.ratio = ratioOf(cell, model.aspect);
     model.difference = runAxis >= 0 && header.runs.length === 2 ? differences(model) : null;
+    model.select = header.runs.find((run) => run.select)?.select ?? null;
     return model;
   };
 
-  // The middle of the images' ratios of width to height, kept from extremes: every slot of the page has this shape.
+  // The middle of the images' ratios of width to height, for slots whose image is not there yet.
   function aspectOf(cells) {
     const ratios = [];
     for (const cell of cells) if (cell.width && cell.height) ratios.push(cell.width / cell.height);
     ratios.sort((a, b) => a - b);
-    return ratios.length ? Math.min(1.78, Math.max(0.66, ratios[ratios.length >> 1])) : 1;
+    return ratios.length ? ratios[ratios.length >> 1] : 1;
   }
+
+  function ratioOf(cell, fallback) {
+    let ratio = cell.width && cell.height ? cell.width / cell.height : 0;
+    if (!ratio) {
+      const asked = /^(\d{1,5})\s*[:x×*]\s*(\d{1,5})$/.exec(String(cell.params.size ?? ''));
+      ratio = asked ? asked[1] / asked[2] : fallback;
+    }
+    return Math.min(4, Math.max(0.25, ratio || 1));
+  }
+
+  const LONG = 22; // characters that fit beside a picture
+
+  // Labels cut down to the part that tells each from its neighbours in the alphabet, where they are long.
+  function distinctive(values) {
+    const short = [...values];
+    const order = values.map((_, v) => v).sort((a, b) => (values[a] < values[b] ? -1 : 1));
+    const shared = (a, b) => {
+      let n = 0;
+      while (n < a.length && a[n] === b[n]) n++;
+      return n;
+    };
+    order.forEach((v, n) => {
+      const text = values[v];
+      if (text.length <= LONG) return;
+      const same = Math.max(n ? shared(text, values[order[n - 1]]) : 0, n + 1 < order.length ? shared(text, values[order[n + 1]]) : 0);
+      const from = text.lastIndexOf(' ', same) + 1;
+      if (from > LONG / 2) short[v] = '…' + text.slice(from);
+    });
+    return short;
+  }
+
+  const pairPlace = (model, cell) => cell.at.filter((_, axis) => axis !== model.runAxis).join(',');
 
   // Run against run: what became of each pair of equal places. Per cell: same, image, request, state, only.
   function differences(model) {
     const pairs = new Map();
     for (const cell of model.cells) {
-      const pair = pairs.get(cell.pair);
+      const place = pairPlace(model, cell);
+      const pair = pairs.get(place);
       if (pair) pair[cell.run] = cell;
-      else pairs.set(cell.pair, cell.run ? [undefined, cell] : [cell, undefined]);
+      else pairs.set(place, cell.run ? [undefined, cell] : [cell, undefined]);
     }
     const found = new Array(model.cells.length);
     for (const [a, b] of pairs.values()) {
@@ -48,14 +75,18 @@
   }
 
   function kindOf(a, b) {
-    if (a.key !== b.key || a.prompt !== b.prompt || a.payload !== b.payload) return 'request';
+    if (a.key !== b.key || a.prompt !== b.prompt || JSON.stringify(a.params) !== JSON.stringify(b.params)) return 'request';
     if (a.state !== b.state) return 'state';
     return a.sha256 === b.sha256 ? 'same' : 'image';
   }
 
-  G.partnerOf = (model, cell) => model.difference?.pairs.get(cell.pair)?.[1 - cell.run];
+  G.partnerOf = (model, cell) => model.difference?.pairs.get(pairPlace(model, cell))?.[1 - cell.run];
 
   G.label = (model, a, value) => (value < 0 ? '–' : model.axes[a].values[value]);
+
+  // "spring · ink", each cut down to what differs: for captions
+  G.caption = (model, cell, axes = model.varying) =>
+    axes.filter((a) => cell.at[a] >= 0).map((a) => model.axes[a].short[cell.at[a]]).join(' · ');
 
   // "season: spring, style: ink", of the axes that vary
   G.labels = (model, cell, axes = model.varying) =>
@@ -80,58 +111,14 @@
     }
     return {
       layout: cols.length && rows.length ? 'grid' : 'wall',
+      sort: 'job',
+      folded: false,
       rows,
       cols,
       tabs,
       tab: model.axes.map((axis, a) => (tabs.includes(a) ? 0 : -1)),
       size: null, // pixels across one image; null fits the window
     };
-  };
-
-  G.noFilter = (model) => ({
-    text: '',
-    states: new Set(),
-    values: model.axes.map(() => new Set()),
-    contains: model.axes.map(() => ''),
-    difference: new Set(),
-    starred: false,
-    rating: 0,
-  });
-
-  G.filterCount = (filter) =>
-    (filter.text ? 1 : 0) + (filter.states.size ? 1 : 0) + (filter.difference.size ? 1 : 0) + (filter.starred ? 1 : 0) +
-    (filter.rating ? 1 : 0) + filter.values.filter((set) => set.size).length + filter.contains.filter(Boolean).length;
-
-  const haystack = (model, cell) =>
-    [cell.prompt, cell.address, cell.task, cell.error, ...cell.at.map((v, a) => (v < 0 ? '' : model.axes[a].values[v]))]
-      .join('\n')
-      .toLowerCase();
-
-  // The cells that pass, whatever tab they stand on.
-  G.filterCells = (model, filter, marks) => {
-    const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const valued = filter.values.map((set, a) => [a, set]).filter(([, set]) => set.size);
-    const containing = filter.contains.map((text, a) => [a, text.toLowerCase()]).filter(([, text]) => text);
-    return model.cells.filter((cell) => {
-      if (filter.states.size && !filter.states.has(G.stateOf(cell.state).word)) return false;
-      for (const [a, set] of valued) if (!set.has(cell.at[a])) return false;
-      for (const [a, text] of containing) if (!G.label(model, a, cell.at[a]).toLowerCase().includes(text)) return false;
-      if (filter.difference.size && !filter.difference.has(model.difference.found[cell.i])) return false;
-      const mark = filter.starred || filter.rating || words.length ? marks.get(cell.id) : null;
-      if (filter.starred && !mark?.star) return false;
-      if (filter.rating && !(mark?.rating >= filter.rating)) return false;
-      if (words.length) {
-        cell.text = cell.text ?? haystack(model, cell);
-        const text = mark?.note ? cell.text + '\n' + mark.note.toLowerCase() : cell.text;
-        for (const word of words) if (!text.includes(word)) return false;
-      }
-      return true;
-    });
-  };
-
-  G.onTab = (cells, view) => {
-    const fixed = view.tabs.filter((a) => view.tab[a] >= 0);
-    return fixed.length ? cells.filter((cell) => fixed.every((a) => cell.at[a] === view.tab[a])) : cells;
   };
 
   // Lines along one side: the tuples of values that occur, in the order of the axes.
@@ -159,7 +146,21 @@
       else slots.set(place, [cell]);
     });
     for (const slot of slots.values()) if (slot.length > 1) slot.sort((a, b) => byPlace(a, b));
-    return { rows: rows.list, cols: cols.list, deepest, slot: (r, c) => slots.get(r * width + c) };
+    const slot = (r, c) => slots.get(r * width + c);
+    const row = (r) => cols.list.flatMap((_, c) => slot(r, c) ?? []);
+    const col = (c) => rows.list.flatMap((_, r) => slot(r, c) ?? []);
+    return { rows: rows.list, cols: cols.list, deepest, slot, row, col };
+  };
+
+  // The number of the last of ascending numbers that is not above `y`; 0 where all are.
+  G.lastBefore = (ascending, y) => {
+    let [low, high] = [0, ascending.length - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (ascending[middle] <= y) low = middle;
+      else high = middle - 1;
+    }
+    return Math.max(0, low);
   };
 
   function byPlace(a, b) {
@@ -167,12 +168,16 @@
     return a.i - b.i;
   }
 
-  // The next cell along one axis that is in `allowed`, all other values equal.
+  // The next cell along one axis that is allowed, all other values equal.
   G.step = (model, cell, a, direction, allowed) => {
+    if (!model.places) {
+      model.places = new Map();
+      for (const one of model.cells) model.places.set(one.at.join(','), one);
+    }
     const at = [...cell.at];
     for (at[a] += direction; at[a] >= 0 && at[a] < model.axes[a].values.length; at[a] += direction) {
       const found = model.places.get(at.join(','));
-      if (found && allowed.has(found)) return found;
+      if (found && allowed(found)) return found;
     }
     return null;
   };

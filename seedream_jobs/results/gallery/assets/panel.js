@@ -2,24 +2,31 @@
 // Everything above the images: what stands where, what is shown, and the ways to the other tools.
 (function () {
   const G = globalThis.Gallery;
-  const CHIPS = 24; // an axis with more values is filtered by text
   const STRIP = 14; // an axis with more values has a list instead of tabs
 
-  const counted = (n, thing) => `${n.toLocaleString('en')} ${thing}${n === 1 ? '' : 's'}`;
+  const hasImage = (cell) => Boolean(cell.sha256 || cell.image || cell.thumbnail);
+  const requestOf = (cell) => `${cell.run} ${cell.key}`;
 
-  // What the head says: how many images, in which states, for how much.
+  // What the head says. Images are images, requests are requests; money is charged, reserved or play money.
   G.summary = (model) => {
-    const counts = new Map();
+    const requests = new Map(); // → the word for its state
+    let [images, missing] = [0, 0];
     for (const cell of model.cells) {
-      const { word } = G.stateOf(cell.state);
-      counts.set(word, (counts.get(word) ?? 0) + 1);
+      if (hasImage(cell)) images++;
+      if (cell.state === 'not_delivered') missing++;
+      const { said } = G.stateOf(cell.state === 'not_delivered' ? 'stored' : cell.state);
+      requests.set(requestOf(cell), said);
     }
-    const parts = [counted(model.cells.length, 'image')];
-    if (counts.size > 1 || !counts.has('stored')) for (const [word, n] of counts) parts.push(`${n.toLocaleString('en')} ${word}`);
+    const counts = new Map();
+    for (const said of requests.values()) counts.set(said, (counts.get(said) ?? 0) + 1);
+    const parts = [G.t('{images} of {requests}', { images: G.count(images, '{n} image', '{n} images'), requests: G.count(requests.size, '{n} request', '{n} requests') })];
+    if (counts.size > 1 || !counts.has(G.t('stored'))) for (const [said, n] of counts) parts.push(`${n.toLocaleString('en')} ${said}`);
+    if (missing) parts.push(G.count(missing, '{n} image not delivered', '{n} images not delivered'));
     for (const run of model.runs) {
       const name = model.runs.length > 1 ? `${run.title}: ` : '';
-      if (run.cost_usd) parts.push(`${name}${run.cost_usd} USD`);
-      if (run.left_out) parts.push(`${name}${run.left_out.toLocaleString('en')} more planned, not on this page`);
+      if (run.left_out) parts.push(name + G.t('{n} more planned, not on this page', { n: run.left_out.toLocaleString('en') }));
+      if (run.charged_usd) parts.push(name + G.t(run.play_money ? '{usd} USD of play money' : '{usd} USD charged', { usd: run.charged_usd }));
+      if (run.reserved_usd) parts.push(name + G.t(run.play_money ? '{usd} USD of play money reserved' : '{usd} USD reserved', { usd: run.reserved_usd }));
     }
     return parts.join(' · ');
   };
@@ -32,118 +39,70 @@
     const layouts = [
       ['grid', 'Grid', 'grid'],
       ['wall', 'Wall', 'wall'],
-    ].map(([name, word, icon]) => G.button(word, icon, () => app.layout(name), { 'aria-pressed': String(view.layout === name), 'data-layout': name }));
-    const search = G.el('input', { type: 'search', id: 'search', placeholder: 'Search prompts and notes', 'aria-label': 'Search', value: app.filter.text });
+    ].map(([name, word, icon]) => G.button(G.t(word), icon, () => app.layout(name), { 'aria-pressed': String(view.layout === name), 'data-layout': name }));
+    const search = G.el('input', { type: 'search', id: 'search', placeholder: G.t('Search prompts and notes'), 'aria-label': G.t('Search'), value: app.filter.text });
     search.addEventListener('input', () => app.search(search.value));
-    const size = G.el('input', { type: 'range', min: 96, max: 420, step: 4, value: view.size ?? 200, 'aria-label': 'Size of the images' });
+    search.addEventListener('keydown', (event) => event.key === 'Enter' && app.nextMatch());
+    const size = G.el('input', { type: 'range', min: 96, max: 420, step: 4, value: view.size ?? 200, 'aria-label': G.t('Size of the images') });
     size.addEventListener('input', () => app.resize(Number(size.value)));
     const n = G.filterCount(app.filter) - (app.filter.text ? 1 : 0);
     host.replaceChildren(
-      G.el('div', { class: 'segmented', role: 'group', 'aria-label': 'Layout' }, ...layouts),
+      G.el('div', { class: 'segmented', role: 'group', 'aria-label': G.t('Layout') }, ...layouts),
       ...(grid && model.varying.length
         ? [
-            G.select('Rows', options('–'), inner('rows'), (value) => app.side('rows', Number(value)), { id: 'rows' }),
-            G.button('Swap rows and columns', 'swap', () => app.swap(), { quiet: true, id: 'swap' }),
-            G.select('Columns', options('–'), inner('cols'), (value) => app.side('cols', Number(value)), { id: 'cols' }),
+            G.select(G.t('Rows'), options('–'), inner('rows'), (value) => app.side('rows', Number(value)), { id: 'rows' }),
+            G.button(G.t('Swap rows and columns'), 'swap', () => app.swap(), { quiet: true, id: 'swap' }),
+            G.select(G.t('Columns'), options('–'), inner('cols'), (value) => app.side('cols', Number(value)), { id: 'cols' }),
           ]
         : []),
-      G.el('label', { class: 'field size' }, G.el('span', {}, 'Size'), size),
+      G.select(G.t('Sort'), Object.entries(G.SORTS).map(([value, [text]]) => [value, G.t(text)]), view.sort, (value) => app.sort(value), { id: 'sort' }),
+      G.el('label', { class: 'field size' }, G.el('span', {}, G.t('Size')), size),
       G.el('span', { class: 'push' }),
+      G.el('span', { id: 'matches', class: 'hint' }),
       search,
-      G.button(n ? `Filter (${n})` : 'Filter', 'filter', () => app.toggleFilters(), { id: 'filter', 'aria-expanded': String(app.filtersOpen), 'aria-controls': 'filters' }),
+      G.button(n ? `${G.t('Filter')} (${n})` : G.t('Filter'), 'filter', () => app.toggleFilters(), { id: 'filter', 'aria-expanded': String(app.filtersOpen), 'aria-controls': 'filters' }),
+    );
+    G.drawMatches(app, document.getElementById('matches'));
+  };
+
+  // How many images the search and the filter let through, and how many of them stand on other tabs.
+  G.drawMatches = (app, host) => {
+    if (!host) return;
+    const others = app.passing.length - app.cells.length;
+    if (!G.filterCount(app.filter)) return host.replaceChildren();
+    host.replaceChildren(
+      G.t('{n} here', { n: app.cells.length.toLocaleString('en') }),
+      others ? G.button(G.t('{n} on other tabs', { n: others.toLocaleString('en') }), 'right', () => app.nextMatch(), { title: `${G.t('Next match')} (n)`, id: 'others' }) : '',
     );
   };
 
   G.drawTools = (app, host) => {
     const count = app.marks.count();
     host.replaceChildren(
-      G.button('Blind vote', 'compare', () => G.openVote(app), { id: 'vote' }),
-      G.button(count ? `Export ratings (${count})` : 'Export ratings', 'download', () => openExport(app), { id: 'export' }),
+      G.button(G.t('Blind vote'), 'compare', () => G.openVote(app), { id: 'vote' }),
+      G.button(G.t('Scores'), 'table', () => G.openScores(app), { id: 'scores' }),
+      G.button(count ? `${G.t('Export ratings')} (${count})` : G.t('Export ratings'), 'download', () => openExport(app), { id: 'export' }),
+      G.button(G.t('Light or dark'), 'theme', () => G.nextTheme(app), { quiet: true, id: 'theme' }),
+      G.button(G.t('Keys'), 'question', () => G.openHelp(), { quiet: true, id: 'help' }),
+      G.button(G.t('Fold the controls away'), 'fold', () => app.fold(), { quiet: true, id: 'fold' }),
     );
   };
 
   function openExport(app) {
     const name = G.el('input', { type: 'text', id: 'reviewer', value: app.marks.reviewer, maxlength: 80, autocomplete: 'name' });
-    const save = G.button('Save ratings.json', 'download', () => {
+    const save = G.button(G.t('Save ratings.json'), 'download', () => {
       app.marks.reviewer = name.value.trim();
       G.exportRatings(app.model, app.marks);
     }, { class: 'button primary', id: 'save-ratings' });
     const votes = app.marks.votes().length;
-    const dialog = G.dialog('small', 'Export ratings', [
-      G.el('h2', {}, 'Export ratings'),
-      G.el('p', {}, `${counted(app.marks.count(), 'rated image')}, ${counted(votes, 'vote')}. ` + (app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
-      G.el('label', { class: 'field stacked' }, G.el('span', {}, 'Your name (optional)'), name),
-      G.el('p', { class: 'hint' }, 'Then, in the campaign: ', G.el('code', {}, 'seedream-jobs ratings apply ratings.json')),
-      G.el('div', { class: 'actions' }, save, G.button('Close', null, () => dialog.close())),
+    const dialog = G.dialog('small', G.t('Export ratings'), [
+      G.el('h2', {}, G.t('Export ratings')),
+      G.el('p', {}, `${G.count(app.marks.count(), '{n} image judged', '{n} images judged')}, ${G.count(votes, '{n} vote', '{n} votes')}. ` + G.t(app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
+      G.el('label', { class: 'field stacked' }, G.el('span', {}, G.t('Your name (optional)')), name),
+      G.el('p', { class: 'hint' }, G.t('Then, in the campaign:'), ' ', G.el('code', {}, 'seedream-jobs ratings apply ratings.json')),
+      G.el('div', { class: 'actions' }, save, G.button(G.t('Close'), null, () => dialog.close())),
     ]);
   }
-
-  // A group of chips: none pressed means all.
-  function chips(name, values, set, counts, app) {
-    if (!values.length) return null;
-    return G.el(
-      'fieldset',
-      {},
-      G.el('legend', {}, name),
-      ...values.map(([value, text]) =>
-        G.el(
-          'button',
-          {
-            type: 'button',
-            class: 'chip',
-            'aria-pressed': String(set.has(value)),
-            'data-filter': `${name}=${text}`,
-            on: {
-              click: (event) => {
-                if (!set.delete(value)) set.add(value);
-                event.currentTarget.setAttribute('aria-pressed', String(set.has(value)));
-                app.refilter();
-              },
-            },
-          },
-          text,
-          counts ? G.el('span', { class: 'count' }, String(counts.get(value) ?? 0)) : null,
-        ),
-      ),
-    );
-  }
-
-  G.drawFilters = (app, host) => {
-    const { model, filter } = app;
-    const states = new Map();
-    for (const cell of model.cells) states.set(G.stateOf(cell.state).word, (states.get(G.stateOf(cell.state).word) ?? 0) + 1);
-    const groups = [chips('State', [...states.keys()].map((word) => [word, word]), filter.states, states, app)];
-    if (model.difference) {
-      const words = { same: 'same image', image: 'new image', request: 'new request', state: 'new state', only: 'in one run only' };
-      const counts = new Map();
-      for (const kind of model.difference.found) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-      groups.push(chips('Between runs', Object.entries(words).filter(([kind]) => counts.has(kind)), filter.difference, counts, app));
-    }
-    for (const a of model.varying) {
-      const { name, values } = model.axes[a];
-      if (values.length <= CHIPS) groups.push(chips(name, values.map((label, v) => [v, label]), filter.values[a], null, app));
-      else {
-        const input = G.el('input', { type: 'search', value: filter.contains[a], placeholder: `one of ${values.length} values`, 'aria-label': `${name} contains` });
-        input.addEventListener('input', () => {
-          filter.contains[a] = input.value.trim();
-          app.refilter();
-        });
-        groups.push(G.el('fieldset', {}, G.el('legend', {}, name), input));
-      }
-    }
-    const starred = G.el('button', { type: 'button', class: 'chip', 'aria-pressed': String(filter.starred), 'data-filter': 'starred' }, 'starred');
-    starred.addEventListener('click', () => {
-      filter.starred = !filter.starred;
-      starred.setAttribute('aria-pressed', String(filter.starred));
-      app.refilter();
-    });
-    const rated = G.select('rated', [['0', 'or not'], ...[1, 2, 3, 4, 5].map((n) => [String(n), n === 5 ? '5' : `${n} or more`])], String(filter.rating), (value) => {
-      filter.rating = Number(value);
-      app.refilter();
-    });
-    groups.push(G.el('fieldset', {}, G.el('legend', {}, 'Review'), starred, rated));
-    host.replaceChildren(...groups.filter(Boolean), G.button('Clear all', 'close', () => app.clearFilters(), { id: 'clear' }));
-  };
 
   const PLACES = [
     ['tabs', 'tabs'],
@@ -155,14 +114,14 @@
   function strip(app, a) {
     const { name, values } = app.model.axes[a];
     const chosen = app.view.tab[a];
-    const options = [[-1, 'all'], ...values.map((label, v) => [v, label])];
-    if (values.length > STRIP) return G.select('', options.map(([v, text]) => [String(v), text]), String(chosen), (value) => app.tab(a, Number(value)), { 'aria-label': name });
+    const options = [[-1, G.t('all')], ...values.map((label, v) => [v, label])];
+    if (values.length > STRIP || app.crowded) return G.select('', options.map(([v, text]) => [String(v), text]), String(chosen), (value) => app.tab(a, Number(value)), { 'aria-label': name, 'data-tabs': a });
     return G.el(
       'div',
-      { class: 'segmented strip', role: 'radiogroup', 'aria-label': name },
+      { class: 'segmented strip', role: 'radiogroup', 'aria-label': name, 'data-tabs': a },
       ...options.map(([v, text]) => {
         const input = G.el('input', { type: 'radio', name: `tab-${a}`, value: String(v), checked: v === chosen, on: { change: () => app.tab(a, v) } });
-        return G.el('label', { 'data-tab': `${name}=${text}` }, input, G.el('span', {}, text));
+        return G.el('label', { 'data-tab': `${name}=${text}`, 'data-value': v }, input, G.el('span', {}, text, G.el('b', { class: 'count' })));
       }),
     );
   }
@@ -172,6 +131,8 @@
     const { model, view } = app;
     const primary = [view.rows, view.cols].map((side) => side[side.length - 1]);
     const further = view.layout === 'grid' ? model.varying.filter((a) => !primary.includes(a)) : [];
+    // Many tabs in one line would be scrolled past: then each axis is a list.
+    app.crowded = further.reduce((sum, a) => sum + (view.tabs.includes(a) ? model.axes[a].values.join('').length + 4 * model.axes[a].values.length : 12), 0) > innerWidth / 9;
     host.replaceChildren(
       ...further.map((a) => {
         const { name } = model.axes[a];
@@ -181,11 +142,30 @@
           { class: 'tab-line' },
           G.el('span', { class: 'tab-name' }, name),
           place === 'tabs' ? strip(app, a) : null,
-          G.select('', PLACES, place, (value) => app.place(a, value), { 'aria-label': `${name} stands as`, class: 'place', 'data-place': name }),
+          G.select('', PLACES.map(([value, text]) => [value, G.t(text)]), place, (value) => app.place(a, value), { 'aria-label': G.t('{name} stands as', { name }), class: 'place', 'data-place': name }),
         );
       }),
     );
     host.hidden = !further.length;
+  };
+
+  // While something is searched or filtered each tab says how many matches stand on it.
+  G.drawTabCounts = (app, host) => {
+    const filtered = G.filterCount(app.filter) > 0;
+    for (const strip of host.querySelectorAll('[data-tabs]')) {
+      const a = Number(strip.dataset.tabs);
+      const { values } = app.model.axes[a];
+      const counts = filtered ? G.tabCounts(app.model, app.passing, a) : null;
+      const said = (v) => (counts ? (v < 0 ? app.passing.length : counts[v]).toLocaleString('en') : '');
+      for (const label of strip.querySelectorAll('[data-value]')) {
+        label.querySelector('.count').textContent = said(Number(label.dataset.value));
+        label.classList.toggle('none', counts !== null && said(Number(label.dataset.value)) === '0');
+      }
+      for (const option of strip.querySelectorAll('option')) {
+        const v = Number(option.value);
+        option.textContent = (v < 0 ? G.t('all') : values[v]) + (counts ? ` (${said(v)})` : '');
+      }
+    }
   };
 
   G.drawTray = (app, host) => {
@@ -197,13 +177,13 @@
         const label = G.labels(app.model, cell) || cell.address;
         return G.el(
           'button',
-          { type: 'button', class: 'tray-item', 'aria-label': `Take out ${label}`, title: label, on: { click: () => app.choose(cell) } },
+          { type: 'button', class: 'tray-item', 'aria-label': G.t('Take out {label}', { label }), title: label, on: { click: () => app.choose(cell) } },
           source ? G.el('img', { src: source, alt: '' }) : G.icon(G.stateOf(cell.state).icon),
         );
       }),
-      G.el('span', { class: 'hint' }, cells.length < 2 ? 'Choose another to compare' : ''),
-      G.button(`Compare ${cells.length}`, 'compare', () => G.openCompare(app, cells), { disabled: cells.length < 2, class: 'button primary', id: 'compare' }),
-      G.button('Clear', 'close', () => app.unchoose(), { quiet: true }),
+      G.el('span', { class: 'hint' }, cells.length < 2 ? G.t('Take another to compare') : ''),
+      G.button(G.t('Compare {n}', { n: cells.length }), 'compare', () => G.openCompare(app, cells), { disabled: cells.length < 2, class: 'button primary', id: 'compare' }),
+      G.button(G.t('Clear'), 'close', () => app.unchoose(), { quiet: true }),
     );
   };
 })();

@@ -4,23 +4,23 @@
   const G = globalThis.Gallery;
 
   G.reviewStar = (app, cell) => {
-    const starred = Boolean(app.marks.get(cell.id)?.star);
+    const starred = Boolean(app.marks.of(cell)?.star);
     return G.el(
       'button',
       {
         type: 'button',
         class: 'round star',
         'aria-pressed': String(starred),
-        'aria-label': 'Star',
-        title: 'Star (s)',
-        on: { click: () => app.marks.change(cell.id, { star: !app.marks.get(cell.id)?.star }) },
+        'aria-label': G.t('Star'),
+        title: `${G.t('Star')} (s)`,
+        on: { click: () => app.marks.change(cell, { star: !app.marks.of(cell)?.star }) },
       },
       G.icon('star', starred),
     );
   };
 
   G.reviewRating = (app, cell) => {
-    const rating = app.marks.get(cell.id)?.rating ?? 0;
+    const rating = app.marks.of(cell)?.rating ?? 0;
     const steps = [1, 2, 3, 4, 5].map((n) =>
       G.el(
         'button',
@@ -28,38 +28,76 @@
           type: 'button',
           class: n <= rating ? 'pip on' : 'pip',
           'aria-pressed': String(n === rating),
-          'aria-label': `Rate ${n} of 5`,
-          title: `Rate ${n} (${n})`,
-          on: { click: () => app.marks.change(cell.id, { rating: n === app.marks.get(cell.id)?.rating ? 0 : n }) },
+          'aria-label': G.t('Rate {n} of 5', { n }),
+          title: `${G.t('Rate {n} of 5', { n })} (${n})`,
+          on: { click: () => app.marks.change(cell, { rating: n === app.marks.of(cell)?.rating ? 0 : n }) },
         },
         String(n),
       ),
     );
-    return G.el('div', { class: 'rating', role: 'group', 'aria-label': 'Rating' }, ...steps);
+    return G.el('div', { class: 'rating', role: 'group', 'aria-label': G.t('Rating') }, ...steps);
   };
 
   G.reviewNote = (app, cell) => {
-    const area = G.el('textarea', { rows: 2, placeholder: 'A note for the team', 'aria-label': 'Note', maxlength: 2000 });
-    area.value = app.marks.get(cell.id)?.note ?? '';
+    const area = G.el('textarea', { rows: 2, placeholder: G.t('A note for the team'), 'aria-label': G.t('Note'), maxlength: 2000 });
+    area.value = app.marks.of(cell)?.note ?? '';
     // Only a changed note is an opinion: looking at an image leaves no mark.
     area.addEventListener('change', () => {
       const note = area.value.trim();
-      if (note !== (app.marks.get(cell.id)?.note ?? '')) app.marks.change(cell.id, { note });
+      if (note !== (app.marks.of(cell)?.note ?? '')) app.marks.change(cell, { note });
     });
     return area;
   };
 
+  // Chosen or rejected, and the reason. The reason is kept with the word: without one it says nothing.
+  G.reviewChoice = (app, cell) => {
+    const mark = app.marks.of(cell);
+    const verdict = mark?.verdict ?? '';
+    const button = (value, word, icon, key) =>
+      G.button(G.t(word), icon, () => app.marks.change(cell, { verdict: verdict === value ? '' : value }), {
+        'aria-pressed': String(verdict === value),
+        'data-verdict': value,
+        title: `${G.t(word)} (${key})`,
+        disabled: !cell.sha256,
+      });
+    const why = G.el('input', { type: 'text', class: 'why-input', maxlength: 2000, placeholder: G.t('Why?'), 'aria-label': G.t('Reason'), value: mark?.why ?? '' });
+    why.addEventListener('change', () => app.marks.change(cell, { why: why.value.trim() }));
+    return G.el('div', { class: 'choice', 'data-said': verdict, role: 'group', 'aria-label': G.t('Choice') }, button('chosen', 'Choose', 'choose', 'y'), button('rejected', 'Reject', 'stop', 'x'), verdict ? why : null);
+  };
+
+  const VERDICTS = { chosen: 'chosen', rejected: 'rejected' };
+
+  // What the reviews and the selection under version control say, by name.
+  G.reviewOthers = (app, cell) => {
+    const { opinion, choice } = cell;
+    const parts = [];
+    if (app.marks.ofAnother(cell)) parts.push(G.el('p', { class: 'warning' }, G.t('You judged another image of this request: that says nothing of this one.')));
+    if (choice) {
+      const by = (choice.by ?? []).join(', ');
+      parts.push(G.el('p', { class: `verdict ${choice.verdict}` }, G.icon(choice.verdict === 'chosen' ? 'choose' : 'stop'), [G.t(VERDICTS[choice.verdict] ?? choice.verdict), by, choice.why].filter(Boolean).join(' · ')));
+    }
+    if (opinion) {
+      const said = [];
+      if (opinion.rating) said.push(G.t('rated {rating} by {n}', { rating: opinion.rating, n: opinion.ratings ?? 1 }));
+      if (opinion.stars) said.push(G.count(opinion.stars, '{n} star', '{n} stars'));
+      if (opinion.votes) said.push(G.t('won {wins} of {votes} votes', opinion));
+      if (said.length) parts.push(G.el('p', {}, said.join(' · ')));
+      for (const { reviewer, note } of opinion.notes ?? []) parts.push(G.el('p', { class: 'said' }, G.el('b', {}, reviewer || G.t('somebody')), ' ', note));
+    }
+    return parts.length ? G.el('section', { class: 'others', 'aria-label': G.t('Reviews') }, ...parts) : null;
+  };
+
   G.stateChip = (cell) => {
-    const { word, icon, tone } = G.stateOf(cell.state);
-    return G.el('span', { class: `chip-state ${tone}` }, G.icon(icon), word);
+    const { said, icon, tone } = G.stateOf(cell.state);
+    return G.el('span', { class: `chip-state ${tone}` }, G.icon(icon), said);
   };
 
   // The image itself, behind it its thumbnail until it is there; a placeholder where there is none.
   G.fullImage = (cell, onmissing) => {
     const alt = cell.prompt.slice(0, 300) || cell.address;
     if (!cell.image && !cell.thumbnail) {
-      const { word, icon, tone } = G.stateOf(cell.state);
-      return G.el('div', { class: `placeholder large ${tone}` }, G.icon(icon), G.el('span', { class: 'word' }, word), cell.error ? G.el('span', { class: 'why' }, cell.error) : null);
+      const { said, icon, tone } = G.stateOf(cell.state);
+      return G.el('div', { class: `placeholder large ${tone}` }, G.icon(icon), G.el('span', { class: 'word' }, said), cell.error ? G.el('span', { class: 'why' }, cell.error) : null);
     }
     const image = G.el('img', { src: cell.thumbnail ?? cell.image, alt, decoding: 'async', draggable: 'false', width: cell.width, height: cell.height });
     if (cell.image && cell.thumbnail) {

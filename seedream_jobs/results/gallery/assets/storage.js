@@ -1,5 +1,6 @@
 'use strict';
-// Stars, ratings, notes and votes: kept by the browser where it lets us, exported as ratings.json.
+// Stars, ratings, notes, choices and votes, each about an image's bytes: kept by the browser where it lets us, exported as
+// ratings.json.
 (function () {
   const G = globalThis.Gallery;
 
@@ -15,12 +16,15 @@
     }
   }
 
-  const emptyMark = (mark) => !mark.star && !mark.rating && !mark.note;
+  const emptyMark = (mark) => !mark.star && !mark.rating && !mark.note && !mark.verdict;
+
+  const placeOf = (cell) => `${cell.key}/${cell.index}`;
 
   G.openMarks = (model) => {
-    const name = 'seedream-jobs:gallery:1:' + [...new Set(model.runs.map((run) => run.name))].join(',');
+    const name = 'seedream-jobs:gallery:2:' + [...new Set(model.runs.map((run) => run.name))].join(',');
     const shelf = openShelf(name);
-    const marks = new Map();
+    const marks = new Map(); // sha256 → what this reviewer says of it
+    const places = new Map(); // request and number → sha256 of the image that was judged there
     let votes = new Map();
     let reviewer = '';
     const listeners = new Set();
@@ -34,7 +38,10 @@
       }
       if (!kept || typeof kept !== 'object') return;
       marks.clear();
-      for (const [id, mark] of kept.marks ?? []) marks.set(id, mark);
+      for (const [id, mark] of kept.marks ?? []) {
+        marks.set(id, mark);
+        if (!emptyMark(mark)) places.set(mark.place, id);
+      }
       votes = new Map(kept.votes ?? []);
       reviewer = String(kept.reviewer ?? '');
     }
@@ -43,7 +50,7 @@
       try {
         shelf?.setItem(name, JSON.stringify({ marks: [...marks], votes: [...votes], reviewer }));
       } catch {
-        G.toast('The browser keeps no more notes: export the ratings now');
+        G.toast(G.t('The browser keeps no more notes: export the ratings now'));
       }
       for (const listener of listeners) listener(changed);
     }
@@ -57,7 +64,12 @@
 
     return {
       persistent: shelf !== null,
-      get: (id) => marks.get(id),
+      get any() {
+        return marks.size > 0;
+      },
+      of: (cell) => (marks.size && cell.sha256 ? marks.get(cell.sha256) : undefined),
+      // An opinion is about bytes: one about an earlier image of the same request says nothing of this one.
+      ofAnother: (cell) => places.size > 0 && (places.get(placeOf(cell)) ?? cell.sha256) !== cell.sha256,
       get reviewer() {
         return reviewer;
       },
@@ -68,18 +80,20 @@
       votes: () => [...votes.values()],
       onChange: (listener) => listeners.add(listener),
       // An emptied mark is kept as empty, so that an export can take back what an earlier one said.
-      change(id, part) {
-        marks.set(id, { star: false, rating: 0, note: '', ...marks.get(id), ...part });
-        write(id);
+      change(cell, part) {
+        if (!cell.sha256) return G.toast(G.t('There is no image to judge yet'));
+        marks.set(cell.sha256, { star: false, rating: 0, note: '', ...marks.get(cell.sha256), ...part, place: placeOf(cell) });
+        places.set(placeOf(cell), cell.sha256);
+        return write(cell.sha256);
       },
       // One verdict for a pair along an axis; a later one replaces it.
       vote(axis, a, b, winner) {
-        const [first, second] = a.id < b.id ? [a, b] : [b, a];
+        const [first, second] = a.sha256 < b.sha256 ? [a, b] : [b, a];
         const side = winner === null ? 'tie' : winner === first ? 'first' : 'second';
-        votes.set([axis, first.id, second.id].join(' '), { axis, first: first.id, second: second.id, winner: side });
+        votes.set([axis, first.sha256, second.sha256].join(' '), { axis, first: first.sha256, second: second.sha256, winner: side });
         write(null);
       },
-      voted: (axis, a, b) => votes.has([axis, ...(a.id < b.id ? [a.id, b.id] : [b.id, a.id])].join(' ')),
+      voted: (axis, a, b) => votes.has([axis, ...[a.sha256, b.sha256].sort()].join(' ')),
       forgetVotes(axis) {
         for (const [key, vote] of votes) if (vote.axis === axis) votes.delete(key);
         write(null);
@@ -89,31 +103,21 @@
     };
   };
 
-  const reference = (cell) => ({ key: cell.key, index: cell.index });
-
   // The shape of schemas/ratings.schema.json, in the order of the page.
   function exported(model, marks, votes, reviewer, job) {
     const cells = new Map();
-    for (const cell of model.cells) if (model.runs[cell.run].name === job && !cells.has(cell.id)) cells.set(cell.id, cell);
+    for (const cell of model.cells) if (model.runs[cell.run].name === job && cell.sha256 && !cells.has(cell.sha256)) cells.set(cell.sha256, cell);
     const ratings = [];
-    for (const cell of cells.values()) {
-      const mark = marks.get(cell.id);
+    const choices = [];
+    for (const cell of marks.size ? cells.values() : []) {
+      const mark = marks.get(cell.sha256);
       if (!mark) continue;
-      ratings.push({
-        ...reference(cell),
-        address: cell.address,
-        ...(cell.sha256 ? { sha256: cell.sha256 } : {}),
-        star: Boolean(mark.star),
-        rating: mark.rating || null,
-        note: mark.note || '',
-      });
+      const image = { address: cell.address, key: cell.key, index: cell.index, sha256: cell.sha256 };
+      ratings.push({ ...image, star: Boolean(mark.star), rating: mark.rating || null, note: mark.note || '' });
+      if (mark.verdict !== undefined) choices.push({ ...image, verdict: mark.verdict || null, why: mark.why || '' });
     }
-    const verdicts = [];
-    for (const vote of votes.values()) {
-      const [first, second] = [cells.get(vote.first), cells.get(vote.second)];
-      if (first && second) verdicts.push({ axis: vote.axis, first: reference(first), second: reference(second), winner: vote.winner });
-    }
-    return { format: 1, job, reviewer, ratings, votes: verdicts };
+    const verdicts = [...votes.values()].filter((vote) => cells.has(vote.first) && cells.has(vote.second));
+    return { format: 2, job, reviewer, ratings, votes: verdicts, choices };
   }
 
   // One file for each job on the page; a page of one job gives ratings.json.
@@ -129,6 +133,6 @@
       link.remove();
       setTimeout(() => URL.revokeObjectURL(url), 10000);
     }
-    G.toast('Saved as ratings.json: seedream-jobs ratings apply ratings.json');
+    G.toast(G.t('Saved as ratings.json: seedream-jobs ratings apply ratings.json'));
   };
 })();

@@ -3,26 +3,34 @@
 (function () {
   const G = globalThis.Gallery;
 
-  const starred = (mark) =>
-    mark && (mark.star || mark.rating || mark.note)
-      ? G.el(
-          'span',
-          { class: 'marks' },
-          mark.star ? G.icon('star', true) : null,
-          mark.rating ? G.el('b', {}, String(mark.rating)) : null,
-          mark.note ? G.icon('note') : null,
-        )
-      : null;
+  // One's own marks, or where there are none what the reviews say.
+  function marksOf(app, cell) {
+    const mark = app.marks.of(cell);
+    const rating = G.ratingOf(app, cell);
+    const verdict = G.verdictOf(app, cell);
+    const star = mark?.star || cell.opinion?.stars;
+    const note = mark?.note || cell.opinion?.notes?.length;
+    if (!star && !rating && !note && !verdict) return null;
+    return G.el(
+      'span',
+      { class: 'marks' },
+      verdict ? G.icon(verdict === 'chosen' ? 'choose' : 'stop') : null,
+      star ? G.icon('star', true) : null,
+      rating ? G.el('b', {}, String(rating)) : null,
+      note ? G.icon('note') : null,
+    );
+  }
 
   const DIFFERENCES = { image: 'new image', request: 'new request', state: 'new state', only: 'only here' };
 
   function placeholder(cell) {
-    const { word, icon, tone } = G.stateOf(cell.state);
+    const { said, icon, tone } = G.stateOf(cell.state);
     return G.el(
       'span',
       { class: `placeholder ${tone}` },
       G.icon(icon),
-      G.el('span', { class: 'word' }, word),
+      G.el('span', { class: 'word' }, said),
+      ' ', // between two words of the name
       cell.error ? G.el('span', { class: 'why' }, cell.error) : null,
     );
   }
@@ -31,33 +39,27 @@
   G.thumb = (app, cell) => {
     const { model, marks, chosen } = app;
     const state = G.stateOf(cell.state);
-    const mark = marks.get(cell.id);
+    const mark = marks.of(cell);
+    const verdict = G.verdictOf(app, cell);
     const where = G.labels(model, cell) || cell.address;
-    const said = `${where} – ${state.word}${mark?.star ? ', starred' : ''}${mark?.rating ? `, rated ${mark.rating}` : ''}`;
-    const source = cell.thumbnail ?? cell.image;
-    const inside = source
-      ? G.el('img', { src: source, alt: cell.prompt.slice(0, 200) || cell.address, loading: 'lazy', decoding: 'async', draggable: 'false' })
-      : placeholder(cell);
+    const { thumbnail, image } = cell;
+    const source = thumbnail ?? image;
+    const said = [`${where} – ${state.said}${source || !cell.error ? '' : ` ${cell.error}`}`, mark?.star ? G.t('starred') : '', mark?.rating ? G.t('rated {rating}', mark) : '', verdict ? G.t(verdict) : ''].filter(Boolean).join(', ');
+    const inside = source ? G.el('img', { src: source, alt: cell.prompt.slice(0, 200) || cell.address, loading: 'lazy', decoding: 'async', draggable: 'false' }) : placeholder(cell);
     const common = { class: 'open', 'data-i': cell.i, tabindex: '-1', 'aria-label': said };
-    const open = cell.image
-      ? G.el('a', { ...common, href: cell.image }, inside)
-      : G.el('button', { ...common, type: 'button' }, inside);
-    const wrong = source && cell.state !== 'stored' ? G.el('span', { class: `state ${state.tone}`, title: state.word }, G.icon(state.icon)) : null;
+    const open = image ? G.el('a', { ...common, href: image }, inside) : G.el('button', { ...common, type: 'button' }, inside);
+    const wrong = source && cell.state !== 'stored' ? G.el('span', { class: `state ${state.tone}`, title: state.said }, G.icon(state.icon)) : null;
     const differs = model.difference && DIFFERENCES[model.difference.found[cell.i]];
     const pressed = chosen.has(cell);
     return G.el(
       'div',
-      { class: pressed ? 'thumb chosen' : 'thumb', 'data-cell': cell.i },
+      { class: `thumb${pressed ? ' chosen' : ''}${verdict === 'rejected' ? ' rejected' : ''}${source ? '' : ' bare'}`, 'data-cell': cell.i },
       open,
-      starred(mark),
+      marksOf(app, cell),
       wrong,
-      app.model.runAxis >= 0 ? G.el('span', { class: 'run', title: model.runs[cell.run].title }, String.fromCharCode(65 + (cell.run % 26))) : null,
-      differs ? G.el('span', { class: 'differs' }, differs) : null,
-      G.el(
-        'button',
-        { type: 'button', class: 'choose', 'data-choose': cell.i, tabindex: '-1', 'aria-pressed': String(pressed), 'aria-label': `Compare: ${where}`, title: 'Compare (c)' },
-        G.icon(pressed ? 'check' : 'plus'),
-      ),
+      model.runAxis >= 0 ? G.el('span', { class: 'run', title: model.runs[cell.run].title }, String.fromCharCode(65 + (cell.run % 26))) : null,
+      differs ? G.el('span', { class: 'differs' }, G.t(differs)) : null,
+      G.el('button', { type: 'button', class: 'choose', 'data-choose': cell.i, tabindex: '-1', 'aria-pressed': String(pressed), 'aria-label': G.t('Compare: {where}', { where }), title: `${G.t('Compare')} (c)` }),
     );
   };
 
@@ -67,7 +69,7 @@
       'error',
       (event) => {
         if (event.target.tagName !== 'IMG') return;
-        event.target.replaceWith(G.el('span', { class: 'placeholder wait' }, G.icon('circle'), G.el('span', { class: 'word' }, 'image not found')));
+        event.target.replaceWith(G.el('span', { class: 'placeholder wait' }, G.icon('circle'), G.el('span', { class: 'word' }, G.t('image not found'))));
       },
       true,
     );
@@ -83,9 +85,11 @@
   };
 
   G.markKey = (app, cell, key) => {
-    const mark = app.marks.get(cell.id) ?? {};
-    if (key === 's') app.marks.change(cell.id, { star: !mark.star });
-    else if (key >= '0' && key <= '5' && key.length === 1) app.marks.change(cell.id, { rating: Number(key) });
+    const mark = app.marks.of(cell) ?? {};
+    const verdict = { y: 'chosen', x: 'rejected' }[key];
+    if (key === 's') app.marks.change(cell, { star: !mark.star });
+    else if (key >= '0' && key <= '5' && key.length === 1) app.marks.change(cell, { rating: Number(key) });
+    else if (verdict) app.marks.change(cell, { verdict: mark.verdict === verdict ? '' : verdict });
     else if (key === 'c') app.choose(cell);
     else return false;
     return true;

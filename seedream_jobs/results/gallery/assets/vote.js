@@ -8,7 +8,7 @@
   function groupsOf(app, a) {
     const groups = new Map();
     for (const cell of app.cells) {
-      if (!cell.thumbnail && !cell.image) continue;
+      if (!cell.sha256 || (!cell.thumbnail && !cell.image)) continue; // a vote is about bytes
       const rest = a < 0 ? '' : cell.at.filter((_, n) => n !== a).join(',');
       if (groups.has(rest)) groups.get(rest).push(cell);
       else groups.set(rest, [cell]);
@@ -24,14 +24,14 @@
     for (let tries = 0; tries < 60 && groups.length; tries++) {
       const group = pick(groups);
       const [a, b] = [pick(group), pick(group)];
-      if (a.id !== b.id && !app.marks.voted(axis, a, b)) return [a, b];
+      if (a.sha256 !== b.sha256 && !app.marks.voted(axis, a, b)) return [a, b];
     }
     let looked = 0;
     for (const group of groups) {
       for (let i = 0; i < group.length; i++) {
         for (let j = i + 1; j < group.length; j++) {
           if (++looked > 200000) return null;
-          if (group[i].id !== group[j].id && !app.marks.voted(axis, group[i], group[j])) return Math.random() < 0.5 ? [group[i], group[j]] : [group[j], group[i]];
+          if (group[i].sha256 !== group[j].sha256 && !app.marks.voted(axis, group[i], group[j])) return Math.random() < 0.5 ? [group[i], group[j]] : [group[j], group[i]];
         }
       }
     }
@@ -41,7 +41,7 @@
   // Wins, losses and ties per value of the axis; a tie is half a win.
   G.winRates = (model, votes, axis) => {
     const a = model.axes.findIndex((candidate) => candidate.name === axis);
-    const cells = new Map(model.cells.map((cell) => [cell.id, cell]));
+    const cells = new Map(model.cells.filter((cell) => cell.sha256).map((cell) => [cell.sha256, cell]));
     const table = new Map();
     const entry = (cell) => {
       const name = a < 0 ? G.labels(model, cell) || cell.address : G.label(model, a, cell.at[a]);
@@ -74,11 +74,11 @@
         ...[row.wins, row.losses, row.ties].map((n) => G.el('td', {}, String(n))),
       ),
     );
-    const heads = ['', 'Win rate', 'Won', 'Lost', 'Tied'].map((text) => (text ? G.el('th', { scope: 'col' }, text) : G.el('td')));
+    const heads = ['', 'Win rate', 'Won', 'Lost', 'Tied'].map((text) => (text ? G.el('th', { scope: 'col' }, G.t(text)) : G.el('td')));
     return G.el(
       'table',
       { class: 'results' },
-      G.el('caption', { class: 'quiet' }, 'Win rates'),
+      G.el('caption', { class: 'quiet' }, G.t('Win rates')),
       G.el('thead', {}, G.el('tr', {}, ...heads)),
       G.el('tbody', {}, ...body),
     );
@@ -93,8 +93,8 @@
     let groups = [];
     let open = false;
     const axisName = () => (a < 0 ? ANY : model.axes[a].name);
-    const options = [...axes.map((n) => [String(n), model.axes[n].name]), ['-1', 'any two images']];
-    const choice = G.select('Along', options, String(a), (value) => {
+    const options = [...axes.map((n) => [String(n), model.axes[n].name]), ['-1', G.t('any two images')]];
+    const choice = G.select(G.t('Along'), options, String(a), (value) => {
       a = Number(value);
       open = false;
       begin();
@@ -102,24 +102,24 @@
     const panes = G.el('div', { class: 'panes of-2 ballot', tabindex: '-1', autofocus: true });
     const count = G.el('p', { class: 'hint', id: 'vote-count' });
     const results = G.el('div', { class: 'vote-results' });
-    const toggle = G.button('Show results', null, () => {
+    const toggle = G.button(G.t('Show results'), null, () => {
       open = !open;
       tally();
     }, { 'aria-expanded': 'false' });
-    const again = G.button('Start over', null, () => {
+    const again = G.button(G.t('Start over'), null, () => {
       marks.forgetVotes(axisName());
       begin();
     });
-    const tie = G.button('Tie', null, () => verdict(null));
-    const skip = G.button('Skip', null, () => next());
-    const dialog = G.dialog('vote', 'Blind vote', [
+    const tie = G.button(G.t('Tie'), null, () => verdict(null));
+    const skip = G.button(G.t('Skip'), null, () => next());
+    const dialog = G.dialog('vote', G.t('Blind vote'), [
       G.el(
         'div',
         { class: 'dialog-bar' },
-        G.el('h2', {}, 'Which is better?'),
+        G.el('h2', {}, G.t('Which is better?')),
         choice,
         G.el('span', { class: 'push' }),
-        G.button('Close', 'close', () => dialog.close(), { quiet: true }),
+        G.button(G.t('Close'), 'close', () => dialog.close(), { quiet: true }),
       ),
       panes,
       G.el('div', { class: 'ballot-bar' }, tie, skip, count, G.el('span', { class: 'push' }), toggle, again),
@@ -129,12 +129,12 @@
     function tally() {
       const votes = marks.votes().filter((vote) => vote.axis === axisName());
       const total = pairCount(groups);
-      count.textContent = `${votes.length} of ${total} pairs`;
+      count.textContent = G.t('{n} of {all} pairs', { n: votes.length, all: total });
       toggle.setAttribute('aria-expanded', String(open));
-      toggle.querySelector('.word').textContent = open ? 'Hide results' : 'Show results';
+      toggle.querySelector('.word').textContent = G.t(open ? 'Hide results' : 'Show results');
       again.disabled = !votes.length;
       if (!open) return results.replaceChildren();
-      return results.replaceChildren(votes.length ? resultTable(G.winRates(model, votes, axisName())) : G.el('p', { class: 'hint' }, 'No votes yet.'));
+      return results.replaceChildren(votes.length ? resultTable(G.winRates(model, votes, axisName())) : G.el('p', { class: 'hint' }, G.t('No votes yet.')));
     }
 
     function verdict(winner) {
@@ -144,11 +144,11 @@
     }
 
     function candidate(cell, n) {
-      const image = G.fullImage({ ...cell, prompt: '', address: n ? 'Right image' : 'Left image' });
+      const image = G.fullImage({ image: cell.image, thumbnail: cell.thumbnail, width: cell.width, height: cell.height, state: cell.state, prompt: '', address: G.t(n ? 'Right image' : 'Left image') });
       const side = n ? 'right' : 'left';
       return G.el(
         'button',
-        { type: 'button', class: 'candidate', 'data-side': side, 'aria-label': `The ${side} image is better`, on: { click: () => verdict(pair[n]) } },
+        { type: 'button', class: 'candidate', 'data-side': side, 'aria-label': G.t(n ? 'The right image is better' : 'The left image is better'), on: { click: () => verdict(pair[n]) } },
         image,
         G.el('kbd', {}, n ? '→' : '←'),
       );
@@ -161,7 +161,7 @@
       if (panes.contains(document.activeElement) || document.activeElement === document.body) panes.focus();
       if (pair) panes.replaceChildren(...pair.map(candidate));
       else {
-        panes.replaceChildren(G.el('p', { class: 'done' }, groups.length ? 'Every pair has your vote.' : 'There are no two images that differ along this axis only.'));
+        panes.replaceChildren(G.el('p', { class: 'done' }, G.t(groups.length ? 'Every pair has your vote.' : 'There are no two images that differ along this axis only.')));
         open = groups.length > 0;
       }
       tally();

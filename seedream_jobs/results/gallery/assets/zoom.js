@@ -14,11 +14,23 @@
       const { clientWidth: w, clientHeight: h } = pane;
       pane.firstElementChild.style.setProperty('transform', `translate(${x * w}px, ${y * h}px) scale(${scale})`);
       pane.classList.toggle('zoomed', scale > 1);
+      pane.classList.toggle('pixels', Math.abs(scale - pixelScale(pane)) < 0.001);
       pane.dataset.scale = scale.toFixed(2);
     }
 
+    // How much larger than fitted an image is when one of its pixels is one of the screen.
+    function pixelScale(pane) {
+      const image = pane.querySelector('img');
+      const [width, height] = [Number(image?.getAttribute('width')) || image?.naturalWidth, Number(image?.getAttribute('height')) || image?.naturalHeight];
+      if (!width || !height) return 1;
+      const style = getComputedStyle(pane);
+      const box = pane.getBoundingClientRect();
+      const room = [box.width - parseFloat(style.paddingLeft) * 2, box.height - parseFloat(style.paddingTop) * 2];
+      return 1 / (Math.min(room[0] / width, room[1] / height) * devicePixelRatio);
+    }
+
     function set(pane, { scale, x, y }) {
-      const free = (scale - 1) / 2;
+      const free = Math.max(0, scale - 1) / 2;
       const kept = { scale, x: Math.max(-free, Math.min(free, x)), y: Math.max(-free, Math.min(free, y)) };
       for (const other of group.linked ? panes : [pane]) {
         states.set(other, kept);
@@ -77,10 +89,17 @@
 
     panes.forEach(watch);
     group.zoom = (factor) => (group.linked ? panes.slice(0, 1) : panes).forEach((pane) => zoom(pane, factor));
+    // One to one, and back.
+    group.pixels = () => {
+      const one = pixelScale(panes[0]);
+      const there = panes.every((pane) => Math.abs(states.get(pane).scale - one) < 0.001);
+      for (const pane of group.linked ? panes.slice(0, 1) : panes) set(pane, { scale: there ? 1 : group.linked ? one : pixelScale(pane), x: 0, y: 0 });
+    };
     group.reset = () => panes.forEach((pane) => set(pane, { scale: 1, x: 0, y: 0 }));
     group.key = (key) => {
       if (key === '+' || key === '=') group.zoom(1.5);
       else if (key === '-') group.zoom(1 / 1.5);
+      else if (key === 'z') group.pixels();
       else if (key === '0') group.reset();
       else return false;
       return true;
