@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedream_jobs.errors import UsageError
-from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.state import Image, State, Stored
 from seedream_jobs.records import find_record, read_ledger
 from seedream_jobs.results.gallery import build_gallery, cells, page
 from seedream_jobs.results.gallery.cells import GalleryCell as Cell
@@ -34,7 +34,7 @@ from seedream_jobs.results.gallery.page import (
     page_axes,
     write_gallery,
 )
-from tests.campaign import TARGET, Folder, history, requests_of
+from tests.campaign import NOW, TARGET, Folder, history, requests_of
 from tests.campaign import record as put_on_record
 from tests.lanes import examples
 
@@ -410,3 +410,18 @@ def test_every_word_of_the_page_is_there_in_chinese() -> None:
     }
     assert said - told == set()
     assert told - quoted - {word for word in told if re.search(rf"\b{re.escape(word)}: ", scripts)} == set()
+
+
+def test_what_was_not_delivered_is_no_tick(folder: Folder) -> None:
+    """A slot of a stored group without its image says so; what was charged and what is reserved stand apart."""
+    job = folder.load("version: 1\nrequest: {prompt: 'a {{ a }}', n: 2}\nmatrix: {a: [1, 2]}\n")
+    first, second = requests_of(job)
+    kept = Image(file="out/a.jpg", sha256="ab" * 32, bytes=10, width=1, height=1, format="jpeg")
+    stored = Stored(key=first.key, at=NOW, images=(kept, Image(error="the service delivered no image")))
+    put_on_record(job, [*history(first, State.COMPLETED), stored, *history(second, State.ACCEPTED)])
+    record = find_record(job.file, target=TARGET)
+    data = decoded((build_gallery(record, read_ledger(record, command="gallery")).parent / "data.js").read_text())
+    states = [reader(data, data["state"])(n) for n in range(data["header"]["count"])]
+    assert states == ["stored", "not_delivered", "accepted"]
+    run = data["header"]["runs"][0]
+    assert (run["charged_usd"], run["reserved_usd"]) == ("0.0228", "0.0456")
