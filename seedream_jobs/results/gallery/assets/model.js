@@ -12,7 +12,6 @@
     model.aspect = aspectOf(cells);
     for (const cell of cells) cell.ratio = ratioOf(cell, model.aspect);
     model.difference = runAxis >= 0 && header.runs.length === 2 ? differences(model) : null;
-    model.select = header.runs.find((run) => run.select)?.select ?? null;
     return model;
   };
 

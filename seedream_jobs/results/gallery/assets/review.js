@@ -72,6 +72,8 @@
     const { opinion, choice } = cell;
     const parts = [];
     if (app.marks.ofAnother(cell)) parts.push(G.el('p', { class: 'warning' }, G.t('You judged another image of this request: that says nothing of this one.')));
+    const { select } = app.model;
+    if (select?.one_per?.length) parts.push(G.el('p', { class: 'hint' }, G.t('To be chosen: one for each {axes}', { axes: select.one_per.join(', ') }) + (select.approvals > 1 ? `, ${G.t('by {n} people', { n: select.approvals })}` : '')));
     if (choice) {
       const by = (choice.by ?? []).join(', ');
       parts.push(G.el('p', { class: `verdict ${choice.verdict}` }, G.icon(choice.verdict === 'chosen' ? 'choose' : 'stop'), [G.t(VERDICTS[choice.verdict] ?? choice.verdict), by, choice.why].filter(Boolean).join(' · ')));
@@ -82,6 +84,7 @@
       if (opinion.stars) said.push(G.count(opinion.stars, '{n} star', '{n} stars'));
       if (opinion.votes) said.push(G.t('won {wins} of {votes} votes', opinion));
       if (said.length) parts.push(G.el('p', {}, said.join(' · ')));
+      if (opinion.former) parts.push(G.el('p', { class: 'warning' }, G.t('Another image of this request was judged: that says nothing of this one.')));
       for (const { reviewer, note } of opinion.notes ?? []) parts.push(G.el('p', { class: 'said' }, G.el('b', {}, reviewer || G.t('somebody')), ' ', note));
     }
     return parts.length ? G.el('section', { class: 'others', 'aria-label': G.t('Reviews') }, ...parts) : null;
