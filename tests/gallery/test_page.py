@@ -319,6 +319,7 @@ def test_the_lightbox_turns_the_tab_behind_it(page: Any, campaign: Path) -> None
     page.open_image("subject: a heron, season: winter, style: photo")
     page.one('[aria-label="subject"] button:last-child').click()
     page.press(ESCAPE)
+    page.until("!document.querySelector('dialog')")
     assert page.one('[data-tab="subject=a tabby cat"] input').is_selected()
     assert page.focused().startswith("subject: a tabby cat, season: winter, style: photo")
 
