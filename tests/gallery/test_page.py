@@ -729,6 +729,8 @@ def test_no_payload_comes_to_life(page: Any, tmp_path: Path) -> None:
         own = (tmp_path.as_uri() + "/", "data:", "blob:", "about:blank")
         assert {url for url in asked if not url.startswith(own)} == set()
         assert not [m for m in messages if m["method"] == "Page.javascriptDialogOpening"]
+
+
 def test_the_page_in_chinese(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
     page.open(write_gallery(tmp_path, [make_run(tmp_path)], language="zh"))
     assert page.one("html").get_attribute("lang") == "zh"
