@@ -420,7 +420,8 @@ def test_what_was_not_delivered_is_no_tick(folder: Folder) -> None:
     stored = Stored(key=first.key, at=NOW, images=(kept, Image(error="the service delivered no image")))
     put_on_record(job, [*history(first, State.COMPLETED), stored, *history(second, State.ACCEPTED)])
     record = find_record(job.file, target=TARGET)
-    data = decoded((build_gallery(record, read_ledger(record, command="gallery")).parent / "data.js").read_text())
+    index, *_ = build_gallery(record, read_ledger(record, command="gallery"))
+    data = decoded((index.parent / "data.js").read_text())
     states = [reader(data, data["state"])(n) for n in range(data["header"]["count"])]
     assert states == ["stored", "not_delivered", "accepted"]
     run = data["header"]["runs"][0]
