@@ -328,6 +328,7 @@ def test_a_folder_that_is_swapped_meanwhile(tmp_path: Path) -> None:
         ".git.",
         ".git::$INDEX_ALLOCATION",
         "GIT~1",
+        "git~1",
         ".g\u200cit",
         ".git. . ",
         "\ufeff.git",
