@@ -141,7 +141,7 @@ def test_objects_that_never_come_are_not_waited_for(
     answers_nothing(tmp_path, monkeypatch, "--batch", does.replace("echo x", "printf x"))
     monkeypatch.setattr("seedream_jobs.job.git.SECONDS", 0.5)
     with Repository(tmp_path / "repo") as repository:
-        with pytest.raises(OSError, match="ended"):
+        with pytest.raises(UsageError, match="git broke off"):
             repository.blob(oid)
         (tmp_path / "bin/git").unlink()
         assert repository.blob(oid).data == b"a\n"
