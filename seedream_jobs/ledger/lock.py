@@ -233,4 +233,8 @@ def _sign(descriptor: int, command: str, now: int) -> None:
 
 
 def _held(path: Path, refusal: str) -> HeldError:
+    for _ in range(_LOOKS):
+        if holder(path) is not None:
+            break
+        time.sleep(_LOOK_SECONDS)  # a process that has just taken the lock has not said who it is yet
     return HeldError(f"{refusal} {who_holds(path)}", hint="wait until it has ended, or stop it there")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from seedream_jobs.expand.references import data_uri
 from tests.campaign import Folder
-from tests.canary import CANARY
+from tests.canary import CANARY, own
 
 Command = Callable[..., Any]
 
@@ -41,7 +41,7 @@ def test_a_printed_command_can_be_run(campaign: Path, quick: Command) -> None:
     job = f'version: 1\nrequest: {{prompt: {json.dumps(text)}, image_urls: [ref.png, "https://example.com/a.png"]}}\n'
     loaded = folder.load(job)
     ended = quick("expand", "job.yaml", "--format", "curl")
-    assert "test-key" not in ended.out
+    assert CANARY not in ended.out
     script = 'curl() { printf "%s\\n" "$@" > said; cat > body; }\n' + ended.out
     subprocess.run(
         ["bash"],
@@ -57,7 +57,7 @@ def test_a_printed_command_can_be_run(campaign: Path, quick: Command) -> None:
         **request.payload,
         "image_urls": [data_uri(reference, loaded.expansion.spec.files), "https://example.com/a.png"],
     }
-    assert "Authorization: Bearer test-key" in (campaign / "said").read_text()
+    assert f"Authorization: Bearer {CANARY}" in own(campaign / "said").read_text()
 
 
 def test_a_pattern_names_only_jobs(campaign: Path, quick: Command) -> None:

@@ -247,7 +247,7 @@ def test_gits_folder_and_rehearsals_hold_no_paid_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted(Path("tests/golden/records").glob("*.manifest.jsonl")), ids=lambda file: file.name
+    "file", sorted((Path(__file__).parents[1] / "golden/records").glob("*.manifest.jsonl")), ids=lambda file: file.name
 )
 def test_every_header_of_a_manifest_tells_its_ids(file: Path) -> None:
     """Also one that git's union put below the entries: by that id, too, the record is known elsewhere."""

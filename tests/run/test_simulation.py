@@ -159,7 +159,7 @@ def records_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
 
 def retries_without_budget(patch: pytest.MonkeyPatch) -> None:
     """Retries as often as it likes."""
-    patch.setattr(retry.RetryBudget, "take", lambda self, earlier: True)
+    patch.setattr(retry.RetryBudget, "take", lambda self, earlier: "taken")
 
 
 def breakers_removed(patch: pytest.MonkeyPatch) -> None:
