@@ -34,7 +34,7 @@ MAX_PAIRS = 100_000
 MATRIX_WORDS = ("include", "exclude", "where", "sample")
 """What stands in a matrix and is no axis."""
 
-MAX_COMPARED = 2_000_000
+MAX_COMPARED = 500_000
 """Values that patterns of mappings and lists are held against: such a pattern looks at each value of its axis."""
 
 PARAMETERS = (
