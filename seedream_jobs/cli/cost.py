@@ -12,11 +12,10 @@ from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.campaign import manifests
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.paths import paths_for
+from seedream_jobs.ledger.paths import paths_for, records_folder
 from seedream_jobs.records import find_started, not_started
 from seedream_jobs.report.costs import By, cost_csv, cost_json, cost_table, cost_text
 
@@ -65,8 +64,7 @@ def _named(jobs: tuple[Path, ...], *, emulator: bool) -> list[tuple[str, Ledger]
 def _all(*, emulator: bool) -> list[tuple[str, Ledger]]:
     here = Path.cwd()
     root = campaign_root(here / "job.yaml")
-    # A rehearsal's record lies below a folder of its own, at the job's place.
-    top = root / STATE_FOLDER / "emulator" if emulator else root
+    top = records_folder(root, emulator=emulator)
     found = []
     for manifest in manifests(root, emulator=emulator):
         paths = paths_for(manifest, emulator_root=root if emulator else None)

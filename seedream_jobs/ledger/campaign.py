@@ -38,6 +38,7 @@ from seedream_jobs.ledger.paths import (
     job_beside,
     keep_private,
     paths_for,
+    records_folder,
 )
 from seedream_jobs.ledger.state import STATE_RULES, Entry, State
 
@@ -79,7 +80,7 @@ def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:
 
     :raises UsageError: a folder can't be listed
     """
-    top = root / STATE_FOLDER / "emulator" if emulator else root
+    top = records_folder(root, emulator=emulator)
     for folder, folders, files in os.walk(top, onerror=_refuse_unseen):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         for name in sorted(files):
@@ -157,7 +158,7 @@ def paid_elsewhere(
                 continue
             ids.update((ledger.header.id, *ledger.header.other_ids))
             if ledger.header.origin == origin:
-                base = root / STATE_FOLDER / "emulator" if emulator else root
+                base = records_folder(root, emulator=emulator)
                 job = Path(os.path.relpath(manifest.with_name(ledger.header.job), base)).as_posix()
                 _note(ledger.entries, job, found.jobs)
                 beside = top / manifest.relative_to(base if emulator else top)
@@ -246,7 +247,7 @@ def half_renamed(
     :param own: where its record would be
     :param keys: of the job's requests; asked for only where there is such a manifest
     """
-    top = root / STATE_FOLDER / "emulator" if emulator else root
+    top = records_folder(root, emulator=emulator)
     jobless = [one for one in manifests(root, emulator=emulator) if job_beside(root / one.relative_to(top)) is None]
     wanted = frozenset(keys()) if jobless else frozenset[str]()
     best, most, total = own, 0, 0

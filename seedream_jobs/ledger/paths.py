@@ -81,7 +81,7 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     if emulator_root is not None:
         root = Path(os.path.abspath(emulator_root))  # noqa: PTH100
         private = root / STATE_FOLDER
-        apart = private / "emulator"
+        apart = records_folder(root, emulator=True)
         if not folder.is_relative_to(apart):
             folder = apart / (folder.relative_to(root) if folder.is_relative_to(root) else folder.name)
     manifest = folder / f"{stem}{MANIFEST_SUFFIX}"
@@ -100,6 +100,11 @@ def paths_for(job: Path, *, emulator_root: Path | None = None) -> LedgerPaths:
     # By the manifest's place, not its id: the lock is taken before a first run has made an id.
     number = sha256(os.fsencode(real)).hexdigest()[:16]
     return replace(beside, lock=shared / f"{number}.lock", shared=shared)
+
+
+def records_folder(root: Path, *, emulator: bool) -> Path:
+    """Where a campaign's records lie at their jobs' places; a rehearsal's are apart."""
+    return root / STATE_FOLDER / "emulator" if emulator else root
 
 
 def is_manifest(named: Path) -> bool:

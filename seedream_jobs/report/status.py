@@ -16,6 +16,7 @@ from seedream_jobs.foreign_text import shell_word, visible
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
+from seedream_jobs.plan.load import EMULATOR_ORIGIN
 from seedream_jobs.plan.options import last_sets, set_options
 from seedream_jobs.report.text import duration, row
 from seedream_jobs.run.images import time_left
@@ -83,7 +84,7 @@ class JobStatus:
     @property
     def option(self) -> str:
         """The option that makes another command look at this record."""
-        return " --emulator" if self.origin == "emulator" else ""
+        return " --emulator" if self.origin == EMULATOR_ORIGIN else ""
 
     @property
     def again(self) -> str:
