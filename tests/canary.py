@@ -2,7 +2,8 @@
 
 A pytest plugin, registered by ``tests/conftest.py``. Searched: every file below the base folder of pytest's temporary
 ones when a session (with xdist, each worker's) ends, what every child process says through ``communicate``, and what
-``capsys``, ``capfd`` and pytest itself capture. A test whose own files hold the key says so: ``canary.own(PATH)``.
+``capsys``, ``capfd`` and pytest itself capture. A test whose own files hold the key says so: ``canary.own(PATH)``; one
+whose job says it, so that the screen does, too: ``canary.plant()``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LARGEST = 64 << 20
 found: list[str] = []
 """Where the key was given away in this session, each with the test."""
 _own: set[str] = set()
+_planted: set[str] = set()
 
 
 def spellings(secret: str) -> list[str]:
@@ -70,6 +72,11 @@ def own(path: Path) -> Path:
     return path
 
 
+def plant() -> None:
+    """Note that this test puts the key into a text that is shown, and looks at what is said of it itself."""
+    _planted.add(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
+
+
 def search(folder: Path) -> list[str]:
     """The files below a folder that give the key away, and no test wrote it into."""
     told = []
@@ -90,8 +97,8 @@ def search(folder: Path) -> list[str]:
 
 
 def _said(where: str, *texts: str | bytes | None) -> None:
-    if "test_key.py" in os.environ.get("PYTEST_CURRENT_TEST", where):
-        return  # its job files hold the key on purpose, and it looks at what is said of them itself
+    if any(test in os.environ.get("PYTEST_CURRENT_TEST", where) for test in _planted):
+        return
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if raw and (piece := gives_away(raw)) is not None:

@@ -14,6 +14,7 @@ import pytest
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.cli.main import run_command
 from tests.canary import CANARY as KEY
+from tests.canary import plant
 
 
 class Parrot(BaseHTTPRequestHandler):
@@ -83,6 +84,7 @@ def test_a_key_in_an_exception_is_in_no_log(
     campaign: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A mistake of ours whose words quote the key, with its traceback: on the screen, and in the log."""
+    plant()  # pytest keeps the record before it is masked
     monkeypatch.chdir(campaign)
     monkeypatch.setenv("APIMART_API_KEY", KEY)
 

@@ -25,7 +25,7 @@ from seedream_jobs.api.credentials import ApiKey, take_key
 from seedream_jobs.api.masking import Spellings, _forms
 from seedream_jobs.emulator.server import EmulatorServer
 from seedream_jobs.emulator.settings import Settings
-from tests.canary import CANARY, own, spellings
+from tests.canary import CANARY, own, plant, spellings
 from tests.hostile.tree import git
 
 JOB = "version: 1\nrequest: {prompt: '{{ x }}'}\nmatrix: {x: [a, b, c, d, e, f, g]}\n"
@@ -226,6 +226,7 @@ def test_no_child_has_the_key(run: Run, campaign: Path, tmp_path: Path) -> None:
 )
 def test_a_request_that_holds_the_key_is_not_sent(run: Run, campaign: Path, echo: str, job: str) -> None:
     """However it came there, the run is refused before anything of it is recorded."""
+    plant()  # the plan that is shown before the key is read has the job's own words
     own(campaign / "b.yaml").write_text(job)
     ended = run("run", "b.yaml", "--yes", "--base-url", echo)
     assert ended.returncode == 4, ended.stdout + ended.stderr
