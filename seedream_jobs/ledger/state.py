@@ -81,6 +81,11 @@ class Image:
     warnings: tuple[str, ...] = ()
     error: str | None = None
 
+    @property
+    def stored_sha256(self) -> str | None:
+        """The digest of the stored file; None where there is none yet."""
+        return self.sha256 if self.file is not None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

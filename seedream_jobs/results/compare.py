@@ -211,7 +211,7 @@ def _kind(was: Entry | None, now: Entry | None) -> Kind:
 
 def _digests(entry: Entry | None) -> list[tuple[int, str]]:
     images = () if entry is None else entry.images
-    return [(number, image.sha256) for number, image in enumerate(images) if image.file and image.sha256]
+    return [(number, sha256) for number, image in enumerate(images) if (sha256 := image.stored_sha256)]
 
 
 def _images_at(job: Job, place: Place, entry: Entry | None) -> ImagesAt:
@@ -220,7 +220,7 @@ def _images_at(job: Job, place: Place, entry: Entry | None) -> ImagesAt:
     payload = expansion.request(place).payload
     if entry is None:
         return ImagesAt(key=place.key, payload=payload, state=State.NEW)
-    images = tuple(image if image.file and image.sha256 else None for image in entry.images)
+    images = tuple(image if image.stored_sha256 else None for image in entry.images)
     return ImagesAt(key=place.key, payload=payload, state=entry.state, folder=folder, images=images)
 
 

@@ -20,7 +20,6 @@ from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Image
 from seedream_jobs.plan.load import Job
 from seedream_jobs.plan.policy import Policy, approvals_of
 from seedream_jobs.plan.revisions import prompt_authors
@@ -230,11 +229,7 @@ class _Groups:
 def stored_images(entries: Entries, key: str) -> list[str]:
     """The digests of the images that a request has now."""
     entry = entries.entry_of(key)
-    return [] if entry is None else [image.sha256 for image in entry.images if _is_stored(image) and image.sha256]
-
-
-def _is_stored(image: Image) -> bool:
-    return image.file is not None
+    return [] if entry is None else [sha256 for image in entry.images if (sha256 := image.stored_sha256)]
 
 
 def group_of(expansion: Expansion, place: Place) -> str | None:
