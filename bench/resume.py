@@ -14,6 +14,11 @@ from seedream_jobs.ledger.state import Entry, Header, Image, State
 TITLE = "Resuming: CPU seconds of reading a manifest"
 GOAL = 1.5
 
+WHY = (
+    "of 16 µs a line json.loads takes 7.6 in a profile, the checksum 3, the look at its fields and paths 4 (which "
+    "spares decoding it), the count of its depth 1"
+)
+
 
 def manifest(count: int) -> bytes:
     """The bytes of a manifest with so many stored requests of one image each."""
@@ -74,7 +79,7 @@ def run(quick: bool) -> Result:
             Row(what="json.loads per line", values=theirs, unit="s", base=True),
             Row(what="read_manifest, every line vouched for", values=ours, unit="s"),
         ),
-        goals=(Goal(what="read_manifest / json.loads per line", ratios=ratios(ours, theirs), goal=GOAL),),
+        goals=(Goal(what="read_manifest / json.loads per line", ratios=ratios(ours, theirs), goal=GOAL, why=WHY),),
         series=(Series(what="resume: per entry", unit="s", points=tuple(points)),),
         notes=(f"{sizes[-1]:,} entries, {len(largest) / 1e6:.0f} MB.",),
     )
