@@ -25,6 +25,7 @@ from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.report.status import Bill, bill_of, shared_tasks
 from seedream_jobs.report.text import plan_text
 from seedream_jobs.results.gallery import build_gallery
+from seedream_jobs.results.gallery.owner import PageTakenError
 
 if TYPE_CHECKING:  # it imports anyio
     from seedream_jobs.run.job_run import JobResult
@@ -84,6 +85,9 @@ class Terminal:
         for job in self._jobs:
             try:
                 self._pages.extend(build_gallery(job.record, job.ledger))
+            except PageTakenError as error:  # the images are there all the same
+                say(f"warning: no page of {job.record.shown}: {error.message}", err=True)
+                say(f"  {error.hint}", err=True)
             except SeedreamError as error:
                 self._refusals.append(error)
 

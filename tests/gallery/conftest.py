@@ -16,6 +16,7 @@ from PIL import Image
 from seedream_jobs.results.gallery.cells import GalleryCell as Cell
 from seedream_jobs.results.gallery.cells import GalleryRun as Run
 from seedream_jobs.results.gallery.page import write_gallery
+from tests.review.conftest import command as command
 
 SUBJECTS = ("a heron", "a tabby cat", "an otter")
 SEASONS = ("spring", "autumn", "winter")

@@ -13,6 +13,7 @@ from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.records import Record
 from seedream_jobs.results.gallery.cells import collect
+from seedream_jobs.results.gallery.owner import claim
 from seedream_jobs.results.gallery.page import write_gallery
 
 
@@ -31,6 +32,7 @@ def build_gallery(
     :param contact_sheet: also write this image, and further ones where it does not hold all
     :param language: of the page, such as ``zh``; that of the browser by default
     :return: ``index.html``, and the contact sheets
+    :raises PageTakenError: the folder has the page of other jobs
     :raises SeedreamError: the folder can't be written to
     """
     if folder is None:
@@ -38,6 +40,7 @@ def build_gallery(
         check_folder(record.root, folder)  # by a link in the tree the page would be written anywhere
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        claim(folder, [record.paths.manifest], names=[record.name])
         run = collect(
             ledger,
             expansion=record.job.expansion if record.job else None,
