@@ -16,7 +16,6 @@ from pathlib import Path
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.foreign_text import shell_word
-from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger import campaign
 from seedream_jobs.ledger.ledger import Ledger, left_behind
@@ -27,6 +26,7 @@ from seedream_jobs.ledger.paths import (
     is_manifest,
     job_beside,
     paths_for,
+    records_folder,
 )
 from seedream_jobs.ledger.state import State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
@@ -124,8 +124,8 @@ def find_record(named: Path, *, target: Target, required: bool = True) -> Record
 
 def _root_of_rehearsal(named: Path) -> Path | None:
     """The campaign's root if ``named`` lies below its ``.seedream/emulator``."""
-    folders = list(named.absolute().parents)
-    return next((own.parent.parent for own in folders if own.parts[-2:] == (STATE_FOLDER, "emulator")), None)
+    folders = [own for own in named.absolute().parents if len(own.parts) > 2]
+    return next((root for own in folders if records_folder(root := own.parents[1], emulator=True) == own), None)
 
 
 def find_started(named: Sequence[Path], *, target: Target, command: str) -> tuple[list[Record], list[Record]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seedream_jobs.cli.options import jobs_argument, limit_options
+from seedream_jobs.cli.options import format_option, jobs_argument, limit_options
 from seedream_jobs.cli.service_options import target
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.errors import LedgerError
@@ -45,13 +45,7 @@ class Url(click.ParamType[str]):
 @click.option(
     "--sheets-url", type=Url(), metavar="URL", help="Where DIR will be found: Markdown shows the sheets then."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "markdown", "json"]),
-    default="text",
-    help="What to print.  [default: text]",
-)
+@format_option("text", "markdown", "json")
 @limit_options
 def compare(
     jobs: tuple[Path, ...], base: str, head: str | None, sheets: Path | None, sheets_url: str | None, form: str

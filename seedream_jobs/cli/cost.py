@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import limit_options
+from seedream_jobs.cli.options import format_option, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import data_on_stdout, show
@@ -28,13 +28,7 @@ from seedream_jobs.report.costs import By, cost_csv, cost_json, cost_table, cost
     default="job",
     help="A row for each job, axis value, month of submission (UTC) or model.  [default: job]",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "csv"]),
-    default="text",
-    help="What to print.  [default: text]",
-)
+@format_option("text", "json", "csv")
 @rehearsal_option
 @limit_options
 def cost(jobs: tuple[Path, ...], by: By, form: str, emulator: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.api.credentials import DEFAULT_BASE_URL
-from seedream_jobs.cli.options import limit_options, set_option
+from seedream_jobs.cli.options import format_option, limit_options, set_option
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.expand.explain import explain
 from seedream_jobs.plan.load import EMULATOR, job_file, load_job
@@ -22,13 +22,7 @@ from seedream_jobs.report.text import explanation_text, request_curl, request_ro
 @set_option
 @click.option("--select", metavar="EXPR", help="Only these: '{style: ink}', or a condition on the axes.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl", "curl"]),
-    default="table",
-    help="table, JSON Lines, or one curl command each.  [default: table]",
-)
+@format_option("table", "jsonl", "curl")
 @click.option("--explain", "address", metavar="ADDRESS", help="Why this request is made, or is not.")
 @limit_options
 def expand(

@@ -73,21 +73,21 @@ def set_option(function: F) -> F:
 FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
 
 
-def format_option(function: F) -> F:
-    """``--format``."""
+def format_option(*forms: str) -> Callable[[F], F]:
+    """``--format``, one of ``forms``, the first by default."""
     return click.option(
         "--format",
         "form",
-        type=click.Choice(FORMATS),
-        default="text",
+        type=click.Choice(forms),
+        default=forms[0],
         metavar="FORMAT",
-        help=f"{', '.join(FORMATS)}.  [default: text]",
-    )(function)
+        help=f"{', '.join(forms)}.  [default: {forms[0]}]",
+    )
 
 
 def view_options(function: F) -> F:
     """``--format`` and ``--concise``."""
-    return format_option(click.option("--concise", is_flag=True, help="A line for each job.")(function))
+    return format_option(*FORMATS)(click.option("--concise", is_flag=True, help="A line for each job.")(function))
 
 
 def limit_options(function: F) -> F:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import format_option, jobs_argument, policy_option, rules
+from seedream_jobs.cli.options import FORMATS, format_option, jobs_argument, policy_option, rules
 from seedream_jobs.cli.output import show_findings, show_notes, show_status
 from seedream_jobs.cli.service_options import Duration, target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard, say
@@ -41,7 +41,7 @@ from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions
     help="Exit code 9 where a group of the job's select: lacks its one chosen image, with enough approvals.",
 )
 @policy_option
-@format_option
+@format_option(*FORMATS)
 @goes_on_unheard
 def status(
     jobs: tuple[Path, ...],

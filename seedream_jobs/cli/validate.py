@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs.cli.options import (
+    FORMATS,
     format_option,
     jobs_argument,
     limit_options,
@@ -29,7 +30,7 @@ from seedream_jobs.plan.policy import POLICY_FILE, read_policy
 @set_option
 @rule_options
 @click.option("--only-jobs", is_flag=True, help="Leave out files that are neither a job file nor policy.yaml.")
-@format_option
+@format_option(*FORMATS)
 @limit_options
 def validate(
     jobs: tuple[Path, ...],

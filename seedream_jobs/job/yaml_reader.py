@@ -10,12 +10,14 @@ applied on the way: the data shares an anchored value, and the size of it writte
 from __future__ import annotations
 
 import errno
+import json
 import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -40,6 +42,7 @@ from seedream_jobs.job.document import Document, Layout, Lines, check_findings
 from seedream_jobs.job.files import Files, place_of
 from seedream_jobs.job.ignored import checked_tree
 from seedream_jobs.job.yaml_hints import MAX_DEPTH, StopReading, YamlFindings, explain
+from seedream_jobs.resources import resource
 
 HAVE_LIBYAML = hasattr(yaml, "CLoader")
 
@@ -258,13 +261,19 @@ def _check_root(builder: _Builder, findings: YamlFindings, root: Root) -> None:
     findings.add("wrong-root", f"the file must be {wanted}, not a {found}", start, stop, hint=hint)
 
 
-# fmt: off
-_KEYS = frozenset({
-    "column", "dir", "exclude", "from", "glob", "image_urls", "include", "limit", "limits", "lint", "matrix", "model",
-    "n", "name", "output", "output_format", "prompt", "range", "repeat", "request", "resolution", "size", "types",
-    "vars", "version", "watermark", "where", "zip",
-})
-# fmt: on
+@cache
+def _schema_keys() -> frozenset[str]:
+    """The keys that the job file's schema names, at any depth."""
+    found = set[str]()
+    todo = [json.loads(resource("schemas", "job.schema.json").read_text("utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            found.update(properties if isinstance(properties := node.get("properties"), dict) else ())
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+    return frozenset(found)
 
 
 def _full_width(builder: _Builder, findings: YamlFindings) -> None:
@@ -273,7 +282,7 @@ def _full_width(builder: _Builder, findings: YamlFindings) -> None:
     broken = {item.span.start.line for item in findings.items if item.severity == "error" and item.span}
     for match in re.finditer(r"(?m)^[ \t]*(?:- )*([A-Za-z_]\w*)：", text):
         at = match.end() - 1
-        known = match[1] in _KEYS
+        known = match[1] in _schema_keys()
         if broken and (known or findings.lines.pos(at).line in broken):
             severity: Severity = "error"
             message = "'：' is no colon to YAML"

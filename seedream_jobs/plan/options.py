@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from seedream_jobs.diagnostics import Diagnostic, closest
+from seedream_jobs.diagnostics import Diagnostic, did_you_mean
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
@@ -126,9 +126,8 @@ def check_values(text: str, expansions: Iterable[Expansion]) -> None:
         if any(matches(wanted, binding, label) for binding, label in values):
             continue
         labels = list(dict.fromkeys(spoken(label) for _, label in values))
-        near = closest(spoken(wanted), labels)
-        hint = f"did you mean {near!r}?" if near else f"it has: {', '.join(labels[:8])}"
-        if near == spoken(wanted):
+        hint = did_you_mean(spoken(wanted), labels, f"it has: {', '.join(labels[:8])}")
+        if spoken(wanted) in labels:
             hint = "a number and a quoted number are different values"
         raise UsageError(f"--select: the axis {name!r} has no value {wanted!r}", hint=hint)
 
@@ -148,8 +147,7 @@ def _mapping(text: str) -> Mapping[str, Any]:
 def _check_names(used: Iterable[str], names: set[str]) -> None:
     for name in used:
         if name not in names:
-            near = closest(name, names)
-            hint = f"did you mean {near!r}?" if near else f"the axes are: {', '.join(sorted(names)) or 'none'}"
+            hint = did_you_mean(name, names, f"the axes are: {', '.join(sorted(names)) or 'none'}")
             raise UsageError(f"--select names {name!r}, which is no axis", hint=hint)
 
 

@@ -7,10 +7,10 @@ buys or refunds anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 from unicodedata import normalize
 
 from seedream_jobs.atomic_file import update_file
@@ -164,7 +164,7 @@ def apply_choices(ratings: bytes, record: Record, entries: Entries) -> AppliedEx
         raise UsageError("the export names no reviewer, and a choice is somebody's", hint=hint)
     file = opinions_file(record.root, SELECTIONS, record.name)
     selection = read_selection(WorkTree(record.root), record.name, root=record.root) or Selection()
-    groups = _Groups.of(record, entries)
+    groups = _Groups.of(record.job, entries)
     gone: list[str] = []
     new: dict[str, PersonalChoice] = {}
     for choice in export.choices:
@@ -189,41 +189,44 @@ def apply_choices(ratings: bytes, record: Record, entries: Entries) -> AppliedEx
     return AppliedExport(file=file, notes=tuple(notes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Groups:
-    """The groups of a job in which one image is chosen, by the images in them and by their requests' addresses.
+    """The groups of a job in which one image is chosen, in the job's order.
 
     Without ``select:`` in the job, or without its file, an image is in no group.
+
+    :ivar images: of each group, by their digests, with their requests' addresses
+    :ivar of_image: the groups that an image is in
+    :ivar of_address: the group that a request is in
     """
 
-    of_image: Mapping[str, frozenset[str]]
-    of_address: Mapping[str, str]
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+    of_image: dict[str, set[str]] = field(default_factory=dict)
+    of_address: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: Record, entries: Entries) -> _Groups:
-        of_image: dict[str, frozenset[str]] = {}
-        of_address: dict[str, str] = {}
-        if record.job is None:
-            for key in entries:
-                for image in stored_images(entries, key):
-                    of_image[image] = frozenset()
-            return cls(of_image=of_image, of_address=of_address)
-        expansion = record.job.expansion
-        for place in expansion.places():
-            address = expansion.builder.address(place.cell, place.repeat)
-            group = group_of(expansion, place)
-            if group is not None:
-                of_address[address] = group
-            for image in stored_images(entries, place.key):
-                of_image[image] = of_image.get(image, frozenset()) | ({group} if group is not None else set())
-        return cls(of_image=of_image, of_address=of_address)
+    def of(cls, job: Job | None, entries: Entries) -> _Groups:
+        groups = cls()
+        if job is None:
+            groups.of_image = {image: set() for key in entries for image in stored_images(entries, key)}
+            return groups
+        for place in job.expansion.places():
+            images = [(image, groups.of_image.setdefault(image, set())) for image in stored_images(entries, place.key)]
+            if (name := group_of(job.expansion, place)) is None:
+                continue
+            address = job.expansion.builder.address(place.cell, place.repeat)
+            groups.of_address[address] = name
+            group = groups.images.setdefault(name, {})
+            for image, names in images:
+                group.setdefault(image, address)
+                names.add(name)
+        return groups
 
-    def find(self, sha256: str, address: str) -> frozenset[str]:
+    def find(self, sha256: str, address: str) -> set[str]:
         """The groups of an image, of one that is gone by the address that it had."""
-        found = self.of_image.get(sha256)
-        if found is None:
-            return frozenset({self.of_address[address]}) if address in self.of_address else frozenset()
-        return found
+        if sha256 in self.of_image:
+            return self.of_image[sha256]
+        return {self.of_address[address]} if address in self.of_address else set()
 
 
 def stored_images(entries: Entries, key: str) -> list[str]:
@@ -244,14 +247,6 @@ def group_of(expansion: Expansion, place: Place) -> str | None:
 # -- what is not chosen ------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
-class _Group:
-    """The images of a group by their digests, with their requests' addresses, and what was chosen of them."""
-
-    images: dict[str, str] = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)
-
-
 def find_unchosen(job: Job, entries: Entries, policy: Policy | None) -> list[tuple[str, str]]:
     """The groups of a job without their one chosen image, in the job's order, and what is wrong with each.
 
@@ -269,38 +264,41 @@ def find_unchosen(job: Job, entries: Entries, policy: Policy | None) -> list[tup
     forbidden = policy is not None and policy.own_forbidden
     own = frozenset(map(folded_name, prompt_authors(spec))) if forbidden else frozenset()
     verdicts = selection.verdicts()
-    groups: dict[str, _Group] = {}
-    of_address: dict[str, str] = {}
-    for place in job.expansion.places():
-        name = cast("str", group_of(job.expansion, place))
-        address = job.expansion.builder.address(place.cell, place.repeat)
-        of_address[address] = name
-        group = groups.setdefault(name, _Group())
-        for image in stored_images(entries, place.key):
-            group.images.setdefault(image, address)
-    there = {image for group in groups.values() for image in group.images}
+    groups = _Groups.of(job, entries)
+    gone: dict[str, list[str]] = {}
     for (sha256, _), word in sorted(selection.words.items()):
-        if word.said == "chosen" and sha256 not in there and word.address in of_address:
-            groups[of_address[word.address]].gone.append(f"{word.address} ({_DIGEST}{sha256[:12]}…)")
-    found = ((name, _what_is_wrong(group, verdicts, needed, own)) for name, group in groups.items())
+        if word.said == "chosen" and sha256 not in groups.of_image and word.address in groups.of_address:
+            named = f"{word.address} ({_DIGEST}{sha256[:12]}…)"
+            gone.setdefault(groups.of_address[word.address], []).append(named)
+    found = (
+        (name, _what_is_wrong(images, gone.get(name, ()), verdicts, needed, own))
+        for name, images in groups.images.items()
+    )
     return [(name, why) for name, why in found if why is not None]
 
 
-def _what_is_wrong(group: _Group, verdicts: Mapping[str, Verdict], needed: int, own: frozenset[str]) -> str | None:
-    chosen = [image for image in group.images if image in verdicts and verdicts[image].said == "chosen"]
+def _what_is_wrong(
+    images: Mapping[str, str], gone: Sequence[str], verdicts: Mapping[str, Verdict], needed: int, own: frozenset[str]
+) -> str | None:
+    """What keeps a group of images from having its one chosen image.
+
+    :param images: their digests, with their requests' addresses
+    :param gone: the chosen ones that are not there any more
+    """
+    chosen = [image for image in images if image in verdicts and verdicts[image].said == "chosen"]
     if len(chosen) > 1:
-        return f"{len(chosen)} images are chosen: {', '.join(group.images[image] for image in chosen)}"
+        return f"{len(chosen)} images are chosen: {', '.join(images[image] for image in chosen)}"
     if not chosen:
-        if group.gone:
-            return f"the chosen image is no longer there: {', '.join(dict.fromkeys(group.gone))}"
-        return "no image is chosen" if group.images else "there is no image yet"
+        if gone:
+            return f"the chosen image is no longer there: {', '.join(dict.fromkeys(gone))}"
+        return "no image is chosen" if images else "there is no image yet"
     by = verdicts[chosen[0]].by
     counted = [person for person in by if folded_name(person) not in own]
     if len(counted) >= needed:
         return None
     others = [person for person in by if person not in counted]
     note = f"; {', '.join(others)} changed the prompt last, and may not choose their own" if others else ""
-    return f"{len(counted)} of {plural(needed, 'approval')} for {group.images[chosen[0]]}{note}"
+    return f"{len(counted)} of {plural(needed, 'approval')} for {images[chosen[0]]}{note}"
 
 
 def folded_name(name: str) -> str:

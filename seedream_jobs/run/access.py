@@ -14,7 +14,7 @@ from secrets import token_hex
 from seedream_jobs.api.credentials import Access, ApiKey, check_key, endpoint, find_endpoint, take_key
 from seedream_jobs.atomic_file import check_folder
 from seedream_jobs.errors import UsageError
-from seedream_jobs.inside import STATE_FOLDER
+from seedream_jobs.ledger.paths import records_folder
 from seedream_jobs.plan.load import Target
 
 EMULATOR_DELAY = 1.0
@@ -58,7 +58,7 @@ def open_access(target: Target, root: Path, stack: ExitStack, *, base_url: str |
 
 def _books(root: Path) -> Path:
     """:raises UsageError: a file is in its place, or what is written in it would lie elsewhere"""
-    books = root / STATE_FOLDER / "emulator" / "service"
+    books = records_folder(root, emulator=True) / "service"
     check_folder(root, books)
     for file in books.iterdir() if books.is_dir() else ():
         if file.is_symlink():
