@@ -111,9 +111,9 @@
           G.partnerOf(model, cell) ? G.button(G.t('Compare runs'), 'compare', () => G.openCompare(app, pairOf())) : '',
         ),
         axes.length ? G.el('div', { class: 'axes' }, ...axes.map(stepper)) : '',
-        G.el('h3', {}, G.t('Note')),
+        G.el('h2', {}, G.t('Note')),
         G.reviewNote(app, cell),
-        G.el('h3', {}, G.t('Details')),
+        G.el('h2', {}, G.t('Details')),
         G.el('dl', { class: 'facts' }, ...facts()),
       );
       marks();
