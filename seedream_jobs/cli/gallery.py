@@ -7,17 +7,25 @@ from pathlib import Path
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.options import limit_options
+from seedream_jobs.cli.options import jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
-from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.results.compare import ComparedJob
 from seedream_jobs.results.gallery import build_gallery
 
 
 @click.command()
-@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to.  [default: beside the images]")
+@jobs_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to.  [default: gallery beside a job's images; of several jobs out/A+B/gallery]",
+)
+@click.option("--with-orphans", is_flag=True, help="Also images of earlier prompts, which the job no longer makes.")
 @click.option("--single-file", is_flag=True, help="One file with the thumbnails inside, for a small run.")
 @click.option(
     "--contact-sheet",
@@ -31,18 +39,39 @@ from seedream_jobs.results.gallery import build_gallery
 @rehearsal_option
 @limit_options
 def gallery(
-    job: Path, out: Path | None, single_file: bool, contact_sheet: Path | None, lang: str | None, emulator: bool
+    jobs: tuple[Path, ...],
+    out: Path | None,
+    with_orphans: bool,
+    single_file: bool,
+    contact_sheet: Path | None,
+    lang: str | None,
+    emulator: bool,
 ) -> None:
     """Build the page of a job's images: a folder that opens from disk.
 
-    JOB may be a job file or only its manifest. Needs no key and no network.
+    JOB may be a job file or only its manifest. Several are shown on one page; two are held against each other. A page
+    is never written over that of other jobs. Needs no key and no network.
     """
-    record = find_record(job, target=target(emulator=emulator, base_url=None))
-    ledger = read_ledger(record, command="gallery")
-    confinement.allow_images(len(ledger.entries), 0)
-    show_in_use(record.shown, ledger)
+    found: dict[Path, tuple[Record, Ledger]] = {}
+    for job in jobs:
+        record = find_record(job, target=target(emulator=emulator, base_url=None))
+        ledger = read_ledger(record, command="gallery")
+        confinement.allow_images(len(ledger.entries), 0)
+        show_in_use(record.shown, ledger)
+        found.setdefault(record.paths.manifest, (record, ledger))  # a job file and its manifest are one job
+    compared = None
+    if len(found) == 2 and not with_orphans:
+        (was, then), (head, now) = found.values()
+        if was.job is not None and head.job is not None:
+            compared = ComparedJob(head.shown, head=head.job, base=was.job, now=now.entries, then=then.entries, note="")
     written = build_gallery(
-        record, ledger, folder=out, single_file=single_file, contact_sheet=contact_sheet, language=lang
+        list(found.values()),
+        folder=out,
+        single_file=single_file,
+        contact_sheet=contact_sheet,
+        language=lang,
+        orphans=with_orphans,
+        compared=compared,
     )
     for file in written:
         say(str(file))

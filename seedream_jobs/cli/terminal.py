@@ -84,7 +84,7 @@ class Terminal:
             return  # after an interruption nobody waits for a page, and a failing disk takes none
         for job in self._jobs:
             try:
-                self._pages.extend(build_gallery(job.record, job.ledger))
+                self._pages.extend(build_gallery([(job.record, job.ledger)]))
             except PageTakenError as error:  # the images are there all the same
                 say(f"warning: no page of {job.record.shown}: {error.message}", err=True)
                 say(f"  {error.hint}", err=True)

@@ -12,7 +12,7 @@ import io
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.load import Job
 from seedream_jobs.plan.review import Comparison, Revisions
-from seedream_jobs.results.gallery.cells import GalleryCell
+from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun
 from seedream_jobs.results.thumbnails import thumbnail_path
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class ComparedJob:
     ) -> None:
         own = head or base
         assert own is not None
+        # Each entry is taken apart to be counted, listed and drawn.
+        allow_requests(_PASSES * (len(now) + len(then)))
         self.shown, self.name = shown, own.expansion.spec.name
         self.notes = (note,) if note else ()
         self.counts: dict[Kind, KindCount] = {kind: KindCount() for kind in KINDS}
@@ -161,6 +163,29 @@ class ComparedJob:
                 was=None if self._base is None or before is None else _images_at(self._base, before, was),
                 now=None if job is self._base else _images_at(job, place, now),
             )
+
+    def marked(self, was: GalleryRun, now: GalleryRun) -> list[GalleryRun]:
+        """The pages' runs of the base and of the head, with what became of each request."""
+        before: dict[str, Kind] = {}
+        after: dict[str, tuple[Kind, str | None]] = {}
+        for kind, job, place, former, old, new in self._steps():
+            # A record may have a request under an earlier form of its key, which its cells have then.
+            key = None if former is None else former.key if old is None else old.key
+            if key is not None:
+                before[key] = kind
+            if job is not self._base:
+                after[place.key if new is None else new.key] = kind, key
+
+        def present(cell: GalleryCell) -> GalleryCell:
+            kind, key = after.get(cell.key, (None, None))
+            return cell if cell.earlier else replace(cell, change=kind, former=key)
+
+        return [
+            replace(
+                was, cells=[cell if cell.earlier else replace(cell, change=before.get(cell.key)) for cell in was.cells]
+            ),
+            replace(now, cells=list(map(present, now.cells))),
+        ]
 
     def _steps(self) -> Iterator[_Step]:
         base, head, comparison = self._base, self._head, self._comparison
@@ -240,8 +265,6 @@ def compare(revisions: Revisions, jobs: Sequence[Path]) -> list[ComparedJob]:
             raise UsageError(f"{shown} was removed, and has errors at the base", hint="there is nothing to compare")
         now = Entries() if head is None else revisions.ledger_of(head).entries
         then = Entries() if base is None else revisions.base_ledger_of(base).entries
-        # Each entry is taken apart to be counted, listed and drawn.
-        allow_requests(_PASSES * (len(now) + len(then)))
         found.append(
             ComparedJob(
                 shown,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from seedream_jobs.results.compare import Kind
 from seedream_jobs.results.gallery.cells import GalleryCell as Cell
 from seedream_jobs.results.gallery.cells import GalleryRun as Run
 from seedream_jobs.results.gallery.page import write_gallery
@@ -92,7 +93,15 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., R
 def two_runs(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]) -> Path:
     """The page of two runs of one job, of which the second has another ink; its index."""
     folder = tmp_path_factory.mktemp("runs")
-    return write_gallery(folder, [make_run(folder, title="main"), make_run(folder, title="sepia", tweak=", sepia")])
+    main, sepia = make_run(folder, title="main"), make_run(folder, title="sepia", tweak=", sepia")
+    changed = [cell.key != other.key for cell, other in zip(main.cells, sepia.cells, strict=True)]
+    kinds: list[Kind] = ["new request" if one else "equal" for one in changed]
+    was = [replace(cell, change=kind) for cell, kind in zip(main.cells, kinds, strict=True)]
+    now = [
+        replace(cell, change=kind, former=other.key)
+        for cell, kind, other in zip(sepia.cells, kinds, main.cells, strict=True)
+    ]
+    return write_gallery(folder, [replace(main, cells=was), replace(sepia, cells=now)])
 
 
 @pytest.fixture(scope="session")

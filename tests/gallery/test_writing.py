@@ -393,7 +393,7 @@ def test_what_is_left_out_is_counted(folder: Folder, monkeypatch: pytest.MonkeyP
     job = folder.load("version: 1\nrequest: {prompt: 'a {{ a }}'}\nmatrix: {a: {range: [1, 6]}}\n")
     put_on_record(job, history(next(requests_of(job)), State.FAILED))
     record = find_record(job.file, target=TARGET)
-    (index,) = build_gallery(record, read_ledger(record, command="gallery"))
+    (index,) = build_gallery([(record, read_ledger(record, command="gallery"))])
     page = index.read_text()
     assert "; 3 more requests that are not sent" in page
     assert page.count("○ planned") == 2
@@ -420,7 +420,7 @@ def test_what_was_not_delivered_is_no_tick(folder: Folder) -> None:
     stored = Stored(key=first.key, at=NOW, images=(kept, Image(error="the service delivered no image")))
     put_on_record(job, [*history(first, State.COMPLETED), stored, *history(second, State.ACCEPTED)])
     record = find_record(job.file, target=TARGET)
-    index, *_ = build_gallery(record, read_ledger(record, command="gallery"))
+    index, *_ = build_gallery([(record, read_ledger(record, command="gallery"))])
     data = decoded((index.parent / "data.js").read_text())
     states = [reader(data, data["state"])(n) for n in range(data["header"]["count"])]
     assert states == ["stored", "not_delivered", "accepted"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from seedream_jobs.atomic_file import check_folder, confined, link_or_copy
@@ -21,12 +22,14 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.spec import SelectRule
-from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Entry, Image, State, charged_usd, in_shares, spent_usd
-from seedream_jobs.plan.load import EMULATOR_ORIGIN
+from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.state import Attempt, Entry, Image, State, charged_usd, in_shares, spent_usd
 from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
 from seedream_jobs.results.selections import Verdict, read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
+
+if TYPE_CHECKING:
+    from seedream_jobs.results.compare import Kind
 
 PLACEHOLDERS = 20_000
 """At most so many unsent requests are on the page, which says how many more there are: a browser does not cope with a
@@ -55,6 +58,10 @@ class GalleryCell:
     :param submitted_at: Unix seconds
     :param opinion: what all reviewers think of the image, as the page has it (``Opinion``); None where nobody spoke
     :param choice: whether it was chosen or rejected, likewise: ``verdict``, ``by`` and ``why``
+    :param generation: of the submission that the image came from
+    :param earlier: the request was submitted again since
+    :param change: what became of the request from the run before this one on the page
+    :param former: the key of the request there that this one is held against
     """
 
     key: str
@@ -77,16 +84,21 @@ class GalleryCell:
     submitted_at: int | None = None
     opinion: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
+    generation: int = 1
+    earlier: bool = False
+    change: Kind | None = None
+    former: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryRun:
-    """A job at one moment. A page may show two, to compare them.
+    """A job at one moment. A page may show several, to compare them; an earlier one stands before a later one.
 
     :param name: the job's name; ratings are filed under it
     :param title: distinguishes runs of one job, such as a revision; the name if it is empty
     :param axes: axis name to the labels of its values, both in the job's order
     :param left_out: unsent requests that have no cell
+    :param orphans: stored images that the job file no longer makes and that have no cell
     :param charged_usd: what the service said it charged, in USD
     :param reserved_usd: what else counts as spent: submissions whose cost is not known yet
     :param play_money: on the emulator, where nothing is paid
@@ -97,6 +109,7 @@ class GalleryRun:
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: Sequence[GalleryCell] = ()
     left_out: int = 0
+    orphans: int = 0
     select: SelectRule | None = None
     title: str = ""
     charged_usd: Decimal | None = None
@@ -119,36 +132,112 @@ def href(path: str, *, up: int = 0) -> str:
 
 
 def collect(
-    ledger: Ledger, *, expansion: Expansion | None, name: str, page: Path, folder: Path, cache: Path, root: Path
+    entries: Entries,
+    *,
+    expansion: Expansion | None,
+    name: str,
+    root: Path,
+    files: ImageFiles,
+    title: str = "",
+    play_money: bool = False,
+    generations: bool = True,
 ) -> GalleryRun:
     """One job at this moment: in the job file's order, or without a job file in the manifest's.
 
-    :param page: the page's folder, to which the paths of images are made relative
-    :param folder: the manifest's folder
-    :param cache: where thumbnails lie
-    :param root: the campaign's, which no image lies outside of
+    :param root: the campaign's
+    :param generations: with the images of earlier submissions of a request, and what people said of those
     """
-    files = ImageFiles(page, folder, cache, root)
-    found, left_out = _cells_of_job(ledger, expansion, files) if expansion else (_cells_of_record(ledger, files), 0)
-    paired = _paired_axes(found)
-    cells = [replace(cell, axes={n: label for n, label in cell.axes.items() if n not in paired}) for cell in found]
-    cells = _judged(cells, name, root)
-    entries = [ledger.entries[key] for key in ledger.entries]
-    charged = sum((charged_usd(entry) or Decimal(0) for entry in entries), start=Decimal(0))
-    spent = sum((spent_usd(entry, Decimal(0)) or Decimal(0) for entry in entries), start=Decimal(0))
-    return GalleryRun(
-        name=name,
-        axes={name: labels for name, labels in _axes(expansion, cells).items() if name not in paired},
-        cells=cells,
-        left_out=left_out,
-        select=expansion.spec.select if expansion else None,
-        charged_usd=charged or None,
-        reserved_usd=spent - charged if spent > charged else None,
-        play_money=ledger.header is not None and ledger.header.origin == EMULATOR_ORIGIN,
+    if expansion:
+        found, left_out, known = _cells_of_job(entries, expansion, files, generations)
+    else:
+        found, left_out, known = _cells_of(map(entries.__getitem__, entries), files, generations), 0, set(entries)
+    orphans = orphans_of(entries, known)
+    return _finished(
+        GalleryRun(
+            name=name,
+            title=title,
+            left_out=left_out,
+            orphans=sum(1 for entry in orphans for image in entry.images if image.stored_sha256),
+            select=expansion.spec.select if expansion else None,
+            play_money=play_money,
+        ),
+        found,
+        expansion,
+        entries.values(),
+        root,
+        former=generations,
     )
 
 
-def _judged(cells: list[GalleryCell], name: str, root: Path) -> list[GalleryCell]:
+def collect_with_orphans(
+    entries: Entries,
+    *,
+    expansion: Expansion,
+    name: str,
+    root: Path,
+    files: ImageFiles,
+    title: str = "",
+    play_money: bool = False,
+) -> list[GalleryRun]:
+    """One job, and before it as a run of its own what its record has and its file no longer makes.
+
+    An orphan is held against the request that has its address now: its prompt or its parameters were changed.
+    """
+    whole = collect(
+        entries, expansion=expansion, name=name, root=root, files=files, title=title or "now", play_money=play_money
+    )
+    found = orphans_of(entries, {cell.key for cell in whole.cells})
+    orphans = [entry for entry in found if any(image.stored_sha256 for image in entry.images)]
+    former = {entry.address: entry.key for entry in orphans}
+    present = {cell.address for cell in whole.cells}
+    now = [
+        replace(cell, change="new request", former=former[cell.address])
+        if cell.address in former and not cell.earlier
+        else cell
+        for cell in whole.cells
+    ]
+    cells = [
+        replace(cell, change="new request" if cell.address in present else "gone")
+        for cell in _cells_of(orphans, files, generations=False)
+    ]
+    named = f"{title} · earlier prompts" if title else "earlier prompts"
+    before = GalleryRun(name=name, title=named, play_money=play_money)
+    before = _finished(before, cells, None, orphans, root, former=False)
+    charged = (whole.charged_usd or Decimal(0)) - (before.charged_usd or Decimal(0))
+    reserved = (whole.reserved_usd or Decimal(0)) - (before.reserved_usd or Decimal(0))
+    whole = replace(whole, cells=now, orphans=0, charged_usd=charged or None, reserved_usd=reserved or None)
+    return [before, whole] if cells else [whole]
+
+
+def orphans_of(entries: Entries, known: Collection[str]) -> list[Entry]:
+    """What is on record beside the requests that a job makes, in the manifest's order."""
+    return [entries[key] for key in entries if key not in known]
+
+
+def _finished(
+    run: GalleryRun,
+    found: list[GalleryCell],
+    expansion: Expansion | None,
+    entries: Iterable[Entry],
+    root: Path,
+    *,
+    former: bool,
+) -> GalleryRun:
+    """A run with its cells, judged, and with the money of its entries."""
+    charged = spent = Decimal(0)
+    for entry in entries:
+        charged += charged_usd(entry) or 0
+        spent += spent_usd(entry, Decimal(0)) or 0
+    return replace(
+        run,
+        cells=_judged(found, run.name, root, former=former),
+        axes=_axes(expansion, found),
+        charged_usd=charged or None,
+        reserved_usd=spent - charged if spent > charged else None,
+    )
+
+
+def _judged(cells: list[GalleryCell], name: str, root: Path, *, former: bool) -> list[GalleryCell]:
     """The cells with what people said of their images.
 
     :raises SeedreamError: the job's review or its selection can't be read
@@ -156,12 +245,12 @@ def _judged(cells: list[GalleryCell], name: str, root: Path) -> list[GalleryCell
     files = WorkTree(root)
     review, selection = read_review(files, name, root=root), read_selection(files, name, root=root)
     opinions, verdicts = review.merged(), {} if selection is None else selection.verdicts()
-    former = review.former({cell.sha256 for cell in cells if cell.sha256})
+    others = review.former({cell.sha256 for cell in cells if cell.sha256 and not cell.earlier}) if former else Counter()
     judged = []
     for cell in cells:
         opinion, verdict = opinions.get(cell.sha256 or ""), verdicts.get(cell.sha256 or "")
-        if others := former[cell.address]:
-            opinion = replace(opinion or NO_OPINION, former=others)
+        if not cell.earlier and others[cell.address]:
+            opinion = replace(opinion or NO_OPINION, former=others[cell.address])
         if opinion is not None:
             cell = replace(cell, opinion=_opinion_values(opinion))
         if verdict is not None:
@@ -218,17 +307,21 @@ class ImageFiles:
         return Path(os.path.relpath(file, self.page)).as_posix()
 
 
-def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> tuple[list[GalleryCell], int]:
+def _cells_of_job(
+    entries: Entries, expansion: Expansion, files: ImageFiles, generations: bool
+) -> tuple[list[GalleryCell], int, set[str]]:
     """The job file's requests in its order, sent or not, without those that are only in the manifest.
 
-    The number is how many unsent ones are left out.
+    The number is how many unsent ones are left out; the keys are those that have an entry.
     """
     cells: list[GalleryCell] = []
     planned = 0
+    known: set[str] = set()
     for at in expansion.places():
-        entry = ledger.entries.entry_of(at.key)
+        entry = entries.entry_of(at.key)
         if entry is not None:
-            cells += cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell))
+            known.add(entry.key)
+            cells += cells_of_entry(entry, files, labels=expansion.matrix.labels(at.cell), generations=generations)
             continue
         planned += 1
         if planned <= PLACEHOLDERS:
@@ -243,22 +336,47 @@ def _cells_of_job(ledger: Ledger, expansion: Expansion, files: ImageFiles) -> tu
                     payload=request.payload,
                 )
             )
-    return cells, max(0, planned - PLACEHOLDERS)
+    return cells, max(0, planned - PLACEHOLDERS), known
 
 
-def _cells_of_record(ledger: Ledger, files: ImageFiles) -> list[GalleryCell]:
-    entries = map(ledger.entries.__getitem__, ledger.entries)
-    return [cell for entry in entries for cell in cells_of_entry(entry, files, labels=entry.cell)]
+def _cells_of(entries: Iterable[Entry], files: ImageFiles, generations: bool) -> list[GalleryCell]:
+    return [
+        cell for entry in entries for cell in cells_of_entry(entry, files, labels=entry.cell, generations=generations)
+    ]
 
 
-def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]) -> Iterator[GalleryCell]:
-    """A cell for each image of a request, with its share of the cost; one cell if there is no image yet."""
-    images: tuple[Image | None, ...] = entry.images or (None,)
+def cells_of_entry(
+    entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any], generations: bool = True
+) -> Iterator[GalleryCell]:
+    """A cell for each image of a request, with its share of the cost; one cell if there is no image yet.
+
+    Then the images of its earlier submissions, the latest first, each with what that one cost.
+    """
+    earlier = [one for one in reversed(entry.earlier) if any(image.stored_sha256 for image in one.images)]
+    earlier = earlier if generations else []
     cost = charged_usd(entry)
+    if cost is not None and earlier:  # submissions without an image stay with the present one, as nothing may be lost
+        cost -= sum((one.cost_usd or Decimal(0) for one in earlier), start=Decimal(0))
+        cost = cost or entry.cost_usd
+    yield from _cells_of_attempt(entry, entry, cost, files, labels)
+    for one in earlier:
+        yield from _cells_of_attempt(entry, one, one.cost_usd, files, labels, earlier=True)
+
+
+def _cells_of_attempt(
+    entry: Entry,
+    attempt: Attempt,
+    cost: Decimal | None,
+    files: ImageFiles,
+    labels: Mapping[str, Any],
+    *,
+    earlier: bool = False,
+) -> Iterator[GalleryCell]:
+    images: tuple[Image | None, ...] = attempt.images or (None,)
     # An image that never came is not charged. Where none came, the first slot bears the cost.
     paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
     shares = {} if cost is None else dict(zip(paid, in_shares(cost, len(paid)), strict=True))
-    error = entry.error.message if entry.error else None
+    error = attempt.error.message if attempt.error else None
     for index, image in enumerate(images, 1):
         yield GalleryCell(
             key=entry.key,
@@ -266,7 +384,7 @@ def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]
             axes={name: spoken(label) for name, label in labels.items()},
             repeat=entry.repeat,
             index=index,
-            state="not_delivered" if image and image.error and entry.state is State.STORED else str(entry.state),
+            state="not_delivered" if image and image.error and attempt.state is State.STORED else str(attempt.state),
             prompt=str(entry.request.get("prompt", "")),
             payload=entry.request,
             image=files.image(image),
@@ -274,12 +392,29 @@ def cells_of_entry(entry: Entry, files: ImageFiles, *, labels: Mapping[str, Any]
             width=image.width if image else None,
             height=image.height if image else None,
             sha256=image.sha256 if image else None,
-            task_id=" ".join(entry.task_ids) or None,
+            task_id=" ".join(attempt.task_ids) or None,
             cost_usd=None if cost is None else shares.get(index, Decimal(0)),
             error=(image.error if image and image.error else error),
             warnings=image.warnings if image else (),
-            submitted_at=entry.submitted_at,
+            submitted_at=attempt.submitted_at,
+            generation=attempt.generation,
+            earlier=earlier,
         )
+
+
+def without_paired_axes(runs: Sequence[GalleryRun]) -> list[GalleryRun]:
+    """The runs of one page, without the axes that say the same as another one in all of them."""
+    paired = _paired_axes([cell for run in runs for cell in run.cells])
+    if not paired:
+        return list(runs)
+
+    def rest(named: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in named.items() if name not in paired}
+
+    return [
+        replace(run, axes=rest(run.axes), cells=[replace(cell, axes=rest(cell.axes)) for cell in run.cells])
+        for run in runs
+    ]
 
 
 def _paired_axes(cells: list[GalleryCell]) -> set[str]:

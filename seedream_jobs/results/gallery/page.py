@@ -87,10 +87,10 @@ _FOLDER_SOURCES = {"script-src": "'self' file:", "style-src": "'self' file:", "i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageAxis:
-    """An axis of the page: one of the jobs' axes, or one that every page may have (repeat, image, run)."""
+    """An axis of the page: one of the jobs' axes, or one that every page may have (repeat, image, generation, run)."""
 
     name: str
-    kind: Literal["axis", "repeat", "image", "run"]
+    kind: Literal["axis", "repeat", "image", "generation", "run"]
     values: tuple[str, ...]
 
 
@@ -113,9 +113,18 @@ def page_axes(runs: Sequence[GalleryRun]) -> tuple[PageAxis, ...]:
         axes.append(PageAxis(name="repeat", kind="repeat", values=tuple(str(n + 1) for n in range(repeats))))
     if images > 1:
         axes.append(PageAxis(name="image", kind="image", values=tuple(str(n + 1) for n in range(images))))
+    if generations := _generations(runs):
+        axes.append(PageAxis(name="generation", kind="generation", values=tuple(map(str, generations))))
     if len(runs) > 1:
         axes.append(PageAxis(name="run", kind="run", values=tuple(run.title or run.name for run in runs)))
     return tuple(axes)
+
+
+def _generations(runs: Sequence[GalleryRun]) -> list[int]:
+    """The generations of all images, the latest first; none where every image is its request's present one."""
+    if not any(cell.earlier for run in runs for cell in run.cells):
+        return []
+    return sorted({cell.generation for run in runs for cell in run.cells}, reverse=True)
 
 
 # ── The page's data ──
@@ -146,6 +155,8 @@ def data_script(
     cells = [cell for _, cell in rows]
     own = {"repeat": [cell.repeat - 1 for cell in cells], "image": [cell.index - 1 for cell in cells]}
     own["run"] = [number for number, _ in rows]
+    generations = {number: at for at, number in enumerate(_generations(runs))}
+    own["generation"] = [generations.get(cell.generation, -1) for cell in cells]
     ranks = [{label: n for n, label in enumerate(axis.values)} for axis in axes]
     places = [
         [rank.get(cell.axes[axis.name], -1) if axis.name in cell.axes else -1 for cell in cells]
@@ -165,8 +176,10 @@ def data_script(
         "cost": writer.values([cell.cost_usd for cell in cells]),
         "submitted": writer.values([cell.submitted_at for cell in cells]),
         "warnings": writer.values([list(cell.warnings) or None for cell in cells]),
+        "earlier": writer.values([cell.generation if cell.earlier else None for cell in cells]),
+        "pair": writer.values(_pairs(rows)),
     }
-    for name in ("repeat", "index", "state", "width", "height", "error", "opinion", "choice"):
+    for name in ("repeat", "index", "state", "width", "height", "error", "opinion", "choice", "change"):
         columns[name] = writer.values([getattr(cell, name) for cell in cells])
     for name in ("image", "thumbnail") if images else ():
         paths = (getattr(cell, name) for cell in cells)
@@ -194,6 +207,17 @@ def data_script(
     return f"'use strict';\nglobalThis.seedreamGallery = {{\nheader: {literal(header)},\ncolumns: {{\n{body}\n}}}};\n"
 
 
+def _pairs(rows: Sequence[tuple[int, GalleryCell]]) -> list[int | None]:
+    """For each cell the number of the one that it is held against, in the run before or after its own."""
+    number = {(run, cell.key, cell.index): at for at, (run, cell) in enumerate(rows) if not cell.earlier}
+    pairs: list[int | None] = [None] * len(rows)
+    for at, (run, cell) in enumerate(rows):
+        other = number.get((run - 1, cell.former, cell.index)) if cell.former is not None else None
+        if other is not None:
+            pairs[at], pairs[other] = other, at
+    return pairs
+
+
 def _run_values(run: GalleryRun) -> dict[str, Any]:
     values = {
         "name": run.name,
@@ -202,6 +226,7 @@ def _run_values(run: GalleryRun) -> dict[str, Any]:
         "reserved_usd": run.reserved_usd,
         "play_money": run.play_money or None,
         "left_out": run.left_out or None,
+        "orphans": run.orphans or None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -240,6 +265,8 @@ def _plain_table(
     """
     left_out = sum(run.left_out for run in runs)
     more = f"; {left_out:,} more requests that are not sent are not on this page" if left_out else ""
+    if orphans := sum(run.orphans for run in runs):
+        more += f"; {orphans:,} images that the job file no longer makes are shown by gallery --with-orphans"
     heads = ["Image", *(axis.name for axis in axes), "State", "Prompt"]
     cells = "".join(f'<th scope="col">{html_text(head)}</th>' for head in heads)
     body = "\n".join(_plain_row(run, cell, axes, picture) for (run, cell), picture in zip(rows, pictures, strict=True))
@@ -251,9 +278,11 @@ def _plain_table(
 
 def _plain_row(run: GalleryRun, cell: GalleryCell, axes: Sequence[PageAxis], picture: str) -> str:
     own = {"repeat": str(cell.repeat), "image": str(cell.index), "run": run.title or run.name}
+    own["generation"] = str(cell.generation)
     labels = (cell.axes.get(axis.name, "–") if axis.kind == "axis" else own[axis.kind] for axis in axes)
     sign = STATE_WORDS[cell.state][0] if cell.state in STATE_WORDS else "·"
-    note = f"<br><small>{html_text(cell.error)}</small>" if cell.error else ""
+    said = [cell.error, cell.change, "submitted again since" if cell.earlier else None]
+    note = "".join(f"<br><small>{html_text(text)}</small>" for text in said if text)
     return (
         f'<tr><th scope="row">{picture}<small>{html_text(cell.address)}</small></th>'
         f"{''.join(f'<td>{html_text(label)}</td>' for label in labels)}"
@@ -308,7 +337,7 @@ def write_gallery(
     :raises OSError: as the file system does
     """
     heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
-    for name in ("assets", "pages", "thumbnails"):  # a commit may bring links of these names
+    for name in ("assets", "pages", "thumbnails", "images"):  # a commit may bring links of these names
         check_folder(folder, folder / name)
     page = _single_file(folder, runs, heading, language) if single_file else _folder(folder, runs, heading, language)
     index = folder / "index.html"

@@ -64,7 +64,7 @@
     const fields = columns.get('payload').map(([name, column]) => [name, reader(column, places)]);
     const readers = {};
     for (const name of ['address', 'prompt', 'task', 'image', 'thumbnail']) readers[name] = text(name);
-    for (const name of ['cost', 'submitted', 'warnings', 'error', 'opinion', 'choice', 'key', 'sha256']) readers[name] = read(name);
+    for (const name of ['cost', 'submitted', 'warnings', 'error', 'opinion', 'choice', 'key', 'sha256', 'earlier', 'change', 'pair']) readers[name] = read(name);
 
     class Cell {}
     for (const [name, value] of Object.entries(readers)) {

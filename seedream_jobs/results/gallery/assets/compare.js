@@ -41,6 +41,9 @@
   G.openCompare = (app, cells) => {
     const { model } = app;
     const differing = model.varying.filter((a) => cells.some((cell) => cell.at[a] !== cells[0].at[a]));
+    // Of the generations of one request it matters when they were made and for how much.
+    const made = (cell) => (cells.some((one) => one.earlier) ? [G.when(cell), cell.cost ? `${cell.cost} USD` : null] : []);
+    const where = (cell) => [differing.map((a) => `${model.axes[a].name}: ${cell.at[a] < 0 ? '–' : model.axes[a].short[cell.at[a]]}`).join(', ') || cell.address, ...made(cell)].filter(Boolean).join(' · ');
     const letter = (n) => String.fromCharCode(65 + n);
     const panes = cells.map((cell) => G.el('div', { class: 'stage' }, G.fullImage(cell)));
     const reviews = cells.map(() => G.el('div', { class: 'review' }));
@@ -53,7 +56,7 @@
           'figcaption',
           {},
           G.el('b', { class: 'letter' }, letter(n)),
-          G.el('span', { class: 'where', title: G.labels(model, cell) || cell.address }, differing.map((a) => `${model.axes[a].name}: ${cell.at[a] < 0 ? '–' : model.axes[a].short[cell.at[a]]}`).join(', ') || cell.address),
+          G.el('span', { class: 'where', title: G.labels(model, cell) || cell.address }, where(cell)),
           cell.state === 'stored' ? null : G.stateChip(cell),
           reviews[n],
         ),

@@ -47,7 +47,7 @@
       if (filter.states.size && !filter.states.has(G.stateOf(cell.state).word)) return false;
       for (const [a, set] of valued) if (!set.has(cell.at[a])) return false;
       for (const [a, text] of containing) if (!G.label(model, a, cell.at[a]).toLowerCase().includes(text)) return false;
-      if (filter.difference.size && !filter.difference.has(model.difference.found[cell.i])) return false;
+      if (filter.difference.size && !filter.difference.has(cell.change)) return false;
       if (filter.starred && !marks.of(cell)?.star && !cell.opinion?.stars) return false;
       if (filter.rating && G.ratingOf(app, cell) < filter.rating) return false;
       if (filter.verdicts.size && !filter.verdicts.has(G.verdictOf(app, cell) || 'undecided')) return false;

@@ -39,12 +39,7 @@
     const states = new Map();
     for (const cell of model.cells) states.set(G.stateOf(cell.state).word, (states.get(G.stateOf(cell.state).word) ?? 0) + 1);
     const groups = [chips('State', G.t('State'), [...states.keys()].map((word) => [word, G.t(word)]), filter.states, states, app)];
-    if (model.difference) {
-      const words = { same: 'same image', image: 'new image', request: 'new request', state: 'new state', only: 'in one run only' };
-      const counts = new Map();
-      for (const kind of model.difference.found) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-      groups.push(chips('Between runs', G.t('Between runs'), Object.entries(words).filter(([kind]) => counts.has(kind)).map(([kind, text]) => [kind, G.t(text)]), filter.difference, counts, app));
-    }
+    groups.push(chips('Between runs', G.t('Between runs'), [...model.changes.keys()].map((word) => [word, G.t(word)]), filter.difference, model.changes, app));
     for (const a of model.varying) {
       const { name, values } = model.axes[a];
       if (values.length <= CHIPS) groups.push(chips(name, name, values.map((label, v) => [v, label]), filter.values[a], null, app));

@@ -3,8 +3,8 @@
 (function () {
   const G = globalThis.Gallery;
 
-  // "garden/subject=a-heron#1", the second image of a request with ~2 behind it, the second run's with @2.
-  const nameOf = (cell) => cell.address + (cell.index > 1 ? `~${cell.index}` : '') + (cell.run ? `@${cell.run + 1}` : '');
+  // "garden/subject=a-heron#1", the second image of a request with ~2 behind it, an earlier generation's with ^1, the second run's with @2.
+  const nameOf = (cell) => cell.address + (cell.index > 1 ? `~${cell.index}` : '') + (cell.earlier ? `^${cell.earlier}` : '') + (cell.run ? `@${cell.run + 1}` : '');
 
   G.cellNamed = (model, name) => {
     if (!model.named) {
@@ -71,7 +71,7 @@
     view.folded = hash.get('folded') === '1';
     filter.text = hash.get('search') ?? '';
     hash.getAll('state').forEach((word) => filter.states.add(word));
-    if (model.difference) hash.getAll('between').forEach((word) => filter.difference.add(word));
+    hash.getAll('between').forEach((word) => model.changes.has(word) && filter.difference.add(word));
     hash.getAll('choice').forEach((word) => filter.verdicts.add(word));
     filter.starred = hash.get('starred') === '1';
     filter.rating = Math.min(5, Math.max(0, Number(hash.get('rating')) || 0));

@@ -72,7 +72,7 @@
       }
       fact(G.t('pixels'), cell.width && cell.height ? `${cell.width} × ${cell.height}` : null);
       fact(G.t(model.runs[cell.run].play_money ? 'play money' : 'charged'), cell.cost ? `${cell.cost} USD` : null);
-      fact(G.t('submitted'), cell.submitted ? `${new Date(cell.submitted * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC` : null);
+      fact(G.t('submitted'), G.when(cell));
       fact(G.t('model'), cell.params.model);
       fact(G.t('task'), cell.task, 'code');
       fact('sha256', cell.sha256, 'code');
@@ -109,7 +109,9 @@
           G.button(G.t('Copy link'), 'copy', () => G.copy(location.href.split('#')[0] + '#' + G.hashOf(app), G.t('Link copied'))),
           cell.image ? G.el('a', { class: 'button', href: cell.image, target: '_blank', rel: 'noopener' }, G.icon('download'), G.t('Open file')) : '',
           G.partnerOf(model, cell) ? G.button(G.t('Compare runs'), 'compare', () => G.openCompare(app, pairOf())) : '',
+          G.generationsOf(model, cell).length > 1 ? G.button(G.t('Compare generations'), 'compare', () => G.openCompare(app, G.generationsOf(model, cell).slice(0, 4))) : '',
         ),
+        promptChange() ?? '',
         axes.length ? G.el('div', { class: 'axes' }, ...axes.map(stepper)) : '',
         G.el('h2', {}, G.t('Note')),
         G.reviewNote(app, cell),
@@ -117,6 +119,20 @@
         G.el('dl', { class: 'facts' }, ...facts()),
       );
       marks();
+    }
+
+    // What the prompt was in the run before, and what it is.
+    function promptChange() {
+      const other = G.partnerOf(model, cell);
+      if (!other || other.prompt === cell.prompt) return null;
+      const [before, now] = pairOf();
+      const parts = G.wordDifference(before.prompt, now.prompt);
+      return G.el(
+        'div',
+        { class: 'prompt-change' },
+        G.el('h3', {}, G.t('Prompt: before → now')),
+        G.el('p', {}, ...parts.map(([kind, text]) => (kind === 'same' ? text : G.el(kind === 'gone' ? 'del' : 'ins', {}, text)))),
+      );
     }
 
     const pairOf = () => [cell, G.partnerOf(model, cell)].sort((a, b) => a.run - b.run);

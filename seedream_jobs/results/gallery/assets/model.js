@@ -11,7 +11,7 @@
     model.varying = header.axes.map((axis, a) => a).filter((a) => header.axes[a].values.length > 1);
     model.aspect = aspectOf(cells);
     for (const cell of cells) cell.ratio = ratioOf(cell, model.aspect);
-    model.difference = runAxis >= 0 && header.runs.length === 2 ? differences(model) : null;
+    model.changes = header.runs.length > 1 ? changes(cells) : new Map();
     return model;
   };
 
@@ -53,33 +53,26 @@
     return short;
   }
 
-  const pairPlace = (model, cell) => cell.at.filter((_, axis) => axis !== model.runAxis).join(',');
-
-  // Run against run: what became of each pair of equal places. Per cell: same, image, request, state, only.
-  function differences(model) {
-    const pairs = new Map();
-    for (const cell of model.cells) {
-      const place = pairPlace(model, cell);
-      const pair = pairs.get(place);
-      if (pair) pair[cell.run] = cell;
-      else pairs.set(place, cell.run ? [undefined, cell] : [cell, undefined]);
+  // The words of `seedream-jobs compare`, in its order, each with how many requests it is said of.
+  const CHANGES = ['new image', 'new request', 'gone', 'equal', 'no image'];
+  function changes(cells) {
+    const counts = new Map(CHANGES.map((word) => [word, 0]));
+    for (const cell of cells) {
+      // A request of two runs is counted in the later one, a group of images once.
+      if (cell.change && cell.index === 1 && !(cell.pair > cell.i)) counts.set(cell.change, counts.get(cell.change) + 1);
     }
-    const found = new Array(model.cells.length);
-    for (const [a, b] of pairs.values()) {
-      const kind = !a || !b ? 'only' : kindOf(a, b);
-      if (a) found[a.i] = kind;
-      if (b) found[b.i] = kind;
-    }
-    return { pairs, found };
+    return new Map([...counts].filter(([, n]) => n));
   }
 
-  function kindOf(a, b) {
-    if (a.key !== b.key || a.prompt !== b.prompt || JSON.stringify(a.params) !== JSON.stringify(b.params)) return 'request';
-    if (a.state !== b.state) return 'state';
-    return a.sha256 === b.sha256 ? 'same' : 'image';
-  }
+  G.partnerOf = (model, cell) => (cell.pair === null ? undefined : model.cells[cell.pair]);
 
-  G.partnerOf = (model, cell) => model.difference?.pairs.get(pairPlace(model, cell))?.[1 - cell.run];
+  // The other images of the same request, by their generation, the latest first.
+  G.generationsOf = (model, cell) =>
+    model.axes.some((axis) => axis.kind === 'generation')
+      ? model.cells.filter((one) => one.key === cell.key && one.run === cell.run && one.index === cell.index)
+      : [cell];
+
+  G.when = (cell) => (cell.submitted ? `${new Date(cell.submitted * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC` : null);
 
   G.label = (model, a, value) => (value < 0 ? '–' : model.axes[a].values[value]);
 

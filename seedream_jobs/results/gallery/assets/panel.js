@@ -7,6 +7,14 @@
   const hasImage = (cell) => Boolean(cell.sha256 || cell.image || cell.thumbnail);
   const requestOf = (cell) => `${cell.run} ${cell.key}`;
 
+  const CHANGED = {
+    'new image': ['{n} new image', '{n} new images'],
+    'new request': ['{n} new request', '{n} new requests'],
+    gone: ['{n} gone', '{n} gone'],
+    equal: ['{n} equal', '{n} equal'],
+    'no image': ['{n} without an image', '{n} without an image'],
+  };
+
   // What the head says. Images are images, requests are requests; money is charged, reserved or play money.
   G.summary = (model) => {
     const requests = new Map(); // → the word for its state
@@ -15,16 +23,18 @@
       if (hasImage(cell)) images++;
       if (cell.state === 'not_delivered') missing++;
       const { said } = G.stateOf(cell.state === 'not_delivered' ? 'stored' : cell.state);
-      requests.set(requestOf(cell), said);
+      if (!cell.earlier) requests.set(requestOf(cell), said);
     }
     const counts = new Map();
     for (const said of requests.values()) counts.set(said, (counts.get(said) ?? 0) + 1);
     const parts = [G.t('{images} of {requests}', { images: G.count(images, '{n} image', '{n} images'), requests: G.count(requests.size, '{n} request', '{n} requests') })];
     if (counts.size > 1 || !counts.has(G.t('stored'))) for (const [said, n] of counts) parts.push(`${n.toLocaleString('en')} ${said}`);
     if (missing) parts.push(G.count(missing, '{n} image not delivered', '{n} images not delivered'));
+    for (const [word, n] of model.changes) parts.push(G.count(n, ...CHANGED[word]));
     for (const run of model.runs) {
       const name = model.runs.length > 1 ? `${run.title}: ` : '';
       if (run.left_out) parts.push(name + G.t('{n} more planned, not on this page', { n: run.left_out.toLocaleString('en') }));
+      if (run.orphans) parts.push(name + G.t('{n} images that the job no longer makes: gallery --with-orphans', { n: run.orphans.toLocaleString('en') }));
       if (run.charged_usd) parts.push(name + G.t(run.play_money ? '{usd} USD of play money' : '{usd} USD charged', { usd: run.charged_usd }));
       if (run.reserved_usd) parts.push(name + G.t(run.play_money ? '{usd} USD of play money reserved' : '{usd} USD reserved', { usd: run.reserved_usd }));
     }

@@ -13,6 +13,7 @@
     for (const cell of counted) {
       const row = rows[cell.at[a]];
       if (!row) continue;
+      if (cell.change === 'equal' && cell.pair > cell.i && a !== model.runAxis) continue; // one image in two runs
       const request = `${cell.run} ${cell.key}`;
       row.requests.add(request);
       if (['failed', 'rejected', 'expired', 'not_delivered'].includes(cell.state)) row.failed.add(request);

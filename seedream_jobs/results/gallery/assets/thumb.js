@@ -21,8 +21,6 @@
     );
   }
 
-  const DIFFERENCES = { image: 'new image', request: 'new request', state: 'new state', only: 'only here' };
-
   function placeholder(cell) {
     const { said, icon, tone } = G.stateOf(cell.state);
     return G.el(
@@ -42,14 +40,14 @@
     const mark = marks.of(cell);
     const verdict = G.verdictOf(app, cell);
     const where = G.labels(model, cell) || cell.address;
+    const differs = cell.earlier ? 'earlier' : ['equal', 'no image'].includes(cell.change) ? null : cell.change;
     const { thumbnail, image } = cell;
     const source = thumbnail ?? image;
-    const said = [`${where} – ${state.said}${source || !cell.error ? '' : ` ${cell.error}`}`, mark?.star ? G.t('starred') : '', mark?.rating ? G.t('rated {rating}', mark) : '', verdict ? G.t(verdict) : ''].filter(Boolean).join(', ');
+    const said = [`${where} – ${state.said}${source || !cell.error ? '' : ` ${cell.error}`}`, differs ? G.t(differs) : '', mark?.star ? G.t('starred') : '', mark?.rating ? G.t('rated {rating}', mark) : '', verdict ? G.t(verdict) : ''].filter(Boolean).join(', ');
     const inside = source ? G.el('img', { src: source, alt: cell.prompt.slice(0, 200) || cell.address, loading: 'lazy', decoding: 'async', draggable: 'false' }) : placeholder(cell);
     const common = { class: 'open', 'data-i': cell.i, tabindex: '-1', 'aria-label': said };
     const open = image ? G.el('a', { ...common, href: image }, inside) : G.el('button', { ...common, type: 'button' }, inside);
     const wrong = source && cell.state !== 'stored' ? G.el('span', { class: `state ${state.tone}`, title: state.said }, G.icon(state.icon)) : null;
-    const differs = model.difference && DIFFERENCES[model.difference.found[cell.i]];
     const pressed = chosen.has(cell);
     return G.el(
       'div',
