@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.options import limit_options
 from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.ratings import read_exported, writing
 from seedream_jobs.cli.service_options import rehearsal_option, target
@@ -18,6 +19,7 @@ from seedream_jobs.results.selections import SELECTIONS, apply_choices
 @click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
 @click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
 @rehearsal_option
+@limit_options
 def choose(job: Path, exported: Path, emulator: bool) -> None:
     """Merge the choices of exported ratings into selections/<job>.yaml.
 

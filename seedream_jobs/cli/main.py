@@ -67,7 +67,9 @@ COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 """Set by a shell that completes a command line; click's name for it."""
 
 
-CONFINED = frozenset({"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export"})
+CONFINED = frozenset(
+    {"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export", "choose", "ratings"}
+)
 """The commands that need no key: where the process is theirs, they run in a worker under limits."""
 
 _PROCESS = "seedream_jobs.process"

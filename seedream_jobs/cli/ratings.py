@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs import confinement
+from seedream_jobs.cli.options import limit_options
 from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
@@ -26,6 +28,7 @@ def ratings() -> None:
 @ratings.command()
 @click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
 @click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="[JOB…]")
+@limit_options
 def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
     """Merge exported ratings, stars, notes and votes into reviews/<job>.yaml.
 
@@ -57,6 +60,7 @@ def read_exported(exported: Path) -> bytes:
 
     :raises UsageError: it can't be read
     """
+    confinement.mark("reading this file", str(exported))
     try:
         with exported.open("rb") as file:
             return file.read(LIMIT + 1)

@@ -13,9 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from seedream_jobs import confinement
+from seedream_jobs.cli.main import COMMANDS, CONFINED, KEYS, group, run_command
 from tests.canary import CANARY
 
 pytestmark = pytest.mark.skipif(not confinement.POSSIBLE, reason="there is no fork, or no limits")
@@ -206,6 +208,55 @@ def test_a_worker_that_ends_while_it_writes_leaves_no_half_text() -> None:
         board[confinement._PLACE] = len(text)
         board[confinement._PLACE + 4 : confinement._PLACE + 4 + len(text)] = text
         assert confinement._read(board, -9, 0.1).line == 0
+
+
+FREE = {
+    "init": "writes files of its own, and reads none",
+    "demo": "runs its own job on its own emulator, with the key of nobody",
+    "run": "submits with the key",
+    "status": "polls with the key; with --offline it reads what every confined command reads, too",
+    "fetch": "polls and downloads with the key",
+    "resolve": "asks the service with the key, and asks a person, who may take long",
+    "emulator": "serves until it is stopped",
+    "schema": "prints a file of the package",
+    "doctor": "looks for the key",
+    "completion": "prints a text of the package",
+}
+"""Why a command is not confined."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_reads_strangers_files_and_needs_no_key_is_confined(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command is on one list or the other; the confined ones have options for their limits, and are split."""
+    assert (name in CONFINED) != (name in FREE)
+    split: list[tuple[str, ...]] = []
+    worker = confinement.Ended(code=40, cause=None)
+
+    def ended(dropped: tuple[str, ...]) -> confinement.Ended:
+        split.append(dropped)
+        return worker
+
+    monkeypatch.setattr(confinement, "split", ended)
+    code = run_command([name, "--no-such-option"], process=True)
+    assert (code, split) == ((40, [KEYS]) if name in CONFINED else (2, []))
+
+    def limited(command: click.Command) -> bool:
+        if isinstance(command, click.Group):
+            return all(limited(one) for one in command.commands.values())
+        return {"max_cpu", "max_memory"} <= {one.name for one in command.params}
+
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    assert limited(command) == (name in CONFINED)
+
+
+def test_an_export_of_the_gallery_that_is_too_much_is_a_finding(campaign: Path, command: Command) -> None:
+    """Opinions come from whoever opened the page: 15 MB of them, and 64 MiB."""
+    (campaign / "big.json").write_text('{"format": "x", "ratings": [' + "[]," * 5_000_000 + "[]]}")
+    ended = command("ratings", "apply", "big.json", "--max-memory", "64")
+    assert ended.code == 1
+    assert ended.err.startswith("big.json: error[too-expensive]: reading this file takes more than 64 MiB of memory")
+    assert {file.name for file in campaign.iterdir()} == {"big.json", "garden.yaml"}
 
 
 def test_nothing_happens_where_nothing_was_split() -> None:
