@@ -56,7 +56,7 @@ MODULES = {
 OURS = ("seedream_jobs", "tests")
 
 _GRACE = 10.0
-"""Seconds that a mutant's tests may take beyond five times what they take without it; then it hangs: killed."""
+"""Seconds that a test of a mutant may take beyond five times what it takes without it; then it hangs: killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,11 +254,12 @@ def in_fork(work: Callable[[], Any], seconds: float) -> Any:
         late.cancel()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)  # and whatever its tests left behind
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
         shutil.rmtree(scratch, ignore_errors=True)
     if answer:
         return pickle.loads(answer)
-    return "timeout" if time.monotonic() - began >= seconds else "died"
+    late_test = os.waitstatus_to_exitcode(status) == -signal.SIGALRM
+    return "timeout" if late_test or time.monotonic() - began >= seconds else "died"
 
 
 # -- within pytest -----------------------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ class Trial:
         # Five times: what a mutant does may take longer without being an end.
         patience = _GRACE + 5 * sum(seen[item.nodeid].seconds for item in chosen)
         module = importlib.import_module(self.name)
-        how = in_fork(lambda: self._run(chosen) if exchange(module, mutant) else "elsewhere", patience)
+        how = in_fork(lambda: self._run(chosen, seen) if exchange(module, mutant) else "elsewhere", patience)
         # What a test read while it was collected, or another module while it was imported, has the old value still.
         if how == "elsewhere" or (how == "survived" and mutant.function is None):
             names = [item.nodeid for item in items]
@@ -330,8 +331,10 @@ class Trial:
         sys.meta_path.insert(0, _Mutated(self.name, self.path, mutant.source))
         return "killed" if pytest.main([*ARGUMENTS, *names]) else "survived"
 
-    def _run(self, items: list[pytest.Item]) -> str:
+    def _run(self, items: list[pytest.Item], seen: dict[str, Seen] | None = None) -> str:
         for item, following in zip(items, [*items[1:], None], strict=True):
+            if seen is not None:  # a test that hangs ends this fork, and need not wait for all others' time
+                signal.setitimer(signal.ITIMER_REAL, _GRACE + 5 * seen[item.nodeid].seconds)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
                 return "killed"

@@ -5,7 +5,6 @@ Each function returns what came to life, as short sentences; nothing is the only
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -169,11 +168,7 @@ def forges(text: str) -> list[str]:
 def shell(script: str, folder: Path) -> list[str]:
     """What a pasted script does but call curl with JSON, in bash (as at a prompt: history expansion on) and zsh."""
     folder.mkdir()
-    path = folder.parent / "bin"
-    path.mkdir(exist_ok=True)
-    curl = path / "curl"
-    curl.write_text("#!/bin/sh\nexec cat >/dev/null\n")
-    curl.chmod(0o755)
+    curl = "curl() { while IFS= read -r _; do :; done; }\n"  # as a program it would take most of the time
     found = []
     shells = {"bash": ["bash", "--norc"], "zsh": ["zsh", "-f"], "dash": ["dash"]}
     for name, words in shells.items():
@@ -182,9 +177,9 @@ def shell(script: str, folder: Path) -> list[str]:
         begin = "set -o history -o histexpand\n" if name == "bash" else ""
         ended = subprocess.run(
             words,
-            input=(begin + script).encode("utf-8", "backslashreplace"),
+            input=(curl + begin + script).encode("utf-8", "backslashreplace"),
             cwd=folder,
-            env={"PATH": f"{path}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(folder), "HISTFILE": "/dev/null"},
+            env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "HISTFILE": "/dev/null"},
             capture_output=True,
             timeout=60,
         )
