@@ -230,6 +230,24 @@ def test_no_file_of_the_script_is_written_through_a_link(runner: Any, tmp_path: 
     assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("victim", "precious")]
 
 
+def test_the_step_with_the_key_writes_through_no_link(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """What it leaves for the next step is a file of its own, in the checkout; else nothing is sent."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "victim").write_text("precious")
+    (runner.checkout / "away").symlink_to(outside)
+    ended = runner.step("run", **variables, SJ_DOTENV="away/seedream.env")
+    assert (ended.code, submitted(runner)) == (1, 0)
+    assert "leads out of the checkout" in ended.err
+    (runner.checkout / "seedream.env").symlink_to(outside / "victim")
+    assert runner.step("run", **variables, SJ_DOTENV="seedream.env").code == 0
+    assert "SEEDREAM_STATUS=0\n" in (runner.checkout / "seedream.env").read_text()
+    assert not (runner.checkout / "seedream.env").is_symlink()
+    assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("victim", "precious")]
+
+
 def test_what_was_left_out_is_named_in_code_of_markdown(runner: Any) -> None:
     """A name of another job is a stranger's: it stands as everywhere in the comment."""
     name = "a @someone.yaml"

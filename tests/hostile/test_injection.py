@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import seedream_jobs
 from seedream_jobs.cli.main import run_command
@@ -43,6 +44,9 @@ from tests.hostile import readers  # noqa: E402
 WRITABLE = tuple(text for text in PAYLOADS if "\ud800" not in text)
 FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
 STATES = (State.FAILED, State.REJECTED, State.IN_DOUBT, State.STORED, State.ACCEPTED, State.COMPLETED)
+JOINERS = "\xad\u034f\u061c\u115f\u1160\u17b4\u180e\u3164\uffa0" + "".join(
+    map(chr, (*range(0x200B, 0x2010), *range(0x2060, 0x2065), *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0200)))
+)
 CHECKED = {"commands": 0, "characters": 0}
 
 
@@ -74,7 +78,8 @@ def say(*words: str) -> Said:
         code = run_command(list(words))
     printed = out.getvalue().decode()
     if "csv" in words:
-        printed = printed.replace("\r\n", "\n")  # a line end of RFC 4180
+        # Line ends of RFC 4180; and joiners stay in the words of a table, as scripts need them and nothing obeys them.
+        printed = "".join(one for one in printed.replace("\r\n", "\n") if one not in JOINERS)
     said = Said(words=words, code=code, out=printed, err=err.getvalue().decode())
     assert code != 70, (words, said.err[-3000:])
     form = words[words.index("--format") + 1] if "--format" in words else "text"
@@ -152,8 +157,13 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 
 def job(**parts: Any) -> str:
-    """A job file as JSON, which YAML is, but for what takes two escapes in JSON."""
-    text = json.dumps({"version": 1, **parts}, ensure_ascii=False)
+    """A job file."""
+    return yaml_text({"version": 1, **parts})
+
+
+def yaml_text(content: Any) -> str:
+    """JSON, but for what takes two escapes in it."""
+    text = json.dumps(content, ensure_ascii=False)
     return re.sub("[^ -~]", lambda found: f"\\U{ord(found.group()):08x}", text)
 
 
@@ -236,6 +246,32 @@ def test_names_of_files_and_folders(campaign: Folder, tmp_path: Path) -> None:
         say("plan", "--set", f"a={text}".replace("\0", ""), fine[0])
 
 
+def test_jobs_of_any_name_are_run(campaign: Folder) -> None:
+    """For each name a job, all in one run on the emulator: what it says, and what is asked of their records then."""
+    jobs = []
+    for number, text in enumerate((*PAYLOADS[::5], "-rf", "--yes", "a b", "a\tb", "~", "CON", "a.", "été")):
+        name = text.replace("/", "∕").replace("\0", "")[:60] + f" {number}.yaml"
+        file = os.fsdecode(os.fsencode(name.encode("utf-8", "surrogatepass")))
+        campaign.write(file, job(request={"prompt": f"a heron {number}"}))
+        jobs.append(file)
+    fine = [file for file in jobs if say("expand", "--", file).code == 0]
+    assert len(fine) > 12
+    refused = [file for file in jobs if file not in fine]
+    assert say("run", "--emulator", "--yes", "--", *refused).code == 1
+    for words in (["run", "--yes", "--limit", "9"], ["run", "--yes", "--json"], ["fetch"], ["fetch", "--json"]):
+        assert say(*words, "--emulator", "--", *fine).code == 0, words
+    for form in FORMATS:
+        say("status", "--emulator", "--offline", "--format", form, "--", *fine)
+    for form in ("text", "json", "csv"):
+        say("cost", "--emulator", "--format", form)
+    for file in fine[::6]:
+        assert say("export", "--emulator", "--format", "csv", "--", file).code == 0
+        assert say("gallery", "--emulator", "--", file).code == 0
+        say("choose", "--emulator", "--", file, file)
+        say("ratings", "apply", "--", file, file)
+        say("compare", "--base", file, "--", file)
+
+
 def test_keys_and_names(campaign: Folder) -> None:
     """Unknown fields, names of axes, parameters that are sent as they are, words of the policy, a waiver's."""
     fields = {text or "x": text for text in PAYLOADS}
@@ -310,6 +346,63 @@ def test_records(campaign: Folder) -> None:
             manifest.write_text("\n".join([head, *lines[1:]]) + "\n", "utf-8")
             for command in ("status --offline", "plan", "resolve", "export"):
                 say(*command.split(), "a.yaml")
+
+
+def test_opinions(campaign: Folder) -> None:
+    """Notes, reasons and names of reviewers: on the page, in tables, in the gate as a comment and as annotations."""
+    campaign.write("a.yaml", job(request={"prompt": "{{ s }}"}, matrix={"s": ["heron", "cat"]}, select={"one_per": []}))
+    git(campaign.path, "init", "-q", "-b", "main", ".")
+    git(campaign.path, "add", "-A")
+    git(campaign.path, "commit", "-q", "-m", "x")
+    assert say("run", "a.yaml", "--emulator", "--yes", "--no-gallery").code == 0
+    lines = map(json.loads, (campaign.path / ".seedream/emulator/a.manifest.jsonl").read_text("utf-8").splitlines())
+    images = [(one["address"], one["images"][0]["sha256"]) for one in lines if one.get("images")]
+    one_of_all = {"key": "v1:" + "0" * 64, "index": 1}
+    for number, text in enumerate(WRITABLE[::6]):
+        address, sha256 = images[number % 2]
+        rating = {**one_of_all, "address": address, "sha256": sha256, "rating": number % 5 + 1, "note": text}
+        choice = {"address": address, "sha256": sha256, "verdict": ("chosen", "rejected")[number % 2], "why": text}
+        vote = {"axis": text, "first": images[0][1], "second": images[1][1], "winner": "tie"}
+        whole = {"format": 2, "job": "a", "reviewer": text[:40], "ratings": [rating], "votes": [vote]}
+        (campaign.path / "ratings.json").write_text(json.dumps({**whole, "choices": [one_of_all | choice]}))
+        assert say("ratings", "apply", "ratings.json").code in (0, 2)
+        assert say("choose", "a.yaml", "ratings.json", "--emulator").code in (0, 2)
+
+    def read(folder: str) -> Any:
+        raw = (campaign.path / folder / "a.yaml").read_text("utf-8")
+        assert not [*readers.terminal(raw), *readers.unseen(raw)]
+        return yaml.safe_load(raw)
+
+    for name, key in (("reviews", "note"), ("selections", "why")):
+        said = [
+            one[key] for entries in read(name).values() if isinstance(entries, list) for one in entries if key in one
+        ]
+        assert said
+        assert set(said) <= {text.strip() for text in WRITABLE}, "the words as they were said"
+    # A file that a stranger wrote: each word by another reviewer.
+    opinions = [
+        {"address": images[number % 2][0], "image": f"sha256:{images[number % 2][1]}", "reviewer": f"{number} {text}"}
+        | {"note": text or "-"}
+        for number, text in enumerate(WRITABLE)
+    ]
+    campaign.write("reviews/a.yaml", yaml_text({"version": 2, "job": "a", "ratings": opinions}))
+    with loaded_once():
+        for form in FORMATS:
+            say("status", "a.yaml", "--emulator", "--offline", "--require-chosen", "--format", form)
+            say("plan", "a.yaml", "--emulator", "--again", "--rejected", "--format", form)
+            say("validate", "a.yaml", "--format", form)
+    for form in ("csv", "jsonl"):
+        assert say("export", "a.yaml", "--emulator", "--format", form).code == 0
+        say("export", "a.yaml", "--emulator", "--format", form, "--chosen", "--select", "rating >= 3")
+    assert say("gallery", "a.yaml", "--emulator", "--out", "page").code == 0
+    # Whoever writes the file by hand need not escape.
+    for number, text in enumerate(WRITABLE[::4]):
+        address, sha256 = images[number % 2]
+        head = f"version: 2\njob: a\nratings:\n- {{address: '{address}', image: 'sha256:{sha256}', "
+        campaign.write("reviews/a.yaml", head + (f"note: {text}}}\n" if number % 3 else f"{text}: 1}}\n"))
+        campaign.write("selections/a.yaml", f"version: 1\nchosen:\n- address: {text}\n  why: {text}\n  by: [{text}]\n")
+        command = ("export --format csv", "status --offline --require-chosen --format github", "gallery --out page")
+        say(*command[number % 3].split(), "--emulator", "a.yaml")
 
 
 def test_saved_plans(campaign: Folder) -> None:
