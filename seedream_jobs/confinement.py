@@ -86,18 +86,23 @@ class _Worker:
             self.board[at : at + 4] = len(said).to_bytes(4, "little")
 
     def apply(self) -> None:
-        lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
-        lower(resource.RLIMIT_DATA, self.bytes)
-        self.write(_SETTINGS, self.form, int(self.err), int(self.seconds + 0.999), self.bytes >> 20)
+        seconds = lower(resource.RLIMIT_CPU, int(self.seconds + 0.999))
+        memory = lower(resource.RLIMIT_DATA, self.bytes)
+        whole = resource.getrlimit(resource.RLIMIT_AS)[0]  # of a shell's ``ulimit -v``: what is said must be what held
+        if whole != resource.RLIM_INFINITY:
+            memory = min(memory, whole)
+        self.write(_SETTINGS, self.form, int(self.err), seconds, memory >> 20)
 
 
 _worker: _Worker | None = None
 
 
-def lower(kind: int, wanted: int) -> None:
-    """Set a soft limit; the hard one, which whoever started this process chose, is never passed."""
+def lower(kind: int, wanted: int) -> int:
+    """Set a soft limit, and return it; the hard one, which whoever started this process chose, is never passed."""
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(kind, (soft, hard))
+    return soft
 
 
 # -- the worker --------------------------------------------------------------------------------------------------------

@@ -90,6 +90,23 @@ def test_memory_that_ran_out_is_a_finding_whoever_says_so(raised: str, campaign:
     assert "error[too-expensive]: this command takes more than 512 MiB of memory" in ended.stdout
 
 
+@pytest.mark.parametrize("mebibytes", [44, 52, 60, 80])
+def test_a_limit_of_the_shell_ends_as_a_result_or_a_finding(mebibytes: int, campaign: Path, command: Command) -> None:
+    """``ulimit -v``, wherever it strikes: no crash, no mistake of ours; what is said is the limit that held."""
+    (campaign / "many.yaml").write_text(MANY.replace("90000", "9000"))
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({mebibytes} << 20,) * 2)\n"
+    script = limits + "import sys; from seedream_jobs.cli import main; sys.exit(main.main())\n"
+    for words in (["validate", "many.yaml"], ["plan", "many.yaml", "--emulator"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *words], cwd=campaign, capture_output=True, text=True, check=False
+        )
+        said = ended.stdout + ended.stderr
+        assert ended.returncode in (0, 1, 2), said
+        assert "Traceback" not in said
+        if "too-expensive" in said:
+            assert f"takes more than {mebibytes} MiB of memory" in said
+
+
 def test_the_limits_can_be_raised(campaign: Path, command: Command) -> None:
     """By an option, or its variable; what is asked for is what is said."""
     (campaign / "endless.yaml").write_text(ENDLESS)
