@@ -7,6 +7,7 @@ comes out of a job file or a record stands in code, as in a plan's.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from seedream_jobs.foreign_text import visible
 from seedream_jobs.ledger.state import Image
 from seedream_jobs.plan.plan import Revision
 from seedream_jobs.report import json as as_json
-from seedream_jobs.report.markdown import MAX_CHARACTERS, Block, code, html_code, payload_diff
+from seedream_jobs.report.markdown import MAX_CHARACTERS, Block, code, html_code, marked, payload_diff
 from seedream_jobs.report.text import row
 from seedream_jobs.results.compare import CHANGED, KINDS, ComparedJob, ComparedRequest, ImagesAt, Kind
 
@@ -28,7 +29,7 @@ MAX_LISTED = 200
 """Changes of one job that are listed at all; the contact sheets have every one."""
 MAX_LABELS = 8
 _WITH_PROMPTS = 5
-"""New requests whose prompts are shown, earlier and present."""
+"""New requests whose prompts are shown, earlier and present; each with another edit."""
 _MARKS: dict[Kind, str] = {"equal": "=", "new image": "*", "new request": "~", "gone": "-", "no image": "."}
 
 
@@ -199,31 +200,59 @@ def _head(job: ComparedJob) -> Block:
 
 
 def _details(job: ComparedJob, url: str | None) -> Iterator[Block]:
-    """The sheets, then the changes: few are shown at once, more are folded."""
+    """The sheets, then the changes: few are shown at once, more are folded.
+
+    Whoever does not unfold them knows where the sheets are, and what was edited in the prompts.
+    """
     folded = job.changed > SHOWN
+    edited = _edited(job)
+    if url is None:
+        yield from _sheets(job, url)
     if folded:
+        yield from edited.values()
         yield ["<details>", f"<summary>{html_code(job.shown, 200)}: {job.changed:,} changes</summary>", ""]
-    yield from _sheets(job, url)
-    block: Block = []
-    prompts = 0
+    if url is not None:
+        yield from _sheets(job, url)
     for change in itertools.islice(job.changes(), MAX_LISTED):
-        block = [f"- #{change.number} {change.kind} {code(change.address, 200)} {_sides(change)}"]
-        both = change.kind == "new request" and change.was is not None and change.now is not None
-        if both and prompts < _WITH_PROMPTS:
-            assert change.was is not None
-            assert change.now is not None
-            prompts += 1
-            block += ["", *(f"  {line}" for line in payload_diff(change.was.payload, change.now.payload)), ""]
-        yield block
+        yield [_item(change)] if folded else edited.get(change.number, [_item(change)])
     if job.changed > MAX_LISTED:
         yield [f"- and {job.changed - MAX_LISTED:,} more"]
     yield ["", "</details>", ""] if folded else [""]
 
 
+def _item(change: ComparedRequest) -> str:
+    return f"- #{change.number} {change.kind} {code(change.address, 200)} {_sides(change)}"
+
+
+def _edited(job: ComparedJob) -> dict[int, Block]:
+    """The first changed requests with both prompts, by number; of those that were edited alike only one."""
+    found: dict[int, Block] = {}
+    known: set[str] = set()
+    for change in itertools.islice(job.changes(), MAX_LISTED):
+        if change.kind == "new request" and change.was is not None and change.now is not None:
+            edit = _edit(change.was.payload, change.now.payload)
+            if edit not in known:
+                diff = payload_diff(change.was.payload, change.now.payload)
+                found[change.number] = [_item(change), "", *(f"  {line}" for line in diff), ""]
+                known.add(edit)
+        if len(found) == _WITH_PROMPTS:
+            break
+    return found
+
+
+def _edit(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What was changed, without what was not: equal for two requests that were edited alike."""
+    prompts = marked(str(before.get("prompt", "")), str(now.get("prompt", "")))
+    words = [re.findall(r"\[-.*?-\]|\{\+.*?\+\}", prompt, re.DOTALL) for prompt in prompts]
+    names = sorted({*before, *now} - {"prompt"})
+    fields = [(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
+    return repr((words if any(words) else prompts, fields))
+
+
 def _sheets(job: ComparedJob, url: str | None) -> Iterator[Block]:
     if job.sheets and url is None:
-        first, last = job.sheets[0].name, job.sheets[-1].name
-        names = code(first) if first == last else f"{code(first)} … {code(last)} ({len(job.sheets):,})"
+        first, last = (code(str(sheet), 200) for sheet in (job.sheets[0], job.sheets[-1]))
+        names = first if first == last else f"{first} … {last} ({len(job.sheets):,})"
         yield [f"Was and is, side by side: {names}", ""]
         return
     for number, sheet in enumerate(job.sheets[:SHOWN], 1):

@@ -14,6 +14,7 @@
 #   SJ_PLAN     the saved plan                                (seedream-plan.json)
 #   SJ_REPORT   the plan as Markdown                          (seedream-plan.md)
 #   SJ_SHEETS   the folder of what changed in the images       (seedream-compare)
+#   SJ_SHEETS_URL  where a later step puts that folder: the comment shows the sheets then
 #   SJ_EXPECT   run: the digest that was approved
 #   SJ_BRANCH   run: the branch that keeps the record
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
@@ -116,7 +117,7 @@ if lines:
 # Where a branch may bring records along, its images were made before the merge: what changed in them goes into the folder
 # SJ_SHEETS, and behind the plan if a comment has room for both. CI has the images that are in git, and no others.
 pictures() {
-  local record job jobs=()
+  local record job jobs=() shown=() where='the artifacts'
   [[ ${SJ_ALLOW_MANIFEST_ADDITIONS:-} == true && ! $SJ_BASE =~ ^0+$ ]] || return 0
   while IFS= read -r -d '' record; do
     for job in "${record%.manifest.jsonl}".{yaml,yml}; do
@@ -126,12 +127,17 @@ pictures() {
   [[ ${#jobs[@]} -gt 0 ]] || return 0
   rm -rf -- "$SJ_SHEETS"
   mkdir -- "$SJ_SHEETS"
-  seedream compare --base "$SJ_BASE" --head HEAD --sheets "$SJ_SHEETS" --format markdown -- "${jobs[@]}" \
+  [[ -z ${SJ_SHEETS_URL:-} ]] || shown=(--sheets-url "$SJ_SHEETS_URL")
+  seedream compare --base "$SJ_BASE" --head HEAD --sheets "$SJ_SHEETS" "${shown[@]}" --format markdown -- "${jobs[@]}" \
     >"$SJ_SHEETS/compare.md" || return 0 # the log says why; the plan is not held up
-  if [[ $(cat -- "$SJ_REPORT" "$SJ_SHEETS/compare.md" | wc -c) -lt 65000 ]]; then
-    cat -- "$SJ_SHEETS/compare.md" >>"$SJ_REPORT"
+  [[ -z ${GITHUB_RUN_ID:-} ]] ||
+    where="[the artifacts]($GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID#artifacts)"
+  if [[ $(cat -- "$SJ_REPORT" "$SJ_SHEETS/compare.md" | wc -c) -lt 59700 ]]; then
+    printf '\n' | cat -- - "$SJ_SHEETS/compare.md" >>"$SJ_REPORT"
+    [[ ${#shown[@]} -gt 0 || -z $(find "$SJ_SHEETS" -name '*.webp' -print -quit) ]] ||
+      printf '\nThe contact sheets are among %s.\n' "$where" >>"$SJ_REPORT"
   else
-    printf '\nWhat changed in the images: `compare.md` and the contact sheets are among the artifacts.\n' >>"$SJ_REPORT"
+    printf '\nWhat changed in the images: `compare.md` and the contact sheets are among %s.\n' "$where" >>"$SJ_REPORT"
   fi
 }
 

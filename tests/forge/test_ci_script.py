@@ -262,14 +262,20 @@ def test_records_of_a_change_are_refused_unless_somebody_says_a_run_wrote_them(
     runner: Any, variables: Mapping[str, str]
 ) -> None:
     """As where a person ran the job by hand, and pushed its manifest."""
-    assert runner.step("run", **variables).code == 0
+    assert runner.step("run", **{**variables, "SJ_ARGS": ""}).code == 0
     ended = runner.step("plan", SJ_BASE="base")
     assert (ended.code, "error[manifest-added]" in ended.err) == (1, True)
-    ended = runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true")
+    here = {"GITHUB_RUN_ID": "7", "GITHUB_SERVER_URL": "https://forge.example", "GITHUB_REPOSITORY": "o/r"}
+    ended = runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true", **here)
     assert ended.code == 0, ended.err
     report = (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8")
     assert "<!-- seedream-jobs: compare -->" in report, "the images of that run are compared, too"
+    assert "among [the artifacts](https://forge.example/o/r/actions/runs/7#artifacts)" in report
     assert (runner.checkout / "seedream-compare/compare.md").is_file()
+    url = "https://store.example/7"
+    assert runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true", SJ_SHEETS_URL=url).code == 0
+    report = (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8")
+    assert f"]({url}/garden.webp)" in report
 
 
 @pytest.mark.slow

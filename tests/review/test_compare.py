@@ -177,7 +177,7 @@ def test_the_sheet_shows_both_sides(reviewed: Any, command: Any, tmp_path: Path)
     found = pixels(sheet)
     assert near(was, found)  # type: ignore[arg-type]
     assert near((250, 10, 20), found)
-    assert "Was and is, side by side: `garden.webp`" in ended.out
+    assert f"Was and is, side by side: `{sheet}`" in ended.out
     before = sheet.read_bytes()
     url = ("--sheets-url", "https://ci.example/raw/s")
     ended = command(
@@ -237,6 +237,33 @@ def test_no_commit_in_common(reviewed: Any, command: Any) -> None:
     ended = command("compare", "garden.yaml", "--base", "main")
     assert ended.code == 2
     assert "have no commit in common" in ended.err
+
+
+def test_a_folded_comment_says_what_was_edited_and_where_the_sheets_are(
+    campaign: Any, command: Any, tmp_path: Path
+) -> None:
+    """Above the fold each edit of prompts stands once; the same change gives the same comment."""
+    subjects = ", ".join(f"s{n}" for n in range(30))
+    campaign.write(
+        "garden.yaml",
+        "version: 1\nrequest: {prompt: '{{ s }} in {{ style.text }}'}\n"
+        f"matrix: {{s: [{subjects}], style: [{{id: ink, text: ink}}, {{id: oil, text: oil}}]}}\noutput: {{dir: out}}\n",
+    )
+    make(campaign, colour_of)
+    campaign.commit("images")
+    campaign.edit("garden.yaml", "text: ink", "text: pale ink")
+    campaign.edit("garden.yaml", "text: oil", "text: thick oil")
+    make(campaign, lambda one: colour_of(one, 1))
+    options = ("--base", "main", "--sheets", str(tmp_path / "s"), "--format", "markdown")
+    comment = command("compare", "garden.yaml", *options).out
+    head, folded = comment.split("<details>")
+    assert re.findall(r"\+ s\d+ in (.*)", head) == ["{+pale +}ink", "{+thick +}oil"]
+    assert f"`{tmp_path / 's' / 'garden.webp'}`" in head
+    assert "```diff" not in folded
+    assert folded.count("\n- #") == 60
+    assert command("compare", "garden.yaml", *options).out == comment
+    shown = command("compare", "garden.yaml", *options, "--sheets-url", "https://x/s").out
+    assert "](https://x/s/garden.webp)" in shown.split("<details>")[1]
 
 
 @pytest.mark.parametrize("images", [1, 100, examples(10_000, few=200)])
