@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from seedream_jobs.errors import LedgerError
 from seedream_jobs.plan.review import Revisions
 from seedream_jobs.plan.revisions import repository_of
 from seedream_jobs.report.compare import compare_json, compare_markdown, compare_text
+from seedream_jobs.results.compare import ComparedJob, draw_changes, write_comparison
 from seedream_jobs.results.compare import compare as compare_images
-from seedream_jobs.results.compare import draw_changes
 
 
 class Url(click.ParamType[str]):
@@ -28,6 +30,24 @@ class Url(click.ParamType[str]):
         if not text.startswith(("https://", "http://")) or not text.isprintable() or set(text) & set(' ()<>\\"`[]'):
             self.fail(f"{value!r} is no URL that Markdown can hold, such as https://example.org/sheets", param, ctx)
         return text
+
+
+@contextmanager
+def compared_revisions(
+    jobs: tuple[Path, ...], *, base: str, head: str | None
+) -> Iterator[tuple[Revisions, list[ComparedJob]]]:
+    """The images of jobs at two revisions; while it is entered they can be read out of the commits."""
+    with repository_of(jobs, here=Path.cwd()) as repository:
+        revisions = Revisions(
+            repository,
+            base=base,
+            head=head,
+            target=target(emulator=False, base_url=None),
+            sets={},
+            here=Path.cwd(),
+            merge_base=True,
+        )
+        yield revisions, compare_images(revisions, jobs)
 
 
 @click.command()
@@ -45,29 +65,37 @@ class Url(click.ParamType[str]):
 @click.option(
     "--sheets-url", type=Url(), metavar="URL", help="Where DIR will be found: Markdown shows the sheets then."
 )
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the page of both revisions, as gallery --base does.",
+)
+@click.option(
+    "--page-url", type=Url(), metavar="URL", help="Where DIR will be found: Markdown links to its images then."
+)
 @format_option("text", "markdown", "json")
 @limit_options
 def compare(
-    jobs: tuple[Path, ...], base: str, head: str | None, sheets: Path | None, sheets_url: str | None, form: str
+    jobs: tuple[Path, ...],
+    base: str,
+    head: str | None,
+    sheets: Path | None,
+    sheets_url: str | None,
+    page: Path | None,
+    page_url: str | None,
+    form: str,
 ) -> None:
     """Show what a change does to the images: equal, new image, new request, gone.
 
     Compares the records of JOB at two revisions. Needs no key and no network, checks nothing out, and writes nothing
-    but the contact sheets.
+    but the contact sheets and the page.
     """
     if sheets_url is not None and sheets is None:
         raise click.UsageError("--sheets-url needs --sheets")
-    with repository_of(jobs, here=Path.cwd()) as repository:
-        revisions = Revisions(
-            repository,
-            base=base,
-            head=head,
-            target=target(emulator=False, base_url=None),
-            sets={},
-            here=Path.cwd(),
-            merge_base=True,
-        )
-        compared = compare_images(revisions, jobs)
+    if page_url is not None and page is None:
+        raise click.UsageError("--page-url needs --page")
+    with compared_revisions(jobs, base=base, head=head) as (revisions, compared):
         if sheets is not None:
             try:
                 for job in compared:
@@ -76,11 +104,13 @@ def compare(
                 raise LedgerError(
                     f"{error.filename or sheets}: {error.strerror or error}", hint="then run the same command again"
                 ) from None
+        index = None if page is None else write_comparison(compared, revisions, folder=page)
     if form != "text":
         data_on_stdout()
     if form == "json":
-        show(compare_json(compared, revisions.base, revisions.head))
+        show(compare_json(compared, revisions.base, revisions.head, page=index))
     elif form == "markdown":
-        show(compare_markdown(compared, revisions.base, revisions.head, url=sheets_url))
+        urls = {"sheets_url": sheets_url, "page_url": page_url}
+        show(compare_markdown(compared, revisions.base, revisions.head, page=index, **urls))
     else:
-        show(compare_text(compared, revisions.base, revisions.head))
+        show(compare_text(compared, revisions.base, revisions.head, page=index))

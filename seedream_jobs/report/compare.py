@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.foreign_text import visible
@@ -36,8 +38,10 @@ _MARKS: dict[Kind, str] = {"equal": "=", "new image": "*", "new request": "~", "
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
-def compare_text(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None) -> str:
-    """A block for each job."""
+def compare_text(
+    jobs: Sequence[ComparedJob], base: Revision, head: Revision | None, *, page: Path | None = None
+) -> str:
+    """A block for each job, then where the page is."""
     lines = [f"{visible(base.name)} ({base.commit[:12]}) → {visible(head.name) if head else 'work tree'}"]
     for job in jobs:
         lines.append(f"{visible(job.shown)}: {headline(job)}")
@@ -49,6 +53,7 @@ def compare_text(jobs: Sequence[ComparedJob], base: Revision, head: Revision | N
         if job.changed > SHOWN:
             lines.append(f"    and {job.changed - SHOWN:,} more: --format json has all")
         lines += [f"  {visible(str(sheet))}" for sheet in job.sheets]
+    lines += [visible(str(page))] if page is not None else []
     return "\n".join(lines) + "\n"
 
 
@@ -121,12 +126,15 @@ def _brief(image: Image) -> str:
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def compare_json(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None) -> str:
+def compare_json(
+    jobs: Sequence[ComparedJob], base: Revision, head: Revision | None, *, page: Path | None = None
+) -> str:
     """One document with every change."""
     return as_json.document(
         {
             "base": {"commit": base.commit, "name": base.name},
             "head": None if head is None else {"commit": head.commit, "name": head.name},
+            "page": None if page is None else str(page),
             "jobs": [
                 {
                     "changes": list(map(_fields, job.changes())),
@@ -169,18 +177,35 @@ def _side_fields(side: ImagesAt | None) -> Mapping[str, Any] | None:
 # -- Markdown ----------------------------------------------------------------------------------------------------------
 
 
-def compare_markdown(jobs: Sequence[ComparedJob], base: Revision, head: Revision | None, *, url: str | None) -> str:
+def compare_markdown(
+    jobs: Sequence[ComparedJob],
+    base: Revision,
+    head: Revision | None,
+    *,
+    page: Path | None = None,
+    sheets_url: str | None = None,
+    page_url: str | None = None,
+) -> str:
     """A comment on a pull request.
 
-    :param url: where the folder of the contact sheets is reached; without it they are named only
+    :param sheets_url: where the folder of the contact sheets is reached; without it they are named only
+    :param page: its ``index.html``
+    :param page_url: where the page's folder is reached; without it the page is named only
     """
     lines: list[str] = [COMPARE_MARKER]
     shown = "the work tree" if head is None else code(f"{head.name} {head.commit[:12]}", 120)
-    closing = [f"<sub>{code(f'{base.name} {base.commit[:12]}', 120)} → {shown}</sub>"]
+    changed = "&".join(f"between={quote_plus(kind)}" for kind in CHANGED)
+    named = [f"[All of them, was and is]({page_url}/index.html#{changed})"] if page_url else []
+    named = named or ([f"All of them, was and is: {code(str(page), 200)}"] if page is not None else [])
+    closing = [
+        *(line for one in named for line in (one, "")),
+        f"<sub>{code(f'{base.name} {base.commit[:12]}', 120)} → {shown}</sub>",
+    ]
     room = MAX_CHARACTERS - 400 - sum(map(len, lines + closing))
     folded = False
     # The counts of every job come before the changes of the first.
-    for block in itertools.chain(map(_head, jobs), (block for job in jobs for block in _details(job, url))):
+    details = (_details(job, sheets_url, partial(_named, page_url, number)) for number, job in enumerate(jobs))
+    for block in itertools.chain(map(_head, jobs), itertools.chain.from_iterable(details)):
         room -= sum(len(line) + 1 for line in block)
         if room < 0:
             lines += ["", "</details>", ""] if folded else [""]
@@ -199,13 +224,13 @@ def _head(job: ComparedJob) -> Block:
     return [*lines, "", *(f"- {note}" for note in notes), ""]
 
 
-def _details(job: ComparedJob, url: str | None) -> Iterator[Block]:
+def _details(job: ComparedJob, url: str | None, named: Callable[[ComparedRequest], str]) -> Iterator[Block]:
     """The sheets, then the changes: few are shown at once, more are folded.
 
     Whoever does not unfold them knows where the sheets are, and what was edited in the prompts.
     """
     folded = job.changed > SHOWN
-    edited = _edited(job)
+    edited = _edited(job, named)
     if url is None:
         yield from _sheets(job, url)
     if folded:
@@ -214,17 +239,30 @@ def _details(job: ComparedJob, url: str | None) -> Iterator[Block]:
     if url is not None:
         yield from _sheets(job, url)
     for change in itertools.islice(job.changes(), MAX_LISTED):
-        yield [_item(change)] if folded else edited.get(change.number, [_item(change)])
+        yield [_item(change, named)] if folded else edited.get(change.number, [_item(change, named)])
     if job.changed > MAX_LISTED:
         yield [f"- and {job.changed - MAX_LISTED:,} more"]
     yield ["", "</details>", ""] if folded else [""]
 
 
-def _item(change: ComparedRequest) -> str:
-    return f"- #{change.number} {change.kind} {code(change.address, 200)} {_sides(change)}"
+def _item(change: ComparedRequest, named: Callable[[ComparedRequest], str]) -> str:
+    return f"- #{change.number} {change.kind} {named(change)} {_sides(change)}"
 
 
-def _edited(job: ComparedJob) -> dict[int, Block]:
+def _named(page_url: str | None, number: int, change: ComparedRequest) -> str:
+    """The address of a request, a link to its image on the page.
+
+    :param number: of the job on the page, from 0
+    """
+    if page_url is None:
+        return code(change.address, 200)
+    # Two runs of each job are on the page, the base's first; the page names a run from the second on.
+    run = 2 * number + (2 if change.now is not None else 1)
+    cell = quote(change.address + (f"@{run}" if run > 1 else ""), safe="")
+    return f"[{code(change.address, 200)}]({page_url}/index.html#open={cell})"
+
+
+def _edited(job: ComparedJob, named: Callable[[ComparedRequest], str]) -> dict[int, Block]:
     """The first changed requests with both prompts, by number; of those that were edited alike only one."""
     found: dict[int, Block] = {}
     known: set[str] = set()
@@ -233,7 +271,7 @@ def _edited(job: ComparedJob) -> dict[int, Block]:
             edit = _edit(change.was.payload, change.now.payload)
             if edit not in known:
                 diff = payload_diff(change.was.payload, change.now.payload)
-                found[change.number] = [_item(change), "", *(f"  {line}" for line in diff), ""]
+                found[change.number] = [_item(change, named), "", *(f"  {line}" for line in diff), ""]
                 known.add(edit)
         if len(found) == _WITH_PROMPTS:
             break

@@ -1,7 +1,7 @@
 """This module holds a job's images at two revisions against each other: what a change does to the pictures.
 
-Called by ``cli.compare``. Invariant: only the contact sheets are written, and only what lies here is read. An image is
-the one on record if its bytes have the recorded sha256, wherever they are found.
+Called by ``cli.compare`` and ``cli.gallery``. Invariant: only contact sheets and a page are written, and only what lies
+here is read. An image is the one on record if its bytes have the recorded sha256, wherever they are found.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import glob
 import hashlib
 import io
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
-from seedream_jobs.atomic_file import confined, read_regular
-from seedream_jobs.confinement import allow_requests
+from seedream_jobs.atomic_file import check_folder, confined, read_regular, update_file
+from seedream_jobs.confinement import allow_images, allow_requests
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
@@ -29,8 +30,13 @@ from seedream_jobs.ledger.state import Entry, Image, State
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.load import Job
 from seedream_jobs.plan.review import Comparison, Revisions
-from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun
-from seedream_jobs.results.thumbnails import thumbnail_path
+from seedream_jobs.records import Record, record_of
+from seedream_jobs.results.gallery import page_of, writing
+from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, ImageFiles, collect, without_paired_axes
+from seedream_jobs.results.gallery.owner import claim
+from seedream_jobs.results.gallery.page import write_gallery
+from seedream_jobs.results.thumbnails import THUMBNAIL_SIDE, thumbnail_path
+from seedream_jobs.run.images import EXTENSIONS, sniff
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
@@ -130,6 +136,7 @@ class ComparedJob:
     ) -> None:
         own = head or base
         assert own is not None
+        self._own = own
         # Each entry is taken apart to be counted, listed and drawn.
         allow_requests(_PASSES * (len(now) + len(then)))
         self.shown, self.name = shown, own.expansion.spec.name
@@ -163,6 +170,35 @@ class ComparedJob:
                 was=None if self._base is None or before is None else _images_at(self._base, before, was),
                 now=None if job is self._base else _images_at(job, place, now),
             )
+
+    @property
+    def record(self) -> Record:
+        """The job's record at the head, or at the base where it was removed."""
+        return record_of(self._own)
+
+    def changed_images(self) -> set[str]:
+        """The digests of all images that changed, of both revisions."""
+        changed = (step for step in self._steps() if step.kind in CHANGED)
+        return {sha256 for step in changed for entry in (step.was, step.now) for _, sha256 in _digests(entry)}
+
+    def runs(self, files_of: Callable[[Job], ImageFiles], titles: tuple[str, str]) -> list[GalleryRun]:
+        """The page's runs of the base and of the head; one without requests where the job is not there."""
+        found = []
+        for job, entries, title in zip((self._base, self._head), (self._then, self._now), titles, strict=True):
+            run = GalleryRun(name=self.name, title=title)
+            if job is not None:
+                spec = job.expansion.spec
+                run = collect(
+                    entries,
+                    expansion=job.expansion,
+                    name=spec.name,
+                    root=spec.root,
+                    files=files_of(job),
+                    title=title,
+                    generations=False,
+                )
+            found.append(run)
+        return self.marked(*found)
 
     def marked(self, was: GalleryRun, now: GalleryRun) -> list[GalleryRun]:
         """The pages' runs of the base and of the head, with what became of each request."""
@@ -353,6 +389,13 @@ class _Pictures:
         if self.cache is not None:
             with suppress(OSError):
                 yield read_regular(thumbnail_path(self.cache, sha256))
+        yield from self.whole(path, sha256)
+
+    def whole(self, path: str, sha256: str) -> Iterator[bytes]:
+        """The image's bytes, from each place that has them.
+
+        :param path: POSIX, relative to the campaign's root
+        """
         reads: list[Callable[[], bytes]] = [lambda: read_regular(confined(self.root, self.root, path), MAX_BYTES)]
         reads += [partial(tree.read, PurePosixPath(path), limit=MAX_BYTES) for tree in self.trees]
         for read in reads:
@@ -360,3 +403,117 @@ class _Pictures:
                 data = read()
                 if hashlib.sha256(data).hexdigest() == sha256:
                     yield data
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def write_comparison(
+    compared: Sequence[ComparedJob],
+    revisions: Revisions,
+    *,
+    folder: Path | None = None,
+    single_file: bool = False,
+    language: str | None = None,
+) -> Path:
+    """Write the page of two revisions, was beside is, and return the path of its ``index.html``.
+
+    What changed lies in the page's folder; equal images are linked, as in any gallery.
+
+    :param folder: of the page; ``gallery-base`` beside the jobs' own page by default
+    :raises PageTakenError: the folder has another page
+    :raises SeedreamError: the folder can't be written to
+    """
+    from seedream_jobs.results.gallery.contact_sheet import scaled  # it imports Pillow
+
+    records = [job.record for job in compared]
+    if folder is None:
+        folder = page_of(records).with_name("gallery-base")
+        check_folder(revisions.root, folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("images", "thumbnails"):
+            check_folder(folder, folder / name)
+        claim(folder, [one.paths.manifest for one in records], names=[one.name for one in records], compared=True)
+        changed = {sha256 for job in compared for sha256 in job.changed_images()}
+        images = _Copies(_Pictures(revisions, scaled), folder.resolve(), changed)
+        here = "work tree" if revisions.head is None else revisions.head.name
+        runs: list[GalleryRun] = []
+        for job in compared:
+            of = f"{job.name} · " if len(compared) > 1 else ""
+            titles = f"{of}{revisions.base.name}", f"{of}{here}"
+            runs += job.runs(lambda one: _ComparedFiles(images, one.paths.manifest.parent), titles)
+        images.remove_others()
+        return write_gallery(folder, without_paired_axes(runs), single_file=single_file, language=language)
+
+
+class _Copies:
+    """The images that changed, as files of a page."""
+
+    def __init__(self, pictures: _Pictures, page: Path, changed: set[str]) -> None:
+        self.pictures, self.page, self.changed = pictures, page, changed
+        self._made: dict[str, Path | None] = {}
+
+    def image(self, path: str, sha256: str) -> Path | None:
+        """The file of one image, with its thumbnail beside it; None where its bytes are nowhere.
+
+        :param path: POSIX, relative to the campaign's root
+        """
+        if sha256 not in self._made:
+            self._made[sha256] = self._make(path, sha256)
+        return self._made[sha256]
+
+    def thumbnail(self, sha256: str) -> Path:
+        """Where the thumbnail of one lies."""
+        return self.page / "thumbnails" / f"{sha256}.webp"
+
+    def _make(self, path: str, sha256: str) -> Path | None:
+        data = next(self.pictures.whole(path, sha256), None)
+        kind = None if data is None else sniff(data[:12])
+        if data is None or kind is None:
+            return None
+        allow_images(1, len(data))
+        file = self.page / "images" / f"{sha256}{EXTENSIONS[kind]}"
+        update_file(file, data)
+        small = self.pictures.scaled(io.BytesIO(data), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        if small is not None:
+            webp = io.BytesIO()
+            small.save(webp, "WEBP", quality=80)
+            update_file(self.thumbnail(sha256), webp.getvalue())
+        return file
+
+    def remove_others(self) -> None:
+        """Remove the images of an earlier comparison."""
+        kept = set(self._made.values())
+        for file in (self.page / "images").glob("*"):
+            if re.fullmatch("[0-9a-f]{64}", file.stem) and file not in kept:
+                file.unlink()
+
+
+class _ComparedFiles(ImageFiles):
+    """The images of one job at one revision: what changed is a copy, the rest is linked as in any gallery."""
+
+    def __init__(self, copies: _Copies, folder: Path) -> None:
+        root = copies.pictures.root
+        super().__init__(copies.page, folder, copies.pictures.cache or copies.page / "thumbnails", root)
+        self.copies = copies
+
+    def image(self, image: Image | None) -> str | None:
+        if image is None or image.file is None or image.sha256 is None:
+            return None
+        if image.sha256 in self.copies.changed:
+            folder = self.folder.relative_to(self.root).as_posix()
+            made = self.copies.image(posixpath.normpath(posixpath.join(folder, image.file)), image.sha256)
+            return None if made is None else self._relative(made)
+        linked = super().image(image)
+        # Another revision's file may lie there. To read 10,000 images that did not change would take minutes.
+        same = linked is not None and image.bytes in (None, (self.folder / image.file).stat().st_size)
+        return linked if same else None
+
+    def thumbnail(self, image: Image | None) -> str | None:
+        if image is None or image.sha256 is None:
+            return None
+        if image.sha256 in self.copies.changed:
+            made = self.copies.thumbnail(image.sha256)
+            return self._relative(made) if self.copies.image("", image.sha256) and made.is_file() else None
+        return super().thumbnail(image) if self.copies.pictures.cache is not None else None

@@ -14,7 +14,8 @@
 #   SJ_PLAN     the saved plan                                (seedream-plan.json)
 #   SJ_REPORT   the plan as Markdown                          (seedream-plan.md)
 #   SJ_SHEETS   the folder of what changed in the images       (seedream-compare)
-#   SJ_SHEETS_URL  where a later step puts that folder: the comment shows the sheets then
+#   SJ_SHEETS_URL  where a later step puts that folder: the comment shows the sheets then, and links to the page in it
+#   SJ_PAGE_URL    where SJ_SHEETS/page can be opened in a browser, if that is another address
 #   SJ_EXPECT   run: the digest that was approved
 #   SJ_BRANCH   run: the branch that keeps the record
 #   SJ_ARGS     run: further options, one per line            (such as --emulator)
@@ -128,16 +129,18 @@ pictures() {
   rm -rf -- "$SJ_SHEETS"
   mkdir -- "$SJ_SHEETS"
   [[ -z ${SJ_SHEETS_URL:-} ]] || shown=(--sheets-url "$SJ_SHEETS_URL")
-  seedream compare --base "$SJ_BASE" --head HEAD --sheets "$SJ_SHEETS" "${shown[@]}" --format markdown -- "${jobs[@]}" \
-    >"$SJ_SHEETS/compare.md" || return 0 # the log says why; the plan is not held up
+  : "${SJ_PAGE_URL:=${SJ_SHEETS_URL:+$SJ_SHEETS_URL/page}}"
+  [[ -z $SJ_PAGE_URL ]] || shown+=(--page-url "$SJ_PAGE_URL")
+  seedream compare --base "$SJ_BASE" --head HEAD --sheets "$SJ_SHEETS" --page "$SJ_SHEETS/page" "${shown[@]}" \
+    --format markdown -- "${jobs[@]}" >"$SJ_SHEETS/compare.md" || return 0 # the log says why; the plan is not held up
   [[ -z ${GITHUB_RUN_ID:-} ]] ||
     where="[the artifacts]($GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID#artifacts)"
   if [[ $(cat -- "$SJ_REPORT" "$SJ_SHEETS/compare.md" | wc -c) -lt 59700 ]]; then
     printf '\n' | cat -- - "$SJ_SHEETS/compare.md" >>"$SJ_REPORT"
-    [[ ${#shown[@]} -gt 0 || -z $(find "$SJ_SHEETS" -name '*.webp' -print -quit) ]] ||
-      printf '\nThe contact sheets are among %s.\n' "$where" >>"$SJ_REPORT"
+    [[ -n ${SJ_SHEETS_URL:-} || -z $(find "$SJ_SHEETS" -name '*.webp' -print -quit) ]] ||
+      printf '\nThe contact sheets and the page are among %s.\n' "$where" >>"$SJ_REPORT"
   else
-    printf '\nWhat changed in the images: `compare.md` and the contact sheets are among %s.\n' "$where" >>"$SJ_REPORT"
+    printf '\nWhat changed in the images: `compare.md`, the contact sheets and `page/index.html` are among %s.\n' "$where" >>"$SJ_REPORT"
   fi
 }
 

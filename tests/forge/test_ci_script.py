@@ -272,10 +272,13 @@ def test_records_of_a_change_are_refused_unless_somebody_says_a_run_wrote_them(
     assert "<!-- seedream-jobs: compare -->" in report, "the images of that run are compared, too"
     assert "among [the artifacts](https://forge.example/o/r/actions/runs/7#artifacts)" in report
     assert (runner.checkout / "seedream-compare/compare.md").is_file()
+    assert "`seedream-compare/page/index.html`" in report
+    assert (runner.checkout / "seedream-compare/page/index.html").is_file()
     url = "https://store.example/7"
     assert runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true", SJ_SHEETS_URL=url).code == 0
     report = (runner.checkout / "seedream-plan.md").read_text(encoding="utf-8")
     assert f"]({url}/garden.webp)" in report
+    assert f"]({url}/page/index.html#open=garden%2F" in report
 
 
 @pytest.mark.slow

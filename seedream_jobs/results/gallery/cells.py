@@ -145,13 +145,13 @@ def collect(
     """One job at this moment: in the job file's order, or without a job file in the manifest's.
 
     :param root: the campaign's
-    :param generations: with the images of earlier submissions of a request, and what people said of those
+    :param generations: with the images of earlier submissions of a request, and how many there are of earlier prompts
     """
     if expansion:
         found, left_out, known = _cells_of_job(entries, expansion, files, generations)
     else:
         found, left_out, known = _cells_of(map(entries.__getitem__, entries), files, generations), 0, set(entries)
-    orphans = orphans_of(entries, known)
+    orphans = orphans_of(entries, known) if generations else []
     return _finished(
         GalleryRun(
             name=name,
