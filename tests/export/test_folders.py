@@ -58,9 +58,12 @@ def test_the_card(garden: Any, tmp_path: Path) -> None:
     assert front["pretty_name"] == "garden"
     assert front["size_categories"] == ["n<1K"]
     assert front["license"] == "unknown"
-    assert front["configs"] == [
-        {"config_name": "default", "data_files": [{"split": "train", "path": ["metadata.jsonl", "images/**"]}]}
-    ]
+    (config,) = front["configs"]
+    assert {one["name"] for one in config.pop("features")} == {"image", *metadata(folder)[0]} - {"file_name"}
+    assert config == {
+        "config_name": "default",
+        "data_files": [{"split": "train", "path": ["metadata.jsonl", "images/**"]}],
+    }
     for name in metadata(folder)[0]:
         assert name == "file_name" or f"| `{name}` |" in card
     (folder / "README.md").write_text("ours\n", encoding="utf-8")
@@ -436,7 +439,11 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_datasets_reads_imagefolder(garden: Any, tmp_path: Path, load: Any) -> None:
     """Images with their rows; the card and its front matter do not disturb."""
     export(garden.rows(), "imagefolder", tmp_path / "data", stdout=io.BytesIO())
-    assert load(str(tmp_path / "data")).num_rows == 4, "by the card's own configs"
+    found = load(str(tmp_path / "data"))
+    assert found.num_rows == 4, "by the card's own configs"
+    types = {name: str(found.features[name]) for name in ("rating", "votes", "choice", "notes")}
+    expected = {"rating": "Value('float64')", "votes": "Value('int64')", "choice": "Value('string')"}
+    assert types == {**expected, "notes": "List(Value('string'))"}, "also where no row has a value"
     found = load("imagefolder", data_dir=str(tmp_path / "data"))
     assert found.num_rows == 4
     assert {row["image"].size for row in found} == {(16, 9)}

@@ -29,7 +29,7 @@ from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, read_r
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import one_line
 from seedream_jobs.inside import open_record
-from seedream_jobs.results.export.rows import ExportRow, ExportRows
+from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, NUMBERS, ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
 
 METADATA = "metadata.jsonl"
@@ -172,6 +172,7 @@ def _card(rows: ExportRows, license_id: str) -> str:
     """The dataset card, with the front matter the hub reads (huggingface.co/docs/hub/datasets-cards)."""
     size = next((word for limit, word in _SIZES if rows.images < limit), "n>1M")
     columns = "\n".join(f"| {_in_table(name)} | {_ABOUT.get(name) or _about_axis(name)} |" for name in rows.columns)
+    features = "\n".join(f"  - name: {json.dumps(name)}\n    {_feature(name)}" for name in rows.columns)
     return f"""\
 ---
 pretty_name: {json.dumps(rows.job)}
@@ -189,6 +190,10 @@ configs:
     path:
     - {METADATA}
     - {IMAGES}/**
+  features:
+  - name: image
+    dtype: image
+{features}
 ---
 {_MARK}
 
@@ -208,6 +213,14 @@ data = load_dataset(".", split="train")
 
 The images are made by a model. Say so where you publish them, and check the model's terms for the use you have in mind.
 """
+
+
+def _feature(column: str) -> str:
+    """A column's type as the front matter has it: without one ``datasets`` takes that of the first thousand rows."""
+    if column in LISTS:
+        return "sequence: string"
+    kinds = {"int64": INTEGERS, "float64": NUMBERS, "bool": BOOLEANS}
+    return "dtype: " + next((dtype for dtype, columns in kinds.items() if column in columns), "string")
 
 
 def _in_table(column: str) -> str:
