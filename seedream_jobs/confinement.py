@@ -153,6 +153,14 @@ def _allow(seconds: float, memory: int) -> None:
         _worker.apply()
 
 
+def lift() -> None:
+    """Take the limits off again, before another program is started that is to outlive this one."""
+    if _worker is None:
+        return
+    for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA):
+        resource.setrlimit(kind, (resource.getrlimit(kind)[1],) * 2)
+
+
 def mark(doing: str, path: str, line: int = 0, column: int = 0) -> None:
     """Say what is done now, and for which place of which file: the finding stands there if a limit ends it.
 

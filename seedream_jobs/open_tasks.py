@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from seedream_jobs.errors import ExitCode
@@ -15,7 +15,8 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import Report
 from seedream_jobs.plan.load import Target
-from seedream_jobs.records import Locked, Record, lock_ledger, open_tasks, read_ledger
+from seedream_jobs.plan.options import last_sets
+from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open_tasks, read_ledger
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.image_steps import image_steps
 from seedream_jobs.results.thumbnails import Decoders
@@ -45,24 +46,32 @@ def fetch(
     with ExitStack() as stack:
         access = open_access(target, records[0].root, stack, base_url=base_url)
         ledgers = [_lock(record, target, "fetch", stack) for record in records]
+        seen = [
+            as_last_run(record, last_sets(ledger.plans.values()), target=target)
+            for record, ledger in zip(records, ledgers, strict=True)
+        ]
+        pages = report.pages(seen, ledgers, target)
         decoders = stack.enter_context(Decoders())
-        results = run_session(
-            [
-                replace(
-                    _poll_job(record, ledger),
-                    steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
-                    repairs=tuple(find_damaged(_with_images(ledger), record.paths.manifest.parent, root=record.root))
-                    if verify
-                    else (),
-                    wanted=_expires_within(expiring, record),
-                    output_of=_output_of(record, ledger),
-                )
-                for record, ledger in zip(records, ledgers, strict=True)
-            ],
-            access=access,
-            options=options,
-            progress=report.progress(total=0, running=sum(map(open_tasks, ledgers))),
-        )
+        jobs = [
+            replace(
+                _poll_job(record, ledger),
+                steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                repairs=tuple(find_damaged(_with_images(ledger), record.paths.manifest.parent, root=record.root))
+                if verify
+                else (),
+                wanted=_expires_within(expiring, record),
+                output_of=_output_of(record, ledger),
+            )
+            for record, ledger in zip(records, ledgers, strict=True)
+        ]
+        work = any(job.repairs or job.ledger.entries.keys_in(State.ACCEPTED, State.COMPLETED) for job in jobs)
+        with pages if work else nullcontext():
+            results = run_session(
+                jobs,
+                access=access,
+                options=options,
+                progress=report.progress(total=0, running=sum(map(open_tasks, ledgers))),
+            )
         # Nothing is submitted: there is no campaign's lock to release, and no request was to be sent.
         locked = Locked(records=tuple(records), ledgers=tuple(ledgers), release=lambda: None)
         report.applied(locked, results, [0] * len(results))

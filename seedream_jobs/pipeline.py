@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,21 @@ from seedream_jobs.ledger.state import PlanRecord
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.load import Job, Rules, Target, check_apart, load_jobs
-from seedream_jobs.plan.options import PlanOptions, other_sets, run_record
+from seedream_jobs.plan.options import PlanOptions, other_sets, run_record, sets_of
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_budgets, make_plan
 from seedream_jobs.plan.review import Revisions
 from seedream_jobs.plan.revisions import GitTree, ignored
 from seedream_jobs.plan.saved import check_records, finished, plan_id, read_approved, remaining
-from seedream_jobs.records import Locked, Record, half_renamed, lock_records, open_tasks, record_of, saved_records
+from seedream_jobs.records import (
+    Locked,
+    Record,
+    as_last_run,
+    half_renamed,
+    lock_records,
+    open_tasks,
+    record_of,
+    saved_records,
+)
 from seedream_jobs.results.selections import SELECTIONS, rejected_keys
 from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
@@ -167,6 +176,15 @@ class Report(Protocol):
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan of which ``left`` requests are still to be submitted."""
 
+    def pages(
+        self, records: Sequence[Record], ledgers: Sequence[Ledger], target: Target
+    ) -> AbstractContextManager[object]:
+        """Keep the pages of jobs fresh while it is entered.
+
+        :param records: as their pages show them
+        """
+        ...
+
     def progress(self, *, total: int, running: int) -> AbstractContextManager[Watcher]:
         """Draw the progress while it is entered."""
         ...
@@ -187,11 +205,13 @@ def apply(
     options: RunOptions,
     sets: Mapping[str, str],
     report: Report,
+    pages: AbstractContextManager[object],
     now: int,
 ) -> list[JobResult]:
     """Carry a plan out: it and nothing else. The only function that spends money.
 
     :param sets: the ``--set`` values of a direct run
+    :param pages: is entered before the first request is sent, and left after the last event
     :param now: Unix seconds
     """
     # These import anyio and httpx, and ``plan`` needs neither.
@@ -225,17 +245,18 @@ def apply(
             for job, record in zip(plan.jobs, locked.records, strict=True)
             for name, reference in job.references().items()
         }
-        results = run_session(
-            runs,
-            access=access,
-            options=options,
-            progress=report.progress(total=plan.submit, running=running),
-            budgets=plan.budgets,
-            cost=plan.cost,
-            uploads=references if options.upload_references else {},
-            urls=urls,
-            on_submitted=locked.release,
-        )
+        with pages if plan.submit or running else nullcontext():
+            results = run_session(
+                runs,
+                access=access,
+                options=options,
+                progress=report.progress(total=plan.submit, running=running),
+                budgets=plan.budgets,
+                cost=plan.cost,
+                uploads=references if options.upload_references else {},
+                urls=urls,
+                on_submitted=locked.release,
+            )
         report.applied(locked, results, [job.submit for job in plan.jobs])
     _record_finish(plan, locked)
     return results
@@ -299,6 +320,7 @@ def run(
             check_access(target, root, base_url=base_url)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
+            seen = locked.records
         else:
             shown, approved, root = read_approved(files, plan_options, rules, expect=expect, now=now)
             check_access(target, root, base_url=base_url)
@@ -306,6 +328,7 @@ def run(
             ids = [job.manifest for job in approved.jobs]
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
+            seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
         # Shown before it is checked, so that a refusal comes with the plan that it is about.
         report.plan(shown, left.submit)
         if not target.emulator:
@@ -316,6 +339,7 @@ def run(
         # A rehearsal costs nothing, so nobody is asked.
         elif not target.emulator and not ask(left):
             return ExitCode.OK
+        pages = report.pages(seen, locked.ledgers, target)
         apply(
             left,
             locked,
@@ -323,6 +347,7 @@ def run(
             options=options,
             sets=plan_options.sets,
             report=report,
+            pages=pages,
             now=int(time.time()),  # a person may have thought about it for long
         )
     return report.end()

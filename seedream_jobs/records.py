@@ -7,7 +7,7 @@ then the campaigns, all or none, so that two runs never wait for each other.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -126,6 +126,24 @@ def _root_of_rehearsal(named: Path) -> Path | None:
     """The campaign's root if ``named`` lies below its ``.seedream/emulator``."""
     folders = [own for own in named.absolute().parents if len(own.parts) > 2]
     return next((root for own in folders if records_folder(root := own.parents[1], emulator=True) == own), None)
+
+
+def as_last_run(record: Record, sets: Mapping[str, str], *, target: Target) -> Record:
+    """The record with its job as a run reads it that used these ``--set`` values.
+
+    A saved plan's record has no job; its page shows the one that lies beside the manifest.
+    """
+    beside = record.paths.manifest
+    if record.paths.private is not None:  # a rehearsal's record lies apart from its job
+        apart = records_folder(record.paths.private.parent, emulator=True)
+        beside = record.paths.private.parent / beside.relative_to(apart)
+    file = record.job.file if record.job else job_beside(beside)
+    if file is None or (record.job and not sets):
+        return record
+    try:
+        return replace(record, job=load_job(file, shown=str(file), target=target, sets=sets))
+    except (FindingsError, UsageError):
+        return record
 
 
 def find_started(named: Sequence[Path], *, target: Target, command: str) -> tuple[list[Record], list[Record]]:

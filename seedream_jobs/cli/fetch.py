@@ -25,7 +25,7 @@ from seedream_jobs.run.options import RunOptions
     "--expiring", type=Duration(), metavar="TIME", help="Only images whose links expire within TIME, such as 6h."
 )
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
-@click.option("--no-gallery", is_flag=True, help="Do not rebuild the gallery.")
+@click.option("--no-gallery", is_flag=True, help="Do not build the gallery.")
 @goes_on_unheard
 def fetch(
     jobs: tuple[Path, ...],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -9,13 +11,17 @@ import click
 from seedream_jobs import confinement
 from seedream_jobs.cli.compare import compared_revisions
 from seedream_jobs.cli.options import jobs_argument, limit_options
-from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
+from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plan.options import last_sets
+from seedream_jobs.records import Record, as_last_run, find_record, not_started
 from seedream_jobs.results.compare import ComparedJob, write_comparison
 from seedream_jobs.results.gallery import build_gallery
+from seedream_jobs.results.gallery.cells import PLACEHOLDERS
 
 
 @click.command()
@@ -38,6 +44,7 @@ from seedream_jobs.results.gallery import build_gallery
 @click.option(
     "--lang", type=click.Choice(["en", "zh"]), help="The page's language.  [default: that of the browser that shows it]"
 )
+@click.option("--open", "open_it", is_flag=True, help="Show the page in the browser.")
 @rehearsal_option
 @limit_options
 def gallery(
@@ -48,12 +55,14 @@ def gallery(
     single_file: bool,
     contact_sheet: Path | None,
     lang: str | None,
+    open_it: bool,
     emulator: bool,
 ) -> None:
     """Build the page of a job's images: a folder that opens from disk.
 
     JOB may be a job file or only its manifest. Several are shown on one page; two are held against each other. A page
-    is never written over that of other jobs. Needs no key and no network.
+    is never written over that of other jobs. A job that was never run has a page of placeholders; the page of a run
+    under way fills by itself. Needs no key and no network.
     """
     if base is not None:
         if with_orphans or contact_sheet is not None or emulator:
@@ -61,13 +70,12 @@ def gallery(
         with compared_revisions(jobs, base=base, head=None) as (revisions, changes):
             index = write_comparison(changes, revisions, folder=out, single_file=single_file, language=lang)
         say(str(index))
+        if open_it:
+            _open(index)
         return
     found: dict[Path, tuple[Record, Ledger]] = {}
     for job in jobs:
-        record = find_record(job, target=target(emulator=emulator, base_url=None))
-        ledger = read_ledger(record, command="gallery")
-        confinement.allow_images(len(ledger.entries), 0)
-        show_in_use(record.shown, ledger)
+        record, ledger = _read(job, target(emulator=emulator, base_url=None))
         found.setdefault(record.paths.manifest, (record, ledger))  # a job file and its manifest are one job
     compared = None
     if len(found) == 2 and not with_orphans:
@@ -85,3 +93,40 @@ def gallery(
     )
     for file in written:
         say(str(file))
+    if open_it:
+        _open(written[0])
+
+
+def _read(named: Path, service: Target) -> tuple[Record, Ledger]:
+    """A job as its last run read it, and its ledger as it is on the disk now.
+
+    :raises FindingsError: it was never run, and its file has errors
+    """
+    record = find_record(named, target=service)
+    ledger = Ledger.peek(record.paths, root=record.root)
+    record = as_last_run(record, last_sets(ledger.plans.values()), target=service)
+    if ledger.header is None:
+        if record.job is None:
+            load_job(named, shown=str(named), target=service, sets={})
+        never_run = not_started(record, "gallery")
+        show_notes(filter(None, [never_run.message, never_run.hint and f"  {never_run.hint}"]))
+    expected = record.job.expansion.total() if record.job else 0
+    confinement.allow_images(max(len(ledger.entries), min(expected, PLACEHOLDERS)), 0)
+    show_in_use(record.shown, ledger)
+    return record, ledger
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser of the person at the screen.
+
+    :raises UsageError: there is no screen, or no browser
+    """
+    import webbrowser  # it looks for every browser that it knows
+
+    hint = f"open it where there is a browser: {page.resolve().as_uri()}"
+    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if not screen:
+        raise UsageError(f"there is no display to show {page} on", hint=hint)
+    confinement.lift()  # the browser is no part of this command
+    if not webbrowser.open(page.resolve().as_uri()):
+        raise UsageError(f"no browser took {page}", hint=hint)

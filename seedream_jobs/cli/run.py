@@ -38,7 +38,7 @@ from seedream_jobs.run.options import RunOptions
     is_flag=True,
     help="Send again after HTTP 500 or 502, which may have charged: it may pay twice.",
 )
-@click.option("--no-gallery", is_flag=True, help="Do not rebuild the gallery.")
+@click.option("--no-gallery", is_flag=True, help="Do not build the gallery.")
 @click.option("--expect", metavar="DIGEST", help="With a saved plan: the approval digest it must have.")
 @goes_on_unheard
 def run(
@@ -62,7 +62,8 @@ def run(
     """Submit, poll, download and build the gallery.
 
     Shows the plan and asks first. What was submitted before is never submitted again by itself: the manifest beside
-    the job file is the record. Needs APIMART_API_KEY, or --emulator.
+    the job file is the record. The page is there before the first request is sent, and fills while the images come.
+    Needs APIMART_API_KEY, or --emulator.
 
     Instead of job files you can name a saved plan (plan -o): exactly that plan is carried out, once.
     """

@@ -6,7 +6,8 @@ Called by ``pipeline`` and ``open_tasks`` as their ``Report``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.plan.load import Target
 from seedream_jobs.plan.options import last_sets, set_options
 from seedream_jobs.plan.plan import Plan
 from seedream_jobs.records import Locked, Record
@@ -25,6 +27,7 @@ from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.report.status import Bill, bill_of, shared_tasks
 from seedream_jobs.report.text import plan_text
 from seedream_jobs.results.gallery import build_gallery
+from seedream_jobs.results.gallery.live import LivePages
 from seedream_jobs.results.gallery.owner import PageTakenError
 
 if TYPE_CHECKING:  # it imports anyio
@@ -57,6 +60,7 @@ class Terminal:
     def __init__(self, *, as_json: bool, emulator: bool, gallery: bool) -> None:
         self._as_json, self._emulator, self._gallery = as_json, emulator, gallery
         self._jobs: list[_JobEnd] = []
+        self._live: LivePages | None = None
         self._pages: list[Path] = []
         self._refusals: list[SeedreamError] = []
 
@@ -70,6 +74,27 @@ class Terminal:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
             say(f"This plan was begun: {sent}.", err=True)
 
+    def pages(
+        self, records: Sequence[Record], ledgers: Sequence[Ledger], target: Target
+    ) -> AbstractContextManager[object]:
+        """Keep the pages of jobs fresh while it is entered, and say where they are."""
+        if not self._gallery:
+            return nullcontext()
+        self._live = LivePages(records, ledgers, target=target)
+        return self._filling(self._live)
+
+    @contextmanager
+    def _filling(self, live: LivePages) -> Iterator[None]:
+        with live:
+            for page in live.built:
+                say(f"The page fills while the images come: {_near(page)}")
+            for record, refusal in live.refusals:
+                if isinstance(refusal, PageTakenError):
+                    _show_taken(record, refusal)
+                else:
+                    _show_refusal(refusal)
+            yield
+
     def progress(self, *, total: int, running: int) -> ProgressDisplay:
         """Draw the progress while it is entered."""
         return ProgressDisplay(progress_mode(self._as_json), total=total, running=running, draw=draw)
@@ -80,14 +105,16 @@ class Terminal:
             _JobEnd(record=record, ledger=ledger, result=result, asked=count)
             for record, ledger, result, count in zip(locked.records, locked.ledgers, results, asked, strict=True)
         ]
-        if not self._gallery or any(job.result.exit_code in _AT_ONCE for job in self._jobs):
+        if self._live is None or any(job.result.exit_code in _AT_ONCE for job in self._jobs):
             return  # after an interruption nobody waits for a page, and a failing disk takes none
-        for job in self._jobs:
+        taken = [record for record, refusal in self._live.refusals if isinstance(refusal, PageTakenError)]
+        for record, job in zip(self._live.records, self._jobs, strict=True):
+            if record in taken:
+                continue
             try:
-                self._pages.extend(build_gallery([(job.record, job.ledger)]))
-            except PageTakenError as error:  # the images are there all the same
-                say(f"warning: no page of {job.record.shown}: {error.message}", err=True)
-                say(f"  {error.hint}", err=True)
+                self._pages.extend(build_gallery([(record, job.ledger)]))
+            except PageTakenError as error:
+                _show_taken(record, error)
             except SeedreamError as error:
                 self._refusals.append(error)
 
@@ -97,11 +124,12 @@ class Terminal:
             self._show_job(job)
         for page in self._pages:
             say(f"  gallery   {_near(page)}")
+        for problem in self._live.problems if self._live and not self._refusals else ():
+            say(f"  {problem}", err=True)
+        told = [refusal.message for _, refusal in self._live.refusals] if self._live else []
         for refusal in self._refusals:
-            if isinstance(refusal, FindingsError):  # in what people said of the images
-                show_findings(refusal.diagnostics, err=True)
-                continue
-            _refused(refusal.message, refusal.hint)
+            if refusal.message not in told:
+                _show_refusal(refusal)
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in self._refusals)])
 
@@ -142,6 +170,19 @@ def _image_folder(ledger: Ledger, folder: Path) -> Path | None:
             if image.file is not None:
                 return (folder / image.file).parent
     return None
+
+
+def _show_taken(record: Record, refusal: PageTakenError) -> None:
+    # The images are there all the same.
+    say(f"warning: no page of {record.shown}: {refusal.message}", err=True)
+    say(f"  {refusal.hint}", err=True)
+
+
+def _show_refusal(refusal: SeedreamError) -> None:
+    if isinstance(refusal, FindingsError):  # in what people said of the images
+        show_findings(refusal.diagnostics, err=True)
+    else:
+        _refused(refusal.message, refusal.hint)
 
 
 def _refused(reason: str, hint: str | None) -> None:

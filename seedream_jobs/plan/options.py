@@ -170,7 +170,12 @@ def last_sets(plans: Iterable[PlanRecord]) -> Mapping[str, str]:
     """The ``--set`` values of the last run that submitted something."""
     # Two runs may begin in one second; the ids of direct runs are numbered.
     last = max(plans, key=lambda plan: (plan.used_at, plan.plan), default=None)
-    sets = None if last is None else last.options.get("set")
+    return {} if last is None else sets_of(last.options)
+
+
+def sets_of(options: Mapping[str, Any]) -> Mapping[str, str]:
+    """The ``--set`` values among the recorded options of a plan or a run."""
+    sets = options.get("set")
     return {str(name): str(value) for name, value in sets.items()} if isinstance(sets, Mapping) else {}
 
 

@@ -4,8 +4,7 @@ Called by ``image_steps`` for each downloaded image. Invariant: images come from
 the process that holds the ledger and the API key; a decoder that crashes, or passes a limit, costs one image.
 
 A thumbnail is kept by its image's content, ``thumbnails/<2 hex>/<sha256>.webp``. The cache can be deleted at any time.
-Jobs go to a process as JSON lines on stdin and are answered on stdout; it ends with its stdin, which is also how it
-learns of the death of its parent.
+Jobs go to a process as JSON lines on stdin and are answered on stdout; it ends with its stdin.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from seedream_jobs import confinement
+from seedream_jobs.results.processes import start_helper
 from seedream_jobs.run.images import EXTENSIONS, Examined
 
 if confinement.POSSIBLE:
@@ -50,27 +50,6 @@ DECODE_PATIENCE = 300
 """Seconds for one image on the clock, whatever it waits for."""
 
 _QUALITY = 80
-_KEPT = (
-    "DYLD_LIBRARY_PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "PATH",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "SYSTEMROOT",
-    "TEMP",
-    "TMP",
-    "TMPDIR",
-    "USERPROFILE",
-)
-"""What a decoder gets of our environment: by a list of names, so that no secret comes along, now or later."""
-_PACKAGES = str(Path(__file__).resolve().parents[2])
-_PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); from seedream_jobs.results.thumbnails import serve_decoder; "
-    "serve_decoder()"
-)
 
 
 def thumbnail_path(cache: Path, sha256: str) -> Path:
@@ -164,7 +143,6 @@ def serve_decoder(seconds: int = DECODE_SECONDS, memory: int = DECODE_MEMORY, pa
 
     An image that passes a limit ends it; the parameters are the limits for one image.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides what it means
     if confinement.POSSIBLE:
         confinement.lower(resource.RLIMIT_DATA, memory)
         for number in (signal.SIGALRM, signal.SIGXCPU):  # the kernel ends it, also within Pillow's C
@@ -245,10 +223,7 @@ class Decoders:
         with self._lock:
             if self._closed:
                 raise OSError("the decoders are closed")
-            # -P: neither the working folder nor what lies in it is a place to import from
-            command = [sys.executable, "-P", "-c", _PROGRAM, _PACKAGES]
-            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            process = start_helper(__name__, serve_decoder.__name__)
             self._all.add(process)
             return process
 

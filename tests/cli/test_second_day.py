@@ -114,7 +114,7 @@ def test_a_look_at_the_lock_stops_no_run(tmp_path: Path) -> None:
             thread.join()
 
 
-@pytest.mark.parametrize("name", ["status", "gallery", "fetch", "resolve", "export"])
+@pytest.mark.parametrize("name", ["status", "fetch", "resolve", "export"])
 def test_after_a_rehearsal_the_rehearsal_is_named(name: str, campaign: Path, quick: Command) -> None:
     """A command without ``--emulator`` finds no paid record: it names the rehearsal, not only the paid run."""
     kept = campaign / ".seedream" / "emulator"

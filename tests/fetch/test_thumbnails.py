@@ -10,12 +10,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from seedream_jobs.results import thumbnails
+from seedream_jobs.results.processes import start_helper
 from seedream_jobs.results.thumbnails import Decoders, decode, thumbnail_path
 from tests.canary import CANARY
 
@@ -93,10 +95,7 @@ def test_a_decoder_that_dies_costs_one_image(file: Path) -> None:
 
 def limited(monkeypatch: pytest.MonkeyPatch, **limits: int) -> Decoders:
     """One decoder whose limits for an image are these."""
-    words = ", ".join(f"{name}={limit}" for name, limit in limits.items())
-    monkeypatch.setattr(
-        thumbnails, "_PROGRAM", thumbnails._PROGRAM.replace("serve_decoder()", f"serve_decoder({words})")
-    )
+    monkeypatch.setattr(thumbnails, "start_helper", partial(start_helper, **limits))
     return Decoders(1)
 
 

@@ -24,7 +24,7 @@ from seedream_jobs.results.gallery.cells import (
     without_paired_axes,
 )
 from seedream_jobs.results.gallery.owner import claim
-from seedream_jobs.results.gallery.page import write_gallery
+from seedream_jobs.results.gallery.page import Live, write_gallery
 
 if TYPE_CHECKING:
     from seedream_jobs.results.compare import ComparedJob
@@ -53,6 +53,7 @@ def build_gallery(
     language: str | None = None,
     orphans: bool = False,
     compared: ComparedJob | None = None,
+    live: Live | None = None,
 ) -> tuple[Path, ...]:
     """Write one page of jobs from their records, each in its job file's order if there is one.
 
@@ -61,6 +62,7 @@ def build_gallery(
     :param language: of the page, such as ``zh``; that of the browser by default
     :param orphans: also show the images that a job file no longer makes
     :param compared: what became of the requests of the first of two jobs in the second
+    :param live: of a run that is under way
     :return: ``index.html``, and the contact sheets
     :raises PageTakenError: the folder has the page of other jobs
     :raises SeedreamError: the folder can't be written to
@@ -84,7 +86,8 @@ def build_gallery(
 
             present = [cell for run in runs for cell in run.cells if not cell.earlier]
             sheets = draw(present, folder.resolve(), contact_sheet)
-        return (write_gallery(folder, runs, single_file=single_file, language=language), *sheets)
+        index = write_gallery(folder, runs, single_file=single_file, language=language, live=live)
+        return (index, *sheets)
 
 
 @contextmanager

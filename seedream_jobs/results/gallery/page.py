@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from html import escape
 from pathlib import Path
@@ -55,6 +55,7 @@ SCRIPTS = (
     "filters",
     "panel",
     "help",
+    "live",
     "app",
 )
 """The page's scripts, in the order in which they are read; each needs only those before it."""
@@ -77,12 +78,28 @@ STATE_WORDS = {
 }
 """A sign and a word for each state: never by colour alone. ``assets/dom.js`` has the same words."""
 
+# A copy of this element reads the file again: no text becomes a script's address, which the policy would refuse.
+_DATA = '<script src="data.js"></script>'
 # What must not stand raw in a script element, in a JavaScript string of any edition, or in UTF-8.
 _UNSAFE = re.compile("[<>&'\u007f-\u009f\u2028\u2029\ufeff\ud800-\udfff]")
 _NOT_IN_HTML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 _ASSETS = Path(__file__).resolve().parent / "assets"
 # A page on disk has no origin: 'self' covers it in Chromium, other browsers want the scheme named.
 _FOLDER_SOURCES = {"script-src": "'self' file:", "style-src": "'self' file:", "img-src": "'self' file: data: blob:"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What the page of a run under way says of itself, so that an open page reads its data again.
+
+    :param every: seconds to the next writing of the page
+    :param at: Unix seconds of this one
+    :param look: the command that tells how the run stands, for a page that hears no more of it
+    """
+
+    every: float
+    at: int
+    look: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +162,11 @@ def data_script(
     title: str,
     language: str | None = None,
     images: bool = True,
+    live: Live | None = None,
 ) -> str:
     """The classic script that holds the page's data.
 
+    :param live: of a run that is under way
     :param images: False leaves out every reference to a file, for a page that stands alone
     :raises ValueError: for an image that is not a relative path
     """
@@ -204,7 +223,24 @@ def data_script(
     lines.append(f"place: {literal(writer.places())}")
     lines.append(f"payload: {literal([pair for pair in payload if pair[1] is not None])}")
     body = ",\n".join(lines)
-    return f"'use strict';\nglobalThis.seedreamGallery = {{\nheader: {literal(header)},\ncolumns: {{\n{body}\n}}}};\n"
+    head = f"header: {literal(header)},\n" + (f"{_LIVE}{literal(asdict(live))},\n" if live else "")
+    return f"'use strict';\nglobalThis.seedreamGallery = {{\n{head}columns: {{\n{body}\n}}}};\n"
+
+
+_LIVE = "live: "
+
+
+def end_live(folder: Path) -> None:
+    """Let the data of the page in ``folder`` no longer say that a run is under way; nothing where there is no page.
+
+    :raises OSError: as the file system does
+    """
+    try:
+        lines = read_regular(folder / "data.js").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    # Each value is one line, and a line's end in it is an escape: no other line begins so.
+    update_file(folder / "data.js", b"".join(line for line in lines if not line.startswith(_LIVE.encode())))
 
 
 def _pairs(rows: Sequence[tuple[int, GalleryCell]]) -> list[int | None]:
@@ -323,7 +359,12 @@ def _page_links(current: int, count: int) -> str:
 
 
 def write_gallery(
-    folder: Path, runs: Sequence[GalleryRun], *, single_file: bool = False, language: str | None = None
+    folder: Path,
+    runs: Sequence[GalleryRun],
+    *,
+    single_file: bool = False,
+    language: str | None = None,
+    live: Live | None = None,
 ) -> Path:
     """Write the page of ``runs`` into ``folder`` and return the path of its ``index.html``.
 
@@ -331,6 +372,7 @@ def write_gallery(
     ``index.html`` last.
 
     :param language: of the page, such as ``zh``; that of the browser by default. The plain table is in English
+    :param live: of a run that is under way; a single file has none
     :param single_file: one file that stands alone, with the thumbnails inside and no link to the whole images
     :raises UsageError: for a page that would be larger than ``SINGLE_FILE_LIMIT``
     :raises ValueError: for an image that is not a path relative to the page
@@ -339,18 +381,22 @@ def write_gallery(
     heading = " · ".join(dict.fromkeys(run.name for run in runs)) or "Gallery"
     for name in ("assets", "pages", "thumbnails", "images"):  # a commit may bring links of these names
         check_folder(folder, folder / name)
-    page = _single_file(folder, runs, heading, language) if single_file else _folder(folder, runs, heading, language)
+    if single_file:
+        page = _single_file(folder, runs, heading, language)
+    else:
+        page = _folder(folder, runs, heading, language, live)
     index = folder / "index.html"
     update_file(index, page.encode())
     return index
 
 
-def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, language: str | None) -> str:
+def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, language: str | None, live: Live | None) -> str:
     """Write everything but ``index.html``, and return that."""
     axes = page_axes(runs)
     rows = [(run, cell) for run in runs for cell in run.cells]
     pages = [rows[start : start + PAGE_SIZE] for start in range(0, len(rows), PAGE_SIZE)] or [[]]
-    update_file(folder / "data.js", data_script(runs, axes, title=heading, language=language).encode())
+    data = data_script(runs, axes, title=heading, language=language, live=live)
+    update_file(folder / "data.js", data.encode())
     for name in ("gallery.css", *(f"{script}.js" for script in SCRIPTS)):
         update_file(folder / "assets" / name, _asset(name).encode())
 
@@ -370,9 +416,8 @@ def _folder(folder: Path, runs: Sequence[GalleryRun], heading: str, language: st
         policy=_policy(_FOLDER_SOURCES),
         style='<link rel="stylesheet" href="assets/gallery.css">',
         table=links + table(1) + links,
-        scripts="\n".join(
-            f'<script src="{src}"></script>' for src in ("data.js", *(f"assets/{n}.js" for n in SCRIPTS))
-        ),
+        again=f'<template id="again">{_DATA}</template>\n',
+        scripts="\n".join((_DATA, *(f'<script src="assets/{name}.js"></script>' for name in SCRIPTS))),
     )
 
 
@@ -402,6 +447,7 @@ def _single_file(folder: Path, runs: Sequence[GalleryRun], heading: str, languag
         policy=_policy({"script-src": script_hashes, "style-src": _hash(style), "img-src": "data: blob:"}),
         style=f"<style>{style}</style>",
         table=_plain_table(runs, rows, axes, pictures),
+        again="",
         scripts="\n".join(f"<script>{source}</script>" for source in sources),
     )
     if len(page.encode()) > SINGLE_FILE_LIMIT:

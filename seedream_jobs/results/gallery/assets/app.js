@@ -30,6 +30,7 @@
       passing: [], // what the filter lets through, on whatever tab
       cells: [], // of these what is on this tab, in order
       current: null,
+      news: new Set(), // called with the cells that new data of a run have changed
     };
 
     function empty() {
@@ -54,10 +55,14 @@
       scroller.dataset.ready = String(app.cells.length);
     }
 
-    function refilter() {
+    function select() {
       app.passing = G.filterCells(app);
       app.filtered = null; // made when a lightbox asks for it
       app.cells = app.view.layout === 'grid' ? G.onTab(app.passing, app.view) : G.sorted(app, app.passing);
+    }
+
+    function refilter() {
+      select();
       drawView();
       G.drawMatches(app, byId('matches'));
       G.drawTabCounts(app, byId('tabs'));
@@ -93,6 +98,10 @@
     const top = () => scroller.scrollTo(0, 0);
 
     Object.assign(app, {
+      select,
+      everything,
+      freshen,
+      redraw: refilter,
       isFiltered(cell) {
         app.filtered ??= new Set(app.passing);
         return app.filtered.has(cell);
@@ -320,6 +329,7 @@
     G.drawTray(app, byId('tray'));
     follow();
     seen = extent();
+    G.watchRun(app, byId('run'));
   }
 
   try {

@@ -41,6 +41,41 @@
     return (i) => list[i];
   }
 
+  const TEXTS = ['address', 'prompt', 'task', 'image', 'thumbnail'];
+  const VALUES = ['cost', 'submitted', 'warnings', 'error', 'opinion', 'choice', 'key', 'sha256', 'earlier', 'change', 'pair'];
+
+  // A cell lives as long as the page: new data of a run give it other readers.
+  class Cell {
+    get params() {
+      const found = {};
+      for (const [name, value] of this.from.fields) {
+        const one = value(this.i);
+        if (one !== null) Object.defineProperty(found, name, { value: one, enumerable: true });
+      }
+      return found;
+    }
+  }
+  for (const name of [...TEXTS, ...VALUES]) {
+    // A page that stands alone has its thumbnails elsewhere: it sets them.
+    Object.defineProperty(Cell.prototype, name, {
+      get() {
+        const value = this.from[name](this.i);
+        if (name === 'sha256') Object.defineProperty(this, name, { value, configurable: true }); // asked for again and again
+        return value;
+      },
+      set(value) {
+        Object.defineProperty(this, name, { value, configurable: true });
+      },
+    });
+  }
+
+  // Lets a cell that is shown say what the same cell of newer data says.
+  G.renewCell = (cell, newer) => {
+    delete cell.sha256;
+    delete cell.text;
+    return Object.assign(cell, newer);
+  };
+
   G.readCells = (raw) => {
     const header = JSON.parse(raw.header);
     const columns = new Map(Object.entries(raw.columns).map(([name, text]) => [name, JSON.parse(text)]));
@@ -62,38 +97,15 @@
     }
 
     const fields = columns.get('payload').map(([name, column]) => [name, reader(column, places)]);
-    const readers = {};
-    for (const name of ['address', 'prompt', 'task', 'image', 'thumbnail']) readers[name] = text(name);
-    for (const name of ['cost', 'submitted', 'warnings', 'error', 'opinion', 'choice', 'key', 'sha256', 'earlier', 'change', 'pair']) readers[name] = read(name);
+    const from = { fields };
+    for (const name of TEXTS) from[name] = text(name);
+    for (const name of VALUES) from[name] = read(name);
 
-    class Cell {}
-    for (const [name, value] of Object.entries(readers)) {
-      // A page that stands alone has its thumbnails elsewhere: it sets them.
-      Object.defineProperty(Cell.prototype, name, {
-        get() {
-          const found = value(this.i);
-          if (name === 'sha256') Object.defineProperty(this, name, { value: found }); // asked for again and again
-          return found;
-        },
-        set(fixed) {
-          Object.defineProperty(this, name, { value: fixed });
-        },
-      });
-    }
-    Object.defineProperty(Cell.prototype, 'params', {
-      get() {
-        const found = {};
-        for (const [name, value] of fields) {
-          const one = value(this.i);
-          if (one !== null) Object.defineProperty(found, name, { value: one, enumerable: true });
-        }
-        return found;
-      },
-    });
     const eager = ['run', 'repeat', 'index', 'state', 'width', 'height'].map((name) => [name, read(name)]);
     const cells = Array.from({ length: count }, (_, i) => {
       const cell = new Cell();
       cell.i = i;
+      cell.from = from;
       cell.at = places.map((place) => place[i]);
       for (const [name, value] of eager) cell[name] = value(i);
       return cell;

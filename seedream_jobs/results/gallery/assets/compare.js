@@ -104,6 +104,7 @@
       {
         onclose: () => {
           forget();
+          app.news.delete(renew);
           app.compares([]);
         },
       },
@@ -113,6 +114,8 @@
       cells.forEach((cell, n) => {
         if (sha256 === null || sha256 === cell.sha256) reviews[n].replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
       });
+    const renew = (changed) => cells.forEach((cell, n) => changed.has(cell) && panes[n].replaceChildren(G.fullImage(cell)));
+    app.news.add(renew);
     const forget = app.onMark(mark);
     mark(null);
     dialog.addEventListener('keydown', (event) => {

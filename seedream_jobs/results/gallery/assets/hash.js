@@ -4,7 +4,7 @@
   const G = globalThis.Gallery;
 
   // "garden/subject=a-heron#1", the second image of a request with ~2 behind it, an earlier generation's with ^1, the second run's with @2.
-  const nameOf = (cell) => cell.address + (cell.index > 1 ? `~${cell.index}` : '') + (cell.earlier ? `^${cell.earlier}` : '') + (cell.run ? `@${cell.run + 1}` : '');
+  const nameOf = (G.nameOf = (cell) => cell.address + (cell.index > 1 ? `~${cell.index}` : '') + (cell.earlier ? `^${cell.earlier}` : '') + (cell.run ? `@${cell.run + 1}` : ''));
 
   G.cellNamed = (model, name) => {
     if (!model.named) {

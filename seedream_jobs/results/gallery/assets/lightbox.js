@@ -29,10 +29,17 @@
     const dialog = G.dialog('lightbox', G.t('Image'), [frame, side, shut], {
       onclose: () => {
         forget();
+        app.news.delete(renew);
         if (app.opened === cell) app.closed(cell);
       },
     });
     dialog.classList.toggle('alone', Boolean(app.alone));
+    const renew = (changed) => {
+      if (!changed.has(cell)) return;
+      show(cell);
+      if (!dialog.contains(document.activeElement)) frame.focus();
+    };
+    app.news.add(renew);
     const forget = app.onMark((sha256) => (sha256 === null || sha256 === cell.sha256) && marks());
 
     function move(key) {

@@ -3,8 +3,13 @@
 (function () {
   const G = globalThis.Gallery;
 
-  G.load = (raw) => {
-    const { header, cells } = G.readCells(raw);
+  // :known finds the cell on the page that is the same as a new one.
+  G.load = (raw, known = () => null) => {
+    const { header, cells: read } = G.readCells(raw);
+    const cells = read.map((newer) => {
+      const cell = known(newer);
+      return cell ? G.renewCell(cell, newer) : newer;
+    });
     const runAxis = header.axes.findIndex((axis) => axis.kind === 'run');
     const model = { ...header, cells, runAxis };
     for (const axis of header.axes) axis.short = distinctive(axis.values);
