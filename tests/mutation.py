@@ -313,12 +313,12 @@ class Trial:
 
     def _try(self, mutant: Mutant, items: list[pytest.Item], seen: dict[str, Seen]) -> str:
         chosen = [item for item in items if mutant.function is None or mutant.function in seen[item.nodeid].called]
-        if not chosen:
-            return "survived"
         # Five times: what a mutant does may take longer without being an end.
         patience = _GRACE + 5 * sum(seen[item.nodeid].seconds for item in chosen)
         module = importlib.import_module(self.name)
-        how = in_fork(lambda: self._run(chosen, seen) if exchange(module, mutant) else "elsewhere", patience)
+        how = "elsewhere"  # a function that no test calls may have been called by an import
+        if chosen:
+            how = in_fork(lambda: self._run(chosen, seen) if exchange(module, mutant) else "elsewhere", patience)
         # What a test read while it was collected, or another module while it was imported, has the old value still.
         if how == "elsewhere" or (how == "survived" and mutant.function is None):
             names = [item.nodeid for item in items]

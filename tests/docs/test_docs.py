@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -244,15 +245,19 @@ def named_by_threat() -> dict[str, list[str]]:
     return {cells[0]: re.findall(r"`([^`]+)`", cells[-1]) for cells in lines}
 
 
+def patterns(named: str) -> list[str]:
+    """``a-{b,c}-*`` as the names that it stands for, below ``tests`` or its folder of cases."""
+    start, _, rest = named.removeprefix("tests/").removeprefix("hostile/cases/").partition("{")
+    choices, _, end = rest.partition("}")
+    return [start + one + end for one in choices.split(",")]
+
+
 def there_is(named: str, functions: str) -> bool:
     """Whether a test file, a case or a test function of this name, or any that matches it, exists."""
     tests = ROOT / "tests"
     if named.startswith("test_") and "." not in named:
         return f"def {named}(" in functions
-    name = named.removeprefix("tests/").removeprefix("hostile/cases/")
-    start, _, rest = name.partition("{")
-    choices, _, end = rest.partition("}")
-    for pattern in [start + one + end for one in choices.split(",")]:
+    for pattern in patterns(named):
         if not any(tests.glob(pattern)) and not any((tests / "hostile" / "cases").glob(f"{pattern}.yaml")):
             return False
     return True
@@ -267,3 +272,11 @@ def test_every_test_of_a_threat_exists() -> None:
     missing = [one for named in told.values() for one in named if not there_is(one, functions)]
     assert missing == []
     assert not any(there_is(one, functions) for one in ("tests/job/test_x.py", "no-case-*", "test_of_nothing"))
+
+
+def test_every_hostile_case_belongs_to_a_threat() -> None:
+    """What is tried and kept is named in the table; a case of another kind is a threat that the page does not know."""
+    named = [pattern for cells in named_by_threat().values() for one in cells for pattern in patterns(one)]
+    cases = {file.stem for file in (ROOT / "tests" / "hostile" / "cases").glob("*.yaml")}
+    assert {case for case in cases if not any(fnmatchcase(case, pattern) for pattern in named)} == set()
+
