@@ -62,7 +62,7 @@ class JournalHeader:
 
 
 _HEADER = tuple(field.name for field in fields(JournalHeader))
-_DIGEST = re.compile(r"none|sha256:[0-9a-f]{1,64}", re.ASCII)
+_DIGEST = re.compile("none|sha256:[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

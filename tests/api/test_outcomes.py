@@ -192,7 +192,7 @@ WHOLE: list[Observation] = [
         "invalid param", "invalid params", "invalid model", "invalid prompt", "invalid size", "invalid resolution",
         "invalid n", "invalid image_urls", "invalid output_format", "invalid watermark",
         "invalid sequential_image_generation", "invalid sequential_image_generation_options", "invalid max_images",
-        "invalid sizes", "invalid n1", "Invalid size", "so invalid size")),
+        "invalid sizes", "invalid sizeX", "invalid n1", "Invalid size", "so invalid size")),
     *(reply(status, location=location) for status in (301, 302, 303) for location in (
         "/v1/images/generations", "/images/generations?a=/b", "/v1/images", "/images/generations/x",
         "?/images/generations")),

@@ -279,4 +279,3 @@ def test_every_hostile_case_belongs_to_a_threat() -> None:
     named = [pattern for cells in named_by_threat().values() for one in cells for pattern in patterns(one)]
     cases = {file.stem for file in (ROOT / "tests" / "hostile" / "cases").glob("*.yaml")}
     assert {case for case in cases if not any(fnmatchcase(case, pattern) for pattern in named)} == set()
-

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from seedream_jobs.atomic_file import Snapshot
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger import journal
-from seedream_jobs.ledger.codec import decode_event, encode
+from seedream_jobs.ledger.codec import decode_event, encode, seal
 from seedream_jobs.ledger.state import (
     Event,
     Expired,
@@ -230,9 +232,9 @@ def test_a_journal_that_changes_while_it_is_read_is_not_believed() -> None:
             yield data.replace(b'"a":1', b'"a":2')
 
     data = header_of() + journal.record(1, {"a": 1})
-    with pytest.raises(OSError, match="the journal was changed while it was being read") as caught:
+    with pytest.raises(OSError, match="the journal") as caught:
         list(journal.Records(Changing(data), len(data), 1))
-    assert caught.value.errno == errno.EIO
+    assert caught.value.args == (errno.EIO, "the journal was changed while it was being read")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +257,7 @@ def test_a_header_is_read_as_strictly_as_a_manifest(changes: dict[str, Any], why
     """It may come with a commit; what is wrong with it is a finding at its first line, and it names no manifest."""
     data = header_of(**changes) if "seq" not in changes else journal.record(1, HEADER)
     finding = finding_of(data)
-    assert finding.code == "journal-damaged"
+    assert (finding.code, finding.path) == ("journal-damaged", "j")
     if why is not None:
         assert finding.message == f"the journal is damaged at byte 0 (record 1): {why}"
     if "seq" not in changes:
@@ -274,6 +276,8 @@ def test_a_header_is_read_alone(make: Any) -> None:
     data = header_of(journal=2) + b"rubbish\n"
     assert journal.read_header(Snapshot(data)) == journal.JournalHeader(manifest="m-1", base="sha256:00")
     assert journal.read_header(Snapshot(header_of()[:-1])) == journal.JournalHeader(manifest="m-1", base="sha256:00")
+    header = journal.JournalHeader(manifest="m-1", base="none")
+    assert [getattr(header, name) for name in ("before", "file", "path", "job", "origin", "run")] == [""] * 6
     for none in (b"", b"rubbish\n", header_of()[:-9], journal.record(0, {"journal": 1}), header_of(base=7)):
         assert journal.read_header(Snapshot(none)) is None
 
@@ -288,6 +292,7 @@ def test_each_damage_says_where_and_what_to_do(make: Any) -> None:
         (head + one[:-1] + b" ", 2, len(head), "its checksum does not match"),
         (head + journal.record("1", {"a": 1}), 2, len(head), "a record is missing before it"),  # type: ignore[arg-type]
         (head + journal.record(True, {"a": 1}), 2, len(head), "a record is missing before it"),
+        (head + seal(b'{"a":1}') + b"\n", 2, len(head), "a record is missing before it"),
         (b"\n" + head, 1, 0, "its checksum does not match"),
     ]
     for data, line, offset, why in cases:
@@ -519,3 +524,66 @@ def test_a_journal_that_failed_says_how_to_go_on_and_takes_nothing_more(
     group.close()
     assert not disk.open
     assert disk.operations.count("sync") == 1
+
+
+def test_records_of_one_batch_stand_one_after_another(new_disk: Any) -> None:
+    """They share a write, and nothing is between them."""
+    disk = new_disk()
+    group, descriptor = committed(disk)
+    file = disk.open[descriptor]
+    group.append_sync(lambda: b"a\n", lambda: b"b\n", lambda: b"c\n")
+    group.close()
+    assert file.data == b"a\nb\nc\n"
+
+
+def test_what_gathers_while_a_sync_fails_fails_with_it(new_disk: Any) -> None:
+    """Nobody takes for durable what no sync has seen."""
+    disk = new_disk()
+    group, _ = committed(disk)
+    syncing, gathered = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def fault(operation: str, count: int) -> int | None:
+        if operation == "sync":
+            syncing.set()
+            gathered.wait(30)
+            raise OSError(errno.EIO, "Input/output error")
+        return None
+
+    disk.fault = fault
+
+    def append(text: bytes) -> None:
+        try:
+            group.append_sync(lambda: text)
+        except LedgerError as error:
+            said.append(error.message)
+
+    threads = [threading.Thread(target=append, args=(text,)) for text in (b"a\n", b"b\n")]
+    threads[0].start()
+    assert syncing.wait(30)
+    threads[1].start()
+    while not group._gathering.records:
+        time.sleep(0.001)
+    gathered.set()
+    for thread in threads:
+        thread.join(30)
+    assert said == ["garden.journal could not be written: Input/output error"] * 2
+
+
+def test_the_end_of_a_journal_is_no_error(new_disk: Any) -> None:
+    """Its file can't be closed; whoever waited has left, and the loop they waited on has ended."""
+    disk = new_disk()
+    group, _ = committed(disk)
+
+    def gone() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    def append() -> bytes:
+        group._gathering.events[0] = (anyio.Event(), gone)
+        return b"a\n"
+
+    group.append_sync(append)
+    group.append_sync(lambda: b"b\n")  # the thread goes on
+    disk.close = lambda descriptor: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+    group.close()
+    assert not group.dead
