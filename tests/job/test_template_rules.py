@@ -70,6 +70,7 @@ BOUNDS = {
     "text": ("{{ 'x' * 65536 }}", "{{ 'x' * 65537 }}", "65,537 characters"),
     "repeated": ("{{ ('x' * 100000)[:1] }}", "{{ ('x' * 100001)[:1] }}", "longer than 100,000"),
     "whole numbers": ("{{ 3037000499 * 3037000499 }}", "{{ 3037000500 * 3037000500 }}", "too large"),
+    "sums": ("{{ '9223372036854775807' | int }}", "{{ '9223372036854775808' | int }}", "too large"),
     "width": ("{{ '%999d' | format(1) }}", "{{ '%1000d' | format(1) }}", "three digits"),
     "indent": ("{{ 'a' | indent(100) }}", "{{ 'a' | indent(101) }}", "100 characters"),
     "round": ("{{ 1.5 | round(30) }}", "{{ 1.5 | round(31) }}", "precision"),
@@ -227,6 +228,8 @@ def test_each_bound_of_the_text_says_what_it_is(text: str, said: str) -> None:
         "{{ for if if if if if if if if if if if if if if }}".replace("for", "1").replace("if", "~ iffy"),
         "{{ end }}" * 3 + within(12, "{% if end %}", "{% endif %}"),
         "if for with" * 20,
+        "{{ 1 if 1 else 2 }}" * 13,
+        "{{ block }}" * 13,
         "{{ 123_456_789_012_345_678 }}",
         "{{ 1e308 }}",
         "{{ '[' * 2 }}" * 31,
@@ -250,6 +253,18 @@ def test_blocks_of_each_kind_count(kind: str) -> None:
         parse(environment(), text)
     else:
         assert "blocks are nested" in refusal(text)
+
+
+def test_what_ends_a_text_that_is_set_closes_no_block() -> None:
+    """Its beginning did not count, so that its end does not."""
+    assert "blocks are nested" in refusal("{% set a %}{% endset %}" * 3 + within(13, "{% if 1 %}", "{% endif %}"))
+
+
+def test_what_is_nested_too_deeply_is_named() -> None:
+    """Brackets, where the blocks around them are as many as there may be."""
+    assert "brackets are nested" in refusal(
+        within(12, "{% if 1 %}", "{% endif %}", "{{ " + within(31, "[", "]") + " }}")
+    )
 
 
 @pytest.mark.parametrize("kind", ["macro a()", "call a()", "block a", "autoescape true"])
