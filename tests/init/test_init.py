@@ -40,7 +40,14 @@ def test_a_new_campaign_validates_plans_and_runs(campaign: Path, capfd: pytest.C
 
 def test_git_sees_the_record_and_not_the_rest(campaign: Path) -> None:
     """Keys, images, journals and rehearsals are ignored; manifests are committed and merged line by line."""
-    for name in (".env", "out/garden/a.jpeg", "garden.manifest.journal", "garden.manifest.lock", ".seedream/x"):
+    for name in (
+        ".env",
+        "out/garden/a.jpeg",
+        "garden.manifest.journal",
+        "garden.manifest.lock",
+        ".seedream/x",
+        "ratings.json",
+    ):
         assert subprocess.run(["git", "check-ignore", "-q", name]).returncode == 0, name
     for name in ("garden.manifest.jsonl", ".env.example", "garden.yaml", "policy.yaml"):
         assert subprocess.run(["git", "check-ignore", "-q", name]).returncode == 1, name

@@ -100,16 +100,22 @@
 
   function openExport(app) {
     const name = G.el('input', { type: 'text', id: 'reviewer', value: app.marks.reviewer, maxlength: 80, autocomplete: 'name' });
+    const chosen = app.marks.anyChoice();
     const save = G.button(G.t('Save ratings.json'), 'download', () => {
       app.marks.reviewer = name.value.trim();
-      G.exportRatings(app.model, app.marks);
+      if (chosen && !app.marks.reviewer) {
+        G.toast(G.t('Give your name: a choice is by somebody'));
+        return name.focus();
+      }
+      return G.exportRatings(app.model, app.marks);
     }, { class: 'button primary', id: 'save-ratings' });
     const votes = app.marks.votes().length;
     const dialog = G.dialog('small', G.t('Export ratings'), [
       G.el('h2', {}, G.t('Export ratings')),
       G.el('p', {}, `${G.count(app.marks.count(), '{n} image judged', '{n} images judged')}, ${G.count(votes, '{n} vote', '{n} votes')}. ` + G.t(app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
-      G.el('label', { class: 'field stacked' }, G.el('span', {}, G.t('Your name (optional)')), name),
+      G.el('label', { class: 'field stacked' }, G.el('span', {}, G.t(chosen ? 'Your name' : 'Your name (optional)')), name),
       G.el('p', { class: 'hint' }, G.t('Then, in the campaign:'), ' ', G.el('code', {}, 'seedream-jobs ratings apply ratings.json')),
+      chosen ? G.el('p', { class: 'hint' }, G.t('And for what is chosen or rejected:'), ' ', G.el('code', {}, 'seedream-jobs choose JOB ratings.json')) : null,
       G.el('div', { class: 'actions' }, save, G.button(G.t('Close'), null, () => dialog.close())),
     ]);
   }

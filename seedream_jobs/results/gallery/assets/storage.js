@@ -98,6 +98,8 @@
         for (const [key, vote] of votes) if (vote.axis === axis) votes.delete(key);
         write(null);
       },
+      // Also one that was taken back: an export says so.
+      anyChoice: () => [...marks.values()].some((mark) => mark.verdict !== undefined),
       count: () => [...marks.values()].filter((mark) => !emptyMark(mark)).length,
       exported: (job) => exported(model, marks, votes, reviewer, job),
     };
