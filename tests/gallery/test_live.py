@@ -4,6 +4,7 @@ silent. Runs are processes of their own against the emulator; where a test looks
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.canary import CANARY
 from tests.gallery.test_writing import decoded, reader
@@ -27,6 +29,7 @@ matrix:
   size: ["16:9", "1:1"]
 output: {dir: out/garden}
 """
+DOCS = Path(__file__).parents[2] / "docs"
 SECONDS = 90  # a busy machine may take them; nothing waits for longer than it must
 
 
@@ -325,6 +328,32 @@ def test_without_a_gallery_nothing_is_built(garden: Campaign) -> None:
     ended = garden.call("run", "garden.yaml", "--yes", "--limit", "1", "--no-gallery")
     assert ended.returncode == 0
     assert not garden.index.exists()
+
+
+@pytest.mark.skipif(not os.environ.get("UPDATE_DOCS"), reason="draws pictures of docs/gallery.md: UPDATE_DOCS=1")
+def test_the_pictures_of_the_docs(page: Any, garden: Campaign) -> None:
+    """docs/gallery-run-*.webp: one page, before, during and after a run."""
+    size = page.browser.get_window_size()
+    page.browser.set_window_size(1280, 800)
+
+    def draw(moment: str) -> None:
+        page.until("[...document.images].every((image) => image.complete)")
+        with Image.open(io.BytesIO(page.browser.get_screenshot_as_png())) as image:
+            image.save(DOCS / f"gallery-run-{moment}.webp", quality=60, method=6)
+
+    run = garden.start("run", "garden.yaml", "--yes", "--rate", "30/m")
+    page.open(garden.index)
+    page.run("Gallery.app.resize(140)")
+    draw("before")
+    run.send_signal(signal.SIGCONT)
+    until(lambda: garden.states().count("stored") >= 5)
+    run.send_signal(signal.SIGSTOP)
+    wait(page, f"{PICTURES} >= 5")
+    draw("during")
+    run.send_signal(signal.SIGCONT)
+    wait(page, f"{LINE} === 'The run has ended.'")
+    draw("after")
+    page.browser.set_window_size(size["width"], size["height"])
 
 
 # ``gallery`` before a run, and --open ---------------------------------------------------------------------------------
