@@ -26,7 +26,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import PlanRecord
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.load import Job, Rules, Target, check_apart, load_jobs
+from seedream_jobs.plan.load import Job, Rules, Target, check_apart, find_shared_folders, load_jobs
 from seedream_jobs.plan.options import PlanOptions, other_sets, run_record, sets_of
 from seedream_jobs.plan.plan import Plan, PlannedJob, check_budgets, make_plan
 from seedream_jobs.plan.review import Revisions
@@ -76,10 +76,11 @@ def plan(
     rejected = _rejected(jobs, ledgers) if options.rejected else None
     made = make_plan(jobs, ledgers, elsewhere, origin=target.origin, options=options, rejected=rejected)
     on_disk, locked = elsewhere_of is None, ledger_of is not None
-    warned = [
-        replace(one, warnings=(*one.warnings, *_find_warnings(job, one, ledger, options, target, on_disk, locked)))
-        for job, one, ledger in zip(jobs, made.jobs, ledgers, strict=True)
-    ]
+    warned = []
+    shared_folders = find_shared_folders(jobs, on_disk=on_disk)
+    for job, one, ledger, shared in zip(jobs, made.jobs, ledgers, shared_folders, strict=True):
+        found = _find_warnings(job, one, ledger, options, target, on_disk, locked)
+        warned.append(replace(one, warnings=(*one.warnings, *shared, *found)))
     return replace(made, jobs=tuple(warned))
 
 

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cache, partial
-from pathlib import Path
+from itertools import islice, pairwise
+from pathlib import Path, PurePosixPath
 
 from seedream_jobs import confinement
-from seedream_jobs.atomic_file import check_folder
+from seedream_jobs.atomic_file import check_folder, read_regular
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.lint import lint
+from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job import schema, yaml_reader
-from seedream_jobs.job.files import Files, WorkTree, place_of
+from seedream_jobs.job.files import Files, WorkTree, place_of, within
 from seedream_jobs.job.ignored import IgnoreRules
-from seedream_jobs.job.spec import COUNTED, JobSpec, load_spec
+from seedream_jobs.job.spec import COUNTED, JobSpec, load_spec, name_of
 from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
 from seedream_jobs.plan.policy import (
     Policy,
@@ -37,6 +39,8 @@ from seedream_jobs.plan.policy import (
     policy_of_tree,
 )
 
+MAX_SIBLINGS = 1_000
+"""Files beside a job file that are looked at for one with the same folder of images."""
 EMULATOR_ORIGIN = "emulator"
 """The origin in a manifest of the emulator. Its address is no origin: the port changes with every start."""
 
@@ -220,6 +224,88 @@ def check_apart(jobs: Sequence[Job]) -> None:
         records[record] = job
 
 
+def find_shared_folders(jobs: Sequence[Job], *, on_disk: bool) -> list[list[Diagnostic]]:
+    """For each job a warning if another one writes its page to the same folder, or one writes images into the other's.
+
+    No image is lost by that: none is ever written over, and a page neither, so that one of the two gets none.
+
+    :param on_disk: also look at the job files beside these
+    """
+    at: dict[tuple[Path, str], list[int]] = {}
+    for number, job in enumerate(jobs):
+        at.setdefault((job.expansion.spec.root, _folder_of(job)), []).append(number)
+    others: dict[int, int] = {}
+    for (root, folder), numbers in at.items():
+        pages = (page for page in (PurePosixPath(folder), *PurePosixPath(folder).parents) if page.name == "gallery")
+        around = [one for page in pages for one in at.get((root, page.parent.as_posix()), ())]
+        for number, other in zip([*numbers[1:], *numbers[:1]], numbers, strict=True):
+            if number != other:
+                others[number] = other
+        for one in around:
+            others.setdefault(numbers[0], one)
+            others.setdefault(one, numbers[0])
+    named = [job.file for job in jobs]
+    return [
+        [_shared_folder(job, jobs[others[number]].shown)]
+        if number in others
+        else _find_shared_with_siblings(job, named)
+        if on_disk
+        else []
+        for number, job in enumerate(jobs)
+    ]
+
+
+def _find_shared_with_siblings(job: Job, named: Collection[Path]) -> list[Diagnostic]:
+    """The same, about a job file beside this one that was not named with it."""
+    spec = job.expansion.spec
+    own = {path.resolve() for path in (job.file, *named)}
+    parts = PurePosixPath(spec.output_dir.lower()).parts
+    words = {parts[-1] if parts else "", "gallery", *(a for a, b in pairwise(parts) if b == "gallery")}
+    for path in islice(sorted(job.file.parent.glob("*.y*ml")), MAX_SIBLINGS):
+        if path.resolve() in own:
+            continue
+        try:
+            text = read_regular(path, yaml_reader.MAX_BYTES)
+            # Parsed only where it can name the folder: a campaign may have hundreds of job files.
+            lower = text.lower() + path.stem.lower().encode()
+            if not looks_like_job(text) or not any(word.encode() in lower for word in words):
+                continue
+            data = yaml_reader.parse(text, path.name).data
+            output = data.get("output")
+            written = output.get("dir") if isinstance(output, dict) else None
+            folder = _folder(spec.folder, str(written or f"out/{name_of(data, path.name)}"))
+        except (OSError, FindingsError, OutsideRoot):
+            continue  # whoever names it is told what is wrong with it
+        if _collide(_folder_of(job), folder):
+            return [_shared_folder(job, os.path.relpath(path))]
+    return []
+
+
+def _folder(beside: PurePosixPath, written: str) -> str:
+    """A folder of images from the campaign's root, as a file system knows it that takes capitals for small letters."""
+    return within(beside, written).as_posix().casefold()
+
+
+def _folder_of(job: Job) -> str:
+    return _folder(job.expansion.spec.folder, job.expansion.spec.output_dir)
+
+
+def _collide(own: str, other: str) -> bool:
+    """Whether two folders are one, or one lies in the page of the other."""
+    return own == other or f"{own}/".startswith(f"{other}/gallery/") or f"{other}/".startswith(f"{own}/gallery/")
+
+
+def _shared_folder(job: Job, other: str) -> Diagnostic:
+    spec = job.expansion.spec
+    return spec.document.finding(
+        "shared-folder",
+        f"{other} writes its images and its page to the same folder, {spec.output_dir!r}",
+        ("output", "dir"),
+        severity="warning",
+        hint=f"a folder has one page: give each job its own, such as output: {{dir: out/{job.file.stem}}}",
+    )
+
+
 def policy_budgets(jobs: Iterable[Job]) -> tuple[tuple[str, Decimal], ...]:
     """What all jobs of one plan may cost together by their policies: (whose limit, USD)."""
     found = {job.policy.shown: job.policy.budget_usd for job in jobs if job.policy is not None}
@@ -295,6 +381,7 @@ def validate_jobs(
     """
     findings: list[Diagnostic] = []
     valid: list[tuple[str, int]] = []
+    loaded: list[Job] = []
     for path in sorted(map(job_file, paths)):
         try:
             job = load_job(path, shown=str(path), target=target, sets=sets, rules=rules)
@@ -303,8 +390,10 @@ def validate_jobs(
             findings.extend(job.expansion.merge_warnings())
             check_names(job)
             valid.append((str(path), requests))
+            loaded.append(job)
         except FindingsError as error:
             findings.extend(error.diagnostics)
+    findings.extend(found for shared in find_shared_folders(loaded, on_disk=True) for found in shared)
     return Validation(findings=in_order(findings), valid=tuple(valid))
 
 
