@@ -42,13 +42,16 @@ def claim(folder: Path, manifests: Sequence[Path], *, names: Sequence[str], comp
     here = Path(os.path.realpath(folder))
     paths = sorted({Path(os.path.relpath(os.path.realpath(one), here)).as_posix() for one in manifests})
     own = {"manifests": paths, **({"compared": True} if compared else {})}
-    mark = folder / MARK
+    mark, index = folder / MARK, folder / "index.html"
     if os.path.lexists(mark):
         found = _read(mark)
         # A job that was renamed with its record has its page under the name of before.
         if found != own and any(one.exists() or job_beside(one) for one in _named(folder, found) or [mark]):
             raise _taken(folder, f"has the page of {_shown(folder, found)}")
-    elif os.path.lexists(folder / "index.html") and (compared or _names(folder) != list(dict.fromkeys(names))):
+    # A link is not a page: it is replaced, and what it leads to stays.
+    elif (
+        os.path.lexists(index) and not index.is_symlink() and (compared or _names(folder) != list(dict.fromkeys(names)))
+    ):
         shown = _names(folder)
         raise _taken(folder, f"has the page of {', '.join(map(repr, shown))}" if shown else "has another index.html")
     update_file(mark, (json.dumps(own, indent=1, sort_keys=True) + "\n").encode())
