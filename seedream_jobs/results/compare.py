@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from seedream_jobs.atomic_file import check_folder, confined, read_regular, update_file
@@ -324,9 +325,8 @@ def draw_changes(job: ComparedJob, revisions: Revisions, folder: Path) -> None:
 
     :raises OSError: as the file system does
     """
-    from seedream_jobs.results.gallery.contact_sheet import SheetLayout, draw_sheets, scaled  # it imports Pillow
-
-    pictures = _Pictures(revisions, scaled)
+    sheet = _contact_sheet()
+    pictures = _Pictures(revisions, sheet.scaled)
     lines: list[Line] = []
     for change in job.changes():
         _, _, where = change.address.partition("/")
@@ -338,12 +338,18 @@ def draw_changes(job: ComparedJob, revisions: Revisions, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{job.name}.webp"
     if lines:
-        layout = SheetLayout(heads=("was", "is"), lines=tuple(lines), captions=False)
-        job.sheets = draw_sheets(layout, pictures.load, out, tallest=SHEET_HEIGHT)
+        layout = sheet.SheetLayout(heads=("was", "is"), lines=tuple(lines), captions=False)
+        job.sheets = sheet.draw_sheets(layout, pictures.load, out, tallest=SHEET_HEIGHT)
     for old in folder.glob(f"{glob.escape(job.name)}*.webp"):
         rest = old.stem.removeprefix(job.name)
         if old not in job.sheets and (not rest or (rest[0] == "-" and rest[1:].isdecimal())):
             old.unlink()
+
+
+def _contact_sheet() -> ModuleType:
+    from seedream_jobs.results.gallery import contact_sheet  # it imports Pillow
+
+    return contact_sheet
 
 
 Scaled = Callable[[BinaryIO, tuple[int, int]], "Pillow.Image | None"]
@@ -424,8 +430,6 @@ def write_comparison(
     :raises PageTakenError: the folder has another page
     :raises SeedreamError: the folder can't be written to
     """
-    from seedream_jobs.results.gallery.contact_sheet import scaled  # it imports Pillow
-
     records = [job.record for job in compared]
     if folder is None:
         folder = page_of(records).with_name("gallery-base")
@@ -436,7 +440,7 @@ def write_comparison(
             check_folder(folder, folder / name)
         claim(folder, [one.paths.manifest for one in records], names=[one.name for one in records], compared=True)
         changed = {sha256 for job in compared for sha256 in job.changed_images()}
-        images = _Copies(_Pictures(revisions, scaled), folder.resolve(), changed)
+        images = _Copies(_Pictures(revisions, _contact_sheet().scaled), folder.resolve(), changed)
         here = "work tree" if revisions.head is None else revisions.head.name
         runs: list[GalleryRun] = []
         for job in compared:
