@@ -79,27 +79,33 @@ class Reader:
         self.page.open(self.folder / "out" / "herons" / "gallery" / "index.html")
         return self.page
 
+    def _open_image(self, image: str) -> None:
+        """Found and clicked at once: the grid is drawn anew a moment after an image was judged."""
+        self.page.until(f"document.querySelector('.open[aria-label^=\"{image}\"]') !== null")
+        self.page.run(f"document.querySelector('.open[aria-label^=\"{image}\"]').click()")
+
     def judge(self, image: str, *keys: str, note: str = "", why: str = "") -> None:
         """Press keys at an open image, and write what its fields take."""
-        self.page.open_image(image)
+        self._open_image(image)
         for key in keys:
             self.page.press(key)
         if note:
             self.page.one(".side textarea").send_keys(note)
         if why:
+            self.page.until("document.querySelector('.why-input') !== null")
             self.page.one(".why-input").send_keys(why)
         self.page.press(ESCAPE)
 
     def fact(self, image: str, name: str) -> str:
         """What the details of an image say."""
-        self.page.open_image(image)
+        self._open_image(image)
         rows = zip(self.page.contents(".facts dt"), self.page.contents(".facts dd"), strict=True)
         self.page.press(ESCAPE)
         return dict(rows)[name]
 
     def said_of(self, image: str) -> str:
         """What stands under the reviews of an image; none of its own buttons is pressed."""
-        self.page.open_image(image)
+        self._open_image(image)
         assert self.page.all('.side [aria-pressed="true"]') == []
         said = str(self.page.one(".others").text)
         self.page.press(ESCAPE)
@@ -111,7 +117,7 @@ class Reader:
         name = self.page.one("#reviewer")
         if not name.get_attribute("value"):
             self.page.one("#save-ratings").click()
-            assert self.page.one(".toast").text == "Give your name: a choice is by somebody"
+            assert self.page.contents(".toast") == ["Give your name: a choice is by somebody"]
             name.send_keys("Ana")
         self.page.one("#save-ratings").click()
         WebDriverWait(self.page.browser, 60, 0.05).until(lambda _: (self.downloads / "ratings.json").exists())
