@@ -21,6 +21,7 @@ STAGES = (
     "poll",
     "fetch",
     "thumbnails",
+    "engines",
     "gallery",
     "emulator_rate",
 )

@@ -146,6 +146,11 @@ def allow_images(count: int, size: int) -> None:
     _allow(count * 2e-3 + size * 50e-9, count * 4096)
 
 
+def allow_cluster() -> None:
+    """Raise the limits by what the client of a cluster takes: its libraries, and its threads while it waits."""
+    _allow(60, 1 << 30)
+
+
 def _allow(seconds: float, memory: int) -> None:
     if _worker is not None and _worker.seconds:
         _worker.seconds += seconds

@@ -6,21 +6,27 @@ Called by the two commands. Invariant: nothing is submitted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.shards import Shard, ShardLedger
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import Report
 from seedream_jobs.plan.load import Target
 from seedream_jobs.plan.options import last_sets
 from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open_tasks, read_ledger
 from seedream_jobs.report.progress import ProgressDisplay
-from seedream_jobs.results.image_steps import image_steps
+from seedream_jobs.results.engines import Engine, HandedOut, SharedFolder, parse_engine
+from seedream_jobs.results.image_steps import CampaignImageSteps, image_steps
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.access import open_access
+from seedream_jobs.run.fetch import Fetched, Fetcher, Work
 from seedream_jobs.run.images import find_damaged, time_left
 from seedream_jobs.run.job_run import JobRun, outputs
 from seedream_jobs.run.options import RunOptions
@@ -37,32 +43,41 @@ def fetch(
     verify: bool,
     expiring: float | None,
     report: Report,
+    executor: str = "local",
+    shard: Shard | None = None,
+    shards: Path = Path("records"),
 ) -> ExitCode:
     """Poll the open tasks of several jobs and download what is done.
 
     :param verify: hash every stored image, and download again what is missing or damaged
     :param expiring: only images whose links die within so many seconds
+    :param executor: what downloads and decodes: this machine, or the workers of a cluster (``parse_engine``)
+    :param shard: only this share of one job's requests, recorded in a file of the folder ``shards``
     """
+    choice = parse_engine(executor)
     with ExitStack() as stack:
+        engine = None if choice.address is None else stack.enter_context(Engine(choice))
         access = open_access(target, records[0].root, stack, base_url=base_url)
-        ledgers = [_lock(record, target, "fetch", stack) for record in records]
+        ledgers = [_lock(record, target, "fetch", stack, shard, shards) for record in records]
         seen = [
             as_last_run(record, last_sets(ledger.plans.values()), target=target)
             for record, ledger in zip(records, ledgers, strict=True)
         ]
         pages = report.pages(seen, ledgers, target)
-        decoders = stack.enter_context(Decoders())
+        decoders = stack.enter_context(Decoders(choice.workers))
+        steps = [image_steps(record, decoders, embed_metadata=options.embed_metadata) for record in records]
         jobs = [
             replace(
                 _poll_job(record, ledger),
-                steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                steps=own,
                 repairs=tuple(find_damaged(_with_images(ledger), record.paths.manifest.parent, root=record.root))
                 if verify
                 else (),
                 wanted=_expires_within(expiring, record),
                 output_of=_output_of(record, ledger),
+                hand_out=None if engine is None else _handed_out(engine, own, record, ledger, stack),
             )
-            for record, ledger in zip(records, ledgers, strict=True)
+            for record, ledger, own in zip(records, ledgers, steps, strict=True)
         ]
         work = any(job.repairs or job.ledger.entries.keys_in(State.ACCEPTED, State.COMPLETED) for job in jobs)
         with pages if work else nullcontext():
@@ -72,14 +87,35 @@ def fetch(
                 options=options,
                 progress=report.progress(total=0, running=sum(map(open_tasks, ledgers))),
             )
+        for ledger, result in zip(ledgers, results, strict=True):
+            if isinstance(ledger, ShardLedger) and result.cut is None and result.refusal is None:
+                ledger.end()
         # Nothing is submitted: there is no campaign's lock to release, and no request was to be sent.
         locked = Locked(records=tuple(records), ledgers=tuple(ledgers), release=lambda: None)
         report.applied(locked, results, [0] * len(results))
     return report.end()
 
 
-def _lock(record: Record, target: Target, command: str, stack: ExitStack) -> Ledger:
-    ledger = lock_ledger(record, origin=target.origin, command=command, now=int(time.time()))
+def _lock(
+    record: Record,
+    target: Target,
+    command: str,
+    stack: ExitStack,
+    shard: Shard | None = None,
+    shards: Path = Path("records"),
+) -> Ledger:
+    now = int(time.time())
+    if shard is None:
+        return stack.enter_context(lock_ledger(record, origin=target.origin, command=command, now=now))
+    ledger = ShardLedger.open_shard(
+        record.paths,
+        shard,
+        shards,
+        root=record.root,
+        origin=target.origin,
+        command=f"{command} --shard {shard}",
+        now=now,
+    )
     return stack.enter_context(ledger)
 
 
@@ -90,6 +126,13 @@ def _poll_job(record: Record, ledger: Ledger) -> JobRun:
 def _output_of(record: Record, ledger: Ledger) -> Callable[[Entry], str]:
     """Where new images go: by the job file of today if there is one, else by the record."""
     return (lambda entry: entry.output) if record.job is None else outputs(record.job.expansion, ledger.entries)
+
+
+def _handed_out(
+    engine: Engine, steps: CampaignImageSteps, record: Record, ledger: Ledger, stack: ExitStack
+) -> Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]]:
+    shared = stack.enter_context(SharedFolder(record.root))
+    return HandedOut(engine=engine, steps=steps, shared=shared, folder=ledger.folder).run
 
 
 def _with_images(ledger: Ledger) -> Iterator[Entry]:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "seedream_jobs"
 DUPLICATES: frozenset[str] = frozenset()
 """Names that are still defined twice. This list only shrinks: remove a name once it is unique."""
 
-MAX_IMPORTS_IN_FUNCTIONS = 39
+MAX_IMPORTS_IN_FUNCTIONS = 40
 """How many imports stand inside functions; lower it when some move to the top. The goal is 40: the table of commands,
 and libraries that take long to import."""
 

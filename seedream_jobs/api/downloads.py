@@ -87,6 +87,11 @@ class Downloads:
         self._network = CheckedNetwork(loopback_allowed=self._api.loopback, resolve=resolve)
         self._pools: dict[tuple[str, bool], httpcore.AsyncConnectionPool] = {}
 
+    @property
+    def base(self) -> str:
+        """The API's address, against which relative links are resolved."""
+        return self._api.base
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -10,7 +10,7 @@ import click
 
 from seedream_jobs import confinement
 from seedream_jobs.cli.compare import compared_revisions
-from seedream_jobs.cli.options import jobs_argument, limit_options
+from seedream_jobs.cli.options import executor_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
@@ -45,6 +45,7 @@ from seedream_jobs.results.gallery.cells import PLACEHOLDERS
     "--lang", type=click.Choice(["en", "zh"]), help="The page's language.  [default: that of the browser that shows it]"
 )
 @click.option("--open", "open_it", is_flag=True, help="Show the page in the browser.")
+@executor_option("Make the thumbnails that are missing, such as after a clone, by")
 @rehearsal_option
 @limit_options
 def gallery(
@@ -56,6 +57,7 @@ def gallery(
     contact_sheet: Path | None,
     lang: str | None,
     open_it: bool,
+    executor: str | None,
     emulator: bool,
 ) -> None:
     """Build the page of a job's images: a folder that opens from disk.
@@ -82,6 +84,8 @@ def gallery(
         (was, then), (head, now) = found.values()
         if was.job is not None and head.job is not None:
             compared = ComparedJob(head.shown, head=head.job, base=was.job, now=now.entries, then=then.entries, note="")
+    if executor is not None:
+        _fill(list(found.values()), executor)
     written = build_gallery(
         list(found.values()),
         folder=out,
@@ -130,3 +134,15 @@ def _open(page: Path) -> None:
     confinement.lift()  # the browser is no part of this command
     if not webbrowser.open(page.resolve().as_uri()):
         raise UsageError(f"no browser took {page}", hint=hint)
+
+
+def _fill(jobs: list[tuple[Record, Ledger]], executor: str) -> None:
+    from seedream_jobs.results.engines import Engine, fill_thumbnails, parse_engine  # it imports httpx and anyio
+
+    choice = parse_engine(executor)
+    if choice.address is not None:
+        confinement.allow_cluster()
+    with Engine(choice) as engine:
+        for record, ledger in jobs:
+            for file, why in fill_thumbnails(record, ledger, engine):
+                say(f"{record.shown}: no thumbnail of {file}: {why}", err=True)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cli.run:run", "Submit, poll, download and build the gallery."),
     "status": ("cli.status:status", "Poll open tasks once, and show the state of every request."),
     "fetch": ("cli.fetch:fetch", "Poll open tasks and download what is done."),
+    "collect": ("cli.collect:collect", "Merge the records of shards, which several machines fetched."),
     "resolve": ("cli.resolve:resolve", "Settle submissions whose outcome nobody knows."),
     "gallery": ("cli.gallery:gallery", "Build the page of a job's images."),
     "compare": ("cli.compare:compare", "Show what a change does to the images, for a pull request."),
@@ -68,7 +69,7 @@ COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 
 
 CONFINED = frozenset(
-    {"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export", "choose", "ratings"}
+    {"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export", "choose", "ratings", "collect"}
 )
 """The commands that need no key: where the process is theirs, they run in a worker under limits."""
 

@@ -70,6 +70,11 @@ def set_option(function: F) -> F:
     )(function)
 
 
+def executor_option(help: str) -> Callable[[F], F]:
+    """``--executor``."""
+    return click.option("--executor", metavar="EXECUTOR", help=f"{help} local[:N] processes, or dask:ADDRESS.")
+
+
 FORMATS = ("text", "json", "jsonl", "markdown", "github", "gitlab", "sarif", "junit")
 
 

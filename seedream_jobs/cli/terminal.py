@@ -18,6 +18,7 @@ from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.shards import Shard
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plan.load import Target
 from seedream_jobs.plan.options import last_sets, set_options
@@ -55,10 +56,11 @@ class Terminal:
 
     :param as_json: the progress as JSON Lines
     :param gallery: build the page of each job
+    :param shard: the share of one job that the command is about
     """
 
-    def __init__(self, *, as_json: bool, emulator: bool, gallery: bool) -> None:
-        self._as_json, self._emulator, self._gallery = as_json, emulator, gallery
+    def __init__(self, *, as_json: bool, emulator: bool, gallery: bool, shard: Shard | None = None) -> None:
+        self._as_json, self._emulator, self._gallery, self._shard = as_json, emulator, gallery, shard
         self._jobs: list[_JobEnd] = []
         self._live: LivePages | None = None
         self._pages: list[Path] = []
@@ -137,12 +139,16 @@ class Terminal:
         ledger, result, name = job.ledger, job.result, job.record.shown
         manifest = job.record.paths.manifest
         say(f"{name}: {_sentence(ledger, result, job.asked)}")
-        if ledger.header is not None:
+        option = " --emulator" if self._emulator else ""
+        if self._shard is not None:
+            say(f"  record    {_near(ledger.file)}")
+            whole = f"seedream-jobs collect {shell_word(name)}{option} {shell_word(_near(ledger.file.parent))}"
+            say(f"  once all {self._shard.count} shards are fetched: {whole}", err=True)
+        elif ledger.header is not None:
             say(f"  manifest  {_near(manifest)}")
         images = _image_folder(ledger, manifest.parent)
         if images is not None:
             say(f"  images    {_near(images)}")
-        option = " --emulator" if self._emulator else ""
         for event in (*result.submitted.lost, *(result.polled.lost if result.polled is not None else ())):
             _show_lost(event, ledger, name, option)
         for reason, hint in _reasons(result):
@@ -157,7 +163,8 @@ class Terminal:
             say(f"  {sentence}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
-            say(f"  {open_tasks} not fetched yet: seedream-jobs fetch {shell_word(name)}{option}", err=True)
+            share = "" if self._shard is None else f" --shard {self._shard}"
+            say(f"  {open_tasks} not fetched yet: seedream-jobs fetch {shell_word(name)}{option}{share}", err=True)
 
 
 def _image_folder(ledger: Ledger, folder: Path) -> Path | None:

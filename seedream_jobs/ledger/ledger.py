@@ -271,6 +271,16 @@ class Ledger:
             _remember(self.paths, self._manifest.header)
 
     @property
+    def folder(self) -> PurePosixPath:
+        """The manifest's folder, relative to the campaign's root."""
+        return _folder(self.paths, self._root)
+
+    @property
+    def file(self) -> Path:
+        """Where what is recorded ends up."""
+        return self.paths.manifest
+
+    @property
     def header(self) -> Header | None:
         """Whose record it is; None for a job that has none yet (only after ``peek``)."""
         return self._manifest.header
@@ -391,6 +401,17 @@ class Ledger:
                 self._pair(file).remove_journal()
             except OSError as error:
                 raise self._dead(_failed(file, error)) from error
+
+    def take_in(self, other: Manifest) -> None:
+        """Merge what another version of this record knows, by the rule for two branches.
+
+        :raises LedgerError: it could not be written
+        """
+        # A journal builds on the manifest's bytes, so it is folded before they change.
+        self.fold()
+        self._take_in_replacement()
+        self._manifest.take_in(other)
+        self._write()
 
     def open_runs(self) -> tuple[OpenRun, ...]:
         """The runs that may have paid what is not on record, since their journal is not here."""

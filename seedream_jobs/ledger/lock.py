@@ -73,12 +73,13 @@ class FileLock:
         self._descriptor = -1
 
 
-def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None) -> FileLock:
+def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None, shared: bool = False) -> FileLock:
     """Take the lock, or refuse at once.
 
     :param command: what to tell the one who comes second, such as ``run garden.yaml``
     :param now: Unix seconds
     :param refusal: how a refusal begins, before the holder is named; by default with the file
+    :param shared: beside others that share it; who wants it alone is kept out
     :raises HeldError: another process holds it; says which
     :raises LedgerError: the lock file can't be written
     :raises UsageError: this platform has no ``flock``
@@ -94,7 +95,7 @@ def lock_file(path: Path, *, command: str, now: int, refusal: str | None = None)
             descriptor = _open(path, os.O_CREAT)
             for look in range(_LOOKS):
                 try:
-                    _flock(descriptor, fcntl.LOCK_EX, path)
+                    _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, path)
                     break
                 except BlockingIOError:
                     if look == _LOOKS - 1 or in_use(path):

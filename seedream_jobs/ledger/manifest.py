@@ -266,6 +266,14 @@ class Entries(Mapping[str, Entry]):
             message = f"line {number} is damaged: {problem}"
             raise FindingsError([_finding("manifest-damaged", message, self._path, number, _RESTORE)]) from None
 
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Forget all requests but some, by their keys."""
+        for key in [key for key in self._known if not wanted(key)]:
+            del self._known[key]
+            self._open.pop(key, None)
+            self._escaped.discard(key)
+        self._former = None
+
     def settle(self, doubt: Doubt) -> None:
         """Put every open intent in doubt: no run is under way any more."""
         for entry in list(self._open.values()):

@@ -36,6 +36,7 @@ class CampaignImageSteps(ImageSteps):
     :param cache: where thumbnails are kept; None for none
     :param embed_metadata: put the digital source type and the prompt into the files
     :param now: Unix seconds
+    :param token: of temporary names, as the fetcher's
     """
 
     decoders: Decoders
@@ -45,6 +46,7 @@ class CampaignImageSteps(ImageSteps):
     now: Callable[[], float]
     provenance: Provenance = field(default_factory=Provenance)
     embed_metadata: bool = False
+    token: str = ""
 
     def find_stored(self, entry: Entry, index: int) -> Image | None:
         return find_stored_image(entry, index, self.folder, self.root)
@@ -80,7 +82,7 @@ class CampaignImageSteps(ImageSteps):
                 came_sha256=came_sha256,
                 stored_at=int(self.now()),
             )
-            temp = temporary(path, entry, index)  # the image has left it
+            temp = temporary(path, entry, index, self.token)  # the image has left it
             return write_sidecar(path, content, entry.key, temp)
         except OSError as error:
             raise refusal(error, path) from error

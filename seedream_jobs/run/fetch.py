@@ -105,14 +105,17 @@ class Fetched:
         return gravest(unfinished + ([ExitCode.FINDINGS] if self.lost else []))
 
 
-def temporary(stem: Path, entry: Entry, index: int) -> Path:
+def temporary(stem: Path, entry: Entry, index: int, token: str = "") -> Path:
     """The temporary name for one image, in the folder of ``stem``.
 
     The same for each attempt, so that what a killed process left behind is overwritten by the next one; and nobody
     else's: two jobs may fetch the same request, each its own task, into one folder.
+
+    :param token: of one attempt, where another one may still be under way
     """
     key = entry.key.rpartition(":")[2][:16]
-    return stem.with_name(f".{key}-{entry.task_id or entry.generation}-{index}.part")
+    own = f"-{token}" if token else ""
+    return stem.with_name(f".{key}-{entry.task_id or entry.generation}-{index}{own}.part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +215,7 @@ class Fetcher:
     :param output_of: where an entry's images go of which none is stored yet, as ``Entry.output``
     :param waits: seconds before each further attempt at an image; their number bounds the attempts
     :param deadline: seconds without a further image after which it ends, with what is left unfinished
+    :param token: of temporary names
     """
 
     downloads: Downloads
@@ -225,6 +229,7 @@ class Fetcher:
     concurrency: int = 8
     waits: Sequence[float] = WAITS
     deadline: float = inf
+    token: str = ""
     output_of: Callable[[Entry], str] = lambda entry: entry.output
     on_image: Callable[[ImageEvent], None] = lambda event: None
     _queue: _Queue = field(default_factory=_Queue, init=False)
@@ -274,7 +279,7 @@ class Fetcher:
     async def _add(self, item: Work) -> None:
         """Put every image of a request that is to be fetched into the queue."""
         entry = item.entry if isinstance(item, Repair) else item
-        entry = replace(entry, output=self._output(entry))
+        entry = replace(entry, output=self.output(entry))
         links = {index: image for index, image in enumerate(entry.images) if is_missing(image)}
         if isinstance(item, Repair):
             links |= {index: replace(entry.images[index], file=None, error=None) for index in item.damage}
@@ -289,7 +294,7 @@ class Fetcher:
             (dies_at(entry, image, self.profile) or 0.0, index, delivery) for index, image in links.items()
         )
 
-    def _output(self, entry: Entry) -> str:
+    def output(self, entry: Entry) -> str:
         """The path for an entry's images: beside those that are there already, else as ``output_of`` says."""
         stored = next((image.file for image in entry.images if image.file is not None), None)
         if stored is None:
@@ -384,7 +389,7 @@ class Fetcher:
         if link.url is None:
             why = "the service has no link for it any more" if delivery.asked else "its task can not be asked now"
             return _Missed(problem=why, dead=delivery.asked)
-        sink = await to_thread.run_sync(Sink, temporary(delivery.stem, delivery.entry, index))
+        sink = await to_thread.run_sync(Sink, temporary(delivery.stem, delivery.entry, index, self.token))
         try:
             name = f"image {index + 1} of {delivery.entry.address}"
             _log.info("GET %s: %s", name, _shown(link.url))

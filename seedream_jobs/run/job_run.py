@@ -8,7 +8,7 @@ and holds exactly what the plan says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.api.outcomes import Outcome
@@ -36,7 +37,7 @@ from seedream_jobs.plan.cost import Tariff, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import PlannedJob
 from seedream_jobs.run.budget import Budget
-from seedream_jobs.run.fetch import Fetched, ImageEvent
+from seedream_jobs.run.fetch import Fetched, Fetcher, ImageEvent, Work
 from seedream_jobs.run.images import ImageSteps, Repair
 from seedream_jobs.run.poll import Polled
 from seedream_jobs.run.submit import Submission, Submitted
@@ -70,6 +71,7 @@ class JobRun:
     :param steps: what is done with each downloaded image; None downloads nothing
     :param repairs: stored images that are missing or damaged
     :param output_of: where a request's images go that wait to be fetched, as ``Entry.output``
+    :param hand_out: runs the fetcher with the help of other machines; None where this one does all
     """
 
     ledger: Ledger
@@ -82,6 +84,7 @@ class JobRun:
     repairs: tuple[Repair, ...] = ()
     wanted: Callable[[Entry], bool] = field(default=lambda _: True)
     output_of: Callable[[Entry], str] = field(default=lambda entry: entry.output)
+    hand_out: Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

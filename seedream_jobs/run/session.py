@@ -170,7 +170,8 @@ class Session:
 
         async def fetching() -> None:
             try:
-                result.fetched = await fetcher.run(work)
+                handed = job.hand_out
+                result.fetched = await (fetcher.run(work) if handed is None else handed(fetcher, work))
             except SeedreamError as error:
                 result.refusal = error
             group.cancel_scope.cancel()  # nobody needs to wait for a signal any more
