@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -171,6 +171,13 @@ class FileSystem:
             return Snapshot(read_start(opened, 1 << 62))
         return OpenSnapshot(opened)
 
+    def list_folder(self, folder: Path) -> list[str]:
+        """The names in a folder; none where there is no such folder."""
+        try:
+            return [one.name for one in folder.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def create(self, path: Path, mode: int = 0o644) -> int:
         """Open for appending, emptied; a new file where there is none. Returns a descriptor."""
         check_no_link(path)
@@ -247,9 +254,7 @@ def temporary(path: Path) -> Path:
 
 
 @contextmanager
-def _replacing(
-    fs: FileSystem, path: Path, temp: Path, *, mode: int = 0o644, announce: Callable[[], object] = lambda: None
-) -> Iterator[int]:
+def _replacing(fs: FileSystem, path: Path, temp: Path, *, mode: int = 0o644) -> Iterator[int]:
     """The descriptor of a temporary file that takes the name ``path`` when the block ends without an exception."""
     if temp.is_symlink():  # a commit may bring one of this name: nothing of it leads anywhere
         fs.remove(temp)
@@ -260,7 +265,6 @@ def _replacing(
             fs.sync(descriptor)
         finally:
             fs.close(descriptor)
-        announce()
         fs.rename(temp, path)
     except BaseException:
         with suppress(OSError):
@@ -277,9 +281,43 @@ def write_whole(
     :param announce: called once the bytes are durable, before they get their name; if it raises, they never do
     :raises OSError: as the disk says; an earlier file is still whole
     """
-    with _replacing(fs, path, temporary(path), announce=announce) as descriptor:
-        for chunk in chunks:
-            write_all(fs, descriptor, chunk)
+    write_together({path: chunks}, fs=fs, announce=announce)
+
+
+def write_together(
+    files: Mapping[Path, Iterable[bytes]], *, fs: FileSystem = DISK, announce: Callable[[], object] = lambda: None
+) -> None:
+    """Write files of these bytes in the place of earlier ones; none gets its name before all are durable.
+
+    :param files: in the order in which they get their names; a file's name is durable before the next folder's
+    :param announce: called once all bytes are durable, before any gets its name; if it raises, none ever does
+    :raises OSError: as the disk says; each file is an earlier one or the new one, whole
+    """
+    left = [(path, temporary(path)) for path in files]
+    try:
+        for path, temp in left:
+            if temp.is_symlink():  # a commit may bring one of this name: nothing of it leads anywhere
+                fs.remove(temp)
+            descriptor = fs.create(temp)
+            try:
+                for chunk in files[path]:
+                    write_all(fs, descriptor, chunk)
+                fs.sync(descriptor)
+            finally:
+                fs.close(descriptor)
+        announce()
+        while left:
+            path, temp = left[0]
+            fs.rename(temp, path)
+            del left[0]
+            # Without it a power cut may bring the old file back, and keep one of a later folder.
+            if not left or left[0][0].parent != path.parent:
+                fs.sync_folder(path.parent)
+    except BaseException:
+        for _, temp in left:
+            with suppress(OSError):
+                fs.remove(temp)
+        raise
 
 
 @contextmanager

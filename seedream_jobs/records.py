@@ -19,8 +19,8 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger import campaign
 from seedream_jobs.ledger.ledger import Ledger, left_behind
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
 from seedream_jobs.ledger.paths import (
-    MANIFEST_SUFFIX,
     LedgerPaths,
     campaign_lock,
     is_manifest,

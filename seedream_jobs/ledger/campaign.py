@@ -31,8 +31,8 @@ from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import FileLock, lock_file
 from seedream_jobs.ledger.manifest import Entries, alone
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
 from seedream_jobs.ledger.paths import (
-    MANIFEST_SUFFIX,
     SHARED,
     campaign_lock,
     job_beside,

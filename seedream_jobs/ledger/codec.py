@@ -22,6 +22,7 @@ from zlib import crc32
 
 from seedream_jobs.diagnostics import shorten
 from seedream_jobs.inside import can_be_a_name
+from seedream_jobs.ledger.parts import PARTS
 from seedream_jobs.ledger.state import (
     ID,
     Accepted,
@@ -41,6 +42,7 @@ from seedream_jobs.ledger.state import (
     Key,
     Moment,
     NotSent,
+    PartHeader,
     PlanRecord,
     Rejected,
     ResolutionRecord,
@@ -118,7 +120,8 @@ _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
 STATES: Mapping[str, State] = {state.value: state for state in State}
 
 FORMAT = 1
-
+SPLIT_FORMAT = 2
+"""The format of a manifest in parts. A version that knows no parts refuses it: it would take its requests for new."""
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in Unix seconds: what lies beyond it can't be written as a time."""
@@ -390,6 +393,7 @@ _EVENT_NAMES: Mapping[type[Event], str] = {kind: name for name, kind in _EVENTS.
 _RECORDS: Mapping[type[Any], str] = {
     Entry: "a request's line",
     Header: "the header",
+    PartHeader: "a part's header",
     PlanRecord: "a plan's line",
     ResolutionRecord: "a resolution's line",
 }
@@ -412,8 +416,10 @@ def encode(value: Any) -> Json:
             line["task_ids"] = [line.pop("task_id", None), *value.more_task_ids]
         case Event():
             line["event"] = _EVENT_NAMES[type(value)]
+        case PartHeader():
+            line["format"] = SPLIT_FORMAT
         case Header():
-            line["format"] = FORMAT
+            line["format"] = SPLIT_FORMAT if value.parts else FORMAT
             if runs := line.pop("runs", None):
                 line["run"] = runs[0] if len(runs) == 1 else runs
         case ResolutionRecord(key=""):
@@ -432,6 +438,8 @@ def decode(kind: type[T], line: Json, where: str = "") -> T:
         line = _with_first_task({"generation": 1, **line} if kind is Attempt else line, where)
     elif kind is Header:
         line = _with_runs(line)
+    elif kind is PartHeader:
+        line = {name: value for name, value in line.items() if (name, value) != ("format", SPLIT_FORMAT)}
     elif kind is ResolutionRecord and "run" in line:
         line = {"key": _NO_KEY, **line}  # one about a run has none
     found: Json = {}
@@ -466,8 +474,11 @@ def _with_first_task(line: Json, where: str) -> Json:
 
 
 def _with_runs(line: Json) -> Json:
-    if line.get("format") != FORMAT:
-        raise Malformed(f"format {line.get('format')!r} is not {FORMAT}, the one this program reads")
+    written, split = line.get("format"), line.get("parts", 0)
+    if written not in (FORMAT, SPLIT_FORMAT):
+        raise Malformed(f"format {written!r} is not {FORMAT} or {SPLIT_FORMAT}, which this program reads")
+    if (split not in PARTS) if written == SPLIT_FORMAT else ("parts" in line or "closed" in line):
+        raise Malformed(f"'parts' must be 16 or 256 in format {SPLIT_FORMAT}, and is absent in format {FORMAT}")
     if "runs" in line:
         raise Malformed("unknown field 'runs' in the header")
     plain = {name: value for name, value in line.items() if name not in ("format", "run")}

@@ -14,18 +14,30 @@ import errno
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_whole
+from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_together
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span, shorten
 from seedream_jobs.errors import FindingsError, LedgerError
-from seedream_jobs.ledger.codec import Json, Malformed, canonical, decode, file_name, is_sealed, parse, seal, unsealed
+from seedream_jobs.ledger.codec import (
+    Json,
+    Malformed,
+    canonical,
+    decode,
+    file_name,
+    is_sealed,
+    mapping,
+    parse,
+    seal,
+    unsealed,
+)
+from seedream_jobs.ledger.parts import FIRST, NewFiles, digest_of, file_of
 from seedream_jobs.ledger.state import Identifier
 
 if TYPE_CHECKING:
@@ -49,6 +61,7 @@ class JournalHeader:
     :param job: the job file's name
     :param origin: of the service
     :param run: the id by which the manifest says that the run is open
+    :param parts: of a split manifest, the digest of each of its files that ``base`` is made of
     """
 
     manifest: Identifier
@@ -59,9 +72,10 @@ class JournalHeader:
     job: str = ""
     origin: str = ""
     run: str = ""
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
-_HEADER = tuple(field.name for field in fields(JournalHeader))
+_HEADER = tuple(one.name for one in fields(JournalHeader))
 _DIGEST = re.compile("none|sha256:[0-9a-f]{1,64}")
 
 
@@ -72,6 +86,7 @@ class Contents:
     :param path: the file's name, for findings
     :param records: every event and plan in order, without ``crc`` and ``seq``; read again each time
     :param folded: digests of manifests that hold what came before, the last one last
+    :param parts: of split ones, the digest of each file
     :param size: how many bytes are whole records
     :param torn: how many bytes after them are a torn record
     :param complete: whether the last record has its newline
@@ -81,9 +96,22 @@ class Contents:
     header: JournalHeader
     records: Records
     folded: tuple[str, ...]
+    parts: tuple[Mapping[str, Any], ...]
     size: int
     torn: int
     complete: bool
+
+    def parts_folded(self, present: Mapping[str, str]) -> frozenset[str] | None:
+        """Of a split manifest that a crash left folded in part: the files that hold what came before.
+
+        :param present: the digest of each file on the disk
+        :return: None where a file is neither what the journal builds on nor what a fold made of it
+        """
+        known, after = self.header.parts, self.parts
+        if not after or present.keys() != known.keys():
+            return None
+        folded = frozenset(name for name, digest in present.items() if any(digest == one.get(name) for one in after))
+        return folded if all(name in folded or known[name] == digest for name, digest in present.items()) else None
 
     @property
     def next_seq(self) -> int:
@@ -167,6 +195,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
     snapshot = Snapshot(journal) if isinstance(journal, bytes) else journal
     first: Json = {}
     folded: list[str] = []
+    parts: list[Json] = []
     count, size, complete = 0, 0, True
     for offset, line in _lines(snapshot):
         complete = line.endswith(b"\n")
@@ -182,6 +211,8 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
                 raise Malformed("a record is missing before it")
             if type(body.get("fold", "")) is not str:
                 raise Malformed("'fold' must be a string")
+            if "fold" in body and "parts" in body:
+                parts.append(mapping("parts", body["parts"]))
         except Malformed as problem:
             raise FindingsError([damaged(path, count + 1, offset, str(problem))]) from None
         first = first or body
@@ -201,6 +232,7 @@ def read_journal(journal: bytes | Snapshot, path: str) -> Contents | None:
         header=header,
         records=Records(snapshot, size, count - 1 - len(folded)),
         folded=tuple(folded),
+        parts=tuple(parts),
         size=size,
         torn=snapshot.size - size,
         complete=complete,
@@ -316,53 +348,71 @@ class Pair:
             raise
         return descriptor
 
-    def begin_marked(self, chunks: Iterable[bytes], header: Callable[[str], JournalHeader]) -> tuple[int, str]:
+    def begin_marked(
+        self, new: NewFiles, header: Callable[[Mapping[str, str]], JournalHeader]
+    ) -> tuple[int, Mapping[str, str]]:
         """Write a manifest that says that a run is open, and begin the journal that builds on it.
 
-        :param header: from the digest of that manifest to the journal's record 0
-        :return: the journal's descriptor, open for appending, and the digest
+        :param header: from the digests of that manifest's files to the journal's record 0
+        :return: the journal's descriptor, open for appending, and the digests
         """
         begun: list[int] = []
         try:
             # The journal is made before the manifest takes its name: a mark without a journal would be a lost run.
-            digest = self.write_manifest(chunks, lambda digest: begun.append(self.begin_journal(header(digest))))
+            digests = self.write_manifest(new, lambda digests: begun.append(self.begin_journal(header(digests))))
         except BaseException:
             for descriptor in begun:
                 self._fs.close(descriptor)
             raise
-        return begun[0], digest
+        return begun[0], digests
 
-    def write_manifest(self, chunks: Iterable[bytes], announce: Callable[[str], None] = lambda digest: None) -> str:
-        """Write a new manifest in the old one's place, whole or not at all. Returns its digest.
+    def write_manifest(
+        self, new: NewFiles, announce: Callable[[Mapping[str, str]], None] = lambda digests: None
+    ) -> Mapping[str, str]:
+        """Write a manifest's files in the place of the old ones, each whole or not at all. Returns their digests.
 
-        :param announce: gets the digest once the bytes are durable, before they take the old manifest's name
+        The manifest itself comes after its parts, and what is no part any more goes after that: whatever a crash
+        leaves, each request's line is in some file.
+
+        :param announce: gets the digests once the bytes are durable, before any takes an old file's name
         """
-        summed = sha256()
+        sums = {name: sha256() for name in new.files}
 
-        def summing() -> Iterator[bytes]:
-            for chunk in chunks:
-                summed.update(chunk)
+        def summing(name: str) -> Iterator[bytes]:
+            for chunk in new.files[name]:
+                sums[name].update(chunk)
                 yield chunk
 
-        def digest() -> str:
-            return f"sha256:{summed.hexdigest()}"
+        def digests() -> Mapping[str, str]:
+            return {**new.kept, **{name: f"sha256:{found.hexdigest()}" for name, found in sums.items()}}
 
-        write_whole(self._manifest, summing(), fs=self._fs, announce=lambda: announce(digest()))
-        return digest()
+        files = {file_of(self._manifest, name): summing(name) for name in new.files}
+        write_together(files, fs=self._fs, announce=lambda: announce(digests()))
+        gone = [file_of(self._manifest, name) for name in new.removed]
+        for file in gone:
+            self._fs.remove(file)
+        if gone:
+            self._fs.sync_folder(gone[0].parent)
+        return digests()
 
-    def fold(self, chunks: Iterable[bytes], seq: int, append: Callable[[bytes], None]) -> str:
-        """Write everything known into the manifest and remove the journal. Returns the manifest's digest.
+    def fold(self, new: NewFiles, seq: int, append: Callable[[bytes], None]) -> Mapping[str, str]:
+        """Write everything known into the manifest and remove the journal. Returns the digests of its files.
 
         :param seq: the ``fold`` record's number in the journal
         :param append: makes a record durable in the journal
         """
-        # The fold record stands in the journal before the manifest has its name: whatever a crash leaves, the next
-        # command sees whether the manifest holds the journal already.
-        digest = self.write_manifest(chunks, lambda digest: append(record(seq, {"fold": digest})))
-        self.remove_journal()
-        return digest
 
-    def fold_left_behind(self, contents: Contents, chunks: Iterable[bytes]) -> str:
+        def announce(digests: Mapping[str, str]) -> None:
+            parts = {} if digests.keys() <= {FIRST} else {"parts": dict(digests)}
+            append(record(seq, {"fold": digest_of(digests), **parts}))
+
+        # The fold record stands in the journal before a file has its name: whatever a crash leaves, the next command
+        # sees which files hold the journal already.
+        digests = self.write_manifest(new, announce)
+        self.remove_journal()
+        return digests
+
+    def fold_left_behind(self, contents: Contents, new: NewFiles) -> Mapping[str, str]:
         """As ``fold``, for a journal that a crash left; its torn end is cut off."""
         descriptor = self._fs.append(self._journal)
         try:
@@ -370,7 +420,7 @@ class Pair:
                 self._fs.truncate(descriptor, contents.size)
             if not contents.complete:
                 write_all(self._fs, descriptor, b"\n")
-            return self.fold(chunks, contents.next_seq, lambda record: self._append(descriptor, record))
+            return self.fold(new, contents.next_seq, lambda record: self._append(descriptor, record))
         finally:
             self._fs.close(descriptor)
 

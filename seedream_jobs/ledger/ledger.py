@@ -15,13 +15,13 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from seedream_jobs import confinement
 from seedream_jobs.atomic_file import DISK, FileSystem, Snapshot, read_regular, write_whole
@@ -35,7 +35,19 @@ from seedream_jobs.ledger.codec import encode, iso
 from seedream_jobs.ledger.journal import GroupCommit, Pair
 from seedream_jobs.ledger.lock import FileLock, in_use, lock_file, who_holds
 from seedream_jobs.ledger.manifest import Entries, Manifest, alone, apply, apply_journal, ids_in, read_manifest
-from seedream_jobs.ledger.paths import MANIFEST_SUFFIX, SHARED, LedgerPaths, check_link, prepare
+from seedream_jobs.ledger.parts import (
+    LARGE_PART,
+    MANIFEST_SUFFIX,
+    PARTS,
+    ManifestFiles,
+    NewFiles,
+    digest_of,
+    find_files,
+    largest_part,
+    make_parts_folder,
+    remove_parts_folder,
+)
+from seedream_jobs.ledger.paths import SHARED, LedgerPaths, check_link, prepare
 from seedream_jobs.ledger.state import (
     STATE_RULES,
     Entry,
@@ -73,7 +85,7 @@ class Ledger:
         self._guards: list[FileLock] = []
         self._root = root
         self._manifest = manifest
-        self._base = manifest.digest  # of the bytes on the disk that the journal builds on
+        self._in_parts = False  # whether the next run is to leave a split manifest
         self._fs = fs
         self._lock = lock
         self.held_by: str | None = None
@@ -116,7 +128,7 @@ class Ledger:
         busy = busy or is_busy(holder)
         if loaded.hot is not None:
             try:
-                apply_journal(manifest, loaded.hot, _folder(paths, root))
+                apply_journal(manifest, loaded.hot, _folder(paths, root), loaded.folded)
             except OSError as error:
                 raise UsageError(f"{loaded.file} can't be read: {error.strerror or error}") from error
             # Its journal is here, so nothing of that run is lost.
@@ -193,7 +205,7 @@ class Ledger:
         if manifest.header is not None:
             self._lock_journal(command)
             _note_older(self.paths, manifest)
-            _remember(self.paths, manifest.header)
+            _remember(self.paths, manifest)
         if loaded.elsewhere is not None:
             raise loaded.elsewhere
         if manifest.header is None:
@@ -236,10 +248,10 @@ class Ledger:
                 self._pair(failing).remove_journal()
             if loaded.hot is not None and loaded.file is not None:
                 failing = loaded.file
-                apply_journal(self._manifest, loaded.hot, _folder(self.paths, self._root))
+                apply_journal(self._manifest, loaded.hot, _folder(self.paths, self._root), loaded.folded)
                 self._manifest.entries.settle("crash")
                 self._manifest.close_run(loaded.hot.header.run)
-                self._written(self._pair(failing).fold_left_behind(loaded.hot, self._chunks()))
+                self._written(self._pair(failing).fold_left_behind(loaded.hot, self._new_files()))
             self._manifest.entries.settle("crash")
         except OSError as error:
             raise self._dead(_failed(failing, error)) from error
@@ -259,16 +271,21 @@ class Ledger:
         """
         self._intents = intents
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _new_files(self) -> NewFiles:
         header = self._header()
         self._manifest.header = replace(header, serial=header.serial + 1)
-        return self._manifest.chunks()
+        new = self._manifest.new_files()
+        if len(new.files) > 1:
+            make_parts_folder(self.paths.real)
+        return new
 
-    def _written(self, digest: str) -> None:
-        self._base = digest
+    def _written(self, digests: Mapping[str, str]) -> None:
+        self._manifest.digests = digests
         self._manifest.merged = False
-        if self._manifest.header is not None:
-            _remember(self.paths, self._manifest.header)
+        self._manifest.entries.changed.clear()
+        _remember(self.paths, self._manifest)
+        if not self._header().parts:
+            remove_parts_folder(self.paths.real)
 
     @property
     def folder(self) -> PurePosixPath:
@@ -368,7 +385,7 @@ class Ledger:
 
         :raises LedgerError: it could not be written
         """
-        if self._base == journal.ABSENT or self._moved:
+        if self._manifest.digest == journal.ABSENT or self._moved:
             self._check_writable()
             self._lock_journal("run")
             self._take_in_replacement()
@@ -413,6 +430,31 @@ class Ledger:
         self._manifest.take_in(other)
         self._write()
 
+    def use_parts(self) -> None:
+        """Let the next run leave a split manifest."""
+        self._in_parts = True
+
+    def reshape(self, parts: int) -> bool:
+        """Write the manifest in so many parts, or in one file (0); whether it was in another form.
+
+        :raises LedgerError: it could not be written; each request's line is in the old form or the new one, or in both
+        """
+        self.fold()
+        self._take_in_replacement()
+        if self._header().parts == parts and not self._manifest.merged:
+            return False
+        self._manifest.reshape(parts)
+        self._write()
+        return True
+
+    def _split_where_asked(self) -> None:
+        """Where a run is to leave a split manifest, or a part has grown too large for 16: write it so."""
+        parts = self._header().parts
+        if self._in_parts and not parts:
+            self.reshape(PARTS[0])
+        if parts == PARTS[0] and largest_part(self.paths.real) > LARGE_PART:
+            self.reshape(PARTS[1])
+
     def open_runs(self) -> tuple[OpenRun, ...]:
         """The runs that may have paid what is not on record, since their journal is not here."""
         return self._manifest.open_runs()
@@ -435,17 +477,17 @@ class Ledger:
         assert header is not None  # a writer has one
         return header
 
-    def _replacement(self) -> Snapshot | None:
+    def _replacement(self) -> ManifestFiles | None:
         """The manifest on the disk, where it is another one than was read; an empty one where it is gone.
 
         :raises UsageError: it can't be read
         """
-        record = read_file(self._fs, self.paths.real)
+        record = read_files(self._fs, self.paths) or ManifestFiles()
         try:
-            digest = journal.ABSENT if record is None else record.digest()
+            same = record.digests == self._manifest.digests
         except OSError as error:
             raise UsageError(f"the manifest can't be read: {error.strerror or error}") from error
-        return None if digest == self._base else record or Snapshot()
+        return None if same else record
 
     def _take_in_replacement(self) -> None:
         """Merge the manifest on the disk, where it is another one than was read.
@@ -454,12 +496,17 @@ class Ledger:
         :raises UsageError: it can't be read
         """
         found = self._replacement()
-        if found is None or not found.size:
-            return  # where it is gone or empty, nothing is lost by writing it anew
+        if found is None:
+            return
+        if not found.size:  # where it is gone or empty, nothing is lost by writing it anew, all parts of it
+            self._manifest.merged = self._manifest.merged or self._header().parts > 0
+            return
         try:
             came = parse_record(self.paths, found, self._root)
             came.entries.settle("crash")
             self._manifest.take_in(came)
+            if len(came.digests) > 1 or self._header().parts:
+                self._manifest.digests, self._manifest.merged = came.digests, True
         except FindingsError as error:
             raise LedgerError(
                 f"{self.paths.manifest.name} was changed while it was in use, and {error.diagnostics[0].message}",
@@ -470,7 +517,7 @@ class Ledger:
     def _write(self) -> None:
         self._check_writable()
         try:
-            self._written(self._pair().write_manifest(self._chunks()))
+            self._written(self._pair().write_manifest(self._new_files()))
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
 
@@ -491,11 +538,11 @@ class Ledger:
                 self._manifest.close_run(self._run)
                 self._intents = 0
             if commit is not None:
-                chunks = self._chunks()
-                self._written(self._pair().fold(chunks, self._seq, lambda line: commit.append_sync(lambda: line)))
+                new = self._new_files()
+                self._written(self._pair().fold(new, self._seq, lambda line: commit.append_sync(lambda: line)))
                 _log.info("%d records of the journal folded into %s", self._seq - 1, self.paths.manifest)
-            elif self._manifest.merged and self._base != journal.ABSENT:
-                self._written(self._pair().write_manifest(self._chunks()))
+            elif self._manifest.merged and self._manifest.digest != journal.ABSENT:
+                self._written(self._pair().write_manifest(self._new_files()))
         except OSError as error:
             raise self._dead(_failed(self.paths.manifest, error)) from error
         except LedgerError as error:
@@ -511,6 +558,8 @@ class Ledger:
                 # If a lock's file was replaced, another run may be at work, and a fold would undo what it wrote.
                 self._check_places()
                 self.fold()
+                if self._run is not None and self.header is not None and self._manifest.digests:
+                    self._split_where_asked()
         finally:
             if self._commit is not None:
                 self._commit.close()
@@ -572,11 +621,16 @@ class Ledger:
         marked = self._run is not None and self._intents > 0
         if not marked:
             self.ensure_created()
+        # A run's mark changes the first file alone, and a fold the same files that the journal builds on: whatever a
+        # crash leaves of several, each is known by its digest.
+        split = self._header().parts or len(self._manifest.digests) > 1
+        if split and (self._manifest.merged or self._manifest.dirty):
+            self._write()
         header = self._header()
         first = partial(
             journal.JournalHeader,
             manifest=header.id,
-            before=self._base,
+            before=self._manifest.digest,
             file=str(self.paths.real),
             path="" if self.paths.shared is None else self.paths.within,
             job=header.job,
@@ -587,13 +641,13 @@ class Ledger:
             self._lock_journal("run")
             opened = OpenRun(id=self._run, intents=self._intents, since=self._now)
             self._manifest.header = replace(header, runs=(*header.runs, opened))
-            descriptor, digest = self._pair().begin_marked(
-                self._chunks(), lambda digest: first(base=digest, run=opened.id)
+            descriptor, digests = self._pair().begin_marked(
+                self._new_files(), lambda digests: first(run=opened.id, **_base(digests))
             )
-            self._written(digest)
+            self._written(digests)
             self._moved = False
         else:
-            descriptor = self._pair().begin_journal(first(base=self._base))
+            descriptor = self._pair().begin_journal(first(**_base(self._manifest.digests)))
         self._seq = 1
         return GroupCommit(self._fs, descriptor, self._journal.name)
 
@@ -606,6 +660,11 @@ class Ledger:
     def _dead(self, failure: LedgerError) -> LedgerError:
         self._failure = failure
         return failure
+
+
+def _base(digests: Mapping[str, str]) -> dict[str, Any]:
+    """What the first record of a journal says of the manifest that it builds on."""
+    return {"base": digest_of(digests), "parts": dict(digests) if len(digests) > 1 else {}}
 
 
 def _binds(entry: Entry) -> bool:
@@ -673,6 +732,7 @@ class Loaded:
     :param hot: what it says
     :param done: journals that hold nothing more: they are folded, or never began
     :param elsewhere: why nothing may be recorded here: the journal's manifest is at another place, or gone
+    :param folded: the parts of the manifest that hold the hot journal already
     """
 
     manifest: Manifest
@@ -680,6 +740,7 @@ class Loaded:
     hot: journal.Contents | None = None
     done: list[Path] = field(default_factory=list)
     elsewhere: HeldError | InDoubtError | None = None
+    folded: frozenset[str] = frozenset()
 
 
 def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | None = None) -> Loaded:
@@ -692,19 +753,19 @@ def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | N
     :raises LedgerError: they keep changing
     """
     for _ in range(_LOOKS):
-        record = read_file(fs, paths.real)
+        record = read_files(fs, paths)
         manifest = parse_record(paths, record, root)
         files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
         # Otherwise a run folded in between: the journal just read is in the new manifest already.
-        if _version(record) == _version(read_file(fs, paths.real)):
+        if _version(record) == _version(read_files(fs, paths)):
             return _loaded(paths, manifest, found)
     raise LedgerError(f"{paths.manifest.name} keeps changing", hint="try again in a moment")
 
 
-def parse_record(paths: LedgerPaths, record: Snapshot | None, root: Path) -> Manifest:
+def parse_record(paths: LedgerPaths, record: ManifestFiles | None, root: Path) -> Manifest:
     """What the manifest's bytes say.
 
     :raises FindingsError: it is damaged
@@ -767,12 +828,13 @@ def _loaded(paths: LedgerPaths, manifest: Manifest, found: list[tuple[Path, Snap
                 continue
             manifest.header = Header(id=header.manifest, job=header.job, origin=header.origin)
         ids = () if manifest.header is None else (manifest.header.id, *manifest.header.other_ids)
-        known = loaded.hot is None and header.manifest in ids and present in (header.base, header.before)
-        if not known:
+        folded = contents.parts_folded(manifest.digests)
+        known = present in (header.base, header.before) or folded is not None
+        if not (known and loaded.hot is None and header.manifest in ids):
             raise FindingsError([journal.foreign(str(path), paths.manifest.name, header.base)])
         if contents.torn:
             manifest.notes.append(journal.torn(str(path), contents))
-        loaded.file, loaded.hot = path, contents
+        loaded.file, loaded.hot, loaded.folded = path, contents, folded or frozenset()
     return loaded
 
 
@@ -813,8 +875,20 @@ def _gone(paths: LedgerPaths, path: Path) -> InDoubtError:
     )
 
 
-def _version(record: Snapshot | None) -> object:
+def _version(record: ManifestFiles | None) -> object:
     return None if record is None else record.version
+
+
+def read_files(fs: FileSystem, paths: LedgerPaths) -> ManifestFiles | None:
+    """The manifest's files as they are now, None where there is none.
+
+    :raises UsageError: one of them can't be read
+    """
+    try:
+        return find_files(fs, paths.real)
+    except OSError as error:
+        file = error.filename or paths.manifest
+        raise UsageError(f"{file} can't be read: {error.strerror or error}") from error
 
 
 def read_file(fs: FileSystem, path: Path) -> Snapshot | None:
@@ -841,12 +915,12 @@ def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:
     if header is None:
         return
     seen = max(_seen(paths.serial_of(one)) for one in (header.id, *header.other_ids))
-    if header.serial < seen:
+    if manifest.written < seen:
         manifest.notes.append(
             Diagnostic(
                 code="manifest-older",
                 severity="warning",
-                message=f"{paths.manifest.name} is an older version: it was written {header.serial} times, "
+                message=f"{paths.manifest.name} is an older version: it was written {manifest.written} times, "
                 f"and this machine has seen it written {seen} times",
                 path=str(paths.manifest),
                 hint="what was paid since is not in it, and would be paid again: bring the newer one back, or merge it "
@@ -855,12 +929,12 @@ def _note_older(paths: LedgerPaths, manifest: Manifest) -> None:
         )
 
 
-def _remember(paths: LedgerPaths, header: Header) -> None:
+def _remember(paths: LedgerPaths, manifest: Manifest) -> None:
     """Note how often the manifest was written, for ``_note_older``. Where that fails, nothing is told later."""
-    path = paths.serial_of(header.id)
-    if path is not None and header.serial > _seen(path):
+    path = None if manifest.header is None else paths.serial_of(manifest.header.id)
+    if path is not None and manifest.written > _seen(path):
         with contextlib.suppress(OSError):
-            write_whole(path, [b"%d\n" % header.serial])
+            write_whole(path, [b"%d\n" % manifest.written])
 
 
 def _seen(path: Path | None) -> int:

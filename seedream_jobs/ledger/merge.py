@@ -68,6 +68,8 @@ def join_headers(*headers: Header) -> Header | None:
     """One header for several; None where the origins differ, which no rule can settle."""
     if len({header.origin for header in headers}) > 1:
         return None
+    # A part holds what the other form's file held, so that the finer form is right for both.
+    closed = sorted({run for header in headers for run in header.closed})
     first, *others = sorted({one for header in headers for one in (header.id, *header.other_ids)})
     # Of one run's marks the last in this order stays, with the larger number of intents.
     marks = sorted(
@@ -78,8 +80,10 @@ def join_headers(*headers: Header) -> Header | None:
         job=min(header.job for header in headers),
         origin=headers[0].origin,
         other_ids=tuple(others),
-        runs=tuple({run.id: run for run in marks}.values()),
+        runs=tuple({run.id: run for run in marks if run.id not in closed}.values()),
         serial=max(header.serial for header in headers),
+        parts=max(header.parts for header in headers),
+        closed=tuple(closed),
     )
 
 

@@ -19,8 +19,8 @@ from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import STATE_FOLDER, is_gits
 from seedream_jobs.job.files import campaign_root, git_common
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX, manifest_of, parts_folder
 
-MANIFEST_SUFFIX = ".manifest.jsonl"
 _SOURCES = (".yaml", ".yml", MANIFEST_SUFFIX, ".journal", ".manifest.lock")
 SHARED = "seedream-jobs"
 """The folder in a repository's git folder."""
@@ -114,7 +114,7 @@ def is_manifest(named: Path) -> bool:
 
 def check_output_name(output: Path) -> None:
     """:raises UsageError: an output file is named like a job file or a record, which may hold what was paid"""
-    if output.name.endswith(_SOURCES):
+    if output.name.endswith(_SOURCES) or manifest_of(Path(os.path.abspath(output))) is not None:  # noqa: PTH100
         raise UsageError(f"{output} is the name of a job file or a record", hint="name another file")
 
 
@@ -149,11 +149,16 @@ def prepare(paths: LedgerPaths) -> None:
 
 
 def check_link(paths: LedgerPaths) -> None:
-    """:raises UsageError: the manifest is a symbolic link that leads nowhere, or to no record of this campaign"""
+    """:raises UsageError: the manifest is a symbolic link that leads nowhere, or to no record of this campaign; or the
+    folder of its parts is one"""
+    real = paths.real
+    if parts_folder(real).is_symlink():
+        raise UsageError(
+            f"{parts_folder(real)} is a symbolic link", hint="put the folder with the record's parts in its place"
+        )
     # Taken for a job without a manifest, all that the linked one knows would be paid again.
     if not paths.manifest.is_symlink():
         return
-    real = paths.real
     if not paths.manifest.exists():
         raise UsageError(
             f"{paths.manifest} is a symbolic link that leads nowhere",

@@ -307,6 +307,8 @@ class Header:
     :param other_ids: ids of manifests that git merged into this one
     :param runs: the runs that are open, by id; more than one only after a merge. Written as ``run``
     :param serial: how often it was written; 0 for one of a version that did not count
+    :param parts: how many files the requests' lines lie in; 0 where they lie behind the header
+    :param closed: of a split manifest, the runs that are folded into all of its parts
     """
 
     id: Identifier
@@ -314,6 +316,22 @@ class Header:
     origin: str
     other_ids: tuple[Identifier, ...] = ()
     runs: tuple[OpenRun, ...] = ()
+    serial: Whole = 0
+    parts: Whole = 0
+    closed: tuple[Identifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartHeader:
+    """The first line of a manifest's part: without it an emptied part would look like one without requests.
+
+    :param part: its name
+    :param id: the manifest's id when the part was made
+    :param serial: how often the part was written
+    """
+
+    part: str
+    id: Identifier
     serial: Whole = 0
 
 

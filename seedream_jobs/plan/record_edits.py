@@ -25,7 +25,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
-from seedream_jobs.ledger.paths import MANIFEST_SUFFIX
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
 from seedream_jobs.ledger.state import Attempt, Entry, State, counts_as_spent, spent_usd, submits
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.revisions import GitTree

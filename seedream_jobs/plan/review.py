@@ -26,7 +26,7 @@ from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.paths import MANIFEST_SUFFIX
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job

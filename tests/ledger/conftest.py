@@ -146,6 +146,9 @@ class Disk:
     def snapshot(self, path: Path) -> Snapshot:
         return Snapshot(self.read(path))
 
+    def list_folder(self, folder: Path) -> list[str]:
+        return [path.name for path in self.names if path.parent == folder]
+
     def create(self, path: Path, mode: int = 0o644) -> int:
         self._step("create")
         file = _File()

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import decode_event, encode, seal
+from seedream_jobs.ledger.parts import NewFiles
 from seedream_jobs.ledger.state import (
     Event,
     Expired,
@@ -388,12 +389,13 @@ def test_a_marked_manifest_takes_its_name_after_its_journal_is_there(new_disk: A
     disk = new_disk()
     made: list[str] = []
 
-    def header(digest: str) -> journal.JournalHeader:
-        made.append(digest)
+    def header(digests: Mapping[str, str]) -> journal.JournalHeader:
+        made.append(digests[""])
         assert MANIFEST not in disk.names
-        return journal.JournalHeader(manifest="m-1", base=digest)
+        return journal.JournalHeader(manifest="m-1", base=digests[""])
 
-    descriptor, digest = journal.Pair(disk, MANIFEST, JOURNAL).begin_marked([b"a", b"b"], header)
+    descriptor, digests = journal.Pair(disk, MANIFEST, JOURNAL).begin_marked(NewFiles(files={"": [b"a", b"b"]}), header)
+    digest = digests[""]
     assert made == [digest]
     assert digest == Snapshot(b"ab").digest()
     assert bytes(disk.names[MANIFEST].data) == b"ab"
@@ -401,7 +403,7 @@ def test_a_marked_manifest_takes_its_name_after_its_journal_is_there(new_disk: A
     disk = new_disk()
     failing(disk, "rename")
     with pytest.raises(OSError, match="Input/output"):
-        journal.Pair(disk, MANIFEST, JOURNAL).begin_marked([b"a"], header)
+        journal.Pair(disk, MANIFEST, JOURNAL).begin_marked(NewFiles(files={"": [b"a"]}), header)
     assert not disk.open
 
 
@@ -411,9 +413,9 @@ def test_a_fold_is_announced_before_the_manifest_takes_its_name(new_disk: Any) -
     pair = journal.Pair(disk, MANIFEST, JOURNAL)
     pair.begin_journal(journal.JournalHeader(manifest="m-1", base="none"))
     told: list[tuple[bytes, bool]] = []
-    digest = pair.fold([b"all"], 5, lambda line: told.append((line, MANIFEST in disk.names)))
-    assert digest == Snapshot(b"all").digest()
-    assert told == [(journal.record(5, {"fold": digest}), False)]
+    digest = pair.fold(NewFiles(files={"": [b"all"]}), 5, lambda line: told.append((line, MANIFEST in disk.names)))
+    assert digest == {"": Snapshot(b"all").digest()}
+    assert told == [(journal.record(5, {"fold": digest[""]}), False)]
     assert set(disk.names) == {MANIFEST}
     assert disk.operations[-2:] == ["remove", "sync_folder"]
 
@@ -439,14 +441,14 @@ def test_a_journal_that_was_left_is_mended_before_it_is_folded(
     failing(disk, "remove")
     pair = journal.Pair(disk, MANIFEST, JOURNAL)
     with pytest.raises(OSError, match="Input/output"):
-        pair.fold_left_behind(contents, [b"all"])
+        pair.fold_left_behind(contents, NewFiles(files={"": [b"all"]}))
     assert not disk.open
     assert disk.operations[: 1 + len(operations)] == ["append", *operations]
     after = journal.read_journal(bytes(disk.names[JOURNAL].data), "j")
     assert after is not None
     assert (after.folded, [*after.records], after.torn) == ((Snapshot(b"all").digest(),), [{"a": 1}], 0)
     disk.fault = lambda operation, count: None
-    assert pair.fold_left_behind(after, [b"all"]) == Snapshot(b"all").digest()
+    assert pair.fold_left_behind(after, NewFiles(files={"": [b"all"]})) == {"": Snapshot(b"all").digest()}
     assert set(disk.names) == {MANIFEST}
 
 

@@ -130,7 +130,7 @@ def test_a_path_may_climb_as_far_as_the_root() -> None:
         ("{}{}\n", "manifest-damaged"),
         ('{"a":NaN}\n', "manifest-damaged"),
         ("[" * 100_000 + "\n", "manifest-damaged"),
-        ('{"format":2,"id":"m-2"}\n', "manifest-format"),
+        ('{"format":3,"id":"m-2"}\n', "manifest-format"),
     ],
 )
 def test_what_is_no_line_of_a_manifest_is_refused(line: str, code: str) -> None:
