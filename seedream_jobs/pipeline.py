@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.parts import MANY, committed_files
 from seedream_jobs.ledger.state import PlanRecord
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plan.cost import tariff_of
@@ -115,7 +117,8 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
     elsewhere_of = None if revisions.head is None else revisions.elsewhere_of  # the work tree is the disk
     made = plan(loaded, target=target, options=options, ledger_of=revisions.ledger_of, elsewhere_of=elsewhere_of)
     if not target.emulator:
-        check_kept(made, list(map(record_of, loaded)), revisions.head_tree)
+        ledgers = [job.ledger for job in made.jobs if job.ledger is not None]
+        check_kept(made, list(map(record_of, loaded)), ledgers, revisions.head_tree)
     return revisions.compare(made, pairs)
 
 
@@ -134,13 +137,29 @@ def _find_warnings(
     found: list[Diagnostic] = []
     if on_disk and not ledger.entries:
         found += filter(None, [half_renamed(job, emulator=target.emulator)])
+    if not (target.emulator or ledger.parts or job.expansion.spec.split):
+        found += _find_large(job, max(planned.requests, len(ledger.entries)))
     if not planned.submit:
         return found
     if on_disk:
         found += find_unrecorded_images(job, planned)
         if not locked and not target.emulator:
-            found += ignored([job.paths.manifest], _root(job), "warning")
+            found += ignored(_files_of(job.paths.manifest, ledger), _root(job), "warning")
     return [*found, *other_sets(job.shown, ledger.plans.values(), options.sets)]
+
+
+def _find_large(job: Job, requests: int) -> Iterator[Diagnostic]:
+    """The warning that no forge will take the record once it is paid."""
+    if requests >= MANY:
+        yield Diagnostic(
+            code="manifest-large",
+            severity="warning",
+            message=f"the record of {requests:,} requests is about {requests // 1200:,} MB in one file: forges warn of "
+            "files of 50 MB and refuse a push with one of 100 MB",
+            path=job.shown,
+            hint=f"seedream-jobs manifest split {shell_word(job.shown)}, once there is a record; or write limits: "
+            "{split: true} in the job",
+        )
 
 
 def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path, shown: str) -> Plan:
@@ -156,19 +175,23 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
 
 
-def check_kept(plan: Plan, records: Sequence[Record], tree: GitTree | None = None) -> None:
+def check_kept(plan: Plan, records: Sequence[Record], ledgers: Sequence[Ledger], tree: GitTree | None = None) -> None:
     """Check that git does not ignore the records of what is about to be paid.
 
     :param tree: a commit, whose rules hold in place of the work tree's
     :raises FindingsError: it does; names the line
     """
-    paid = [record for job, record in zip(plan.jobs, records, strict=True) if job.submit]
+    paid = [(record, ledger) for job, record, ledger in zip(plan.jobs, records, ledgers, strict=True) if job.submit]
     found: list[Diagnostic] = []
-    for root in sorted({record.root for record in paid}):
-        manifests = [record.paths.manifest for record in paid if record.root == root]
-        found += ignored(manifests, root, "error", tree)
+    for root in sorted({record.root for record, _ in paid}):
+        of_root = [_files_of(record.paths.manifest, ledger) for record, ledger in paid if record.root == root]
+        found += ignored(chain.from_iterable(of_root), root, "error", tree)
     if found:
         raise FindingsError(found)
+
+
+def _files_of(manifest: Path, ledger: Ledger) -> list[Path]:
+    return committed_files(manifest, ledger.parts)
 
 
 class Report(Protocol):
@@ -333,7 +356,7 @@ def run(
         # Shown before it is checked, so that a refusal comes with the plan that it is about.
         report.plan(shown, left.submit)
         if not target.emulator:
-            check_kept(left, locked.records)
+            check_kept(left, locked.records, locked.ledgers)
         check_budgets(left)
         if not left.submit:
             locked.release()  # what is left is polling and fetching, which no other run needs to wait for

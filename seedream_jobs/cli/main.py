@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("cli.fetch:fetch", "Poll open tasks and download what is done."),
     "collect": ("cli.collect:collect", "Merge the records of shards, which several machines fetched."),
     "resolve": ("cli.resolve:resolve", "Settle submissions whose outcome nobody knows."),
+    "manifest": ("cli.manifest:manifest", "Split a job's record into several files, or join them."),
     "gallery": ("cli.gallery:gallery", "Build the page of a job's images."),
     "compare": ("cli.compare:compare", "Show what a change does to the images, for a pull request."),
     "cost": ("cli.cost:cost", "Show what a campaign has cost, by job, axis value, month or model."),

@@ -106,6 +106,7 @@ class JobSpec:
     repeat: int
     max_requests: int
     budget_usd: Decimal | None
+    split: bool
     output_dir: str
     output_name: Template | None
     select: SelectRule | None
@@ -215,6 +216,7 @@ class _Loader:
             max_requests=limits.get("max_requests", DEFAULT_MAX_REQUESTS),
             # By its text: the Decimal of the float 0.1 is 0.1000000000000000055….
             budget_usd=None if budget is None else Decimal(str(budget)),
+            split=limits.get("split", False),
             output_dir=output_dir,
             output_name=name,
             select=select,

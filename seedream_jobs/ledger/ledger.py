@@ -321,6 +321,11 @@ class Ledger:
         return self._manifest.header.id
 
     @property
+    def parts(self) -> int:
+        """How many files the lines of its requests lie in; 0 for one with the header."""
+        return 0 if self._manifest.header is None else self._manifest.header.parts
+
+    @property
     def entries(self) -> Entries:
         """Everything known, by request key; live."""
         return self._manifest.entries

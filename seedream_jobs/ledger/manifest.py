@@ -513,7 +513,7 @@ class Manifest:
         assert self.header is not None
         runs = self.open_runs()
         # Until now a submission on record showed that its run is folded. In parts one of them can be, and another not.
-        known = {*self._runs_on_record(), *self.header.closed} - {run.id for run in runs} if parts else set[str]()
+        known = {*self.runs_on_record(), *self.header.closed} - {run.id for run in runs} if parts else set[str]()
         serial = self.written  # no part is counted any more
         self.header = replace(self.header, parts=parts, runs=runs, closed=tuple(sorted(known)), serial=serial)
         self.serials, self.merged = {}, True
@@ -532,10 +532,11 @@ class Manifest:
             return ()
         if self.header.parts:  # a crash may have left some parts folded, and some not: those that are closed are named
             return self.header.runs
-        on_record = self._runs_on_record()
+        on_record = self.runs_on_record()
         return tuple(run for run in self.header.runs if run.id not in on_record)
 
-    def _runs_on_record(self) -> set[str]:
+    def runs_on_record(self) -> set[str]:
+        """The runs of which a submission is on record."""
         on_record = set[str]()
         for raw in self.entries.raw():
             if raw["state"] != State.INTENT.value:

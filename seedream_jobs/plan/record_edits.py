@@ -25,8 +25,18 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
-from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
-from seedream_jobs.ledger.state import Attempt, Entry, State, counts_as_spent, spent_usd, submits
+from seedream_jobs.ledger.parts import (
+    ALL_NAMES,
+    FIRST,
+    FOLDER_SUFFIX,
+    MANIFEST_SUFFIX,
+    ManifestFiles,
+    file_of,
+    is_spelled_well,
+    manifest_of,
+    shown_part,
+)
+from seedream_jobs.ledger.state import Attempt, Entry, Header, State, counts_as_spent, spent_usd, submits
 from seedream_jobs.plan.options import is_direct
 from seedream_jobs.plan.revisions import GitTree
 
@@ -63,7 +73,8 @@ def record_edits(
     committed = [path for path in paths if path not in untracked]
     found = [*_committed(base, head, committed, shown, allow_additions), *_links(base, head, paths, shown)]
     found += _misspelled(head, paths, present, shown)
-    paths = [path for path in paths if is_record(path) and _never_committed(path) is None]
+    kept = (manifest_of(path) for path in paths if _never_committed(path) is None)
+    paths = sorted({path for path in kept if path is not None})
     was = renamed(base, head, paths)
     gone = frozenset(was.values())  # compared under its new name
     owners: dict[str, list[PurePosixPath]] | None = None
@@ -125,8 +136,8 @@ RULES = frozenset({".gitattributes", ".gitignore"})
 
 
 def is_record(path: PurePosixPath) -> bool:
-    """Whether some file system takes a file for a manifest."""
-    return path.name.casefold().endswith(MANIFEST_SUFFIX)
+    """Whether some file system takes a file for a manifest, or for a part of one."""
+    return manifest_of(path) is not None
 
 
 def _misspelled(
@@ -143,8 +154,10 @@ def _misspelled(
             spelled[folded_name(str(path))].append(path)
     for path in kept:
         other = next((one for one in spelled[folded_name(str(path))] if one != path), None)
-        if other is None and not path.name.endswith((MANIFEST_SUFFIX, *RULES)):
+        if other is None and not (is_spelled_well(path) or path.name.endswith(tuple(RULES))):
             other = path.with_name(path.name.casefold())
+            if other == path:  # of a part its folder's name is the one that is spelled otherwise
+                other = path.parent.with_name(path.parent.name.casefold()) / path.name
         if other is not None:
             message = f"the name is another spelling of {shown(other)}: where case is ignored, this file stands for it"
             yield _finding("record-spelling", message, shown(path), hint="remove the file, or name it otherwise")
@@ -154,9 +167,13 @@ def _links(
     base: Files, head: Files, paths: Sequence[PurePosixPath], shown: Callable[[PurePosixPath], str]
 ) -> Iterator[Diagnostic]:
     for path in paths:
-        if is_record(path) and _is_link(head, path) and not _is_link(base, path):
+        if (is_record(path) or _is_parts_folder(path)) and _is_link(head, path) and not _is_link(base, path):
             message = "the change puts a link in a record's place: what it leads to can be edited unseen"
             yield _finding("record-link", message, shown(path), hint="commit the record itself, as a file")
+
+
+def _is_parts_folder(path: PurePosixPath) -> bool:
+    return path.name.casefold().endswith(FOLDER_SUFFIX)
 
 
 def is_there(files: Files, path: PurePosixPath) -> bool:
@@ -283,31 +300,38 @@ def _copied_ids(
 
 def _manifest(
     files: Files, path: PurePosixPath, shown: str, before: Manifest | None = None
-) -> tuple[Manifest, dict[str, int]]:
-    """A manifest and the line of each key in it; an empty one where the tree has none.
+) -> tuple[Manifest, dict[str, tuple[str, int]]]:
+    """A manifest, and the file and the line of each key in it; an empty one where the tree has none.
 
     :param before: the base's: a line that is not in it is trusted in nothing, whatever its checksum
     :raises FindingsError: it is damaged, among others by an id that is none
     """
-    try:
-        data = files.read(path, limit=MAX_MANIFEST)
-    except FileNotFoundError:
+    found: dict[str, Snapshot] = {}
+    for name in (FIRST, *sorted(ALL_NAMES)):
+        try:
+            found[name] = Snapshot(files.read(file_of(path, name), limit=MAX_MANIFEST))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, OutsideRoot) as error:
+            reason = getattr(error, "strerror", None) or "it leads out of the campaign's root"
+            message = f"it can't be read: {reason}"
+            raise FindingsError([_finding("manifest-damaged", message, shown_part(shown, name))]) from None
+    if not found:
         return Manifest(), {}
-    except (OSError, OutsideRoot) as error:
-        reason = getattr(error, "strerror", None) or "it leads out of the campaign's root"
-        raise FindingsError([_finding("manifest-damaged", f"it can't be read: {reason}", shown)]) from None
     trusted = None
     if before is not None:
         # A forger can compute a checksum: only a line that the base has, byte by byte, is trusted.
         known = frozenset(before.entries.line(key) for key in before.entries)
         trusted = known.__contains__
-    manifest = read_manifest(data, shown, folder=path.parent, trusted=trusted)
-    lines: dict[str, int] = {}  # from the raw lines: an entry is decoded only where the two trees differ in it
-    for number, line in enumerate(data.split(b"\n"), 1):
-        at = line.find(b'"key":"v1:')
-        if at >= 0:
-            # The key begins after ``"key":"``, 7 bytes, and has 67: ``v1:`` and 64 hex digits.
-            lines.setdefault(line[at + 7 : at + 7 + 67].decode("ascii", "replace"), number)
+    manifest = read_manifest(ManifestFiles(found), shown, folder=path.parent, trusted=trusted)
+    lines: dict[str, tuple[str, int]] = {}  # from the raw lines: an entry is decoded only where the two trees differ
+    for name, snapshot in found.items():
+        for number, line in enumerate(snapshot.read(0, snapshot.size).split(b"\n"), 1):
+            at = line.find(b'"key":"v1:')
+            if at >= 0:
+                # The key begins after ``"key":"``, 7 bytes, and has 67: ``v1:`` and 64 hex digits.
+                key = line[at + 7 : at + 7 + 67].decode("ascii", "replace")
+                lines.setdefault(key, (shown_part(shown, name), number))
     return manifest, lines
 
 
@@ -315,13 +339,13 @@ def _claim(allowed: bool) -> Severity:
     return "warning" if allowed else "error"
 
 
-_Told = tuple[str, str, int | None, Severity]
-"""Code, message, line and severity."""
+_Told = tuple[str, str, tuple[str, int] | None, Severity]
+"""Code, message, file and line, and severity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edit:
-    """One manifest in both trees, and the line of each key at the head.
+    """One manifest in both trees, and the file and the line of each key at the head.
 
     :param allowed: what ``run`` may have written is a warning
     """
@@ -329,7 +353,7 @@ class _Edit:
     shown: str
     base: Manifest
     head: Manifest
-    lines: Mapping[str, int]
+    lines: Mapping[str, tuple[str, int]]
     allowed: bool
 
     def findings(self) -> Iterator[Diagnostic]:
@@ -392,9 +416,21 @@ class _Edit:
             yield self._claimed("manifest-removed", message, 1)
         if known.job != after.job and before is not None and not self._moved():
             yield self._claimed("manifest-changed", f"the job was {known.job}, now it is {after.job}", 1)
-        if known.serial > after.serial:
-            message = f"the manifest was written {known.serial} times, now {after.serial}: an older one looks new"
+        if self.base.written > self.head.written:
+            message = (
+                f"the manifest was written {self.base.written} times, now {self.head.written}: an older one looks new"
+            )
             yield self._claimed("manifest-changed", message, 1)
+        yield from self._parts(after)
+
+    def _parts(self, header: Header) -> Iterator[Diagnostic]:
+        """Find what only a split manifest claims, and one that is there in two forms."""
+        before = self.base.header
+        fresh = set(header.closed) - set(() if before is None else before.closed)
+        if fresh and (claimed := fresh - self.base.runs_on_record()):
+            message = f"the header claims that runs have ended: {_some(sorted(claimed))}"
+            yield self._claimed("manifest-added", message, 1)
+        yield from (note for note in self.head.notes if note.code == "manifest-both-forms")
 
     def _moved(self) -> bool:
         """Whether the record was renamed with its job, so that its header may name another one."""
@@ -441,9 +477,10 @@ class _Edit:
     def _named(self, told: Sequence[_Told], more: str) -> Iterator[Diagnostic]:
         """The first findings of one kind, and one that counts the others; errors come first."""
         told = sorted(told, key=lambda one: one[3] != "error")
-        for code, message, line, severity in told[:MAX_NAMED]:
+        for code, message, place, severity in told[:MAX_NAMED]:
             hint = None if severity == "warning" else _RAN if code in _CLAIMS else _RESTORE
-            yield _finding(code, message, self.shown, line, severity=severity, hint=hint)
+            path, line = place or (self.shown, None)
+            yield _finding(code, message, path, line, severity=severity, hint=hint)
         if len(told) > MAX_NAMED:
             code, _, _, severity = told[MAX_NAMED]
             yield _finding(code, f"{len(told) - MAX_NAMED} {more}", self.shown, severity=severity)

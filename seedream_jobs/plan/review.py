@@ -26,7 +26,7 @@ from seedream_jobs.job.yaml_reader import MAX_BYTES
 from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.parts import MANIFEST_SUFFIX
+from seedream_jobs.ledger.parts import MANIFEST_SUFFIX, manifest_of
 from seedream_jobs.plan.causes import BaseCauses, Cause
 from seedream_jobs.plan.diff import Action, Change, Changes
 from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
@@ -315,7 +315,7 @@ class Revisions:
         paths = self._present().union(self.base_tree.paths())
         # Also records that are not there yet: the first run after the merge writes them.
         records = {path.with_name(path.stem + MANIFEST_SUFFIX) for path in paths if path.suffix in (".yaml", ".yml")}
-        records |= {path for path in paths if path.name.endswith(MANIFEST_SUFFIX)}
+        records |= {path for path in paths if manifest_of(path) is not None}
         names = sorted(map(str, records))
         base, head = (self.repository.attributes(names, ATTRIBUTES, of) for of in (self.base, self.head))
         texts = {path: _text_of(self._head_files, path) for path in sources}
@@ -469,7 +469,14 @@ class _TreeDisk(FileSystem):
         self._tree, self._root = tree, root
 
     def snapshot(self, path: Path) -> Snapshot:
-        return Snapshot(self._tree.read(PurePosixPath(path.relative_to(self._root).as_posix()), limit=1 << 40))
+        return Snapshot(self._tree.read(self._within(path), limit=1 << 40))
+
+    def list_folder(self, folder: Path) -> list[str]:
+        at = self._within(folder)
+        return [path.name for path in self._tree.paths() if path.parent == at]
+
+    def _within(self, path: Path) -> PurePosixPath:
+        return PurePosixPath(path.relative_to(self._root).as_posix())
 
 
 def _text_of(tree: Files, path: PurePosixPath) -> str:

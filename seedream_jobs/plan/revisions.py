@@ -458,10 +458,12 @@ def ignored(
         hint = "git check-ignore -v FILE shows why; a record that is in no commit is paid again by another clone"
         return (Diagnostic(code="record-ignored", severity=severity, message=message, path=paths[0], hint=hint),)
     words = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
-    found = []
+    found, seen = [], set[tuple[str, str]]()
     for source, number, pattern, path in zip(words[0::4], words[1::4], words[2::4], words[3::4], strict=False):
-        if pattern.startswith("!"):  # git names this pattern, too, though it keeps the file from being ignored
+        # git names this pattern, too, though it keeps the file from being ignored. The files of one record may all be.
+        if pattern.startswith("!") or (len(paths) > 16 and (source, number) in seen):
             continue
+        seen.add((source, number))
         found.append(
             Diagnostic(
                 code="record-ignored",
