@@ -90,7 +90,15 @@ _AT_ONCE = 1 << 18
 """Bytes that are read together of lines that are looked at in their order."""
 _KEY_AT, _GENERATION_AT, _STATE_AT = b'"key":"v1:', b'"generation":', b'"state":"'
 _KEY_SIZE = len("v1:") + 64
+_NOT_PLAIN = (b"..", b"\\", b':"/', b'"earlier":')
+"""What a line has none of whose key and state may be read without taking it apart."""
 _BRIEF = re.compile(rb'"state":"([a-z_]+)","submitted_at":"(\d{4}-\d\d-\d\d)')
+
+
+def _are_plain(lines: bytes, count: int) -> bool:
+    if lines.count(_KEY_AT) != count or any(mark in lines for mark in _NOT_PLAIN):
+        return False
+    return b"\xef" not in lines or _BYTE_ORDER_MARK not in lines  # one byte is found much faster than three
 
 
 class Entries(Mapping[str, Entry]):
@@ -220,39 +228,49 @@ class Entries(Mapping[str, Entry]):
         self._keep(key, line, state, generation)
         return True
 
-    def put_place(self, line: bytes, place: int, part: bytes) -> bool:
-        """Keep the place of a line with a good checksum, if what is asked of it is found without taking it apart.
+    def put_places(self, piece: bytes, place: int, part: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Keep the places of those lines that have a good checksum and are read without taking them apart.
 
-        :param part: how the digits of its key must begin
-        :return: False for a line that may be read otherwise, and for one with a path that may lead out of the campaign
+        :param part: how the digits of their keys must begin
+        :return: number from 0, place and text of each line that may be read otherwise, or has a path that may lead out
+            of the campaign
         """
-        # What stands here once is the entry's own: in texts quotes have a backslash before them, and behind the key
-        # come no further state but the entry's, before it no generation between that and the key. It spares two thirds
-        # of the time in which a million requests are planned.
-        at = line.find(_KEY_AT)
-        if at < 0 or not line.startswith(part, at + len(_KEY_AT)) or line.find(_KEY_AT, at + 1) >= 0:
-            return False
-        if b".." in line or b"\\" in line or b':"/' in line:
-            return False
-        written, state = line.rfind(_GENERATION_AT, 0, at), line.rfind(_STATE_AT)
-        if written < 0 or state < at or not is_sealed(line) or _BYTE_ORDER_MARK in line or b'"earlier":' in line:
-            return False
-        brief = line[written + len(_GENERATION_AT) : line.find(b",", written)], line[state : line.find(b"T", state)]
-        index = self._brief_of.get(brief)
-        if index is None:
-            found, generation = _BRIEF.fullmatch(brief[1]), brief[0].decode()
-            if found is None or not (generation.isdecimal() and generation.isascii()):
-                return False
-            known = STATES.get(found[1].decode())
-            if known is None or not 0 < int(generation) < 1 << 31:
-                return False
-            index = self._index((known, int(generation)), found[2].decode())
-            self._brief_of[brief] = index
-        key = line[at + 7 : at + 7 + _KEY_SIZE].decode("ascii", "replace")
-        if index >> _INDEX or key in self._known or line[at + 7 + _KEY_SIZE : at + 8 + _KEY_SIZE] != b'"':
-            return False
-        self._known[key] = place << _INDEX | index
-        return True
+        # What stands once in a line is the entry's own: in texts quotes have a backslash before them. Behind the key
+        # comes no other state than the entry's, and between its generation and the key no other generation. This
+        # spares half of the time in which a million requests are planned.
+        lines = piece.removesuffix(b"\n").split(b"\n")
+        plain = _are_plain(piece, len(lines))
+        known, briefs = self._known, self._brief_of
+        for number, line in enumerate(lines):
+            at = line.find(_KEY_AT)
+            written, state = line.rfind(_GENERATION_AT, 0, at), line.rfind(_STATE_AT)
+            brief = line[written : line.find(b",", written)], line[state : line.find(b"T", state)]
+            index = briefs.get(brief)
+            if index is None:
+                index = self._brief(brief)
+            key = line[at + 7 : at + 8 + _KEY_SIZE]
+            if (
+                (plain or _are_plain(line, 1))
+                and 0 <= written < at < state
+                and index >> _INDEX == 0
+                and is_sealed(line)
+                and key.endswith(b'"')
+                and key.startswith(part, 3)
+                and (name := key[:-1].decode("ascii", "replace")) not in known
+            ):
+                known[name] = place << _INDEX | index
+            elif line:
+                yield number, place, line
+            place += len(line) + 1
+
+    def _brief(self, brief: tuple[bytes, bytes]) -> int:
+        """The index of a state with its generation and its day; one that is too large where they are not as usual."""
+        found, generation = _BRIEF.fullmatch(brief[1]), brief[0].removeprefix(_GENERATION_AT)
+        known = None if found is None else STATES.get(found[1].decode())
+        if found is None or known is None or re.fullmatch(rb"[1-9]\d{0,8}", generation) is None:
+            return 1 << _INDEX
+        index = self._brief_of[brief] = self._index((known, int(generation)), found[2].decode())
+        return index
 
     def put_long(self, entry: Entry, line: bytes, place: int) -> None:
         """Keep the place of a line that was decoded, and holds what ``put_place`` does not look at."""
@@ -639,15 +657,17 @@ def read_manifest(
         reader.begin(name)
         for piece in snapshot.pieces():
             summed.update(piece)
-            lines = piece.removesuffix(b"\n").split(b"\n")
             if reader.by_place:
-                reader.read_by_place(lines_before + 1, lines, start)
+                for number, place, line in reader.manifest.entries.put_places(piece, start, name.encode()):
+                    reader.read(lines_before + number + 1, line, place)
+                lines_before += piece.count(b"\n")
+                start += len(piece)
             else:
+                lines = piece.removesuffix(b"\n").split(b"\n")
                 for number, line in enumerate(lines, lines_before + 1):
                     if line:
                         reader.read(number, line)
-            lines_before += len(lines)
-            start += len(piece)
+                lines_before += len(lines)
             # A file that is no manifest would have a finding for each of its lines.
             if len(reader.findings) >= _MOST_FINDINGS:
                 break
@@ -737,15 +757,6 @@ class _Reader:
         self._part, self._path = name, shown_part(self._shown, name)
         if name != FIRST:
             self._parts[name] = []
-
-    def read_by_place(self, number: int, lines: list[bytes], place: int) -> None:
-        """Read the lines of a piece of a large manifest, of which it is kept where they stand."""
-        put, part = self.manifest.entries.put_place, self._part.encode()
-        for line in lines:
-            if line and not put(line, place, part):
-                self.read(number, line, place)
-            number += 1
-            place += len(line) + 1
 
     def read(self, number: int, line: bytes, place: int | None = None) -> None:
         try:
