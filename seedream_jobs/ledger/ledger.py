@@ -272,8 +272,6 @@ class Ledger:
         self._intents = intents
 
     def _new_files(self) -> NewFiles:
-        header = self._header()
-        self._manifest.header = replace(header, serial=header.serial + 1)
         new = self._manifest.new_files()
         if len(new.files) > 1:
             make_parts_folder(self.paths.real)

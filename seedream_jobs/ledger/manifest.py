@@ -239,10 +239,10 @@ class Entries(Mapping[str, Entry]):
         # comes no other state than the entry's, and between its generation and the key no other generation. This
         # spares half of the time in which a million requests are planned.
         lines = piece.removesuffix(b"\n").split(b"\n")
-        plain = _are_plain(piece, len(lines))
+        keys = [line.find(_KEY_AT) for line in lines]
+        plain = -1 not in keys and _are_plain(piece, len(lines))  # each has one, so none has two
         known, briefs = self._known, self._brief_of
-        for number, line in enumerate(lines):
-            at = line.find(_KEY_AT)
+        for number, (line, at) in enumerate(zip(lines, keys, strict=True)):
             written, state = line.rfind(_GENERATION_AT, 0, at), line.rfind(_STATE_AT)
             brief = line[written : line.find(b",", written)], line[state : line.find(b"T", state)]
             index = briefs.get(brief)
@@ -592,10 +592,12 @@ class Manifest:
         return tuple(name for name in names if self.merged or name not in self.digests or name in changed)
 
     def new_files(self) -> NewFiles:
-        """Its canonical bytes; of its parts those in which something changed."""
+        """Its canonical bytes, written once more; of its parts those in which something changed."""
         assert self.header is not None
         names = part_names(self.header.parts) if self.header.parts else ()
         dirty = self.dirty
+        gone = sum(serial for name, serial in self.serials.items() if name not in names)  # ``written`` never falls
+        self.header = replace(self.header, serial=self.header.serial + 1 + gone)
         self.serials = {name: self.serials.get(name, 0) + (name in dirty) for name in names}
         files = {name: self._part(name, keys) for name, keys in self.entries.keys_of(dirty).items()}
         return NewFiles(
