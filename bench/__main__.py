@@ -18,6 +18,7 @@ STAGES = (
     "memory",
     "journal",
     "resume",
+    "split",
     "poll",
     "fetch",
     "thumbnails",

@@ -88,11 +88,7 @@ def seal(plain: bytes) -> bytes:
 
 def is_sealed(line: bytes) -> bool:
     """Whether a line begins with the checksum of its other bytes."""
-    return (
-        line.startswith(SEAL)
-        and line[_AFTER_SEAL - 2 : _AFTER_SEAL] == b'",'
-        and line[len(SEAL) : _AFTER_SEAL - 2] == b"%08x" % crc32(memoryview(line)[_AFTER_SEAL:], _OPENED)
-    )
+    return line.startswith(SEAL) and line[len(SEAL) : _AFTER_SEAL] == b'%08x",' % crc32(line[_AFTER_SEAL:], _OPENED)
 
 
 def unsealed(line: bytes) -> bytes:

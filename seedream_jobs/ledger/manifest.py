@@ -92,7 +92,7 @@ _KEY_AT, _GENERATION_AT, _STATE_AT = b'"key":"v1:', b'"generation":', b'"state":
 _KEY_SIZE = len("v1:") + 64
 _NOT_PLAIN = (b"..", b"\\", b':"/', b'"earlier":')
 """What a line has none of whose key and state may be read without taking it apart."""
-_BRIEF = re.compile(rb'"state":"([a-z_]+)","submitted_at":"(\d{4}-\d\d-\d\d)')
+_BRIEF = re.compile(rb'"generation":([1-9]\d?),.*"state":"([a-z_]+)","submitted_at":"(\d{4}-\d\d-\d\d)')
 
 
 def _are_plain(lines: bytes, count: int) -> bool:
@@ -161,7 +161,9 @@ class Entries(Mapping[str, Entry]):
     def summary(self, key: str) -> EntrySummary | None:
         """State and generation without taking the line apart: what a plan asks for every request."""
         known = self._known.get(key)
-        return None if known is None else self._summary(known)
+        if isinstance(known, int):  # a plan asks for every request
+            return self._briefs[known & _INDEX_MASK][0]
+        return None if known is None else known[1]
 
     def _summary(self, known: tuple[bytes, EntrySummary] | int) -> EntrySummary:
         return self._briefs[known & _INDEX_MASK][0] if isinstance(known, int) else known[1]
@@ -244,7 +246,7 @@ class Entries(Mapping[str, Entry]):
         known, briefs = self._known, self._brief_of
         for number, (line, at) in enumerate(zip(lines, keys, strict=True)):
             written, state = line.rfind(_GENERATION_AT, 0, at), line.rfind(_STATE_AT)
-            brief = line[written : line.find(b",", written)], line[state : line.find(b"T", state)]
+            brief = line[written : written + 16] + line[state : line.find(b"T", state)]
             index = briefs.get(brief)
             if index is None:
                 index = self._brief(brief)
@@ -263,13 +265,13 @@ class Entries(Mapping[str, Entry]):
                 yield number, place, line
             place += len(line) + 1
 
-    def _brief(self, brief: tuple[bytes, bytes]) -> int:
+    def _brief(self, brief: bytes) -> int:
         """The index of a state with its generation and its day; one that is too large where they are not as usual."""
-        found, generation = _BRIEF.fullmatch(brief[1]), brief[0].removeprefix(_GENERATION_AT)
-        known = None if found is None else STATES.get(found[1].decode())
-        if found is None or known is None or re.fullmatch(rb"[1-9]\d{0,8}", generation) is None:
+        found = _BRIEF.fullmatch(brief)
+        state = None if found is None else STATES.get(found[2].decode())
+        if found is None or state is None:
             return 1 << _INDEX
-        index = self._brief_of[brief] = self._index((known, int(generation)), found[2].decode())
+        index = self._brief_of[brief] = self._index((state, int(found[1])), found[3].decode())
         return index
 
     def put_long(self, entry: Entry, line: bytes, place: int) -> None:
