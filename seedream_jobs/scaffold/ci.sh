@@ -309,7 +309,11 @@ for job in plan["jobs"] if plan["origin"] != "emulator" else ():
         found = [one for one in found if os.path.isfile(one)]
     else:
         needed = there or (wanted == "paid" and job["requests_to_submit"])
-        found = [os.path.relpath(os.path.realpath(record))] if needed else []
+        real = os.path.relpath(os.path.realpath(record))
+        found = [real] if needed else []
+        folder = real[: -len(".jsonl")]  # of a split record
+        if needed and os.path.isdir(folder):
+            found += sorted(os.path.join(folder, one) for one in os.listdir(folder) if one.endswith((".jsonl", ".gitattributes")))
     sys.stdout.buffer.write(b"".join(os.fsencode(one) + b"\0" for one in found))
 PYTHON
 }
@@ -330,6 +334,7 @@ finish() {
   [[ $1 -ne 0 ]] || paid=paid
   journals=$(records journals | tr '\0' '\n') || journals=unknown
   git add --all -- '*.manifest.jsonl' 2>/dev/null || true
+  git add --all -- '*.manifest/*.jsonl' 2>/dev/null || true # parts of split ones
   records | git --literal-pathspecs add --force --pathspec-from-file=- --pathspec-file-nul || true
   if [[ -z $journals ]]; then git rm --quiet --force --ignore-unmatch -- "$mark"; fi
   git diff --cached --quiet || commit --message "plan $SJ_EXPECT: the record" --message "$quiet"

@@ -202,8 +202,9 @@ class Campaign:
         return next(iter((self.folder / ".git" / "seedream-jobs").glob("*.journal")), beside)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line of the manifest."""
-        return [json.loads(line) for line in self.manifest.read_text().splitlines()] if self.manifest.exists() else []
+        """Every line of the manifest, and of its parts."""
+        files = [self.manifest, *sorted(self.manifest.with_suffix("").glob("*.jsonl"))]
+        return [json.loads(line) for file in files if file.exists() for line in file.read_text().splitlines()]
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """The manifest's requests by key."""

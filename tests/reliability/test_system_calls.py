@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,9 @@ def test_the_log_shows(
     assert bool(traces.unsafe_replacements(log, mine.folder)) == (fault == "no-fsync")
 
 
-def killed_at(harness: ModuleType, mine: Any, service: Any, call: str, number: int) -> list[str]:
+def killed_at(
+    harness: ModuleType, mine: Any, service: Any, call: str, number: int, requests: int = REQUESTS
+) -> list[str]:
     """Kill a run as some thread enters its Nth such call, run again, and compare the books."""
     strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={call}")
     prefix = (*strace, "-e", f"inject={call}:signal=KILL:when={number}")
@@ -95,7 +98,7 @@ def killed_at(harness: ModuleType, mine: Any, service: Any, call: str, number: i
         found.append(f"the killed run ended with {first.code}: {first.err}")
     if again.code != (6 if states["in_doubt"] else 0):
         found.append(f"the next run ended with {again.code}: {again.err}")
-    if sum(states.values()) != REQUESTS or set(states) - {"accepted", "in_doubt"}:
+    if sum(states.values()) != requests or set(states) - {"accepted", "in_doubt"}:
         found.append(f"not every request is on record: {states}")
     if states["in_doubt"] > min(8, len(left.open_intents)):
         found.append(f"{states['in_doubt']} in doubt, of {len(left.open_intents)} left open")
@@ -134,3 +137,72 @@ def test_killed_at_every_call(
         mine = campaign(shared_emulator, REQUESTS, git=True, name=f"{call}-{number}")
         found += killed_at(harness, mine, shared_emulator, call, number)
     assert found == []
+
+
+@pytest.fixture
+def split_campaign(shared_emulator: Any, campaign: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a campaign whose record of some requests is split, and whose job asks for as many more."""
+
+    def make(name: str) -> Any:
+        mine = campaign(shared_emulator, REQUESTS, git=True, name=name)
+        assert mine.run("--detach").code == 0
+        split = harness_command(mine, "manifest", "split", mine.job)
+        assert split.code == 0, split.said
+        mine.write(2 * REQUESTS)
+        return mine
+
+    return make
+
+
+def harness_command(mine: Any, *words: str) -> Any:
+    """A command that takes no address of a service."""
+    line = [*mine.arguments(words[0])[:3], *words]
+    return sys.modules["reliability_harness"].Command(line, cwd=mine.folder, env=mine.environment()).wait()
+
+
+@pytest.fixture
+def split_points(log: Path, traces: ModuleType, split_campaign: Callable[..., Any]) -> list[Any]:
+    """As ``every_point``, of a run that goes on with a split record."""
+    mine = split_campaign("reference")
+    assert traced(mine, log).code == 0
+    assert traces.unsafe_replacements(log, mine.folder) == []
+    return [point for point in traces.points(log, mine.folder) if point[0] in ("openat", "write", "fsync", "rename")]
+
+
+def test_a_run_on_a_split_record_is_killed_at_sampled_calls(
+    split_points: list[Any], harness: ModuleType, shared_emulator: Any, split_campaign: Callable[..., Any]
+) -> None:
+    """Two of the renames by which its parts get their names, between the first and the last of them."""
+    renames = [number for call, number in split_points if call == "rename"]
+    assert len(renames) > 8, "the mark, parts, the manifest itself"
+    for number in random.Random(7).sample(renames[2:8], 2):  # how many parts change is in the keys
+        mine = split_campaign(f"rename-{number}")
+        assert killed_at(harness, mine, shared_emulator, "rename", number, 2 * REQUESTS) == []
+
+
+@pytest.mark.slow
+def test_a_run_on_a_split_record_is_killed_at_every_call(
+    split_points: list[Any], harness: ModuleType, shared_emulator: Any, split_campaign: Callable[..., Any]
+) -> None:
+    """Every point of its files."""
+    found = []
+    for call, number in split_points:
+        mine = split_campaign(f"{call}-{number}")
+        found += killed_at(harness, mine, shared_emulator, call, number, 2 * REQUESTS)
+    assert found == []
+
+
+def test_kills_show_a_fold_that_forgets_its_parts(
+    split_points: list[Any], harness: ModuleType, shared_emulator: Any, split_campaign: Callable[..., Any]
+) -> None:
+    """The seeded fault: the journal goes before the parts have their names; what is in no file is lost."""
+    renames = [number for call, number in split_points if call == "rename"]
+    mine = split_campaign("seeded")
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=rename")
+    prefix = (*strace, "-e", f"inject=rename:signal=KILL:when={renames[5]}")
+    first = mine.run("--detach", "--json", prefix=prefix, fault="early-removal")
+    assert first.code == -signal.SIGKILL, first.said
+    found = harness.audit(mine, shared_emulator, {}, harness.told(first.err))
+    assert any("charged and not on record" in one for one in found)
+    again = mine.run("--detach")
+    assert again.code == 6, "what is lost is not paid again in silence: the run is still called open"
