@@ -106,6 +106,21 @@ def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str])
     assert submitted(runner) == 8
 
 
+def test_a_split_record_is_pushed_with_all_of_its_files(runner: Any, variables: Mapping[str, str]) -> None:
+    """Each part, and git's rules for them, and the next plan finds nothing to submit."""
+    split = [sys.executable, "-m", "seedream_jobs", "manifest", "split", "garden.yaml"]
+    subprocess.run(split, cwd=runner.checkout, env=runner.environment, check=True, capture_output=True)
+    ended = runner.step("run", **variables)
+    assert ended.code == 0, ended.err
+    assert submitted(runner) == 8
+    there = runner.git("ls-tree", "-r", "--name-only", "origin/main", "garden.manifest").splitlines()
+    assert len(there) == 17
+    assert sum(runner.git("show", f"origin/main:{one}").count('"state":"accepted"') for one in there) == 8
+    assert runner.git("status", "--porcelain", "garden.manifest", "garden.manifest.jsonl") == ""
+    ended = runner.step("plan", SJ_BASE="base", SJ_ALLOW_MANIFEST_ADDITIONS="true")
+    assert (ended.code, ended.outputs.get("requests")) == (0, "0"), ended.err
+
+
 def test_run_pays_nothing_whose_record_git_ignores(runner: Any, variables: Mapping[str, str]) -> None:
     """Else it would end well, and the next run would pay for the same once more."""
     with (runner.checkout / ".gitignore").open("a", encoding="utf-8") as file:

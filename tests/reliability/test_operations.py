@@ -40,6 +40,28 @@ FAST = (
 )
 
 
+SPLIT = (
+    ("git clean -fdx", "goes on"),
+    ("git stash -u", "goes on"),
+    ("git restore of the manifest", "goes on"),
+    ("rm of the manifest", "refused, 1"),
+    ("commit, git merge", "goes on"),
+    ("commit, git clone", "refused, 6"),
+    ("job and manifest renamed", "refused, 1"),
+)
+"""Rows of a later run whose record is split, and what comes of them."""
+IN_THE_FOLD = (
+    ("nothing", 0),
+    ("git stash -u", 0),
+    ("git reset --hard", 0),
+    ("rm of the journal", 6),
+    ("commit, git clone", 6),
+    ("commit, git merge", 0),
+    ("mv of the folder", 0),
+)
+"""Rows of a run that was killed when some parts of its record had their names, and its exit code."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What came of one case: how the run after the operation ended, and what was charged twice."""
@@ -83,25 +105,26 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(
-    service: Any, harness: ModuleType, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[bool, bool], Killed]:
+def killed(service: Any, harness: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Killed]:
     """A repository after a killed run, made once for each kind: a first run or a later one, with ``init`` or bare."""
-    made: dict[tuple[bool, bool], Killed] = {}
+    made: dict[tuple[bool, bool, str], Killed] = {}
 
-    def make(later: bool, ignoring: bool) -> Killed:
-        if (later, ignoring) not in made:
+    def make(later: bool, ignoring: bool, split: str = "") -> Killed:
+        if (later, ignoring, split) not in made:
             top = tmp_path_factory.mktemp("killed") / "room" / "repo"
-            made[later, ignoring] = _killed(top, service, harness, later=later, ignoring=ignoring)
-        return made[later, ignoring]
+            made[later, ignoring, split] = _killed(top, service, harness, later=later, ignoring=ignoring, split=split)
+        return made[later, ignoring, split]
 
     return make
 
 
-def _killed(top: Path, service: Any, harness: ModuleType, *, later: bool, ignoring: bool) -> Killed:
+def _killed(top: Path, service: Any, harness: ModuleType, *, later: bool, ignoring: bool, split: str = "") -> Killed:
+    """
+    :param split: ``run`` for a record in parts, ``fold`` for one whose run is killed as it folds
+    """
     (top / "c").mkdir(parents=True)
     mine = harness.Campaign(
-        folder=top / "c", base_url=service.url, subject=f"kind {'later' if later else 'first'} {ignoring} "
+        folder=top / "c", base_url=service.url, subject=f"kind {'later' if later else 'first'} {ignoring}{split} "
     )
     git(top, "init", "-q", "-b", "main")
     git(top, "config", "user.name", "a")
@@ -115,6 +138,9 @@ def _killed(top: Path, service: Any, harness: ModuleType, *, later: bool, ignori
     git(top, "commit", "-qm", "job")
     if later:
         assert mine.run("--detach").code == 0
+        if split:
+            words = [*mine.arguments("manifest")[:3], "manifest", "split", mine.job]
+            subprocess.run(words, cwd=mine.folder, env=mine.environment(), check=True, capture_output=True)
         git(top, "add", "-A", "c")
         git(top, "commit", "-qm", "the record")
     git(top, "branch", "elsewhere")
@@ -127,11 +153,18 @@ def _killed(top: Path, service: Any, harness: ModuleType, *, later: bool, ignori
     git(top, "commit", "-qm", "other")
     git(top, "switch", "-q", "main")
     before = service.count(mine.subject)
-    command = mine.start("run", "--yes", "--detach", "--concurrency", "2", "--rate", "4/s")
-    harness.until(lambda: service.count(mine.subject) >= before + 3, command)
-    command.signal(signal.SIGKILL)
-    command.wait()
-    assert before + 3 <= service.count(mine.subject) < REQUESTS, "it was killed in time"
+    if split == "fold":  # the mark, the count of writes, and two parts have their names
+        inject = ("-e", "trace=rename", "-e", "inject=rename:signal=KILL:when=5")
+        ended = mine.run("--detach", prefix=("strace", "-f", "-qq", "-o", "/dev/null", *inject))
+        if ended.code != -signal.SIGKILL:
+            pytest.skip(f"strace may not trace here: {ended.said}")
+        assert list((top / ".git" / "seedream-jobs").glob("*.journal"))
+    else:
+        command = mine.start("run", "--yes", "--detach", "--concurrency", "2", "--rate", "4/s")
+        harness.until(lambda: service.count(mine.subject) >= before + 3, command)
+        command.signal(signal.SIGKILL)
+        command.wait()
+        assert before + 3 <= service.count(mine.subject) < REQUESTS, "it was killed in time"
     shutil.copytree(top, top.parent.with_name("kept"), symlinks=True)
     return Killed(top, mine.subject, prompts(service, mine.subject))
 
@@ -183,7 +216,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def case(
-    killed: Callable[[bool, bool], Killed],
+    killed: Callable[..., Killed],
     service: Any,
     operations: dict[str, str],
     quick: Callable[..., tuple[int, str]],
@@ -195,8 +228,8 @@ def case(
         assert jobs, f"no job in {folder}"
         return quick(folder, "run", jobs[0], "--yes", "--detach", "--base-url", service.url)
 
-    def do(name: str, later: bool, ignoring: bool, worktrees: int) -> Seen:
-        source = killed(later, ignoring)
+    def do(name: str, later: bool, ignoring: bool, worktrees: int, split: str = "") -> Seen:
+        source = killed(later, ignoring, split)
         repo = source.again()
         room = repo.parent
         before = prompts(service, source.subject)
@@ -256,6 +289,27 @@ def test_no_operation_makes_the_next_run_pay_twice(
     assert seen.word in row.split(" | ")[1 + 2 * later + worktrees - 1].removesuffix(" |").split(" or ")
 
 
+@pytest.mark.parametrize(("name", "word"), SPLIT)
+def test_no_operation_on_a_split_record_makes_the_next_run_pay_twice(
+    name: str, word: str, case: Callable[..., Seen]
+) -> None:
+    """As of one file; where one of its files is taken away, the next run is refused."""
+    seen = case(name, True, True, 1, "run")
+    assert held(name, seen) == []
+    assert seen.word == word, seen.said
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: no run is killed as it folds")
+@pytest.mark.parametrize(("name", "code"), IN_THE_FOLD)
+def test_no_operation_on_a_record_that_is_folded_in_part_makes_the_next_run_pay_twice(
+    name: str, code: int, case: Callable[..., Seen]
+) -> None:
+    """All of the run was paid, and some of it is in parts: with the journal it goes on, without it is refused."""
+    seen = case(name, True, True, 1, "fold")
+    assert (seen.twice, seen.sent) == (0, 0), seen.said
+    assert seen.code == code, seen.said
+
+
 @pytest.mark.slow
 def test_the_whole_table(case: Callable[..., Seen], operations: dict[str, str]) -> None:
     """Every operation, after a first run and a later one, with and without ``init``, in one worktree and in two."""
@@ -277,7 +331,7 @@ def test_the_whole_table(case: Callable[..., Seen], operations: dict[str, str]) 
 
 
 def test_a_journal_beside_the_manifest_would_be_paid_twice(
-    case: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch, killed: Callable[[bool, bool], Killed]
+    case: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch, killed: Callable[..., Killed]
 ) -> None:
     """The seeded fault: where the next run looks for the journal only beside the manifest, the harness sees it."""
     killed(False, True)
@@ -292,7 +346,7 @@ def test_a_journal_beside_the_manifest_would_be_paid_twice(
 
 
 def test_a_run_whose_journal_is_lost_is_told_and_settled(
-    killed: Callable[[bool, bool], Killed], service: Any, tmp_path: Path, quick: Callable[..., tuple[int, str]]
+    killed: Callable[..., Killed], service: Any, tmp_path: Path, quick: Callable[..., tuple[int, str]]
 ) -> None:
     """In a clone every view says so and ``run`` refuses; each way out leads on, and none pays twice unasked."""
     source = killed(True, True)
