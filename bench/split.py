@@ -35,7 +35,7 @@ def put_on_record(job: Path, count: int) -> int:
     manifest = loaded.paths.manifest
     manifest.parent.mkdir(parents=True, exist_ok=True)
     make_parts_folder(manifest)
-    parts = PARTS[0] if count * 860 < PARTS[0] * LARGE_PART else PARTS[1]
+    parts = PARTS[0] if count * 1150 < PARTS[0] * LARGE_PART else PARTS[1]
     names = part_names(parts)
 
     def line(record: object) -> bytes:
@@ -130,7 +130,7 @@ def run(quick: bool) -> Result:
             Goal(what="peak memory in MiB", ratios=peaks, goal=400),
             Goal(what="largest file in MB", ratios=(largest / 1e6,), goal=60),
         ),
-        notes=("Lines of about 860 bytes, as a run of four axes leaves them.",),
+        notes=("Lines of about 1,150 bytes, as a run of four axes with long names leaves them.",),
     )
 
 

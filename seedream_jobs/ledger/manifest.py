@@ -485,6 +485,7 @@ def _settled_key(entry: Entry) -> str | None:
         return None
 
 
+BOTH_FORMS = "manifest-both-forms"
 _MARKERS = (b"<<<<<<< ", b"||||||| ", b"=======", b">>>>>>> ")
 _MOST_FINDINGS = 20
 _TOP = PurePosixPath()
@@ -822,7 +823,7 @@ class _Reader:
             path = shown_part(self._shown, strays[0] if strays else FIRST)
             self.manifest.notes.append(
                 Diagnostic(
-                    code="manifest-both-forms",
+                    code=BOTH_FORMS,
                     severity="warning",
                     message="the manifest is there in two forms: a merge, or a crash while it was split, left both; "
                     "all of their lines count",

@@ -24,7 +24,7 @@ from seedream_jobs.expand.request_builder import folded_name
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.files import Files, WorkTree
-from seedream_jobs.ledger.manifest import Manifest, ids_in, read_manifest
+from seedream_jobs.ledger.manifest import BOTH_FORMS, Manifest, ids_in, read_manifest
 from seedream_jobs.ledger.parts import (
     ALL_NAMES,
     FIRST,
@@ -430,7 +430,7 @@ class _Edit:
         if fresh and (claimed := fresh - self.base.runs_on_record()):
             message = f"the header claims that runs have ended: {_some(sorted(claimed))}"
             yield self._claimed("manifest-added", message, 1)
-        yield from (note for note in self.head.notes if note.code == "manifest-both-forms")
+        yield from (note for note in self.head.notes if note.code == BOTH_FORMS)
 
     def _moved(self) -> bool:
         """Whether the record was renamed with its job, so that its header may name another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import PurePosixPath
 from random import Random
 from typing import Any
@@ -83,7 +84,8 @@ def written(said: Said, *, sealed: bool = True) -> str:
 @st.composite
 def edited(draw: st.DrawFn) -> Tree:
     """One edit of one line of the base."""
-    files = {GARDEN: [dict(one) for one in LINES], MEADOW: [dict(one) for one in OTHERS]}
+    # Copied whole: a value that is drawn may be a list of the very lines that are edited.
+    files = {GARDEN: deepcopy(LINES), MEADOW: deepcopy(OTHERS)}
     lines = files[GARDEN]
     at = draw(st.integers(0, len(lines) - 1))
     sealed = draw(st.booleans())
