@@ -15,6 +15,7 @@ STAGES = (
     "yaml_load",
     "plan",
     "submit",
+    "claims",
     "memory",
     "journal",
     "resume",

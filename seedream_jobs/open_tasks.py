@@ -18,7 +18,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.shards import Shard, ShardLedger
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import Report
-from seedream_jobs.plan.load import Target
+from seedream_jobs.plan.load import Rules, Target
 from seedream_jobs.plan.options import last_sets
 from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open_tasks, read_ledger
 from seedream_jobs.report.progress import ProgressDisplay
@@ -32,6 +32,7 @@ from seedream_jobs.run.job_run import JobRun, outputs
 from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.poll import LATE
 from seedream_jobs.run.session import run_session
+from seedream_jobs.sharing import suppose_claims
 
 
 def fetch(
@@ -167,7 +168,13 @@ class PolledJob:
 
 
 def poll(
-    records: Sequence[Record], *, target: Target, base_url: str | None, options: RunOptions, offline: bool
+    records: Sequence[Record],
+    *,
+    target: Target,
+    base_url: str | None,
+    options: RunOptions,
+    offline: bool,
+    shared: Rules | None = None,
 ) -> list[PolledJob]:
     """Ask for the open tasks of several jobs.
 
@@ -175,6 +182,7 @@ def poll(
     (``options.deadline``) is refused.
 
     :param offline: ask for none
+    :param shared: whose policy names the store to ask what other runners have claimed; None asks none
     :raises HeldError: ``options.deadline`` is not 0, and another process works on a job
     """
     jobs = [PolledJob(record=record, ledger=read_ledger(record, command="status")) for record in records]
@@ -185,7 +193,7 @@ def poll(
         if not offline and open_tasks(job.ledger) and (options.deadline or job.ledger.held_by is None)
     ]
     if not asked:
-        return jobs
+        return _with_claims(jobs, shared, target)
     with ExitStack() as stack:
         access = open_access(target, records[0].root, stack, base_url=base_url)
         results = run_session(
@@ -205,4 +213,12 @@ def poll(
             reason = None if halt is None or halt.reason.startswith(LATE) else halt.reason  # one look has no deadline
             job = replace(job, exit_code=result.exit_code, reason=reason)
         polled.append(job)
-    return polled
+    return _with_claims(polled, shared, target)
+
+
+def _with_claims(jobs: list[PolledJob], shared: Rules | None, target: Target) -> list[PolledJob]:
+    for job in jobs if shared is not None else ():
+        assert shared is not None
+        policy, root = shared.policy_of(job.record.root), job.record.root
+        suppose_claims(policy, root, job.record.job, job.ledger, target=target, now=int(time.time()))
+    return jobs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from seedream_jobs.api.credentials import Access
-from seedream_jobs.diagnostics import Diagnostic
+from seedream_jobs.claims.git_lock import git_locked
+from seedream_jobs.diagnostics import Diagnostic, plural
 from seedream_jobs.errors import ExitCode, FindingsError, LedgerError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
+from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.parts import MANY, committed_files
 from seedream_jobs.ledger.state import PlanRecord
@@ -49,8 +51,10 @@ from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.access import check_access, open_access
 from seedream_jobs.run.options import RunOptions
+from seedream_jobs.sharing import open_stores
 
-if TYPE_CHECKING:  # it imports anyio, which ``plan`` does not need
+if TYPE_CHECKING:  # they import anyio and what else ``plan`` does not need
+    from seedream_jobs.claims.store import ClaimStore
     from seedream_jobs.run.job_run import JobResult, Watcher
 
 
@@ -134,7 +138,17 @@ def _find_warnings(
     :param on_disk: the plan is of what lies on the disk, not in a revision
     :param locked: ``run`` makes the plan, which refuses a record that git ignores
     """
-    found: list[Diagnostic] = []
+    found = [
+        Diagnostic(
+            code="claim-open",
+            severity="warning",
+            message=f"{plural(count, 'request')} {'is' if count == 1 else 'are'} in {whose}, and not settled: in doubt "
+            "for everybody else",
+            path=job.shown,
+            hint=f"wait, if that runner is at work; if it is gone: seedream-jobs resolve {shell_word(job.shown)}",
+        )
+        for whose, count in Counter(held_elsewhere(ledger.entries, paid=False).values()).items()
+    ]
     if on_disk and not ledger.entries:
         found += filter(None, [half_renamed(job, emulator=target.emulator)])
     if not (target.emulator or ledger.parts or job.expansion.spec.split):
@@ -225,6 +239,7 @@ def apply(
     plan: Plan,
     locked: Locked,
     *,
+    stores: Sequence[ClaimStore | None],
     access: Access,
     options: RunOptions,
     sets: Mapping[str, str],
@@ -234,6 +249,7 @@ def apply(
 ) -> list[JobResult]:
     """Carry a plan out: it and nothing else. The only function that spends money.
 
+    :param stores: for each job where its requests are claimed, if anywhere
     :param sets: the ``--set`` values of a direct run
     :param pages: is entered before the first request is sent, and left after the last event
     :param now: Unix seconds
@@ -261,8 +277,9 @@ def apply(
                 steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
                 detach=options.detach,
                 key=access.key,
+                store=store,
             )
-            for job, record, ledger in zip(plan.jobs, locked.records, locked.ledgers, strict=True)
+            for job, record, ledger, store in zip(plan.jobs, locked.records, locked.ledgers, stores, strict=True)
         ]
         references = {
             name: (reference, WorkTree(record.root))
@@ -284,6 +301,16 @@ def apply(
         report.applied(locked, results, [job.submit for job in plan.jobs])
     _record_finish(plan, locked)
     return results
+
+
+def _lock_remote(options: RunOptions, root: Path, files: Sequence[Path], stack: ExitStack, now: int) -> None:
+    """Take the lock in the git remote that the operator names; ``stack`` releases it.
+
+    :raises HeldError: another run holds it
+    """
+    if options.git_lock is not None:
+        command = " ".join(["run", *map(str, files)])
+        stack.enter_context(git_locked(root, options.git_lock, command=command, now=now))
 
 
 def _record_use(plan: Plan, locked: Locked, sets: Mapping[str, str], *, now: int) -> None:
@@ -342,15 +369,19 @@ def run(
             root = _root(jobs[0])
             # Here the key is only looked for; it is read once a person has agreed.
             check_access(target, root, base_url=base_url)
+            _lock_remote(options, root, files, stack, now)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
+            stores = open_stores(locked, rules, target, now=now)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
             seen = locked.records
         else:
             shown, approved, root = read_approved(files, plan_options, rules, expect=expect, now=now)
             check_access(target, root, base_url=base_url)
+            _lock_remote(options, root, files, stack, now)
             records = saved_records(approved, root=root, target=target, shown=str(files[0]))
             ids = [job.manifest for job in approved.jobs]
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
+            stores = open_stores(locked, rules, target, now=now)
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
             seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
         # Shown before it is checked, so that a refusal comes with the plan that it is about.
@@ -367,6 +398,7 @@ def run(
         apply(
             left,
             locked,
+            stores=stores,
             access=open_access(target, root, stack, base_url=base_url),
             options=options,
             sets=plan_options.sets,

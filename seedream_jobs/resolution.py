@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from seedream_jobs.atomic_file import DISK, check_folder
+from seedream_jobs.claims.store import ClaimStore, holder
 from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
@@ -27,6 +29,7 @@ from seedream_jobs.ledger.state import (
     Event,
     Image,
     InDoubt,
+    NotSent,
     Resolution,
     ResolutionRecord,
     Resolved,
@@ -37,6 +40,7 @@ from seedream_jobs.plan.cost import tariff_of
 from seedream_jobs.plan.load import Job, Target
 from seedream_jobs.records import Record, lock_ledger, new_manifest_id
 from seedream_jobs.results.sidecar import SidecarImage, read_sidecars
+from seedream_jobs.sharing import read_claims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,32 +67,61 @@ def reserved(doubtful: Iterable[Entry]) -> Decimal:
     return sum((entry.max_cost_usd for entry in doubtful if entry.max_cost_usd is not None), start=Decimal(0))
 
 
+def in_doubt_elsewhere(ledger: Ledger) -> list[Entry]:
+    """What another runner has claimed, and of which nobody knows what became, by address."""
+    return [entry for entry in entries_in(ledger, State.NEW) if entry.held_by and not entry.held_by.paid]
+
+
 def settle(
-    record: Record, addresses: tuple[str, ...] | None, decision: Decision, *, now: int
+    record: Record,
+    addresses: tuple[str, ...] | None,
+    decision: Decision,
+    *,
+    now: int,
+    store: ClaimStore | None = None,
 ) -> tuple[list[Entry], int]:
     """Record a decision about some requests that are in doubt, or all of them.
 
-    :param addresses: addresses or keys; None for all
+    :param addresses: addresses or keys; None for all that this record is in doubt about: what another runner has
+        claimed may be under way there, and is named
+    :param store: where the campaign's runners share their claims; it is told, too
     :return: the entries it is about, and how many are still in doubt
     :raises UsageError: one of them is not in doubt, or the task belongs to another request
     """
     with lock_ledger(record, origin=None, command="resolve", now=now) as ledger:
+        claims = {} if store is None else read_claims(store, ledger)
         doubtful = in_doubt(ledger)
         # Only a task id helps an expired request: its task lives after all, and has new links.
         choice = doubtful + (entries_in(ledger, State.EXPIRED) if decision.resolution == "accepted" else [])
+        choice += in_doubt_elsewhere(ledger)
         named = doubtful if addresses is None else [_named(address, choice, record.shown) for address in addresses]
         wanted = list({entry.key: entry for entry in named}.values())  # an address and its key may both be named
         if decision.task_id is not None:
             owners = _Owners(ledger)
             for entry in wanted:
                 owners.take(decision.task_id, entry.key, entry.address)
-        ledger.record_all(
-            Resolved(
-                key=entry.key, at=now, resolution=decision.resolution, reason=decision.reason, task_id=decision.task_id
+        ledger.record_all(_decided(entry, decision, now) for entry in wanted)
+        if store is not None:
+            verdict: Literal["paid", "free"] = "free" if decision.resolution == "not_charged" else "paid"
+            ids = [] if decision.task_id is None else [decision.task_id]
+            store.settle(
+                [
+                    claim.settled(verdict, at=now, by=holder(), task_ids=ids)
+                    for entry in wanted
+                    if (claim := claims.get(entry.key)) and claim.generation == entry.generation
+                ]
             )
-            for entry in wanted
-        )
-        return wanted, len(in_doubt(ledger))
+        return wanted, len(in_doubt(ledger)) + len(in_doubt_elsewhere(ledger))
+
+
+def _decided(entry: Entry, decision: Decision, now: int) -> Event:
+    if entry.held_by is not None and decision.resolution != "accepted":
+        # Nothing was sent from here: what changes is who holds it.
+        still = replace(entry.held_by, paid=True) if decision.resolution == "abandoned" else None
+        return NotSent(key=entry.key, at=now, reason=decision.reason, held_by=still)
+    return Resolved(
+        key=entry.key, at=now, resolution=decision.resolution, reason=decision.reason, task_id=decision.task_id
+    )
 
 
 def _named(address: str, doubtful: list[Entry], shown: str) -> Entry:

@@ -3,8 +3,8 @@
 Called by ``client.py`` for every POST; its types are what ``run`` decides by. Invariants: pure and total; what is not
 recognised is in doubt; an exception's class never shows that nothing was sent, only the transport's own trace does.
 
-The table is data: the tests run through its rows, and docs/outcomes.md is drawn from them. Rows 1, 7 and 21 belong to
-the ledger and the process, the others to ``judge``.
+The table is data: the tests run through its rows, and docs/outcomes.md is drawn from them. Rows 1, 1a, 7 and 21 are
+of the ledger, the claims and the process, the others of ``judge``.
 """
 
 from __future__ import annotations
@@ -268,6 +268,12 @@ OUTCOME_TABLE: tuple[OutcomeRow, ...] = (
         "the intent can't be made durable (disk full, I/O error, fsync error)",
         "–",
         "**do not send**; stop the run, exit 74",
+    ),
+    _row(
+        "1a",
+        "another runner has claimed the request; or no claim can be made in the store that runners share",
+        "new: paid elsewhere, or in doubt elsewhere; new",
+        "**do not send**; go on with the others; or stop the run, exit 8",
     ),
     _row(2, "URL, header or body refused before sending", "new", "stop: it would fail for all; exit 2", "refused"),
     _row(

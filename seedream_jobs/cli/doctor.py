@@ -11,7 +11,9 @@ import click
 
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import Access
+from seedream_jobs.cli.options import policy_option
 from seedream_jobs.cli.service_options import target, target_options
+from seedream_jobs.cli.shared import check, claims_url
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, SeedreamError
 from seedream_jobs.job.files import campaign_root
@@ -21,12 +23,20 @@ from seedream_jobs.run.access import open_access
 
 
 @click.command()
+@click.option("--shared", is_flag=True, help="Check instead the store that the policy names under shared: claims.")
+@policy_option
 @target_options
-def doctor(emulator: bool, base_url: str | None) -> int:
+def doctor(emulator: bool, base_url: str | None, shared: bool, policy: Path | None) -> int:
     """Check key, endpoint, campaign and installation; say what to do about what is missing.
 
-    Asks the service for the balance and its models, which costs nothing.
+    Asks the service for the balance and its models, which costs nothing. With --shared eight creators ask the store
+    for one claim at once, twenty times; a store that lets two win is refused. A run uses no store without this.
     """
+    if policy is not None and not shared:
+        raise click.UsageError("--policy needs --shared")
+    if shared:
+        root = campaign_root(Path.cwd() / "job.yaml")
+        return check(claims_url(root, policy), root)
     import anyio  # these two take long to import, and --help needs neither
 
     from seedream_jobs.api.client import connect

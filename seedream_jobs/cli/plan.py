@@ -24,6 +24,7 @@ from seedream_jobs.plan.review import Revisions
 from seedream_jobs.plan.revisions import repository_of
 from seedream_jobs.plan.saved import check_place, read, save
 from seedream_jobs.records import with_manifests
+from seedream_jobs.sharing import ledgers_of
 
 
 @click.command()
@@ -47,6 +48,7 @@ from seedream_jobs.records import with_manifests
     metavar="FILE",
     help="Save the plan for run: a .json file.",
 )
+@click.option("--shared", is_flag=True, help="Ask the store of the policy's shared: what other runners have claimed.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit code 3 if there is something to submit.")
 @view_options
 @limit_options
@@ -61,18 +63,21 @@ def plan(
     head: str | None,
     allow_manifest_additions: bool,
     output: Path | None,
+    shared: bool,
     detailed_exitcode: bool,
     form: str,
     concise: bool,
 ) -> int:
     """Show what would be submitted, why, and for how much.
 
-    Needs no key and no network. Writes nothing, unless -o saves the plan: that also gives a job its manifest, whose
-    id stands in the plan. Exit code 5 if a budget does not allow it.
+    Needs no key and, without --shared, no network. Writes nothing, unless -o saves the plan: that also gives a job its
+    manifest, whose id stands in the plan. Exit code 5 if a budget does not allow it.
     """
     service = target(emulator=emulator, base_url=base_url)
     if head is not None and base is None:
         raise click.UsageError("--head needs --base")
+    if shared and base is not None:
+        raise click.UsageError("--shared and --base exclude each other: what a change costs is asked of the records")
     if output is not None:
         if plan_options.replay is not None:
             raise click.UsageError("-o and --replay exclude each other: run JOB --replay shows its plan and asks")
@@ -80,8 +85,14 @@ def plan(
     with ExitStack() as stack:
         try:
             if base is None:
-                loaded = load_jobs(jobs, target=service, sets=plan_options.sets, rules=rules(policy, ignore))
-                made = pipeline.plan(loaded, target=service, options=plan_options)
+                checked = rules(policy, ignore)
+                loaded = load_jobs(jobs, target=service, sets=plan_options.sets, rules=checked)
+                made = pipeline.plan(
+                    loaded,
+                    target=service,
+                    options=plan_options,
+                    ledger_of=ledgers_of(loaded, checked, service) if shared else None,
+                )
             else:
                 repository = stack.enter_context(repository_of(jobs, here=Path.cwd()))
                 sets, here = plan_options.sets, Path.cwd()

@@ -12,17 +12,20 @@ from pathlib import Path
 import click
 
 from seedream_jobs import resolution
+from seedream_jobs.cli.options import rules
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
+from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plan.cost import money
 from seedream_jobs.plan.load import Target
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.resolution import Decision, in_doubt, reserved
 from seedream_jobs.run.access import open_access
+from seedream_jobs.sharing import open_claims
 
 
 @click.command()
@@ -139,7 +142,8 @@ def resolve(
         task_id=accepted,
         reason=reason,
     )
-    settled, left = resolution.settle(record, None if everything else addresses, decision, now=now)
+    store = open_claims(rules(None, ()).policy_of(record.root), record.root, service)
+    settled, left = resolution.settle(record, None if everything else addresses, decision, now=now, store=store)
     outcome = {"accepted": "accepted", "not_charged": "not charged: the next run submits it", "abandoned": "abandoned"}
     for entry in settled:
         say(f"{entry.address}: {outcome[decision.resolution]}")
@@ -163,10 +167,18 @@ def _list(record: Record, option: str) -> ExitCode:
     for note in lost:
         say(f"{job}: {note.message}.")
         say(f"  {note.hint}", err=True)
+    elsewhere = resolution.in_doubt_elsewhere(ledger)
+    if elsewhere:
+        say(f"{job}: {len(elsewhere)} in doubt elsewhere. Each may be under way there, or its runner is gone.")
+        for entry in elsewhere:
+            if entry.held_by is not None:
+                say(f"  {entry.address}  claimed by {entry.held_by.name}, {iso(entry.held_by.since)}")
+        say("If that runner is gone, look them up in the service's console, then name each:", err=True)
+        say(f"  seedream-jobs resolve {shell_word(job)}{option} ADDRESS --not-charged --reason '…'", err=True)
     if not doubtful:
-        if not lost:
+        if not lost and not elsewhere:
             say(f"{job}: nothing is in doubt.")
-        return ExitCode.IN_DOUBT if lost else ExitCode.OK
+        return ExitCode.IN_DOUBT if lost or elsewhere else ExitCode.OK
     say(
         f"{job}: {len(doubtful)} in doubt, counted with {money(reserved(doubtful))}. "
         "Each counts as paid until it is settled, and is never sent again."

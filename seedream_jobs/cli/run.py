@@ -38,6 +38,11 @@ from seedream_jobs.run.options import RunOptions
     is_flag=True,
     help="Send again after HTTP 500 or 502, which may have charged: it may pay twice.",
 )
+@click.option(
+    "--git-lock",
+    metavar="REMOTE",
+    help="Hold a lock in this git remote while it runs: nobody else who asks for it pays meanwhile.",
+)
 @click.option("--no-gallery", is_flag=True, help="Do not build the gallery.")
 @click.option("--expect", metavar="DIGEST", help="With a saved plan: the approval digest it must have.")
 @goes_on_unheard
@@ -56,6 +61,7 @@ def run(
     check_balance: bool,
     embed_metadata: bool,
     retry_server_errors: bool,
+    git_lock: str | None,
     no_gallery: bool,
     expect: str | None,
 ) -> int:
@@ -77,6 +83,7 @@ def run(
             check_balance=check_balance,
             embed_metadata=embed_metadata,
             retry_server_errors=retry_server_errors,
+            git_lock=None if emulator else git_lock,
         ),
         rules=rules(policy, ignore),
         target=target(emulator=emulator, base_url=base_url),

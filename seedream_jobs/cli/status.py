@@ -26,6 +26,7 @@ from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions
 @jobs_argument
 @target_options
 @click.option("--offline", is_flag=True, help="Only what the manifest says; needs no key and no network.")
+@click.option("--shared", is_flag=True, help="Ask the store of the policy's shared: what other runners have claimed.")
 @click.option("--wait", is_flag=True, help="Poll until every task is done, or the deadline.")
 @click.option(
     "--deadline",
@@ -48,6 +49,7 @@ def status(
     emulator: bool,
     base_url: str | None,
     offline: bool,
+    shared: bool,
     wait: bool,
     deadline: float,
     concurrency: int,
@@ -63,8 +65,10 @@ def status(
     """
     from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 
-    if policy is not None and not require_chosen:
-        raise click.UsageError("--policy needs --require-chosen")
+    if policy is not None and not (require_chosen or shared):
+        raise click.UsageError("--policy needs --require-chosen or --shared")
+    if shared and offline:
+        raise click.UsageError("--shared and --offline exclude each other")
     checked = rules(policy, ())
     service = target(emulator=emulator, base_url=base_url)
     records, never_run = find_started(jobs, target=service, command="status")
@@ -79,6 +83,7 @@ def status(
             pace=EMULATOR_PACE if emulator else 1.0,
         ),
         offline=offline,
+        shared=checked if shared else None,
     )
     for job in polled:
         if job.reason is not None:

@@ -6,6 +6,7 @@ Called by ``pipeline`` and ``open_tasks`` as their ``Report``.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import draw, progress_mode, say, show
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
-from seedream_jobs.foreign_text import shell_word
+from seedream_jobs.foreign_text import shell_word, visible
+from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.shards import Shard
 from seedream_jobs.ledger.state import Event, State
@@ -161,6 +163,11 @@ class Terminal:
         _show_named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
         for sentence in shared_tasks(ledger):
             say(f"  {sentence}", err=True)
+        for whose, count in Counter(held_elsewhere(ledger.entries, paid=True).values()).items():
+            say(f"  {count} paid elsewhere: in {visible(whose)}", err=True)
+        for whose, count in Counter(held_elsewhere(ledger.entries, paid=False).values()).items():
+            step = f"seedream-jobs resolve {shell_word(name)}{option}"
+            say(f"  {count} in doubt elsewhere: in {visible(whose)}: {step}", err=True)
         open_tasks = len(keys["accepted"]) + len(keys["completed"])
         if open_tasks:
             share = "" if self._shard is None else f" --shard {self._shard}"
@@ -213,8 +220,9 @@ def _show_lost(event: Event, ledger: Ledger, name: str, option: str) -> None:
 
 
 def _doubts(ledger: Ledger) -> ExitCode:
-    # Doubts are told until a person settles them, whichever run left them.
-    return ExitCode.IN_DOUBT if ledger.entries.keys_in(State.IN_DOUBT) else ExitCode.OK
+    # Doubts are told until a person settles them, whichever run left them, here or elsewhere.
+    doubtful = ledger.entries.keys_in(State.IN_DOUBT) or held_elsewhere(ledger.entries, paid=False)
+    return ExitCode.IN_DOUBT if doubtful else ExitCode.OK
 
 
 def _them(keys: list[str]) -> str:
@@ -226,7 +234,8 @@ def left_to_send(done: JobResult, asked: int) -> int:
     submitted = done.submitted
     if submitted.halt is None:
         return submitted.not_sent
-    return max(submitted.not_sent, asked - submitted.accepted - submitted.rejected - submitted.in_doubt)
+    ended = submitted.accepted + submitted.rejected + submitted.in_doubt + submitted.elsewhere
+    return max(submitted.not_sent, asked - ended)
 
 
 def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
@@ -236,6 +245,8 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
         parts.append(f"{submitted.accepted} submitted")
     if submitted.rejected:
         parts.append(f"{submitted.rejected} rejected")
+    if submitted.elsewhere:
+        parts.append(f"{submitted.elsewhere} claimed elsewhere")
     if not_sent := left_to_send(done, asked):
         parts.append(f"{not_sent} not sent")
     if done.polled is not None and done.polled.failed:

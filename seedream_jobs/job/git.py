@@ -1,7 +1,8 @@
 """This module runs git: nothing else in the program starts it.
 
-Called by whatever asks git about a campaign's repository. Invariant: git is asked what is stored (objects, the index,
-ignore rules), never to do anything, and neither a repository's files nor its configuration have it run a program.
+Called by whatever asks git about a campaign's repository. Invariant: but for ``push_git``, which an operator asks for,
+git is asked what is stored (objects, the index, ignore rules), never to do anything, and neither a repository's files
+nor its configuration have it run a program.
 
 A hostile tree or an unpacked archive may bring its own ``.git/config``, attributes and hooks. So only commands that
 need none of them are called (``cat-file``, ``ls-tree``, ``ls-files``, ``diff-tree``, ``rev-list``, ``rev-parse``,
@@ -16,7 +17,7 @@ import os
 import shlex
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,9 +107,13 @@ def run_git(
     :param index: a file in place of the repository's own index
     :raises UsageError: there is no git, or it does not end
     """
+    return _ended(_start(folder, words, stdin=stdin is not None, complaints=True, index=index), folder, words, stdin)
+
+
+def _ended(process: Popen[bytes], folder: Path, words: Sequence[str], stdin: bytes | None) -> CompletedProcess[bytes]:
     import subprocess  # hardly ever needed
 
-    with _start(folder, words, stdin=stdin is not None, complaints=True, index=index) as process:
+    with process:
         try:
             out, err = process.communicate(stdin, timeout=SECONDS)
         except subprocess.TimeoutExpired:
@@ -117,8 +122,44 @@ def run_git(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+_REMOTE = ("GIT_ASKPASS", "GIT_CONFIG_", "GIT_SSH", "SSH_", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+"""What git gets beside that where it speaks to a remote: how a name of these beginnings says who the operator is."""
+
+
+def push_git(folder: Path, *words: str, stdin: bytes | None = None) -> CompletedProcess[bytes]:
+    """Have git make a commit, or speak to a remote, with the operator's credentials; its exit code is the caller's to
+    judge. No hook is run.
+
+    Only for what an operator asked for: unlike a question it obeys what the repository's configuration says of remotes.
+
+    :raises UsageError: there is no git, or it does not end
+    """
+    mine = {name: value for name, value in os.environ.items() if name.startswith(_REMOTE)}
+    author = {f"GIT_{who}_{what}": "seedream-jobs" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own = {name: _OWN[name] for name in ("LANG", "LC_ALL", "GIT_OPTIONAL_LOCKS", "GIT_TERMINAL_PROMPT")}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment = {**kept, **mine, **author, **own, "PATH": _places(os.environ)}
+    settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false"}
+    process = _started(folder, words, settings.items(), environment, stdin=stdin is not None, complaints=True)
+    return _ended(process, folder, words, stdin)
+
+
 def _start(
     folder: Path, words: Sequence[str], *, stdin: bool, complaints: bool, index: Path | None = None
+) -> Popen[bytes]:
+    settings = [*_SETTINGS.items(), *(("safe.directory", one) for one in _trusted(os.environ))]
+    environment = {**git_environment(os.environ), **({} if index is None else {"GIT_INDEX_FILE": str(index)})}
+    return _started(folder, words, settings, environment, stdin=stdin, complaints=complaints)
+
+
+def _started(
+    folder: Path,
+    words: Sequence[str],
+    settings: Iterable[tuple[str, str]],
+    environment: Mapping[str, str],
+    *,
+    stdin: bool,
+    complaints: bool,
 ) -> Popen[bytes]:
     import subprocess
 
@@ -126,13 +167,12 @@ def _start(
     # On Windows ``which`` looks in the working folder, too, and returns a relative path for what it finds there.
     if program is None or not Path(program).is_absolute():
         raise UsageError("git is not installed", hint="install git, or see that PATH leads to it")
-    settings = [*_SETTINGS.items(), *(("safe.directory", one) for one in _trusted(os.environ))]
     command = [program, *(word for name, value in settings for word in ("-c", f"{name}={value}")), *words]
     try:
         return subprocess.Popen(
             command,
             cwd=folder,
-            env={**git_environment(os.environ), **({} if index is None else {"GIT_INDEX_FILE": str(index)})},
+            env=environment,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if complaints else subprocess.DEVNULL,

@@ -28,6 +28,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common, worktrees
 from seedream_jobs.ledger import journal
+from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind, run_open
 from seedream_jobs.ledger.lock import FileLock, lock_file
 from seedream_jobs.ledger.manifest import Entries, alone
@@ -71,6 +72,18 @@ class Elsewhere:
                 if entry is not None and manifest not in counted:
                     counted.add(manifest)
                     yield entry
+
+
+def held_elsewhere(entries: Entries, *, paid: bool) -> dict[str, str]:
+    """The requests on record that another runner has claimed, by key: whose record they are in.
+
+    :param paid: those that are paid there; else those of which nobody here knows
+    """
+    held = {key: held for key in entries.keys_in(State.NEW) if (held := entries[key].held_by) and held.paid is paid}
+    since: dict[str, int] = {}  # one time for each holder: a run of hours is one line for people
+    for one in held.values():
+        since[one.name] = min(one.since, since.get(one.name, one.since))
+    return {key: f"the record of {one.name}, {iso(since[one.name])}" for key, one in held.items()}
 
 
 def manifests(root: Path, *, emulator: bool) -> Iterator[Path]:

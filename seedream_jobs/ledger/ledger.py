@@ -324,6 +324,11 @@ class Ledger:
         return 0 if self._manifest.header is None else self._manifest.header.parts
 
     @property
+    def run(self) -> str:
+        """The token of this run; empty for a command that does not pay."""
+        return self._run or ""
+
+    @property
     def entries(self) -> Entries:
         """Everything known, by request key; live."""
         return self._manifest.entries
@@ -371,6 +376,17 @@ class Ledger:
         left = iter(events)
         while some := list(islice(left, _TOGETHER)):
             self.record_sync(*some)
+
+    def suppose(self, events: Iterable[Event], *notes: Diagnostic) -> None:
+        """Take events in that are not recorded: what ``plan --shared`` shows is known to the store alone.
+
+        :raises ValueError: the ledger is locked: what it knows will be written
+        """
+        if self._lock is not None:
+            raise ValueError("only what was read may be supposed")
+        for event in events:
+            apply(self._manifest, event)
+        self._manifest.notes.extend(notes)
 
     def use_plan(self, plan: PlanRecord) -> None:
         """Record that a plan is applied, durably, before its first intent."""

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from seedream_jobs.ledger.codec import canonical, encode
-from seedream_jobs.ledger.state import Attempt, Entry, Header, Image, PlanRecord, ServiceError, State
+from seedream_jobs.ledger.state import Attempt, Entry, Header, Holder, Image, PlanRecord, ServiceError, State
 from seedream_jobs.ledger.transitions import in_generation_order
 
 KNOWLEDGE: tuple[State, ...] = (
@@ -157,6 +157,7 @@ def _join_attempts(same: Sequence[Attempt]) -> Attempt:
         submitted_at=_largest((one.submitted_at for one in same), int),
         since=_largest((one.since for one in same), int) if in_doubt else None,
         run=same[0].run,
+        held_by=_largest((one.held_by for one in same), _canonical) if state is State.NEW else None,
     )
 
 
@@ -169,7 +170,7 @@ def _amount(amount: Decimal) -> tuple[Decimal, str]:
     return (amount, str(amount))
 
 
-def _canonical(one: Image | ServiceError) -> bytes:
+def _canonical(one: Image | ServiceError | Holder) -> bytes:
     return canonical(encode(one))
 
 

@@ -88,6 +88,20 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Another runner that has claimed a request, which therefore is not submitted here.
+
+    :param name: ``user@host``
+    :param since: Unix seconds of its claim
+    :param paid: it was accepted there; without that nobody here knows what became of it
+    """
+
+    name: str
+    since: Moment
+    paid: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One submission of a request.
 
@@ -97,6 +111,7 @@ class Attempt:
     :param submitted_at: Unix seconds of the intent
     :param since: Unix seconds at which it came to be in doubt
     :param run: which run submitted it, by a random token: two clones that pay in one second are told apart by it
+    :param held_by: while it is new: whoever has claimed it elsewhere
     """
 
     generation: Count
@@ -113,6 +128,7 @@ class Attempt:
     submitted_at: Moment | None = None
     since: Moment | None = None
     run: Identifier | None = None
+    held_by: Holder | None = None
 
     @property
     def task_ids(self) -> tuple[str, ...]:
@@ -228,9 +244,13 @@ class Rejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSent(Event):
-    """Provably not charged: not a byte left, or the service said "not now"; the request is new again."""
+    """Provably not charged: not a byte left, or the service said "not now"; the request is new again.
+
+    :param held_by: nothing was sent because another runner has claimed the request
+    """
 
     reason: str
+    held_by: Holder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

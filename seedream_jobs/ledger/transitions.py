@@ -28,6 +28,7 @@ from seedream_jobs.ledger.state import (
     Event,
     Expired,
     Failed,
+    Holder,
     InDoubt,
     Intended,
     NotSent,
@@ -251,7 +252,7 @@ def _applied(entry: Entry, event: Event, target: State) -> Entry:
             request_id = event.request_id or entry.request_id
             return replace(entry, state=target, error=event.error, request_id=request_id, doubt=None, since=None)
         case NotSent():
-            return _not_repeated(entry) if target is State.IN_DOUBT else _unsent(entry)
+            return _not_repeated(entry) if target is State.IN_DOUBT else _unsent(entry, event.held_by)
         case InDoubt():
             return _doubted(entry, event)
         case Completed():
@@ -301,6 +302,7 @@ def _with_task(entry: Entry, task_id: str, request_id: str | None, target: State
         doubt=None,
         since=None,
         error=None,
+        held_by=None,
         earlier=earlier,
     )
 
@@ -323,10 +325,9 @@ def _not_repeated(entry: Entry) -> Entry:
     return replace(entry, replays=max(0, entry.replays - 1))
 
 
-def _unsent(entry: Entry) -> Entry:
-    return entry.with_current(
-        Attempt(generation=entry.generation, state=State.NEW, max_cost_usd=entry.max_cost_usd), replays=0
-    )
+def _unsent(entry: Entry, held_by: Holder | None = None) -> Entry:
+    unsent = Attempt(generation=entry.generation, state=State.NEW, max_cost_usd=entry.max_cost_usd, held_by=held_by)
+    return entry.with_current(unsent, replays=0)
 
 
 def _doubted(entry: Entry, event: InDoubt) -> Entry:

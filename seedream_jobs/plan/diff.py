@@ -90,6 +90,7 @@ class Changes:
     :param elsewhere: tells the other job of the campaign in whose record a key is paid, or by which it is claimed
     :param select: keeps the cells it is true for; None keeps all
     :param limit: at most so many are submitted now
+    :param claimed: the keys on record that another runner has claimed, and of which nobody knows what became
     :param rejected: the keys on record whose images people have rejected, where those are to be submitted again
     """
 
@@ -102,11 +103,12 @@ class Changes:
         options: PlanOptions,
         select: Callable[[Cell], bool] | None = None,
         limit: int | None = None,
+        claimed: frozenset[str] = frozenset(),
         rejected: frozenset[str] = frozenset(),
     ) -> None:
         self.expansion, self.entries, self._elsewhere, self._select = expansion, entries, elsewhere, select
         self._limit, self._again, self._retry_failed = limit, frozenset(options.again), options.retry_failed
-        self._rejected = rejected
+        self._rejected, self._claimed = rejected, claimed
         # If a submission that is under way now fails before the stream comes to it, that is for the next plan: nobody
         # has agreed to a retry of it.
         self._under_way = under_way(entries) if options.retry_failed else frozenset()
@@ -168,6 +170,8 @@ class Changes:
         if usual is None:
             usual = self._usual[brief] = _usual(*brief, self._retry_failed)
         action, generation = usual
+        if key in self._claimed:
+            return Change(Action.IN_DOUBT, key, place, True, generation, images)
         if other is not None and action in SUBMITS:  # not paid here, and paid there
             return Change(Action.ELSEWHERE, key, place, True, brief[1], images, other)
         if action is Action.IN_DOUBT and other is None and key in self._replay:

@@ -19,7 +19,7 @@ from seedream_jobs.diagnostics import Diagnostic, shorten
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.ledger.campaign import Elsewhere
+from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, other_origin
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Moment, State
@@ -299,10 +299,12 @@ def make_plan(
         # As in ``Ledger.open``: a record without a payment goes over to the origin of the next run.
         if ledger.header is not None and ledger.header.origin != origin and ledger.tied:
             raise other_origin(ledger.paths.manifest, origin)
+        known = {**held_elsewhere(ledger.entries, paid=True), **paid.jobs}
         changes = Changes(
             expansion=job.expansion,
             entries=ledger.entries,
-            elsewhere=partial(_elsewhere, claimed, jobs, number, paid.jobs) if number else paid.jobs.get,
+            elsewhere=partial(_elsewhere, claimed, jobs, number, known) if number else known.get,
+            claimed=frozenset(held_elsewhere(ledger.entries, paid=False)),
             options=options,
             select=None if options.select is None else selector(options.select, job.expansion),
             limit=limit,

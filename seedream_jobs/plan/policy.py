@@ -84,6 +84,8 @@ class Policy:
     :param reference_hosts: lower case; ``*.example.com`` for subdomains
     :param ignored_files: patterns of files below the root that jobs may read though git ignores them
     :param approvals: how many people choose an image at least
+    :param claims: the URL of the store in which runners share their claims
+    :param campaign: the campaign's name in it
     :param own_forbidden: whether the choice of whoever changed the prompt last does not count
     """
 
@@ -99,6 +101,8 @@ class Policy:
     ignored_files: tuple[str, ...]
     approvals: int
     own_forbidden: bool
+    claims: str | None
+    campaign: str | None
     warnings: tuple[Diagnostic, ...]
 
     @property
@@ -315,7 +319,7 @@ class _Reader:
     def read(self) -> Policy:
         data = self.data
         budget, hosts, extra = data.get("budget_usd"), data.get("reference_hosts"), data.get("extra")
-        selection = data.get("selection", {})
+        selection, shared = data.get("selection", {}), data.get("shared", {})
         return Policy(
             document=self.document,
             budget_usd=None if budget is None else Decimal(str(budget)),
@@ -327,6 +331,8 @@ class _Reader:
             ignored_files=tuple(data.get("ignored_files", ())),
             approvals=selection.get("approvals", 1),
             own_forbidden=selection.get("own") == "forbid",
+            claims=shared.get("claims"),
+            campaign=shared.get("campaign"),
             extra=None if extra is None else frozenset(() if extra == "forbid" else extra["allow"]),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),

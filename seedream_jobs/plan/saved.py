@@ -29,7 +29,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import OutsideRoot, read_start
 from seedream_jobs.job.document import DocumentPath
 from seedream_jobs.job.files import WorkTree, campaign_root, within
-from seedream_jobs.ledger.campaign import Elsewhere
+from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere
 from seedream_jobs.ledger.codec import Malformed, Reader, choice, iso, mapping, moment, text, whole
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import EntrySummary
@@ -404,7 +404,10 @@ def remaining(plan: Plan, ledgers: Sequence[Ledger], elsewhere: Sequence[Elsewhe
     left: list[PlannedJob] = []
     for job, ledger, record, paid in zip(plan.jobs, ledgers, records, elsewhere, strict=True):
         submits: list[PlannedRequest] = []
+        held = {key for paid in (True, False) for key in held_elsewhere(ledger.entries, paid=paid)}
         for item in job.submits:
+            if item.key in held:
+                continue  # another runner of the campaign has it, perhaps of this very plan
             if sendable(item, ledger.entries.summary(item.key)):
                 submits.append(item)
             elif record is None:  # not used yet: it is carried out as a whole or not at all

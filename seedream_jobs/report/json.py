@@ -57,12 +57,14 @@ def status_fields(one: JobStatus) -> dict[str, Any]:
     unchosen = [{"group": group, "why": why} for group, why in one.unchosen]
     return {
         "charged_usd": str(one.bill.usd),
+        **({"claimed_elsewhere": dict(one.elsewhere)} if one.elsewhere else {}),
         "counts": {str(state): one.counts[state] for state in sorted(State) if one.counts[state]},
         "expired": one.expired,
         "failed": [{"address": address, "message": message} for address, message in one.failed],
         "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
         "held_by": one.held_by,
         "images": one.images,
+        **({"in_doubt_elsewhere": dict(one.doubted)} if one.doubted else {}),
         "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
         "job": one.job,
         "open_runs": one.lost,

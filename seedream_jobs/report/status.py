@@ -13,6 +13,7 @@ from decimal import Decimal
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.foreign_text import shell_word, visible
+from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
 from seedream_jobs.model_profile import Profile
@@ -60,6 +61,8 @@ class JobStatus:
 
     :param held_by: the process that works on it now; open submissions are that process's then, and not in doubt
     :param shared: which requests have one task, a sentence each
+    :param elsewhere: how many requests another runner has claimed, by whose record they are in
+    :param doubted: of how many of those nobody here knows what became, likewise
     :param lost: which runs may have paid what is not on record, a sentence each
     :param unchosen: which groups lack a chosen image and why, where that was asked for
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
@@ -76,6 +79,8 @@ class JobStatus:
     failed: list[tuple[str, str]] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    doubted: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     unchosen: list[tuple[str, str]] = field(default_factory=list)
     sets: str = ""
@@ -108,7 +113,7 @@ class JobStatus:
     def exit_code(self) -> ExitCode:
         """6 for doubt, 8 for what is not fetched or under way, 9 for what is not chosen, 1 for what failed."""
         codes = [ExitCode.OK]
-        if self.counts[State.IN_DOUBT] or self.lost:
+        if self.counts[State.IN_DOUBT] or self.lost or self.doubted:
             codes.append(ExitCode.IN_DOUBT)
         if self.held_by is not None or self.counts[State.ACCEPTED] + self.counts[State.COMPLETED]:
             codes.append(ExitCode.UNFINISHED)
@@ -129,8 +134,10 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
     if ledger.held_by is None:  # a run that is under way is open, and not lost
         findings = [run_open(run, ledger.paths) for run in ledger.open_runs()]
         status.lost = [f"{one.message}; {one.hint}" for one in findings]
+    status.elsewhere = Counter(held_elsewhere(ledger.entries, paid=True).values())
+    status.doubted = Counter(held_elsewhere(ledger.entries, paid=False).values())
     for entry in ledger.entries.values():
-        status.counts[entry.state] += 1
+        status.counts[entry.state] += entry.held_by is None
         status.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
         status.bill += bill_of(entry)
         status.images += sum(1 for image in entry.images if image.file)
@@ -192,6 +199,9 @@ def status_text(jobs: list[JobStatus]) -> str:
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(row(mark, count, word, next_step))
+        lines += [row("=", count, "paid", f"in {whose}") for whose, count in one.elsewhere.items()]
+        step = f"seedream-jobs resolve {shell_word(one.job)}{one.option}"
+        lines += [row("?", count, "in doubt", f"in {whose}: {step}") for whose, count in one.doubted.items()]
         if one.unchosen:
             lines.append(
                 row(

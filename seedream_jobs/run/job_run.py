@@ -8,10 +8,12 @@ and holds exactly what the plan says.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +25,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.atomic_file import Folders
+from seedream_jobs.claims.store import ClaimStore, holder
 from seedream_jobs.errors import CredentialsError, ExitCode, FindingsError, MoneyError, SeedreamError, gravest
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.identity import canonical_json, wire_body
@@ -37,10 +40,11 @@ from seedream_jobs.plan.cost import Tariff, money
 from seedream_jobs.plan.diff import Action
 from seedream_jobs.plan.plan import PlannedJob
 from seedream_jobs.run.budget import Budget
+from seedream_jobs.run.claims import SharedBudget, SharedClaims
 from seedream_jobs.run.fetch import Fetched, Fetcher, ImageEvent, Work
 from seedream_jobs.run.images import ImageSteps, Repair
 from seedream_jobs.run.poll import Polled
-from seedream_jobs.run.submit import Submission, Submitted
+from seedream_jobs.run.submit import Claims, Submission, Submitted
 
 if TYPE_CHECKING:  # it imports httpx, which takes 0.2 s
     from seedream_jobs.api.client import Client
@@ -72,6 +76,7 @@ class JobRun:
     :param repairs: stored images that are missing or damaged
     :param output_of: where a request's images go that wait to be fetched, as ``Entry.output``
     :param hand_out: runs the fetcher with the help of other machines; None where this one does all
+    :param claims: makes what tells other runners of its submissions, on the event loop
     """
 
     ledger: Ledger
@@ -85,6 +90,7 @@ class JobRun:
     wanted: Callable[[Entry], bool] = field(default=lambda _: True)
     output_of: Callable[[Entry], str] = field(default=lambda entry: entry.output)
     hand_out: Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]] | None = None
+    claims: Callable[[], Claims] = Claims
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +114,7 @@ class JobResult:
         for part in (self.submitted, self.polled):
             if part is not None and part.halt is not None:
                 codes.append(part.halt.stop)
-        if self.submitted.in_doubt:
+        if self.submitted.in_doubt or self.submitted.open_elsewhere:
             codes.append(ExitCode.IN_DOUBT)
         if self.submitted.rejected or (self.polled and (self.polled.failed or self.polled.expired)):
             codes.append(ExitCode.FINDINGS)
@@ -134,6 +140,7 @@ def job_run(
     steps: ImageSteps,
     detach: bool,
     key: ApiKey,
+    store: ClaimStore | None = None,
 ) -> JobRun:
     """What a session has to do for one job of a plan.
 
@@ -144,6 +151,7 @@ def job_run(
     :param urls: where a local reference (``sha256:<hex>``) was uploaded, once submitting begins
     :param detach: neither poll nor download
     :param key: which no request may hold
+    :param store: where its requests are claimed, if anywhere
     :raises SeedreamError: a folder for images can't be written to
     """
     folders = Folders(ledger.paths.manifest.parent, root)
@@ -166,7 +174,16 @@ def job_run(
         root=root,
         steps=None if detach else steps,
         output_of=(lambda entry: entry.output) if expansion is None else outputs(expansion, ledger.entries),
+        claims=Claims if store is None else partial(_shared_claims, store, job, ledger),
     )
+
+
+def _shared_claims(store: ClaimStore, job: PlannedJob, ledger: Ledger) -> Claims:
+    """What tells other runners of a job's submissions, and what they may all together spend for it."""
+    budget = None
+    if job.budget_usd is not None:
+        budget = SharedBudget(account=job.path, limit=job.budget_usd, spent=job.spent_usd or Decimal(0))
+    return SharedClaims(store, holder=holder(), run=ledger.run, manifest=ledger.id, budget=budget, now=time.time)
 
 
 def _submissions(

@@ -55,6 +55,7 @@ class RunOptions:
     :param concurrency: POSTs, and downloads, under way at once
     :param rate: the most POSTs in a time; None for no limit
     :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
+    :param git_lock: the git remote in which the run takes a lock; None for none
     :param pace: all waits for tasks are this many times as long as the service advises; below 1 for an emulator
     """
 
@@ -67,3 +68,4 @@ class RunOptions:
     check_balance: bool = False
     embed_metadata: bool = False
     retry_server_errors: bool = False
+    git_lock: str | None = None

@@ -113,6 +113,7 @@ class Session:
             observer=observer,
             retry_server_errors=self._options.retry_server_errors,
             memory=self._memory,
+            claims=job.claims(),
         )
         submitted = await submitter.run(job.submissions)
         self._stopped = self._shutdown.halt  # a request of this job that had its retries in vain stops no other job

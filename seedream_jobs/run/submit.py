@@ -2,7 +2,8 @@
 
 ``Submitter.submit`` is the one place that spends: the order in which one POST happens stands there. Table 1
 (docs/outcomes.md) says what each outcome leads to. Called by ``session``. Invariants: no POST leaves before its money
-is reserved and its intent is durable; what is in doubt is sent again only where ``retry.OpenCase`` allows it.
+is reserved, its intent is durable and its claim is made; what is in doubt is sent again only where ``retry.OpenCase``
+allows it.
 
 At the first halt (a signal, a breaker, a budget, the ledger) no more work is taken. POSTs under way then come to their
 own end. After a signal or a failing ledger they have a grace; then they are given up, and are in doubt unless their
@@ -26,7 +27,7 @@ from seedream_jobs.api.outcomes import NAMED_TASK, Flight, Outcome, Sent, Verdic
 from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.expand.request_builder import Request
-from seedream_jobs.ledger.state import Accepted, Event, InDoubt, Intended, NotSent, Rejected, ServiceError
+from seedream_jobs.ledger.state import Accepted, Event, Holder, InDoubt, Intended, NotSent, Rejected, ServiceError
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.rate_limiter import Feedback, RateLimiter
 from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said
@@ -35,6 +36,8 @@ from seedream_jobs.run.shutdown import RESUME, Shutdown
 _log = logging.getLogger(__name__)
 BODIES_IN_FLIGHT = 256 * 1024 * 1024  # bytes
 SMALL_BODY = 1024 * 1024  # bytes; a larger one is made in a thread
+ANOTHERS = "1a"
+"""The row of table 1 that says: another runner has claimed the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class Submitted:
     """How submitting ended.
 
     :param not_sent: taken from the work and left ``new``; what was never taken from it is not counted
+    :param elsewhere: not sent because another runner has claimed it; ``open_elsewhere`` of them are in doubt there
     :param retries: POSTs that were sent again
     :param halt: why submitting stopped before its end, None where it came to its end
     :param lost: events that could not be recorded: their task ids must be told to a person (row 21)
@@ -97,6 +101,8 @@ class Submitted:
     rejected: int = 0
     in_doubt: int = 0
     not_sent: int = 0
+    elsewhere: int = 0
+    open_elsewhere: int = 0
     retries: int = 0
     halt: Halt | None = None
     lost: tuple[Event, ...] = ()
@@ -135,6 +141,32 @@ class Observer:
         """A task has to be asked for again, for this reason; it is empty once the service answers."""
 
 
+class Claims:
+    """What other runners of the campaign are told before a POST leaves. Here there are none: nothing is done."""
+
+    async def hold(self, submission: Submission, usd: Decimal | None, *, replay: bool) -> Holder | Halt | None:
+        """Claim a request whose intent is durable: None where it is this run's now, else whose it is, or why not.
+
+        :param usd: the most it can cost
+        :param replay: it is in doubt since an earlier run, and is about to be repeated
+        """
+        return None
+
+    def settle(self, submission: Submission, outcome: Outcome) -> None:
+        """Take in an outcome that is durable; the others are told soon, and at the end at the latest."""
+
+    async def serve(self) -> None:
+        """Do what the store is asked for, in groups; to be cancelled once ``close`` is over."""
+
+    async def close(self) -> tuple[dict[str, Holder | None], Halt | None]:
+        """Tell the others what is left to tell.
+
+        :return: by key, what is known by now of the claims that were lost, None where nobody holds it any more; and
+            why something could not be told
+        """
+        return {}, None
+
+
 class Submitter:
     """Submits the requests of one job. Jobs share ``limiter``, ``retries``, ``memory`` and ``shutdown``.
 
@@ -158,6 +190,7 @@ class Submitter:
         observer: Observer | None = None,
         retry_server_errors: bool = False,
         memory: Weights | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._service, self._ledger, self._observer = service, ledger, observer or Observer()
         self._limiter, self._retries, self._spend, self._shutdown = limiter, retries, spend, shutdown
@@ -165,6 +198,8 @@ class Submitter:
         self._workers = self._active = concurrency
         self._retry_server_errors = retry_server_errors
         self._memory = memory or Weights()
+        self._claims = claims or Claims()
+        self._lost_to: dict[str, Holder] = {}  # by key: who else has it
         self._breakers = Breakers(reached=retries.accepted > 0)
         self._counts: Counter[Verdict] = Counter()
         self._lost: list[Event] = []
@@ -183,9 +218,11 @@ class Submitter:
         """
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._shutdown.watch)
+            watching.start_soon(self._claims.serve)
             async with anyio.create_task_group() as workers:
                 for worker in range(self._workers):
                     workers.start_soon(self._work, worker, work)
+            await self._close_claims()
             watching.cancel_scope.cancel()
         async with anyio.create_task_group() as together:  # so that they share one sync
             for key in self._breakers.refused_alike:
@@ -216,11 +253,14 @@ class Submitter:
                 return None
             reserve = repeat is None
             durable = await self._intend(submission)
+            held = durable and await self._hold(submission, repeat)
             too_dear = costly and self._spend.overdrawn
-            if durable and not self._shutdown.withdraws and not too_dear and self._limiter.still_open():
+            if held is True and not self._shutdown.withdraws and not too_dear and self._limiter.still_open():
                 break
             # Making the intent durable took time, in which a signal, a pause or a higher price came.
             self._limiter.release(ticket, "other")
+            if isinstance(held, Holder):
+                return await self._lose(submission, held, repeat)
             if durable and repeat is None:
                 why = "the service charges more than was counted" if too_dear else "the service asked to wait"
                 why = "the run stopped before it was sent" if self._shutdown.withdraws else why
@@ -262,6 +302,48 @@ class Submitter:
         most = self._spend.most(submission.max_cost_usd, submission.request.max_images)
         return await self._record(submission.intent(int(self._now()), most))
 
+    async def _hold(self, submission: Submission, repeat: Again | None) -> Holder | bool:
+        """Claim a request; False where that failed, and the run ends."""
+        replay = submission.in_doubt_since is not None
+        if repeat is not None and not replay:
+            return True  # the POST in doubt is this run's, and so is its claim
+        usd = self._spend.most(submission.max_cost_usd, submission.request.max_images)
+        with self._shutdown.waiting() as wait:
+            found = await self._claims.hold(submission, usd, replay=replay)
+        if wait.cancelled_caught:
+            if self._shutdown.withdraws:
+                return False
+            found = await self._claims.hold(submission, usd, replay=replay)  # what is announced is still sent
+        if isinstance(found, Halt):
+            self._shutdown.stop(found)
+            return False
+        return found or True
+
+    async def _lose(self, submission: Submission, holder: Holder, repeat: Again | None) -> Outcome | None:
+        """Record that a request is another runner's. What is in doubt here stays so."""
+        why = f"claimed by {holder.name}"
+        if repeat is not None:
+            _log.info("not repeated: %s", why)
+            return None
+        self._lost_to[submission.request.key] = holder
+        if await self._record(NotSent(key=submission.request.key, at=int(self._now()), reason=why, held_by=holder)):
+            self._spend.release(submission.request.key)
+        return Outcome(row=ANOTHERS, verdict="refused", detail=why)
+
+    async def _close_claims(self) -> None:
+        """Tell the other runners what became of the claims, and record what they have told meanwhile."""
+        known, halt = await self._claims.close()
+        if halt is not None:
+            self._shutdown.stop(halt)
+        for key, holder in known.items():
+            if holder != self._lost_to.get(key):
+                why = "claimed by nobody any more" if holder is None else f"claimed by {holder.name}"
+                await self._record(NotSent(key=key, at=int(self._now()), reason=why, held_by=holder))
+            if holder is None:
+                self._counts["not_sent"] += self._lost_to.pop(key, None) is not None
+            else:
+                self._lost_to[key] = holder
+
     async def _settle(self, submission: Submission, outcome: Outcome) -> None:
         """Make the outcome of a POST durable, and give the money back where nothing was charged."""
         if outcome.verdict in ("accepted", "rejected", "in_doubt"):
@@ -269,6 +351,8 @@ class Submitter:
         if outcome.verdict == "accepted":
             self._grow_retry_budget()
         durable = await self._record_outcome(submission, outcome)
+        if durable:
+            self._claims.settle(submission, outcome)
         if durable and outcome.verdict in ("not_sent", "refused", "rejected"):
             self._spend.release(submission.request.key)
 
@@ -324,7 +408,7 @@ class Submitter:
             else:
                 self._counts["in_doubt"] += 1
                 outcome = Outcome(row=7, verdict="in_doubt", doubt="crash", detail="left by an earlier run")
-            if outcome is None or outcome.verdict == "refused":
+            if outcome is None or (outcome.verdict == "refused" and outcome.row != ANOTHERS):
                 self._counts["not_sent"] += 1
             elif outcome.verdict == "not_sent":
                 return outcome
@@ -420,7 +504,8 @@ class Submitter:
         """Record that a doubt is settled by an acceptance; with ``again`` it is another, charged submission."""
         self._counts["in_doubt"] -= 1
         self._counts["accepted"] += 1
-        await self._record_outcome(submission, outcome, again=again, salvaged=salvaged)
+        if await self._record_outcome(submission, outcome, again=again, salvaged=salvaged):
+            self._claims.settle(submission, outcome)
 
     async def _stay_in_doubt(self, submission: Submission, outcome: Outcome) -> None:
         """Record that a repeat was provably not charged, which says nothing about the first POST."""
@@ -449,6 +534,8 @@ class Submitter:
             rejected=self._counts["rejected"],
             in_doubt=self._counts["in_doubt"],
             not_sent=self._counts["not_sent"],
+            elsewhere=len(self._lost_to),
+            open_elsewhere=sum(not holder.paid for holder in self._lost_to.values()),
             retries=self._retries.retries - self._retries_before,
             halt=halt,
             lost=tuple(self._lost),

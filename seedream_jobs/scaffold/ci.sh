@@ -266,6 +266,21 @@ as_author() { git -c user.name="${SJ_NAME:-seedream-jobs}" -c user.email="${SJ_E
 
 commit() { as_author commit --quiet "$@"; }
 
+# Of two runners one gets the lock, a ref in the remote; it is held until the record is on the branch, so that nobody pays
+# from an older one. A rehearsal pays nothing.
+locked=
+lock() {
+  [[ " ${args[*]} " != *" --emulator "* ]] || return 0
+  seedream shared lock origin >&2
+  trap unlock EXIT
+  locked=$(cat -- "$(git rev-parse --git-common-dir)/seedream-jobs/git-lock")
+}
+
+unlock() {
+  trap - EXIT
+  [[ -z $locked ]] || seedream shared unlock origin >&2 || true # its message says how a person removes it
+}
+
 # Before anything is spent: the next runner must see that this plan was started, even if this one dies.
 start() {
   if [[ -e $mark || -L $mark ]]; then
@@ -276,9 +291,13 @@ start() {
       die 6 "an earlier run is unsettled"
     fi
     [[ $(head -n 1 -- "$mark") == "plan $SJ_EXPECT started" ]] || die 7 "the run that died was of another plan"
+    locked=$(sed -n 's/^lock \([0-9a-f]\{40,64\}\)$/\1/p' -- "$mark" | sed -n 1p)
+    [[ -z $locked ]] || git push --quiet "--force-with-lease=refs/seedream-jobs/lock:$locked" origin :refs/seedream-jobs/lock || true
+    lock
     return
   fi
-  printf 'plan %s started\n%s\n' "$SJ_EXPECT" "${SJ_RUN_URL:-}" >"$mark"
+  lock
+  printf 'plan %s started\n%s\nlock %s\n' "$SJ_EXPECT" "${SJ_RUN_URL:-}" "$locked" >"$mark"
   git add -- "$mark"
   commit --message "plan $SJ_EXPECT started" --message "$quiet"
   push || die 7 "the branch has moved on, or may not be pushed to: plan again. Nothing was submitted"
@@ -365,6 +384,7 @@ run() {
   lines_of args "${SJ_ARGS:-}"
   own_file "${SJ_DOTENV:-}"
   start
+  trap - EXIT # from here on it may have paid, and the lock stays until that is on the branch
   # In the background with a trap: a cancelled job signals this shell only, and the process must get to write its record.
   APIMART_API_KEY=$sj_key "$SJ_PYTHON" -I -m seedream_jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
   child=$!
@@ -376,6 +396,7 @@ run() {
   done
   trap '' TERM INT HUP
   finish "$status" || recorded=$?
+  [[ $recorded -ne 0 ]] || unlock
   [[ $status -ne 0 ]] || status=$recorded
   output status "$status"
   return "$status"

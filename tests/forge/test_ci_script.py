@@ -97,7 +97,10 @@ def test_run_marks_spends_and_records(runner: Any, variables: Mapping[str, str])
     ]
     assert runner.git("ls-files", "*.manifest.jsonl", ".seedream-started") == "garden.manifest.jsonl"
     assert runner.git("log", "--format=%b", "-2").split("\n") == ["[skip ci]", "", "[skip ci]"]
-    assert runner.git("show", "HEAD~1:.seedream-started") == f"plan {digest} started\nhttps://ci.example/1"
+    *mark, lock = runner.git("show", "HEAD~1:.seedream-started").split("\n")
+    assert mark == [f"plan {digest} started", "https://ci.example/1"]
+    assert re.fullmatch("lock [0-9a-f]{40}", lock)
+    assert "refs/seedream-jobs/lock" not in runner.git("ls-remote", "origin"), "the record is pushed, the lock is free"
     manifest = runner.git("show", "HEAD:garden.manifest.jsonl").splitlines()
     assert sum('"state":"accepted"' in line for line in manifest) == 8
     assert ended.outputs == {"status": "0"}

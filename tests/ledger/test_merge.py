@@ -33,6 +33,7 @@ from seedream_jobs.ledger.state import (
     Entry,
     Failed,
     Header,
+    Holder,
     Image,
     Intended,
     NotSent,
@@ -79,7 +80,10 @@ SENT = st.builds(
     run=st.sampled_from([None, "r1", "r2"]),
 )
 
-ATTEMPTS = SENT | st.builds(Attempt, generation=st.integers(1, 3), state=st.just(State.NEW))
+HOLDERS = st.builds(Holder, name=st.sampled_from(["mara@a", "noor@b"]), since=st.integers(0, 2), paid=st.booleans())
+ATTEMPTS = SENT | st.builds(
+    Attempt, generation=st.integers(1, 3), state=st.just(State.NEW), held_by=st.none() | HOLDERS
+)
 
 
 @st.composite

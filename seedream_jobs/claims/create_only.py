@@ -1,0 +1,95 @@
+"""This module asks an object store for the one thing that claims need of it: to create an object only where none is.
+
+Called by ``claims.objects``. Invariant: an answer is never guessed. "It exists" is none: the client's own retry meets
+the object of its first try, and HTTP 409 has been said of nothing. So the object is read: nothing is there, try again;
+it is ours, we made it; it is another's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore.store import from_url
+
+from seedream_jobs.claims.store import unreachable
+from seedream_jobs.errors import CredentialsError, UsageError
+
+_TRIES = 6
+_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
+
+
+class CreateOnly:
+    """An object store; credentials and endpoint are the environment's.
+
+    :raises UsageError: the client does not take the URL or what the environment says
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        plain = any(os.environ.get(name, "").lower() in ("true", "1") for name in _ALLOW_HTTP)
+        options: dict[str, Any] = {}
+        if urlsplit(url).scheme == "file":
+            Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
+        else:
+            options = {
+                "client_options": {"timeout": "10s", "connect_timeout": "5s", "allow_http": plain},
+                "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
+            }
+        try:
+            self._store = from_url(url, **options)
+        except (exceptions.BaseError, ValueError) as error:
+            raise UsageError(f"{url} can't be opened: {str(error).partition(chr(10))[0]}") from None
+
+    def create(self, path: str, body: bytes) -> bytes | None:
+        """Create an object, or read the one that stands there; None where the store said that it was created."""
+        failure: object = ""
+        for number in range(_TRIES):
+            time.sleep(0.05 * (2**number - 1))
+            try:
+                obstore.put(self._store, path, body, mode="create")
+                return None
+            except (exceptions.BaseError, FileNotFoundError) as error:
+                failure = self._failure(error)
+            if (standing := self.get(path, patient=True)) is not None:
+                return standing
+        if isinstance(failure, exceptions.AlreadyExistsError):
+            raise UsageError(
+                f"{self.url} can't hold claims: it says that {path} exists, and nothing is there",
+                hint="seedream-jobs doctor --shared says what else it does",
+            )
+        raise unreachable(self.url, failure)
+
+    def get(self, path: str, *, patient: bool = False) -> bytes | None:
+        """An object; None where there is none, and with ``patient`` also where it can't be read now."""
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except FileNotFoundError:
+            return None
+        except exceptions.BaseError as error:
+            failure = self._failure(error)
+        if patient:
+            return None
+        raise unreachable(self.url, failure)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
+        """(path, Unix seconds) of the objects below a prefix whose names come after another."""
+        try:
+            for page in obstore.list(self._store, prefix, offset=after or None):
+                yield from ((one["path"], int(one["last_modified"].timestamp())) for one in page)
+        except exceptions.BaseError as error:
+            raise unreachable(self.url, self._failure(error)) from None
+
+    def _failure(self, error: Exception) -> Exception:
+        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+            said = str(error).partition("\n")[0][:200]
+            hint = "its credentials are read from the environment, as the store's own tools read them"
+            raise CredentialsError(f"{self.url} refuses: {said}", hint=hint)
+        return error

@@ -1,0 +1,93 @@
+"""``seedream-jobs shared``: the store in which the runners of a campaign share what they claim."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from seedream_jobs.claims.git_lock import GitLock, take_git_lock
+from seedream_jobs.claims.store import open_store
+from seedream_jobs.claims.trust import CREATORS, ROUNDS, check_store
+from seedream_jobs.cli.options import policy_option, rules
+from seedream_jobs.cli.streams import say
+from seedream_jobs.errors import ExitCode, UsageError
+from seedream_jobs.job.files import campaign_root, git_common
+from seedream_jobs.ledger.paths import SHARED
+from seedream_jobs.plan.policy import POLICY_FILE
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["init", "lock", "unlock"]))
+@click.argument("remote", required=False)
+@policy_option
+def shared(action: str, remote: str | None, policy: Path | None) -> int:
+    """Prepare what runners on several machines share.
+
+    init prepares the store that the policy names under shared: claims. It creates what the store needs (a table, or an
+    object that says the layout's version), then lets it race as doctor --shared does. May be called again.
+
+    lock REMOTE takes the lock of run --git-lock until unlock REMOTE: around a run and the push of its record, in CI.
+    """
+    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
+    if (remote is None) != (action == "init"):
+        raise click.UsageError(f"shared {action} {'takes no' if remote else 'needs a'} REMOTE")
+    if remote is not None:
+        return _lock(root, remote) if action == "lock" else _unlock(root, remote)
+    url = claims_url(root, policy)
+    open_store(url, "campaign").prepare()
+    say(f"prepared   {url}")
+    return check(url, root)
+
+
+def _lock(root: Path, remote: str) -> int:
+    lock = take_git_lock(root, remote, command="shared lock", now=int(time.time()))
+    note = _note(root)
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(lock.commit)
+    say(f"locked     {remote}")
+    return ExitCode.OK
+
+
+def _unlock(root: Path, remote: str) -> int:
+    try:
+        commit = _note(root).read_text()
+    except OSError:
+        raise UsageError("this clone holds no lock", hint="seedream-jobs shared lock REMOTE") from None
+    GitLock(root, remote, commit).release()
+    _note(root).unlink()
+    say(f"unlocked   {remote}")
+    return ExitCode.OK
+
+
+def _note(root: Path) -> Path:
+    """Where this clone notes which lock is its own.
+
+    :raises UsageError: there is no repository
+    """
+    common = git_common(root.resolve())
+    if common is None:
+        raise UsageError(f"{root} is no git repository", hint="a lock is a ref in a git remote")
+    return common / SHARED / "git-lock"
+
+
+def claims_url(root: Path, policy: Path | None) -> str:
+    """The store that the policy names.
+
+    :raises UsageError: it names none
+    """
+    found = rules(policy, ()).policy_of(root)
+    if found is None or found.claims is None:
+        raise UsageError(
+            f"the policy names no store: there is no shared: claims in {POLICY_FILE}",
+            hint="write shared: {claims: s3://BUCKET/PREFIX}, or gs://, az://, file:///FOLDER, postgresql://USER@HOST/DB",
+        )
+    return found.claims
+
+
+def check(url: str, root: Path) -> int:
+    """Let a store race; say what came of it."""
+    check_store(url, root, now=int(time.time()))
+    say(f"claims     {url}: {CREATORS} at once, {ROUNDS} times, and each time one got the claim")
+    return ExitCode.OK

@@ -1,0 +1,108 @@
+"""A store is used only after a race, and a store that lies does not pass it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedream_jobs.claims import create_only, trust
+from seedream_jobs.claims.store import open_store
+from seedream_jobs.errors import UsageError
+
+obstore = pytest.importorskip("obstore")
+
+put, sleep = obstore.put, time.sleep
+
+
+def ignores(store: Any, path: str, body: bytes, mode: str = "overwrite") -> Any:
+    """Takes no notice of the precondition."""
+    return put(store, path, body)
+
+
+def serialises(store: Any, path: str, body: bytes, mode: str = "overwrite") -> Any:
+    """Looks first and writes then: the precondition holds for those who come one after the other."""
+    try:
+        obstore.head(store, path)
+    except FileNotFoundError:
+        sleep(0.002)
+        return put(store, path, body)
+    raise obstore.exceptions.AlreadyExistsError("it exists")
+
+
+def refuses(store: Any, path: str, body: bytes, mode: str = "overwrite") -> Any:
+    """Answers 409 where nothing is."""
+    raise obstore.exceptions.AlreadyExistsError("409 Conflict")
+
+
+LIES = [
+    (ignores, "it ignores the precondition: who comes second gets the claim, too"),
+    (serialises, "it honours the precondition only one by one"),
+    (refuses, "exists, and nothing is there"),
+]
+
+
+@pytest.mark.parametrize("tries", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("lie", "told"), LIES, ids=[lie.__name__ for lie, _ in LIES])
+def test_a_store_that_lies_is_refused(
+    lie: Callable[..., Any], told: str, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every try, and it is said which lie it is."""
+    url = f"file://{tmp_path}/store"
+    open_store(url, "c").prepare()
+    monkeypatch.setattr(create_only.obstore, "put", lie)
+    monkeypatch.setattr(create_only.time, "sleep", lambda seconds: None)
+    for _ in range(tries):
+        with pytest.raises(UsageError, match=told):
+            trust.race(lambda campaign: open_store(url, campaign), url, now=1)
+
+
+def test_a_store_that_keeps_its_promise_passes(url: str) -> None:
+    open_store(url, "c").prepare()
+    trust.race(lambda campaign: open_store(url, campaign), url, now=1)
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_the_verdict_is_kept_with_the_endpoint(git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the clone, where git does not see it; at another endpoint it says nothing."""
+    url, root = f"file://{tmp_path}/store", tmp_path / "campaign"
+    root.mkdir()
+    if git:
+        subprocess.run(["git", "init", "-q", str(root)], check=True)
+    open_store(url, "c").prepare()
+    with pytest.raises(UsageError, match="was not checked from here") as refused:
+        trust.open_trusted(url, "c", root)
+    assert refused.value.hint == "seedream-jobs doctor --shared"
+    trust.check_store(url, root, now=1_780_000_000)
+    kept = json.loads((root / (".git/seedream-jobs" if git else ".seedream") / "shared.json").read_text())
+    assert kept == {url: {"at": "2026-05-28T20:26:40Z", "creators": 8, "endpoint": "", "rounds": 20}}
+    assert trust.open_trusted(url, "c", root).since(0) == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="was checked at another endpoint"):
+        trust.open_trusted(url, "c", root)
+
+
+def test_clones_without_a_manifest_meet_under_one_name() -> None:
+    """And two services, or two campaigns in one store, do not."""
+    one = trust.campaign_name(None, "https://api.example")
+    assert one == trust.campaign_name(None, "https://api.example")
+    assert (
+        len({one, trust.campaign_name(None, "https://other.example"), trust.campaign_name("a", "https://api.example")})
+        == 3
+    )
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="psycopg")
+
+    monkeypatch.setattr("seedream_jobs.claims.store.importlib.import_module", absent)
+    with pytest.raises(UsageError, match="needs psycopg, which is not installed") as refused:
+        open_store("postgresql://seedream@db/campaigns", secrets.token_hex(4))
+    assert refused.value.hint == 'pip install "seedream-jobs[postgres]"'

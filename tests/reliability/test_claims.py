@@ -1,0 +1,336 @@
+"""Runners on clones of one campaign, killed at random, never pay twice for a request: the claims in a shared store.
+
+The runners, the service and the store are processes of their own; a proxy loses a tenth of the store's replies to
+claims after the store has applied them. What is held together: the service's books, the clones' records as the text
+they are, and what the store says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from seedream_jobs.claims.store import Claim, open_store
+from seedream_jobs.claims.trust import campaign_name
+from tests import stores
+
+PRICE = Decimal("0.0228")
+WORKERS = 4
+
+
+@dataclass
+class Shared:
+    """A store as runners reach it, through the proxy, and as the audit reads it."""
+
+    url: str
+    env: dict[str, str]
+    direct: str
+    direct_env: dict[str, str]
+    dropped: list[str]
+
+
+@contextlib.contextmanager
+def opened(kind: str, tmp_path: Path, seed: int) -> Iterator[Shared]:
+    match kind:
+        case "file":
+            stores.need("obstore")
+            url = f"file://{tmp_path}/store"
+            yield Shared(url, {}, url, {}, [])
+        case "s3":
+            with stores.s3_server() as server, stores.lossy_http(server, share=0.1, seed=seed) as (proxy, dropped):
+                url, direct = "s3://claims/team", stores.s3_environment(server)
+                yield Shared(url, {**direct, "AWS_ENDPOINT_URL": proxy}, url, direct, dropped)
+        case _:
+            with (
+                stores.postgres() as server,
+                stores.lossy_postgres(server.port, share=0.1, seed=seed) as (port, dropped),
+            ):
+                url = server.url.replace(str(server.port), str(port))
+                yield Shared(url, {}, server.url, {}, dropped)
+
+
+class Team:
+    """Clones of one campaign that share their claims."""
+
+    def __init__(
+        self,
+        harness: ModuleType,
+        tmp_path: Path,
+        service: Any,
+        shared: Shared,
+        *,
+        clones: int,
+        requests: int,
+        budget: str = "",
+    ) -> None:
+        self.harness, self.service, self.shared, self.requests = harness, service, shared, requests
+        self.acknowledged: dict[str, str] = {}
+        self.kills = 0
+        origin = tmp_path / "origin"
+        subprocess.run(["git", "init", "-q", str(origin)], check=True)
+        first = self._clone(origin)
+        first.write(requests)
+        (origin / "policy.yaml").write_text(f'version: 1\n{budget}shared: {{claims: "{shared.url}"}}\n')
+        author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(origin), "add", "-A"], check=True)
+        subprocess.run(["git", "-C", str(origin), *author, "commit", "-qm", "campaign"], check=True)
+        prepare = [sys.executable, "-m", "seedream_jobs", "shared", "init"]
+        ready = harness.Command(prepare, cwd=origin, env=first.environment()).wait()
+        assert ready.code == 0, ready.said
+        self.clones = []
+        for number in range(clones):
+            folder = tmp_path / f"clone-{number}"
+            subprocess.run(["git", "clone", "-q", str(origin), str(folder)], check=True)
+            (folder / ".git/seedream-jobs").mkdir(exist_ok=True)
+            shutil.copy(origin / ".git/seedream-jobs/shared.json", folder / ".git/seedream-jobs")
+            self.clones.append(self._clone(folder))
+
+    def _clone(self, folder: Path) -> Any:
+        return self.harness.Campaign(folder=folder, base_url=self.service.url, env=dict(self.shared.env))
+
+    def run(self, *, seed: int, kills: int, fault: str | None = None, apart: Sequence[Sequence[str]] = ()) -> list[Any]:
+        """Run all clones at once; kill one of them now and then, whereupon it is run again. How each ended at last.
+
+        :param apart: what each clone is told beside
+        """
+        chance, running, ended = random.Random(seed), dict[int, Any](), dict[int, Any]()
+        options = ["--yes", "--detach", "--concurrency", str(WORKERS), "--rate", "40/s"]
+
+        def keep_running(number: int) -> None:
+            clone = self.clones[number]
+            while True:
+                running[number] = command = clone.start("run", *options, *(apart[number] if apart else ()), fault=fault)
+                end = command.wait()
+                if end.code != -signal.SIGKILL:
+                    running.pop(number)
+                    ended[number] = end
+                    return
+                self.acknowledged |= self.harness.snapshot(clone).acknowledged
+
+        threads = [threading.Thread(target=keep_running, args=(number,)) for number in range(len(self.clones))]
+        for thread in threads:
+            thread.start()
+        limit = time.monotonic() + self.harness.PATIENCE
+        while self.kills < kills and any(thread.is_alive() for thread in threads) and time.monotonic() < limit:
+            # A victim has announced something: one that is still starting would teach nothing.
+            at_work = [number for number in running if self.clones[number].journal.exists()]
+            if at_work and self.service.count():
+                victim = chance.choice(at_work)
+                time.sleep(chance.uniform(0, 0.05))
+                with contextlib.suppress(KeyError):
+                    running[victim].signal(signal.SIGKILL)
+                    self.kills += 1
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        return [ended[number] for number in sorted(ended)]
+
+    def claims(self) -> list[Claim]:
+        """What the store says, asked directly."""
+        before = dict(os.environ)
+        os.environ.update(self.shared.direct_env)
+        try:
+            return open_store(self.shared.direct, campaign_name(None, self.service.url.rstrip("/"))).since(0)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def audit(self) -> tuple[list[str], dict[str, int]]:
+        """The laws of the promise, and figures."""
+        found: list[str] = []
+        charges = self.service.charges()
+        for body, times in Counter(charge["body_sha256"] for charge in charges).items():
+            if times > 1:
+                found.append(f"charged {times} times: request {body[:8]}")
+        records = [clone.entries() for clone in self.clones]
+        lines = [line for entries in records for line in entries.values()]
+        by_idempotency = {line["idempotency_key"]: line for line in lines if "idempotency_key" in line}
+        for charge in charges:
+            line = by_idempotency.get(charge["key"])
+            if line is None:
+                found.append(f"charged and not on record: {charge['id']}")
+            elif line["state"] != "in_doubt" and line.get("task_id") != charge["id"]:
+                found.append(f"charged and {line['state']}: {charge['id']}")
+        accepted = {line["key"] for line in lines if line["state"] in self.harness.TASK_STATES}
+        doubted = {(line["key"], line["run"]) for line in lines if line["state"] == "in_doubt"}
+        if lost := self.requests - len(accepted | {key for key, _ in doubted}):
+            found.append(f"{lost} requests are neither accepted nor in doubt in any clone")
+        tasks = {line.get("task_id") for line in lines}
+        found += [f"lost an acknowledged id: {one}" for one in self.acknowledged.values() if one not in tasks]
+        claims = self.claims()
+        open_ones = {(claim.key, claim.run) for claim in claims if claim.verdict is None}
+        found += [f"claimed by a run that does not know it: {key}" for key, _ in open_ones - doubted]
+        # A run that died between its intent and its claim has a doubt that is its own alone.
+        return found, {
+            "charges": len(charges),
+            "kills": self.kills,
+            "in_doubt": len(doubted),
+            "lost replies": len(self.shared.dropped),
+        }
+
+
+FAST = [pytest.param(kind, 1, 3, 100, 10, id=kind) for kind in ("file", "s3", "postgresql")]
+SLOW = [
+    pytest.param(kind, seed, 2 + seed % 7, 400, 40, id=f"{kind}-{seed}", marks=pytest.mark.slow)
+    for kind in ("file", "s3", "postgresql")
+    for seed in range(2, 11)
+]
+
+
+@pytest.mark.parametrize(("kind", "seed", "clones", "requests", "kills"), [*FAST, *SLOW])
+def test_killed_runners_of_clones_pay_nothing_twice(
+    kind: str,
+    seed: int,
+    clones: int,
+    requests: int,
+    kills: int,
+    harness: ModuleType,
+    emulator: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """0 charged twice, 0 lost; the rest is in doubt, and every clone that asks is told of each."""
+    service = emulator("--latency", "15")
+    with opened(kind, tmp_path, seed) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=clones, requests=requests)
+        team.run(seed=seed, kills=kills)
+        violations, figures = team.audit()
+        print(figures)
+        assert violations == []
+        assert figures["kills"] >= kills / 2
+        clone, open_keys = team.clones[0], {claim.key for claim in team.claims() if claim.verdict is None}
+        (told,) = json.loads(clone.command("status", "--shared", "--format", "json").out)
+        own = {key for key, line in clone.entries().items() if line["state"] != "new"}
+        assert sum(told.get("in_doubt_elsewhere", {}).values()) == len(open_keys - own)
+        assert len(told["in_doubt"]) == clone.states()["in_doubt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "postgresql", pytest.param("s3", marks=pytest.mark.slow)])
+def test_a_budget_holds_over_all_runners(
+    kind: str, harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Three runners at once with money for half of the requests: over by nothing, and hardly under."""
+    service, requests = emulator("--latency", "15"), 60
+    budget = PRICE * requests / 2
+    with opened(kind, tmp_path, 1) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=3, requests=requests, budget=f"budget_usd: {budget}\n")
+        thirds = [["--select", f"{first} < i and i <= {first + 20}"] for first in (0, 20, 40)]
+        ended = team.run(seed=1, kills=0, apart=thirds)
+        violations, figures = team.audit()
+        assert PRICE * figures["charges"] <= budget
+        assert figures["charges"] >= requests / 2 - 3 * 2, "each runner gives back what it did not use"
+        assert [one for one in violations if "neither accepted" not in one] == []
+        assert {one.code for one in ended} <= {0, 5}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no-precondition", *(pytest.param(one, marks=pytest.mark.slow) for one in ("late-claim", "claims-expire"))],
+)
+def test_the_harness_catches(fault: str, harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path) -> None:
+    """A program with a seeded fault does not pass; the simulation (tests/claims) catches these and five more."""
+    found: list[str] = []
+    for seed in range(1, 5):
+        (tmp_path / str(seed)).mkdir()
+        service = emulator("--latency", "40", state=f"state-{seed}")
+        with opened("file", tmp_path / str(seed), seed) as shared:
+            team = Team(harness, tmp_path / str(seed), service, shared, clones=3, requests=40)
+            team.run(seed=seed, kills=6 if fault == "claims-expire" else 0, fault=fault)
+            found, _ = team.audit()
+        if any(one.startswith("charged ") and "times" in one for one in found):
+            return
+    pytest.fail(f"only found: {found}")
+
+
+@pytest.fixture
+def dead(harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path) -> Iterator[Team]:
+    """Two clones; the runner of the first was killed while its two POSTs were under way, and charged."""
+    service = emulator()
+    with opened("file", tmp_path, 1) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=2, requests=2)
+        service.hold()
+        runner = team.clones[0].start("run", "--yes", "--detach")
+        assert harness.until(lambda: len([one for one in team.claims() if one.verdict is None]) == 2, runner)
+        time.sleep(0.3)  # so that the POSTs have left, too
+        runner.signal(signal.SIGKILL)
+        runner.wait()
+        service.release()
+        assert harness.until(lambda: service.count() == 2)
+        yield team
+
+
+def test_a_person_settles_what_a_dead_runner_has_claimed(dead: Team) -> None:
+    """Where it was accepted its images are fetched here; where nothing was charged the next run pays, once."""
+    here, (one, other) = dead.clones[1], (f"job/i={number}#1" for number in (1, 2))
+    tasks = {charge["prompt"]: charge["id"] for charge in dead.service.charges()}
+    run = here.run("--detach")
+    assert (run.code, dead.service.count()) == (6, 2)
+    assert "2 in doubt elsewhere: in the record of " in run.err
+    plan = here.command("plan")
+    assert "? 2 in doubt" in plan.out
+    assert "Plan: nothing to submit." in plan.out
+    assert "2 requests are in the record of " in plan.err
+    status = here.command("status", "--offline")
+    assert (status.code, "? 2 in doubt      in the record of " in status.out) == (6, True)
+    listed = here.command("resolve")
+    assert listed.code == 6
+    assert [line.split("  ")[1] for line in listed.out.splitlines() if "claimed by" in line] == [one, other]
+    everything = here.command("resolve", "--all", "--not-charged")
+    assert dead.service.count() == 2, everything.said  # what may be under way elsewhere is named, one by one
+
+    accepted = here.command("resolve", one, "--accepted", tasks["heron 1"], "--reason", "the console says so")
+    assert accepted.code == 6, accepted.said
+    assert (
+        here.entries()[next(key for key, line in here.entries().items() if line["address"] == one)]["state"]
+        == "accepted"
+    )
+    assert [claim.verdict for claim in sorted(dead.claims(), key=lambda claim: claim.address)] == ["paid", None]
+    dead.service.restart("--latency", "0")  # the second was not charged, a person found out: say, it was refunded
+    freed = here.command("resolve", other, "--not-charged", "--reason", "refunded")
+    assert freed.code == 0, freed.said
+    again = here.run("--detach")
+    assert (again.code, dead.service.count()) == (0, 3)
+    assert "1 submitted" in again.out
+
+    first = dead.clones[0].run("--detach")  # its own record still has both in doubt, and is told of neither
+    assert (first.code, dead.service.count()) == (6, 3)
+    assert [claim.verdict for claim in dead.claims()] == ["paid", "paid"]
+
+
+def test_without_its_store_a_run_sends_nothing(
+    harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Not checked from here: 2. Not to be reached: 8. A plan says what it could not ask."""
+    service = emulator()
+    with opened("s3", tmp_path, 1) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=1, requests=2)
+        (clone,) = team.clones
+        verdict = clone.folder / ".git/seedream-jobs/shared.json"
+        kept = verdict.read_text()
+        verdict.unlink()
+        refused = clone.run("--detach")
+        assert (refused.code, "was not checked from here" in refused.err) == (2, True)
+        assert "seedream-jobs doctor --shared" in refused.err
+        verdict.write_text(kept)
+    gone = clone.run("--detach")
+    assert (gone.code, "the claims in s3://claims/team can't be reached" in gone.err) == (8, True)
+    plan = clone.command("plan", "--shared")
+    assert (plan.code, "+ 2 new" in plan.out) == (0, True)
+    assert "what other runners have claimed is not known: " in plan.err
+    assert service.count() == 0
