@@ -918,14 +918,18 @@ class _Reader:
             message = "a Git LFS pointer stands here, not the record: what was paid is not known"
             self.findings.append(_finding("manifest-damaged", message, self._path, number, _NOT_IN_LFS))
             return
-        code = "manifest-format" if why.startswith("format ") else "manifest-damaged"
-        self.findings.append(_finding(code, f"line {number} is damaged: {why}", self._path, number, _RESTORE))
+        if why.startswith("format "):
+            self.findings.append(_finding("manifest-format", f"line {number}: {why}", self._path, number, _NEWER))
+            return
+        message = f"line {number} is damaged: {why}"
+        self.findings.append(_finding("manifest-damaged", message, self._path, number, _RESTORE))
 
 
 _KEEP_BOTH = (
     "delete only the marker lines (<<<<<<<, |||||||, =======, >>>>>>>) and keep the lines of both sides: they are "
     "merged when the manifest is read; `*.manifest.jsonl merge=union` in .gitattributes does it for you"
 )
+_NEWER = "use the version of seedream-jobs that wrote it: an earlier manifest lacks what was paid since"
 _NOT_IN_LFS = "git lfs pull; and keep records out of Git LFS, or they can't be merged: see .gitattributes"
 _SEPARATE = "keep the lines of one origin here, and the others in a manifest of their own"
 

@@ -81,6 +81,36 @@ def test_a_full_disk_stops_the_run(
     assert harness.audit(mine, shared_emulator, {}, set()) == []
 
 
+@pytest.mark.parametrize("room", [8, *(pytest.param(kib, marks=pytest.mark.slow) for kib in (0, 4, 16, 24, 32))])
+def test_a_disk_that_is_full_when_a_split_record_is_folded_loses_nothing(
+    room: int, harness: ModuleType, tiny_disk: Callable[[int], Path], shared_emulator: Any, campaign: Callable[..., Any]
+) -> None:
+    """There is room for some parts under their temporary names, not for all: none gets its name, the journal stays."""
+    mine = campaign(shared_emulator, 20)
+    mine.folder = tiny_disk(4096)
+    mine.write(20)
+    assert mine.run("--detach").code == 0
+    words = [*mine.arguments("manifest")[:3], "manifest", "split", mine.job]
+    assert harness.Command(words, cwd=mine.folder, env=mine.environment()).wait().code == 0
+    before = {path.name: path.read_bytes() for path in mine.manifest.with_suffix("").glob("*.jsonl")}
+    mine.write(40)
+    used = sum(-(-path.stat().st_size // 4096) * 4 for path in mine.folder.rglob("*") if path.is_file())
+    # The journal of 20 requests and the marked manifest come before the fold.
+    tiny_disk(used + 8 + 36 + room)
+    ended = mine.run("--detach")
+    if room == 8:
+        assert (ended.code, shared_emulator.count(mine.subject)) == (74, 40), "it is full in the fold, not before"
+    tiny_disk(4096)
+    if ended.code == 74:
+        left = {path.name: path.read_bytes() for path in mine.manifest.with_suffix("").glob("*.jsonl")}
+        assert left == before
+        assert not list(mine.manifest.with_suffix("").glob(".*.part"))
+    again = mine.run("--detach")
+    assert again.code in (0, 6), again.err
+    assert len(mine.entries()) == 40
+    assert harness.audit(mine, shared_emulator, {}, set()) == []
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: the failing disk is not tried")
 @pytest.mark.parametrize("first", [2, 5, *(pytest.param(nth, marks=pytest.mark.slow) for nth in (1, 3, 4, 6, 7, 8))])
 def test_a_failing_disk_stops_the_run(
