@@ -22,6 +22,7 @@ STAGES = (
     "split",
     "poll",
     "fetch",
+    "store",
     "thumbnails",
     "engines",
     "gallery",

@@ -101,8 +101,9 @@ async def bare(base: str, folder: Path, count: int, workers: int) -> None:
                 tasks.start_soon(work)
 
 
-async def ours(base: str, folder: Path, count: int, workers: int) -> None:
-    entries = [
+def entries_of(base: str, count: int) -> list[Entry]:
+    """Completed requests with one image each."""
+    return [
         Entry(
             key=f"v1:{number:016x}{0:048x}",
             address=f"{number}",
@@ -117,6 +118,9 @@ async def ours(base: str, folder: Path, count: int, workers: int) -> None:
         )
         for number in range(count)
     ]
+
+
+async def ours(base: str, folder: Path, count: int, workers: int) -> None:
     counts = Counts()
     async with Downloads(base, user_agent="bench", connections=workers) as downloads:
         fetcher = Fetcher(
@@ -130,7 +134,7 @@ async def ours(base: str, folder: Path, count: int, workers: int) -> None:
             now=time.time,
             concurrency=workers,
         )
-        done = await fetcher.run(entries)
+        done = await fetcher.run(entries_of(base, count))
     assert done.images == counts.events == count, done
 
 

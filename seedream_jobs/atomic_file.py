@@ -595,6 +595,32 @@ def place(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
     raise AssertionError("names never run out")
 
 
+def place_as(temp: Path, final: Path) -> bool:
+    """Give ``temp`` this very name, durably; False where another file has it, which is left alone.
+
+    :raises SeedreamError: if the disk is full or failing
+    """
+    try:
+        sync(temp)
+        if _claim(temp, final):
+            sync(final.parent)
+            return True
+    except OSError as error:
+        raise refusal(error, final) from error
+    return False
+
+
+def free_name(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
+    """The name that ``place`` would give; ``temp`` stays as it is, and nothing gets the name."""
+    try:
+        for candidate in names_for(stem, extension):
+            if not os.path.lexists(candidate) or (candidate.is_file() and digest(candidate) == sha256):
+                return candidate
+    except OSError as error:
+        raise refusal(error, stem) from error
+    raise AssertionError("names never run out")
+
+
 def names_for(stem: Path, extension: str) -> Iterator[Path]:
     """The names that ``place`` tries: ``stem`` + ``extension``, ``stem-2`` + ``extension`` …, without end."""
     yield stem.with_name(stem.name + extension)

@@ -24,10 +24,11 @@ from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.engines import Engine, HandedOut, SharedFolder, parse_engine
 from seedream_jobs.results.image_steps import CampaignImageSteps, image_steps
+from seedream_jobs.results.image_store import ImageStore
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.access import open_access
 from seedream_jobs.run.fetch import Fetched, Fetcher, Work
-from seedream_jobs.run.images import find_damaged, time_left
+from seedream_jobs.run.images import Repair, find_damaged, time_left
 from seedream_jobs.run.job_run import JobRun, outputs
 from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.poll import LATE
@@ -39,6 +40,7 @@ def fetch(
     records: Sequence[Record],
     *,
     target: Target,
+    stores: Sequence[ImageStore | None],
     base_url: str | None,
     options: RunOptions,
     verify: bool,
@@ -50,6 +52,7 @@ def fetch(
 ) -> ExitCode:
     """Poll the open tasks of several jobs and download what is done.
 
+    :param stores: for each record where its images are kept beside this disk
     :param verify: hash every stored image, and download again what is missing or damaged
     :param expiring: only images whose links die within so many seconds
     :param executor: what downloads and decodes: this machine, or the workers of a cluster (``parse_engine``)
@@ -66,19 +69,20 @@ def fetch(
         ]
         pages = report.pages(seen, ledgers, target)
         decoders = stack.enter_context(Decoders(choice.workers))
-        steps = [image_steps(record, decoders, embed_metadata=options.embed_metadata) for record in records]
+        steps = [
+            image_steps(record, ledger, decoders, options, store)
+            for record, ledger, store in zip(records, ledgers, stores, strict=True)
+        ]
         jobs = [
             replace(
                 _poll_job(record, ledger),
                 steps=own,
-                repairs=tuple(find_damaged(_with_images(ledger), record.paths.manifest.parent, root=record.root))
-                if verify
-                else (),
+                repairs=tuple(_find_damaged(record, ledger, store)) if verify else (),
                 wanted=_expires_within(expiring, record),
                 output_of=_output_of(record, ledger),
                 hand_out=None if engine is None else _handed_out(engine, own, record, ledger, stack),
             )
-            for record, ledger, own in zip(records, ledgers, steps, strict=True)
+            for record, ledger, own, store in zip(records, ledgers, steps, stores, strict=True)
         ]
         work = any(job.repairs or job.ledger.entries.keys_in(State.ACCEPTED, State.COMPLETED) for job in jobs)
         with pages if work else nullcontext():
@@ -134,6 +138,11 @@ def _handed_out(
 ) -> Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]]:
     shared = stack.enter_context(SharedFolder(record.root))
     return HandedOut(engine=engine, steps=steps, shared=shared, folder=ledger.folder).run
+
+
+def _find_damaged(record: Record, ledger: Ledger, store: ImageStore | None) -> Iterator[Repair]:
+    folder, in_store = record.paths.manifest.parent, None if store is None else store.damage
+    return find_damaged(_with_images(ledger), folder, root=record.root, in_store=in_store)
 
 
 def _with_images(ledger: Ledger) -> Iterator[Entry]:

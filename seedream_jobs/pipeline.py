@@ -46,6 +46,7 @@ from seedream_jobs.records import (
     record_of,
     saved_records,
 )
+from seedream_jobs.results.image_store import ImageStore, find_paid_in_store, open_images
 from seedream_jobs.results.selections import SELECTIONS, rejected_keys
 from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
@@ -65,11 +66,13 @@ def plan(
     options: PlanOptions,
     ledger_of: Callable[[Job], Ledger] | None = None,
     elsewhere_of: Callable[[Job], Elsewhere] | None = None,
+    shared: bool = False,
 ) -> Plan:
     """What would be submitted, why, and for how much. Writes nothing; budgets are checked by ``check_budgets``.
 
     :param ledger_of: the jobs' ledgers where they are already locked; else each is read
     :param elsewhere_of: what other manifests have paid, where those are not the disk's
+    :param shared: the store of images is asked what other records have paid
     """
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
@@ -84,9 +87,9 @@ def plan(
     on_disk, locked = elsewhere_of is None, ledger_of is not None
     warned = []
     shared_folders = find_shared_folders(jobs, on_disk=on_disk)
-    for job, one, ledger, shared in zip(jobs, made.jobs, ledgers, shared_folders, strict=True):
-        found = _find_warnings(job, one, ledger, options, target, on_disk, locked)
-        warned.append(replace(one, warnings=(*one.warnings, *shared, *found)))
+    for job, one, ledger, found_shared in zip(jobs, made.jobs, ledgers, shared_folders, strict=True):
+        found = _find_warnings(job, one, ledger, options, target, on_disk, locked, shared)
+        warned.append(replace(one, warnings=(*one.warnings, *found_shared, *found)))
     return replace(made, jobs=tuple(warned))
 
 
@@ -131,12 +134,20 @@ def _root(job: Job) -> Path:
 
 
 def _find_warnings(
-    job: Job, planned: PlannedJob, ledger: Ledger, options: PlanOptions, target: Target, on_disk: bool, locked: bool
+    job: Job,
+    planned: PlannedJob,
+    ledger: Ledger,
+    options: PlanOptions,
+    target: Target,
+    on_disk: bool,
+    locked: bool,
+    shared: bool,
 ) -> list[Diagnostic]:
     """What a person should know before the requests of a job are paid.
 
     :param on_disk: the plan is of what lies on the disk, not in a revision
     :param locked: ``run`` makes the plan, which refuses a record that git ignores
+    :param shared: the store of images is asked what other records have paid
     """
     found = [
         Diagnostic(
@@ -157,6 +168,8 @@ def _find_warnings(
         return found
     if on_disk:
         found += find_unrecorded_images(job, planned)
+        if shared:
+            found += find_paid_in_store(job, planned, target, ledger.header)
         if not locked and not target.emulator:
             found += ignored(_files_of(job.paths.manifest, ledger), _root(job), "warning")
     return [*found, *other_sets(job.shown, ledger.plans.values(), options.sets)]
@@ -240,6 +253,7 @@ def apply(
     locked: Locked,
     *,
     stores: Sequence[ClaimStore | None],
+    images: Sequence[ImageStore | None],
     access: Access,
     options: RunOptions,
     sets: Mapping[str, str],
@@ -250,6 +264,7 @@ def apply(
     """Carry a plan out: it and nothing else. The only function that spends money.
 
     :param stores: for each job where its requests are claimed, if anywhere
+    :param images: for each job where its images are kept beside this disk, if anywhere
     :param sets: the ``--set`` values of a direct run
     :param pages: is entered before the first request is sent, and left after the last event
     :param now: Unix seconds
@@ -274,12 +289,14 @@ def apply(
                 root=record.root,
                 tariff=plan.tariff,
                 urls=urls,
-                steps=image_steps(record, decoders, embed_metadata=options.embed_metadata),
+                steps=image_steps(record, ledger, decoders, options, kept),
                 detach=options.detach,
                 key=access.key,
                 store=store,
             )
-            for job, record, ledger, store in zip(plan.jobs, locked.records, locked.ledgers, stores, strict=True)
+            for job, record, ledger, store, kept in zip(
+                plan.jobs, locked.records, locked.ledgers, stores, images, strict=True
+            )
         ]
         references = {
             name: (reference, WorkTree(record.root))
@@ -372,7 +389,7 @@ def run(
             _lock_remote(options, root, files, stack, now)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             stores = open_stores(locked, rules, target, now=now)
-            shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of)
+            shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of, shared=True)
             seen = locked.records
         else:
             shown, approved, root = read_approved(files, plan_options, rules, expect=expect, now=now)
@@ -384,6 +401,8 @@ def run(
             stores = open_stores(locked, rules, target, now=now)
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
             seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
+        needed = "" if options.local else "--no-local"
+        images = [open_images(rules.policy_of(record.root), target, needed=needed) for record in locked.records]
         # Shown before it is checked, so that a refusal comes with the plan that it is about.
         report.plan(shown, left.submit)
         if not target.emulator:
@@ -399,6 +418,7 @@ def run(
             left,
             locked,
             stores=stores,
+            images=images,
             access=open_access(target, root, stack, base_url=base_url),
             options=options,
             sets=plan_options.sets,

@@ -75,17 +75,21 @@ def s3_server() -> Iterator[str]:
     )
     try:
         wait_for(port, server)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        connection.request(
-            "PUT",
-            "/claims",
-            headers={"Authorization": "AWS4-HMAC-SHA256 Credential=claims/20260101/us-east-1/s3/aws4_request"},
-        )
-        assert connection.getresponse().status == 200
+        s3_request(f"http://127.0.0.1:{port}", "PUT", "/claims")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
+
+
+def s3_request(endpoint: str, method: str, path: str, body: bytes | None = None) -> bytes:
+    """The body of a reply, by another client than the one that is tested."""
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=PATIENCE)
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=claims/20260101/us-east-1/s3/aws4_request"}
+    connection.request(method, path, body, signed)
+    with contextlib.closing(connection), connection.getresponse() as reply:
+        assert reply.status == 200, reply.read()
+        return reply.read()
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:

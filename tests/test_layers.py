@@ -21,6 +21,7 @@ ORDER = (
     "inside",
     "confinement",
     "atomic_file",
+    "object_store",
     "job",
     "expand",
     "ledger",

@@ -7,23 +7,19 @@ it is ours, we made it; it is another's.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore import exceptions
-from obstore.store import from_url
 
 from seedream_jobs.claims.store import unreachable
 from seedream_jobs.errors import CredentialsError, UsageError
+from seedream_jobs.object_store import open_objects
 
 _TRIES = 6
-_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 
 
 class CreateOnly:
@@ -34,19 +30,9 @@ class CreateOnly:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        plain = any(os.environ.get(name, "").lower() in ("true", "1") for name in _ALLOW_HTTP)
-        options: dict[str, Any] = {}
         if urlsplit(url).scheme == "file":
             Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
-        else:
-            options = {
-                "client_options": {"timeout": "10s", "connect_timeout": "5s", "allow_http": plain},
-                "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
-            }
-        try:
-            self._store = from_url(url, **options)
-        except (exceptions.BaseError, ValueError) as error:
-            raise UsageError(f"{url} can't be opened: {str(error).partition(chr(10))[0]}") from None
+        self._store = open_objects(url, seconds=10)
 
     def create(self, path: str, body: bytes) -> bytes | None:
         """Create an object, or read the one that stands there; None where the store said that it was created."""

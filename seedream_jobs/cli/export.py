@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from seedream_jobs import confinement
 from seedream_jobs.cli.options import limit_options, rules
 from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import draw, say
 from seedream_jobs.diagnostics import plural
@@ -26,7 +28,7 @@ from seedream_jobs.plan.options import selector
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.export import export as write
-from seedream_jobs.results.export.rows import SAID
+from seedream_jobs.results.export.rows import SAID, Apart
 from seedream_jobs.results.ratings import read_review
 from seedream_jobs.results.selections import find_unchosen, read_selection
 
@@ -114,7 +116,8 @@ def export(
     """Write a job's images as a table or a data set, one row per image.
 
     JOB may be a job file or only its manifest. Running it again into the same place continues or renews it. Needs no
-    key and no network. Exit code 8 if images on record are not on disk as they were stored: these are left out. Stars,
+    key, and no network but for images that are only in the store of the policy's shared: images. Exit code 8 if images
+    on record are neither on disk nor in the store as they were stored: these are left out. Stars,
     ratings and notes come from reviews/<job>.yaml, choices from selections/<job>.yaml.
     """
     # Only what was given counts: the default of --shard-size is no mistake with another format.
@@ -127,7 +130,8 @@ def export(
         raise click.UsageError(f"--license needs --format imagefolder, not {form}")
     if output is not None:
         check_output_name(output)
-    record = find_record(job, target=target(emulator=emulator, base_url=None))
+    service = target(emulator=emulator, base_url=None)
+    record = find_record(job, target=service)
     ledger = read_ledger(record, command="export")
     # For the rows; for the bytes each file raises the limit as it is read.
     confinement.allow_images(len(ledger.entries), 0)
@@ -142,6 +146,12 @@ def export(
     review = read_review(files, record.name, root=record.root)
     selection = read_selection(files, record.name, root=record.root)
     progress = _Progress(as_json=as_json)
+    # A table that names the images does without their bytes.
+    apart = (
+        None
+        if form in ("csv", "jsonl") or (form == "parquet" and not with_images)
+        else Apart(lambda: image_store(record, service), record.root)
+    )
     rows = ExportRows(
         job=record.name,
         entries=ledger.entries,
@@ -152,18 +162,20 @@ def export(
         chosen=chosen,
         opinions=review.merged(),
         verdicts={} if selection is None else selection.verdicts(),
+        apart=apart,
         on_progress=progress,
     )
     try:
-        write(
-            rows,
-            form,
-            None if output is None or str(output) == "-" else output,
-            stdout=sys.stdout.buffer,
-            shard_bytes=shard_size,
-            with_images=with_images,
-            license_id=license_id,
-        )
+        with apart or nullcontext():
+            write(
+                rows,
+                form,
+                None if output is None or str(output) == "-" else output,
+                stdout=sys.stdout.buffer,
+                shard_bytes=shard_size,
+                with_images=with_images,
+                license_id=license_id,
+            )
     except BrokenPipeError:  # nobody reads on, which is no failure of the disk
         raise
     except OSError as error:

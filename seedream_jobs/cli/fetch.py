@@ -10,6 +10,7 @@ import click
 
 from seedream_jobs.cli.options import executor_option, jobs_argument
 from seedream_jobs.cli.output import show_notes
+from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import Duration, pace_options, target, target_options
 from seedream_jobs.cli.streams import goes_on_unheard
 from seedream_jobs.cli.terminal import Terminal
@@ -28,6 +29,7 @@ from seedream_jobs.run.options import RunOptions
     "--expiring", type=Duration(), metavar="TIME", help="Only images whose links expire within TIME, such as 6h."
 )
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
+@click.option("--no-local", is_flag=True, help="Keep the images only in the store of the policy's shared: images.")
 @click.option(
     "--shard",
     metavar="K/N",
@@ -52,6 +54,7 @@ def fetch(
     verify: bool,
     expiring: float | None,
     embed_metadata: bool,
+    no_local: bool,
     shard: str | None,
     records: Path,
     executor: str | None,
@@ -71,12 +74,15 @@ def fetch(
     found, never_run = find_started(jobs, target=service, command="fetch")
     if share is not None and len(found) > 1:
         raise UsageError("--shard divides one job", hint="name one, with a folder for its records: --records DIR")
+    if no_local and (executor or "").startswith("dask"):
+        raise UsageError("--no-local and --executor dask exclude each other", hint="--shard divides a job, too")
     show_notes(not_started(record, "fetch").message for record in never_run)
     return open_tasks.fetch(
         found,
         target=service,
+        stores=[image_store(record, service, needed="--no-local" if no_local else "") for record in found],
         base_url=base_url,
-        options=replace(run_options, embed_metadata=embed_metadata),
+        options=replace(run_options, embed_metadata=embed_metadata, local=not no_local),
         verify=verify,
         expiring=expiring,
         report=Terminal(as_json=as_json, emulator=emulator, gallery=share is None and not no_gallery, shard=share),

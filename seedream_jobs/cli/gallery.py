@@ -12,16 +12,23 @@ from seedream_jobs import confinement
 from seedream_jobs.cli.compare import compared_revisions
 from seedream_jobs.cli.options import executor_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
+from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
-from seedream_jobs.errors import UsageError
+from seedream_jobs.diagnostics import plural
+from seedream_jobs.errors import ExitCode, UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plan.load import Target, load_job
 from seedream_jobs.plan.options import last_sets
 from seedream_jobs.records import Record, as_last_run, find_record, not_started
 from seedream_jobs.results.compare import ComparedJob, write_comparison
 from seedream_jobs.results.gallery import build_gallery
+from seedream_jobs.results.gallery.apart import images_apart, make_thumbnails
 from seedream_jobs.results.gallery.cells import PLACEHOLDERS
+
+NAMED = 5
+"""How many of the images that can't be read are named."""
 
 
 @click.command()
@@ -59,12 +66,13 @@ def gallery(
     open_it: bool,
     executor: str | None,
     emulator: bool,
-) -> None:
+) -> int:
     """Build the page of a job's images: a folder that opens from disk.
 
     JOB may be a job file or only its manifest. Several are shown on one page; two are held against each other. A page
     is never written over that of other jobs. A job that was never run has a page of placeholders; the page of a run
-    under way fills by itself. Needs no key and no network.
+    under way fills by itself. Needs no key, and no network but for thumbnails of images that are only in the store of
+    the policy's shared: images; exit code 8 if some of these can't be read.
     """
     if base is not None:
         if with_orphans or contact_sheet is not None or emulator:
@@ -74,11 +82,13 @@ def gallery(
         say(str(index))
         if open_it:
             _open(index)
-        return
+        return ExitCode.OK
     found: dict[Path, tuple[Record, Ledger]] = {}
     for job in jobs:
         record, ledger = _read(job, target(emulator=emulator, base_url=None))
         found.setdefault(record.paths.manifest, (record, ledger))  # a job file and its manifest are one job
+    service = target(emulator=emulator, base_url=None)
+    missing = [(record.shown, one) for record, ledger in found.values() for one in _from_store(record, ledger, service)]
     compared = None
     if len(found) == 2 and not with_orphans:
         (was, then), (head, now) = found.values()
@@ -99,6 +109,20 @@ def gallery(
         say(str(file))
     if open_it:
         _open(written[0])
+    if not missing:
+        return ExitCode.OK
+    say(f"error: {plural(len(missing), 'image')} without a thumbnail: in the store, and not to be had", err=True)
+    for _, (name, why) in missing[:NAMED]:
+        say(f"    {name}  {why}", err=True)
+    jobs_again = " ".join(shell_word(shown) for shown in dict.fromkeys(shown for shown, _ in missing))
+    say(f"  see that the store can be reached, then: seedream-jobs gallery {jobs_again}", err=True)
+    return ExitCode.UNFINISHED
+
+
+def _from_store(record: Record, ledger: Ledger, service: Target) -> list[tuple[str, str]]:
+    """Make the thumbnails of images that are only in the store; which can't be made, and why."""
+    apart = list(images_apart(record, ledger))
+    return make_thumbnails(image_store(record, service), apart, record) if apart else []
 
 
 def _read(named: Path, service: Target) -> tuple[Record, Ledger]:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("cli.collect:collect", "Merge the records of shards, which several machines fetched."),
     "resolve": ("cli.resolve:resolve", "Settle submissions whose outcome nobody knows."),
     "manifest": ("cli.manifest:manifest", "Split a job's record into several files, or join them."),
+    "pull": ("cli.pull:pull", "Bring images back from the store that the policy names."),
     "gallery": ("cli.gallery:gallery", "Build the page of a job's images."),
     "compare": ("cli.compare:compare", "Show what a change does to the images, for a pull request."),
     "cost": ("cli.cost:cost", "Show what a campaign has cost, by job, axis value, month or model."),
@@ -71,7 +72,20 @@ COMPLETE_VARIABLE = "_SEEDREAM_JOBS_COMPLETE"
 
 
 CONFINED = frozenset(
-    {"validate", "expand", "plan", "show", "gallery", "compare", "cost", "export", "choose", "ratings", "collect"}
+    {
+        "validate",
+        "expand",
+        "plan",
+        "show",
+        "pull",
+        "gallery",
+        "compare",
+        "cost",
+        "export",
+        "choose",
+        "ratings",
+        "collect",
+    }
 )
 """The commands that need no key: where the process is theirs, they run in a worker under limits."""
 

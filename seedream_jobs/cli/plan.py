@@ -48,7 +48,7 @@ from seedream_jobs.sharing import ledgers_of
     metavar="FILE",
     help="Save the plan for run: a .json file.",
 )
-@click.option("--shared", is_flag=True, help="Ask the store of the policy's shared: what other runners have claimed.")
+@click.option("--shared", is_flag=True, help="Ask the policy's shared: stores what others have claimed or paid.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit code 3 if there is something to submit.")
 @view_options
 @limit_options
@@ -92,6 +92,7 @@ def plan(
                     target=service,
                     options=plan_options,
                     ledger_of=ledgers_of(loaded, checked, service) if shared else None,
+                    shared=shared,
                 )
             else:
                 repository = stack.enter_context(repository_of(jobs, here=Path.cwd()))

@@ -33,6 +33,7 @@ from seedream_jobs.run.options import RunOptions
 @click.option("--upload-references", is_flag=True, help="Upload local reference images instead of sending them inline.")
 @click.option("--check-balance", is_flag=True, help="Compare the account's balance with the plan before starting.")
 @click.option("--embed-metadata", is_flag=True, help="Put prompt and digital source type into the images (XMP).")
+@click.option("--no-local", is_flag=True, help="Keep the images only in the store of the policy's shared: images.")
 @click.option(
     "--retry-server-errors",
     is_flag=True,
@@ -60,6 +61,7 @@ def run(
     upload_references: bool,
     check_balance: bool,
     embed_metadata: bool,
+    no_local: bool,
     retry_server_errors: bool,
     git_lock: str | None,
     no_gallery: bool,
@@ -82,6 +84,7 @@ def run(
             upload_references=upload_references,
             check_balance=check_balance,
             embed_metadata=embed_metadata,
+            local=not no_local,
             retry_server_errors=retry_server_errors,
             git_lock=None if emulator else git_lock,
         ),

@@ -42,6 +42,7 @@ from seedream_jobs.ledger.state import (
     Key,
     Moment,
     NotSent,
+    ObjectName,
     PartHeader,
     PlanRecord,
     Rejected,
@@ -112,6 +113,7 @@ def money(value: Decimal) -> str:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MONEY = re.compile(r"\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_OBJECT = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{62}\.(jpeg|png|webp|gif|avif)", re.ASCII)
 _KEY = re.compile(r"v1:[0-9a-f]{1,64}", re.ASCII)
 STATES: Mapping[str, State] = {state.value: state for state in State}
 
@@ -267,6 +269,12 @@ def _sha256(name: str, value: Any) -> str:
     return value
 
 
+def _object_name(name: str, value: Any) -> str:
+    if type(value) is not str or _OBJECT.fullmatch(value) is None:
+        raise Malformed(f"'{name}' must be the name of an image in a store: images/ab/ab….jpeg")
+    return value
+
+
 def _state(name: str, value: Any) -> State:
     state = STATES.get(value) if type(value) is str else None
     if state is None:
@@ -298,6 +306,7 @@ _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     Moment: (moment, iso),
     Seconds: (_seconds, None),
     FileName: (file_name, None),
+    ObjectName: (_object_name, None),
 }
 
 

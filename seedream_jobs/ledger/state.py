@@ -24,7 +24,7 @@ class State(StrEnum):
     INTENT = "intent"  # announced, outcome still open; found by a later command it is IN_DOUBT
     ACCEPTED = "accepted"  # the task id is known
     COMPLETED = "completed"  # the images' links are known
-    STORED = "stored"  # the images are whole on disk
+    STORED = "stored"  # the images are whole on disk, or in the store
     IN_DOUBT = "in_doubt"  # sent, and nobody knows whether it was charged
     REJECTED = "rejected"  # refused by the service, not charged
     FAILED = "failed"  # the task failed; refunded, unless the service names a cost
@@ -49,6 +49,8 @@ Moment = Annotated[int, "moment"]
 Seconds = Annotated[int, "seconds"]
 """Unix seconds, written as a number."""
 FileName = Annotated[str, "file name"]
+ObjectName = Annotated[str, "object name"]
+"""``images/ab/ab….jpeg``: below the store that the policy names, never a place of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +69,14 @@ class ServiceError:
 class Image:
     """One delivered image. ``url`` until it is stored; ``file`` (POSIX, relative to the manifest's folder) once it is.
 
+    With ``object``, its name in the store of the policy, ``file`` is where it lies on disk, or would lie.
     ``expires_at`` is Unix seconds, ``bytes`` is a size, ``width`` and ``height`` are pixels.
     """
 
     url: str | None = None
     expires_at: Seconds | None = None
     file: str | None = None
+    object: ObjectName | None = None
     sha256: Sha256 | None = None
     bytes: Whole | None = None
     width: Count | None = None
@@ -83,7 +87,7 @@ class Image:
 
     @property
     def stored_sha256(self) -> str | None:
-        """The digest of the stored file; None where there is none yet."""
+        """The digest of the stored file, on disk or in a store; None where there is none yet."""
         return self.sha256 if self.file is not None else None
 
 

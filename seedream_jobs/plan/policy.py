@@ -86,6 +86,7 @@ class Policy:
     :param approvals: how many people choose an image at least
     :param claims: the URL of the store in which runners share their claims
     :param campaign: the campaign's name in it
+    :param images: the URL of the store of images
     :param own_forbidden: whether the choice of whoever changed the prompt last does not count
     """
 
@@ -103,6 +104,7 @@ class Policy:
     own_forbidden: bool
     claims: str | None
     campaign: str | None
+    images: str | None
     warnings: tuple[Diagnostic, ...]
 
     @property
@@ -333,6 +335,7 @@ class _Reader:
             own_forbidden=selection.get("own") == "forbid",
             claims=shared.get("claims"),
             campaign=shared.get("campaign"),
+            images=shared.get("images"),
             extra=None if extra is None else frozenset(() if extra == "forbid" else extra["allow"]),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),

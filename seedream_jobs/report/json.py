@@ -64,6 +64,7 @@ def status_fields(one: JobStatus) -> dict[str, Any]:
         "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
         "held_by": one.held_by,
         "images": one.images,
+        "in_store": one.in_store,
         **({"in_doubt_elsewhere": dict(one.doubted)} if one.doubted else {}),
         "in_doubt": [{"address": address, "doubt": doubt} for address, doubt in one.doubtful],
         "job": one.job,

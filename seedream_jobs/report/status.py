@@ -6,6 +6,7 @@ charged; estimates stand beside it.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,9 +14,10 @@ from decimal import Decimal
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, gravest
 from seedream_jobs.foreign_text import shell_word, visible
+from seedream_jobs.inside import can_be_a_name
 from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.state import Attempt, Entry, State, spent_usd
+from seedream_jobs.ledger.state import Attempt, Entry, Image, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plan.load import EMULATOR_ORIGIN
 from seedream_jobs.plan.options import last_sets, set_options
@@ -64,6 +66,7 @@ class JobStatus:
     :param elsewhere: how many requests another runner has claimed, by whose record they are in
     :param doubted: of how many of those nobody here knows what became, likewise
     :param lost: which runs may have paid what is not on record, a sentence each
+    :param in_store: how many images are in the store of the policy, and not on disk
     :param unchosen: which groups lack a chosen image and why, where that was asked for
     :param sets: the ``--set`` options of the last run: without them, another run makes other requests
     """
@@ -74,6 +77,7 @@ class JobStatus:
     spent: Decimal = Decimal(0)
     bill: Bill = field(default_factory=Bill)
     images: int = 0
+    in_store: int = 0
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -106,8 +110,9 @@ class JobStatus:
 
     @property
     def facts(self) -> str:
-        """``12 images stored, 0.2736 USD charged of 0.2736 estimated``."""
-        return ", ".join(filter(None, [f"{plural(self.images, 'image')} stored", self.money]))
+        """``12 images stored (5 in the store, not on disk), 0.2736 USD charged of 0.2736 estimated``."""
+        apart = f" ({self.in_store:,} in the store, not on disk)" if self.in_store else ""
+        return ", ".join(filter(None, [f"{plural(self.images, 'image')} stored{apart}", self.money]))
 
     @property
     def exit_code(self) -> ExitCode:
@@ -141,6 +146,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
         status.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
         status.bill += bill_of(entry)
         status.images += sum(1 for image in entry.images if image.file)
+        status.in_store += sum(1 for image in entry.images if image.object and not _is_here(image, ledger))
         if entry.state is State.COMPLETED:
             left = time_left(entry, now, profile)
             if left is not None:
@@ -152,6 +158,11 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
         elif entry.state is State.EXPIRED:
             status.expired.append(entry.address)
     return status
+
+
+def _is_here(image: Image, ledger: Ledger) -> bool:
+    file = image.file or ""
+    return can_be_a_name(file) and os.path.lexists(ledger.paths.manifest.parent / file)
 
 
 def shared_tasks(ledger: Ledger) -> list[str]:

@@ -43,6 +43,7 @@ from seedream_jobs.ledger.state import Entry, Event, Image, State, Stored
 from seedream_jobs.model_profile import profiles
 from seedream_jobs.records import Record
 from seedream_jobs.results.image_steps import CampaignImageSteps
+from seedream_jobs.results.image_store import open_at
 from seedream_jobs.results.sidecar import Provenance
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.fetch import Fetched, Fetcher, ImageEvent, Work, temporary
@@ -283,6 +284,8 @@ class HandedOut:
             "model": fetcher.profile.id,
             "embed": self.steps.embed_metadata,
             "provenance": asdict(self.steps.provenance),
+            "store": None if self.steps.store is None else self.steps.store.objects.url,
+            "record": self.steps.record(),
             "entries": [encode(replace(entry, output=fetcher.output(entry))) for entry in entries],
         }
 
@@ -433,6 +436,8 @@ def _fetch(asked: Json) -> Json:
         provenance=Provenance(**asked["provenance"]),
         embed_metadata=asked["embed"],
         token=asked["token"],
+        store=None if asked["store"] is None else open_at(asked["store"]),
+        record=lambda: tuple(asked["record"]),
     )
     where = endpoint(asked["base"])
 

@@ -1,7 +1,7 @@
 """This module stores what belongs to a fetched image: sidecar, thumbnail and, if asked for, embedded metadata.
 
-Called by ``run.fetch`` through ``run.images.ImageSteps``. Invariant: a sidecar is written only once its image has its
-final name.
+Called by ``run.fetch`` through ``run.images.ImageSteps``. Invariants: an image is in the store before it has a name
+here; a sidecar is written only once its image has its final name, in the store before on disk.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seedream_jobs.api.credentials import without_keys
-from seedream_jobs.atomic_file import confined, digest, refusal
+from seedream_jobs.atomic_file import confined, digest, read_regular, refusal
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.git import run_git
+from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import keep_private
 from seedream_jobs.ledger.state import Entry, Image
 from seedream_jobs.records import Record
 from seedream_jobs.results.image_metadata import embed_in_file, read_labels
-from seedream_jobs.results.sidecar import Provenance, find_stored_image, sidecar, write_sidecar
+from seedream_jobs.results.image_store import ImageStore
+from seedream_jobs.results.sidecar import MAX_BYTES, Provenance, find_stored_image, sidecar, write_sidecar
 from seedream_jobs.results.thumbnails import Decoders, move_thumbnail, thumbnail_path
 from seedream_jobs.run.fetch import temporary
 from seedream_jobs.run.images import Examined, ImageSteps, KeptBytes
+from seedream_jobs.run.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class CampaignImageSteps(ImageSteps):
     :param embed_metadata: put the digital source type and the prompt into the files
     :param now: Unix seconds
     :param token: of temporary names, as the fetcher's
+    :param store: where images are kept beside, or with ``local=False`` instead of, this disk
+    :param record: the id of the manifest, and the origin of its service
     """
 
     decoders: Decoders
@@ -47,9 +52,25 @@ class CampaignImageSteps(ImageSteps):
     provenance: Provenance = field(default_factory=Provenance)
     embed_metadata: bool = False
     token: str = ""
+    store: ImageStore | None = None
+    local: bool = True
+    record: Callable[[], tuple[str, str]] = lambda: ("", "")
 
     def find_stored(self, entry: Entry, index: int) -> Image | None:
-        return find_stored_image(entry, index, self.folder, self.root)
+        found = find_stored_image(entry, index, self.folder, self.root)
+        if found is None or self.store is None:
+            return found
+        assert found.file is not None
+        path = confined(self.root, self.folder, found.file)
+        found = replace(found, object=self.keep(path, found))
+        try:
+            self._describe_in_store(entry, found, read_regular(path.with_suffix(".json"), MAX_BYTES))
+        except OSError as error:
+            raise refusal(error, path) from error
+        return found
+
+    def keep(self, temp: Path, image: Image) -> str | None:
+        return None if self.store is None else self.store.keep(temp, image)
 
     def examine(self, temp: Path, sha256: str) -> Examined:
         return self.decoders.decode(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
@@ -69,8 +90,9 @@ class CampaignImageSteps(ImageSteps):
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
         assert image.file is not None
         path = confined(self.root, self.folder, image.file)
+        temp = temporary(path, entry, index, self.token)
         try:
-            labels = read_labels(path)
+            labels = read_labels(path if self.local else temp)
             if labels.aigc is not None:  # words of the service
                 labels = replace(labels, aigc=without_keys(labels.aigc))
             content = sidecar(
@@ -82,13 +104,20 @@ class CampaignImageSteps(ImageSteps):
                 came_sha256=came_sha256,
                 stored_at=int(self.now()),
             )
-            temp = temporary(path, entry, index, self.token)  # the image has left it
-            return write_sidecar(path, content, entry.key, temp)
+            self._describe_in_store(entry, image, content)
+            return write_sidecar(path, content, entry.key, temp) if self.local else ()  # the image has left ``temp``
         except OSError as error:
             raise refusal(error, path) from error
 
+    def _describe_in_store(self, entry: Entry, image: Image, content: bytes) -> None:
+        if self.store is not None:
+            manifest, origin = self.record()
+            self.store.describe(entry, image, content, manifest=manifest, origin=origin)
 
-def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> CampaignImageSteps:
+
+def image_steps(
+    record: Record, ledger: Ledger, decoders: Decoders, options: RunOptions, store: ImageStore | None
+) -> CampaignImageSteps:
     """The steps for the images of one job.
 
     :param decoders: the processes that decode; the caller closes them
@@ -114,7 +143,10 @@ def image_steps(record: Record, decoders: Decoders, *, embed_metadata: bool) -> 
         cache=root / STATE_FOLDER / "thumbnails",
         now=time.time,
         provenance=provenance,
-        embed_metadata=embed_metadata,
+        embed_metadata=options.embed_metadata,
+        store=store,
+        local=options.local,
+        record=lambda: (ledger.id, "" if ledger.header is None else ledger.header.origin),
     )
 
 

@@ -23,8 +23,8 @@ from anyio import to_thread
 
 from seedream_jobs.api.credentials import without_keys
 from seedream_jobs.api.tasks import joined
-from seedream_jobs.atomic_file import Sink, confined, place
-from seedream_jobs.errors import ExitCode, SeedreamError, gravest
+from seedream_jobs.atomic_file import Sink, confined, free_name, place
+from seedream_jobs.errors import ExitCode, SeedreamError, UnfinishedError, gravest
 from seedream_jobs.ledger.state import Completed, Entry, Expired, Image, State, Stored
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.run.images import (
@@ -126,6 +126,7 @@ class _Missed:
     :param aside: the name under which such bytes, which came twice, are kept
     :param dead: the host says that the link is no good (any more); asking it again is no use
     :param refused: the link leads where we don't go; asking it again is no use either, but the host was not heard
+    :param unkept: it came whole, and the store did not take it: the link is not to blame
     """
 
     problem: str
@@ -133,6 +134,7 @@ class _Missed:
     aside: str | None = None
     dead: bool = False
     refused: bool = False
+    unkept: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -317,11 +319,16 @@ class Fetcher:
 
     async def _fetch(self, delivery: _Delivery, index: int) -> None:
         """Try to get one image until it is stored, lost, or failed for now."""
-        found = await to_thread.run_sync(self.steps.find_stored, delivery.entry, index)
+        say = partial(ImageEvent, entry=delivery.entry, index=index)
+        try:
+            found = await to_thread.run_sync(self.steps.find_stored, delivery.entry, index)
+        except UnfinishedError as error:
+            delivery.failed[index] = _said(error)
+            self.on_image(say(kind="failed", detail=_said(error)))
+            return
         if found is not None:
             self._keep(delivery, index, found)
             return
-        say = partial(ImageEvent, entry=delivery.entry, index=index)
         tries = iter(self.waits)
         while True:
             is_over = delivery.links[index].url is None or self._is_past(delivery, index, unknown=False)
@@ -331,6 +338,10 @@ class Fetcher:
             outcome = await self._attempt(delivery, index, link)
             if isinstance(outcome, Image):
                 self._keep(delivery, index, outcome)
+                return
+            if outcome.unkept:
+                delivery.failed[index] = outcome.problem
+                self.on_image(say(kind="failed", detail=outcome.problem))
                 return
             if outcome.aside is not None:
                 told = f"{outcome.problem}; the bytes are kept as {outcome.aside}; 'fetch --verify' asks again"
@@ -429,23 +440,26 @@ class Fetcher:
         if seen.problem is not None:
             return _Missed(problem=seen.problem, damaged=True)
         kept = await to_thread.run_sync(steps.prepare, sink.path, entry, index, came)
-        placed = await to_thread.run_sync(place, sink.path, stem, EXTENSIONS[format], kept.sha256)
-        warnings = (*find_departures(entry.request, format, seen, self.profile), *kept.warnings)
-        if placed.name != stem.name + EXTENSIONS[format]:
-            warnings += (
-                f"kept as {placed.name}, because {stem.name + EXTENSIONS[format]} was there with other content",
-            )
         image = Image(
             expires_at=delivery.links[index].expires_at,
-            file=str(PurePosixPath(entry.output).with_name(placed.name)),
             sha256=kept.sha256,
             bytes=kept.bytes,
             width=seen.width,
             height=seen.height,
             format=format,
-            warnings=warnings,
+            warnings=(*find_departures(entry.request, format, seen, self.profile), *kept.warnings),
         )
-        said = await to_thread.run_sync(steps.describe, entry, index, image, came.sha256)
+        try:
+            stored = await to_thread.run_sync(steps.keep, sink.path, image, abandon_on_cancel=True)
+            naming = place if steps.local else free_name
+            placed = await to_thread.run_sync(naming, sink.path, stem, EXTENSIONS[format], kept.sha256)
+            if placed.name != stem.name + EXTENSIONS[format]:
+                why = f"kept as {placed.name}, because {stem.name + EXTENSIONS[format]} was there with other content"
+                image = replace(image, warnings=(*image.warnings, why))
+            image = replace(image, file=str(PurePosixPath(entry.output).with_name(placed.name)), object=stored)
+            said = await to_thread.run_sync(steps.describe, entry, index, image, came.sha256)
+        except UnfinishedError as error:
+            return _Missed(problem=_said(error), unkept=True)
         return replace(image, warnings=image.warnings + said)
 
     def _keep(self, delivery: _Delivery, index: int, image: Image) -> None:
@@ -491,9 +505,13 @@ class Fetcher:
 
 def _repaired(old: Image, new: Image | None) -> Image:
     """The record of an image that was fetched again: as it was, where the same bytes came back to the same place."""
-    if new is None or (new.file, new.sha256) == (old.file, old.sha256):
-        return old
-    return new
+    if new is None or (new.file, new.sha256) != (old.file, old.sha256):
+        return new or old
+    return replace(old, object=new.object or old.object)
+
+
+def _said(error: SeedreamError) -> str:
+    return error.message if error.hint is None else f"{error.message}; {error.hint}"
 
 
 def _shown(url: str) -> str:

@@ -7,7 +7,7 @@ anyio is imported here: the processes that decode images and the commands that p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -106,11 +106,17 @@ class KeptBytes:
 class ImageSteps:
     """What is done with an image between its last byte and its record, in this order.
 
-    ``results`` adds sidecars, thumbnails and metadata. All steps block and are called in a thread.
+    ``results`` adds sidecars, thumbnails, metadata and the store. All steps block and are called in a thread.
     """
 
+    local = True
+    """Whether images get a name on this disk."""
+
     def find_stored(self, entry: Entry, index: int) -> Image | None:
-        """The image, if an interrupted command has put it on disk whole and has not come to record it."""
+        """The image, if an interrupted command has put it on disk whole and has not come to record it.
+
+        :raises UnfinishedError: the store does not take it
+        """
         return None
 
     def examine(self, temp: Path, sha256: str) -> Examined:
@@ -121,8 +127,18 @@ class ImageSteps:
         """May change the file's metadata, never its pixels, before it is named."""
         return came
 
+    def keep(self, temp: Path, image: Image) -> str | None:
+        """Put the file into a store, before it gets its name; the object's name, None where there is no store.
+
+        :raises UnfinishedError: the store does not take it
+        """
+        return None
+
     def describe(self, entry: Entry, index: int, image: Image, came_sha256: str) -> tuple[str, ...]:
-        """Write down beside the named file what it is; the warnings that come of it."""
+        """Write down beside the named file what it is; the warnings that come of it.
+
+        :raises UnfinishedError: as ``keep``
+        """
         return ()
 
 
@@ -176,26 +192,32 @@ class Repair:
     damage: Mapping[int, Damage]
 
 
-def find_damaged(entries: Iterable[Entry], folder: Path, *, root: Path) -> Iterator[Repair]:
-    """The requests of which an image is missing or damaged on disk, or came damaged.
+DamageOf = Callable[[Image], "Damage | None"]
 
-    Reads every stored file whole; writes nothing.
+
+def find_damaged(
+    entries: Iterable[Entry], folder: Path, *, root: Path, in_store: DamageOf | None = None
+) -> Iterator[Repair]:
+    """The requests of which an image is missing or damaged, on disk or in the store, or came damaged.
+
+    Reads every stored file whole; writes nothing. An image that is whole in the store need not be on disk.
 
     :param folder: the manifest's folder, to which the images' paths are relative
     :param root: the campaign's root, which no path may leave
+    :param in_store: asks the store after an image that lies there; None where there is no store
     """
     for entry in entries:
         if entry.state in (State.STORED, State.COMPLETED):
             damage = {
                 index: found
                 for index, image in enumerate(entry.images)
-                if (found := _damage_of(image, folder, root)) is not None
+                if (found := _damage_of(image, folder, root, in_store)) is not None
             }
             if damage:
                 yield Repair(entry=entry, damage=damage)
 
 
-def _damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
+def _damage_of(image: Image, folder: Path, root: Path, in_store: DamageOf | None) -> Damage | None:
     if image.file is None:  # with an error and a link it came as bytes that can't be decoded
         return "undecodable" if image.error is not None and image.url is not None else None
     try:
@@ -203,4 +225,8 @@ def _damage_of(image: Image, folder: Path, root: Path) -> Damage | None:
     except UsageError:
         return "outside"
     found = find_damage(path, size=image.bytes, sha256=image.sha256)
-    return None if found is None else found[0]
+    here = None if found is None else found[0]
+    if image.object is None or in_store is None:
+        return here
+    there = in_store(image)
+    return there if here == "missing" else here or there

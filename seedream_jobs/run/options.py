@@ -56,6 +56,7 @@ class RunOptions:
     :param rate: the most POSTs in a time; None for no limit
     :param deadline: seconds that each task is asked for, and that downloads may go on without a further image
     :param git_lock: the git remote in which the run takes a lock; None for none
+    :param local: images get a name on this disk, also where a store has them
     :param pace: all waits for tasks are this many times as long as the service advises; below 1 for an emulator
     """
 
@@ -67,5 +68,6 @@ class RunOptions:
     upload_references: bool = False
     check_balance: bool = False
     embed_metadata: bool = False
+    local: bool = True
     retry_server_errors: bool = False
     git_lock: str | None = None

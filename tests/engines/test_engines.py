@@ -23,6 +23,7 @@ from seedream_jobs.ledger.codec import decode
 from seedream_jobs.ledger.state import Completed, Entry, Image, State
 from seedream_jobs.results import engines
 from seedream_jobs.results.engines import Engine, EngineChoice, SharedFolder, parse_engine, work_shard
+from tests import stores
 from tests.campaign import NOW, Folder, history, record, requests_of
 from tests.canary import CANARY, gives_away
 from tests.engines.cluster import Cluster, Relay
@@ -140,6 +141,22 @@ def test_a_worker_is_killed_in_its_shard(cluster: Cluster, host: Host, tmp_path:
     assert gives_away(bytes(relay.sent)) is None
     assert gives_away(bytes(relay.sent) + CANARY.encode()) is not None
     relay.close()
+
+
+def test_workers_put_into_the_store(cluster: Cluster, host: Host, tmp_path: Path) -> None:
+    """As the policy of the coordinator says; the record names the objects, and each is there."""
+    stores.need("obstore")
+    cluster.fill()
+    machine, store = ready(tmp_path / "campaign", host, 8), tmp_path / "store"
+    store.mkdir()
+    (machine.folder / "policy.yaml").write_text(f'version: 1\nshared: {{images: "file://{store}"}}\n')
+    machine.run("fetch", "garden.yaml", "--executor", f"dask:{cluster.address.partition('://')[2]}", "--no-gallery")
+    images = [image for one in entries(machine) for image in one["images"]]
+    assert sorted(image["object"] for image in images) == sorted(
+        str(file.relative_to(store)) for file in store.rglob("*.jpeg")
+    )
+    assert all((store / one["object"]).read_bytes() == (machine.folder / one["file"]).read_bytes() for one in images)
+    machine.run("fetch", "garden.yaml", "--executor", f"dask:{cluster.address}", "--no-local", code=2)
 
 
 def test_thumbnails_are_made_by_the_cluster(cluster: Cluster, machine: Machines) -> None:

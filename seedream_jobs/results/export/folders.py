@@ -118,13 +118,19 @@ def write_imagefolder(rows: ExportRows, folder: Path, *, license_id: str) -> Non
     kept: set[str] = set()
     with whole_file(metadata) as out:
         for row in rows:
-            name, problem = IMAGES / row.name, row.problem
-            if problem is None:
+            name = IMAGES / row.name
+            # What lies in the store alone is not brought again for an image that an earlier export has.
+            known = row.is_apart and _has_image(folder / name, row)
+            problem = None if known else row.problem
+            if problem is None and not known:
                 if name.parent not in checked:  # an earlier export may have come with a commit, links and all
                     check_folder(folder, folder / name.parent)
                     checked.add(name.parent)
                 link_or_copy(row.source, folder / name)
-            elif not _has_image(folder / name, row):  # an earlier export may have the only copy left
+                rows.drop(row.source)
+            elif problem is not None and not _has_image(
+                folder / name, row
+            ):  # an earlier export may have the only copy left
                 rows.leave_out(row, problem)
                 continue
             out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
@@ -293,6 +299,8 @@ def write_webdataset(rows: ExportRows, folder: Path, *, shard_bytes: int) -> Non
             with whole_file(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 for sample in shard.samples:
                     _add_sample(tar, sample)
+        for sample in shard.samples:
+            rows.drop(sample.source)
         done[path.name] = content | {"bytes": path.stat().st_size}
         _write_index(folder, [*done.values(), *(before[name] for name in before if name not in done)])
     for name in before.keys() - done.keys():

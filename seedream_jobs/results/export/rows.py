@@ -7,22 +7,27 @@ requests left out add up to the charge that ``status`` shows.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from seedream_jobs.atomic_file import confined, find_damage, read_regular
-from seedream_jobs.errors import UsageError
+from seedream_jobs.errors import SeedreamError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
+from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import LFS_POINTER
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.paths import keep_private
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
+from seedream_jobs.results.image_store import ImageStore
 from seedream_jobs.results.ratings import NO_OPINION, Opinion
 from seedream_jobs.results.selections import Verdict
 
@@ -88,22 +93,42 @@ class ExportRow:
 
     :param root: the campaign's
     :param folder: the manifest's
-    :param file: as recorded: POSIX, relative to the manifest's folder
+    :param image: as recorded
+    :param file: its file: POSIX, relative to the manifest's folder
     :param values: column to value; None where it is not known. Axis labels are text
+    :param apart: brings images from the store; None where they are not needed
     """
 
     root: Path
     folder: Path
+    image: Image
     file: str
     values: Mapping[str, Any]
+    apart: Apart | None
 
     @property
-    def source(self) -> Path:
-        """Where the image is: below the campaign's root, and no link.
+    def own(self) -> Path:
+        """Where the image lies, or would lie: below the campaign's root, and no link.
 
         :raises UsageError: the record leads out of it
         """
         return confined(self.root, self.folder, self.file)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the image lies in the store and not here."""
+        try:
+            return self.image.object is not None and not os.path.lexists(self.own)
+        except UsageError:  # the record leads out of the campaign's root
+            return False
+
+    @property
+    def source(self) -> Path:
+        """Where the image is, now that ``problem`` has found none.
+
+        :raises UsageError: the record leads out of the campaign's root
+        """
+        return self.apart.file(self.image) if self.apart is not None and self.is_apart else self.own
 
     @property
     def name(self) -> PurePosixPath:
@@ -117,7 +142,9 @@ class ExportRow:
         if self.values["sha256"] is None:  # then any file would do, and a record may be a stranger's
             return "the record does not say what it holds"
         try:
-            source = self.source
+            source = self.own
+            if self.is_apart:
+                return None if self.apart is None else self.apart.bring(self.image)
         except UsageError as error:
             return error.message
         found = find_damage(source, size=self.values["bytes"], sha256=self.values["sha256"])
@@ -127,6 +154,50 @@ class ExportRow:
             if read_regular(source, len(LFS_POINTER)) == LFS_POINTER:
                 return f"a Git LFS pointer, {found[1]}"
         return found[1]
+
+
+class Apart:
+    """Brings images that lie in the store, and not on disk, into a folder of its own; entered, it removes them.
+
+    :param open_store: opens it, once an image is needed; None where the policy names none
+    """
+
+    def __init__(self, open_store: Callable[[], ImageStore | None], root: Path) -> None:
+        self._open, self._root, self._folder = open_store, root, ""
+        self._store: ImageStore | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def file(self, image: Image) -> Path:
+        """Where ``bring`` has put it."""
+        return Path(self._folder, PurePosixPath(image.object or "").name)
+
+    def bring(self, image: Image) -> str | None:
+        """Read an image from the store, and see that it is the one on record; why it is not here then."""
+        if not self._folder:
+            self._store = self._open()
+            keep_private(state := self._root / STATE_FOLDER)
+            self._folder = self._stack.enter_context(TemporaryDirectory(prefix="export-", dir=state))
+        if self.file(image).exists():
+            return None
+        if self._store is None:
+            return "it is in a store, and the policy names none"
+        try:
+            raw = self._store.read(image)
+        except SeedreamError as error:
+            return error.message
+        self.file(image).write_bytes(raw)
+        return None
+
+    def drop(self, source: Path) -> None:
+        """Remove one that is not needed any more."""
+        if self._folder and source.parent == Path(self._folder):
+            source.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,6 +212,7 @@ class ExportRows:
     :param select: which images, by their cell and by what people said of them (``SAID``); only with an expansion
     :param chosen: only images that were chosen
     :param opinions: what people think of an image, by its sha256; ``verdicts`` likewise
+    :param apart: brings images from the store; None where rows do without their images
     :param on_progress: called with the number of images so far
     :param images: rows that were exported
     :param missing: rows that were left out because their file is missing or not what was stored
@@ -160,6 +232,7 @@ class ExportRows:
     chosen: bool = False
     opinions: Mapping[str, Opinion] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    apart: Apart | None = None
     on_progress: Callable[[int], None] = lambda _: None
     images: int = 0
     missing: int = 0
@@ -197,6 +270,11 @@ class ExportRows:
                 self.count_exported()
             else:
                 self.leave_out(row, problem)
+
+    def drop(self, source: Path) -> None:
+        """Remove an image that was brought from the store, and is not needed any more."""
+        if self.apart is not None:
+            self.apart.drop(source)
 
     def count_exported(self) -> None:
         self.images += 1
@@ -314,7 +392,9 @@ class ExportRows:
             "choice_by": [] if verdict is None else list(verdict.by),
             "choice_why": None if verdict is None else verdict.why or None,
         }
-        return ExportRow(root=self.root, folder=self.folder, file=image.file, values=values)
+        return ExportRow(
+            root=self.root, folder=self.folder, image=image, file=image.file, values=values, apart=self.apart
+        )
 
 
 def _axis_values(expansion: Expansion) -> Iterator[tuple[str, Any, Any]]:

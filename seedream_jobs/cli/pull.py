@@ -1,0 +1,125 @@
+"""``seedream-jobs pull``: images of a store come back to their names on disk."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import click
+
+from seedream_jobs import confinement
+from seedream_jobs.cli.options import limit_options, rules
+from seedream_jobs.cli.output import show_in_use
+from seedream_jobs.cli.service_options import target
+from seedream_jobs.cli.streams import say
+from seedream_jobs.diagnostics import plural
+from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.foreign_text import shell_word
+from seedream_jobs.job.files import WorkTree
+from seedream_jobs.plan.load import Target
+from seedream_jobs.plan.options import selector
+from seedream_jobs.plan.policy import POLICY_FILE
+from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.results.export.rows import SAID, ExportRow, ExportRows
+from seedream_jobs.results.image_store import ImageStore, bring_back, open_images
+from seedream_jobs.results.ratings import read_review
+from seedream_jobs.results.selections import read_selection
+
+AT_ONCE = 8
+_NAMED = 20
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
+@click.option(
+    "--select",
+    metavar="EXPR",
+    help="Only these: '{style: ink}', or a condition on the axes and opinions, such as 'rating >= 4'.",
+)
+@click.option("--chosen", is_flag=True, help="Only the images that were chosen.")
+@limit_options
+def pull(job: Path, select: str | None, chosen: bool) -> int:
+    """Bring images back from the store of the policy's shared: images, to their names on disk.
+
+    JOB may be a job file or only its manifest. Each image is checked by its sha256; what is there already is left as
+    it is. Needs no key. Exit code 8 if some can't be brought, 1 if other files have their names.
+    """
+    service = target(emulator=False, base_url=None)
+    record = find_record(job, target=service)
+    ledger = read_ledger(record, command="pull")
+    confinement.allow_images(len(ledger.entries), 0)
+    show_in_use(record.shown, ledger)
+    store = image_store(record, service, needed="pull")
+    assert store is not None
+    expansion = record.job.expansion if record.job else None
+    if select is not None and expansion is None:
+        raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
+    files = WorkTree(record.root)
+    selection = read_selection(files, record.name, root=record.root)
+    rows = ExportRows(
+        job=record.name,
+        entries=ledger.entries,
+        root=record.root,
+        folder=record.paths.manifest.parent,
+        expansion=expansion,
+        select=None if select is None or expansion is None else selector(select, expansion, more=SAID),
+        chosen=chosen,
+        opinions=read_review(files, record.name, root=record.root).merged(),
+        verdicts={} if selection is None else selection.verdicts(),
+    )
+    return _pull(rows, store, record.shown)
+
+
+def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
+    counts: Counter[str] = Counter()
+
+    def bring(row: ExportRow) -> tuple[str, str]:
+        try:
+            return bring_back(store, row.image, row.own, str(row.values["key"])), ""
+        except UsageError as error:
+            return "blocked", error.message
+        except SeedreamError as error:
+            return "missing", error.message
+
+    for row, (became, why) in _in_order(bring, (row for row in rows if row.image.object is not None)):
+        counts[became] += 1
+        if why and counts["blocked"] + counts["missing"] <= _NAMED:
+            say(f"error: {row.name}: {why}", err=True)
+    local = f", {plural(counts['there'], 'image')} there already" if counts["there"] else ""
+    say(f"{shown}: {plural(counts['brought'], 'image')} brought from {store.objects.url}{local}")
+    if counts["missing"]:
+        say(f"  {counts['missing']} not brought: seedream-jobs pull {shell_word(shown)} goes on", err=True)
+    if counts["blocked"]:
+        say(f"  {counts['blocked']} left: move what is in their place out of the way, then pull again", err=True)
+    return ExitCode.UNFINISHED if counts["missing"] else ExitCode.FINDINGS if counts["blocked"] else ExitCode.OK
+
+
+def _in_order(
+    work: Callable[[ExportRow], tuple[str, str]], rows: Iterable[ExportRow]
+) -> Iterator[tuple[ExportRow, tuple[str, str]]]:
+    """Work on a few rows at a time; a million are not held."""
+    ahead: deque[tuple[ExportRow, Future[tuple[str, str]]]] = deque()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for row in rows:
+            ahead.append((row, pool.submit(work, row)))
+            if len(ahead) > 2 * AT_ONCE:
+                first, done = ahead.popleft()
+                yield first, done.result()
+        for first, done in ahead:
+            yield first, done.result()
+
+
+def image_store(record: Record, service: Target, *, needed: str = "") -> ImageStore | None:
+    """The store of a record's images; a policy with findings is no reason to leave paid images to expire.
+
+    :param needed: what does not work without one
+    :raises UsageError: it can't be opened from here
+    """
+    policy = None
+    try:
+        policy = rules(None, ()).policy_of(record.root)
+    except SeedreamError as error:
+        say(f"warning: {POLICY_FILE}: {error.message}; a store of images that it names is not used", err=True)
+    return open_images(policy, service, needed=needed)
