@@ -385,6 +385,19 @@ def test_the_record_of_another_manifest_is_not_gone_on_with(world: World) -> Non
         world.fetch(1)
 
 
+def test_a_split_manifest_is_divided_and_collected(world: World) -> None:
+    """The same states, and the same bytes again, as with a manifest of one file."""
+    with world.open() as ledger:
+        assert ledger.reshape(16)
+    files = [world.fetch(number) for number in (1, 2)]
+    assert world.collect(*files).states == {State.STORED: 5, State.EXPIRED: 1}
+    assert world.states.count("stored") == 5
+    parts = {file: file.read_bytes() for file in world.root.rglob("*.jsonl") if file.parent != world.folder}
+    assert len(parts) > 2
+    assert world.collect(*files).states == {}
+    assert parts == {file: file.read_bytes() for file in parts}
+
+
 def test_records_of_two_divisions_are_not_mixed(world: World) -> None:
     with pytest.raises(FindingsError) as caught:
         world.collect(world.fetch(1, 2), world.fetch(1, 3))
