@@ -614,7 +614,9 @@ def free_name(temp: Path, stem: Path, extension: str, sha256: str) -> Path:
     """The name that ``place`` would give; ``temp`` stays as it is, and nothing gets the name."""
     try:
         for candidate in names_for(stem, extension):
-            if not os.path.lexists(candidate) or (candidate.is_file() and digest(candidate) == sha256):
+            if not os.path.lexists(candidate):
+                return candidate
+            if candidate.is_file() and not candidate.is_symlink() and digest(candidate) == sha256:
                 return candidate
     except OSError as error:
         raise refusal(error, stem) from error

@@ -131,14 +131,14 @@ class ImageStore:
         name, hint = image.object, "fetch --verify downloads it again while its link lives"
         if name is None or image.sha256 is None:
             raise UnfinishedError("the record does not say what it holds")
-        allow_images(1, image.bytes or 0)
         try:
-            raw = self.objects.get(name, most=_MOST if image.bytes is None else image.bytes)
+            raw = self.objects.get(name, most=_MOST if image.bytes is None else min(image.bytes, _MOST))
         except SeedreamError as error:
             self.down = error
             raise
         if raw is None:
             raise UnfinishedError(f"{name} is not in {self.objects.url}", hint=hint)
+        allow_images(1, len(raw))  # what came, not what a record says
         if hashlib.sha256(raw).hexdigest() != image.sha256:
             raise UnfinishedError(f"{name} in {self.objects.url} has bytes of another sha256", hint=hint)
         return raw

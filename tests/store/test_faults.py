@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seedream_jobs.atomic_file import free_name
 from seedream_jobs.errors import CredentialsError, SeedreamError, UnfinishedError
 from seedream_jobs.ledger.state import Image
 from seedream_jobs.object_store import Objects
@@ -122,6 +124,19 @@ def test_a_refused_key_is_told(store: ImageStore, bucket: type[Bucket], file: Pa
     bucket.faults[:] = [(403, False)] * 40
     with pytest.raises(CredentialsError, match="refuses"):
         store.keep(file, IMAGE)
+
+
+def test_what_a_record_says_bounds_nothing(store: ImageStore, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither how much is read nor how long a worker may take; and a name that leads elsewhere is not taken."""
+    store.keep(file, IMAGE)
+    asked: list[int] = []
+    get = Objects.get
+    monkeypatch.setattr(Objects, "get", lambda self, path, *, most: asked.append(most) or get(self, path, most=most))
+    monkeypatch.setattr("seedream_jobs.results.image_store.allow_images", lambda count, size: asked.append(size))
+    assert store.read(replace(IMAGE, bytes=1 << 50)) == BODY
+    assert asked == [128 << 20, len(BODY)]
+    (file.parent / "a.jpeg").symlink_to(file)
+    assert free_name(file, file.parent / "a", ".jpeg", DIGEST).name == "a-2.jpeg"
 
 
 def check_other_bytes(stored: Stored, store: ImageStore, file: Path, folder: Path) -> None:
