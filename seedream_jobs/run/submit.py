@@ -323,7 +323,8 @@ class Submitter:
         """Record that a request is another runner's. What is in doubt here stays so."""
         why = f"claimed by {holder.name}"
         if repeat is not None:
-            _log.info("not repeated: %s", why)
+            await self._stay_in_doubt(submission, Outcome(row=ANOTHERS, verdict="not_sent", detail=why))
+            self._release(submission, int(repeat.costly))
             return None
         self._lost_to[submission.request.key] = holder
         if await self._record(NotSent(key=submission.request.key, at=int(self._now()), reason=why, held_by=holder)):

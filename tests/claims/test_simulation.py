@@ -376,7 +376,7 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], World]
 
         for name in ("put", "get", "list"):
             monkeypatch.setattr(create_only.obstore, name, getattr(client, name))
-        monkeypatch.setattr(create_only, "from_url", lambda url, **_: url)
+        monkeypatch.setattr(create_only, "open_objects", lambda url, **_: url)
         monkeypatch.setattr(
             objects, "ThreadPoolExecutor", lambda *_, **__: SimpleNamespace(map=lambda f, *i: map(f, *i))
         )
