@@ -242,6 +242,13 @@ def _begin(board: Any, dropped: tuple[str, ...]) -> None:
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
 
+    def show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+        # A generator that is closed while memory runs out raises once more; the finding says what there is to say.
+        if not isinstance(unraisable.exc_value, MemoryError):
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = show_unraisable
+
 
 _SIGXCPU: Final = getattr(signal, "SIGXCPU", 24)
 

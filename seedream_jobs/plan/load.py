@@ -267,8 +267,8 @@ def _find_shared_with_siblings(job: Job, named: Collection[Path]) -> list[Diagno
         try:
             text = read_regular(path, yaml_reader.MAX_BYTES)
             # Parsed only where it can name the folder: a campaign may have hundreds of job files.
-            lower = text.lower() + path.stem.lower().encode()
-            if not looks_like_job(text) or not any(word.encode() in lower for word in words):
+            lower = text.lower() + os.fsencode(path.stem.lower())
+            if not looks_like_job(text) or not any(word.encode(errors="replace") in lower for word in words):
                 continue
             data = yaml_reader.parse(text, path.name).data
             output = data.get("output")

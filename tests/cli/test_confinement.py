@@ -234,6 +234,7 @@ FREE = {
     "status": "polls with the key; with --offline it reads what every confined command reads, too",
     "fetch": "polls and downloads with the key",
     "resolve": "asks the service with the key, and asks a person, who may take long",
+    "manifest": "writes the record anew, a million requests too; reads nothing else",
     "emulator": "serves until it is stopped",
     "schema": "prints a file of the package",
     "doctor": "looks for the key",

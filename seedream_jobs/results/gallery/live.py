@@ -113,7 +113,8 @@ class LivePages:
 
 
 def _live(record: Record, every: float, target: Target) -> Live:
-    look = f"seedream-jobs status {shell_word(record.shown)}{' --emulator' if target.emulator else ''}"
+    option = " --emulator" if target.emulator else ""
+    look = f"seedream-jobs status {shell_word(record.shown)}{option}"
     return Live(every=round(every, 1), at=int(time.time()), look=look)
 
 
