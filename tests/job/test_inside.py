@@ -515,3 +515,26 @@ def test_where_git_can_not_say(repo: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert WorkTree(repo, ignored=IgnoreRules(repo), listed=lambda _: True).read(path, limit=9) == INSIDE
     monkeypatch.setenv("PATH", "/nowhere")
     assert WorkTree(repo, ignored=IgnoreRules(repo)).read(path, limit=9) == INSIDE
+
+
+@pytest.mark.parametrize(
+    ("name", "can_be", "device", "misread"),
+    [
+        ("garden.yaml", True, False, False),
+        ("a\0b", False, False, True),
+        ("half\ud800", False, False, True),
+        ("kept\udcff", True, False, True),
+        ("con", True, True, True),
+        ("CON .txt", True, True, True),
+        ("CONX", True, False, False),
+        ("conn.txt", True, False, False),
+        ("-rf", True, False, True),
+        ("~", True, False, True),
+        ("Xa", True, False, False),
+    ],
+)
+def test_a_name_as_every_system_takes_it(name: str, can_be: bool, device: bool, misread: bool) -> None:
+    """Whether a file can be called so at all, whether Windows takes it for a device, whether anything misreads it."""
+    assert module.can_be_a_name(name) is can_be
+    assert module.is_device(name) is device
+    assert (module.find_misread(name) is not None) is misread
