@@ -18,8 +18,9 @@ from seedream_jobs.claims.trust import campaign_name, open_trusted
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Attempt, Entry, Event, Holder, Intended, NotSent, State
+from seedream_jobs.ledger.state import Attempt, Entry, Event, Holder, NotSent, State
 from seedream_jobs.plan.load import Job, Rules, Target
+from seedream_jobs.plan.plan import intent_of
 from seedream_jobs.plan.policy import Policy
 from seedream_jobs.records import Locked
 
@@ -70,17 +71,10 @@ def events_of(claims: dict[str, Claim], job: Job, ledger: Ledger, *, now: int) -
         if other == held:
             continue
         if known is None:
-            request = job.expansion.request(place)
-            yield Intended(
-                key=request.key,
+            yield intent_of(
+                job.expansion.request(place),
                 at=now,
                 generation=claim.generation,
-                address=request.address,
-                cell=request.cell,
-                request=request.payload,
-                repeat=request.repeat,
-                output=request.output,
-                max_images=request.max_images,
                 max_cost_usd=claim.usd,
                 idempotency_key="sj-not-sent",  # nothing is: it goes with the next event
             )

@@ -22,7 +22,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, other_origin
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Entry, Moment, State
+from seedream_jobs.ledger.state import Entry, Intended, Moment, State
 from seedream_jobs.plan.causes import Cause, RecordCauses
 from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
 from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes
@@ -472,4 +472,23 @@ def planned_request(changes: Changes, change: Change, *, whole: bool = False) ->
         known=None if brief is None else str(brief[0]),
         note=change.note,
         request=request,
+    )
+
+
+def intent_of(
+    request: Request, *, at: int, generation: int, max_cost_usd: Decimal | None, idempotency_key: str
+) -> Intended:
+    """The event that announces a request, with all that a record says of it."""
+    return Intended(
+        key=request.key,
+        at=at,
+        generation=generation,
+        address=request.address,
+        cell=request.cell,
+        request=request.payload,
+        repeat=request.repeat,
+        output=request.output,
+        max_images=request.max_images,
+        max_cost_usd=max_cost_usd,
+        idempotency_key=idempotency_key,
     )

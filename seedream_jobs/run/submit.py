@@ -28,6 +28,7 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Accepted, Event, Holder, InDoubt, Intended, NotSent, Rejected, ServiceError
+from seedream_jobs.plan.plan import intent_of
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.rate_limiter import Feedback, RateLimiter
 from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said
@@ -70,17 +71,10 @@ class Submission:
 
         :param max_cost_usd: the most it can cost, where that is known better by now
         """
-        request = self.request
-        return Intended(
-            key=request.key,
+        return intent_of(
+            self.request,
             at=at,
             generation=self.generation,
-            address=request.address,
-            cell=request.cell,
-            request=request.payload,
-            repeat=request.repeat,
-            output=request.output,
-            max_images=request.max_images,
             max_cost_usd=self.max_cost_usd if max_cost_usd is None else max_cost_usd,
             idempotency_key=self.idempotency_key,
         )
