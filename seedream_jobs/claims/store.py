@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import getpass
 import importlib
-import socket
+import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -195,4 +195,4 @@ def holder() -> str:
     user = "somebody"
     with suppress(KeyError, OSError):  # no name for this user id, as in some containers
         user = getpass.getuser()
-    return f"{user}@{socket.gethostname()}"[:120]
+    return f"{user}@{platform.node()}"[:120]
