@@ -24,8 +24,8 @@ from seedream_jobs.plan.options import last_sets
 from seedream_jobs.records import Record, as_last_run, find_record, not_started
 from seedream_jobs.results.compare import ComparedJob, write_comparison
 from seedream_jobs.results.gallery import build_gallery
-from seedream_jobs.results.gallery.apart import images_apart, make_thumbnails
 from seedream_jobs.results.gallery.cells import PLACEHOLDERS
+from seedream_jobs.results.missing_thumbnails import make_thumbnails, without_thumbnail
 
 NAMED = 5
 """How many of the images that can't be read are named."""
@@ -83,11 +83,11 @@ def gallery(
         if open_it:
             _open(index)
         return ExitCode.OK
+    service = target(emulator=emulator, base_url=None)
     found: dict[Path, tuple[Record, Ledger]] = {}
     for job in jobs:
-        record, ledger = _read(job, target(emulator=emulator, base_url=None))
+        record, ledger = _read(job, service)
         found.setdefault(record.paths.manifest, (record, ledger))  # a job file and its manifest are one job
-    service = target(emulator=emulator, base_url=None)
     missing = [(record.shown, one) for record, ledger in found.values() for one in _from_store(record, ledger, service)]
     compared = None
     if len(found) == 2 and not with_orphans:
@@ -121,7 +121,8 @@ def gallery(
 
 def _from_store(record: Record, ledger: Ledger, service: Target) -> list[tuple[str, str]]:
     """Make the thumbnails of images that are only in the store; which can't be made, and why."""
-    apart = list(images_apart(record, ledger))
+    missing = (image for image in without_thumbnail(record, ledger, on_disk=False) if image.object is not None)
+    apart = list(missing)
     return make_thumbnails(image_store(record, service), apart, record) if apart else []
 
 

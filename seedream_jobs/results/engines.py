@@ -44,6 +44,7 @@ from seedream_jobs.model_profile import profiles
 from seedream_jobs.records import Record
 from seedream_jobs.results.image_steps import CampaignImageSteps
 from seedream_jobs.results.image_store import open_at
+from seedream_jobs.results.missing_thumbnails import without_thumbnail
 from seedream_jobs.results.sidecar import Provenance
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 from seedream_jobs.run.fetch import Fetched, Fetcher, ImageEvent, Work, temporary
@@ -357,15 +358,8 @@ def _is_there(image: Image, fetcher: Fetcher) -> bool:
 
 def fill_thumbnails(record: Record, ledger: Ledger, engine: Engine) -> list[tuple[str, str]]:
     """Make the thumbnails that are missing of images on disk; the file and the reason of those that can't be made."""
-    folder, cache = record.paths.manifest.parent, record.root / STATE_FOLDER / "thumbnails"
-    wanted: list[tuple[str, str]] = []
-    for key in ledger.entries.keys_in(State.STORED, State.COMPLETED):
-        for image in ledger.entries[key].images:
-            if image.file is not None and image.sha256 is not None:
-                with suppress(UsageError):  # the record leads out of the campaign
-                    there = os.path.lexists(confined(record.root, folder, image.file))
-                    if there and not os.path.lexists(thumbnail_path(cache, image.sha256)):
-                        wanted.append((image.file, image.sha256))
+    folder = record.paths.manifest.parent
+    wanted = [(image.file, image.sha256) for image in without_thumbnail(record, ledger, on_disk=True)]
     if not wanted:
         return []
     with SharedFolder(record.root) as shared, ThreadPoolExecutor(AT_ONCE) as threads:

@@ -1,7 +1,7 @@
-"""This module makes the thumbnails of images that lie in the store, and not on disk.
+"""This module finds the images without a thumbnail, and makes those of images that lie in the store, not on disk.
 
-Called by ``cli.gallery`` before the page is built. Invariant: what comes from the store is decoded only if it has the
-recorded sha256, and by a process of its own.
+Called by ``cli.gallery`` before the page is built, and by ``engines``. Invariant: what comes from the store is decoded
+only if it has the recorded sha256, and by a process of its own.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ from seedream_jobs.results.image_store import ImageStore
 from seedream_jobs.results.thumbnails import Decoders, thumbnail_path
 
 
-def images_apart(record: Record, ledger: Ledger) -> Iterator[Image]:
-    """The images that lie in the store, not on disk, and have no thumbnail here."""
+def without_thumbnail(record: Record, ledger: Ledger, *, on_disk: bool) -> Iterator[Image]:
+    """The stored images that have no thumbnail here: those on disk, or those that are not.
+
+    A path that leads out of the campaign's root is left out: a record may be a stranger's.
+    """
     folder, cache = record.paths.manifest.parent, record.root / STATE_FOLDER / "thumbnails"
     for key in ledger.entries.keys_in(State.STORED, State.COMPLETED):
         for image in ledger.entries[key].images:
-            if image.object is None or image.sha256 is None or image.file is None:
+            if image.sha256 is None or image.file is None:
                 continue
             try:
                 here = os.path.lexists(confined(record.root, folder, image.file))
             except UsageError:
                 continue
-            if not here and not os.path.lexists(thumbnail_path(cache, image.sha256)):
+            if here is on_disk and not os.path.lexists(thumbnail_path(cache, image.sha256)):
                 yield image
 
 
