@@ -530,7 +530,7 @@ def test_where_git_can_not_say(repo: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("conn.txt", True, False, False),
         ("-rf", True, False, True),
         ("~", True, False, True),
-        ("Xa", True, False, False),
+        ("Xé", True, False, False),
     ],
 )
 def test_a_name_as_every_system_takes_it(name: str, can_be: bool, device: bool, misread: bool) -> None:
