@@ -14,6 +14,7 @@ from seedream_jobs.errors import ExitCode
 from seedream_jobs.ledger.state import Event
 from seedream_jobs.run import budget, rate_limiter, retry, shutdown, submit
 from seedream_jobs.run.submit import Submission
+from tests.lanes import check_caught
 
 FAST = 200
 SLOW = 10_000
@@ -216,12 +217,4 @@ def test_a_seeded_fault_is_caught(
 ) -> None:
     """A checker that has never failed proves nothing: each of these breaks its law within the fast seeds."""
     fault(monkeypatch)
-    found = set()
-    for seed in range(FAST):
-        try:
-            simulate(seed)
-        except AssertionError as violation:
-            found.add(str(violation))
-            if law in found:
-                return
-    pytest.fail(f"only found: {sorted(found)}")
+    check_caught(law, simulate, FAST, AssertionError)
