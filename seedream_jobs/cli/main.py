@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "emulator": ("emulator.__main__:emulator", "The service's twin on a loopback port, with faults on demand."),
     "schema": ("cli.schema:schema", "Print a JSON Schema: job, request, manifest, model …"),
     "doctor": ("cli.doctor:doctor", "Check key, endpoint, campaign and installation."),
-    "shared": ("cli.shared:shared", "Prepare the store in which runners share what they claim."),
+    "shared": ("cli.shared:shared", "Prepare the store in which runners share what they claim, or take a lock."),
     "completion": ("cli.main:completion", "Print the completion script for a shell."),
 }
 """Command name to (module and function, one line for the overview), in the order of the work."""

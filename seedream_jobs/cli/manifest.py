@@ -8,15 +8,14 @@ from pathlib import Path
 
 import click
 
+from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import say
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.parts import LARGE_PART, PARTS, parts_folder
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
 from seedream_jobs.records import find_record, lock_ledger
 
 _JOB = click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
-_EMULATOR = click.option("--emulator", is_flag=True, help="The record of rehearsals.")
 
 
 @click.group()
@@ -26,7 +25,7 @@ def manifest() -> None:
 
 @manifest.command()
 @_JOB
-@_EMULATOR
+@rehearsal_option
 def split(job: Path, emulator: bool) -> None:
     """Write the record in 16 files by the key's first hex digit, or in 256 where those would be too large.
 
@@ -40,7 +39,7 @@ def split(job: Path, emulator: bool) -> None:
 
 @manifest.command()
 @_JOB
-@_EMULATOR
+@rehearsal_option
 def join(job: Path, emulator: bool) -> None:
     """Write the record in one file again."""
     with _locked(job, emulator, "manifest join") as ledger:
@@ -48,7 +47,7 @@ def join(job: Path, emulator: bool) -> None:
 
 
 def _locked(job: Path, emulator: bool, command: str) -> Ledger:
-    record = find_record(job, target=Target(origin=EMULATOR_ORIGIN, emulator=emulator))
+    record = find_record(job, target=target(emulator=emulator, base_url=None))
     return lock_ledger(record, origin=None, command=command, now=int(time.time()))
 
 

@@ -17,48 +17,60 @@ from seedream_jobs.job.files import campaign_root, git_common
 from seedream_jobs.ledger.paths import SHARED
 from seedream_jobs.plan.policy import POLICY_FILE
 
+_REMOTE = click.argument("remote", metavar="REMOTE")
 
-@click.command()
-@click.argument("action", type=click.Choice(["init", "lock", "unlock"]))
-@click.argument("remote", required=False)
+
+@click.group()
+def shared() -> None:
+    """Prepare the store in which runners share what they claim, or take the lock of a whole run."""
+
+
+@shared.command()
 @policy_option
-def shared(action: str, remote: str | None, policy: Path | None) -> int:
-    """Prepare what runners on several machines share.
+def init(policy: Path | None) -> int:
+    """Prepare the store that the policy names under shared: claims.
 
-    init prepares the store that the policy names under shared: claims. It creates what the store needs (a table, or an
-    object that says the layout's version), then lets it race as doctor --shared does. May be called again.
-
-    lock REMOTE takes the lock of run --git-lock until unlock REMOTE: around a run and the push of its record, in CI.
+    Creates what the store needs (a table, or an object that says the layout's version), then lets it race as
+    doctor --shared does. May be called again.
     """
-    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
-    if (remote is None) != (action == "init"):
-        raise click.UsageError(f"shared {action} {'takes no' if remote else 'needs a'} REMOTE")
-    if remote is not None:
-        return _lock(root, remote) if action == "lock" else _unlock(root, remote)
-    url = claims_url(root, policy)
+    url = claims_url(_root(), policy)
     open_store(url, "campaign").prepare()
     say(f"prepared   {url}")
-    return check(url, root)
+    return check(url, _root())
 
 
-def _lock(root: Path, remote: str) -> int:
-    lock = take_git_lock(root, remote, command="shared lock", now=int(time.time()))
-    note = _note(root)
+@shared.command()
+@_REMOTE
+def lock(remote: str) -> int:
+    """Take the lock of run --git-lock until unlock REMOTE.
+
+    Around a run and the push of its record, in CI.
+    """
+    taken = take_git_lock(_root(), remote, command="shared lock", now=int(time.time()))
+    note = _note(_root())
     note.parent.mkdir(exist_ok=True)
-    note.write_text(lock.commit)
+    note.write_text(taken.commit)
     say(f"locked     {remote}")
     return ExitCode.OK
 
 
-def _unlock(root: Path, remote: str) -> int:
+@shared.command()
+@_REMOTE
+def unlock(remote: str) -> int:
+    """Free the lock that this clone took."""
+    note = _note(_root())
     try:
-        commit = _note(root).read_text()
+        commit = note.read_text()
     except OSError:
         raise UsageError("this clone holds no lock", hint="seedream-jobs shared lock REMOTE") from None
-    GitLock(root, remote, commit).release()
-    _note(root).unlink()
+    GitLock(_root(), remote, commit).release()
+    note.unlink()
     say(f"unlocked   {remote}")
     return ExitCode.OK
+
+
+def _root() -> Path:
+    return campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
 
 
 def _note(root: Path) -> Path:
