@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -138,18 +139,27 @@ async def ours(base: str, folder: Path, count: int, workers: int) -> None:
     assert done.images == counts.events == count, done
 
 
-def timed(which: object, base: str, parent: Path, count: int, workers: int) -> tuple[float, float]:
+Side = Callable[[str, Path, int, int], Awaitable[None]]
+"""Fetches from a base URL into a folder: so many images, by so many workers."""
+
+
+def timed(which: Side, base: str, parent: Path, count: int, workers: int) -> tuple[float, float]:
     """CPU and wall seconds of one run."""
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         cpu, wall = time.process_time(), time.perf_counter()
-        anyio.run(which, base, Path(folder), count, workers)  # type: ignore[arg-type]
+        anyio.run(which, base, Path(folder), count, workers)
         return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def run(quick: bool) -> Result:
-    """Interleaved; both sides download what one server, a process of its own, sends."""
-    count, workers, rounds = (4, 4, 1) if quick else (20, 4, 5)
-    parent = real_folder()
+def beside(
+    bare: Side, ours: Side, *, stage: str, title: str, names: tuple[str, str], goal: float, count: int, rounds: int,
+    parent: Path, note: str,
+) -> Result:  # fmt: skip
+    """Both sides interleaved, four at a time; both download what one server, a process of its own, sends.
+
+    :param names: of the bare side, and of ours in the goal
+    """
+    workers = 4
     with tempfile.TemporaryDirectory() as scratch:
         body = Path(scratch) / "body"
         ten_megabytes(body)
@@ -163,24 +173,40 @@ def run(quick: bool) -> Result:
             finally:
                 server.kill()
     theirs, mine = ([pair[side] for pair in runs[1:]] for side in (0, 1))  # the first round warms the imports up
+    plain, fetch = names
     return Result(
-        stage="fetch",
-        title=TITLE,
+        stage=stage,
+        title=title,
         rows=(
-            Row(what="bare loop, CPU", values=tuple(one[0] for one in theirs), unit="s", base=True),
+            Row(what=f"{plain}, CPU", values=tuple(one[0] for one in theirs), unit="s", base=True),
             Row(what="fetch, CPU", values=tuple(one[0] for one in mine), unit="s"),
-            Row(what="bare loop, wall", values=tuple(one[1] for one in theirs), unit="s"),
+            Row(what=f"{plain}, wall", values=tuple(one[1] for one in theirs), unit="s"),
             Row(what="fetch, wall", values=tuple(one[1] for one in mine), unit="s"),
         ),
         goals=(
             Goal(
-                what="fetch / bare loop, CPU",
+                what=f"{fetch} / {plain}, CPU",
                 ratios=ratios([one[0] for one in mine], [one[0] for one in theirs]),
-                goal=1.3,
+                goal=goal,
             ),
         ),
-        notes=(
-            f"{count} bodies of {BYTES // 10**6} MB, {workers} at a time, onto {file_system(parent)}; ours adds the "
-            "temporary name, the checks, fsync, the final name and the record. Decoding is the next stage's.",
-        ),
+        notes=(f"{count} bodies of {BYTES // 10**6} MB, {workers} at a time, {note}",),
+    )
+
+
+def run(quick: bool) -> Result:
+    """Onto this disk."""
+    parent = real_folder()
+    return beside(
+        bare,
+        ours,
+        stage="fetch",
+        title=TITLE,
+        names=("bare loop", "fetch"),
+        goal=1.3,
+        count=4 if quick else 20,
+        rounds=1 if quick else 5,
+        parent=parent,
+        note=f"onto {file_system(parent)}; ours adds the temporary name, the checks, fsync, the final name and the "
+        "record. Decoding is the next stage's.",
     )
