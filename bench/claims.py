@@ -31,7 +31,7 @@ def claimed(service: Loopback, count: int, parent: Path, url: str | None) -> Non
         job = jobs.write(folder, count)
         if url is not None:
             url = url.replace("STORE", str(folder / "store"))
-            name = secrets.token_hex(4)
+            name = f"bench-{secrets.token_hex(4)}"  # hex alone may be a number to YAML
             (folder / "policy.yaml").write_text(f'version: 1\nshared: {{claims: "{url}", campaign: {name}}}\n')
             subprocess.run(["git", "init", "-q", str(folder)], check=True)
             command([PROGRAM, "shared", "init"], cwd=folder)
