@@ -55,7 +55,7 @@ def plan(job: Path) -> None:
 
 def put_on_record(job: Path, count: int) -> None:
     """A manifest in which ``count`` of the job's requests are accepted, written as its format says."""
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
+    from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target, load_job
 
     loaded = load_job(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={})
     lines: list[dict[str, Any]] = [{"format": 1, "id": "m-bench", "job": job.name, "origin": EMULATOR_ORIGIN}]

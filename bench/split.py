@@ -29,7 +29,7 @@ def put_on_record(job: Path, count: int) -> int:
     from seedream_jobs.ledger.codec import canonical, encode, seal
     from seedream_jobs.ledger.parts import LARGE_PART, PARTS, file_of, make_parts_folder, part_names, part_of
     from seedream_jobs.ledger.state import Header, PartHeader
-    from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
+    from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target, load_job
 
     loaded = load_job(job, shown=str(job), target=Target(origin=EMULATOR_ORIGIN, emulator=True), sets={})
     manifest = loaded.paths.manifest

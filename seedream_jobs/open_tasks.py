@@ -18,8 +18,8 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.shards import Shard, ShardLedger
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.pipeline import Report
-from seedream_jobs.plan.load import Rules, Target
-from seedream_jobs.plan.options import last_sets
+from seedream_jobs.plans.load import Rules, Target
+from seedream_jobs.plans.options import last_sets
 from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open_tasks, read_ledger
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.results.engines import Engine, HandedOut, SharedFolder, parse_engine

@@ -29,13 +29,13 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.parts import MANY, committed_files
 from seedream_jobs.ledger.state import PlanRecord
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.load import Job, Rules, Target, check_apart, find_shared_folders, load_jobs
-from seedream_jobs.plan.options import PlanOptions, other_sets, run_record, sets_of
-from seedream_jobs.plan.plan import Plan, PlannedJob, check_budgets, make_plan
-from seedream_jobs.plan.review import Revisions
-from seedream_jobs.plan.revisions import GitTree, ignored
-from seedream_jobs.plan.saved import check_records, finished, plan_id, read_approved, remaining
+from seedream_jobs.plans.cost import tariff_of
+from seedream_jobs.plans.load import Job, Rules, Target, check_apart, find_shared_folders, load_jobs
+from seedream_jobs.plans.options import PlanOptions, other_sets, run_record, sets_of
+from seedream_jobs.plans.plan import Plan, PlannedJob, check_budgets, make_plan
+from seedream_jobs.plans.review import Revisions
+from seedream_jobs.plans.revisions import GitTree, ignored
+from seedream_jobs.plans.saved import check_records, finished, plan_id, read_approved, remaining
 from seedream_jobs.records import (
     Locked,
     Record,

@@ -30,9 +30,9 @@ from seedream_jobs.ledger.paths import (
 )
 from seedream_jobs.ledger.state import State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.load import Job, Target, load_job
-from seedream_jobs.plan.plan import Plan
-from seedream_jobs.plan.saved import check_target
+from seedream_jobs.plans.load import Job, Target, load_job
+from seedream_jobs.plans.plan import Plan
+from seedream_jobs.plans.saved import check_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

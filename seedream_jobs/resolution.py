@@ -36,8 +36,8 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.load import Job, Target
+from seedream_jobs.plans.cost import tariff_of
+from seedream_jobs.plans.load import Job, Target
 from seedream_jobs.records import Record, lock_ledger, new_manifest_id
 from seedream_jobs.results.sidecar import SidecarImage, read_sidecars
 from seedream_jobs.sharing import read_claims

@@ -19,9 +19,9 @@ from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Attempt, Entry, Event, Holder, NotSent, State
-from seedream_jobs.plan.load import Job, Rules, Target
-from seedream_jobs.plan.plan import intent_of
-from seedream_jobs.plan.policy import Policy
+from seedream_jobs.plans.load import Job, Rules, Target
+from seedream_jobs.plans.plan import intent_of
+from seedream_jobs.plans.policy import Policy
 from seedream_jobs.records import Locked
 
 _DAY = 86_400

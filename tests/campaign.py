@@ -27,7 +27,7 @@ from seedream_jobs.ledger.state import (
     State,
     Stored,
 )
-from seedream_jobs.plan.load import Job, Target, load_job
+from seedream_jobs.plans.load import Job, Target, load_job
 
 NOW = int(datetime(2026, 8, 2, 12, tzinfo=UTC).timestamp())
 TARGET = Target(origin="https://api.example", emulator=False)

@@ -27,7 +27,7 @@ ORDER = (
     "ledger",
     "claims",
     "emulator",
-    "plan",
+    "plans",
     "records",
     "api",
     "run",
@@ -44,7 +44,7 @@ ORDER = (
 PURE = (
     "job",
     "expand",
-    "plan",
+    "plans",
     "ledger.state",
     "ledger.transitions",
     "run.retry",

@@ -13,8 +13,8 @@ from seedream_jobs.cli.options import format_option, jobs_argument, limit_option
 from seedream_jobs.cli.service_options import target
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.errors import LedgerError
-from seedream_jobs.plan.review import Revisions
-from seedream_jobs.plan.revisions import repository_of
+from seedream_jobs.plans.review import Revisions
+from seedream_jobs.plans.revisions import repository_of
 from seedream_jobs.report.compare import compare_json, compare_markdown, compare_text
 from seedream_jobs.results.compare import ComparedJob, draw_changes, write_comparison
 from seedream_jobs.results.compare import compare as compare_images

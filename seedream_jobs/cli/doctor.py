@@ -18,7 +18,7 @@ from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, SeedreamError
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plan.cost import money
+from seedream_jobs.plans.cost import money
 from seedream_jobs.run.access import open_access
 
 

@@ -11,8 +11,8 @@ from seedream_jobs.api.credentials import DEFAULT_BASE_URL
 from seedream_jobs.cli.options import format_option, limit_options, set_option
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.expand.explain import explain
-from seedream_jobs.plan.load import EMULATOR, job_file, load_job
-from seedream_jobs.plan.options import selector
+from seedream_jobs.plans.load import EMULATOR, job_file, load_job
+from seedream_jobs.plans.options import selector
 from seedream_jobs.report.json import request_json
 from seedream_jobs.report.text import explanation_text, request_curl, request_row
 

@@ -24,7 +24,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import check_output_name
-from seedream_jobs.plan.options import selector
+from seedream_jobs.plans.options import selector
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.export import export as write

@@ -19,8 +19,8 @@ from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.load import Target, load_job
-from seedream_jobs.plan.options import last_sets
+from seedream_jobs.plans.load import Target, load_job
+from seedream_jobs.plans.options import last_sets
 from seedream_jobs.records import Record, as_last_run, find_record, not_started
 from seedream_jobs.results.compare import ComparedJob, write_comparison
 from seedream_jobs.results.gallery import build_gallery

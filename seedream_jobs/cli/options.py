@@ -18,8 +18,8 @@ from seedream_jobs import confinement
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.job.yaml_reader import read_own
-from seedream_jobs.plan.load import Rules
-from seedream_jobs.plan.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
+from seedream_jobs.plans.load import Rules
+from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

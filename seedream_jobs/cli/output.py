@@ -22,7 +22,7 @@ from seedream_jobs.report.findings import render_findings
 
 if TYPE_CHECKING:  # ``validate`` needs no ledger
     from seedream_jobs.ledger.ledger import Ledger
-    from seedream_jobs.plan.plan import Plan
+    from seedream_jobs.plans.plan import Plan
     from seedream_jobs.report.status import JobStatus
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"

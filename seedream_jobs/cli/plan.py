@@ -17,12 +17,12 @@ from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.foreign_text import shell_word
-from seedream_jobs.plan.load import Target, load_jobs
-from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import Plan, check_budgets
-from seedream_jobs.plan.review import Revisions
-from seedream_jobs.plan.revisions import repository_of
-from seedream_jobs.plan.saved import check_place, read, save
+from seedream_jobs.plans.load import Target, load_jobs
+from seedream_jobs.plans.options import PlanOptions
+from seedream_jobs.plans.plan import Plan, check_budgets
+from seedream_jobs.plans.review import Revisions
+from seedream_jobs.plans.revisions import repository_of
+from seedream_jobs.plans.saved import check_place, read, save
 from seedream_jobs.records import with_manifests
 from seedream_jobs.sharing import ledgers_of
 

@@ -18,9 +18,9 @@ from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.plan.load import Target
-from seedream_jobs.plan.options import selector
-from seedream_jobs.plan.policy import POLICY_FILE
+from seedream_jobs.plans.load import Target
+from seedream_jobs.plans.options import selector
+from seedream_jobs.plans.policy import POLICY_FILE
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.export.rows import SAID, ExportRow, ExportRows
 from seedream_jobs.results.image_store import ImageStore, bring_back, open_images

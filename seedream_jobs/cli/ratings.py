@@ -15,7 +15,7 @@ from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
 from seedream_jobs.job.files import campaign_root
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target
 from seedream_jobs.records import find_record
 from seedream_jobs.results.ratings import LIMIT, REVIEWS, apply_ratings
 

@@ -20,8 +20,8 @@ from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.codec import iso
 from seedream_jobs.ledger.state import Entry, State
-from seedream_jobs.plan.cost import money
-from seedream_jobs.plan.load import Target
+from seedream_jobs.plans.cost import money
+from seedream_jobs.plans.load import Target
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.resolution import Decision, in_doubt, reserved
 from seedream_jobs.run.access import open_access

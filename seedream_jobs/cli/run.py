@@ -15,9 +15,9 @@ from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.cli.terminal import Terminal
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import UsageError
-from seedream_jobs.plan.cost import money
-from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plans.cost import money
+from seedream_jobs.plans.options import PlanOptions
+from seedream_jobs.plans.plan import Plan
 from seedream_jobs.run.options import RunOptions
 
 

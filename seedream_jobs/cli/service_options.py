@@ -16,9 +16,9 @@ import click
 
 from seedream_jobs.api.credentials import find_endpoint
 from seedream_jobs.cli.options import set_option
-from seedream_jobs.plan.cost import is_amount
-from seedream_jobs.plan.load import EMULATOR, Target
-from seedream_jobs.plan.options import PlanOptions
+from seedream_jobs.plans.cost import is_amount
+from seedream_jobs.plans.load import EMULATOR, Target
+from seedream_jobs.plans.options import PlanOptions
 from seedream_jobs.run.access import EMULATOR_PACE
 from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions, parse_rate
 

@@ -15,7 +15,7 @@ from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, UsageError
 from seedream_jobs.job.files import campaign_root, git_common
 from seedream_jobs.ledger.paths import SHARED
-from seedream_jobs.plan.policy import POLICY_FILE
+from seedream_jobs.plans.policy import POLICY_FILE
 
 _REMOTE = click.argument("remote", metavar="REMOTE")
 

@@ -14,7 +14,7 @@ from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, UsageError, gravest
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.plan.load import Rules
+from seedream_jobs.plans.load import Rules
 from seedream_jobs.records import Record, find_started, not_started
 from seedream_jobs.report.status import status_of
 from seedream_jobs.results.selections import find_unchosen

@@ -22,9 +22,9 @@ from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.shards import Shard
 from seedream_jobs.ledger.state import Event, State
-from seedream_jobs.plan.load import Target
-from seedream_jobs.plan.options import last_sets, set_options
-from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plans.load import Target
+from seedream_jobs.plans.options import last_sets, set_options
+from seedream_jobs.plans.plan import Plan
 from seedream_jobs.records import Locked, Record
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.report.status import Bill, bill_of, shared_tasks

@@ -21,8 +21,8 @@ from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.job.yaml_reader import read_named
-from seedream_jobs.plan.load import EMULATOR, looks_like_job, validate_jobs
-from seedream_jobs.plan.policy import POLICY_FILE, read_policy
+from seedream_jobs.plans.load import EMULATOR, looks_like_job, validate_jobs
+from seedream_jobs.plans.policy import POLICY_FILE, read_policy
 
 
 @click.command()

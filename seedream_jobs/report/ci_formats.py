@@ -24,9 +24,9 @@ from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.foreign_text import one_line, shell_word, visible, without_commands
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.cost import money
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.plan import Plan, PlannedJob, check_job_budget
+from seedream_jobs.plans.cost import money
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.plan import Plan, PlannedJob, check_job_budget
 from seedream_jobs.report.json import document
 from seedream_jobs.report.status import JobStatus, deadline
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.foreign_text import visible
 from seedream_jobs.ledger.state import Image
-from seedream_jobs.plan.plan import Revision
+from seedream_jobs.plans.plan import Revision
 from seedream_jobs.report import json as as_json
 from seedream_jobs.report.markdown import MAX_CHARACTERS, Block, code, html_code, marked, payload_diff
 from seedream_jobs.report.text import row

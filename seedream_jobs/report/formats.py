@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from seedream_jobs.diagnostics import Diagnostic, in_order
-from seedream_jobs.plan.plan import Plan
-from seedream_jobs.plan.saved import changes, encode
+from seedream_jobs.plans.plan import Plan
+from seedream_jobs.plans.saved import changes, encode
 from seedream_jobs.report import json as as_json
 from seedream_jobs.report.ci_formats import (
     Remark,

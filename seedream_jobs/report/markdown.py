@@ -19,9 +19,9 @@ from seedream_jobs.diagnostics import Diagnostic, plural, shorten
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.foreign_text import one_line, visible
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.cost import money, plain
-from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
+from seedream_jobs.plans.cost import money, plain
+from seedream_jobs.plans.diff import SUBMITS, Action
+from seedream_jobs.plans.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
 from seedream_jobs.report.ci_formats import remarks_on_status
 from seedream_jobs.report.findings import summary
 from seedream_jobs.report.status import JobStatus

@@ -19,8 +19,8 @@ from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.state import Attempt, Entry, Image, State, spent_usd
 from seedream_jobs.model_profile import Profile
-from seedream_jobs.plan.load import EMULATOR_ORIGIN
-from seedream_jobs.plan.options import last_sets, set_options
+from seedream_jobs.plans.load import EMULATOR_ORIGIN
+from seedream_jobs.plans.options import last_sets, set_options
 from seedream_jobs.report.text import duration, row
 from seedream_jobs.run.images import time_left
 

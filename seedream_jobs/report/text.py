@@ -15,10 +15,10 @@ from seedream_jobs.expand.references import data_uri
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.foreign_text import escaped_json, one_line, shell_word, visible
 from seedream_jobs.job.files import Files
-from seedream_jobs.plan.causes import Cause
-from seedream_jobs.plan.cost import budget_text, money
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.plan import Against, Plan, PlannedJob
+from seedream_jobs.plans.causes import Cause
+from seedream_jobs.plans.cost import budget_text, money
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.plan import Against, Plan, PlannedJob
 
 _WIDTH = 16  # columns of the count and its word, before the explanation
 

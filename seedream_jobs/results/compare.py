@@ -28,9 +28,9 @@ from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.document import spoken
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Image, State
-from seedream_jobs.plan.causes import BaseCauses, Cause
-from seedream_jobs.plan.load import Job
-from seedream_jobs.plan.review import Comparison, Revisions
+from seedream_jobs.plans.causes import BaseCauses, Cause
+from seedream_jobs.plans.load import Job
+from seedream_jobs.plans.review import Comparison, Revisions
 from seedream_jobs.records import Record, record_of
 from seedream_jobs.results.gallery import page_of, writing
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, ImageFiles, collect, without_paired_axes

@@ -35,9 +35,9 @@ from seedream_jobs.errors import SeedreamError, UnfinishedError, UsageError
 from seedream_jobs.inside import open_record
 from seedream_jobs.ledger.codec import canonical
 from seedream_jobs.ledger.state import Entry, Header, Image
-from seedream_jobs.plan.load import Job, Target
-from seedream_jobs.plan.plan import PlannedJob
-from seedream_jobs.plan.policy import POLICY_FILE, Policy
+from seedream_jobs.plans.load import Job, Target
+from seedream_jobs.plans.plan import PlannedJob
+from seedream_jobs.plans.policy import POLICY_FILE, Policy
 from seedream_jobs.results.sidecar import FORMAT
 from seedream_jobs.run.images import EXTENSIONS, Damage
 

@@ -20,9 +20,9 @@ from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.plan.load import Job
-from seedream_jobs.plan.policy import Policy, approvals_of
-from seedream_jobs.plan.revisions import prompt_authors
+from seedream_jobs.plans.load import Job
+from seedream_jobs.plans.policy import Policy, approvals_of
+from seedream_jobs.plans.revisions import prompt_authors
 from seedream_jobs.records import Record
 from seedream_jobs.results.ratings import (
     IMAGE,

@@ -20,9 +20,9 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.codec import Malformed, decode, encode, iso, moment
 from seedream_jobs.ledger.state import ID, Entry, Image
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.load import Job
-from seedream_jobs.plan.plan import PlannedJob
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.load import Job
+from seedream_jobs.plans.plan import PlannedJob
 from seedream_jobs.run.images import EXTENSIONS
 
 if TYPE_CHECKING:  # it imports ssl, through xml.sax.saxutils, and ``plan`` needs neither

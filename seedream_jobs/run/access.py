@@ -15,7 +15,7 @@ from seedream_jobs.api.credentials import Access, ApiKey, check_key, endpoint, f
 from seedream_jobs.atomic_file import check_folder
 from seedream_jobs.errors import UsageError
 from seedream_jobs.ledger.paths import records_folder
-from seedream_jobs.plan.load import Target
+from seedream_jobs.plans.load import Target
 
 EMULATOR_DELAY = 1.0
 """Seconds that a task of the built-in emulator takes: long enough to be seen, short enough for a rehearsal."""

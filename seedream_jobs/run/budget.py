@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from seedream_jobs.ledger.state import Entry, image_price
-from seedream_jobs.plan.cost import plain
+from seedream_jobs.plans.cost import plain
 
 
 @dataclass(slots=True)

@@ -36,9 +36,9 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Event, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
-from seedream_jobs.plan.cost import Tariff, money
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.plan import PlannedJob
+from seedream_jobs.plans.cost import Tariff, money
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.plan import PlannedJob
 from seedream_jobs.run.budget import Budget
 from seedream_jobs.run.claims import SharedBudget, SharedClaims
 from seedream_jobs.run.fetch import Fetched, Fetcher, ImageEvent, Work

@@ -28,7 +28,7 @@ from seedream_jobs.errors import PRECEDENCE, SeedreamError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.job.files import Files
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Expired, Failed, Resolved, State
-from seedream_jobs.plan.diff import under_way
+from seedream_jobs.plans.diff import under_way
 from seedream_jobs.run.budget import Budget, ObservedPrice, Spend
 from seedream_jobs.run.fetch import Fetched, Fetcher, Work
 from seedream_jobs.run.images import ImageSteps

@@ -28,7 +28,7 @@ from seedream_jobs.api.tasks import TaskReport
 from seedream_jobs.errors import ExitCode, LedgerError
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Accepted, Event, Holder, InDoubt, Intended, NotSent, Rejected, ServiceError
-from seedream_jobs.plan.plan import intent_of
+from seedream_jobs.plans.plan import intent_of
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.rate_limiter import Feedback, RateLimiter
 from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said

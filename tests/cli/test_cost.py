@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.load import load_job
+from seedream_jobs.plans.load import load_job
 from tests.campaign import NOW, TARGET, history, record, requests_of
 
 Command = Callable[..., Any]

@@ -17,7 +17,7 @@ from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.lock import in_use, lock_file
 from seedream_jobs.ledger.state import Accepted
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plans.load import Target, load_job
 from seedream_jobs.run.job_run import submission_of
 from tests.canary import CANARY
 

@@ -78,8 +78,8 @@ PLAN = """
 import re
 from pathlib import Path
 from seedream_jobs import pipeline
-from seedream_jobs.plan.load import Target, load_job
-from seedream_jobs.plan.options import PlanOptions
+from seedream_jobs.plans.load import Target, load_job
+from seedream_jobs.plans.options import PlanOptions
 target = Target(origin="https://api.example", emulator=False)
 job = load_job(Path("all.yaml"), shown="all.yaml", target=target, sets={})
 plan = pipeline.plan([job], target=target, options=PlanOptions(sets={}))

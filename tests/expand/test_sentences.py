@@ -17,7 +17,7 @@ from PIL import Image
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.job import spec
 from seedream_jobs.model_profile import profiles
-from seedream_jobs.plan.load import check_count
+from seedream_jobs.plans.load import check_count
 
 Refused = Callable[[str], list[str]]
 P = 'request: {prompt: "{{ a }}"}\n'

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image as Pillow
 
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.load import load_job
+from seedream_jobs.plans.load import load_job
 from tests.campaign import TARGET
 from tests.gallery.test_writing import decoded, reader
 from tests.review.conftest import GARDEN, Campaign

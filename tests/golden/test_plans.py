@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seedream_jobs.plan.saved import digest_of, read, save
+from seedream_jobs.plans.saved import digest_of, read, save
 
 PLANS = sorted((Path(__file__).parent / "plans").glob("*.json"))
 

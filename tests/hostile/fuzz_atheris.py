@@ -25,8 +25,8 @@ with atheris.instrument_imports(include=["seedream_jobs", "jinja2"]):
     from seedream_jobs.ledger.codec import Malformed, seal
     from seedream_jobs.ledger.journal import read_header, read_journal
     from seedream_jobs.ledger.manifest import alone, read_manifest
-    from seedream_jobs.plan import saved
-    from seedream_jobs.plan.policy import read_policy
+    from seedream_jobs.plans import saved
+    from seedream_jobs.plans.policy import read_policy
 from tests.hostile.test_fuzz import DATA, EXAMPLES, GOLDEN, POLICY, TODAY, held, looked_at
 
 

@@ -33,9 +33,9 @@ from seedream_jobs.ledger.journal import read_header, read_journal
 from seedream_jobs.ledger.lock import who_holds
 from seedream_jobs.ledger.manifest import Manifest, alone, read_manifest
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan import saved
-from seedream_jobs.plan.load import Rules, Target, validate_jobs
-from seedream_jobs.plan.policy import read_policy
+from seedream_jobs.plans import saved
+from seedream_jobs.plans.load import Rules, Target, validate_jobs
+from seedream_jobs.plans.policy import read_policy
 from seedream_jobs.results.image_metadata import labels_in
 from seedream_jobs.results.sidecar import FORMAT as SIDECAR
 from seedream_jobs.results.sidecar import read_sidecars
@@ -430,7 +430,7 @@ def test_a_reader_that_fails_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*_: Any, **__: Any) -> None:
         raise KeyError("at")
 
-    monkeypatch.setattr("seedream_jobs.plan.load.load_job", faulty)
+    monkeypatch.setattr("seedream_jobs.plans.load.load_job", faulty)
     with pytest.raises(KeyError):
         validated("version: 1\n")
 

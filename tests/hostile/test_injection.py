@@ -31,7 +31,7 @@ from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.state import Failed, Image, InDoubt, Rejected, ServiceError, State, Stored
-from seedream_jobs.plan.load import Job, Target, load_job
+from seedream_jobs.plans.load import Job, Target, load_job
 from seedream_jobs.run.shutdown import Shutdown
 from tests.campaign import Folder, history, record, requests_of
 from tests.hostile.payloads import PAYLOADS
@@ -113,7 +113,7 @@ def loaded_once() -> Iterator[None]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seedream_jobs.plan.load.load_job", load)
+        patch.setattr("seedream_jobs.plans.load.load_job", load)
         patch.setattr("seedream_jobs.records.load_job", load)
         yield
 

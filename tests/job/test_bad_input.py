@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.plan.load import Target, load_job, validate_jobs
+from seedream_jobs.plans.load import Target, load_job, validate_jobs
 
 TARGET = Target(origin="https://api.example", emulator=False)
 V = "version: 1\n"

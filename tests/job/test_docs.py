@@ -12,12 +12,12 @@ from seedream_jobs.job.axes import PARAMETERS
 from seedream_jobs.job.template import FILTERS, SAFE_TESTS, environment
 from seedream_jobs.job.template_rules import SAFE_GLOBALS
 from seedream_jobs.job.yaml_reader import parse
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plans.load import Target, load_job
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TARGET = Target(origin="https://api.example", emulator=False)
-OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plan/load")
+OWN = ("job/spec", "job/axes", "job/axis_files", "expand/expansion", "plans/load")
 YAML = ("yaml_reader", "yaml_hints")
 SCHEMA = {"empty-axis", "missing-id", "missing-prompt"}  # explained with the schema, which finds them, too
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plans.load import Target, load_job
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TARGET = Target(origin="https://api.example", emulator=False)

@@ -13,7 +13,7 @@ import pytest
 
 from seedream_jobs.errors import UsageError
 from seedream_jobs.job.git import git_environment, is_tracked, run_git
-from seedream_jobs.plan.revisions import Repository, ignored
+from seedream_jobs.plans.revisions import Repository, ignored
 
 Git = Callable[..., str]
 

@@ -19,7 +19,7 @@ from seedream_jobs.ledger.ledger import Ledger, ids_of, left_behind
 from seedream_jobs.ledger.manifest import read_manifest
 from seedream_jobs.ledger.paths import campaign_lock, paths_for
 from seedream_jobs.ledger.state import Header, OpenRun, ResolutionRecord
-from seedream_jobs.plan.load import Target
+from seedream_jobs.plans.load import Target
 from seedream_jobs.records import find_record
 from seedream_jobs.resolution import merge_journal
 from tests.ledger.conftest import Make

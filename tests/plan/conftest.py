@@ -12,9 +12,9 @@ import pytest
 from seedream_jobs import pipeline
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Event
-from seedream_jobs.plan.load import Job
-from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import Plan
+from seedream_jobs.plans.load import Job
+from seedream_jobs.plans.options import PlanOptions
+from seedream_jobs.plans.plan import Plan
 from seedream_jobs.report.text import plan_text
 from tests.campaign import NOW, TARGET, Folder, history, record, requests_of
 

@@ -11,7 +11,7 @@ from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.diff import Action
+from seedream_jobs.plans.diff import Action
 from tests.plan.test_plan import WHAT_STANDS, actions
 
 JOB = 'version: 1\nrequest: {prompt: "{{ a }}", n: 2}\nmatrix: {a: ["x\\nx", y, "z\\n"]}\nrepeat: 1\n'

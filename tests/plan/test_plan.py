@@ -16,11 +16,11 @@ from seedream_jobs.errors import ExitCode, FindingsError, HeldError, MoneyError,
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Event, State
-from seedream_jobs.plan.cost import budget_text, check_budget, money
-from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import _tariff, check_budgets
-from seedream_jobs.plan.saved import decode, encode
+from seedream_jobs.plans.cost import budget_text, check_budget, money
+from seedream_jobs.plans.diff import SUBMITS, Action
+from seedream_jobs.plans.options import PlanOptions
+from seedream_jobs.plans.plan import _tariff, check_budgets
+from seedream_jobs.plans.saved import decode, encode
 from seedream_jobs.report.markdown import plan_markdown
 from seedream_jobs.report.text import plan_text
 from tests.campaign import NOW
@@ -188,7 +188,7 @@ def test_again_of_nothing(folder: Any) -> None:
 def test_another_origin(folder: Any) -> None:
     """A manifest names the origin it was written against; a plan for another one is refused."""
     from seedream_jobs import pipeline
-    from seedream_jobs.plan.load import Target
+    from seedream_jobs.plans.load import Target
 
     job = folder.load(THREE)
     folder.record(job, lambda _, request: folder.history(request, State.STORED))

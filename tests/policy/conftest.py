@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from seedream_jobs.diagnostics import Diagnostic
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, validate_jobs
-from seedream_jobs.plan.policy import Policy, read_policy
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Rules, Target, validate_jobs
+from seedream_jobs.plans.policy import Policy, read_policy
 
 TODAY = datetime.date(2026, 6, 1)
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)

@@ -10,7 +10,7 @@ from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import ExitCode, FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.explain import Explanation, explain
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target, load_job
 from seedream_jobs.resources import resource
 
 JOB = """\

@@ -15,7 +15,7 @@ from seedream_jobs.characters import INVISIBLE
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.expand.lint import contradiction, faults, unseen
 from seedream_jobs.model_profile import DEFAULT_MODEL, AdvisedPrompt, profiles
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules, Target, load_job, validate_jobs
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Rules, Target, load_job, validate_jobs
 from seedream_jobs.resources import resource
 from tests.policy.conftest import EMULATOR
 

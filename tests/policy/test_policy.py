@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target, load_job
-from seedream_jobs.plan.policy import Policy, find_violations, find_word, read_policy
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target, load_job
+from seedream_jobs.plans.policy import Policy, find_violations, find_word, read_policy
 
 EMULATOR = Target(origin=EMULATOR_ORIGIN, emulator=True)
 Check = Callable[..., list[tuple[str, str]]]
@@ -328,7 +328,7 @@ def test_a_prompt_without_the_words_is_looked_at_once(
 ) -> None:
     """Also one that is not ASCII, as every Chinese one: not once for each of thousands of words."""
     looked: list[str] = []
-    monkeypatch.setattr("seedream_jobs.plan.policy.Policy.prompt", lambda self, text, job: looked.append(text) or ())
+    monkeypatch.setattr("seedream_jobs.plans.policy.Policy.prompt", lambda self, text, job: looked.append(text) or ())
     job = 'version: 1\nrequest: {prompt: "{{ a }}"}\nmatrix: {a: [花园里的鹭, "ｃａｔ", 猫, a heron]}\n'
     check(job, "forbidden_words: [cat, 猫]")
     assert looked == ["ｃａｔ", "猫"]

@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from seedream_jobs.errors import FindingsError
-from seedream_jobs.plan.policy import read_policy
+from seedream_jobs.plans.policy import read_policy
 
 DAY = datetime.date(2026, 11, 26)
 

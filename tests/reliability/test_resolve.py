@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from seedream_jobs.ledger.state import InDoubt, State
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plans.load import Target, load_job
 from tests.campaign import history, record, requests_of
 
 START = Callable[..., Any]

@@ -16,8 +16,8 @@ import pytest
 from seedream_jobs.ledger.ledger import Ledger, ids_of
 from seedream_jobs.ledger.lock import lock_file
 from seedream_jobs.ledger.paths import paths_for
-from seedream_jobs.plan.review import _TreeDisk
-from seedream_jobs.plan.revisions import Repository
+from seedream_jobs.plans.review import _TreeDisk
+from seedream_jobs.plans.revisions import Repository
 from tests.canary import CANARY
 
 Run = Callable[..., Any]

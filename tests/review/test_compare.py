@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Accepted, Completed, Event, Image, Intended, State, Stored
-from seedream_jobs.plan.load import load_job
+from seedream_jobs.plans.load import load_job
 from tests.campaign import NOW, TARGET, history, requests_of
 from tests.lanes import examples
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.plan.causes import BaseCauses
-from seedream_jobs.plan.load import Target, load_job
-from seedream_jobs.plan.review import Comparison, _local_address
+from seedream_jobs.plans.causes import BaseCauses
+from seedream_jobs.plans.load import Target, load_job
+from seedream_jobs.plans.review import Comparison, _local_address
 from tests.lanes import examples
 
 TARGET = Target(origin="https://api.apimart.ai", emulator=False)

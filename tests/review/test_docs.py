@@ -10,7 +10,7 @@ from typing import Any
 
 from seedream_jobs.cli.options import FORMATS
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.load import Target, load_job
+from seedream_jobs.plans.load import Target, load_job
 from tests.campaign import history, record, requests_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.parts import manifest_of, part_names
 from seedream_jobs.ledger.paths import check_output_name
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan.load import Job, Target, load_job
+from seedream_jobs.plans.load import Job, Target, load_job
 from tests.campaign import history, record, requests_of
 
 ORIGIN = "https://api.apimart.ai"

@@ -18,8 +18,8 @@ from seedream_jobs.ledger.codec import canonical, decode, seal
 from seedream_jobs.ledger.manifest import Manifest
 from seedream_jobs.ledger.merge import join
 from seedream_jobs.ledger.state import Attempt, Entry, State
-from seedream_jobs.plan.record_edits import MAX_NAMED, _Edit, record_edits
-from seedream_jobs.plan.revisions import GitTree
+from seedream_jobs.plans.record_edits import MAX_NAMED, _Edit, record_edits
+from seedream_jobs.plans.revisions import GitTree
 
 Line = dict[str, Any]
 HEADER: Line = {"format": 1, "id": "m-1", "job": "garden.yaml", "origin": "https://api.example"}

@@ -17,7 +17,7 @@ from seedream_jobs.ledger import journal
 from seedream_jobs.ledger.codec import canonical, encode, seal
 from seedream_jobs.ledger.manifest import Manifest, alone, read_manifest
 from seedream_jobs.ledger.state import spent_usd
-from seedream_jobs.plan.record_edits import record_edits
+from seedream_jobs.plans.record_edits import record_edits
 from tests.review.test_record_edits import HEADER, line
 
 Said = dict[str, Any]

@@ -29,11 +29,11 @@ from seedream_jobs.expand.identity import canonical_json
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plan import saved
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Target
-from seedream_jobs.plan.plan import PlannedRequest
-from seedream_jobs.plan.saved import decode
+from seedream_jobs.plans import saved
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Target
+from seedream_jobs.plans.plan import PlannedRequest
+from seedream_jobs.plans.saved import decode
 from seedream_jobs.records import lock_records, saved_records
 from seedream_jobs.run.images import ImageSteps
 from seedream_jobs.run.job_run import job_run

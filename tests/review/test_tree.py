@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.plan.revisions import GitTree, Repository
+from seedream_jobs.plans.revisions import GitTree, Repository
 from tests.lanes import examples
 
 FILES = ["a.txt", "b.png", "x/a.txt", "x/[b].png", "x/y/c.png", "x/y/.hidden", ".top/d.txt", "x-1/a.txt", "鹭/a.txt"]

@@ -25,11 +25,11 @@ from seedream_jobs.cli.options import FORMATS
 from seedream_jobs.diagnostics import Diagnostic, Pos, Span
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.foreign_text import log_text, one_line
-from seedream_jobs.plan.causes import Cause
-from seedream_jobs.plan.cost import Tariff
-from seedream_jobs.plan.diff import Action
-from seedream_jobs.plan.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
-from seedream_jobs.plan.saved import decode, encode
+from seedream_jobs.plans.causes import Cause
+from seedream_jobs.plans.cost import Tariff
+from seedream_jobs.plans.diff import Action
+from seedream_jobs.plans.plan import Against, Plan, PlannedJob, PlannedRequest, Removed, Revision
+from seedream_jobs.plans.saved import decode, encode
 from seedream_jobs.report.ci_formats import remarks_on_plan
 from seedream_jobs.report.formats import render_plan
 from seedream_jobs.report.markdown import MARKER, MAX_CHARACTERS, code, fenced, marked, plan_markdown, sample

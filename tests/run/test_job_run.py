@@ -16,8 +16,8 @@ from seedream_jobs.api.credentials import ApiKey
 from seedream_jobs.expand.identity import canonical_json, wire_body
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import WorkTree
-from seedream_jobs.plan.cost import tariff_of
-from seedream_jobs.plan.diff import Action
+from seedream_jobs.plans.cost import tariff_of
+from seedream_jobs.plans.diff import Action
 from seedream_jobs.run import job_run
 from seedream_jobs.run.images import ImageSteps
 from seedream_jobs.run.job_run import idempotency_key, submission_of

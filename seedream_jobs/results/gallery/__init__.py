@@ -14,7 +14,7 @@ from seedream_jobs.atomic_file import check_folder, in_the_way
 from seedream_jobs.errors import LedgerError
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.load import EMULATOR_ORIGIN
+from seedream_jobs.plans.load import EMULATOR_ORIGIN
 from seedream_jobs.records import Record
 from seedream_jobs.results.gallery.cells import (
     GalleryRun,

@@ -25,8 +25,8 @@ from seedream_jobs import confinement
 from seedream_jobs.errors import FindingsError, SeedreamError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.plan.load import Target
-from seedream_jobs.plan.options import last_sets
+from seedream_jobs.plans.load import Target
+from seedream_jobs.plans.options import last_sets
 from seedream_jobs.records import Record, as_last_run, find_record
 from seedream_jobs.results.gallery import build_gallery
 from seedream_jobs.results.gallery.page import Live, end_live

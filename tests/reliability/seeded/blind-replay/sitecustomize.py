@@ -3,7 +3,7 @@
 from dataclasses import replace
 from time import time
 
-from seedream_jobs.plan import plan
+from seedream_jobs.plans import plan
 from seedream_jobs.run.retry import OpenCase
 
 make_plan = plan.make_plan

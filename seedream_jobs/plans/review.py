@@ -27,10 +27,10 @@ from seedream_jobs.ledger.campaign import Elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.parts import MANIFEST_SUFFIX, manifest_of
-from seedream_jobs.plan.causes import BaseCauses, Cause
-from seedream_jobs.plan.diff import Action, Change, Changes
-from seedream_jobs.plan.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
-from seedream_jobs.plan.plan import (
+from seedream_jobs.plans.causes import BaseCauses, Cause
+from seedream_jobs.plans.diff import Action, Change, Changes
+from seedream_jobs.plans.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
+from seedream_jobs.plans.plan import (
     Against,
     Plan,
     PlannedJob,
@@ -42,9 +42,9 @@ from seedream_jobs.plan.plan import (
     changes_of,
     planned_request,
 )
-from seedream_jobs.plan.policy import PolicyOf, policy_of_tree
-from seedream_jobs.plan.record_edits import ATTRIBUTES, attribute_edits, is_record, record_edits, renamed
-from seedream_jobs.plan.revisions import GitTree, Recording, Repository, ignored
+from seedream_jobs.plans.policy import PolicyOf, policy_of_tree
+from seedream_jobs.plans.record_edits import ATTRIBUTES, attribute_edits, is_record, record_edits, renamed
+from seedream_jobs.plans.revisions import GitTree, Recording, Repository, ignored
 
 # -- one job against its base ------------------------------------------------------------------------------------------
 

@@ -23,11 +23,11 @@ from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, other_origin
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import Entry, Intended, Moment, State
-from seedream_jobs.plan.causes import Cause, RecordCauses
-from seedream_jobs.plan.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
-from seedream_jobs.plan.diff import SUBMITS, Action, Change, Changes
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Job, check_count, check_names, policy_budgets
-from seedream_jobs.plan.options import PlanOptions, check_values, selector
+from seedream_jobs.plans.causes import Cause, RecordCauses
+from seedream_jobs.plans.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
+from seedream_jobs.plans.diff import SUBMITS, Action, Change, Changes
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Job, check_count, check_names, policy_budgets
+from seedream_jobs.plans.options import PlanOptions, check_values, selector
 
 T = TypeVar("T")
 

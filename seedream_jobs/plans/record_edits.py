@@ -37,8 +37,8 @@ from seedream_jobs.ledger.parts import (
     shown_part,
 )
 from seedream_jobs.ledger.state import Attempt, Entry, Header, State, counts_as_spent, spent_usd, submits
-from seedream_jobs.plan.options import is_direct
-from seedream_jobs.plan.revisions import GitTree
+from seedream_jobs.plans.options import is_direct
+from seedream_jobs.plans.revisions import GitTree
 
 STARTED = ".seedream-started"
 """The mark of CI's script: a run began, and nobody knows yet what it paid."""

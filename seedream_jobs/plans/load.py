@@ -28,7 +28,7 @@ from seedream_jobs.job.files import Files, WorkTree, place_of, within
 from seedream_jobs.job.ignored import IgnoreRules
 from seedream_jobs.job.spec import COUNTED, JobSpec, load_spec, name_of
 from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
-from seedream_jobs.plan.policy import (
+from seedream_jobs.plans.policy import (
     Policy,
     PolicyOf,
     apply_budget,

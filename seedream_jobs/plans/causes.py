@@ -20,7 +20,7 @@ from seedream_jobs.job.axes import Axis, AxisValue
 from seedream_jobs.job.document import DocumentPath, spoken
 from seedream_jobs.job.template import Template
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.plan.diff import Change
+from seedream_jobs.plans.diff import Change
 
 MAX_CAUSES = 12
 """How many causes are named before the rest is counted."""

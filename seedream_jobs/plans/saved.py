@@ -35,13 +35,13 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import EntrySummary
 from seedream_jobs.ledger.state import ID, Moment, State
 from seedream_jobs.model_profile import profiles
-from seedream_jobs.plan.causes import Cause
-from seedream_jobs.plan.cost import Tariff, plain, spent
-from seedream_jobs.plan.diff import SUBMITS, Action
-from seedream_jobs.plan.load import EMULATOR_ORIGIN, Rules
-from seedream_jobs.plan.options import PlanOptions
-from seedream_jobs.plan.plan import Plan, PlannedJob, PlannedRequest
-from seedream_jobs.plan.policy import MAX_FINDINGS, Policy
+from seedream_jobs.plans.causes import Cause
+from seedream_jobs.plans.cost import Tariff, plain, spent
+from seedream_jobs.plans.diff import SUBMITS, Action
+from seedream_jobs.plans.load import EMULATOR_ORIGIN, Rules
+from seedream_jobs.plans.options import PlanOptions
+from seedream_jobs.plans.plan import Plan, PlannedJob, PlannedRequest
+from seedream_jobs.plans.policy import MAX_FINDINGS, Policy
 
 Json = dict[str, Any]
 

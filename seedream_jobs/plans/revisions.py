@@ -28,7 +28,7 @@ from seedream_jobs.job.git import ended_after, run_git, said, start_git
 from seedream_jobs.job.ignored import is_repository
 from seedream_jobs.job.spec import JobSpec
 from seedream_jobs.job.yaml_reader import MAX_BYTES, parse
-from seedream_jobs.plan.plan import Revision
+from seedream_jobs.plans.plan import Revision
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess, Popen

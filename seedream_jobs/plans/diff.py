@@ -14,7 +14,7 @@ from seedream_jobs.expand.expansion import Expansion, Place
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.state import State, may_be_replayed, submits
-from seedream_jobs.plan.options import PlanOptions
+from seedream_jobs.plans.options import PlanOptions
 
 
 class Action(StrEnum):
