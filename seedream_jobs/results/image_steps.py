@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seedream_jobs.api.credentials import without_keys
-from seedream_jobs.atomic_file import confined, digest, read_regular, refusal
+from seedream_jobs.atomic_file import confined, digest, find_damage, read_regular, refusal
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.git import run_git
@@ -57,17 +57,30 @@ class CampaignImageSteps(ImageSteps):
     record: Callable[[], tuple[str, str]] = lambda: ("", "")
 
     def find_stored(self, entry: Entry, index: int) -> Image | None:
-        found = find_stored_image(entry, index, self.folder, self.root)
+        recorded = entry.images[index]
+        found = recorded if self._is_whole(recorded) else find_stored_image(entry, index, self.folder, self.root)
         if found is None or self.store is None:
             return found
         assert found.file is not None
+        assert found.sha256 is not None
         path = confined(self.root, self.folder, found.file)
         found = replace(found, object=self.keep(path, found))
         try:
             self._describe_in_store(entry, found, read_regular(path.with_suffix(".json"), MAX_BYTES))
+        except FileNotFoundError:
+            self.describe(entry, index, found, found.sha256)
         except OSError as error:
             raise refusal(error, path) from error
         return found
+
+    def _is_whole(self, image: Image) -> bool:
+        if image.file is None or image.sha256 is None:
+            return False
+        try:
+            path = confined(self.root, self.folder, image.file)
+        except UsageError:
+            return False
+        return find_damage(path, size=image.bytes, sha256=image.sha256) is None
 
     def keep(self, temp: Path, image: Image) -> str | None:
         return None if self.store is None else self.store.keep(temp, image)

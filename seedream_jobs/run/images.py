@@ -181,7 +181,8 @@ def time_left(entry: Entry, now: float, profile: Profile) -> float | None:
 
 # -- by its record -----------------------------------------------------------------------------------------------------
 
-Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable"]
+Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable", "unkept"]
+"""What is wrong with a stored image; ``unkept``: it is whole on disk, and not yet in the store that the policy names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +199,7 @@ DamageOf = Callable[[Image], "Damage | None"]
 def find_damaged(
     entries: Iterable[Entry], folder: Path, *, root: Path, in_store: DamageOf | None = None
 ) -> Iterator[Repair]:
-    """The requests of which an image is missing or damaged, on disk or in the store, or came damaged.
+    """The requests of which an image is missing or damaged, on disk or in the store, came damaged, or is unkept.
 
     Reads every stored file whole; writes nothing. An image that is whole in the store need not be on disk.
 
@@ -226,7 +227,9 @@ def _damage_of(image: Image, folder: Path, root: Path, in_store: DamageOf | None
         return "outside"
     found = find_damage(path, size=image.bytes, sha256=image.sha256)
     here = None if found is None else found[0]
-    if image.object is None or in_store is None:
+    if in_store is None:
         return here
+    if image.object is None:  # fetched before the policy named a store
+        return here or "unkept"
     there = in_store(image)
     return there if here == "missing" else here or there

@@ -77,6 +77,34 @@ def test_the_store_alone_is_enough(campaign: Campaign, stored: Stored, check_obj
     assert "not on disk" not in campaign.out
 
 
+def test_what_was_fetched_before_is_put_there(campaign: Campaign, stored: Stored, check_objects: Any) -> None:
+    """``fetch --verify``, once the policy names a store: from the disk, also where the links are dead, once."""
+    policy = campaign.folder / "policy.yaml"
+    told = policy.read_text()
+    policy.write_text("version: 1\n")
+    assert campaign.call("fetch", "garden.yaml") == 0, campaign.err
+    assert not stored.all()
+    before, (sidecar, _) = campaign.local(), sorted(campaign.folder.glob("out/garden/*.json"))
+    policy.write_text(told)
+    assert campaign.call("fetch", "garden.yaml") == 0
+    assert not stored.all(), "only --verify reads every image"
+    sidecar.unlink()
+    manifest = campaign.folder / "garden.manifest.jsonl"
+    forge(manifest, manifest.read_text(), f"{campaign.url}/", "http://127.0.0.1:9/")  # where nobody answers
+    forge(manifest, manifest.read_text(), '"task_id":"', '"task_id":"gone-')
+    assert campaign.call("fetch", "garden.yaml", "--verify") == 0, campaign.err
+    check_objects(stored, campaign)
+    assert campaign.local() == before
+    assert sidecar.exists()
+    record = campaign.images()
+    assert campaign.call("fetch", "garden.yaml", "--verify") == 0
+    assert campaign.images() == record
+    for file in campaign.folder.glob("out/garden/*.*"):
+        file.unlink()
+    assert campaign.call("pull", "garden.yaml") == 0
+    assert campaign.local() == before
+
+
 @pytest.mark.parametrize("stored", ["file"], indirect=True)
 def test_what_can_not_be_brought_is_a_finding(campaign: Campaign, stored: Stored) -> None:
     """Another file in the place, a missing object, other bytes under the digest: each is named, nothing is written."""
