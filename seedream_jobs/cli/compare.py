@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 import click
 
 from seedream_jobs.cli.options import format_option, jobs_argument, limit_options
+from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import target
-from seedream_jobs.cli.streams import data_on_stdout, show
-from seedream_jobs.errors import LedgerError
+from seedream_jobs.cli.streams import data_on_stdout, say, show
+from seedream_jobs.errors import LedgerError, SeedreamError, UsageError
 from seedream_jobs.plans.review import Revisions
 from seedream_jobs.plans.revisions import repository_of
 from seedream_jobs.report.compare import compare_json, compare_markdown, compare_text
 from seedream_jobs.results.compare import ComparedJob, draw_changes, write_comparison
 from seedream_jobs.results.compare import compare as compare_images
+from seedream_jobs.results.image_store import ImageStore
 
 
 class Url(click.ParamType[str]):
@@ -48,6 +51,21 @@ def compared_revisions(
             merge_base=True,
         )
         yield revisions, compare_images(revisions, jobs)
+
+
+@contextmanager
+def images_apart(revisions: Revisions) -> Iterator[ImageStore | None]:
+    """The store that the base's policy names, if it can be opened; says at the end what could not be read from it."""
+    store: ImageStore | None = None
+    trouble: SeedreamError | None = None
+    try:
+        policy_of = revisions.policy_of(datetime.date.today())
+        store = image_store(revisions.root, target(emulator=False, base_url=None), policy_of=policy_of)
+    except UsageError as error:
+        trouble = error
+    yield store
+    if trouble := trouble or (store.down if store is not None else None):
+        say(f"warning: images that are only in the store are not shown: {trouble.message}", err=True)
 
 
 @click.command()
@@ -88,23 +106,21 @@ def compare(
 ) -> None:
     """Show what a change does to the images: equal, new image, new request, gone.
 
-    Compares the records of JOB at two revisions. Needs no key and no network, checks nothing out, and writes nothing
-    but the contact sheets and the page.
+    Compares the records of JOB at two revisions. Needs no key, and no network but for images that are only in the
+    store of the policy's shared: images. Checks nothing out, and writes nothing but the contact sheets and the page.
     """
     if sheets_url is not None and sheets is None:
         raise click.UsageError("--sheets-url needs --sheets")
     if page_url is not None and page is None:
         raise click.UsageError("--page-url needs --page")
+    index = None
     with compared_revisions(jobs, base=base, head=head) as (revisions, compared):
-        if sheets is not None:
-            try:
-                for job in compared:
-                    draw_changes(job, revisions, sheets)
-            except OSError as error:
-                raise LedgerError(
-                    f"{error.filename or sheets}: {error.strerror or error}", hint="then run the same command again"
-                ) from None
-        index = None if page is None else write_comparison(compared, revisions, folder=page)
+        if sheets is not None or page is not None:
+            with images_apart(revisions) as store:
+                if sheets is not None:
+                    _draw(compared, revisions, sheets, store)
+                if page is not None:
+                    index = write_comparison(compared, revisions, folder=page, store=store)
     if form != "text":
         data_on_stdout()
     if form == "json":
@@ -114,3 +130,13 @@ def compare(
         show(compare_markdown(compared, revisions.base, revisions.head, page=index, **urls))
     else:
         show(compare_text(compared, revisions.base, revisions.head, page=index))
+
+
+def _draw(compared: list[ComparedJob], revisions: Revisions, sheets: Path, store: ImageStore | None) -> None:
+    try:
+        for job in compared:
+            draw_changes(job, revisions, sheets, store)
+    except OSError as error:
+        raise LedgerError(
+            f"{error.filename or sheets}: {error.strerror or error}", hint="then run the same command again"
+        ) from None

@@ -150,7 +150,7 @@ def export(
     apart = (
         None
         if form in ("csv", "jsonl") or (form == "parquet" and not with_images)
-        else Apart(lambda: image_store(record, service), record.root)
+        else Apart(lambda: image_store(record.root, service), record.root)
     )
     rows = ExportRows(
         job=record.name,

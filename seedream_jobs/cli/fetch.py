@@ -80,7 +80,7 @@ def fetch(
     return open_tasks.fetch(
         found,
         target=service,
-        stores=[image_store(record, service, needed="--no-local" if no_local else "") for record in found],
+        stores=[image_store(record.root, service, needed="--no-local" if no_local else "") for record in found],
         base_url=base_url,
         options=replace(run_options, embed_metadata=embed_metadata, local=not no_local),
         verify=verify,

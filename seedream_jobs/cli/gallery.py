@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.compare import compared_revisions
+from seedream_jobs.cli.compare import compared_revisions, images_apart
 from seedream_jobs.cli.options import executor_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.pull import image_store
@@ -77,8 +77,13 @@ def gallery(
     if base is not None:
         if with_orphans or contact_sheet is not None or emulator:
             raise click.UsageError("--base goes without --with-orphans, --contact-sheet and --emulator")
-        with compared_revisions(jobs, base=base, head=None) as (revisions, changes):
-            index = write_comparison(changes, revisions, folder=out, single_file=single_file, language=lang)
+        with (
+            compared_revisions(jobs, base=base, head=None) as (revisions, changes),
+            images_apart(revisions) as store,
+        ):
+            index = write_comparison(
+                changes, revisions, folder=out, single_file=single_file, language=lang, store=store
+            )
         say(str(index))
         if open_it:
             _open(index)
@@ -123,7 +128,7 @@ def _from_store(record: Record, ledger: Ledger, service: Target) -> list[tuple[s
     """Make the thumbnails of images that are only in the store; which can't be made, and why."""
     missing = (image for image in without_thumbnail(record, ledger, on_disk=False) if image.object is not None)
     apart = list(missing)
-    return make_thumbnails(image_store(record, service), apart, record) if apart else []
+    return make_thumbnails(image_store(record.root, service), apart, record) if apart else []
 
 
 def _read(named: Path, service: Target) -> tuple[Record, Ledger]:

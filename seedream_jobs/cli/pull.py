@@ -20,8 +20,8 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plans.load import Target
 from seedream_jobs.plans.options import selector
-from seedream_jobs.plans.policy import POLICY_FILE
-from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf
+from seedream_jobs.records import find_record, read_ledger
 from seedream_jobs.results.export.rows import SAID, ExportRow, ExportRows
 from seedream_jobs.results.image_store import ImageStore, bring_back, open_images
 from seedream_jobs.results.ratings import read_review
@@ -51,7 +51,7 @@ def pull(job: Path, select: str | None, chosen: bool) -> int:
     ledger = read_ledger(record, command="pull")
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
-    store = image_store(record, service, needed="pull")
+    store = image_store(record.root, service, needed="pull")
     assert store is not None
     expansion = record.job.expansion if record.job else None
     if select is not None and expansion is None:
@@ -111,15 +111,18 @@ def _in_order(
             yield first, done.result()
 
 
-def image_store(record: Record, service: Target, *, needed: str = "") -> ImageStore | None:
-    """The store of a record's images; a policy with findings is no reason to leave paid images to expire.
+def image_store(
+    root: Path, service: Target, *, needed: str = "", policy_of: PolicyOf | None = None
+) -> ImageStore | None:
+    """The store of a campaign's images; a policy with findings is no reason to leave paid images to expire.
 
     :param needed: what does not work without one
+    :param policy_of: where another policy counts than the one in the work tree
     :raises UsageError: it can't be opened from here
     """
     policy = None
     try:
-        policy = rules(None, ()).policy_of(record.root)
+        policy = (policy_of or rules(None, ()).policy_of)(root)
     except SeedreamError as error:
         say(f"warning: {POLICY_FILE}: {error.message}; a store of images that it names is not used", err=True)
     return open_images(policy, service, needed=needed)

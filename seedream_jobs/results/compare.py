@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from seedream_jobs.atomic_file import check_folder, confined, read_regular, update_file
 from seedream_jobs.confinement import allow_images, allow_requests
-from seedream_jobs.errors import UsageError
+from seedream_jobs.errors import SeedreamError, UsageError
 from seedream_jobs.expand.expansion import Place
 from seedream_jobs.inside import STATE_FOLDER, OutsideRoot
 from seedream_jobs.job.document import spoken
@@ -36,6 +36,7 @@ from seedream_jobs.results.gallery import page_of, writing
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, ImageFiles, collect, without_paired_axes
 from seedream_jobs.results.gallery.owner import claim
 from seedream_jobs.results.gallery.page import write_gallery
+from seedream_jobs.results.image_store import ImageStore, object_name
 from seedream_jobs.results.thumbnails import THUMBNAIL_SIDE, thumbnail_path
 from seedream_jobs.run.images import EXTENSIONS, sniff
 
@@ -318,15 +319,16 @@ def compare(revisions: Revisions, jobs: Sequence[Path]) -> list[ComparedJob]:
 # -- contact sheets ----------------------------------------------------------------------------------------------------
 
 
-def draw_changes(job: ComparedJob, revisions: Revisions, folder: Path) -> None:
+def draw_changes(job: ComparedJob, revisions: Revisions, folder: Path, store: ImageStore | None = None) -> None:
     """Draw the changed images of a job, *was* beside *is*, into ``NAME.webp``, ``NAME-2.webp`` …; fills ``sheets``.
 
     Sheets of an earlier comparison that are not needed any more are removed.
 
+    :param store: has images that are neither on the disk nor in a commit
     :raises OSError: as the file system does
     """
     sheet = _contact_sheet()
-    pictures = _Pictures(revisions, sheet.scaled)
+    pictures = _Pictures(revisions, sheet.scaled, store)
     lines: list[Line] = []
     for change in job.changes():
         _, _, where = change.address.partition("/")
@@ -356,10 +358,10 @@ Scaled = Callable[[BinaryIO, tuple[int, int]], "Pillow.Image | None"]
 
 
 class _Pictures:
-    """Finds recorded images by their digest: as a thumbnail, on the disk, in the commits that are compared."""
+    """Finds recorded images by their digest: as a thumbnail, on disk, in the commits that are compared, in a store."""
 
-    def __init__(self, revisions: Revisions, scaled: Scaled) -> None:
-        self.root, self.scaled = revisions.root, scaled
+    def __init__(self, revisions: Revisions, scaled: Scaled, store: ImageStore | None) -> None:
+        self.root, self.scaled, self.store = revisions.root, scaled, store
         self.trees = [tree for tree in (revisions.head_tree, revisions.base_tree) if tree is not None]
         self.cache: Path | None = self.root / STATE_FOLDER / "thumbnails"
         # A thumbnail does not show that it is its image's: one that came with a commit would be anybody's picture.
@@ -409,6 +411,10 @@ class _Pictures:
                 data = read()
                 if hashlib.sha256(data).hexdigest() == sha256:
                     yield data
+                    return
+        if self.store is not None:
+            with suppress(SeedreamError):
+                yield self.store.read(Image(object=object_name(sha256, PurePosixPath(path).suffix), sha256=sha256))
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -421,12 +427,14 @@ def write_comparison(
     folder: Path | None = None,
     single_file: bool = False,
     language: str | None = None,
+    store: ImageStore | None = None,
 ) -> Path:
     """Write the page of two revisions, was beside is, and return the path of its ``index.html``.
 
     What changed lies in the page's folder; equal images are linked, as in any gallery.
 
     :param folder: of the page; ``gallery-base`` beside the jobs' own page by default
+    :param store: as for ``draw_changes``
     :raises PageTakenError: the folder has another page
     :raises SeedreamError: the folder can't be written to
     """
@@ -440,7 +448,7 @@ def write_comparison(
             check_folder(folder, folder / name)
         claim(folder, [one.paths.manifest for one in records], names=[one.name for one in records], compared=True)
         changed = {sha256 for job in compared for sha256 in job.changed_images()}
-        images = _Copies(_Pictures(revisions, _contact_sheet().scaled), folder.resolve(), changed)
+        images = _Copies(_Pictures(revisions, _contact_sheet().scaled, store), folder.resolve(), changed)
         here = "work tree" if revisions.head is None else revisions.head.name
         runs: list[GalleryRun] = []
         for job in compared:

@@ -64,11 +64,11 @@ class CampaignImageSteps(ImageSteps):
         assert found.file is not None
         assert found.sha256 is not None
         path = confined(self.root, self.folder, found.file)
-        found = replace(found, object=self.keep(path, found))
+        sha256, found = found.sha256, replace(found, object=self.keep(path, found))
         try:
             self._describe_in_store(entry, found, read_regular(path.with_suffix(".json"), MAX_BYTES))
         except FileNotFoundError:
-            self.describe(entry, index, found, found.sha256)
+            self.describe(entry, index, found, sha256)
         except OSError as error:
             raise refusal(error, path) from error
         return found

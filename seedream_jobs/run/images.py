@@ -182,7 +182,7 @@ def time_left(entry: Entry, now: float, profile: Profile) -> float | None:
 # -- by its record -----------------------------------------------------------------------------------------------------
 
 Damage = Literal["missing", "changed", "unreadable", "outside", "undecodable", "unkept"]
-"""What is wrong with a stored image; ``unkept``: it is whole on disk, and not yet in the store that the policy names."""
+"""What is wrong with a stored image; ``unkept``: it is whole on disk, and not in the store that the policy names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from seedream_jobs.ledger.codec import seal, unsealed
+from tests.hostile.tree import git
 from tests.store.conftest import Campaign, Stored
 
 DIES = """\
@@ -192,6 +194,39 @@ def test_a_page_of_what_is_not_on_disk(campaign: Campaign, page: Any) -> None:
     page.open(clone.folder / "out/garden/gallery/index.html")
     shown = "[...document.querySelectorAll('main img, .grid img')]"
     page.until(f"{shown}.length >= 2 && {shown}.every((one) => one.complete && one.naturalWidth >= 300)")
+
+
+@pytest.mark.parametrize("stored", ["file"], indirect=True)
+def test_compare_shows_what_is_not_on_disk(campaign: Campaign, stored: Stored, tmp_path: Path) -> None:
+    """The sheet and the page of a checkout without images, as CI has it, are those of one that has them."""
+    folder = campaign.folder
+    (folder / ".gitignore").write_text("out/\n.seedream/\n")
+    git(folder, "init", "-q", "-b", "main", ".")
+    git(folder, "add", "policy.yaml", "garden.yaml", ".gitignore")
+    git(folder, "commit", "-q", "-m", "before")
+    assert campaign.call("fetch", "garden.yaml") == 0, campaign.err
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "images")
+
+    def compare(name: str) -> dict[str, bytes]:
+        made = tmp_path / name
+        options = ("--base", "HEAD~", "--sheets", str(made / "sheets"), "--page", str(made / "page"))
+        assert campaign.call("compare", "garden.yaml", *options) == 0, campaign.err
+        return {
+            str(file.relative_to(made)): file.read_bytes()
+            for pattern in ("sheets/*.webp", "page/images/*", "page/thumbnails/*")
+            for file in made.glob(pattern)
+        }
+
+    shutil.rmtree(folder / ".seedream")  # a sheet made of thumbnails has other bytes
+    here = compare("here")
+    assert len(here) == 5, "a sheet, and two images with a thumbnail each"
+    shutil.rmtree(folder / "out")
+    assert compare("apart") == here
+    assert campaign.err == ""
+    shutil.move(tmp_path / "store", tmp_path / "gone")
+    assert list(compare("nowhere")) == ["sheets/garden.webp"]
+    assert campaign.err.count("warning: images that are only in the store are not shown: ") == 1
 
 
 @pytest.mark.parametrize("stored", ["s3"], indirect=True)
