@@ -169,7 +169,7 @@ def _find_warnings(
     if on_disk:
         found += find_unrecorded_images(job, planned)
         if shared:
-            found += find_paid_in_store(job, planned, target, ledger.header)
+            found += find_paid_in_store(planned, job.policy, target, ledger.header)
         if not locked and not target.emulator:
             found += ignored(_files_of(job.paths.manifest, ledger), _root(job), "warning")
     return [*found, *other_sets(job.shown, ledger.plans.values(), options.sets)]
@@ -200,6 +200,15 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
         for one in locked.records
     ]
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
+
+
+def _warned_of_store(shown: Plan, left: Plan, locked: Locked, rules: Rules, target: Target) -> Plan:
+    """A saved plan with what the store of images says of it today: others may have paid since it was made."""
+    jobs = [
+        replace(job, warnings=tuple(find_paid_in_store(rest, rules.policy_of(record.root), target, ledger.header)))
+        for job, rest, record, ledger in zip(shown.jobs, left.jobs, locked.records, locked.ledgers, strict=True)
+    ]
+    return replace(shown, jobs=tuple(jobs))
 
 
 def check_kept(plan: Plan, records: Sequence[Record], ledgers: Sequence[Ledger], tree: GitTree | None = None) -> None:
@@ -400,6 +409,7 @@ def run(
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             stores = open_stores(locked, rules, target, now=now)
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
+            shown = _warned_of_store(shown, left, locked, rules, target)
             seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
         needed = "" if options.local else "--no-local"
         images = [open_images(rules.policy_of(record.root), target, needed=needed) for record in locked.records]

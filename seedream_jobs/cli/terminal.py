@@ -72,7 +72,7 @@ class Terminal:
         """Show a plan; if it was begun before, say how much of it is left."""
         show(plan_text(plan))
         sys.stdout.flush()  # so that it stands before the warnings, which go to stderr
-        if plan.warnings and plan.digest is None:  # those of a saved plan were shown when it was made
+        if plan.warnings:
             show_findings(plan.warnings, err=True)
         if left < plan.submit:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"

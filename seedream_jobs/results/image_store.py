@@ -35,7 +35,7 @@ from seedream_jobs.errors import SeedreamError, UnfinishedError, UsageError
 from seedream_jobs.inside import open_record
 from seedream_jobs.ledger.codec import canonical
 from seedream_jobs.ledger.state import Entry, Header, Image
-from seedream_jobs.plans.load import Job, Target
+from seedream_jobs.plans.load import Target
 from seedream_jobs.plans.plan import PlannedJob
 from seedream_jobs.plans.policy import POLICY_FILE, Policy
 from seedream_jobs.results.sidecar import FORMAT
@@ -230,23 +230,26 @@ def _file(key: str) -> str:
     return key.replace(":", "-")
 
 
-def find_paid_in_store(job: Job, planned: PlannedJob, target: Target, own: Header | None) -> list[Diagnostic]:
+def find_paid_in_store(
+    planned: PlannedJob, policy: Policy | None, target: Target, own: Header | None
+) -> list[Diagnostic]:
     """The warning that requests about to be paid were paid in another record of the same store, with their images.
 
     :param own: the job's record
     """
     ids = frozenset() if own is None else frozenset({own.id, *own.other_ids})
-    if planned.changes is None:
-        return []
+    submits = planned.submits if planned.changes is None else planned.changes.submits()  # those are not built
     try:
-        store = open_images(job.policy, target)
+        store = open_images(policy, target) if planned.submit else None
         if store is None:
             return []
-        found = store.paid((change.key for change in planned.changes.submits()), target.origin, ids)
+        found = store.paid((one.key for one in submits), target.origin, ids)
         named = [store.told(name) for _, name in sorted(found.items())[:_NAMED]]
     except SeedreamError as error:
         message = f"whether another record has paid these requests is not known: {error.message}"
-        return [Diagnostic(code="store-unknown", severity="warning", message=message, path=job.shown, hint=error.hint)]
+        return [
+            Diagnostic(code="store-unknown", severity="warning", message=message, path=planned.shown, hint=error.hint)
+        ]
     if not found:
         return []
     said = ", ".join(f"{one.get('address', '?')} as {one.get('image', '?')}" for one in named)
@@ -257,7 +260,7 @@ def find_paid_in_store(job: Job, planned: PlannedJob, target: Target, own: Heade
             severity="warning",
             message=f"{len(found)} of {planned.submit} requests to be submitted were paid in another record of the "
             f"same store, which has their images: {said}{more}",
-            path=job.shown,
+            path=planned.shown,
             hint="they are paid again, unless their record is merged into this campaign, or the job leaves them out",
         )
     ]

@@ -274,6 +274,10 @@ def test_what_another_campaign_paid_is_told(campaign: Campaign, new: Callable[[s
     assert image["object"] in other.err
     assert other.call("run", "garden.yaml", "--yes", "--detach") == 0
     assert "2 of 2 requests to be submitted were paid in another record" in other.err
+    third = new("third")
+    assert third.call("plan", "garden.yaml", "-o", "plan.json") == 0
+    assert third.call("run", "plan.json", "--yes", "--detach") == 0
+    assert "2 of 2 requests to be submitted were paid in another record" in third.err
     assert campaign.call("plan", "garden.yaml", "--shared", "--again", next(iter(campaign.images()))) == 0
     assert "another record" not in campaign.err
 
