@@ -16,11 +16,12 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 
 from seedream_jobs.claims.create_only import CreateOnly
 from seedream_jobs.claims.store import (
     FORMAT,
+    Account,
+    Accounts,
     Claim,
     claim_text,
     join_claims,
@@ -29,14 +30,14 @@ from seedream_jobs.claims.store import (
     read_claim,
     unreachable,
 )
-from seedream_jobs.ledger.codec import amount, canonical, money, parse
+from seedream_jobs.ledger.codec import canonical, parse
 
 _AT_ONCE = 16
 _LATE = 3600
 """Seconds by which the clocks of two machines may differ where outcomes are read in the order of their times."""
 
 
-class ObjectClaims:
+class ObjectClaims(Accounts):
     """A ``ClaimStore`` in any store that obstore knows."""
 
     def __init__(self, url: str, campaign: str) -> None:
@@ -74,23 +75,6 @@ class ObjectClaims:
             known for _, path in latest.values() if (known := self._settled.get(path.rpartition("/")[2])) is not None
         ]
 
-    def reserve(self, account: str, limit: Decimal, least: Decimal, most: Decimal, spent: Decimal) -> Decimal:
-        granted = Decimal(0)
-
-        def more(total: Decimal | None) -> Decimal | None:
-            nonlocal granted
-            before = spent if total is None else total
-            granted = min(most, limit - before)
-            if granted < least:
-                granted = Decimal(0)
-            return before + granted if granted else None
-
-        self._change(account, more)
-        return granted
-
-    def release(self, account: str, usd: Decimal) -> None:
-        self._change(account, lambda total: None if total is None else max(Decimal(0), total - usd))
-
     def prepare(self) -> None:
         self._store.create("format.json", canonical({"format": FORMAT}))
         self.check()
@@ -116,22 +100,18 @@ class ObjectClaims:
                 self._settled[claim.name] = claim if known is None else join_claims(known, claim)
             self._read[path] = None
 
-    def _change(self, account: str, change: Callable[[Decimal | None], Decimal | None]) -> None:
-        """Replace the sum of an account, as compare-and-swap does: the next number is created by one of those who saw
-        the last one.
-
-        :param change: the new sum for the present one (None where there is none); None leaves it
-        """
+    def _change(self, account: str, change: Callable[[Account | None], Account | None]) -> None:
+        # Compare-and-swap: the next number is created by one of those who saw the last one.
         folder = f"{self._folder}/budgets/{hashlib.sha256(account.encode()).hexdigest()[:16]}/"
         last, failure = "", "too many runners reserve at once"
         for number in range(100):
             time.sleep(min(0.5, 0.01 * number))
             last = max((path for path, _ in self._store.list(folder, last)), default=last)
             raw = self._store.get(last) if last else None
-            total = change(None if raw is None else amount("total", parse(raw).get("total")))
-            if total is None:
+            new = change(None if raw is None else Account.read(raw))
+            if new is None:
                 return
-            body = canonical({"account": account, "total": money(total), "nonce": secrets.token_hex(8)})
+            body = canonical({**new.line(), "account": account, "nonce": secrets.token_hex(8)})
             name = f"{int(last.rpartition('/')[2] or 0) + 1:010}"
             if self._store.create(folder + name, body) in (None, body):
                 return

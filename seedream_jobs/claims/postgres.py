@@ -6,14 +6,24 @@ Loaded by ``claims.store.open_store``. Invariant: what this session is told to b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import TypeVar
 
 import psycopg
 from psycopg import errors, sql
 
-from seedream_jobs.claims.store import FORMAT, Claim, claim_text, not_prepared, other_format, read_claim, unreachable
+from seedream_jobs.claims.store import (
+    FORMAT,
+    Account,
+    Accounts,
+    Claim,
+    claim_text,
+    not_prepared,
+    other_format,
+    read_claim,
+    unreachable,
+)
 from seedream_jobs.errors import CredentialsError, UnfinishedError
+from seedream_jobs.ledger.codec import canonical
 
 T = TypeVar("T")
 
@@ -26,7 +36,7 @@ create table if not exists seedream_jobs_claims (
     campaign text, key text, generation integer, attempt text, nonce text not null, claim text not null,
     at bigint not null, settled text, primary key (campaign, key, generation, attempt));
 create table if not exists seedream_jobs_budgets (
-    campaign text, account text, most numeric not null, reserved numeric not null,
+    campaign text, account text, most numeric not null, reserved numeric not null, line text not null,
     primary key (campaign, account), check (reserved >= 0 and reserved <= most));
 """
 _CLAIM = """
@@ -48,22 +58,17 @@ _SINCE = """
 select distinct on (key, generation) claim, settled from seedream_jobs_claims
 where campaign = %s and at >= %s and attempt ~ '^[0-9]+$' order by key, generation, attempt::integer desc
 """
+_ACCOUNT = "select line from seedream_jobs_budgets where (campaign, account) = (%s, %s)"
 # A limit below what is reserved already bears nothing more; it must not break the constraint.
-_ACCOUNT = """
-insert into seedream_jobs_budgets values (%s, %s, greatest(%s, %s), %s)
-on conflict (campaign, account) do update set most = greatest(%s, seedream_jobs_budgets.reserved)
+_CHANGE = """
+insert into seedream_jobs_budgets as known (campaign, account, reserved, most, line)
+values (%(campaign)s, %(account)s, %(total)s, greatest(%(total)s, %(limit)s), %(line)s)
+on conflict (campaign, account) do update set reserved = excluded.reserved, most = excluded.most, line = excluded.line
+where known.line = %(before)s
 """
-_RESERVE = """
-with before as (
-    select least(%(most)s, most - reserved) as granted from seedream_jobs_budgets
-    where campaign = %(campaign)s and account = %(account)s for update)
-update seedream_jobs_budgets set reserved = reserved + before.granted from before
-where campaign = %(campaign)s and account = %(account)s and before.granted >= %(least)s returning before.granted
-"""
-_RELEASE = "update seedream_jobs_budgets set reserved = greatest(0, reserved - %s) where (campaign, account) = (%s, %s)"
 
 
-class PostgresClaims:
+class PostgresClaims(Accounts):
     """A ``ClaimStore`` in a database; password and encryption are the environment's (``PGPASSWORD``, ``PGSSLMODE``)."""
 
     def __init__(self, url: str, campaign: str) -> None:
@@ -99,21 +104,6 @@ class PostgresClaims:
     def since(self, at: int) -> list[Claim]:
         return list(self._do(lambda one: self._claims(one, _SINCE, (self._campaign, at))).values())
 
-    def reserve(self, account: str, limit: Decimal, least: Decimal, most: Decimal, spent: Decimal) -> Decimal:
-        values = {"campaign": self._campaign, "account": account, "least": least, "most": most}
-
-        def update(connection: psycopg.Connection) -> Decimal:
-            with connection.transaction():
-                connection.execute(_ACCOUNT, (self._campaign, account, limit, spent, spent, limit))
-                granted = connection.execute(_RESERVE, values).fetchone()
-            return Decimal(0) if granted is None else Decimal(granted[0])
-
-        return self._do(update)
-
-    def release(self, account: str, usd: Decimal) -> None:
-        # Once: what was given back twice would be spent twice.
-        self._do(lambda connection: connection.execute(_RELEASE, (usd, self._campaign, account)), tries=1)
-
     def prepare(self) -> None:
         self._do(lambda connection: connection.execute(sql.SQL(_SCHEMA)))  # several statements are one transaction
         self.check()
@@ -125,6 +115,21 @@ class PostgresClaims:
             raise (not_prepared(self.url) if isinstance(error.__cause__, errors.UndefinedTable) else error) from None
         if found != [(FORMAT,)]:
             raise other_format(self.url, ", ".join(str(row[0]) for row in found))
+
+    def _change(self, account: str, change: Callable[[Account | None], Account | None]) -> None:
+        values: dict[str, object] = {"campaign": self._campaign, "account": account}
+
+        def update(connection: psycopg.Connection) -> bool:
+            found = connection.execute(_ACCOUNT, (self._campaign, account)).fetchone()
+            new = change(None if found is None else Account.read(found[0]))
+            if new is None:
+                return True
+            told = {"total": new.total, "limit": new.limit, "line": canonical(new.line()).decode()}
+            changed = connection.execute(_CHANGE, {**values, **told, "before": None if found is None else found[0]})
+            return changed.rowcount == 1
+
+        while not self._do(update):
+            pass  # another runner was first
 
     def _claims(self, connection: psycopg.Connection, query: str, values: Sequence[object]) -> dict[str, Claim]:
         found = (read_claim((settled or claim).encode()) for claim, settled in connection.execute(query, values))

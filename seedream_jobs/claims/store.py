@@ -12,7 +12,7 @@ from __future__ import annotations
 import getpass
 import importlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -20,13 +20,16 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from seedream_jobs.errors import UnfinishedError, UsageError
-from seedream_jobs.ledger.codec import Json, Malformed, canonical, decode, encode, parse
+from seedream_jobs.ledger.codec import Json, Malformed, amount, canonical, decode, encode, money, parse
 from seedream_jobs.ledger.state import Count, Identifier, Key, Moment
 
 FORMAT = 1
 """The layout of a store; another number is another layout."""
 
 INIT = "seedream-jobs shared init"
+
+_RUNS = 200
+"""How many runs an account names: what older ones did not spend is long given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,83 @@ class Claim:
         return replace(self, verdict=verdict, task_ids=tuple(task_ids), settled_at=at, settled_by=by)
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is reserved of a budget that all runners share, and by whom. All amounts are USD.
+
+    :param total: what was spent before included
+    :param limit: when something was reserved last
+    :param runs: by run, those that came last at the end
+    """
+
+    total: Decimal
+    limit: Decimal
+    runs: Mapping[str, Decimal]
+
+    def take(self, run: str, usd: Decimal) -> Account:
+        """With so much more for a run."""
+        runs = {**self.runs, run: self.runs.get(run, Decimal(0)) + usd}
+        # What is not named any more can't be given back: it stays in the sum.
+        return replace(self, total=self.total + usd, runs=dict(list(runs.items())[-_RUNS:]))
+
+    def give_back(self, spent: Mapping[str, Decimal]) -> Account:
+        """Without what runs took and did not spend. No share grows, so that it does not matter who comes last."""
+        runs = {run: min(usd, spent.get(run, usd)) for run, usd in self.runs.items()}
+        return replace(self, total=self.total - sum(self.runs.values()) + sum(runs.values()), runs=runs)
+
+    def line(self) -> Json:
+        """As a store keeps it."""
+        runs = [[run, money(usd)] for run, usd in self.runs.items()]
+        return {"total": money(self.total), "limit": money(self.limit), "runs": runs}
+
+    @classmethod
+    def read(cls, line: str | bytes) -> Account:
+        """From ``line``, which may say more.
+
+        :raises UsageError: something else writes there
+        """
+        try:
+            raw = parse(line.encode() if isinstance(line, str) else line)
+            total, limit = (amount(name, raw[name]) for name in ("total", "limit"))
+            return cls(total, limit, {str(run): amount("runs", usd) for run, usd in raw["runs"]})
+        except (Malformed, KeyError, TypeError, ValueError) as problem:
+            raise _not_ours("an account", problem) from None
+
+
+class Accounts:
+    """The part of a ``ClaimStore`` that holds budgets, for stores that can change an account as one step."""
+
+    def reserve(
+        self, account: str, run: str, *, limit: Decimal, least: Decimal, most: Decimal, spent: Decimal
+    ) -> Decimal:
+        granted = Decimal(0)
+
+        def more(known: Account | None) -> Account | None:
+            nonlocal granted
+            known = replace(known or Account(spent, limit, {}), limit=limit)
+            granted = min(most, limit - known.total)
+            if granted < least:
+                granted = Decimal(0)
+            return known.take(run, granted) if granted else None
+
+        self._change(account, more)
+        return granted
+
+    def release(self, account: str, spent: Mapping[str, Decimal]) -> None:
+        def less(known: Account | None) -> Account | None:
+            after = None if known is None else known.give_back(spent)
+            return None if after == known else after
+
+        self._change(account, less)
+
+    def _change(self, account: str, change: Callable[[Account | None], Account | None]) -> None:
+        """Replace an account by what ``change`` makes of it, unless another runner does so first: then ask it again.
+
+        :param change: the new account for the present one (None where there is none); None leaves it
+        """
+        raise NotImplementedError
+
+
 class ClaimStore(Protocol):
     """Where the runners of one campaign share their claims and a budget. Its calls wait for the network.
 
@@ -96,16 +176,22 @@ class ClaimStore(Protocol):
         """The claims made at or after a time (Unix seconds), of each generation the last attempt, with its verdict."""
         ...
 
-    def reserve(self, account: str, limit: Decimal, least: Decimal, most: Decimal, spent: Decimal) -> Decimal:
+    def reserve(
+        self, account: str, run: str, *, limit: Decimal, least: Decimal, most: Decimal, spent: Decimal
+    ) -> Decimal:
         """Take from a budget that all runners share: as much of ``most`` as is left, or 0 where not even ``least`` is.
 
         :param account: whose budget: a job
+        :param run: who takes it
         :param spent: USD that count against it from before, used when the account is new
         """
         ...
 
-    def release(self, account: str, usd: Decimal) -> None:
-        """Give back what was reserved and will not be spent."""
+    def release(self, account: str, spent: Mapping[str, Decimal]) -> None:
+        """Give back what runs that have ended took and did not spend. May be called again, and by several.
+
+        :param spent: by run, the most that it can have cost in all
+        """
         ...
 
     def prepare(self) -> None:
@@ -157,10 +243,14 @@ def read_claim(line: bytes) -> Claim:
         raw: Json = parse(line)
         return decode(Claim, raw, "a claim")
     except Malformed as problem:
-        raise UsageError(
-            f"what stands in the place of a claim is none: {problem}",
-            hint="has a later version of seedream-jobs, or something else, written there?",
-        ) from None
+        raise _not_ours("a claim", problem) from None
+
+
+def _not_ours(what: str, problem: Exception) -> UsageError:
+    return UsageError(
+        f"what stands in the place of {what} is none: {problem}",
+        hint="has a later version of seedream-jobs, or something else, written there?",
+    )
 
 
 def join_claims(one: Claim, other: Claim) -> Claim:

@@ -8,12 +8,13 @@ may have left is never settled as free; what the store did not answer counts as 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import anyio
+from anyio.from_thread import run_sync as on_event_loop
 from anyio.to_thread import run_sync
 
 from seedream_jobs.api.outcomes import Outcome
@@ -52,11 +53,13 @@ class SharedBudget:
 
     :param account: the job
     :param spent: USD that its record counts as spent
+    :param ended: what runs on record that have ended can have cost; asked on the event loop, once the budget is short
     """
 
     account: str
     limit: Decimal
     spent: Decimal
+    ended: Callable[[], Mapping[str, Decimal]]
 
 
 class SharedClaims(Claims):
@@ -90,6 +93,7 @@ class SharedClaims(Claims):
         self._lost: list[Claim] = []
         self._reserved: dict[str, Decimal] = {}  # by a claim's name
         self._credit = Decimal(0)  # reserved, and for no claim
+        self._given_back = False
 
     async def hold(self, submission: Submission, usd: Decimal | None, *, replay: bool) -> Holder | Halt | None:
         name = (submission.request.key, submission.generation)
@@ -222,14 +226,22 @@ class SharedClaims(Claims):
         if self._budget is None or claim.usd is None or claim.name in self._reserved:
             return True
         if self._credit < claim.usd:
-            least, budget = claim.usd - self._credit, self._budget
-            block = max(least, budget.limit / _BLOCK)
-            self._credit += self._store.reserve(budget.account, budget.limit, least, block, budget.spent)
+            self._reserve(self._budget, claim.usd - self._credit)
+        if self._credit < claim.usd and not self._given_back:
+            self._given_back = True  # runs that were killed, and tasks that cost less, left something
+            self._store.release(self._budget.account, on_event_loop(self._budget.ended))
+            self._reserve(self._budget, claim.usd - self._credit)
         if self._credit < claim.usd:
             return False
         self._credit -= claim.usd
         self._reserved[claim.name] = claim.usd
         return True
+
+    def _reserve(self, budget: SharedBudget, least: Decimal) -> None:
+        block = max(least, budget.limit / _BLOCK)
+        self._credit += self._store.reserve(
+            budget.account, self._run, limit=budget.limit, least=least, most=block, spent=budget.spent
+        )
 
     async def _tell_all(self, *, soon: bool) -> None:
         oldest = min((claim.settled_at or 0 for claim in self._told), default=None)
@@ -255,7 +267,8 @@ class SharedClaims(Claims):
                 self._unsure = []
                 await self._tell_all(soon=False)
                 if self._budget is not None and self._credit:
-                    await run_sync(self._store.release, self._budget.account, self._credit)
+                    spent = {self._run: sum(self._reserved.values(), start=Decimal(0))}
+                    await run_sync(self._store.release, self._budget.account, spent)
                     self._credit = Decimal(0)
                 for one in await run_sync(self._store.claim, list(lost.values())) if lost else ():
                     held = Holder(name=one.holder, since=one.at, paid=one.verdict == "paid")

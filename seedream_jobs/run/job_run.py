@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.job.files import Files, WorkTree
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Entry, Event, State
+from seedream_jobs.ledger.state import Entry, Event, State, attempt_spent_usd, paid_twice, spent_usd
 from seedream_jobs.model_profile import DEFAULT_MODEL, Profile, profiles
 from seedream_jobs.plans.cost import Tariff, money
 from seedream_jobs.plans.diff import Action
@@ -182,8 +183,24 @@ def _shared_claims(store: ClaimStore, job: PlannedJob, ledger: Ledger) -> Claims
     """What tells other runners of a job's submissions, and what they may all together spend for it."""
     budget = None
     if job.budget_usd is not None:
-        budget = SharedBudget(account=job.path, limit=job.budget_usd, spent=job.spent_usd or Decimal(0))
+        spent = job.spent_usd or Decimal(0)
+        ended = partial(_spent_by_ended, ledger)
+        budget = SharedBudget(account=job.path, limit=job.budget_usd, spent=spent, ended=ended)
     return SharedClaims(store, holder=holder(), run=ledger.run, manifest=ledger.id, budget=budget, now=time.time)
+
+
+def _spent_by_ended(ledger: Ledger) -> dict[str, Decimal]:
+    """By run on record that has ended: USD that it can have cost at most. Of such a run all is on record."""
+    spent, repeated = defaultdict[str, Decimal](Decimal), Decimal(0)
+    for entry in ledger.entries.values():
+        if entry.replays or paid_twice(entry):  # which run made the repeats is not on record
+            repeated += spent_usd(entry, Decimal(0)) or 0
+        for attempt in entry.attempts:
+            if attempt.run is not None:
+                spent[attempt.run] += attempt_spent_usd(attempt, Decimal(0)) or 0
+    unknown = {ledger.run, *(run.id for run in ledger.open_runs())}
+    unknown.update(one.run for one in ledger.resolutions if one.run and one.resolution == "abandoned")
+    return {run: usd + repeated for run, usd in spent.items() if run not in unknown}
 
 
 def _submissions(

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from seedream_jobs.claims.store import Claim, ClaimStore, open_store
+from seedream_jobs.claims.store import Account, Claim, ClaimStore, open_store
 from seedream_jobs.errors import UsageError
 
 Open = Callable[[], ClaimStore]
@@ -68,24 +68,57 @@ def test_one_listing_tells_all_since_a_time(opened: Open, make_claim: Make) -> N
 
 
 def test_a_budget_is_never_over_whoever_takes_from_it(opened: Open) -> None:
-    """Eight runners reserve at once; what is given back can be taken again."""
+    """Eight runners reserve at once; what is given back can be taken again, however often it is given back."""
     limit, step = Decimal("1.00"), Decimal("0.07")
     stores, together = [opened() for _ in range(8)], threading.Barrier(8)
 
-    def take(store: ClaimStore) -> Decimal:
+    def reserve(store: ClaimStore, run: str, most: Decimal, account: str = "job.yaml", **other: Decimal) -> Decimal:
+        amounts = {"limit": limit, "least": step, "spent": Decimal("0.1"), **other}
+        return store.reserve(account, run, most=most, **amounts)
+
+    def take(number: int) -> Decimal:
         together.wait()
-        return sum((store.reserve("job.yaml", limit, step, step * 2, Decimal("0.1")) for _ in range(3)), Decimal(0))
+        return sum((reserve(stores[number], f"r{number}", step * 2) for _ in range(3)), Decimal(0))
 
     with ThreadPoolExecutor(8) as pool:
-        taken = sum(pool.map(take, stores))
-    assert Decimal("0.9") - step < taken <= Decimal("0.9")
-    stores[0].release("job.yaml", Decimal("0.5"))
-    assert stores[1].reserve("job.yaml", limit, step, Decimal(5), Decimal(0)) == limit - Decimal(
-        "0.1"
-    ) - taken + Decimal("0.5")
-    assert stores[2].reserve("job.yaml", limit, step, step, Decimal(0)) == 0
-    assert stores[2].reserve("other.yaml", limit, step, step, Decimal(2)) == 0, "more was spent before it was shared"
-    assert stores[3].reserve("job.yaml", limit / 2, step, step, Decimal(0)) == 0, "a lower limit bears nothing more"
+        taken = list(pool.map(take, range(8)))
+    assert Decimal("0.9") - step < sum(taken) <= Decimal("0.9")
+    assert reserve(stores[0], "r0", step) == 0
+    winner = taken.index(max(taken))
+    for store in stores[:3]:
+        store.release("job.yaml", {f"r{winner}": Decimal("0.02"), "r99": Decimal(0)})
+        store.release("job.yaml", {f"r{winner}": Decimal("0.05")})  # somebody who knows less comes later
+    given_back = taken[winner] - Decimal("0.02")
+    assert reserve(stores[1], "r9", Decimal(5)) == Decimal("0.9") - sum(taken) + given_back
+    assert reserve(stores[2], "r9", step) == 0
+    assert reserve(stores[2], "r9", step, "other.yaml", spent=Decimal(2)) == 0, "more was spent before it was shared"
+    assert reserve(stores[3], "r9", step, limit=limit / 2) == 0, "a lower limit bears nothing more"
+    stores[3].release("other.yaml", {"r9": Decimal(0)})  # nobody has reserved there
+
+
+def test_an_account_that_is_none_is_named() -> None:
+    """Whatever else writes there: no traceback, and nothing is reserved."""
+    assert Account.read(b'{"limit":"1","nonce":"x","runs":[["r1","0.5"]],"total":"0.7"}') == Account(
+        Decimal("0.7"), Decimal(1), {"r1": Decimal("0.5")}
+    )
+    for line in (
+        b"[]",
+        b"{}",
+        b'{"total":"1","limit":"1","runs":[["r"]]}',
+        b'{"total":1,"limit":"1","runs":[]}',
+        b"\xff",
+    ):
+        with pytest.raises(UsageError, match="what stands in the place of an account is none"):
+            Account.read(line)
+
+
+def test_an_account_names_the_runs_that_came_last() -> None:
+    """What is not named can't be given back: the sum stays, so that it is never over."""
+    account = Account(Decimal(3), Decimal(100), {})
+    for number in range(250):
+        account = account.take(f"r{number}", Decimal("0.1"))
+    assert (account.total, len(account.runs), "r49" in account.runs) == (Decimal(28), 200, False)
+    assert account.give_back({f"r{number}": Decimal(0) for number in range(250)}).total == Decimal(8)
 
 
 def test_a_store_is_prepared_once_and_has_one_format(url: str, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
