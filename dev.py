@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-LOCKS = {"base": ROOT / "requirements" / "base.txt", "dev": ROOT / "requirements" / "dev.txt"}
+LOCKS = {kind: ROOT / "requirements" / f"{kind}.txt" for kind in ("base", "cloud", "postgres", "dev")}
 BIN = "Scripts" if os.name == "nt" else "bin"
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
 DEV = ("test", "bench", "check", "fuzz", "mutate")
@@ -37,7 +37,6 @@ BESIDE = {"fuzz": "atheris==3.0.0", "mutate": "mutmut==3.8.1"}
 
 UV = "uv==0.13.9"
 INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
-EXPORTS = {"base": (), "dev": ("--extra", "dev")}
 # New releases deprecate: seen in the summary of warnings, no failure. What is never closed or awaited still is one.
 NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning")
 
@@ -107,12 +106,13 @@ def lock(arguments: list[str]) -> int:
         uv = [str(Path(folder) / BIN / "uv"), "--no-config", "--quiet"]
         resolve = [*uv, "lock", "--default-index", INDEX, "--python", sys.executable, *arguments]
         subprocess.run(resolve, cwd=ROOT, env=environment, check=True)
-        for kind, chosen in EXPORTS.items():
+        for kind, file in LOCKS.items():
+            chosen = [] if kind == "base" else ["--extra", kind]
             write = [*uv, "export", "--frozen", "--format=requirements-txt", "--no-emit-project", "--no-annotate"]
             write += ["--no-header", "--no-dev", "--group=build", *chosen]
             made = subprocess.run(write, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
-            LOCKS[kind].parent.mkdir(exist_ok=True)
-            LOCKS[kind].write_text(f"# Written by `python3 dev.py lock` from uv.lock.\n{made}")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"# Written by `python3 dev.py lock` from uv.lock.\n{made}")
     return 0
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from seedream_jobs.errors import ExitCode
+from seedream_jobs.errors import ExitCode, SeedreamError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.shards import Shard, ShardLedger
 from seedream_jobs.ledger.state import Entry, State
@@ -183,15 +183,16 @@ def poll(
     base_url: str | None,
     options: RunOptions,
     offline: bool,
-    shared: Rules | None = None,
+    rules: Rules,
+    shared: bool = False,
 ) -> list[PolledJob]:
     """Ask for the open tasks of several jobs.
 
     A job that a run works on is not asked for: the run asks, and records it. Only waiting for it
     (``options.deadline``) is refused.
 
-    :param offline: ask for none
-    :param shared: whose policy names the store to ask what other runners have claimed; None asks none
+    :param offline: ask for none, nor what other runners have claimed
+    :param rules: whose policy names the store of claims, and says whether it is asked without ``shared``
     :raises HeldError: ``options.deadline`` is not 0, and another process works on a job
     """
     jobs = [PolledJob(record=record, ledger=read_ledger(record, command="status")) for record in records]
@@ -202,7 +203,7 @@ def poll(
         if not offline and open_tasks(job.ledger) and (options.deadline or job.ledger.held_by is None)
     ]
     if not asked:
-        return _with_claims(jobs, shared, target)
+        return jobs if offline else _with_claims(jobs, rules, shared, target)
     with ExitStack() as stack:
         access = open_access(target, records[0].root, stack, base_url=base_url)
         results = run_session(
@@ -222,12 +223,14 @@ def poll(
             reason = None if halt is None or halt.reason.startswith(LATE) else halt.reason  # one look has no deadline
             job = replace(job, exit_code=result.exit_code, reason=reason)
         polled.append(job)
-    return _with_claims(polled, shared, target)
+    return _with_claims(polled, rules, shared, target)
 
 
-def _with_claims(jobs: list[PolledJob], shared: Rules | None, target: Target) -> list[PolledJob]:
-    for job in jobs if shared is not None else ():
-        assert shared is not None
-        policy, root = shared.policy_of(job.record.root), job.record.root
-        suppose_claims(policy, root, job.record.job, job.ledger, target=target, now=int(time.time()))
+def _with_claims(jobs: list[PolledJob], rules: Rules, shared: bool, target: Target) -> list[PolledJob]:
+    for job in jobs:
+        # A policy with findings refuses what is paid; it does not keep anybody from looking.
+        with nullcontext() if shared else suppress(SeedreamError):
+            policy, root = rules.policy_of(job.record.root), job.record.root
+            if policy is not None and (shared or policy.check_shared):
+                suppose_claims(policy, root, job.record.job, job.ledger, target=target, now=int(time.time()))
     return jobs

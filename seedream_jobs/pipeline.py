@@ -52,7 +52,7 @@ from seedream_jobs.results.sidecar import find_unrecorded_images
 from seedream_jobs.results.thumbnails import Decoders
 from seedream_jobs.run.access import check_access, open_access
 from seedream_jobs.run.options import RunOptions
-from seedream_jobs.sharing import open_stores
+from seedream_jobs.sharing import open_stores, suppose_claims
 
 if TYPE_CHECKING:  # they import anyio and what else ``plan`` does not need
     from seedream_jobs.claims.store import ClaimStore
@@ -72,11 +72,15 @@ def plan(
 
     :param ledger_of: the jobs' ledgers where they are already locked; else each is read
     :param elsewhere_of: what other manifests have paid, where those are not the disk's
-    :param shared: the store of images is asked what other records have paid
+    :param shared: the stores are asked what others have claimed or paid, whatever the policy says
     """
     if not jobs:
         raise UsageError("no job was named", hint="seedream-jobs plan garden.yaml")
     ledgers = [ledger_of(job) if ledger_of else Ledger.peek(job.paths, root=_root(job)) for job in jobs]
+    asked = [shared or (job.policy is not None and job.policy.check_shared) for job in jobs]
+    for job, ledger, asks in zip(jobs, ledgers, asked, strict=True):
+        if asks and not ledger.locked:  # ``run`` has recorded it
+            suppose_claims(job.policy, _root(job), job, ledger, target=target, now=int(time.time()))
     if elsewhere_of is None:
         paid = partial(paid_elsewhere, origin=target.origin, emulator=target.emulator)
         elsewhere = [paid(_root(job), job.paths.manifest) for job in jobs]
@@ -87,8 +91,8 @@ def plan(
     on_disk, locked = elsewhere_of is None, ledger_of is not None
     warned = []
     shared_folders = find_shared_folders(jobs, on_disk=on_disk)
-    for job, one, ledger, found_shared in zip(jobs, made.jobs, ledgers, shared_folders, strict=True):
-        found = _find_warnings(job, one, ledger, options, target, on_disk, locked, shared)
+    for job, one, ledger, found_shared, asks in zip(jobs, made.jobs, ledgers, shared_folders, asked, strict=True):
+        found = _find_warnings(job, one, ledger, options, target, on_disk, locked, asks)
         warned.append(replace(one, warnings=(*one.warnings, *found_shared, *found)))
     return replace(made, jobs=tuple(warned))
 
@@ -107,11 +111,20 @@ def _rejected(jobs: Sequence[Job], ledgers: Sequence[Ledger]) -> list[frozenset[
     return [one or frozenset() for one in found]
 
 
-def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, options: PlanOptions, rules: Rules) -> Plan:
+def review(
+    revisions: Revisions,
+    jobs: Sequence[Path],
+    *,
+    target: Target,
+    options: PlanOptions,
+    rules: Rules,
+    shared: bool = False,
+) -> Plan:
     """What merging a change would submit, and for how much: choose jobs, load both trees, plan the head, compare.
 
     :param jobs: the job files to compare; none for all that the change concerns
     :param rules: what the head is checked against
+    :param shared: as for ``plan``
     :raises FindingsError: a job has errors at the head, or git ignores the record of one with something to submit
     """
     pairs = revisions.pairs(jobs, rules)
@@ -122,7 +135,8 @@ def review(revisions: Revisions, jobs: Sequence[Path], *, target: Target, option
         tariff = tariff_of(profiles()[DEFAULT_MODEL], options.price)
         return revisions.compare(Plan(origin=target.origin, tariff=tariff, jobs=()), pairs)
     elsewhere_of = None if revisions.head is None else revisions.elsewhere_of  # the work tree is the disk
-    made = plan(loaded, target=target, options=options, ledger_of=revisions.ledger_of, elsewhere_of=elsewhere_of)
+    ledger_of = revisions.ledger_of
+    made = plan(loaded, target=target, options=options, ledger_of=ledger_of, elsewhere_of=elsewhere_of, shared=shared)
     if not target.emulator:
         ledgers = [job.ledger for job in made.jobs if job.ledger is not None]
         check_kept(made, list(map(record_of, loaded)), ledgers, revisions.head_tree)

@@ -1,16 +1,15 @@
 """This module brings what other runners have claimed into the record of this clone, and tells them what is known here.
 
-Called by ``pipeline`` before a run plans, by ``plan --shared`` and ``status --shared``, which record nothing, and by
+Called by ``pipeline``: before a run plans, and for a plan that asks, which records nothing, as ``status`` does; and by
 ``resolution``. Invariant: what another runner has claimed is never taken for free because it was not looked at: a run
 claims each request all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from time import time as clock
 from typing import Literal
 
 from seedream_jobs.claims.store import Claim, ClaimStore, holder
@@ -113,16 +112,6 @@ def suppose_claims(
         what = f"what other runners have claimed is not known: {error.message}"
         note = Diagnostic(code="claims-unknown", severity="warning", message=what, path=job.shown, hint=error.hint)
         ledger.suppose([], note)
-
-
-def ledgers_of(jobs: Sequence[Job], rules: Rules, target: Target) -> Callable[[Job], Ledger]:
-    """The jobs' records as they are on the disk, and what other runners have claimed since. Records nothing."""
-    now, found = int(clock()), dict[Path, Ledger]()
-    for job in jobs:
-        root = job.expansion.spec.root
-        ledger = found[job.paths.manifest] = Ledger.peek(job.paths, root=root)
-        suppose_claims(rules.policy_of(root), root, job, ledger, target=target, now=now)
-    return lambda job: found[job.paths.manifest]
 
 
 def open_stores(locked: Locked, rules: Rules, target: Target, *, now: int) -> list[ClaimStore | None]:

@@ -212,6 +212,15 @@ _STORES = {
 }
 
 
+CLIENTS = {"cloud": "obstore", "postgres": "psycopg"}
+"""By extra of the package, the module that it brings."""
+
+
+def extra_of(url: str) -> str:
+    """The extra of the package that has a store's client."""
+    return _STORES[urlsplit(url).scheme][2]
+
+
 def open_store(url: str, campaign: str) -> ClaimStore:
     """The store that a URL names; nothing is asked of it yet.
 

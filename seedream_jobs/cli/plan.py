@@ -24,7 +24,6 @@ from seedream_jobs.plans.review import Revisions
 from seedream_jobs.plans.revisions import repository_of
 from seedream_jobs.plans.saved import check_place, read, save
 from seedream_jobs.records import with_manifests
-from seedream_jobs.sharing import ledgers_of
 
 
 @click.command()
@@ -70,14 +69,13 @@ def plan(
 ) -> int:
     """Show what would be submitted, why, and for how much.
 
-    Needs no key and, without --shared, no network. Writes nothing, unless -o saves the plan: that also gives a job its
-    manifest, whose id stands in the plan. Exit code 5 if a budget does not allow it.
+    Needs no key, and no network without --shared (or check: always in the policy's shared:). Writes nothing, unless -o
+    saves the plan: that also gives a job its manifest, whose id stands in the plan. Exit code 5 if a budget does not
+    allow it.
     """
     service = target(emulator=emulator, base_url=base_url)
     if head is not None and base is None:
         raise click.UsageError("--head needs --base")
-    if shared and base is not None:
-        raise click.UsageError("--shared and --base exclude each other: what a change costs is asked of the records")
     if output is not None:
         if plan_options.replay is not None:
             raise click.UsageError("-o and --replay exclude each other: run JOB --replay shows its plan and asks")
@@ -87,13 +85,7 @@ def plan(
             if base is None:
                 checked = rules(policy, ignore)
                 loaded = load_jobs(jobs, target=service, sets=plan_options.sets, rules=checked)
-                made = pipeline.plan(
-                    loaded,
-                    target=service,
-                    options=plan_options,
-                    ledger_of=ledgers_of(loaded, checked, service) if shared else None,
-                    shared=shared,
-                )
+                made = pipeline.plan(loaded, target=service, options=plan_options, shared=shared)
             else:
                 repository = stack.enter_context(repository_of(jobs, here=Path.cwd()))
                 sets, here = plan_options.sets, Path.cwd()
@@ -102,7 +94,9 @@ def plan(
                 if any(finding.severity == "error" for finding in edits):
                     raise FindingsError(edits)
                 checked = rules(policy, ignore, base=revisions.policy_of)
-                made = pipeline.review(revisions, jobs, target=service, options=plan_options, rules=checked)
+                made = pipeline.review(
+                    revisions, jobs, target=service, options=plan_options, rules=checked, shared=shared
+                )
                 made = _with_edits(made, edits, revisions)
         except FindingsError as error:
             if form == "text":  # ``cli.failures`` shows it; any other format is a document on stdout

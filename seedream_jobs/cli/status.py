@@ -65,8 +65,8 @@ def status(
     """
     from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 
-    if policy is not None and not (require_chosen or shared):
-        raise click.UsageError("--policy needs --require-chosen or --shared")
+    if policy is not None and offline and not require_chosen:
+        raise click.UsageError("--policy and --offline exclude each other, but for --require-chosen")
     if shared and offline:
         raise click.UsageError("--shared and --offline exclude each other")
     checked = rules(policy, ())
@@ -83,7 +83,8 @@ def status(
             pace=EMULATOR_PACE if emulator else 1.0,
         ),
         offline=offline,
-        shared=checked if shared else None,
+        rules=checked,
+        shared=shared,
     )
     for job in polled:
         if job.reason is not None:

@@ -344,6 +344,11 @@ class Ledger:
         return tuple(sorted(self._manifest.resolutions, key=lambda one: (one.at, one.key, one.resolution, one.reason)))
 
     @property
+    def locked(self) -> bool:
+        """Whether it can record; else it was only read (``peek``)."""
+        return self._lock is not None
+
+    @property
     def notes(self) -> tuple[Diagnostic, ...]:
         """Warnings about what was read: a torn record cut off, a request paid for on two branches."""
         return tuple(self._manifest.notes)
@@ -382,7 +387,7 @@ class Ledger:
 
         :raises ValueError: the ledger is locked: what it knows will be written
         """
-        if self._lock is not None:
+        if self.locked:
             raise ValueError("only what was read may be supposed")
         for event in events:
             apply(self._manifest, event)

@@ -87,6 +87,7 @@ class Policy:
     :param claims: the URL of the store in which runners share their claims
     :param campaign: the campaign's name in it
     :param images: the URL of the store of images
+    :param check_shared: whether ``plan`` and ``status`` ask these stores without being told to
     :param own_forbidden: whether the choice of whoever changed the prompt last does not count
     """
 
@@ -105,6 +106,7 @@ class Policy:
     claims: str | None
     campaign: str | None
     images: str | None
+    check_shared: bool
     warnings: tuple[Diagnostic, ...]
 
     @property
@@ -336,6 +338,7 @@ class _Reader:
             claims=shared.get("claims"),
             campaign=shared.get("campaign"),
             images=shared.get("images"),
+            check_shared=shared.get("check") == "always",
             extra=None if extra is None else frozenset(() if extra == "forbid" else extra["allow"]),
             reference_hosts=None if hosts is None else tuple(host.casefold() for host in hosts),
             warnings=check_findings(self.found),

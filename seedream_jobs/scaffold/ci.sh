@@ -33,9 +33,23 @@ mark=.seedream-started
 # Of all that is started here only the run gets the key.
 sj_key=${APIMART_API_KEY:-}
 unset APIMART_API_KEY
+# Nor does anything but the run and the look at its stores get what opens those. What CI defines as empty is not there.
+declare -A sj_stores=()
+for name in $(compgen -A export); do
+  [[ $name =~ ^(AWS|AZURE|GOOGLE|PG)[A-Z0-9_]*$ ]] || continue
+  [[ -z ${!name} ]] || sj_stores[$name]=${!name}
+  unset "$name"
+done
 quiet='[skip ci]' # what run itself commits is no change to be planned
 
 seedream() { "$SJ_PYTHON" -I -m seedream_jobs "$@"; }
+
+# Python with what opens the stores; in the place of the shell that calls it.
+with_stores() {
+  local name
+  for name in "${!sj_stores[@]}"; do export "$name=${sj_stores[$name]}"; done
+  exec "$SJ_PYTHON" -I -m "$@"
+}
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -281,6 +295,19 @@ unlock() {
   [[ -z $locked ]] || seedream shared unlock origin >&2 || true # its message says how a person removes it
 }
 
+# What the stores of the policy need and is not there: their clients, by the hashes of the package's lock, and the race.
+stores() {
+  local needed what file
+  [[ " ${args[*]} " != *" --emulator "* ]] || return 0
+  needed=$(with_stores seedream_jobs.scaffold --stores)
+  while read -r what file; do
+    case $what in
+      install) env -u SEEDREAM_PUSH_TOKEN "$SJ_PYTHON" -I -m pip install --quiet --require-hashes -r "$file" </dev/null >&2 ;;
+      check) (with_stores seedream_jobs doctor --shared) </dev/null >&2 ;;
+    esac
+  done <<<"$needed"
+}
+
 # Before anything is spent: the next runner must see that this plan was started, even if this one dies.
 start() {
   if [[ -e $mark || -L $mark ]]; then
@@ -383,10 +410,11 @@ run() {
   [[ -f $SJ_PLAN ]] || die 2 "there is no plan $SJ_PLAN"
   lines_of args "${SJ_ARGS:-}"
   own_file "${SJ_DOTENV:-}"
+  stores
   start
   trap - EXIT # from here on it may have paid, and the lock stays until that is on the branch
   # In the background with a trap: a cancelled job signals this shell only, and the process must get to write its record.
-  APIMART_API_KEY=$sj_key "$SJ_PYTHON" -I -m seedream_jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
+  APIMART_API_KEY=$sj_key with_stores seedream_jobs run "$SJ_PLAN" --expect "$SJ_EXPECT" --yes "${args[@]}" &
   child=$!
   trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT HUP
   while true; do

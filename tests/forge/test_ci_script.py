@@ -486,3 +486,73 @@ def test_a_changed_selection_is_held_against_the_rules_of_its_base(
     runner.git("commit", "-q", "-m", "of no job")
     ended = runner.step("chosen", SJ_BASE="rules")
     assert (ended.code, "no job has the name" in ended.err) == (9, True), ended.err
+
+
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "of-the-store", "AWS_ENDPOINT_URL": "", "PGPASSWORD": "of-the-database"}
+
+
+def use_claims(runner: Any, store: Path) -> None:
+    """The campaign's policy names a store, which somebody has prepared on a machine of their own."""
+    policy = runner.checkout / "policy.yaml"
+    policy.write_text(f'version: 1\nshared: {{claims: "file://{store}"}}\n', encoding="utf-8")
+    runner.git("commit", "-qam", "shared claims")
+    runner.git("push", "-q", "origin", "main")
+    command = [sys.executable, "-m", "seedream_jobs", "shared", "init"]
+    subprocess.run(command, cwd=runner.checkout, env=runner.environment, check=True, capture_output=True)
+    (runner.checkout / ".git" / "seedream-jobs" / "shared.json").unlink()
+
+
+def test_a_run_lets_the_store_of_claims_race_where_it_has_not(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """So a campaign with claims runs from the scaffold; only the run, and what asks the store, sees its credentials."""
+    pytest.importorskip("obstore")
+    use_claims(runner, tmp_path / "store")
+    seen = tmp_path / "seen"
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\nprintf "%s %s%s:%s\\n" "$*" "$AWS_SECRET_ACCESS_KEY" "$PGPASSWORD" "${AWS_ENDPOINT_URL-none}" '
+        f'>>{seen}\nexec {sys.executable} "$@"\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    for times in (1, 2):
+        ended = runner.step("run", **variables, **SECRETS, SJ_PYTHON=str(python))
+        assert (ended.code, submitted(runner)) == (0 if times == 1 else 7, 8), ended.err
+        assert ended.err.count("8 at once, 20 times") == (times == 1), "the verdict is kept in this clone"
+    with_secrets = {line.split()[2:4][-1] for line in seen.read_text(encoding="utf-8").splitlines() if "of-the" in line}
+    assert with_secrets == {"--stores", "doctor", "run"}
+    assert ":\n" not in seen.read_text(encoding="utf-8"), "what is empty is not there"
+    assert len(list((tmp_path / "store").glob("*/claims/v1-*"))) >= 8
+
+
+def test_a_store_that_is_refused_stops_the_run_before_its_mark(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("obstore")
+    use_claims(runner, tmp_path / "store")
+    (tmp_path / "store" / "format.json").unlink()
+    before = runner.git("rev-parse", "HEAD")
+    ended = runner.step("run", **variables)
+    assert (ended.code, "is not prepared for claims" in ended.err) == (2, True), ended.err
+    assert (submitted(runner), runner.git("rev-parse", "HEAD")) == (0, before)
+
+
+def test_the_client_of_a_store_is_installed_by_its_hashes(
+    runner: Any, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Without the store's credentials and the token that pushes; pip is the only part that this test replaces."""
+    pytest.importorskip("obstore")
+    use_claims(runner, tmp_path / "store")
+    seen, python = tmp_path / "seen", tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        "secrets=$AWS_SECRET_ACCESS_KEY$SEEDREAM_PUSH_TOKEN\n"
+        f'case "$*" in *" pip "*) printf "%s %s\\n" "$*" "$secrets" >>{seen}; exit 0;; esac\n'
+        f'case "$*" in *--stores) echo "install /the/lock/cloud.txt";; esac\nexec {sys.executable} "$@"\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    ended = runner.step("run", **variables, **SECRETS, SEEDREAM_PUSH_TOKEN="pushes", SJ_PYTHON=str(python))
+    assert ended.code == 0, ended.err
+    assert seen.read_text(encoding="utf-8") == "-I -m pip install --quiet --require-hashes -r /the/lock/cloud.txt \n"

@@ -28,7 +28,14 @@ def test_a_store_is_named_by_its_url(url: str) -> None:
         f'version: 1\nshared: {{claims: "{url}", campaign: spring-2026}}\n'.encode(), "p.yaml", today=DAY
     )
     assert (policy.claims, policy.campaign) == (url, "spring-2026")
-    assert read_policy(b"version: 1\n", "p.yaml", today=DAY).claims is None
+    assert not policy.check_shared
+    none = read_policy(b"version: 1\n", "p.yaml", today=DAY)
+    assert (none.claims, none.check_shared) == (None, False)
+
+
+def test_a_policy_may_ask_for_what_is_claimed() -> None:
+    text = b'version: 1\nshared: {claims: "s3://bucket", check: always}\n'
+    assert read_policy(text, "p.yaml", today=DAY).check_shared
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,7 @@ def test_a_store_is_named_by_its_url(url: str) -> None:
         "{}",
         '{claims: "s3://bucket", campaign: "a/b"}',
         '{claims: "s3://bucket", lease: 5}',
+        '{claims: "s3://bucket", check: never}',
     ],
 )
 def test_what_is_no_store_is_a_finding(shared: str) -> None:

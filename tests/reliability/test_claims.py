@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from seedream_jobs.claims.store import Claim, open_store
+from seedream_jobs.claims.store import Claim, ClaimStore, open_store
 from seedream_jobs.claims.trust import campaign_name
 from tests import stores
 
@@ -147,10 +147,13 @@ class Team:
         before = dict(os.environ)
         os.environ.update(self.shared.direct_env)
         try:
-            return open_store(self.shared.direct, campaign_name(None, self.service.url.rstrip("/"))).since(0)
+            return self.store().since(0)
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+    def store(self) -> ClaimStore:
+        return open_store(self.shared.direct, campaign_name(None, self.service.url.rstrip("/")))
 
     def audit(self) -> tuple[list[str], dict[str, int]]:
         """The laws of the promise, and figures."""
@@ -239,6 +242,31 @@ def test_a_budget_holds_over_all_runners(
         assert {one.code for one in ended} <= {0, 5}
 
 
+@pytest.mark.parametrize("kind", ["file", *(pytest.param(one, marks=pytest.mark.slow) for one in ("s3", "postgresql"))])
+def test_what_killed_runners_had_reserved_is_given_back(
+    kind: str, harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Over by nothing; and once each clone has run again nothing is kept back but what may be paid."""
+    service, requests = emulator("--latency", "15"), 240
+    budget = PRICE * requests / 2  # of which a runner reserves six requests at a time
+    with opened(kind, tmp_path, 1) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=3, requests=requests, budget=f"budget_usd: {budget}\n")
+        thirds = [["--select", f"{first} < i and i <= {first + 80}"] for first in (0, 80, 160)]
+        team.run(seed=1, kills=8, apart=thirds)
+        assert team.kills >= 4
+        for _ in range(2):  # the second time with what the others have given back
+            ended = team.run(seed=1, kills=0, apart=thirds)
+            assert {one.code for one in ended} <= {0, 5, 6}
+        violations, figures = team.audit()
+        print(figures)
+        assert PRICE * figures["charges"] <= budget
+        committed = {claim.key for claim in team.claims() if claim.verdict != "free"}
+        for clone in team.clones:  # killed before its claim: in doubt for this clone alone
+            committed |= {line["key"] for line in clone.entries().values() if line["state"] == "in_doubt"}
+        assert len(committed) >= requests / 2 - 1
+        assert [one for one in violations if "neither accepted" not in one] == []
+
+
 @pytest.mark.parametrize(
     "fault",
     ["no-precondition", *(pytest.param(one, marks=pytest.mark.slow) for one in ("late-claim", "claims-expire"))],
@@ -313,6 +341,60 @@ def test_a_person_settles_what_a_dead_runner_has_claimed(dead: Team) -> None:
     assert [claim.verdict for claim in dead.claims()] == ["paid", "paid"]
 
 
+def test_the_policy_says_that_claims_are_read(dead: Team) -> None:
+    """``check: always`` is ``--shared`` for plan and status; with ``--base`` that of the base counts."""
+    here, claims = dead.clones[1], f'claims: "{dead.shared.url}"'
+    policy = here.folder / "policy.yaml"
+    policy.write_text(f"version: 1\nshared: {{{claims}, check: always}}\n")
+    assert "? 2 in doubt" in here.command("plan").out
+    assert here.entries() == {}, "nothing was recorded"
+    here.write(3)
+    assert "Plan: 3 to submit." in here.command("plan", "--base", "HEAD").out
+    assert "Plan: 1 to submit." in here.command("plan", "--base", "HEAD", "--shared").out
+    assert here.run("--detach").code == 6
+    dead.store().settle([one.settled("paid", at=one.at, by="mara@a") for one in dead.claims() if one.verdict is None])
+    status = here.command("status")
+    assert (status.code, "in doubt" in status.out) == (8, False), status.said
+    author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", str(here.folder), *author, "commit", "-qam", "the claims are read"], check=True)
+    policy.write_text(f"version: 1\nshared: {{{claims}}}\n")
+    assert "in doubt" in here.command("status").out
+    assert "in doubt" not in here.command("plan", "--base", "HEAD").out
+
+
+def test_claims_on_a_record_in_parts(dead: Team) -> None:
+    """Two clones have split it, one with doubts, one with what is claimed elsewhere: git merges the parts, and
+    what a person settles then holds for the record and for the store."""
+    addresses, tasks = ("job/i=1#1", "job/i=2#1"), {one["prompt"]: one["id"] for one in dead.service.charges()}
+
+    def git(clone: Any, *words: str) -> None:
+        author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(clone.folder), *author, *words], check=True, capture_output=True)
+
+    for clone, state in zip(dead.clones, ("in_doubt", "new"), strict=True):
+        (clone.folder / ".gitattributes").write_text("*.manifest.jsonl merge=union\n")
+        assert clone.run("--detach").code == 6
+        split = [sys.executable, "-m", "seedream_jobs", "manifest", "split", "job.yaml"]
+        assert dead.harness.Command(split, cwd=clone.folder, env=clone.environment()).wait().code == 0
+        lines = clone.entries().values()
+        assert [(line["state"], "held_by" in line) for line in lines] == [(state, state == "new")] * 2
+        assert clone.run("--detach").code == 6, "its end asks for both once more, and records nothing new"
+        git(clone, "add", "-A")
+        git(clone, "commit", "-qm", "the record in parts")
+    here = dead.clones[1]
+    git(here, "pull", "-q", "--no-rebase", str(dead.clones[0].folder), "HEAD")
+    assert len(list(here.manifest.with_suffix("").glob("*.jsonl"))) == 16
+
+    accepted = here.command("resolve", addresses[0], "--accepted", tasks["heron 1"], "--reason", "the console says so")
+    assert (accepted.code, here.states()) == (6, {"accepted": 1, "in_doubt": 1}), accepted.said
+    freed = here.command("resolve", addresses[1], "--not-charged", "--reason", "refunded")
+    assert (freed.code, here.states()) == (0, {"accepted": 1, "new": 1}), freed.said
+    assert [one.verdict for one in sorted(dead.claims(), key=lambda claim: claim.address)] == ["paid", "free"]
+    again = here.run("--detach")
+    assert (again.code, dead.service.count(), here.states()) == (0, 3, {"accepted": 2}), again.said
+    assert [one.verdict for one in dead.claims()] == ["paid", "paid"]
+
+
 def test_without_its_store_a_run_sends_nothing(
     harness: ModuleType, emulator: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -333,4 +415,9 @@ def test_without_its_store_a_run_sends_nothing(
     plan = clone.command("plan", "--shared")
     assert (plan.code, "+ 2 new" in plan.out) == (0, True)
     assert "what other runners have claimed is not known: " in plan.err
+    policy = clone.folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("}", ", check: always}"))
+    asked = clone.command("plan", "--detailed-exitcode")
+    assert (asked.code, asked.out) == (3, plan.out), "the exit code is the plan's own"
+    assert "what other runners have claimed is not known: " in asked.err
     assert service.count() == 0
