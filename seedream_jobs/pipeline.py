@@ -425,6 +425,9 @@ def run(
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
             shown = _warned_of_store(shown, left, locked, rules, target)
             seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
+        for record, ledger in zip(seen, locked.ledgers, strict=True):
+            if record.job is not None and record.job.expansion.spec.split:
+                ledger.use_parts()
         needed = "" if options.local else "--no-local"
         images = [open_images(rules.policy_of(record.root), target, needed=needed) for record in locked.records]
         # Shown before it is checked, so that a refusal comes with the plan that it is about.

@@ -290,8 +290,6 @@ def lock_records(
             run=secrets.token_hex(4),
         )
         ledgers[manifest] = stack.enter_context(opened)
-        if record.job is not None and record.job.expansion.spec.split:
-            opened.use_parts()
     # A rehearsal's record lies in one worktree, where no other one reads it.
     for record in records if not target.emulator else ():
         campaign.check_settled(record.root, record.paths.manifest)

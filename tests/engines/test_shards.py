@@ -63,6 +63,36 @@ def test_three_machines_together_fetch_what_one_does(machine: Machines, images: 
     assert "nothing to do" in home.run("fetch", "garden.yaml", "--no-gallery", "--verify")
 
 
+def test_machines_fetch_a_record_in_parts(machine: Machines, images: Any) -> None:
+    """Shards leave each part as it is; collected, with the missing one named first, each is what one machine writes."""
+    home = machine("home")
+    home.run("manifest", "split", "garden.yaml")
+    alone = Machine(shutil.copytree(home.folder, home.folder.parent / "alone"), home.url)
+    alone.run("fetch", "garden.yaml", "--no-gallery")
+
+    def parts(one: Machine) -> dict[str, Path]:
+        found = {path.name: path for path in (one.folder / "garden.manifest").glob("*.jsonl")}
+        assert len(found) == 16
+        return {**found, "": one.manifest}
+
+    before = {name: path.read_bytes() for name, path in parts(home).items()}
+    for number in (1, 3):
+        home.run("fetch", "garden.yaml", "--shard", f"{number}/3")
+    assert {name: path.read_bytes() for name, path in parts(home).items()} == before
+    told = home.run("collect", "garden.yaml", "records", code=8)
+    assert "warning[shard-missing]: the record of shard 2/3 is missing" in told
+    home.run("fetch", "garden.yaml", "--shard", "2/3")
+    told = home.run("collect", "garden.yaml", "records")
+    assert "3 records collected" in told
+    for name, path in parts(home).items():
+        assert without_serial(path)[1:] == without_serial(parts(alone)[name])[1:]
+    assert images(home.folder) == images(alone.folder)
+    assert len(images(home.folder)) == 24
+    kept = {name: path.read_bytes() for name, path in parts(home).items()}
+    assert "nothing new" in home.run("collect", "garden.yaml", "records")
+    assert {name: path.read_bytes() for name, path in parts(home).items()} == kept
+
+
 def without_serial(manifest: Path) -> list[bytes]:
     """The lines of a manifest; the first one counts how often it was written, and two of these were written twice."""
     first, *lines = manifest.read_bytes().splitlines()

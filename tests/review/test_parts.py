@@ -287,6 +287,17 @@ def test_a_plan_of_many_requests_warns_until_its_record_is_split(
     assert codes() == ["manifest-large"], "what is on record counts"
 
 
+def test_a_saved_plan_leaves_the_form_that_the_job_asks_for(campaign: Any, command: Run) -> None:
+    """As a run of the job does, by the job file that lies beside the record; without it the form stays."""
+    folder = campaign.folder / ".seedream" / "emulator" / PARTS
+    for count, more, files in ((4, (), 0), (5, ("limits: {split: true}",), 16), (6, (), 16)):
+        garden(campaign, count, *more)
+        assert command("plan", "garden.yaml", "--emulator", "-o", "plan.json").code == 0
+        assert command("run", "plan.json", "--emulator", "--no-gallery").code == 0
+        assert len(list(folder.glob("*.jsonl"))) == files
+    assert "nothing to submit" in command("plan", "garden.yaml", "--emulator").out
+
+
 def test_a_job_may_ask_for_parts(campaign: Any, command: Run) -> None:
     """Its runs leave a split record; one that does not ask leaves the record as it is."""
     garden(campaign, 5, "limits: {split: true}")
