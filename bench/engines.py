@@ -57,11 +57,17 @@ def run(quick: bool) -> Result:
             body = bodies[number % 2]
             file = root / f"{number}.jpeg"
             file.write_bytes(body[:2] + b"\xff\xfe\x00\x08" + name + body[2:])
-            images.append((file.name, hashlib.sha256(file.read_bytes()).hexdigest()))
+            images.append({"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
         cluster = Cluster(root)
         try:
             with SharedFolder(root) as shared:
-                plain = {"work": "thumbnails", "root": str(root), "folder": str(root), "shared": shared.described()}
+                plain = {
+                    "work": "thumbnails",
+                    "root": str(root),
+                    "folder": str(root),
+                    "shared": shared.described(),
+                    "store": None,
+                }
                 size = 2 if quick else SHARD
                 shards = [{**plain, "images": images[at : at + size]} for at in range(0, count, size)]
                 choices: tuple[tuple[EngineChoice, Callable[[float], None]], ...] = (

@@ -348,9 +348,10 @@ def update_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path, temp: Path | None = None) -> None:
     """Put ``source`` at ``target``: a hard link, or a copy where the file system has none. Nothing if it is there.
 
+    :param temp: a temporary name of its own, where two processes may put it there at once
     :raises FileNotFoundError: there is no ``source``
     :raises OSError: it can be neither linked nor copied
     """
@@ -362,7 +363,7 @@ def link_or_copy(source: Path, target: Path) -> None:
             if same_file or (found.st_size, found.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
                 return
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = temporary(target)
+        part = temp or temporary(target)
         part.unlink(missing_ok=True)
         try:
             if not _linked(source, part, there):

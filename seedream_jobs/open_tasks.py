@@ -22,7 +22,8 @@ from seedream_jobs.plans.load import Rules, Target
 from seedream_jobs.plans.options import last_sets
 from seedream_jobs.records import Locked, Record, as_last_run, lock_ledger, open_tasks, read_ledger
 from seedream_jobs.report.progress import ProgressDisplay
-from seedream_jobs.results.engines import Engine, HandedOut, SharedFolder, parse_engine
+from seedream_jobs.results.engines import Engine, parse_engine
+from seedream_jobs.results.fetch_shards import HandedOut
 from seedream_jobs.results.image_steps import CampaignImageSteps, image_steps
 from seedream_jobs.results.image_store import ImageStore
 from seedream_jobs.results.thumbnails import Decoders
@@ -136,8 +137,8 @@ def _output_of(record: Record, ledger: Ledger) -> Callable[[Entry], str]:
 def _handed_out(
     engine: Engine, steps: CampaignImageSteps, record: Record, ledger: Ledger, stack: ExitStack
 ) -> Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]]:
-    shared = stack.enter_context(SharedFolder(record.root))
-    return HandedOut(engine=engine, steps=steps, shared=shared, folder=ledger.folder).run
+    campaign = stack.enter_context(engine.campaign(record))
+    return HandedOut(engine=engine, steps=steps, campaign=campaign, folder=ledger.folder).run
 
 
 def _find_damaged(record: Record, ledger: Ledger, store: ImageStore | None) -> Iterator[Repair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import canary
+from tests.authority import Authority
 from tests.campaign import Folder
 from tests.lanes import choose, examples
 
@@ -105,3 +107,11 @@ def refused(folder: Folder) -> Callable[[str], list[str]]:
         return [f"[{d.code}] {d.place} {d.message} | {d.hint or ''}" for d in caught.value.diagnostics]
 
     return found
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One certificate authority for all tests."""
+    if shutil.which("openssl") is None:
+        pytest.skip("certificates are made by the openssl command, which is not installed")
+    return Authority(tmp_path_factory.mktemp("tls"))

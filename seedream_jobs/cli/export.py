@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.options import limit_options, rules
+from seedream_jobs.cli.options import executor_option, limit_options, rules
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import rehearsal_option, target
@@ -26,6 +26,7 @@ from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import check_output_name
 from seedream_jobs.plans.options import selector
 from seedream_jobs.records import Record, find_record, read_ledger
+from seedream_jobs.results.engines import Engine, parse_engine
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.export import export as write
 from seedream_jobs.results.export.rows import SAID, Apart
@@ -98,6 +99,7 @@ def _bytes(number: str, prefix: str, binary: str) -> int:
     help="With imagefolder: the license that its dataset card names, such as cc-by-4.0.  [default: unknown]",
 )
 @click.option("--with-images", is_flag=True, help="With parquet: the images themselves, too.")
+@executor_option("Read, check and link the images by")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr.")
 @rehearsal_option
 @limit_options
@@ -110,6 +112,7 @@ def export(
     shard_size: int,
     license_id: str,
     with_images: bool,
+    executor: str | None,
     as_json: bool,
     emulator: bool,
 ) -> int:
@@ -166,7 +169,8 @@ def export(
         on_progress=progress,
     )
     try:
-        with apart or nullcontext():
+        with apart or nullcontext(), Engine(parse_engine(executor or "local")) as engine, engine.campaign(record) as at:
+            rows.engine, rows.campaign = engine, at
             write(
                 rows,
                 form,

@@ -74,8 +74,6 @@ def fetch(
     found, never_run = find_started(jobs, target=service, command="fetch")
     if share is not None and len(found) > 1:
         raise UsageError("--shard divides one job", hint="name one, with a folder for its records: --records DIR")
-    if no_local and (executor or "").startswith("dask"):
-        raise UsageError("--no-local and --executor dask exclude each other", hint="--shard divides a job, too")
     show_notes(not_started(record, "fetch").message for record in never_run)
     return open_tasks.fetch(
         found,

@@ -23,6 +23,7 @@ from seedream_jobs.plans.load import Target, load_job
 from seedream_jobs.plans.options import last_sets
 from seedream_jobs.records import Record, as_last_run, find_record, not_started
 from seedream_jobs.results.compare import ComparedJob, write_comparison
+from seedream_jobs.results.engines import Engine, parse_engine
 from seedream_jobs.results.gallery import build_gallery
 from seedream_jobs.results.gallery.cells import PLACEHOLDERS
 from seedream_jobs.results.missing_thumbnails import make_thumbnails, without_thumbnail
@@ -93,14 +94,17 @@ def gallery(
     for job in jobs:
         record, ledger = _read(job, service)
         found.setdefault(record.paths.manifest, (record, ledger))  # a job file and its manifest are one job
-    missing = [(record.shown, one) for record, ledger in found.values() for one in _from_store(record, ledger, service)]
+    with Engine(parse_engine(executor or "local")) as engine:
+        missing = [
+            (record.shown, one)
+            for record, ledger in found.values()
+            for one in _make_missing(record, ledger, service, engine, on_disk=executor is not None)
+        ]
     compared = None
     if len(found) == 2 and not with_orphans:
         (was, then), (head, now) = found.values()
         if was.job is not None and head.job is not None:
             compared = ComparedJob(head.shown, head=head.job, base=was.job, now=now.entries, then=then.entries, note="")
-    if executor is not None:
-        _fill(list(found.values()), executor)
     written = build_gallery(
         list(found.values()),
         folder=out,
@@ -124,11 +128,18 @@ def gallery(
     return ExitCode.UNFINISHED
 
 
-def _from_store(record: Record, ledger: Ledger, service: Target) -> list[tuple[str, str]]:
-    """Make the thumbnails of images that are only in the store; which can't be made, and why."""
-    missing = (image for image in without_thumbnail(record, ledger, on_disk=False) if image.object is not None)
-    apart = list(missing)
-    return make_thumbnails(image_store(record.root, service), apart, record) if apart else []
+def _make_missing(
+    record: Record, ledger: Ledger, service: Target, engine: Engine, *, on_disk: bool
+) -> list[tuple[str, str]]:
+    """Make the thumbnails that are missing; of images that are only in the store, which can't be made, and why.
+
+    :param on_disk: those of images on disk, too
+    """
+    here = list(without_thumbnail(record, ledger, on_disk=True)) if on_disk else []
+    for file, why in make_thumbnails(here, record, engine):
+        say(f"{record.shown}: no thumbnail of {file}: {why}", err=True)
+    apart = [image for image in without_thumbnail(record, ledger, on_disk=False) if image.object is not None]
+    return make_thumbnails(apart, record, engine, image_store(record.root, service)) if apart else []
 
 
 def _read(named: Path, service: Target) -> tuple[Record, Ledger]:
@@ -164,15 +175,3 @@ def _open(page: Path) -> None:
     confinement.lift()  # the browser is no part of this command
     if not webbrowser.open(page.resolve().as_uri()):
         raise UsageError(f"no browser took {page}", hint=hint)
-
-
-def _fill(jobs: list[tuple[Record, Ledger]], executor: str) -> None:
-    from seedream_jobs.results.engines import Engine, fill_thumbnails, parse_engine  # it imports httpx and anyio
-
-    choice = parse_engine(executor)
-    if choice.address is not None:
-        confinement.allow_cluster()
-    with Engine(choice) as engine:
-        for record, ledger in jobs:
-            for file, why in fill_thumbnails(record, ledger, engine):
-                say(f"{record.shown}: no thumbnail of {file}: {why}", err=True)

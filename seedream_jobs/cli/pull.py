@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -22,12 +20,13 @@ from seedream_jobs.plans.load import Target
 from seedream_jobs.plans.options import selector
 from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf
 from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.results.engines import in_order
 from seedream_jobs.results.export.rows import SAID, ExportRow, ExportRows
 from seedream_jobs.results.image_store import ImageStore, bring_back, open_images
 from seedream_jobs.results.ratings import read_review
 from seedream_jobs.results.selections import read_selection
 
-AT_ONCE = 8
+_AT_ONCE = 8
 _NAMED = 20
 
 
@@ -83,7 +82,8 @@ def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
         except SeedreamError as error:
             return "missing", error.message
 
-    for row, (became, why) in _in_order(bring, (row for row in rows if row.image.object is not None)):
+    apart = (row for row in rows if row.image.object is not None)
+    for row, (became, why) in in_order(bring, apart, _AT_ONCE):
         counts[became] += 1
         if why and counts["blocked"] + counts["missing"] <= _NAMED:
             say(f"error: {row.name}: {why}", err=True)
@@ -94,21 +94,6 @@ def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
     if counts["blocked"]:
         say(f"  {counts['blocked']} left: move what is in their place out of the way, then pull again", err=True)
     return ExitCode.UNFINISHED if counts["missing"] else ExitCode.FINDINGS if counts["blocked"] else ExitCode.OK
-
-
-def _in_order(
-    work: Callable[[ExportRow], tuple[str, str]], rows: Iterable[ExportRow]
-) -> Iterator[tuple[ExportRow, tuple[str, str]]]:
-    """Work on a few rows at a time; a million are not held."""
-    ahead: deque[tuple[ExportRow, Future[tuple[str, str]]]] = deque()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for row in rows:
-            ahead.append((row, pool.submit(work, row)))
-            if len(ahead) > 2 * AT_ONCE:
-                first, done = ahead.popleft()
-                yield first, done.result()
-        for first, done in ahead:
-            yield first, done.result()
 
 
 def image_store(

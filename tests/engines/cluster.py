@@ -1,4 +1,4 @@
-"""A Dask cluster of worker processes on the loopback, and a relay that keeps what a client sends to its scheduler."""
+"""A Dask cluster of worker processes on the loopback, with TLS or without, and a relay that keeps what it is sent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ WORKERS = 2
 
 
 class Cluster:
-    """A scheduler and two workers; ``kill_one`` kills a worker as the kernel does."""
+    """A scheduler and two workers; ``kill_one`` kills a worker as the kernel does.
 
-    def __init__(self, folder: Path) -> None:
+    :param certificates: the folder of ``tests.authority``, whose ``good`` one each of them shows, and asks for
+    """
+
+    def __init__(self, folder: Path, certificates: Path | None = None) -> None:
         self.file, self.folder = folder / "scheduler.json", folder
+        self._protocol = "tcp" if certificates is None else "tls"
+        self._environment = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+        for role in ("SCHEDULER", "WORKER") if certificates is not None else ():
+            assert certificates is not None
+            self._environment |= credentials(certificates, role)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
         scheduler = ("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
+        scheduler += ("--protocol", self._protocol)
         self._start(*scheduler, "--scheduler-file", str(self.file))
         begun = time.monotonic()
         while not self.file.exists() or not self.file.read_text():
@@ -36,6 +45,7 @@ class Cluster:
         """Start workers until there are two."""
         while len(self.workers) < WORKERS:
             options = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+            options += ("--protocol", self._protocol)
             self.workers.append(self._start("dask_worker", *options, "--scheduler-file", str(self.file)))
 
     def kill_one(self) -> None:
@@ -53,13 +63,29 @@ class Cluster:
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *options],
             cwd=self.folder,
-            env={**kept, "HOME": str(self.folder), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"},
+            env={
+                **kept,
+                **self._environment,
+                "HOME": str(self.folder),
+                "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         self.processes.append(process)
         return process
+
+
+def credentials(certificates: Path, role: str, name: str = "good") -> dict[str, str]:
+    """The variables by which Dask finds a role's certificate, and refuses what is not encrypted."""
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    return {
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        f"{tls}CA_FILE": str(certificates / "ca.pem"),
+        f"{tls}{role}__CERT": str(certificates / f"{name}.pem"),
+        f"{tls}{role}__KEY": str(certificates / f"{name}.key"),
+    }
 
 
 class Relay:

@@ -8,7 +8,9 @@ import io
 import json
 import random
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +23,17 @@ from PIL import Image as Pillow
 from seedream_jobs.errors import UnfinishedError, UsageError
 from seedream_jobs.ledger.codec import decode
 from seedream_jobs.ledger.state import Completed, Entry, Image, State
-from seedream_jobs.results import engines
+from seedream_jobs.plans.load import Target
+from seedream_jobs.records import find_record, read_ledger
+from seedream_jobs.results import engines, fetch_shards
 from seedream_jobs.results.engines import Engine, EngineChoice, SharedFolder, parse_engine, work_shard
+from seedream_jobs.results.export.rows import ExportRows
+from seedream_jobs.run.fetch import temporary
 from tests import stores
+from tests.authority import Authority
 from tests.campaign import NOW, Folder, history, record, requests_of
 from tests.canary import CANARY, gives_away
-from tests.engines.cluster import Cluster, Relay
+from tests.engines.cluster import Cluster, Relay, credentials
 from tests.engines.machines import Machine, ended
 from tests.lanes import examples
 
@@ -140,7 +147,42 @@ def test_a_worker_is_killed_in_its_shard(cluster: Cluster, host: Host, tmp_path:
     assert b"heron 149" in relay.sent
     assert gives_away(bytes(relay.sent)) is None
     assert gives_away(bytes(relay.sent) + CANARY.encode()) is not None
+    the_same_export_though_a_worker_is_killed(cluster, relay, machine)
     relay.close()
+
+
+def the_same_export_though_a_worker_is_killed(cluster: Cluster, relay: Relay, machine: Machine) -> None:
+    """Both workers have a shard when one of them is killed: it is handed out again, and every byte is as here."""
+    distributed = importlib.import_module("distributed")
+    cluster.fill()
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        for worker in cluster.workers:
+            worker.send_signal(signal.SIGSTOP)
+        words = ("export", "garden.yaml", "--format", "imagefolder")
+        process = machine.start(
+            *words,
+            "-o",
+            "by-cluster",
+            "--executor",
+            f"dask:{relay.address}",
+            DASK_DISTRIBUTED__COMM__COMPRESSION="False",
+        )
+        while process.poll() is None and sum(map(bool, client.processing().values())) < 2:
+            time.sleep(0.05)
+        cluster.kill_one()
+        for worker in cluster.workers:
+            worker.send_signal(signal.SIGCONT)
+        assert " images as imagefolder in by-cluster" in ended(process)
+    machine.run(*words, "-o", "here")
+    assert tree(machine.folder / "by-cluster") == tree(machine.folder / "here")
+    assert relay.sent.count(b'"work":"export"') == 3  # two shards, one of them twice
+    assert gives_away(bytes(relay.sent)) is None
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file, hidden ones too."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_workers_put_into_the_store(cluster: Cluster, host: Host, tmp_path: Path) -> None:
@@ -156,7 +198,49 @@ def test_workers_put_into_the_store(cluster: Cluster, host: Host, tmp_path: Path
         str(file.relative_to(store)) for file in store.rglob("*.jpeg")
     )
     assert all((store / one["object"]).read_bytes() == (machine.folder / one["file"]).read_bytes() for one in images)
-    machine.run("fetch", "garden.yaml", "--executor", f"dask:{cluster.address}", "--no-local", code=2)
+
+
+def test_images_that_are_in_the_store_alone(cluster: Cluster, host: Host, tmp_path: Path) -> None:
+    """Workers leave none on disk with --no-local, and export them from the store: the same bytes as this machine."""
+    stores.need("obstore")
+    cluster.fill()
+    machine, store = ready(tmp_path / "campaign", host, 8), tmp_path / "store"
+    store.mkdir()
+    (machine.folder / "policy.yaml").write_text(f'version: 1\nshared: {{images: "file://{store}"}}\n')
+    by_cluster = ("--executor", f"dask:{cluster.address}")
+    machine.run("fetch", "garden.yaml", "--no-gallery", "--no-local", *by_cluster)
+    objects = {file.name: file.read_bytes() for file in store.rglob("*.jpeg")}
+    assert len(objects) == len({image["object"] for one in entries(machine) for image in one["images"]}) == 8
+    assert {one["state"] for one in entries(machine)} == {"stored"}
+    assert [name for name in tree(machine.folder) if name.startswith("out/")] == []
+    for form in ("imagefolder", "webdataset"):
+        words = ("export", "garden.yaml", "--format", form)
+        machine.run(*words, "-o", f"{form}-here")
+        machine.run(*words, "-o", f"{form}-there", *by_cluster)
+        assert tree(machine.folder / f"{form}-there") == tree(machine.folder / f"{form}-here")
+    made = tree(machine.folder / "imagefolder-there")
+    assert sorted(made[name] for name in made if name.endswith(".jpeg")) == sorted(objects.values())
+    assert not list((machine.folder / ".seedream").glob("export-*"))
+
+
+def test_a_cluster_with_certificates(authority: Authority, host: Host, tmp_path: Path) -> None:
+    """TLS as Dask's own variables say: a fetch over it; whoever shows no certificate, or a stranger's, is refused."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("distributed is not installed (it comes with the dev dependencies)")
+    machine = ready(tmp_path / "campaign", host, 4)
+    made = Cluster(tmp_path, authority.folder)
+    try:
+        assert made.address.startswith("tls://127.0.0.1:")
+        words = ("fetch", "garden.yaml", "--no-gallery", "--executor", f"dask:{made.address}")
+        for refused in ({}, credentials(authority.folder, "CLIENT", "stranger")):
+            said = machine.run(*words, code=8, **refused)
+            assert "can't be reached" in said
+            assert "DASK_DISTRIBUTED__COMM__TLS__" in said
+        assert {one["state"] for one in entries(machine)} == {"completed"}
+        assert "4 images fetched" in machine.run(*words, **credentials(authority.folder, "CLIENT"))
+        assert {one["state"] for one in entries(machine)} == {"stored"}
+    finally:
+        made.close()
 
 
 def test_thumbnails_are_made_by_the_cluster(cluster: Cluster, machine: Machines) -> None:
@@ -265,7 +349,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Bad], None]]:
         monkeypatch.setattr(Engine, "__enter__", enter)
 
     yield use
-    engines._use_decoders(None)
+    engines.use_decoders(None)
 
 
 @pytest.fixture
@@ -309,7 +393,7 @@ def test_an_executor_that_loses_shards_or_does_them_twice(
 ) -> None:
     """Each image once, all on record, no rest of a lost try; what is handed out again has a name of its own."""
     machine, bad = ready(tmp_path, host, 24), Bad(do)
-    monkeypatch.setattr(engines, "SHARD", 12)
+    monkeypatch.setattr(fetch_shards, "SHARD", 12)
     through(bad)
     assert here(machine) == 0
     assert {one["state"] for one in entries(machine)} == {"stored"}
@@ -331,10 +415,10 @@ def test_a_lost_try_leaves_nothing(host: Host, tmp_path: Path) -> None:
     entry = decode(Entry, dict(shard["entries"][0]))
     stem = tmp_path / entry.output
     stem.parent.mkdir(parents=True)
-    own, other = (engines.temporary(stem, entry, 0, token) for token in ("aa", "bb"))
+    own, other = (temporary(stem, entry, 0, token) for token in ("aa", "bb"))
     own.write_bytes(b"half")
     other.write_bytes(b"half")
-    engines._sweep(shard, "aa")
+    fetch_shards.sweep(shard, "aa")
     assert (own.exists(), other.exists()) == (False, True)
 
 
@@ -349,6 +433,7 @@ def shard_of(folder: Path, host: Host) -> dict[str, Any]:
         "model": "doubao-seedream-5-0-lite",
         "embed": False,
         "provenance": {},
+        "local": True,
         "entries": [entry],
     }
 
@@ -395,6 +480,47 @@ def test_dead_links_come_back(host: Host, tmp_path: Path, through: Any, here: An
     through(Bad(lambda _, shard: work_shard(shard)))
     assert here(machine, "--deadline", "1s") == 8
     assert [one["state"] for one in entries(machine)] == ["completed"] * 2
+
+
+def exported(folder: Path, host: Host) -> tuple[ExportRows, Path]:
+    """The rows of a campaign whose images are on disk, and the folder of the export."""
+    machine = ready(folder, host, 4)
+    machine.run("fetch", "garden.yaml", "--no-gallery")
+    found = find_record(folder / "garden.yaml", target=Target(origin=host.url, emulator=False))
+    entries = read_ledger(found, command="t").entries
+    return ExportRows(job="garden", entries=entries, root=folder, folder=folder, expansion=None), folder / "data"
+
+
+@pytest.mark.parametrize("do", [lost_at_first, twice])
+def test_an_export_whose_shards_are_lost_or_done_twice(
+    do: Callable[[int, bytes], bytes], host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image once, and no rest of a lost try."""
+    rows, folder = exported(tmp_path, host)
+    monkeypatch.setattr("seedream_jobs.results.export.rows.SHARD", 2)
+    rows.engine = Engine(EngineChoice())
+    rows.engine._executor = bad = Bad(do)
+    rows.campaign = {"shared": None}
+    seeded = folder / "images" / "out" / f".x.jpeg.{'0' * 8}.part"
+    seeded.parent.mkdir(parents=True)
+    monkeypatch.setattr(engines, "token_hex", lambda _: "0" * 8)
+    if do is lost_at_first:
+        seeded.write_bytes(b"half")
+    names = [row.name for row in rows.intact(folder)]
+    assert sorted(tree(folder)) == sorted(f"images/{name}" for name in names)
+    assert (len(names), rows.images) == (4, 4)
+    assert len(bad.shards) == (4 if do is lost_at_first else 2)
+    assert all(gives_away(shard) is None for shard in bad.shards)
+
+
+@pytest.mark.parametrize("answer", [{}, {"problems": [None]}, {"problems": [None] * 4}])
+def test_what_a_worker_says_of_an_export_is_checked(answer: dict[str, Any], host: Host, tmp_path: Path) -> None:
+    """It answers for each image, and what it has put somewhere is there."""
+    rows, folder = exported(tmp_path, host)
+    rows.engine = Engine(EngineChoice())
+    rows.engine._executor = Bad(lambda _, __: json.dumps(answer).encode())
+    with pytest.raises(UnfinishedError, match="a worker"):
+        list(rows.intact(folder))
 
 
 def test_a_worker_that_does_not_share_the_folder_says_so(host: Host, tmp_path: Path) -> None:

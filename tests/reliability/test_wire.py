@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.authority import Authority
+
 API = Path(__file__).parents[1] / "api"
 CODES = {"accepted": {0}, "rejected": {1}, "refused": {2, 4, 5}, "in_doubt": {6}, "not_sent": {8}}
 STATES = {"accepted": {"accepted"}, "rejected": {"rejected"}, "in_doubt": {"in_doubt"}}
@@ -80,7 +82,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
 
     def authority() -> Any:
         if not made:
-            made.append(_load("conftest").Authority(tmp_path_factory.mktemp("tls")))
+            made.append(Authority(tmp_path_factory.mktemp("tls")))
         return made[0]
 
     return authority

@@ -25,16 +25,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedream_jobs.atomic_file import check_folder, digest, link_or_copy, read_regular, temporary, whole_file
+from seedream_jobs.atomic_file import check_folder, read_regular, temporary, whole_file
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import one_line
 from seedream_jobs.inside import open_record
-from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, NUMBERS, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import BOOLEANS, IMAGES, INTEGERS, LISTS, NUMBERS, ExportRow, ExportRows
 from seedream_jobs.results.export.tables import json_line
 
 METADATA = "metadata.jsonl"
 CARD = "README.md"
-IMAGES = "images"
 INDEX = ".index.json"
 """Hidden: ``datasets`` takes every other file of the folder for a shard."""
 MAX_SAMPLES = 10_000
@@ -114,28 +113,12 @@ def write_imagefolder(rows: ExportRows, folder: Path, *, license_id: str) -> Non
     earlier = _image_names(metadata)
     ours = _is_ours(card)
     folder.mkdir(parents=True, exist_ok=True)
-    checked: set[PurePosixPath] = set()
     kept: set[str] = set()
     with whole_file(metadata) as out:
-        for row in rows:
-            name = IMAGES / row.name
-            # What lies in the store alone is not brought again for an image that an earlier export has.
-            known = row.is_apart and _has_image(folder / name, row)
-            problem = None if known else row.problem
-            if problem is None and not known:
-                if name.parent not in checked:  # an earlier export may have come with a commit, links and all
-                    check_folder(folder, folder / name.parent)
-                    checked.add(name.parent)
-                link_or_copy(row.source, folder / name)
-                rows.drop(row.source)
-            elif problem is not None and not _has_image(
-                folder / name, row
-            ):  # an earlier export may have the only copy left
-                rows.leave_out(row, problem)
-                continue
-            out.write(json_line({"file_name": name.as_posix()} | dict(row.values)))
-            kept.add(name.as_posix())
-            rows.count_exported()
+        for row in rows.intact(folder):
+            name = (IMAGES / row.name).as_posix()
+            out.write(json_line({"file_name": name} | dict(row.values)))
+            kept.add(name)
         for stale in earlier - kept:
             parts = PurePosixPath(stale).parts
             if parts[:1] == (str(IMAGES),) and ".." not in parts:
@@ -144,10 +127,6 @@ def write_imagefolder(rows: ExportRows, folder: Path, *, license_id: str) -> Non
     if ours:
         with whole_file(card) as file:
             file.write(_card(rows, license_id).encode())
-
-
-def _has_image(target: Path, row: ExportRow) -> bool:
-    return target.is_file() and not target.is_symlink() and digest(target) == row.values["sha256"]
 
 
 def _image_names(metadata: Path) -> set[str]:

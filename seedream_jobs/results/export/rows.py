@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
-from seedream_jobs.atomic_file import confined, find_damage, read_regular
-from seedream_jobs.errors import SeedreamError, UsageError
+from seedream_jobs.atomic_file import check_folder, confined, digest, find_damage, link_or_copy, read_regular
+from seedream_jobs.errors import SeedreamError, UnfinishedError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import LFS_POINTER
-from seedream_jobs.ledger.codec import iso
+from seedream_jobs.ledger.codec import Json, decode, encode, iso
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import keep_private
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
-from seedream_jobs.results.image_store import ImageStore
+from seedream_jobs.results.engines import SHARD, Engine
+from seedream_jobs.results.image_store import ImageStore, open_at
 from seedream_jobs.results.ratings import NO_OPINION, Opinion
 from seedream_jobs.results.selections import Verdict
 
@@ -72,6 +76,8 @@ MONEY = frozenset({"cost_usd"})
 """Columns that hold USD: decimal text, but in parquet."""
 TIMES = frozenset({"submitted_at"})
 """Columns that hold a moment, UTC: text, but in parquet."""
+IMAGES = "images"
+"""The folder of an ``imagefolder`` that the images are in."""
 NAMED = 5
 """How many of the images that are left out are named."""
 
@@ -96,15 +102,15 @@ class ExportRow:
     :param image: as recorded
     :param file: its file: POSIX, relative to the manifest's folder
     :param values: column to value; None where it is not known. Axis labels are text
-    :param apart: brings images from the store; None where they are not needed
+    :param apart: the folder of images that are brought from the store; None where they are not needed
     """
 
     root: Path
     folder: Path
     image: Image
     file: str
-    values: Mapping[str, Any]
-    apart: Apart | None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    apart: Path | None = None
 
     @property
     def own(self) -> Path:
@@ -124,11 +130,11 @@ class ExportRow:
 
     @property
     def source(self) -> Path:
-        """Where the image is, now that ``problem`` has found none.
+        """Where the image is, now that ``place`` has found no problem.
 
         :raises UsageError: the record leads out of the campaign's root
         """
-        return self.apart.file(self.image) if self.apart is not None and self.is_apart else self.own
+        return self.own if self.apart is None or not self.is_apart else self.apart / self.name
 
     @property
     def name(self) -> PurePosixPath:
@@ -136,18 +142,42 @@ class ExportRow:
         parts = PurePosixPath(self.file).parts
         return PurePosixPath(*("_" if part == ".." else part for part in parts if part != "/"))
 
-    @property
-    def problem(self) -> str | None:
-        """Why the file is not the image that was stored; None if it is. Reads it whole."""
-        if self.values["sha256"] is None:  # then any file would do, and a record may be a stranger's
-            return "the record does not say what it holds"
+    def place(self, into: Path | None, token: str, store: ImageStore | None = None) -> str | None:
+        """See that the file is the image that was stored, and link it into a folder; why not, None if it is there.
+
+        Reads the file whole. What is in the store alone is brought: into that folder, or to ``source``.
+
+        :param into: the export's folder, in which it gets the name ``IMAGES / name``; None to link it nowhere
+        :param token: of temporary names
+        :raises OSError: as the file system of the export does
+        """
+        target = None if into is None else into / IMAGES / self.name
+        if not self.is_apart:
+            problem = self._problem()
+            if problem is None and target is not None:
+                link_or_copy(self.own, target, _part(target, token))
+        elif target is not None and self._is_at(target):  # of an earlier export: it is not brought again
+            return None
+        elif target is None and self.apart is None:
+            problem = None if self.image.sha256 is not None else _NO_DIGEST
+        else:
+            problem = self._bring(target or self.source, token, store)
+        if problem is not None and target is not None and self._is_at(target):
+            return None  # an earlier export may have the only copy left
+        return problem
+
+    def _is_at(self, target: Path) -> bool:
+        return target.is_file() and not target.is_symlink() and digest(target) == self.image.sha256
+
+    def _problem(self) -> str | None:
+        image = self.image
+        if image.sha256 is None:  # then any file would do, and a record may be a stranger's
+            return _NO_DIGEST
         try:
             source = self.own
-            if self.is_apart:
-                return None if self.apart is None else self.apart.bring(self.image)
         except UsageError as error:
             return error.message
-        found = find_damage(source, size=self.values["bytes"], sha256=self.values["sha256"])
+        found = find_damage(source, size=image.bytes, sha256=image.sha256)
         if found is None:
             return None
         with suppress(OSError):
@@ -155,49 +185,62 @@ class ExportRow:
                 return f"a Git LFS pointer, {found[1]}"
         return found[1]
 
+    def _bring(self, target: Path, token: str, store: ImageStore | None) -> str | None:
+        if store is None:
+            return "it is in a store, and the policy names none"
+        try:
+            raw = store.read(self.image)
+        except SeedreamError as error:
+            return error.message
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _part(target, token)
+        part.write_bytes(raw)
+        part.replace(target)
+        return None
+
+
+_NO_DIGEST = "the record does not say what it holds"
+
+
+def _part(path: Path, token: str) -> Path:
+    return path.with_name(f".{path.name}.{token}.part")
+
 
 class Apart:
-    """Brings images that lie in the store, and not on disk, into a folder of its own; entered, it removes them.
+    """The store of images that are not on disk, and where they lie while they are packed; entered, it removes them.
 
     :param open_store: opens it, once an image is needed; None where the policy names none
     """
 
     def __init__(self, open_store: Callable[[], ImageStore | None], root: Path) -> None:
-        self._open, self._root, self._folder = open_store, root, ""
-        self._store: ImageStore | None = None
+        self._open, self._root = open_store, root
+        self._folder: Path | None = None
         self._stack = ExitStack()
 
-    def __enter__(self) -> Apart:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def file(self, image: Image) -> Path:
-        """Where ``bring`` has put it."""
-        return Path(self._folder, PurePosixPath(image.object or "").name)
-
-    def bring(self, image: Image) -> str | None:
-        """Read an image from the store, and see that it is the one on record; why it is not here then."""
-        if not self._folder:
-            self._store = self._open()
+    @property
+    def folder(self) -> Path:
+        """In the campaign, so that a worker has it, too."""
+        if self._folder is None:
             keep_private(state := self._root / STATE_FOLDER)
-            self._folder = self._stack.enter_context(TemporaryDirectory(prefix="export-", dir=state))
-        if self.file(image).exists():
-            return None
-        if self._store is None:
-            return "it is in a store, and the policy names none"
-        try:
-            raw = self._store.read(image)
-        except SeedreamError as error:
-            return error.message
-        self.file(image).write_bytes(raw)
-        return None
+            self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="export-", dir=state)))
+        return self._folder
 
     def drop(self, source: Path) -> None:
-        """Remove one that is not needed any more."""
-        if self._folder and source.parent == Path(self._folder):
+        """Remove an image that is not needed any more."""
+        if self._folder is not None and source.is_relative_to(self._folder):
             source.unlink(missing_ok=True)
+
+    @cached_property
+    def url(self) -> str | None:
+        """Of the store; None where there is none."""
+        store = self._open()
+        return None if store is None else store.objects.url
 
 
 @dataclass(slots=True, kw_only=True)
@@ -212,7 +255,9 @@ class ExportRows:
     :param select: which images, by their cell and by what people said of them (``SAID``); only with an expansion
     :param chosen: only images that were chosen
     :param opinions: what people think of an image, by its sha256; ``verdicts`` likewise
-    :param apart: brings images from the store; None where rows do without their images
+    :param apart: the store; None where rows do without their images
+    :param engine: reads and links the images; None for this thread
+    :param campaign: what each shard says of it (``Engine.campaign``)
     :param on_progress: called with the number of images so far
     :param images: rows that were exported
     :param missing: rows that were left out because their file is missing or not what was stored
@@ -233,6 +278,8 @@ class ExportRows:
     opinions: Mapping[str, Opinion] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     apart: Apart | None = None
+    engine: Engine | None = None
+    campaign: Mapping[str, Any] = field(default_factory=dict)
     on_progress: Callable[[int], None] = lambda _: None
     images: int = 0
     missing: int = 0
@@ -261,26 +308,63 @@ class ExportRows:
         own = (column for name, fields in self.axes.items() for column in (name, *(f"{name}.{key}" for key in fields)))
         return (*BEFORE_AXES, *(AXIS + column for column in own), *AFTER_AXES)
 
-    def intact(self) -> Iterator[ExportRow]:
-        """The rows whose file is the image that was stored; each is counted once the next one is asked for."""
-        for row in self:
-            problem = row.problem
-            if problem is None:
+    def intact(self, into: Path | None = None) -> Iterator[ExportRow]:
+        """The rows whose file is the image that was stored; each is counted once the next one is asked for.
+
+        :param into: the folder that the images are linked into, as ``IMAGES / name``
+        :raises UsageError: a folder in it leads out of it
+        """
+        # Read in shards, some of them ahead, and given in order: with any executor the export is the same.
+        handed: deque[list[ExportRow]] = deque()
+        shards = self._shards(handed, into)
+        answers = map(_work_here, shards) if self.engine is None else self.engine.each(shards)
+        for answer in answers:
+            rows, problems = handed.popleft(), answer.get("problems")
+            if type(problems) is not list or len(problems) != len(rows):
+                raise UnfinishedError("a worker does not say what became of its images", hint="run it again")
+            for row, problem in zip(rows, problems, strict=True):
+                if problem is not None:
+                    self._leave_out(row, str(problem))
+                    continue
+                if into is not None and not os.path.lexists(into / IMAGES / row.name):
+                    raise UnfinishedError(
+                        f"a worker has put {row.name} into another folder",
+                        hint="mount the folder of the export at the same place on every worker",
+                    )
                 yield row
-                self.count_exported()
-            else:
-                self.leave_out(row, problem)
+                self._count_exported()
+
+    def _shards(self, handed: deque[list[ExportRow]], into: Path | None) -> Iterator[Json]:
+        plain = {"root": str(self.root), "folder": str(self.folder), **self.campaign, "work": "export"}
+        checked: set[PurePosixPath] = set()
+        rows = iter(self)
+        while some := list(islice(rows, SHARD)):
+            if into is not None:
+                for row in some:
+                    _check_folder(row, into, checked)
+            url, folder = None, None
+            if self.apart is not None and any(row.is_apart for row in some):
+                url, folder = self.apart.url, self.apart.folder if into is None else None
+                some = [replace(row, apart=folder) for row in some]
+            handed.append(some)
+            yield {
+                **plain,
+                "into": None if into is None else str(into.absolute()),
+                "apart": None if folder is None else str(folder.absolute()),
+                "store": url,
+                "images": [encode(row.image) for row in some],
+            }
 
     def drop(self, source: Path) -> None:
-        """Remove an image that was brought from the store, and is not needed any more."""
+        """Remove an image that was brought from the store, and is packed."""
         if self.apart is not None:
             self.apart.drop(source)
 
-    def count_exported(self) -> None:
+    def _count_exported(self) -> None:
         self.images += 1
         self.on_progress(self.images)
 
-    def leave_out(self, row: ExportRow, why: str) -> None:
+    def _leave_out(self, row: ExportRow, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
         self.missing += 1
         # Its share was added to ``shared_usd`` with those of the other images of its request.
@@ -392,9 +476,22 @@ class ExportRows:
             "choice_by": [] if verdict is None else list(verdict.by),
             "choice_why": None if verdict is None else verdict.why or None,
         }
-        return ExportRow(
-            root=self.root, folder=self.folder, image=image, file=image.file, values=values, apart=self.apart
-        )
+        return ExportRow(root=self.root, folder=self.folder, image=image, file=image.file, values=values)
+
+
+def _check_folder(row: ExportRow, into: Path, checked: set[PurePosixPath]) -> None:
+    """See that an image's folder in an export is one below ``into``: an earlier export may have come with a commit.
+
+    :raises UsageError: it is not
+    """
+    parent = row.name.parent
+    if parent in checked:
+        return
+    with suppress(UsageError):  # a record that leads out of the campaign's root: nothing of it is put anywhere
+        confined(row.root, row.folder, row.file)
+        checked.add(parent)
+    if parent in checked:
+        check_folder(into, into / IMAGES / parent)
 
 
 def _axis_values(expansion: Expansion) -> Iterator[tuple[str, Any, Any]]:
@@ -410,3 +507,28 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     return None if value is None else spoken(value)
+
+
+# -- a worker ----------------------------------------------------------------------------------------------------------
+
+
+def work(asked: Mapping[str, Any]) -> Json:
+    """See that images are those on record, and link them where they are asked for: for each why not, or None."""
+    root, folder = Path(asked["root"]), Path(asked["folder"])
+    into, apart = (None if asked[name] is None else Path(asked[name]) for name in ("into", "apart"))
+    store = None if asked["store"] is None else open_at(asked["store"])
+    images = (decode(Image, raw, "an image") for raw in asked["images"])
+    rows = (ExportRow(root=root, folder=folder, image=image, file=image.file or "", apart=apart) for image in images)
+    return {"problems": [row.place(into, asked["token"], store) for row in rows]}
+
+
+def _work_here(shard: Json) -> Json:
+    return work({**shard, "token": "here"})
+
+
+def sweep(shard: Mapping[str, Any], token: str) -> None:
+    """Remove what a lost worker may have left of a try."""
+    for folder in filter(None, (shard["into"], shard["apart"])):
+        for part in Path(folder).rglob(f".*.{token}.part"):
+            with suppress(OSError):
+                part.unlink()
