@@ -142,6 +142,14 @@ class Postgres:
             assert time.monotonic() < limit, "waited in vain for PostgreSQL"
             time.sleep(0.05)
 
+    def new_database(self, name: str) -> str:
+        """The URL of another, empty database."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
+        return self.url.replace("/postgres", f"/{name}")
+
     def kill(self) -> None:
         """End all of it at once, as a power cut does."""
         with contextlib.suppress(ProcessLookupError):
