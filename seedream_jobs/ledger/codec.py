@@ -77,9 +77,9 @@ def canonical(value: object) -> bytes:
 
 
 SEAL = b'{"crc":"'
-_AFTER_SEAL = len(SEAL) + 8 + 2  # crc, quote, comma
+AFTER_SEAL = len(SEAL) + 8 + 2  # crc, quote, comma
 # The checksum goes on from that of the brace, so that a sealed line is checked without a copy of its rest.
-_OPENED = crc32(b"{")
+OPENED = crc32(b"{")
 
 
 def seal(plain: bytes) -> bytes:
@@ -89,12 +89,12 @@ def seal(plain: bytes) -> bytes:
 
 def is_sealed(line: bytes) -> bool:
     """Whether a line begins with the checksum of its other bytes."""
-    return line.startswith(SEAL) and line[len(SEAL) : _AFTER_SEAL] == b'%08x",' % crc32(line[_AFTER_SEAL:], _OPENED)
+    return line.startswith(SEAL) and line[len(SEAL) : AFTER_SEAL] == b'%08x",' % crc32(line[AFTER_SEAL:], OPENED)
 
 
 def unsealed(line: bytes) -> bytes:
     """The canonical line in a sealed one."""
-    return b"{" + line[_AFTER_SEAL:]
+    return b"{" + line[AFTER_SEAL:]
 
 
 @lru_cache(maxsize=64)  # many requests have the same second

@@ -141,10 +141,18 @@ class Changes:
 
     def _requests(self) -> Iterator[Change]:
         left, select, entries = self._limit, self._select, self.entries
+        # Unless some are to be submitted again, what is done stays so whatever else is known of it. Of a large record
+        # nearly all is done: a quarter of the time that comparing it takes is spared.
+        summary, finished = entries.summary, {} if self._again or self._rejected or self._claimed else self._usual
         for place in self.expansion.places():
             if select is not None and not select(place.cell):
                 continue
-            change = self._change(place, entries.summary(place.key))
+            _, _, key, images = place
+            brief = summary(key)
+            if brief in finished and (usual := finished[brief])[0] is Action.DONE:
+                yield Change(Action.DONE, key, place, True, usual[1], images)
+                continue
+            change = self._change(place, brief)
             # Only what would cost something is looked up under its former key, too.
             if change.action in SUBMITS and (former := entries.former.get(place.key)):
                 change = self._known_before(change, former, entries.summary(former))

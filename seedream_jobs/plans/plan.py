@@ -397,7 +397,9 @@ def _planned(
         if change.place is not None:
             requests += 1
             images += change.max_images
-        if action in SUBMITS:
+        if action is Action.DONE:
+            days.add(entries.submitted_day(change.key))
+        elif action in SUBMITS:
             submit += 1
             submit_images += change.max_images
             if claims:
@@ -406,8 +408,6 @@ def _planned(
                 causes.count(change)
         elif action is Action.ELSEWHERE:
             (taken if claimed.get(change.key, number) < number else elsewhere)[change.note] += 1
-        elif action is Action.DONE:
-            days.add(entries.submitted_day(change.key))
         elif action is Action.FAILED:
             failures[_failure(entries[change.key])] += 1
     days.discard("")
