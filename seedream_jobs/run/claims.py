@@ -37,11 +37,13 @@ class _Wait:
     """Somebody waits for a claim.
 
     :param adopts: whoever made it before, the claim counts as this run's: it has the submission in doubt on record
+    :param repeats: the claim is held; money is reserved for one more POST under it
     :param abandoned: nobody waits any more, and nothing will be sent
     """
 
     claim: Claim
     adopts: bool = False
+    repeats: bool = False
     abandoned: bool = False
     result: Holder | Halt | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -94,14 +96,21 @@ class SharedClaims(Claims):
         self._reserved: dict[str, Decimal] = {}  # by a claim's name
         self._credit = Decimal(0)  # reserved, and for no claim
         self._given_back = False
+        self._repeats = 0
 
-    async def hold(self, submission: Submission, usd: Decimal | None, *, replay: bool) -> Holder | Halt | None:
+    async def hold(
+        self, submission: Submission, usd: Decimal | None, *, replay: bool, costly: bool = False
+    ) -> Holder | Halt | None:
         name = (submission.request.key, submission.generation)
         claim = self._mine.get(name) or self._made(submission, usd)
+        if name in self._mine and (replay or costly):
+            if self._budget is None or not costly:
+                return None
+            self._repeats += 1
+            more = replace(claim, attempt=f"repeat-{self._repeats}", usd=usd)
+            return await self._wait(_Wait(more, repeats=True))
         if not replay:
             return await self._wait(_Wait(claim))
-        if name in self._mine:
-            return None  # further repeats in this run are under the same claim
         # Where two clones have this doubt on record, one of them repeats it.
         again = replace(self._made(submission, usd), attempt=f"replay-{submission.replays + 1}")
         return await self._wait(_Wait(again)) or await self._wait(_Wait(claim, adopts=True))
@@ -184,13 +193,18 @@ class SharedClaims(Claims):
                     self._unsure.append(wait.claim)
         for wait, name in asked.items():
             del self._waits[name]
-            if wait.abandoned and (wait.claim.key, wait.claim.generation) in self._mine:
+            # One that is repeated may be paid for already.
+            sent = wait.adopts or wait.repeats
+            if wait.abandoned and not sent and (wait.claim.key, wait.claim.generation) in self._mine:
                 self._unsent[wait.claim.key, wait.claim.generation] = None
             wait.done.set()
 
     def _claim(self, group: list[_Wait]) -> None:
         """Make a group's claims; for one that was settled as free the next attempt is made."""
-        left = group
+        for wait in group:
+            if wait.repeats:
+                self._cover(wait, wait.claim)
+        left = [wait for wait in group if not wait.repeats]
         while left:
             standing = self._store.claim([wait.claim for wait in left])
             again: list[_Wait] = []
@@ -208,18 +222,22 @@ class SharedClaims(Claims):
             if not one.attempt.startswith("replay-"):
                 self._mine[name] = one
                 self._unsent.pop(name, None)
-            if not wait.adopts and not self._covers(one):
-                assert self._budget is not None
-                budget = f"{self._budget.account} may cost {self._budget.limit} USD in all, over all runners"
-                wait.result = Halt(
-                    stop=ExitCode.MONEY, reason=f"{budget}: it is reserved", hint="raise the budget, or submit less"
-                )
+            if not wait.adopts:
+                self._cover(wait, one)
             return
         wait.result = Holder(name=one.holder, since=one.at, paid=one.verdict == "paid")
         if not one.attempt.startswith("replay-"):
             self._mine.pop(name, None)
             self._unsent.pop(name, None)
             self._lost.append(one)
+
+    def _cover(self, wait: _Wait, claim: Claim) -> None:
+        if not self._covers(claim):
+            assert self._budget is not None
+            budget = f"{self._budget.account} may cost {self._budget.limit} USD in all, over all runners"
+            wait.result = Halt(
+                stop=ExitCode.MONEY, reason=f"{budget}: it is reserved", hint="raise the budget, or submit less"
+            )
 
     def _covers(self, claim: Claim) -> bool:
         """Whether the budget of all runners bears a claim; reserves it."""

@@ -138,11 +138,14 @@ class Observer:
 class Claims:
     """What other runners of the campaign are told before a POST leaves. Here there are none: nothing is done."""
 
-    async def hold(self, submission: Submission, usd: Decimal | None, *, replay: bool) -> Holder | Halt | None:
+    async def hold(
+        self, submission: Submission, usd: Decimal | None, *, replay: bool, costly: bool = False
+    ) -> Holder | Halt | None:
         """Claim a request whose intent is durable: None where it is this run's now, else whose it is, or why not.
 
         :param usd: the most it can cost
         :param replay: it is in doubt since an earlier run, and is about to be repeated
+        :param costly: it is about to be repeated, and may be charged once more
         """
         return None
 
@@ -268,7 +271,9 @@ class Submitter:
                 key = submission.idempotency_key
                 outcome = await self._service.submit(worker, body, idempotency_key=key, flight=flight)
         except anyio.get_cancelled_exc_class():
-            await self._settle(submission, given_up(flight, "cancelled"))
+            ended = given_up(flight, "cancelled")
+            # A repeat that did not leave says nothing about the first POST.
+            await (self._settle if repeat is None else self._stay_in_doubt)(submission, ended)
             raise
         except Exception as error:  # a bug of the client: what its flight shows still counts
             outcome = given_up(flight, repr(error))
@@ -299,15 +304,17 @@ class Submitter:
     async def _hold(self, submission: Submission, repeat: Again | None) -> Holder | bool:
         """Claim a request; False where that failed, and the run ends."""
         replay = submission.in_doubt_since is not None
-        if repeat is not None and not replay:
+        costly = repeat is not None and repeat.costly
+        if repeat is not None and not (replay or costly):
             return True  # the POST in doubt is this run's, and so is its claim
         usd = self._spend.most(submission.max_cost_usd, submission.request.max_images)
         with self._shutdown.waiting() as wait:
-            found = await self._claims.hold(submission, usd, replay=replay)
+            found = await self._claims.hold(submission, usd, replay=replay, costly=costly)
         if wait.cancelled_caught:
             if self._shutdown.withdraws:
                 return False
-            found = await self._claims.hold(submission, usd, replay=replay)  # what is announced is still sent
+            # What is announced is still sent.
+            found = await self._claims.hold(submission, usd, replay=replay, costly=costly)
         if isinstance(found, Halt):
             self._shutdown.stop(found)
             return False

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
 
 from seedream_jobs.api.outcomes import Outcome
-from seedream_jobs.claims.store import ClaimStore
+from seedream_jobs.claims.store import Claim, ClaimStore
+from seedream_jobs.errors import ExitCode
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.state import Holder
-from seedream_jobs.run.claims import SharedClaims
+from seedream_jobs.run.claims import SharedBudget, SharedClaims
+from seedream_jobs.run.retry import Halt
 from seedream_jobs.run.submit import Submission
 
 NOW, USD = 1_780_000_000, Decimal("0.0228")
@@ -30,12 +34,17 @@ def submission(*, replays: int | None) -> Submission:
     )  # fmt: skip
 
 
-def with_claims(store: ClaimStore, holder: str, work: Callable[[SharedClaims], Awaitable[None]]) -> None:
+def with_claims(
+    store: ClaimStore,
+    holder: str,
+    work: Callable[[SharedClaims], Awaitable[None]],
+    budget: SharedBudget | None = None,
+) -> None:
     """Do something as one run, which ends in order."""
 
     async def main() -> None:
         claims = SharedClaims(
-            store, holder=holder, run=holder.replace("@", "-"), manifest="m-1", budget=None, now=lambda: NOW
+            store, holder=holder, run=holder.replace("@", "-"), manifest="m-1", budget=budget, now=lambda: NOW
         )
         async with anyio.create_task_group() as group:
             group.start_soon(claims.serve)
@@ -72,3 +81,54 @@ def test_of_two_clones_with_one_doubt_one_repeats_it(opened: Callable[[], ClaimS
     assert [(claim.holder, claim.verdict, claim.task_ids) for claim in opened().since(0)] == [
         ("mara@a", "paid", ("task_1",))
     ]
+
+
+@pytest.mark.parametrize("url", ["file"], indirect=True)
+def test_money_for_a_repeat_is_reserved_too(opened: Callable[[], ClaimStore]) -> None:
+    """A repeat may be charged once more: the budget of all runners bears it, or it is not sent."""
+    hold = partial(SharedClaims.hold, usd=USD)
+    budget = SharedBudget(account="a.yaml", limit=USD * 5 / 2, spent=Decimal(0), ended=dict)
+
+    async def repeats(claims: SharedClaims) -> None:
+        assert await hold(claims, submission(replays=None), replay=False) is None
+        claims.settle(submission(replays=None), Outcome(row=6, verdict="in_doubt", doubt="no response"))
+        assert await hold(claims, submission(replays=None), replay=False, costly=True) is None
+        found = await hold(claims, submission(replays=None), replay=False, costly=True)
+        assert isinstance(found, Halt)
+        assert found.stop is ExitCode.MONEY
+
+    async def another(claims: SharedClaims) -> None:
+        found = await hold(claims, other, replay=False)
+        assert isinstance(found, Halt)
+
+    first = submission(replays=None)
+    other = replace(first, request=replace(first.request, key="v1:" + "b" * 64))
+    with_claims(opened(), "mara@a", repeats, budget)
+    with_claims(opened(), "noor@c", another, budget)
+
+
+@pytest.mark.parametrize("url", ["file"], indirect=True)
+def test_a_doubt_that_is_not_repeated_after_all_stays_one(opened: Callable[[], ClaimStore]) -> None:
+    """A signal that comes while the claim of an earlier run is taken over: nobody may take the request as unpaid."""
+    hold = partial(SharedClaims.hold, usd=USD)
+
+    async def sends_and_dies(claims: SharedClaims) -> None:
+        assert await hold(claims, submission(replays=None), replay=False) is None
+        claims.settle(submission(replays=None), Outcome(row=6, verdict="in_doubt", doubt="no response"))
+
+    async def is_interrupted(claims: SharedClaims) -> None:
+        taken = claims._take
+
+        def interrupt(wait: Any, one: Claim) -> None:
+            taken(wait, one)
+            if wait.adopts:
+                anyio.from_thread.run_sync(scope.cancel)
+
+        claims._take = interrupt  # type: ignore[method-assign]
+        with anyio.CancelScope() as scope:
+            await hold(claims, submission(replays=0), replay=True)
+        assert scope.cancelled_caught
+
+    with_claims(opened(), "mara@a", sends_and_dies)
+    with_claims(opened(), "mara@b", is_interrupted)
+    assert [claim.verdict for claim in opened().since(0)] == [None]
