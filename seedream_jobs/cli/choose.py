@@ -26,6 +26,10 @@ def choose(job: Path, exported: Path, emulator: bool) -> None:
     RATINGS.JSON comes from the gallery, where each image can be chosen or rejected, with a reason. The file names each
     image by its bytes, and who chose it; it is committed and reviewed like a job file. Buys nothing, and needs no key
     and no network.
+
+    \b
+    Examples:
+      seedream-jobs choose garden.yaml ratings.json
     """
     data = read_exported(exported)
     record = find_record(job, target=target(emulator=emulator, base_url=None))

@@ -29,6 +29,10 @@ def collect(job: Path, records: tuple[Path, ...], emulator: bool) -> int:
     RECORD is a file K-of-N.jsonl, or a folder of them. Any number of times, in any order: what is known already is
     left as it is. Exit code 8 if a shard's record is missing or ends early; 1, and nothing is merged, if one is
     damaged, another job's, or says what no fetch does.
+
+    \b
+    Examples:
+      seedream-jobs collect garden.yaml records
     """
     files = [file for named in records for file in _files(named)]
     record = find_record(job, target=target(emulator=emulator, base_url=None))

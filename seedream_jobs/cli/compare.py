@@ -108,6 +108,11 @@ def compare(
 
     Compares the records of JOB at two revisions. Needs no key, and no network but for images that are only in the
     store of the policy's shared: images. Checks nothing out, and writes nothing but the contact sheets and the page.
+
+    \b
+    Examples:
+      seedream-jobs compare garden.yaml --base main
+      seedream-jobs compare garden.yaml --base main --sheets sheets --format markdown
     """
     if sheets_url is not None and sheets is None:
         raise click.UsageError("--sheets-url needs --sheets")

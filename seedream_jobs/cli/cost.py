@@ -35,6 +35,12 @@ def cost(jobs: tuple[Path, ...], by: By, form: str, emulator: bool) -> None:
     """Show what was charged, and what counts as spent, of every record in the campaign or of these jobs.
 
     Reads the records as they are on disk, also of jobs whose file is gone. Needs no key and no network.
+
+    \b
+    Examples:
+      seedream-jobs cost
+      seedream-jobs cost garden.yaml --by axis
+      seedream-jobs cost --by month --format csv
     """
     found = _named(jobs, emulator=emulator) if jobs else _all(emulator=emulator)
     for shown, ledger in found:

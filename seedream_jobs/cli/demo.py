@@ -21,6 +21,10 @@ def demo(ctx: click.Context, folder: Path) -> int:
 
     Copies a job file to DIR (default seedream-demo), submits it, fetches the images, builds the gallery; then runs it
     again to show that nothing is left to submit.
+
+    \b
+    Examples:
+      seedream-jobs demo
     """
     job = folder / "quickstart.yaml"
     try:

@@ -31,6 +31,12 @@ def doctor(emulator: bool, base_url: str | None, shared: bool, policy: Path | No
 
     Asks the service for the balance and its models, which costs nothing. With --shared eight creators ask the store
     for one claim at once, twenty times; a store that lets two win is refused. A run uses no store without this.
+
+    \b
+    Examples:
+      seedream-jobs doctor
+      seedream-jobs doctor --emulator
+      seedream-jobs doctor --shared
     """
     if policy is not None and not shared:
         raise click.UsageError("--policy needs --shared")

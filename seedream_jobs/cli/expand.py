@@ -33,7 +33,14 @@ def expand(
     form: str,
     address: str | None,
 ) -> None:
-    """List the requests a job file makes. Needs no key and no network."""
+    """List the requests a job file makes. Needs no key and no network.
+
+    \b
+    Examples:
+      seedream-jobs expand garden.yaml
+      seedream-jobs expand garden.yaml --select '{size: 16:9}'
+      seedream-jobs expand garden.yaml --limit 1 --format curl
+    """
     file = job_file(job)
     # The requests are the same for every service, so no base URL is read.
     loaded = load_job(file, shown=str(file), target=EMULATOR, sets=dict(sets))

@@ -122,6 +122,12 @@ def export(
     key, and no network but for images that are only in the store of the policy's shared: images. Exit code 8 if images
     on record are neither on disk nor in the store as they were stored: these are left out. Stars,
     ratings and notes come from reviews/<job>.yaml, choices from selections/<job>.yaml.
+
+    \b
+    Examples:
+      seedream-jobs export garden.yaml --format csv
+      seedream-jobs export garden.yaml --format parquet -o garden.parquet
+      seedream-jobs export garden.yaml --format imagefolder --chosen -o chosen
     """
     # Only what was given counts: the default of --shard-size is no mistake with another format.
     given = click.get_current_context().get_parameter_source

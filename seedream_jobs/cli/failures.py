@@ -56,6 +56,8 @@ def show_failure(error: BaseException, arguments: list[str]) -> ExitCode:
             if LOGS in sys.modules:
                 sys.modules[LOGS].LOG.error("%s", error.message)
             _show(error.message, error.hint)
+            if sys.stderr.isatty():
+                say(f"  exit code {error.exit_code}: seedream-jobs explain {error.exit_code}", err=True)
             return error.exit_code
         case OSError(errno=errno.ENOENT) if _current_folder_is_gone():
             _show("the current folder is gone", "change to a folder that is there")

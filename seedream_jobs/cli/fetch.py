@@ -66,6 +66,12 @@ def fetch(
     missing. Exit code 8 if tasks are still open at the deadline.
 
     With --shard several machines share the work of one JOB: each needs the manifest, and leaves it as it is.
+
+    \b
+    Examples:
+      seedream-jobs fetch garden.yaml
+      seedream-jobs fetch garden.yaml --verify
+      seedream-jobs fetch garden.yaml --shard 1/2
     """
     from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 

@@ -74,6 +74,12 @@ def gallery(
     is never written over that of other jobs. A job that was never run has a page of placeholders; the page of a run
     under way fills by itself. Needs no key, and no network but for thumbnails of images that are only in the store of
     the policy's shared: images; exit code 8 if some of these can't be read.
+
+    \b
+    Examples:
+      seedream-jobs gallery garden.yaml --open
+      seedream-jobs gallery garden.yaml meadow.yaml
+      seedream-jobs gallery garden.yaml --contact-sheet sheet.webp
     """
     if base is not None:
         if with_orphans or contact_sheet is not None or emulator:

@@ -19,6 +19,11 @@ def init(folder: Path) -> None:
 
     Writes into DIR (default: here) what is not there yet; a file that exists stays as it is. Needs no key and no
     network.
+
+    \b
+    Examples:
+      seedream-jobs init
+      seedream-jobs init garden-campaign
     """
     kept: list[str] = []
     try:

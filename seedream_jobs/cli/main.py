@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ratings": ("cli.ratings:ratings", "Take ratings from the gallery into the campaign."),
     "emulator": ("emulator.__main__:emulator", "The service's twin on a loopback port, with faults on demand."),
     "schema": ("cli.schema:schema", "Print a JSON Schema: job, request, manifest, model …"),
+    "explain": ("cli.explain:explain", "Print what a finding or an exit code means, and what to do."),
     "doctor": ("cli.doctor:doctor", "Check key, endpoint, campaign and installation."),
     "shared": ("cli.shared:shared", "Prepare the store in which runners share what they claim, or take a lock."),
     "completion": ("cli.main:completion", "Print the completion script for a shell."),
@@ -218,6 +219,11 @@ def completion(shell: str) -> None:
     """Print the completion script for a shell.
 
     For bash: `seedream-jobs completion bash >> ~/.bashrc`.
+
+    \b
+    Examples:
+      seedream-jobs completion bash >> ~/.bashrc
+      seedream-jobs completion fish > ~/.config/fish/completions/seedream-jobs.fish
     """
     kind = get_completion_class(shell)
     assert kind is not None

@@ -20,7 +20,13 @@ _JOB = click.argument("job", type=click.Path(path_type=Path), metavar="JOB")
 
 @click.group()
 def manifest() -> None:
-    """Split a job's record into several files, or join them."""
+    """Split a job's record into several files, or join them.
+
+    \b
+    Examples:
+      seedream-jobs manifest split garden.yaml
+      seedream-jobs manifest join garden.yaml
+    """
 
 
 @manifest.command()
@@ -31,6 +37,10 @@ def split(job: Path, emulator: bool) -> None:
 
     A forge refuses files of about 100 MB, which is 120,000 requests. The same lines, merged by the same rule; every
     command reads both forms. Needs no key and no network.
+
+    \b
+    Examples:
+      seedream-jobs manifest split garden.yaml
     """
     with _locked(job, emulator, "manifest split") as ledger:
         size, parts = _size(ledger), max(ledger.parts, PARTS[0])
@@ -41,7 +51,12 @@ def split(job: Path, emulator: bool) -> None:
 @_JOB
 @rehearsal_option
 def join(job: Path, emulator: bool) -> None:
-    """Write the record in one file again."""
+    """Write the record in one file again.
+
+    \b
+    Examples:
+      seedream-jobs manifest join garden.yaml
+    """
     with _locked(job, emulator, "manifest join") as ledger:
         _reshape(ledger, job, 0)
 

@@ -113,6 +113,10 @@ def _print_excerpts(findings: Sequence[Diagnostic], *, err: bool, read: Mapping[
     stream = sys.stderr if err else sys.stdout
     color = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     show_own(render_findings(findings, texts, color=color), COLOURS, err=err)
+    if stream.isatty():
+        codes = {finding.code for finding in findings}
+        code = min(codes) if len(codes) == 1 else "CODE"
+        show(f"For more about {'it' if len(findings) == 1 else 'them'}: seedream-jobs explain {code}\n", err=err)
     sys.stdout.flush()
 
 

@@ -72,6 +72,12 @@ def plan(
     Needs no key, and no network without --shared (or check: always in the policy's shared:). Writes nothing, unless -o
     saves the plan: that also gives a job its manifest, whose id stands in the plan. Exit code 5 if a budget does not
     allow it.
+
+    \b
+    Examples:
+      seedream-jobs plan garden.yaml
+      seedream-jobs plan garden.yaml -o plan.json
+      seedream-jobs plan --base main
     """
     service = target(emulator=emulator, base_url=base_url)
     if head is not None and base is None:
@@ -144,6 +150,11 @@ def show(plan: Path, form: str, concise: bool) -> int:
     """Show a saved plan (plan -o) again, in any format.
 
     Reads nothing but that file. Exit code 7 if it was edited after it was saved.
+
+    \b
+    Examples:
+      seedream-jobs show plan.json
+      seedream-jobs show plan.json --format markdown
     """
     show_plan(read(plan), form, concise=concise)
     return ExitCode.OK

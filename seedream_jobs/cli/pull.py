@@ -44,6 +44,11 @@ def pull(job: Path, select: str | None, chosen: bool) -> int:
 
     JOB may be a job file or only its manifest. Each image is checked by its sha256; what is there already is left as
     it is. Needs no key. Exit code 8 if some can't be brought, 1 if other files have their names.
+
+    \b
+    Examples:
+      seedream-jobs pull garden.yaml
+      seedream-jobs pull garden.yaml --chosen
     """
     service = target(emulator=False, base_url=None)
     record = find_record(job, target=service)

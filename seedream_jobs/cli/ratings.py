@@ -22,7 +22,12 @@ from seedream_jobs.results.ratings import LIMIT, REVIEWS, apply_ratings
 
 @click.group()
 def ratings() -> None:
-    """Take ratings from the gallery into the campaign."""
+    """Take ratings from the gallery into the campaign.
+
+    \b
+    Examples:
+      seedream-jobs ratings apply ratings.json
+    """
 
 
 @ratings.command()
@@ -34,6 +39,11 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
 
     The folder lies in the campaign's root: of each JOB, or of the current folder. With JOBs, ratings of another job are
     refused. Applying the same export twice changes nothing.
+
+    \b
+    Examples:
+      seedream-jobs ratings apply ratings.json
+      seedream-jobs ratings apply ratings.json garden.yaml
     """
     data = read_exported(exported)
     root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts

@@ -82,6 +82,12 @@ def resolve(
 
     Where the manifest says that a run is open and its journal is not here: bring that in with --journal. Where it is
     lost, --import what the console shows as paid, then close the run with --run and --not-charged or --abandon.
+
+    \b
+    Examples:
+      seedream-jobs resolve garden.yaml
+      seedream-jobs resolve garden.yaml ADDRESS --not-charged --reason 'not in the console'
+      seedream-jobs resolve garden.yaml --all --abandon --reason 'the console is gone'
     """
     service, now = target(emulator=emulator, base_url=base_url), int(time.time())
     # --run is not among them: it goes with --not-charged or --abandon.

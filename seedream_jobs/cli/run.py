@@ -74,6 +74,12 @@ def run(
     Needs APIMART_API_KEY, or --emulator.
 
     Instead of job files you can name a saved plan (plan -o): exactly that plan is carried out, once.
+
+    \b
+    Examples:
+      seedream-jobs run garden.yaml --emulator
+      seedream-jobs run garden.yaml --budget 5.00
+      seedream-jobs run plan.json --expect DIGEST --yes
     """
     return pipeline.run(
         jobs,

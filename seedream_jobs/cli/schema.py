@@ -18,6 +18,11 @@ def schema(name: str) -> None:
 
     For an editor, begin a job file with the line
     `# yaml-language-server: $schema=PATH/job.schema.json`.
+
+    \b
+    Examples:
+      seedream-jobs schema
+      seedream-jobs schema policy
     """
     try:
         data_on_stdout()

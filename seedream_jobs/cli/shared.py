@@ -22,7 +22,14 @@ _REMOTE = click.argument("remote", metavar="REMOTE")
 
 @click.group()
 def shared() -> None:
-    """Prepare the store in which runners share what they claim, or take the lock of a whole run."""
+    """Prepare the store in which runners share what they claim, or take the lock of a whole run.
+
+    \b
+    Examples:
+      seedream-jobs shared init
+      seedream-jobs shared lock origin
+      seedream-jobs shared unlock origin
+    """
 
 
 @shared.command()
@@ -32,6 +39,10 @@ def init(policy: Path | None) -> int:
 
     Creates what the store needs (a table, or an object that says the layout's version), then lets it race as
     doctor --shared does. May be called again.
+
+    \b
+    Examples:
+      seedream-jobs shared init
     """
     url = claims_url(_root(), policy)
     open_store(url, "campaign").prepare()
@@ -45,6 +56,10 @@ def lock(remote: str) -> int:
     """Take the lock of run --git-lock until unlock REMOTE.
 
     Around a run and the push of its record, in CI.
+
+    \b
+    Examples:
+      seedream-jobs shared lock origin
     """
     taken = take_git_lock(_root(), remote, command="shared lock", now=int(time.time()))
     note = _note(_root())
@@ -57,7 +72,12 @@ def lock(remote: str) -> int:
 @shared.command()
 @_REMOTE
 def unlock(remote: str) -> int:
-    """Free the lock that this clone took."""
+    """Free the lock that this clone took.
+
+    \b
+    Examples:
+      seedream-jobs shared unlock origin
+    """
     note = _note(_root())
     try:
         commit = note.read_text()

@@ -62,6 +62,11 @@ def status(
     Downloads nothing. Shows how long the links of finished images live. While a run works on a job, shows its state and
     asks the service nothing: the run does. Exit code 6 if a submission is in doubt, 8 if tasks or downloads are open,
     9 if images are to be chosen.
+
+    \b
+    Examples:
+      seedream-jobs status garden.yaml
+      seedream-jobs status garden.yaml --offline --format json
     """
     from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 

@@ -44,6 +44,11 @@ def validate(
 
     Each has file:line:col, an excerpt, a stable code (docs/diagnostics.md) and the next step. The campaign's
     policy.yaml applies; name it to check it, too. Needs no key and no network. Exit code 1 if there are errors.
+
+    \b
+    Examples:
+      seedream-jobs validate garden.yaml
+      seedream-jobs validate policy.yaml *.yaml --format github
     """
     files, policies = _sort_out(jobs, only_jobs=only_jobs)
     findings, valid = _check_policies(policies)

@@ -97,6 +97,12 @@ def emulator(faults: tuple[str, ...], list_faults: bool, latency: float, **setti
 
     The base URL is the first line on stdout; any key but one that begins with "invalid" is accepted. Point a run at
     it with --base-url, or start one for a single run with --emulator.
+
+    \b
+    Examples:
+      seedream-jobs emulator --list-faults
+      seedream-jobs emulator --port 8000
+      seedream-jobs emulator --fault 429:0.1 --latency 200
     """
     from seedream_jobs.emulator.faults import FAULTS, parse_fault
     from seedream_jobs.emulator.server import serve

@@ -29,13 +29,13 @@ def test_everything_that_runs_is_in_it(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     for module in (ROOT / "seedream_jobs").rglob("*.py"):
         assert module.relative_to(ROOT).as_posix() in names
-    for folder in ("schemas", "examples"):
+    for folder in ("schemas", "examples", "docs/diagnostics"):
         for file in (ROOT / folder).rglob("*"):
             if file.is_file():
                 assert f"seedream_jobs/{file.relative_to(ROOT).as_posix()}" in names
     for asset in (ROOT / "seedream_jobs/results/gallery/assets").iterdir():
         assert f"seedream_jobs/results/gallery/assets/{asset.name}" in names
-    assert "seedream_jobs/py.typed" in names
+    assert {"seedream_jobs/py.typed", "seedream_jobs/docs/exit-codes.md"} <= names
 
 
 def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:

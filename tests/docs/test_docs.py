@@ -161,7 +161,9 @@ def test_what_no_environment_decides_is_said() -> None:
 def _help(command: click.Command) -> list[str]:
     import inspect
 
-    return inspect.cleandoc(command.help or "").splitlines()
+    text, _, examples = inspect.cleandoc(command.help or "").partition("\n\n\b\nExamples:\n")
+    block = [f"$ {line.strip()}" for line in examples.splitlines()]
+    return [*text.splitlines(), *(["", "```console", *block, "```"] if block else [])]
 
 
 def _options(command: click.Command, context: click.Context, *, others: bool = True) -> list[str]:
