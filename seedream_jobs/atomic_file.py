@@ -89,7 +89,7 @@ class Snapshot:
 
     def __init__(self, data: bytes = b"") -> None:
         self._data = data
-        self.size = len(data)
+        self.size: int = len(data)
         allow_bytes(self.size)
 
     @property
@@ -140,7 +140,7 @@ class OpenSnapshot(Snapshot):
         # Nobody closes a snapshot: its file stays open as long as somebody may read on.
         weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor)
-        self.size = found.st_size
+        self.size: int = found.st_size
         allow_bytes(self.size)
         self._version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -518,8 +518,8 @@ class Sink:
     def __init__(self, path: Path) -> None:
         """:raises SeedreamError: if the file can not be made"""
         self.path = path
-        self.size = 0
-        self.head = b""
+        self.size: int = 0
+        self.head: bytes = b""
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         try:

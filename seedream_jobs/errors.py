@@ -101,7 +101,7 @@ class FindingsError(SeedreamError):
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         errors = sum(1 for diagnostic in diagnostics if diagnostic.severity == "error")
         super().__init__(f"{errors} error{'' if errors == 1 else 's'} found")
-        self.diagnostics = tuple(diagnostics)
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
 
 
 class CredentialsError(SeedreamError):

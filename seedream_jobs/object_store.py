@@ -60,7 +60,8 @@ class Objects:
     """
 
     def __init__(self, url: str, *, seconds: int) -> None:
-        self.url, self._seconds, self._folder = url, seconds, _folder(url)
+        self.url: str = url
+        self._seconds, self._folder = seconds, _folder(url)
         self._client: Any = None
         if self._folder is None:
             self._store()  # refuses what the client does not take

@@ -37,7 +37,7 @@ from seedream_jobs.api.connection import (
     new_pool,
     tls_context,
 )
-from seedream_jobs.api.credentials import Access, ApiKey, endpoint, proxy_for
+from seedream_jobs.api.credentials import Access, ApiKey, Endpoint, endpoint, proxy_for
 from seedream_jobs.api.downloads import Downloads
 from seedream_jobs.api.outcomes import Flight, Observation, Outcome, Sent, judge
 from seedream_jobs.api.replies import is_task_id
@@ -70,7 +70,7 @@ class Client:
         proxy: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.endpoint = endpoint(base_url)
+        self.endpoint: Endpoint = endpoint(base_url)
         self._key = key if isinstance(key, ApiKey) else ApiKey(key)
         self._timeouts = timeouts or Timeouts()
         self._proxy = proxy

@@ -32,7 +32,7 @@ class Handshake:
 
     def __init__(self) -> None:
         self._stream: httpcore.AsyncNetworkStream | None = None
-        self.spoken = False  # the other side spoke first
+        self.spoken: bool = False  # the other side spoke first
 
     def note(self, name: str, info: dict[str, Any]) -> None:
         """Take an event of the transport's trace."""

@@ -41,7 +41,8 @@ class ObjectClaims(Accounts):
     """A ``ClaimStore`` in any store that obstore knows."""
 
     def __init__(self, url: str, campaign: str) -> None:
-        self.url, self._folder, self._store = url, campaign, CreateOnly(url)
+        self.url: str = url
+        self._folder, self._store = campaign, CreateOnly(url)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="claims")
         self._settled: dict[str, Claim] = {}
         self._read: dict[str, None] = {}  # the objects of outcomes that were read, in the order of their names

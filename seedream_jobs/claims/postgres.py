@@ -73,7 +73,8 @@ class PostgresClaims(Accounts):
     """A ``ClaimStore`` in a database; password and encryption are the environment's (``PGPASSWORD``, ``PGSSLMODE``)."""
 
     def __init__(self, url: str, campaign: str) -> None:
-        self.url, self._campaign = url, campaign
+        self.url: str = url
+        self._campaign = campaign
         self._connection: psycopg.Connection | None = None
 
     def __del__(self) -> None:

@@ -115,7 +115,7 @@ class Exchange:
     """One request and the way to answer it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.request = Request(scope, receive)
+        self.request: Request = Request(scope, receive)
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])

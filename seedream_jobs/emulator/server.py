@@ -36,9 +36,10 @@ class EmulatorServer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.url = ""
+        self.url: str = ""
 
     def __enter__(self) -> EmulatorServer:
+        self.service: Service
         self.service, self._socket = _open(self.settings)
         self.url = url_of(self._socket)
         self._server = _Server(self.service)

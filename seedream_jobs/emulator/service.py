@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -100,7 +100,7 @@ class Books:
     """
 
     def __init__(self, folder: Path, *, balance: Decimal) -> None:
-        self.path = folder / "books.jsonl"
+        self.path: Path = folder / "books.jsonl"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -233,9 +233,9 @@ class Service:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.clock = clock
-        self.profiles = profiles()
-        self.books = Books(settings.state, balance=settings.balance)
-        self.faults = Faults(settings.faults, seed=settings.seed)
+        self.profiles: Mapping[str, Profile] = profiles()
+        self.books: Books = Books(settings.state, balance=settings.balance)
+        self.faults: Faults = Faults(settings.faults, seed=settings.seed)
         self.posts: Counter[str] = Counter()
         self.gets: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()

@@ -54,9 +54,9 @@ class Expansion:
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
-        self.matrix = Matrix(spec)
-        self.made = 0
-        self.merged = 0
+        self.matrix: Matrix = Matrix(spec)
+        self.made: int = 0
+        self.merged: int = 0
         self._merged_keys: dict[str, str] = {}
 
     @cached_property

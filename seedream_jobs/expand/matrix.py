@@ -41,8 +41,8 @@ class Matrix:
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
-        self.sizes = tuple(len(axis.values) for axis in spec.axes)
-        self.raw = prod(self.sizes)
+        self.sizes: tuple[int, ...] = tuple(len(axis.values) for axis in spec.axes)
+        self.raw: int = prod(self.sizes)
         self._where_axes = frozenset(
             place[0] for name in (spec.where.names if spec.where else ()) if (place := spec.axis_of(name))
         )

@@ -68,10 +68,12 @@ class Column:
     """
 
     def __init__(self, segment: Segment, axis: int, spec: JobSpec) -> None:
-        self.axis, self.before, self.after = axis, "", ""
+        self.axis: int = axis
+        self.before: str = ""
+        self.after: str = ""
         self.texts: list[str | None] = [None] * len(spec.axes[axis].values)
         self._segment, self._spec = segment, spec
-        self.room = MAX_KEPT
+        self.room: int = MAX_KEPT
 
     def text(self, index: int) -> str:
         """The text for the axis' value ``index``.
@@ -108,7 +110,7 @@ class Renderer:
                 part.before, self._parts[-1] = last, part
             else:
                 self._parts.append(part)
-        self.columns = [part for part in self._parts if isinstance(part, Column)]
+        self.columns: list[Column] = [part for part in self._parts if isinstance(part, Column)]
         for column in self.columns:
             column.room //= len(self.columns)
         only_columns = len(self.columns) == len(self._parts)
@@ -174,17 +176,21 @@ class RequestBuilder:
     """
 
     def __init__(self, spec: JobSpec, matrix: Matrix, references: References) -> None:
-        self.spec, self.matrix, self.references = spec, matrix, references
+        self.spec: JobSpec = spec
+        self.matrix: Matrix = matrix
+        self.references: References = references
         named = {name for axis in spec.axes for name in axis.names}
         added = {name for item in spec.include for name in item.adds}
         self._set_by_cell = tuple(name for name in PARAMETERS if name in named | added)
         read = set(self._set_by_cell).union(*(template.names for template in spec.image_urls or ()))
-        self.parameter_axes = tuple(sorted({place[0] for name in read if (place := spec.axis_of(name))}))
+        self.parameter_axes: tuple[int, ...] = tuple(
+            sorted({place[0] for name in read if (place := spec.axis_of(name))})
+        )
         # Without such an axis all choices share one frame: the empty slice makes () of each.
         self._parameters_of: Callable[[Choice], Any] = itemgetter(*self.parameter_axes or [slice(0)])
         self._frames: dict[tuple[Any, tuple[int, ...]], Frame] = {}
         self._prompt_is_value = "prompt" in named | added
-        self.prompt_renderer = None if spec.prompt is None else Renderer(spec.prompt, matrix)
+        self.prompt_renderer: Renderer | None = None if spec.prompt is None else Renderer(spec.prompt, matrix)
         # With its slash, or empty for ".": it is put before a million names.
         self._folder = str(PurePosixPath(spec.output_dir) / "-")[:-1]
         self._spelled: list[list[str | None]] = [[None] * len(axis.values) for axis in spec.axes]

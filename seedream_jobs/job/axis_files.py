@@ -52,7 +52,8 @@ class AxisProblem(Problem):
         self, message: str, *, code: str = "axis-data", at: str | int | None = "from", hint: str | None = None
     ) -> None:
         super().__init__(message, hint=hint)
-        self.code, self.at = code, at
+        self.code: str = code
+        self.at: str | int | None = at
 
 
 class FileRow(NamedTuple):

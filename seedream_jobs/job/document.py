@@ -33,8 +33,8 @@ class Lines:
     __slots__ = ("starts", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+        self.text: str = text
+        self.starts: list[int] = [0, *(match.end() for match in _LINE_END.finditer(text))]
 
     def pos(self, offset: int) -> Pos:
         """The place of the character at ``offset``; an offset outside the text is moved to its nearer end."""

@@ -97,7 +97,7 @@ class WorkTree:
         ignored: IgnoreRules | None = None,
         listed: Callable[[PurePosixPath], bool] = lambda path: False,
     ) -> None:
-        self.root = Path(os.path.realpath(root))
+        self.root: Path = Path(os.path.realpath(root))
         self._ignored, self._listed = ignored, listed
 
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:

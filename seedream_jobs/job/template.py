@@ -85,7 +85,8 @@ class TemplateProblem(Problem):
 
     def __init__(self, message: str, *, line: int | None = None, word: str | None = None, hint: str | None = None):
         super().__init__(message, hint=hint)
-        self.line, self.word = line, word
+        self.line: int | None = line
+        self.word: str | None = word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

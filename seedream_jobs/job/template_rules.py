@@ -55,7 +55,8 @@ class NotAllowed(TemplateSyntaxError):
 
     def __init__(self, message: str, line: int, *, word: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, line)
-        self.word, self.hint = word, hint
+        self.word: str | None = word
+        self.hint: str | None = hint
 
 
 def parse(env: Environment, source: str, *, comparison: str | None = None) -> nodes.Template:
@@ -327,7 +328,7 @@ class Work:
     __slots__ = ("left",)
 
     def __init__(self) -> None:
-        self.left = MAX_WORK
+        self.left: int = MAX_WORK
 
 
 WORK = Work()

@@ -52,9 +52,11 @@ class YamlFindings:
     __slots__ = ("errors", "items", "lines", "path", "warnings")
 
     def __init__(self, path: str, lines: Lines) -> None:
-        self.path, self.lines = path, lines
+        self.path: str = path
+        self.lines: Lines = lines
         self.items: list[Diagnostic] = []
-        self.errors = self.warnings = 0
+        self.errors: int = 0
+        self.warnings: int = 0
 
     def add(
         self,

@@ -127,9 +127,9 @@ class Entries(Mapping[str, Entry]):
         """
         self._path, self._place_of = path, place_of
         self._files = [] if record is None else list(record.files.values())
-        self.starts = [0, *accumulate(file.size for file in self._files)]  # of each file, as if all were one
+        self.starts: list[int] = [0, *accumulate(file.size for file in self._files)]  # of each file, as if all were one
         self._window = (0, b"")  # where it begins, and the bytes that were read last
-        self.changed = set[str]()
+        self.changed: set[str] = set[str]()
         """The parts, named by two digits, of the requests that were put since the manifest was read or written."""
         self._known: dict[str, tuple[bytes, EntrySummary] | int] = {}
         self._briefs: list[tuple[EntrySummary, str]] = []  # with the day of the submission

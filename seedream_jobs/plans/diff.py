@@ -106,7 +106,9 @@ class Changes:
         claimed: frozenset[str] = frozenset(),
         rejected: frozenset[str] = frozenset(),
     ) -> None:
-        self.expansion, self.entries, self._elsewhere, self._select = expansion, entries, elsewhere, select
+        self.expansion: Expansion = expansion
+        self.entries: Entries = entries
+        self._elsewhere, self._select = elsewhere, select
         self._limit, self._again, self._retry_failed = limit, frozenset(options.again), options.retry_failed
         self._rejected, self._claimed = rejected, claimed
         # If a submission that is under way now fails before the stream comes to it, that is for the next plan: nobody

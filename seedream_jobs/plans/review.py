@@ -57,7 +57,9 @@ class Comparison:
     """
 
     def __init__(self, head: Expansion, base: Expansion | None, notes: tuple[str, ...] = ()) -> None:
-        self.head, self.base, self.notes = head, base, notes
+        self.head: Expansion = head
+        self.base: Expansion | None = base
+        self.notes: tuple[str, ...] = notes
         self._base: dict[str, Place] = {} if base is None else {place.key: place for place in base.places()}
         self._former: dict[str, str] = {}  # the key of a changed request, to that of the base's
         at = {} if base is None else {_local_address(base, place): key for key, place in self._base.items()}
@@ -199,12 +201,13 @@ class Revisions:
         here: Path,
         merge_base: bool = False,
     ) -> None:
-        self.repository, self.root = repository, repository.root
-        self.base = repository.revision(base)
+        self.repository: Repository = repository
+        self.root: Path = repository.root
+        self.base: Revision = repository.revision(base)
         self.head: Revision | None = None if head is None else repository.revision(head)
         if merge_base:
             self.base = repository.merge_base(self.base, self.head)
-        self.base_tree = repository.tree(self.base)
+        self.base_tree: GitTree = repository.tree(self.base)
         self.head_tree: GitTree | None = None if self.head is None else repository.tree(self.head)
         self._head_files: Files = self.head_tree or WorkTree(self.root)
         self._changed = repository.changed(self.base, self.head)

@@ -141,13 +141,14 @@ class ComparedJob:
         self._own = own
         # Each entry is taken apart to be counted, listed and drawn.
         allow_requests(_PASSES * (len(now) + len(then)))
-        self.shown, self.name = shown, own.expansion.spec.name
-        self.notes = (note,) if note else ()
+        self.shown: str = shown
+        self.name: str = own.expansion.spec.name
+        self.notes: tuple[str, ...] = (note,) if note else ()
         self.counts: dict[Kind, KindCount] = {kind: KindCount() for kind in KINDS}
         self.values: dict[str, dict[str, list[int]]] = {}
-        self.unmade = 0
+        self.unmade: int = 0
         self.causes: tuple[Cause, ...] = ()
-        self.more_causes = 0
+        self.more_causes: int = 0
         self.sheets: list[Path] = []
         self._head, self._base, self._now, self._then = head, base, now, then
         self._comparison = (

@@ -221,8 +221,8 @@ class SharedFolder:
     """A file by which a worker sees that the campaign's folder is the coordinator's; removed in the end."""
 
     def __init__(self, root: Path) -> None:
-        self.nonce = token_hex(16)
-        self.path = root / STATE_FOLDER / f"shared-{self.nonce[:8]}"
+        self.nonce: str = token_hex(16)
+        self.path: Path = root / STATE_FOLDER / f"shared-{self.nonce[:8]}"
 
     def __enter__(self) -> Self:
         keep_private(self.path.parent)

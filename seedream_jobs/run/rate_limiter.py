@@ -65,7 +65,7 @@ class RateLimiter:
         self._closed_until = -inf
         self._failures = 0
         self._epoch = 0  # cuts so far
-        self.in_flight = 0
+        self.in_flight: int = 0
         self._queue = anyio.Lock()
         self._changed = anyio.Event()
 

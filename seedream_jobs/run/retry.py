@@ -42,7 +42,7 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self.accepted = 0
-        self.retries = 0
+        self.retries: int = 0
 
     def take(self, earlier: int) -> Literal["taken", "never", "not now"]:
         """Take one retry for a request that had ``earlier`` ones, if it may have more and enough were accepted."""
@@ -229,7 +229,7 @@ class OpenCase:
         retry_server_errors: bool = False,
     ) -> None:
         self.first = first
-        self.server_retries = 0
+        self.server_retries: int = 0
         self._latest = first
         self._pending_until = now + PENDING_SECONDS
         self._replay_since = replay_since

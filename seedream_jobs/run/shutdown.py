@@ -44,10 +44,10 @@ class Shutdown:
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
         self.code: ExitCode | None = None  # of the first signal
         self.halt: Halt | None = None  # the gravest reason so far; of equal ones the first
-        self.withdraws = False  # what is announced and not yet sent must not be sent either
-        self.waits_ended = False
+        self.withdraws: bool = False  # what is announced and not yet sent must not be sent either
+        self.waits_ended: bool = False
         self.crash: BaseException | None = None
-        self.give_up_at = inf  # by the clock: when POSTs that are still under way are given up
+        self.give_up_at: float = inf  # by the clock: when POSTs that are still under way are given up
         self._clock = clock
         self._first_at = inf
         self._interrupted = anyio.Event()

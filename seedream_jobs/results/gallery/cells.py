@@ -280,7 +280,10 @@ class ImageFiles:
     """Turns a recorded file into paths relative to the page."""
 
     def __init__(self, page: Path, folder: Path, cache: Path, root: Path) -> None:
-        self.page, self.folder, self.cache, self.root = page, folder, cache, root
+        self.page: Path = page
+        self.folder: Path = folder
+        self.cache: Path = cache
+        self.root: Path = root
 
     def image(self, image: Image | None) -> str | None:
         if image is None or image.file is None:

@@ -56,7 +56,7 @@ class ColumnWriter:
         self._places = places
         self._sizes = [len(values) for values in labels]
         self._digests = digests
-        self.slugs = [[slug(label, 40) for label in values] for values in labels]
+        self.slugs: list[list[str]] = [[slug(label, 40) for label in values] for values in labels]
         self.slugs_used: set[int] = set()
         self._spelt = [
             [((label, chr(0xE000 + axis)), (short, chr(0xE100 + axis))) for label, short in zip(*both, strict=True)]

@@ -55,7 +55,7 @@ class LivePages:
     """
 
     def __init__(self, records: Sequence[Record], ledgers: Sequence[Ledger], *, target: Target) -> None:
-        self.records = tuple(records)
+        self.records: tuple[Record, ...] = tuple(records)
         self.built: list[Path] = []
         self.refusals: list[tuple[Record, SeedreamError]] = []
         self.problems: list[str] = []
