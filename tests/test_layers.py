@@ -37,6 +37,7 @@ ORDER = (
     "pipeline",
     "open_tasks",
     "resolution",
+    "library",
     "cli",
 )
 """From the first that knows nothing of the others to the face."""

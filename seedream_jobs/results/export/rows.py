@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from itertools import islice
@@ -78,6 +79,10 @@ TIMES = frozenset({"submitted_at"})
 """Columns that hold a moment, UTC: text, but in parquet."""
 IMAGES = "images"
 """The folder of an ``imagefolder`` that the images are in."""
+_TYPED: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(MONEY, Decimal),
+    **dict.fromkeys(TIMES, datetime.fromisoformat),
+}
 NAMED = 5
 """How many of the images that are left out are named."""
 
@@ -91,6 +96,12 @@ def said_of(opinion: Opinion, verdict: Verdict | None) -> dict[str, Any]:
     said = None if verdict is None else verdict.said
     numbers = (opinion.rating, opinion.ratings, opinion.stars, opinion.wins, opinion.votes)
     return dict(zip(SAID, (*numbers, said == "chosen", said == "rejected"), strict=True))
+
+
+def typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row with money as ``Decimal`` and moments as ``datetime`` (UTC) in place of text."""
+    known = {name: convert(values[name]) for name, convert in _TYPED.items() if values[name] is not None}
+    return {**values, **known}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,15 +12,23 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from seedream_jobs.atomic_file import read_regular
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import csv_text, escaped_json
-from seedream_jobs.results.export.rows import BOOLEANS, INTEGERS, LISTS, MONEY, NUMBERS, TIMES, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import (
+    BOOLEANS,
+    INTEGERS,
+    LISTS,
+    MONEY,
+    NUMBERS,
+    TIMES,
+    ExportRow,
+    ExportRows,
+    typed,
+)
 
 FILE = "file"
 GROUP_ROWS = 1_000
@@ -110,13 +118,11 @@ def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: b
             "parquet needs pyarrow, which is not installed", hint="python -m pip install 'seedream-jobs[parquet]'"
         ) from None
     schema = _parquet_schema(pyarrow, rows, with_images=with_images)
-    typed = [(name, Decimal if name in MONEY else _moment) for name in rows.columns if name in MONEY | TIMES]
     group: list[dict[str, Any]] = []
     held = 0
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
         for row, values in _with_file(rows, base):
-            for name, convert in typed:
-                values[name] = None if values[name] is None else convert(values[name])
+            values = typed(values)
             if with_images:
                 data = read_regular(row.source)
                 values["image"] = {"bytes": data, "path": row.name.name}
@@ -127,10 +133,6 @@ def write_parquet(rows: ExportRows, out: BinaryIO, base: Path, *, with_images: b
                 group, held = [], 0
         if group:
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _parquet_schema(arrow: Any, rows: ExportRows, *, with_images: bool) -> Any:
