@@ -1,7 +1,7 @@
 """This module is the package as a library, for notebooks and scripts: jobs, plans, images and records as values.
 
 Called by whoever imports ``seedream_jobs``, which hands these four functions on. Invariant: nothing here spends,
-writes, keeps a lock or opens a socket; ``seedream-jobs run`` alone pays.
+writes or keeps a lock, and no socket is opened but to stores that a policy has every plan ask (``check: always``).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,3 +54,14 @@ def test_the_command_and_the_licence_are_declared(wheel: zipfile.ZipFile) -> Non
     assert b"seedream-jobs = seedream_jobs.cli.main:main" in wheel.read(by_name["entry_points.txt"])
     assert b"Requires-Python: >=3.11" in wheel.read(by_name["METADATA"])
     assert "LICENSE" in by_name
+
+
+def test_the_description_leads_nowhere_that_is_not_there(wheel: zipfile.ZipFile) -> None:
+    """On PyPI a relative link or picture is broken: the README's become text, and what stands around them stays."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    _, _, shown = wheel.read(name).decode().partition("\n\n")
+    links = re.findall(r"\]\(([^)]*)\)|(?:src|href)=\"([^\"]*)\"", shown)
+    assert [link for link in map("".join, links) if not link.startswith(("https://", "#"))] == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"\]\((?!https?:)", readme)) > 10  # there is something to replace
+    assert re.findall(r"^#+ .*", shown, re.MULTILINE) == re.findall(r"^#+ .*", readme, re.MULTILINE)
