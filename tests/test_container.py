@@ -56,7 +56,7 @@ def test_what_is_installed_is_locked() -> None:
 
 
 def context(folder: Path) -> None:
-    """Copy what ``.dockerignore`` lets through: nothing, but for the names after ``!``, less the patterns after those."""
+    """Copy what ``.dockerignore`` lets through: only the names after ``!``, less the patterns that follow."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*"
     kept = [rule[1:] for rule in rules if rule.startswith("!")]

@@ -100,3 +100,8 @@ def test_the_locks_name_the_public_index_alone() -> None:
         text = (ROOT / "requirements" / f"{kind}.txt").read_text()
         assert "://" not in text
         assert set(re.findall(r"^\s*(--[a-z-]+)", text, re.M)) == {"--hash"}  # no index of any kind
+
+
+def test_uv_run_installs_what_users_need() -> None:
+    """No group by default: the tests' is asked for, ``uv run --group dev pytest``."""
+    assert PYPROJECT["tool"]["uv"]["default-groups"] == []
