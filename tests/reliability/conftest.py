@@ -52,7 +52,8 @@ def emulator(tmp_path: Path, harness: ModuleType) -> Iterator[Callable[..., Any]
 @pytest.fixture(scope="session")
 def shared_emulator(tmp_path_factory: pytest.TempPathFactory, harness: ModuleType) -> Iterator[Any]:
     """One well-behaved service for tests that look only at their own campaign's charges."""
-    with harness.emulating(tmp_path_factory.mktemp("shared")) as service:
+    # The slow lane tries hundreds of points, each with a campaign of its own: the account must not run empty.
+    with harness.emulating(tmp_path_factory.mktemp("shared"), "--balance", "1000000") as service:
         yield service
 
 
