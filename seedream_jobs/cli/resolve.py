@@ -19,6 +19,7 @@ from seedream_jobs.cli.streams import goes_on_unheard, say
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.ledger.codec import iso
+from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import Entry, State
 from seedream_jobs.plans.cost import money
 from seedream_jobs.plans.load import Target
@@ -246,7 +247,7 @@ def _check(record: Record, service: Target, base_url: str | None) -> ExitCode:
                     reports = []
                     for task_id in entry.task_ids:  # a group may have a task for each image
                         reports.append(report := await client.task(task_id))
-                        problem = report.problem.message if report.problem else ""
+                        problem = in_words(report.problem) if report.problem else ""
                         say(f"  task {task_id}: {report.status} {problem}".rstrip())
                     if all(report.status in ("running", "completed", "failed") for report in reports):
                         say(f"  so it was accepted: --accepted {entry.task_id}")

@@ -20,6 +20,7 @@ from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word, visible
 from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
+from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.shards import Shard
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plans.load import Target
@@ -276,7 +277,7 @@ def _show_named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
     say(f"  {len(keys)} {word}: {hint}", err=True)
     entries = [ledger.entries[key] for key in keys[:MAX_SORTED]]
     for entry in sorted(entries, key=lambda entry: entry.address)[:MAX_NAMED]:
-        why = " ".join(entry.error.message.split())[:80] if entry.error else entry.doubt or ""
+        why = in_words(entry.error, limit=80) if entry.error else entry.doubt or ""
         say(f"    {entry.address}  {why}".rstrip(), err=True)
     if len(keys) > MAX_NAMED:
         say(f"    and {len(keys) - MAX_NAMED} more", err=True)

@@ -15,13 +15,14 @@ from functools import partial
 from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
-from seedream_jobs.diagnostics import Diagnostic, shorten
+from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.references import Reference
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, other_origin
 from seedream_jobs.ledger.manifest import Entries
+from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import Entry, Intended, Moment, State
 from seedream_jobs.plans.causes import Cause, RecordCauses
 from seedream_jobs.plans.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
@@ -446,7 +447,7 @@ def _failure(entry: Entry) -> str:
         return "links died before they were fetched"
     if entry.error is None:
         return str(entry.state)
-    return shorten(" ".join(entry.error.message.split()), 80) or entry.error.code or str(entry.state)
+    return in_words(entry.error, limit=80) or str(entry.state)
 
 
 def planned_request(changes: Changes, change: Change, *, whole: bool = False) -> PlannedRequest:

@@ -23,6 +23,7 @@ from seedream_jobs import __version__
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.foreign_text import one_line, shell_word, visible, without_commands
+from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import State
 from seedream_jobs.plans.cost import money
 from seedream_jobs.plans.diff import Action
@@ -123,8 +124,9 @@ def remarks_on_status(one: JobStatus) -> Iterator[Remark]:
         yield Remark(level="warning", code="run-open", message=said, path=one.job)
     for said in one.shared:
         yield Remark(level="warning", code="shared-task", message=said, path=one.job)
-    for address, message in one.failed:
-        yield Remark(level="error", code="failed", message=f"{address}: {message}", path=one.job)
+    for address, error in one.failed:
+        message = f"{address}: {in_words(error) if error else ''}"
+        yield Remark(level="error", code="failed", message=message, path=one.job)
     for address in one.expired:
         message = f"{address}: its links' life is over"
         yield Remark(level="error", code="expired", message=message, path=one.job, hint=resolve)

@@ -13,6 +13,7 @@ from typing import Any
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.foreign_text import escaped_json
+from seedream_jobs.ledger.service_errors import meaning_fields
 from seedream_jobs.ledger.state import State
 from seedream_jobs.report.status import JobStatus
 
@@ -60,7 +61,10 @@ def status_fields(one: JobStatus) -> dict[str, Any]:
         **({"claimed_elsewhere": dict(one.elsewhere)} if one.elsewhere else {}),
         "counts": {str(state): one.counts[state] for state in sorted(State) if one.counts[state]},
         "expired": one.expired,
-        "failed": [{"address": address, "message": message} for address, message in one.failed],
+        "failed": [
+            {"address": address, "message": error.message if error else "", "meaning": meaning_fields(error)}
+            for address, error in one.failed
+        ],
         "first_link_dies_in_seconds": None if one.first_death is None else int(one.first_death),
         "held_by": one.held_by,
         "images": one.images,

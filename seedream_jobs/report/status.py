@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,7 +18,8 @@ from seedream_jobs.foreign_text import shell_word, visible
 from seedream_jobs.inside import can_be_a_name
 from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, run_open
-from seedream_jobs.ledger.state import Attempt, Entry, Image, State, spent_usd
+from seedream_jobs.ledger.service_errors import in_words
+from seedream_jobs.ledger.state import Attempt, Entry, Image, ServiceError, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plans.load import EMULATOR_ORIGIN
 from seedream_jobs.plans.options import last_sets, set_options
@@ -80,7 +82,7 @@ class JobStatus:
     in_store: int = 0
     first_death: float | None = None
     doubtful: list[tuple[str, str]] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, ServiceError | None]] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     elsewhere: Counter[str] = field(default_factory=Counter)
@@ -154,7 +156,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
         if entry.state is State.IN_DOUBT:
             status.doubtful.append((entry.address, entry.doubt or "open"))
         elif entry.state in (State.FAILED, State.REJECTED):
-            status.failed.append((entry.address, entry.error.message if entry.error else ""))
+            status.failed.append((entry.address, entry.error))
         elif entry.state is State.EXPIRED:
             status.expired.append(entry.address)
     return status
@@ -210,6 +212,8 @@ def status_text(jobs: list[JobStatus]) -> str:
                 elif word == "to fetch" and one.first_death is not None:
                     next_step = f"{deadline(one.first_death)}: {next_step}"
                 lines.append(row(mark, count, word, next_step))
+                if word == "failed":
+                    lines += _why_failed(one)
         lines += [row("=", count, "paid", f"in {whose}") for whose, count in one.elsewhere.items()]
         step = f"seedream-jobs resolve {shell_word(one.job)}{one.option}"
         lines += [row("?", count, "in doubt", f"in {whose}: {step}") for whose, count in one.doubted.items()]
@@ -225,6 +229,14 @@ def status_text(jobs: list[JobStatus]) -> str:
             lines += [f"      {group}: {why}" for group, why in one.unchosen]
         lines += [f"  {said}" for said in (*one.lost, *one.shared)]
     return "\n".join(map(visible, lines)) + "\n"
+
+
+def _why_failed(one: JobStatus) -> Iterator[str]:
+    """What the service said of the requests that failed, the most frequent first."""
+    found = Counter(in_words(error, limit=80) for _, error in one.failed if error is not None)
+    yield from (f"      {count:,} × {words}" for words, count in found.most_common(NAMED) if words)
+    if len(found) > NAMED:
+        yield f"      and {plural(len(found) - NAMED, 'further error')}"
 
 
 def deadline(first_death: float) -> str:

@@ -20,6 +20,7 @@ import anyio
 from seedream_jobs.api.replies import LONGEST_RETRY_AFTER
 from seedream_jobs.api.tasks import TaskReport, joined
 from seedream_jobs.errors import ExitCode, LedgerError
+from seedream_jobs.ledger.service_errors import with_meaning
 from seedream_jobs.ledger.state import Completed, Event, Expired, Failed, ServiceError
 from seedream_jobs.run.images import without_data
 from seedream_jobs.run.options import DEADLINE_SECONDS
@@ -287,7 +288,8 @@ class Poller:
             case "unavailable":
                 self._back_off(task, report)
             case "refused":
-                reason = _words(report.problem) or "refused"
+                words = _words(report.problem) or "refused"
+                reason = with_meaning(words, report.problem, step=False) if report.problem else words
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 
     def _is_asked_again(self, task: _Open) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from seedream_jobs.api.outcomes import OUTCOME_TABLE, Flight, Observation, Outcome, Sent, judge, table_as_markdown
 from seedream_jobs.errors import ExitCode
+from seedream_jobs.ledger.service_errors import meanings_as_markdown
 
 DOCS = Path(__file__).parents[2] / "docs" / "outcomes.md"
 ID = "task_01K8ABCDEFGHJKMNPQRSTVWXYZ"
@@ -267,9 +268,11 @@ def test_the_documentation_shows_the_table() -> None:
 
 
 def drawn(page: str) -> str:
-    begin, end = "<!-- table 1: drawn, do not edit -->\n", "<!-- end of table 1 -->"
-    head, _, rest = page.partition(begin)
-    return head + begin + "\n" + table_as_markdown() + "\n" + end + rest.partition(end)[2]
+    for number, table in ((1, table_as_markdown()), (2, meanings_as_markdown())):
+        begin, end = f"<!-- table {number}: drawn, do not edit -->\n", f"<!-- end of table {number} -->"
+        head, _, rest = page.partition(begin)
+        page = head + begin + "\n" + table + "\n" + end + rest.partition(end)[2]
+    return page
 
 
 def test_an_accepted_reply_gives_all_its_handles() -> None:

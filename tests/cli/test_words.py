@@ -14,7 +14,7 @@ import pytest
 from seedream_jobs.cli.terminal import left_to_send
 from seedream_jobs.emulator.service import read_charges
 from seedream_jobs.errors import ExitCode
-from seedream_jobs.ledger.state import State
+from seedream_jobs.ledger.state import ServiceError, State
 from seedream_jobs.report.formats import render_status
 from seedream_jobs.report.markdown import MAX_CHARACTERS
 from seedream_jobs.report.status import Bill, JobStatus, status_text
@@ -65,12 +65,13 @@ def test_what_counts_as_spent_is_said_where_it_is_not_what_was_charged() -> None
 
 def test_what_counts_for_the_exit_code_is_said() -> None:
     """A run that is open, a request in doubt, failed or expired: each has its remark, and its field of the JSON."""
+    error = ServiceError(status=None, code="", message="no")
     kinds = {
         "in-doubt": JobStatus(
             job="a.yaml", origin="o", counts=Counter({State.IN_DOUBT: 1}), doubtful=[("a#1", "open")]
         ),
         "run-open": JobStatus(job="a.yaml", origin="o", lost=["a#1 may be paid"]),
-        "failed": JobStatus(job="a.yaml", origin="o", counts=Counter({State.FAILED: 1}), failed=[("a#1", "no")]),
+        "failed": JobStatus(job="a.yaml", origin="o", counts=Counter({State.FAILED: 1}), failed=[("a#1", error)]),
         "expired": JobStatus(job="a.yaml", origin="o", counts=Counter({State.EXPIRED: 1}), expired=["a#1"]),
     }
     for code, one in kinds.items():
@@ -82,7 +83,8 @@ def test_what_counts_for_the_exit_code_is_said() -> None:
 
 def test_a_status_of_a_thousand_jobs_fits_a_comment() -> None:
     """GitHub takes 65,536 characters; what is left out is said, of one job and of all."""
-    failed = [(f"a/subject={'x' * 150}#{number}", "y" * 200) for number in range(21)]
+    error = ServiceError(status=None, code="", message="y" * 200)
+    failed = [(f"a/subject={'x' * 150}#{number}", error) for number in range(21)]
     one = JobStatus(job="a.yaml", origin="o", counts=Counter({State.FAILED: 21}), failed=failed)
     assert "  - and 1 more\n" in "".join(render_status([one], "markdown"))
     said = "".join(render_status([one] * 1000, "markdown"))

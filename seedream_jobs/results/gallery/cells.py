@@ -23,7 +23,17 @@ from seedream_jobs.job.document import spoken
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.job.spec import SelectRule
 from seedream_jobs.ledger.manifest import Entries
-from seedream_jobs.ledger.state import Attempt, Entry, Image, State, charged_usd, in_shares, spent_usd
+from seedream_jobs.ledger.service_errors import in_words
+from seedream_jobs.ledger.state import (
+    Attempt,
+    Entry,
+    Image,
+    ServiceError,
+    State,
+    charged_usd,
+    in_shares,
+    spent_usd,
+)
 from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
 from seedream_jobs.results.selections import Verdict, read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
@@ -379,7 +389,7 @@ def _cells_of_attempt(
     # An image that never came is not charged. Where none came, the first slot bears the cost.
     paid = [index for index, image in enumerate(images, 1) if image is None or image.error is None] or [1]
     shares = {} if cost is None else dict(zip(paid, in_shares(cost, len(paid)), strict=True))
-    error = attempt.error.message if attempt.error else None
+    error = in_words(attempt.error) if attempt.error else None
     for index, image in enumerate(images, 1):
         yield GalleryCell(
             key=entry.key,
@@ -397,12 +407,16 @@ def _cells_of_attempt(
             sha256=image.sha256 if image else None,
             task_id=" ".join(attempt.task_ids) or None,
             cost_usd=None if cost is None else shares.get(index, Decimal(0)),
-            error=(image.error if image and image.error else error),
+            error=_in_words(image.error) if image and image.error else error,
             warnings=image.warnings if image else (),
             submitted_at=attempt.submitted_at,
             generation=attempt.generation,
             earlier=earlier,
         )
+
+
+def _in_words(error: str) -> str:
+    return in_words(ServiceError(status=None, code="", message=error))
 
 
 def without_paired_axes(runs: Sequence[GalleryRun]) -> list[GalleryRun]:
