@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -144,3 +145,44 @@ def test_what_is_in_doubt_is_listed_in_order(quick: Command, campaign: Path, tmp
     found = re.findall(r"^    many/x=(\w)#1", ended.err, re.MULTILINE)
     assert len(found) > 1
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("fault", "both"),
+    [
+        (
+            "task-moderation",
+            "生成的图片可能包含不允许的内容 (the content is not allowed; change the prompt or the reference images)",
+        ),
+        ("build-request-failed", "build_request_failed: invalid parameter: size（服务拒绝了某个参数；请修改任务文件）"),
+    ],
+)
+def test_an_error_of_the_service_is_shown_in_two_languages(
+    quick: Command, campaign: Path, tmp_path: Path, fault: str, both: str
+) -> None:
+    """At the end of the run, in the plan, the status and the gallery; the record has the service's words alone."""
+    with serving("--state", str(tmp_path / "books"), "--delay", "0", "--fault", fault) as url:
+        ended = quick("run", "garden.yaml", "--yes", "--base-url", url, APIMART_API_KEY=CANARY)
+    assert ended.code == 1, ended.err
+    assert both in ended.err
+    said = both.partition(" (" if both.endswith(")") else "（")[0]
+    record = (campaign / "garden.manifest.jsonl").read_text("utf-8")
+    assert said in record
+    assert both not in record
+    for arguments in (("plan",), ("status", "--offline"), ("status", "--offline", "--format", "github")):
+        shown = quick(arguments[0], "garden.yaml", *arguments[1:], "--base-url", url).out
+        assert both in shown, arguments
+    status = json.loads(quick("status", "garden.yaml", "--offline", "--format", "json", "--base-url", url).out)
+    failed = status[0]["failed"]
+    assert {one["message"] for one in failed} == {said}
+    assert {tuple(one["meaning"]) for one in failed} == {("en", "zh")}
+    page = campaign / "out" / "garden" / "gallery" / "index.html"
+    assert both in page.read_text("utf-8")
+
+
+def test_what_stops_a_run_is_said_in_two_languages(quick: Command, campaign: Path, tmp_path: Path) -> None:
+    """What to do stands below it already."""
+    with serving("--state", str(tmp_path / "books"), "--fault", "402") as url:
+        ended = quick("run", "garden.yaml", "--yes", "--base-url", url, APIMART_API_KEY=CANARY)
+    assert ended.code == 5, ended.err
+    assert "账户余额不足，请充值后再试 (the balance is used up)\n  top up the account" in ended.err

@@ -13,7 +13,8 @@ import re
 import struct
 import subprocess
 import termios
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -74,7 +75,10 @@ def record(commands: Sequence[str], folder: Path, environment: Mapping[str, str]
         frames.append(_frame(screen, 5 * TYPING, typed=True))
         stream.feed(b"\r\n")
         if not command.startswith("#"):
-            moving = [_frame(screen, LIVE) for _ in _run(command, folder, environment, stream)]
+            moving = []
+            for piece in _printed(command, folder, environment):
+                stream.feed(piece)
+                moving.append(_frame(screen, LIVE))
             frames += _thinned(list(dict.fromkeys(moving)))
             frames.append(_frame(screen, READING, settled=True))
     stream.feed(b"\033[1;32m$\033[0m ")
@@ -82,28 +86,23 @@ def record(commands: Sequence[str], folder: Path, environment: Mapping[str, str]
     return frames
 
 
-def _run(command: str, folder: Path, environment: Mapping[str, str], stream: pyte.ByteStream) -> Iterator[None]:
-    """Feed what a command prints on a terminal, piece by piece."""
+def _printed(command: str, folder: Path, environment: Mapping[str, str]) -> list[bytes]:
+    """What a command prints on a terminal; each state of a line that is drawn over ends a piece.
+
+    :raises RuntimeError: it fails
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    child = subprocess.Popen(
-        ["sh", "-c", command], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the last process that had the terminal has ended
-            piece = b""
-        if not piece:
-            break
-        # Each state of a line that is drawn over is one to be seen.
-        for state in re.split(rb"(?<=[^\r\n])(?=\r(?!\n))", piece):
-            stream.feed(state)
-            yield
-    os.close(ours)
-    if child.wait() != 0:
+    shell = ["sh", "-c", command]
+    printed = b""
+    with subprocess.Popen(shell, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # an error: nobody has the terminal any more
+            while piece := terminal.read(65536):
+                printed += piece
+    if child.returncode != 0:
         raise RuntimeError(f"{command}: exit code {child.returncode}")
+    return re.split(rb"(?<=[^\r\n])(?=\r(?!\n))", printed)
 
 
 def _thinned(frames: list[Frame]) -> list[Frame]:
@@ -161,7 +160,7 @@ def render(frames: Sequence[Frame], *, title: str) -> str:
         steps.append(f"{100 * at / whole:.2f}%{{transform:translateY({-number * HEIGHT}px)}}")
         at += frame.seconds
     still = f"transform:translateY({-(len(frames) - 1) * HEIGHT}px)"
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" \
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"
 role="img" aria-labelledby="title"><title id="title">{escape(title)}</title><style>
 text{{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}}
 .bold{{font-weight:700}}

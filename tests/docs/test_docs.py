@@ -17,7 +17,9 @@ import seedream_jobs
 from seedream_jobs.cli.main import COMMANDS, NEVER_FROM_ENVIRONMENT, group
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+)
 UPDATE = bool(os.environ.get("UPDATE_DOCS"))
 
 
