@@ -4,6 +4,7 @@
 Makes ``.venv`` beside this file, installs into it the versions that ``requirements/`` has, and runs the rest of the
 command line in it. Needs Python 3.11 or later with venv; nothing else.
 
+    docs            builds the documentation site into site/ and checks its links; --serve shows it on a port
     test --newest   the suite without tests/reliability, on today's releases, in an environment that is removed again
     fuzz READER     coverage-guided fuzzing of a reader of files, with atheris (tests/hostile/fuzz_atheris.py)
     lock            writes uv.lock and requirements/ after a change of pyproject.toml; --upgrade takes today's releases
@@ -28,15 +29,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-LOCKS = {kind: ROOT / "requirements" / f"{kind}.txt" for kind in ("base", "cloud", "postgres", "dev")}
+LOCKS = {kind: ROOT / "requirements" / f"{kind}.txt" for kind in ("base", "docs", "cloud", "postgres", "dev")}
 BIN = "Scripts" if os.name == "nt" else "bin"
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what its fixtures made
 DEV = ("test", "bench", "check", "fuzz", "mutate")
+KINDS = {"docs": "docs", **dict.fromkeys(DEV, "dev")}
+"""What each command needs installed; the others need ``base``."""
 BESIDE = {"fuzz": "atheris==3.0.0", "mutate": "mutmut==3.8.1"}
 """What one command needs and the suite does not: the lock has none of it. atheris: CPython 3.11 to 3.13, Linux."""
 
+SITE = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # a notice about another program, in colour, at each build
 UV = "uv==0.13.9"
 INDEX = "https://pypi.org/simple"  # what the locks name, whatever index this machine is set up for
+GROUPS = {"docs": ("--group=docs",), "dev": ("--extra=dev", "--group=docs")}  # of the others: the extra of their name
 # New releases deprecate: seen in the summary of warnings, no failure. What is never closed or awaited still is one.
 NEWEST = ("-W", "default", "-W", "error::ResourceWarning", "-W", "error::pytest.PytestUnraisableExceptionWarning")
 
@@ -62,18 +67,19 @@ def pip(python: str, *arguments: str) -> None:
 
 
 def install(kind: str) -> None:
-    """Make the environment, once for each state of pyproject.toml and of the locks; ``kind`` is ``base`` or ``dev``."""
+    """Make the environment, once for each state of pyproject.toml and of the locks; ``kind`` is one of ``LOCKS``."""
     files = (ROOT / "pyproject.toml", *LOCKS.values())
     stamp = hashlib.sha256(b"\n".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()
     installed = VENV / "installed"
     done = installed.read_text().split() if installed.exists() else []
-    if done[:1] == [stamp] and (kind == "base" or kind in done):
+    have = done[1:] if done[:1] == [stamp] else []
+    if kind in have or "dev" in have or (kind == "base" and have):
         return
     print("Installing into .venv …", file=sys.stderr, flush=True)
     python = python_in(VENV)
     pip(python, "--require-hashes", "-r", str(LOCKS[kind]))
     pip(python, "--no-deps", "--no-build-isolation", "-e", ".")  # hatchling is locked with the rest
-    installed.write_text(f"{stamp} {kind}")
+    installed.write_text(" ".join((stamp, *have, kind)))
 
 
 def newest(arguments: list[str]) -> int:
@@ -107,7 +113,7 @@ def lock(arguments: list[str]) -> int:
         resolve = [*uv, "lock", "--default-index", INDEX, "--python", sys.executable, *arguments]
         subprocess.run(resolve, cwd=ROOT, env=environment, check=True)
         for kind, file in LOCKS.items():
-            chosen = [] if kind == "base" else ["--extra", kind]
+            chosen = [] if kind == "base" else GROUPS.get(kind, [f"--extra={kind}"])
             write = [*uv, "export", "--frozen", "--format=requirements-txt", "--no-emit-project", "--no-annotate"]
             write += ["--no-header", "--no-dev", "--group=build", *chosen]
             made = subprocess.run(write, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
@@ -194,13 +200,15 @@ def main(arguments: list[str]) -> int:
             return 0
         if name == "test" and "--newest" in rest:
             return newest([argument for argument in rest if argument != "--newest"])
-        install("dev" if name in DEV else "base")
+        install(KINDS.get(name, "base"))
         if name in BESIDE:
             pip(python_in(VENV), BESIDE[name])
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(error.cmd[:6])} … ended with {error.returncode}", file=sys.stderr)
         return 1
     python = python_in(VENV)
+    if name == "docs" and rest == ["--serve"]:
+        return subprocess.run([python, "-m", "mkdocs", "serve", "--strict"], cwd=ROOT, env=SITE).returncode
     commands = {
         "test": [[python, "-m", "pytest", *PARALLEL, *rest]],
         "fuzz": [[python, "-m", "tests.hostile.fuzz_atheris", *rest]],
@@ -211,10 +219,14 @@ def main(arguments: list[str]) -> int:
             [python, "-m", "ruff", "check", "."],
             [python, "-m", "mypy"],
         ],
+        "docs": [
+            [python, "-m", "mkdocs", "build", "--strict", *rest],
+            [python, "-m", "tests.site.links", "site"],
+        ],
         "demo": [[python, "-m", "seedream_jobs", "demo", *(rest or ["demo"])]],
     }
     for command in commands.get(name, [[python, "-m", "seedream_jobs", name, *rest]]):
-        ended = subprocess.run(command, cwd=ROOT if name in DEV else None)
+        ended = subprocess.run(command, cwd=ROOT if name in KINDS else None, env=SITE)
         if ended.returncode:
             return ended.returncode
     return 0

@@ -31,6 +31,12 @@ def asked(text: str, extra: str = "") -> Asked:
     return canonicalize_name(found.name), frozenset(found.extras), versions, " and ".join(markers).replace('"', "'")
 
 
+def group(name: str) -> Iterator[str]:
+    """The requirements of a dependency group, those of the groups that it includes among them."""
+    for entry in PYPROJECT["dependency-groups"][name]:
+        yield from [entry] if isinstance(entry, str) else group(entry["include-group"])
+
+
 def locked(entry: dict[str, Any]) -> Asked:
     """A requirement as the lock repeats it."""
     versions = frozenset(entry.get("specifier", "").split(",")) - {""}
@@ -44,7 +50,7 @@ def test_the_lock_was_made_for_these_requirements() -> None:
     wanted |= {asked(text, extra) for extra, texts in extras.items() for text in texts}
     assert {locked(entry) for entry in OURS["metadata"]["requires-dist"]} == wanted, AGAIN
     groups = {name: {locked(entry) for entry in entries} for name, entries in OURS["metadata"]["requires-dev"].items()}
-    assert groups == {name: set(map(asked, texts)) for name, texts in PYPROJECT["dependency-groups"].items()}, AGAIN
+    assert groups == {name: set(map(asked, group(name))) for name in PYPROJECT["dependency-groups"]}, AGAIN
     assert tomllib.loads(LOCK)["requires-python"] == PROJECT["requires-python"], AGAIN
 
 
@@ -76,10 +82,14 @@ def pinned(file: Path) -> Iterator[tuple[str, str, set[str]]]:
             yield name, version, set(re.findall(r"--hash=(\S+)", line))
 
 
-@pytest.mark.parametrize("kind", ["base", "dev"])
+KINDS = [file.stem for file in sorted((ROOT / "requirements").glob("*.txt"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_pip_installs_is_what_uv_installs(kind: str) -> None:
     """The same packages, versions and files, none without its hash; and what builds the project is among them."""
-    chosen = OURS["dev-dependencies"]["build"] + (OURS["optional-dependencies"]["dev"] if kind == "dev" else [])
+    groups, extras = OURS["dev-dependencies"], OURS["optional-dependencies"]
+    chosen = groups["build"] + extras.get(kind, []) + (groups["docs"] if kind in ("docs", "dev") else [])
     found = {(name, version): hashes for name, version, hashes in pinned(ROOT / "requirements" / f"{kind}.txt")}
     assert set(found) == reached([*OURS["dependencies"], *chosen]), AGAIN
     for package in PACKAGES:
@@ -96,7 +106,7 @@ def test_the_locks_name_the_public_index_alone() -> None:
     """Not the mirror of whoever made them."""
     assert set(re.findall(r"\w+://[^/\"]+", LOCK)) == {"https://pypi.org", "https://files.pythonhosted.org"}
     assert {package["source"].get("registry") for package in PACKAGES} == {"https://pypi.org/simple", None}
-    for kind in ("base", "dev"):
+    for kind in KINDS:
         text = (ROOT / "requirements" / f"{kind}.txt").read_text()
         assert "://" not in text
         assert set(re.findall(r"^\s*(--[a-z-]+)", text, re.M)) == {"--hash"}  # no index of any kind

@@ -26,7 +26,7 @@ UPDATE = bool(os.environ.get("UPDATE_DOCS"))
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of one language."""
     text = page.read_text(encoding="utf-8")
-    return [match[1] for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    return [match[1] for match in re.finditer(rf"^```{language}(?: .*)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
 
 
 JOBS = [(page, block) for page in PAGES for block in blocks(page, "yaml") if re.search(r"^version: 1$", block, re.M)]
@@ -92,6 +92,13 @@ def test_every_page_is_found_from_the_readme() -> None:
             reached.add(page)
             todo += [target for target, _ in links(page)]
     assert set(PAGES) == reached
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """Once, and nothing else is: mkdocs.yml. The site itself is built by tests/site."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
+    assert sorted(named) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
 
 def test_every_module_that_a_page_names_exists() -> None:

@@ -20,7 +20,7 @@ def test_every_fault_is_documented_in_its_own_words():
 
 def test_every_option_is_documented():
     """And no other."""
-    section = TEXT.partition("## Options")[2].partition("## What it answers")[0]
+    section = TEXT.partition("## Options")[2].partition("## Endpoints")[0]
     documented = set(re.findall(r"`(--[a-z-]+)`", " ".join(re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE))))
     assert documented == {option for parameter in emulator.params for option in parameter.opts}
     assert all(getattr(parameter, "help", None) for parameter in emulator.params)

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,60 +15,23 @@ from typing import Any
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.canary import CANARY
+from tests.reader import Reader, sections
 from tests.service import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "walkthrough.md"
 HERON, CAT_INK = "subject: a heron, style: photo", "subject: a cat, style: ink"
 ESCAPE, LEFT = "\ue00c", "\ue012"
-_ANA = {
-    f"GIT_{who}_{part}": text for who in ("AUTHOR", "COMMITTER") for part, text in (("NAME", "A"), ("EMAIL", "a@b"))
-}
 
 
-def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each heading of the page with its blocks, as (language, text)."""
-    _, *parts = re.split(r"^(?:# From|##) (.+)\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for heading, text in zip(parts[::2], parts[1::2], strict=True):
-        yield heading, re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def commands(block: str) -> Iterator[tuple[str, str]]:
-    """Each command of a block, and what the page says it prints."""
-    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        command, _, printed = part.partition("\n")
-        yield command, printed
-
-
-class Reader:
-    """Who follows the page: a terminal in an empty folder, and a browser that saves into ``Downloads``."""
+class Viewer(Reader):
+    """A reader of the page who has a browser, too."""
 
     def __init__(self, home: Path, url: str, page: Any) -> None:
-        self.folder, self.downloads, self.page = home / "herons", home / "Downloads", page
-        for folder in (self.folder, self.downloads):
-            folder.mkdir(parents=True)
-        self.environment = {
-            **_ANA,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "APIMART_BASE_URL": url,
-            "APIMART_API_KEY": CANARY,
-        }
+        super().__init__(home, url)
+        self.page = page
         self.chosen: set[str] = set()
         saving = {"behavior": "allow", "downloadPath": str(self.downloads)}
         page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", saving)
-
-    def run(self, command: str) -> str:
-        """What a command prints, which has to end well."""
-        out, put = subprocess.PIPE, subprocess.STDOUT
-        child = subprocess.Popen(
-            ["bash", "-c", command], cwd=self.folder, env=self.environment, stdout=out, stderr=put, text=True
-        )
-        said, _ = child.communicate(timeout=300)
-        assert child.returncode == 0, f"{command}\n{said}"
-        return str(said)
 
     def open(self) -> Any:
         """The page as it lies on disk."""
@@ -123,7 +82,7 @@ class Reader:
         WebDriverWait(self.page.browser, 60, 0.05).until(lambda _: (self.downloads / "ratings.json").exists())
 
 
-def look(reader: Reader) -> None:
+def look(reader: Viewer) -> None:
     """One heron is chosen, one cat is rejected, and each pair of styles has a vote."""
     page = reader.open()
     reader.judge(HERON, "5", "s", "y", note="calm", why="the one for the cover")
@@ -137,7 +96,7 @@ def look(reader: Reader) -> None:
     reader.export()
 
 
-def reject(reader: Reader) -> None:
+def reject(reader: Viewer) -> None:
     """The cat of the new prompt has no opinion, and is told of the earlier one."""
     reader.open()
     assert "Another image of this request was judged" in reader.said_of(CAT_INK)
@@ -145,7 +104,7 @@ def reject(reader: Reader) -> None:
     reader.export()
 
 
-def choose(reader: Reader) -> None:
+def choose(reader: Viewer) -> None:
     """The cat that was made again has no opinion, neither Ana's own nor the file's."""
     reader.open()
     said = reader.said_of(CAT_INK)
@@ -156,7 +115,7 @@ def choose(reader: Reader) -> None:
     reader.export()
 
 
-STEPS: dict[str, Callable[[Reader], None]] = {
+STEPS: dict[str, Callable[[Viewer], None]] = {
     "Look, rate, choose": look,
     "One image again": reject,
     "Chosen": choose,
@@ -164,25 +123,20 @@ STEPS: dict[str, Callable[[Reader], None]] = {
 
 
 @pytest.fixture
-def reader(tmp_path: Path, page: Any) -> Iterator[Reader]:
+def reader(tmp_path: Path, page: Any) -> Iterator[Viewer]:
     with serving("--state", str(tmp_path / "books"), "--delay", "0", "--spread", "0") as url:
-        yield Reader(tmp_path / "home", url, page)
+        yield Viewer(tmp_path / "home", url, page)
 
 
-def test_from_a_job_to_chosen_images(reader: Reader) -> None:
+def test_from_a_job_to_chosen_images(reader: Viewer) -> None:
     """Each command prints what the page says; what is exported are the bytes that were chosen in the browser."""
-    told = {}
-    for heading, blocks in sections():
+    headings = set()
+    for heading, blocks in sections(PAGE):
+        headings.add(heading)
         if heading in STEPS:
             STEPS[heading](reader)
-        for language, text in blocks:
-            if language == "yaml":
-                (reader.folder / "herons.yaml").write_text(text, encoding="utf-8")
-            for command, printed in commands(text) if language == "console" else ():
-                told[command] = reader.run(command)
-                expected = ".*".join(map(re.escape, printed.split("…")))
-                assert re.fullmatch(expected, told[command], re.DOTALL), f"$ {command}\n{told[command]}"
-    assert set(STEPS) <= {heading for heading, _ in sections()}
+        reader.follow(blocks)
+    assert set(STEPS) <= headings
 
     data = reader.folder / "data"
     rows = {row["address"]: row for row in map(json.loads, (data / "herons.jsonl").read_text().splitlines())}

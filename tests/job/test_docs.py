@@ -53,12 +53,12 @@ def test_filters_and_tests_are_listed() -> None:
     assert named == set(environment().filters) == set(FILTERS)
     tests = set(re.sub(r"[`,.()]", " ", section("templates.md", "Tests")).split())
     assert {name for name in SAFE_TESTS if name not in tests} == set()
-    assert all(f"`{name}`" in section("templates.md", "What is sandboxed") for name in SAFE_GLOBALS)
+    assert all(f"`{name}`" in section("templates.md", "Sandbox and limits") for name in SAFE_GLOBALS)
 
 
 def test_request_fields_are_listed() -> None:
-    """Every field of the request has its row."""
-    listed = set(re.findall(r"^\| `(\w+)` \|", section("job-file.md", "The request"), re.MULTILINE))
+    """Every field of the request has its row on the page that is drawn from the schema."""
+    listed = set(re.findall(r"^\| `(\w+)` \|", section("job-fields.md", "request"), re.MULTILINE))
     assert listed == {*PARAMETERS, "prompt", "extra"}
 
 

@@ -51,6 +51,6 @@ def test_the_plan_in_the_documentation_is_what_is_printed(campaign: Any, command
 
 def test_every_format_has_its_line() -> None:
     """The table of views is complete."""
-    table = PAGE[PAGE.index("## Views") :]
+    table = PAGE[PAGE.index("## Output formats") :]
     for form in FORMATS:
         assert f"`{form}`" in table
