@@ -15,8 +15,21 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for ca in ("ca", "foreign"):
-            self._openssl("req", "-x509", *self._key(ca), "-subj", f"/CN={ca}", "-days", "2", "-out", f"{ca}.pem",
-                          "-addext", "basicConstraints=critical,CA:TRUE")  # fmt: skip
+            self._openssl(
+                "req",
+                "-x509",
+                *self._key(ca),
+                "-subj",
+                f"/CN={ca}",
+                "-days",
+                "2",
+                "-out",
+                f"{ca}.pem",
+                "-addext",
+                "basicConstraints=critical,CA:TRUE",
+                "-addext",
+                "keyUsage=critical,keyCertSign",
+            )  # fmt: skip  (Python 3.13 asks for it)
         self._issue("good", "ca", "IP:127.0.0.1")
         self._issue("stranger", "foreign", "IP:127.0.0.1")
         self._issue("elsewhere", "ca", "DNS:elsewhere.example")

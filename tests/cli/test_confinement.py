@@ -237,6 +237,7 @@ FREE = {
     "manifest": "writes the record anew, a million requests too; reads nothing else",
     "emulator": "serves until it is stopped",
     "schema": "prints a file of the package",
+    "explain": "prints a part of a page of the package",
     "doctor": "looks for the key",
     "shared": "waits for a store and a git remote, with the credentials of the operator; reads the policy alone",
     "completion": "prints a text of the package",
