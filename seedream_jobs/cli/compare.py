@@ -69,7 +69,6 @@ def images_apart(revisions: Revisions) -> Iterator[ImageStore | None]:
 
 
 @click.command()
-@jobs_argument
 @click.option(
     "--base", metavar="REV", required=True, help="Compare with the commit that the head began from this branch at."
 )
@@ -94,6 +93,7 @@ def images_apart(revisions: Revisions) -> Iterator[ImageStore | None]:
 )
 @format_option("text", "markdown", "json")
 @limit_options
+@jobs_argument()
 def compare(
     jobs: tuple[Path, ...],
     base: str,

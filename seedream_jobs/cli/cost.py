@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import format_option, limit_options
+from seedream_jobs.cli.options import format_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import data_on_stdout, show
@@ -21,7 +21,6 @@ from seedream_jobs.report.costs import By, cost_csv, cost_json, cost_table, cost
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="JOB…")
 @click.option(
     "--by",
     type=click.Choice(["job", "axis", "month", "model"]),
@@ -31,6 +30,7 @@ from seedream_jobs.report.costs import By, cost_csv, cost_json, cost_table, cost
 @format_option("text", "json", "csv")
 @rehearsal_option
 @limit_options
+@jobs_argument(required=False)
 def cost(jobs: tuple[Path, ...], by: By, form: str, emulator: bool) -> None:
     """Show what was charged, and what counts as spent, of every record in the campaign or of these jobs.
 

@@ -17,7 +17,7 @@ from seedream_jobs.cli.options import executor_option, limit_options, rules
 from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import rehearsal_option, target
-from seedream_jobs.cli.streams import draw, say
+from seedream_jobs.cli.streams import draw, quiet, say, talk
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, LedgerError, UsageError, gravest
 from seedream_jobs.foreign_text import shell_word
@@ -214,7 +214,7 @@ class _Progress:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.live = sys.stderr.isatty() and not as_json
+        self.live = sys.stderr.isatty() and not as_json and not quiet()
         self.every = 0.2 if self.live or as_json else LINE_EVERY
         self.last = time.monotonic()
 
@@ -228,7 +228,7 @@ class _Progress:
         elif self.live:
             draw(f"{images:,} images")
         else:
-            say(f"{images:,} images so far", err=True)
+            talk(f"{images:,} images so far")
 
     def end(self) -> None:
         """Wipe the line that was written over."""

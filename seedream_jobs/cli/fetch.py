@@ -21,7 +21,6 @@ from seedream_jobs.run.options import RunOptions
 
 
 @click.command()
-@jobs_argument
 @target_options
 @pace_options
 @click.option("--verify", is_flag=True, help="Re-hash every stored image; fetch what is missing or damaged again.")
@@ -45,6 +44,7 @@ from seedream_jobs.run.options import RunOptions
 @executor_option("What downloads and decodes:")
 @click.option("--no-gallery", is_flag=True, help="Do not build the gallery.")
 @goes_on_unheard
+@jobs_argument()
 def fetch(
     jobs: tuple[Path, ...],
     emulator: bool,

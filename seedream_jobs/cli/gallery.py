@@ -33,7 +33,6 @@ NAMED = 5
 
 
 @click.command()
-@jobs_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -56,6 +55,7 @@ NAMED = 5
 @executor_option("Make the thumbnails that are missing, such as after a clone, by")
 @rehearsal_option
 @limit_options
+@jobs_argument()
 def gallery(
     jobs: tuple[Path, ...],
     out: Path | None,

@@ -14,10 +14,19 @@ import sys
 from contextlib import suppress
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class, shell_complete
+from click.shell_completion import CompletionItem, add_completion_class, get_completion_class, shell_complete
 
 from seedream_jobs import __version__
-from seedream_jobs.cli.streams import LOGS, doors, flush_at_last, open_standard_streams, say, show, unheard
+from seedream_jobs.cli.streams import (
+    LOGS,
+    be_quiet,
+    doors,
+    flush_at_last,
+    open_standard_streams,
+    say,
+    show,
+    unheard,
+)
 from seedream_jobs.errors import ExitCode, gravest
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -174,16 +183,40 @@ def _with_variables(command: click.Command) -> click.Command:
     return command
 
 
+def _change_folder(ctx: click.Context, param: click.Parameter, folders: tuple[str, ...]) -> None:
+    for folder in folders:  # each as seen from the one before, as git does it
+        try:
+            os.chdir(folder)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no folder has such a name"
+            raise click.UsageError(f"-C {folder}: {reason}", ctx=ctx) from None
+
+
+# Eager: before any other option or argument is looked at, also where a shell completes the line.
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-C",
+    "--directory",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    type=click.Path(file_okay=False),
+    callback=_change_folder,
+    metavar="DIR",
+    help="Work as if started in DIR: every path is seen from there.",
+)
 @click.version_option(__version__, prog_name="seedream-jobs")
+@click.option("-q", "--quiet", is_flag=True, callback=be_quiet, help="Show only errors and the result.")
 @click.option("-v", "--verbose", count=True, help="Show each step with its time; twice, its details, too.")
 @click.option("--log-file", metavar="FILE", help="Append each step with its time, and its details, to a file.")
 @click.pass_context
-def group(ctx: click.Context, verbose: int, log_file: str | None) -> None:
+def group(ctx: click.Context, quiet: bool, verbose: int, log_file: str | None) -> None:
     """YAML job files become paid, asynchronous image requests, each submitted once and kept on record.
 
     Begin with `seedream-jobs demo`: it needs no key and no network.
     """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
     if verbose or log_file is not None:
         logs = importlib.import_module(LOGS)
         logs.start(verbose, log_file, ctx.obj)
@@ -230,6 +263,46 @@ def completion(shell: str) -> None:
     show(kind(group, {}, "seedream-jobs", COMPLETE_VARIABLE).source() + "\n")
 
 
+def _complete_files_from_here(shell: str) -> None:
+    """Have files completed as ``-C`` names them: by itself a shell looks into its own folder."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        return
+    begun = os.getcwd()  # noqa: PTH109  (pathlib would be the first to import what it imports)
+
+    class FromHere(kind):  # type: ignore[valid-type, misc]
+        def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+            found: list[CompletionItem] = super().get_completions(args, incomplete)
+            if os.getcwd() == begun:  # noqa: PTH109
+                return found
+            of_files = {"file": False, "dir": True}
+            return [
+                one
+                for item in found
+                for one in (_names(incomplete, of_files[item.type]) if item.type in of_files else [item])
+            ]
+
+    add_completion_class(FromHere, shell)
+
+
+def _names(begun: str, only_folders: bool) -> list[CompletionItem]:
+    """The files and folders whose path begins so; what is in a single folder, as a shell would end the word at it."""
+    folder, name = os.path.split(begun)
+    try:
+        entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    found = [
+        f"{folder}{'/' if folder.strip('/') else ''}{entry.name}" + ("/" if entry.is_dir() else "")
+        for entry in entries
+        if entry.name.startswith(name) and (name or not entry.name.startswith("."))
+        if entry.is_dir() or not only_folders
+    ]
+    if len(found) == 1 and found[0].endswith("/"):
+        return _names(found[0], only_folders) or [CompletionItem(found[0])]
+    return [CompletionItem(path) for path in found]
+
+
 YOUNG = 50_000
 """Objects made between two looks for garbage. Python's own 700 makes it look two dozen times while modules are
 imported, which leave none: a tenth of what ``--help`` costs."""
@@ -247,6 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     with doors(), unheard("stderr"):
         try:
             if completing:
+                _complete_files_from_here(completing.partition("_")[0])
                 code = shell_complete(group, {}, "seedream-jobs", COMPLETE_VARIABLE, completing)
             else:
                 code = run_command(sys.argv[1:] if arguments is None else arguments, process=arguments is None)

@@ -15,10 +15,10 @@ from typing import Any, TypeVar, cast
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.streams import say
+from seedream_jobs.cli.streams import talk
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.job.yaml_reader import read_own
-from seedream_jobs.plans.load import Rules
+from seedream_jobs.plans.load import Rules, find_jobs
 from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,17 +50,37 @@ def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...
             or file.name == ".pre-commit-config.yaml"
             or ".github" in file.parts
         ):
-            say(f"{file}: {'the policy' if policy else 'no job file'}, left out", err=True)
+            talk(f"{file}: {'the policy' if policy else 'no job file'}, left out")
         else:
             jobs.append(file)
     return tuple(jobs) or files  # with nothing left, the command says what is wrong with what was named
 
 
-def jobs_argument(function: F) -> F:
-    """One or several job files."""
-    return click.argument(
-        "jobs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="JOB…", callback=only_jobs
-    )(function)
+def jobs_argument(*, required: bool = True) -> Callable[[F], F]:
+    """One or several job files, or folders for those below them; stands below ``limit_options``, which hold for that.
+
+    With ``--base`` the folders are left to ``Revisions``, which looks into both trees.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def read(*, jobs: tuple[Path, ...], **options: Any) -> Any:
+            if options.get("base") is None:
+                found = (below for job in jobs for below in (find_jobs(job) if job.is_dir() else [job]))
+                jobs = tuple(dict.fromkeys(found))
+            return function(jobs=jobs, **options)
+
+        argument = click.argument(
+            "jobs",
+            nargs=-1,
+            required=required,
+            type=click.Path(path_type=Path),
+            metavar="JOB…" if required else "[JOB…]",
+            callback=only_jobs,
+        )
+        return argument(cast("F", read))
+
+    return decorate
 
 
 def set_option(function: F) -> F:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedream_jobs.cli.streams import COLOURS, COMMANDS, data_on_stdout, say, show, show_own
+from seedream_jobs.cli.streams import COLOURS, COMMANDS, data_on_stdout, quiet, show, show_own, talk
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
@@ -60,6 +60,8 @@ def show_findings(
     :param files: all files that were checked, also those without findings
     :param read: the texts that were read, if they are not those on disk
     """
+    if err and quiet():
+        findings = [finding for finding in findings if finding.severity == "error"]
     findings, more = _shown(findings)
     if form == "text":
         if findings:
@@ -138,10 +140,10 @@ def add_summary(markdown: str) -> None:
 def show_notes(notes: Iterable[str]) -> None:
     """Print sentences on stderr, a line each."""
     for note in notes:
-        say(note, err=True)
+        talk(note)
 
 
 def show_in_use(shown: str, ledger: Ledger) -> None:
     """Say that another process works on a job, so that what was read of it may change."""
     if ledger.held_by is not None:
-        say(f"{shown}: in use by {ledger.held_by}; this is its state now", err=True)
+        talk(f"{shown}: in use by {ledger.held_by}; this is its state now")

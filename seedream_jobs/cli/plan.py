@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from seedream_jobs import pipeline
-from seedream_jobs.cli.options import limit_options, only_jobs, rule_options, rules, view_options
+from seedream_jobs.cli.options import jobs_argument, limit_options, rule_options, rules, view_options
 from seedream_jobs.cli.output import show_findings, show_in_use, show_plan
 from seedream_jobs.cli.service_options import request_options, target, target_options
 from seedream_jobs.cli.streams import say
@@ -27,7 +27,6 @@ from seedream_jobs.records import with_manifests
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="JOB…", callback=only_jobs)
 @request_options
 @rule_options
 @target_options
@@ -51,6 +50,7 @@ from seedream_jobs.records import with_manifests
 @click.option("--detailed-exitcode", is_flag=True, help="Exit code 3 if there is something to submit.")
 @view_options
 @limit_options
+@jobs_argument(required=False)
 def plan(
     jobs: tuple[Path, ...],
     plan_options: PlanOptions,

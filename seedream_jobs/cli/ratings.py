@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.options import limit_options
+from seedream_jobs.cli.options import jobs_argument, limit_options
 from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
@@ -32,8 +32,8 @@ def ratings() -> None:
 
 @ratings.command()
 @click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
-@click.argument("jobs", nargs=-1, type=click.Path(path_type=Path), metavar="[JOB…]")
 @limit_options
+@jobs_argument(required=False)
 def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
     """Merge exported ratings, stars, notes and votes into reviews/<job>.yaml.
 

@@ -11,18 +11,18 @@ import click
 from seedream_jobs import pipeline
 from seedream_jobs.cli.options import jobs_argument, rule_options, rules
 from seedream_jobs.cli.service_options import pace_options, request_options, target, target_options
-from seedream_jobs.cli.streams import goes_on_unheard, say
+from seedream_jobs.cli.streams import goes_on_unheard, quiet, show, talk
 from seedream_jobs.cli.terminal import Terminal
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import UsageError
 from seedream_jobs.plans.cost import money
 from seedream_jobs.plans.options import PlanOptions
 from seedream_jobs.plans.plan import Plan
+from seedream_jobs.report.text import plan_text
 from seedream_jobs.run.options import RunOptions
 
 
 @click.command()
-@jobs_argument
 @request_options
 @rule_options
 @target_options
@@ -47,6 +47,7 @@ from seedream_jobs.run.options import RunOptions
 @click.option("--no-gallery", is_flag=True, help="Do not build the gallery.")
 @click.option("--expect", metavar="DIGEST", help="With a saved plan: the approval digest it must have.")
 @goes_on_unheard
+@jobs_argument()
 def run(
     jobs: tuple[Path, ...],
     plan_options: PlanOptions,
@@ -114,8 +115,10 @@ def confirm(plan: Plan) -> bool:
             "this would spend money, and there is no terminal to ask at",
             hint="run it with --yes, or rehearse it with --emulator",
         )
+    if quiet():  # nobody agrees to what was not shown
+        show(plan_text(plan), err=True)
     question = f"Submit {plural(plan.submit, 'request')} for at most {money(plan.cost)}?"
     if click.confirm(question, err=True):
         return True
-    say("Nothing was submitted.", err=True)
+    talk("Nothing was submitted.")
     return False

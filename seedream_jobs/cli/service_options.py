@@ -16,6 +16,7 @@ import click
 
 from seedream_jobs.api.credentials import find_endpoint
 from seedream_jobs.cli.options import set_option
+from seedream_jobs.cli.streams import be_quiet
 from seedream_jobs.plans.cost import is_amount
 from seedream_jobs.plans.load import EMULATOR, Target
 from seedream_jobs.plans.options import PlanOptions
@@ -102,6 +103,14 @@ def pace_options(function: F) -> F:
 
     # In reverse: what is added last stands first in --help.
     for decorate in (
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=be_quiet,
+            help="Show only errors and the result; no plan, no progress.",
+        ),
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
         click.option(
             "--deadline",

@@ -23,7 +23,6 @@ from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions
 
 
 @click.command()
-@jobs_argument
 @target_options
 @click.option("--offline", is_flag=True, help="Only what the manifest says; needs no key and no network.")
 @click.option("--shared", is_flag=True, help="Ask the store of the policy's shared: what other runners have claimed.")
@@ -44,6 +43,7 @@ from seedream_jobs.run.options import DEADLINE_SECONDS, RunOptions
 @policy_option
 @format_option(*FORMATS)
 @goes_on_unheard
+@jobs_argument()
 def status(
     jobs: tuple[Path, ...],
     emulator: bool,

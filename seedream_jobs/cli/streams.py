@@ -139,6 +139,28 @@ def say(line: str = "", *, err: bool = False) -> None:
     _stream(err=err).flush()
 
 
+def talk(line: str) -> None:
+    """Print one line on stderr that is neither an error nor the result: ``--quiet`` leaves it out."""
+    if not quiet():
+        say(line, err=True)
+
+
+_QUIET = "seedream_jobs.quiet"
+
+
+def be_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """The callback of ``--quiet``, which stands before the command or behind it."""
+    if value:
+        ctx.meta[_QUIET] = True
+    return value
+
+
+def quiet() -> bool:
+    """Whether only errors and the result are to be shown."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
 def show(text: str, *, err: bool = False) -> None:
     """Print text that has lines of its own, each with its end."""
     _stream(err=err).write(text)
@@ -231,5 +253,7 @@ def progress_mode(as_json: bool) -> Mode:
     """A live line for a person at a terminal, JSON Lines on demand, else, and with -v, a line now and then."""
     if as_json:
         return "json"
+    if quiet():
+        return "quiet"
     verbose = click.get_current_context().find_root().params.get("verbose")
     return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not verbose else "lines"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedream_jobs.cli.output import show_findings
-from seedream_jobs.cli.streams import draw, progress_mode, say, show
+from seedream_jobs.cli.streams import draw, progress_mode, quiet, say, show, talk
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word, visible
@@ -71,13 +71,14 @@ class Terminal:
 
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan; if it was begun before, say how much of it is left."""
-        show(plan_text(plan))
+        if not quiet():
+            show(plan_text(plan))
         sys.stdout.flush()  # so that it stands before the warnings, which go to stderr
         if plan.warnings:
             show_findings(plan.warnings, err=True)
         if left < plan.submit:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
-            say(f"This plan was begun: {sent}.", err=True)
+            talk(f"This plan was begun: {sent}.")
 
     def pages(
         self, records: Sequence[Record], ledgers: Sequence[Ledger], target: Target
@@ -91,7 +92,7 @@ class Terminal:
     @contextmanager
     def _filling(self, live: LivePages) -> Iterator[None]:
         with live:
-            for page in live.built:
+            for page in live.built if not quiet() else ():
                 say(f"The page fills while the images come: {_near(page)}")
             for record, refusal in live.refusals:
                 if isinstance(refusal, PageTakenError):

@@ -17,7 +17,7 @@ from seedream_jobs.cli.options import (
     today,
 )
 from seedream_jobs.cli.output import show_findings
-from seedream_jobs.cli.streams import say
+from seedream_jobs.cli.streams import talk
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import ExitCode, FindingsError
 from seedream_jobs.job.yaml_reader import read_named
@@ -26,12 +26,12 @@ from seedream_jobs.plans.policy import POLICY_FILE, read_policy
 
 
 @click.command()
-@jobs_argument
 @set_option
 @rule_options
 @click.option("--only-jobs", is_flag=True, help="Leave out files that are neither a job file nor policy.yaml.")
 @format_option(*FORMATS)
 @limit_options
+@jobs_argument()
 def validate(
     jobs: tuple[Path, ...],
     sets: tuple[tuple[str, str], ...],
@@ -56,9 +56,9 @@ def validate(
     found = in_order([*findings, *report.findings])
     show_findings(found, err=False, form=form, files=[*map(str, files), *valid])
     for shown in valid:
-        say(f"{shown}: valid policy", err=True)
+        talk(f"{shown}: valid policy")
     for job, requests in report.valid:
-        say(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}", err=True)
+        talk(f"{job}: valid, {requests:,} request{'' if requests == 1 else 's'}")
     return ExitCode.FINDINGS if any(finding.severity == "error" for finding in found) else ExitCode.OK
 
 

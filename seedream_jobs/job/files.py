@@ -195,7 +195,8 @@ def matching(
         if part == "**":  # as the last part it names folders only
             if not last:
                 left.append((at, index + 1))
-                left += [(f"{at}{name}/", index) for name, kind in entries(at) if kind == stat.S_IFDIR]
+                below = (name for name, kind in entries(at) if kind == stat.S_IFDIR)
+                left += [(f"{at}{name}/", index) for name in below if hidden or not name.startswith(".")]
             continue
         literal = not any(character in part for character in "*?[")
         fitting = [(name, kind) for name, kind in entries(at) if fnmatchcase(name, part)] if not literal else []

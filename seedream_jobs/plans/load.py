@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -22,13 +23,15 @@ from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.lint import lint
-from seedream_jobs.inside import OutsideRoot
+from seedream_jobs.foreign_text import shell_word
+from seedream_jobs.inside import OutsideRoot, Withheld
 from seedream_jobs.job import schema, yaml_reader
 from seedream_jobs.job.files import Files, WorkTree, place_of, within
-from seedream_jobs.job.ignored import IgnoreRules
+from seedream_jobs.job.ignored import IgnoreRules, checked_tree
 from seedream_jobs.job.spec import COUNTED, JobSpec, load_spec, name_of
 from seedream_jobs.ledger.paths import LedgerPaths, is_manifest, job_beside, paths_for
 from seedream_jobs.plans.policy import (
+    POLICY_FILE,
     Policy,
     PolicyOf,
     apply_budget,
@@ -167,6 +170,40 @@ def _expand(spec: JobSpec, policy: Policy | None, rules: Rules | None) -> tuple[
 def looks_like_job(text: bytes) -> bool:
     """Whether a YAML file is a job by its shape: ``version:`` and ``request:`` at the top level."""
     return all(key.search(text) for key in _SHAPE)
+
+
+def is_job(tree: Files, path: PurePosixPath) -> bool:
+    """Whether a file of a tree can be read, and looks like a job."""
+    try:
+        return looks_like_job(tree.read(path, limit=yaml_reader.MAX_BYTES))
+    except (OSError, OutsideRoot):
+        return False
+
+
+def find_jobs(folder: Path) -> list[Path]:
+    """The job files below a folder, in order; without what is hidden, ignored by git, or linked to from outside.
+
+    :raises UsageError: there is none
+    """
+    root, inside = place_of(folder / POLICY_FILE)
+    tree = checked_tree(root)
+    found: list[PurePosixPath] = []
+    for pattern in ("**/*.yaml", "**/*.yml"):
+        with suppress(Withheld):  # git ignores all of them
+            found += tree.glob(inside.parent, pattern)
+    jobs = [path for path in sorted(found) if path.name != POLICY_FILE and is_job(tree, path)]
+    if not jobs:
+        raise no_job_below(folder)
+    return [folder / path.relative_to(inside.parent) for path in jobs]
+
+
+def no_job_below(folder: Path) -> UsageError:
+    """The refusal of a folder without a job file."""
+    begin = f"seedream-jobs init {shell_word(folder)}"
+    return UsageError(
+        f"{folder}: no job file below this folder",
+        hint=f"a job file ends in .yaml or .yml and has version: and request: at the top level; {begin} writes one",
+    )
 
 
 def job_file(named: Path) -> Path:

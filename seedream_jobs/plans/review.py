@@ -29,7 +29,7 @@ from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.parts import MANIFEST_SUFFIX, manifest_of
 from seedream_jobs.plans.causes import BaseCauses, Cause
 from seedream_jobs.plans.diff import Action, Change, Changes
-from seedream_jobs.plans.load import Job, Rules, Target, files_on_disk, find_blocked, load_job, looks_like_job
+from seedream_jobs.plans.load import Job, Rules, Target, files_on_disk, find_blocked, is_job, load_job, no_job_below
 from seedream_jobs.plans.plan import (
     Against,
     Plan,
@@ -220,12 +220,14 @@ class Revisions:
     def pairs(self, jobs: Sequence[Path], rules: Rules | None) -> list[JobPair]:
         """The job files to compare: those named, else all that the change concerns; in the order of their paths.
 
+        :param jobs: a folder stands for the job files that either tree has below it
         :param rules: what the head is checked against
         :raises FindingsError: with the findings of every one that has errors at the head
         :raises UsageError: one that was named is in neither tree
         """
         if jobs:
-            pairs = [self._pair(self._relative(job), rules, named=True) for job in sorted(jobs)]
+            named = [path for job in sorted(jobs) for path in self._named(job)]
+            pairs = [self._pair(path, rules, named=True) for path in dict.fromkeys(named)]
             for pair in pairs:
                 if pair.head is None and pair.base is None:
                     trees = f"{self.base.name!r} nor {'the work tree' if self.head is None else repr(self.head.name)}"
@@ -393,15 +395,29 @@ class Revisions:
             raise UsageError(f"{job} is not in the repository {self.root}", hint="compare one repository at a time")
         return PurePosixPath(absolute.relative_to(self.root).as_posix())
 
+    def _named(self, job: Path) -> list[PurePosixPath]:
+        """The file that a JOB names, or the job files below the folder."""
+        path = self._relative(job)
+        present = self._present()
+        if path in present or not any(one.is_relative_to(path) for one in present.union(self.base_tree.paths())):
+            return [path]
+        found = [one for one in self._jobs() if one.is_relative_to(path) and "/." not in f"/{one.relative_to(path)}"]
+        if not found:
+            raise no_job_below(job)
+        return found
+
     def _candidates(self) -> Iterable[PurePosixPath]:
+        """Every job file of either tree that the change may concern."""
+        if self._changed:  # else no job need be loaded to know that it is not touched
+            yield from self._jobs()
+
+    def _jobs(self) -> Iterable[PurePosixPath]:
         """Every file of either tree that looks like a job."""
-        if not self._changed:  # no job need be loaded to know that it is not touched
-            return
         present = self._present()
         for path in sorted(present.union(self.base_tree.paths())):
             if path.suffix in (".yaml", ".yml"):
                 trees = ([self._head_files] if path in present else []) + [self.base_tree]
-                if any(_is_job(tree, path) for tree in trees):
+                if any(is_job(tree, path) for tree in trees):
                     yield path
 
     def _pair(self, path: PurePosixPath, rules: Rules | None, *, named: bool) -> JobPair:
@@ -487,10 +503,3 @@ def _text_of(tree: Files, path: PurePosixPath) -> str:
         return tree.read(path, limit=MAX_BYTES).decode("utf-8", "replace")
     except (OSError, OutsideRoot):
         return ""
-
-
-def _is_job(tree: Files, path: PurePosixPath) -> bool:
-    try:
-        return looks_like_job(tree.read(path, limit=MAX_BYTES))
-    except (OSError, OutsideRoot):
-        return False

@@ -482,7 +482,8 @@ def repository_of(jobs: Sequence[Path], *, here: Path) -> Repository:
 
     :raises UsageError: there is none
     """
-    return Repository(campaign_root(here / jobs[0] if jobs else here / "job.yaml"))
+    named = here / jobs[0] if jobs else here
+    return Repository(campaign_root(named / "job.yaml" if named.is_dir() else named))
 
 
 _COMMITS = 1_000

@@ -19,9 +19,10 @@ ESCAPE = "\x1b["
 BAD = "version: 1\nrequest: {prompt: hi, sise: '1:1'}\n"
 
 
-def on_a_terminal(arguments: list[str], folder: Path, **environment: str) -> str:
-    """What a command shows on a terminal (stdout and stderr alike)."""
+def on_a_terminal(arguments: list[str], folder: Path, typed: bytes = b"", **environment: str) -> str:
+    """What a command shows on a terminal (stdout and stderr alike), to a person who has ``typed`` that."""
     leader, follower = pty.openpty()
+    os.write(leader, typed)
     plain = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm"}
     if "PYTHONPATH" in os.environ:
         plain["PYTHONPATH"] = os.environ["PYTHONPATH"]

@@ -128,6 +128,12 @@ for what settles a doubt (`--accepted`, `--not-charged`, `--abandon`, `--import`
 its variable is `APIMART_BASE_URL`). `SEEDREAM_JOBS_BUDGET` does not stand for `--budget`: both hold. A variable that
 is set and empty is refused (exit 2), but for flags: a budget or digest that CI failed to define is no permission."""
 
+FOLDERS = """\
+Where several can be named (`JOB…`), a folder stands for all job files below it, in order: files that end in `.yaml` or
+`.yml` and have `version:` and `request:` at the top level. Left out are `policy.yaml`, what is hidden, what git
+ignores, and what a symbolic link brings in from outside. A folder without a job file is an error. With `--base` the
+folder is looked for in both revisions."""
+
 
 def reference() -> str:
     """docs/commands.md, drawn from the commands themselves."""
@@ -136,6 +142,8 @@ def reference() -> str:
         "",
         "Drawn from the program (`UPDATE_DOCS=1 python3 dev.py test tests/docs`). stdout is data, stderr is progress",
         "and talk; without a terminal, or with `NO_COLOR`, nothing is coloured. JOB is a job file or its manifest.",
+        "",
+        *FOLDERS.splitlines(),
         "",
         *FROM_THE_ENVIRONMENT.splitlines(),
         "",
