@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -33,6 +33,7 @@ from seedream_jobs.plans.cost import tariff_of
 from seedream_jobs.plans.load import Job, Rules, Target, check_apart, find_shared_folders, load_jobs
 from seedream_jobs.plans.options import PlanOptions, other_sets, run_record, sets_of
 from seedream_jobs.plans.plan import Plan, PlannedJob, check_budgets, make_plan
+from seedream_jobs.plans.policy import Policy
 from seedream_jobs.plans.review import Revisions
 from seedream_jobs.plans.revisions import GitTree, ignored
 from seedream_jobs.plans.saved import check_records, finished, plan_id, read_approved, remaining
@@ -244,6 +245,25 @@ def _files_of(manifest: Path, ledger: Ledger) -> list[Path]:
     return committed_files(manifest, ledger.parts)
 
 
+def check_approval(files: Sequence[Path], policies: Iterable[Policy | None], expect: str | None) -> None:
+    """Check that a digest was named where a policy pays only for what was approved by it.
+
+    :raises UsageError: none was; with the steps to an approval
+    """
+    asking = next((policy for policy in policies if policy is not None and policy.asks_for_digest), None)
+    if asking is None or expect is not None:
+        return
+    named = " ".join(map(shell_word, files))
+    if files[0].suffix == ".json":
+        hint = f"take the digest from the approval: seedream-jobs run {named} --expect DIGEST"
+    else:
+        hint = (
+            f"save the plan: seedream-jobs plan {named} -o plan.json; have its digest approved; "
+            "then: seedream-jobs run plan.json --expect DIGEST"
+        )
+    raise UsageError(f"{asking.shown} asks for an approved plan (approval: expect)", hint=hint)
+
+
 class Report(Protocol):
     """Whoever shows a person what ``run`` does."""
 
@@ -438,8 +458,10 @@ def run(
         if not left.submit:
             locked.release()  # what is left is polling and fetching, which no other run needs to wait for
         # A rehearsal costs nothing, so nobody is asked.
-        elif not target.emulator and not ask(left):
-            return ExitCode.OK
+        elif not target.emulator:
+            check_approval(files, (rules.policy_of(record.root) for record in locked.records), expect)
+            if not ask(left):
+                return ExitCode.OK
         pages = report.pages(seen, locked.ledgers, target)
         apply(
             left,

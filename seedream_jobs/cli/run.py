@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ from seedream_jobs.run.options import RunOptions
 @target_options
 @pace_options
 @click.option("--rate", metavar="N/UNIT", help="At most so many POSTs, such as 60/m.  [default: no limit]")
-@click.option("--yes", "-y", is_flag=True, help="Submit without asking.")
+@click.option("--yes", "-y", is_flag=True, help="Submit without asking, where the policy does not ask for --expect.")
 @click.option("--detach", is_flag=True, help="End once the task ids are in the manifest; fetch goes on later.")
 @click.option("--upload-references", is_flag=True, help="Upload local reference images instead of sending them inline.")
 @click.option("--check-balance", is_flag=True, help="Compare the account's balance with the plan before starting.")
@@ -74,13 +75,14 @@ def run(
     the job file is the record. The page is there before the first request is sent, and fills while the images come.
     Needs APIMART_API_KEY, or --emulator.
 
-    Instead of job files you can name a saved plan (plan -o): exactly that plan is carried out, once.
+    Instead of job files you can name a saved plan (plan -o): exactly that plan is carried out, once. Without a
+    terminal it needs --yes, or a saved plan and --expect.
 
     \b
     Examples:
       seedream-jobs run garden.yaml --emulator
       seedream-jobs run garden.yaml --budget 5.00
-      seedream-jobs run plan.json --expect DIGEST --yes
+      seedream-jobs run plan.json --expect DIGEST
     """
     return pipeline.run(
         jobs,
@@ -99,21 +101,25 @@ def run(
         target=target(emulator=emulator, base_url=base_url),
         base_url=base_url,
         expect=expect,
-        ask=(lambda plan: True) if yes else confirm,
+        ask=(lambda plan: True) if yes else partial(confirm, approved=expect is not None),
         # With --detach there is no image yet that a gallery could show.
         report=Terminal(as_json=as_json, emulator=emulator, gallery=not no_gallery and not detach),
     )
 
 
-def confirm(plan: Plan) -> bool:
+def confirm(plan: Plan, *, approved: bool) -> bool:
     """Whether the person at the terminal wants what a plan says.
 
-    :raises UsageError: there is no terminal
+    :param approved: the plan has the digest that somebody approved, which is enough where there is no terminal
+    :raises UsageError: there is none
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if approved:
+            return True
         raise UsageError(
             "this would spend money, and there is no terminal to ask at",
-            hint="run it with --yes, or rehearse it with --emulator",
+            hint="have a saved plan approved (plan -o) and run it with --expect DIGEST; or run it with --yes, "
+            "or rehearse it with --emulator",
         )
     if quiet():  # nobody agrees to what was not shown
         show(plan_text(plan), err=True)

@@ -84,6 +84,7 @@ class Policy:
     :param reference_hosts: lower case; ``*.example.com`` for subdomains
     :param ignored_files: patterns of files below the root that jobs may read though git ignores them
     :param approvals: how many people choose an image at least
+    :param asks_for_digest: whether only a saved plan is paid for, by the digest that was approved
     :param claims: the URL of the store in which runners share their claims
     :param campaign: the campaign's name in it
     :param images: the URL of the store of images
@@ -102,6 +103,7 @@ class Policy:
     reference_hosts: tuple[str, ...] | None
     ignored_files: tuple[str, ...]
     approvals: int
+    asks_for_digest: bool
     own_forbidden: bool
     claims: str | None
     campaign: str | None
@@ -334,6 +336,7 @@ class _Reader:
             words=tuple(self._words(data.get("forbidden_words", []), self._waivers(data.get("waivers", [])))),
             ignored_files=tuple(data.get("ignored_files", ())),
             approvals=selection.get("approvals", 1),
+            asks_for_digest=data.get("approval") == "expect",
             own_forbidden=selection.get("own") == "forbid",
             claims=shared.get("claims"),
             campaign=shared.get("campaign"),

@@ -16,6 +16,7 @@ _TARGETS = {
     "garden.yaml": "garden.yaml",
     "policy.yaml": "policy.yaml",
     "README.md": "README.md",
+    "AGENTS.md": "AGENTS.md",
     "gitignore": ".gitignore",
     "gitattributes": ".gitattributes",
     "env.example": ".env.example",

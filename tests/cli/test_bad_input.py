@@ -141,13 +141,14 @@ def test_a_refused_key(command: Command, quick: Command, service: str) -> None:
 
 
 def test_no_terminal_and_no_yes(command: Command, campaign: Path, service: str) -> None:
-    """Money is never spent unasked: exit 2, and the two ways on."""
+    """Money is never spent unasked: exit 2, and the ways on."""
     before = read_all(campaign)
     ended = command("run", "garden.yaml", "--base-url", service, APIMART_API_KEY=CANARY, SEEDREAM_JOBS_YES="1")
     assert ended.code == 2
     assert ended.err == (
         "error: this would spend money, and there is no terminal to ask at\n"
-        "  run it with --yes, or rehearse it with --emulator\n"
+        "  have a saved plan approved (plan -o) and run it with --expect DIGEST; or run it with --yes, "
+        "or rehearse it with --emulator\n"
     )
     assert read_all(campaign) == before
 
