@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from seedream_jobs.characters import INVISIBLE
@@ -69,6 +69,55 @@ def visible(text: str) -> str:
 def width(text: str) -> int:
     """The columns that ``text`` takes when shown."""
     return sum(show_character(character).columns for character in text)
+
+
+# Of a row of a plan or a status, what stands before its note: ``  + 12 new          ``.
+_ROW = re.compile(r"  \S [\d,]+ \S.{,40}?  +(?=\S)")
+# Not broken: a command, which somebody may paste, and a word; each with the spaces before it.
+_UNIT = re.compile(r" *seedream-jobs [^;]*;?| *[^ ]+| +")
+# Between wide characters, as Chinese and Japanese are written, a line may end anywhere but before such a mark.
+_CLOSING = "，。、；：！？）》」』】〉”’…,.;:!?)"
+
+
+def wrapped(text: str, columns: int) -> str:
+    """``text`` on lines of at most so many columns, broken between words; what goes on is indented below its beginning.
+
+    A command, and a word that is longer, such as a path, stays whole.
+    """
+    return "\n".join(part for line in text.split("\n") for part in _parts(line, columns))
+
+
+def _parts(line: str, columns: int) -> Iterator[str]:
+    if len(line) * 2 <= columns or width(line) <= columns:
+        yield line
+        return
+    row = _ROW.match(line)
+    indent = row.end() if row else len(line) - len(line.lstrip()) + 2
+    hanging = " " * (indent if indent <= columns // 2 else 4)
+    shown, taken = "", 0
+    for unit in _units(line):
+        wide = width(unit)
+        if taken + wide > columns and shown.strip():
+            yield shown.rstrip()
+            unit = hanging + unit.lstrip(" ")
+            shown, taken, wide = "", 0, width(unit)
+        shown, taken = shown + unit, taken + wide
+    yield shown.rstrip()
+
+
+def _units(line: str) -> Iterator[str]:
+    """A line in the pieces that are not broken."""
+    for word in _UNIT.findall(line):
+        if word.isascii() or "seedream-jobs " in word:
+            yield word
+            continue
+        unit = ""
+        for character in word:
+            if unit.strip() and character not in _CLOSING and 2 in (width(unit[-1]), width(character)):
+                yield unit
+                unit = ""
+            unit += character
+        yield unit
 
 
 def one_line(text: str, limit: int | None = None) -> str:

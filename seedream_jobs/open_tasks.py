@@ -33,7 +33,7 @@ from seedream_jobs.run.images import Repair, find_damaged, time_left
 from seedream_jobs.run.job_run import JobRun, outputs
 from seedream_jobs.run.options import RunOptions
 from seedream_jobs.run.poll import LATE
-from seedream_jobs.run.session import run_session
+from seedream_jobs.run.session import count_ready, run_session
 from seedream_jobs.sharing import suppose_claims
 
 
@@ -91,7 +91,9 @@ def fetch(
                 jobs,
                 access=access,
                 options=options,
-                progress=report.progress(total=0, running=sum(map(open_tasks, ledgers))),
+                progress=report.progress(
+                    total=0, running=sum(map(open_tasks, ledgers)), ready=sum(map(count_ready, jobs))
+                ),
             )
         for ledger, result in zip(ledgers, results, strict=True):
             if isinstance(ledger, ShardLedger) and result.cut is None and result.refusal is None:
@@ -126,7 +128,14 @@ def _lock(
 
 
 def _poll_job(record: Record, ledger: Ledger) -> JobRun:
-    return JobRun(ledger=ledger, submissions=iter(()), profile=record.profile, poll=True, root=record.root)
+    return JobRun(
+        shown=record.shown,
+        ledger=ledger,
+        submissions=iter(()),
+        profile=record.profile,
+        poll=True,
+        root=record.root,
+    )
 
 
 def _output_of(record: Record, ledger: Ledger) -> Callable[[Entry], str]:

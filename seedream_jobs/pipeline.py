@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -279,8 +280,14 @@ class Report(Protocol):
         """
         ...
 
-    def progress(self, *, total: int, running: int) -> AbstractContextManager[Watcher]:
-        """Draw the progress while it is entered."""
+    def progress(
+        self, *, total: int, running: int, ready: int = 0, most: Decimal | None = None
+    ) -> AbstractContextManager[Watcher]:
+        """Draw the progress while it is entered.
+
+        :param total: requests to submit; ``running`` tasks are polled, too, and of ``ready`` requests images fetched
+        :param most: USD that the submissions can cost
+        """
         ...
 
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
@@ -315,7 +322,7 @@ def apply(
     # These import anyio and httpx, and ``plan`` needs neither.
     from seedream_jobs.results.image_steps import image_steps
     from seedream_jobs.run.job_run import check_without_key, job_run
-    from seedream_jobs.run.session import run_session
+    from seedream_jobs.run.session import count_ready, run_session
 
     # These are recorded and shown, so the key must not be among them. Each request is checked before it is sent.
     named = [*sets, *sets.values(), *(str(record.paths.manifest) for record in locked.records)]
@@ -351,7 +358,9 @@ def apply(
                 runs,
                 access=access,
                 options=options,
-                progress=report.progress(total=plan.submit, running=running),
+                progress=report.progress(
+                    total=plan.submit, running=running, ready=sum(map(count_ready, runs)), most=plan.cost
+                ),
                 budgets=plan.budgets,
                 cost=plan.cost,
                 uploads=references if options.upload_references else {},

@@ -7,7 +7,7 @@ then the campaigns, all or none, so that two runs never wait for each other.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -183,13 +183,31 @@ def not_started(record: Record, command: str) -> UsageError:
         return UsageError(
             f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shell_word(shown)} --emulator"
         )
-    if not paths_for(Path(shown), emulator_root=record.root).manifest.exists():
+    if not is_rehearsed(Path(shown), record.root):
         return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shell_word(shown)}")
     return UsageError(
         f"{shown}: nothing was submitted yet, there is only a rehearsal on the emulator",
         hint=f"the rehearsal: seedream-jobs {command} {shell_word(shown)} --emulator; "
         f"the paid run: seedream-jobs run {shell_word(shown)}",
     )
+
+
+def is_rehearsed(named: Path, root: Path) -> bool:
+    """Whether there is a record of a rehearsal.
+
+    :param named: a job file or a manifest
+    :param root: of the campaign
+    """
+    return paths_for(named, emulator_root=root).manifest.exists()
+
+
+def only_rehearsed(plan: Plan) -> Iterator[str]:
+    """A sentence on each job of a paid plan of which there is only a rehearsal on record."""
+    for one in plan.jobs if not plan.rehearsal else ():
+        never_run = one.ledger is not None and not one.ledger.entries
+        if one.job is not None and never_run and is_rehearsed(one.job.file, one.job.expansion.spec.root):
+            command = f"seedream-jobs plan {shell_word(one.shown)} --emulator"
+            yield f"{one.shown}: there is only a rehearsal on the emulator, which paid for nothing: {command}"
 
 
 def half_renamed(job: Job, *, emulator: bool) -> Diagnostic | None:

@@ -73,6 +73,9 @@ def _all(*, emulator: bool) -> list[tuple[str, Ledger]]:
             job = root / manifest.relative_to(top).with_name(ledger.header.job)
             found.append((os.path.relpath(job, here), ledger))
     if not found:
-        hint = "seedream-jobs run JOB --emulator" if emulator else "--emulator counts rehearsals"
-        raise UsageError(f"nothing was submitted in the campaign {root} yet", hint=hint)
+        option = " --emulator" if emulator else ""
+        only = not emulator and any(True for _ in manifests(root, emulator=True))
+        hint = "the rehearsals: seedream-jobs cost --emulator" if only else f"seedream-jobs run JOB{option}"
+        said = ", there are only rehearsals on the emulator" if only else ""
+        raise UsageError(f"nothing was submitted in the campaign {root} yet{said}", hint=hint)
     return found

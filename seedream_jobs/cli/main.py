@@ -25,6 +25,7 @@ from seedream_jobs.cli.streams import (
     open_standard_streams,
     say,
     show,
+    tell_end,
     unheard,
 )
 from seedream_jobs.errors import ExitCode, gravest
@@ -353,6 +354,7 @@ def run_command(arguments: list[str], *, process: bool = False) -> int:
 
 
 def _run(arguments: list[str], *, process: bool) -> int:
+    ctx: click.Context | None = None
     try:
         with group.make_context("seedream-jobs", list(arguments), obj=tuple(arguments)) as ctx:
             ctx.meta[_PROCESS] = process
@@ -364,6 +366,8 @@ def _run(arguments: list[str], *, process: bool) -> int:
         code = ExitCode.OK
     except (Exception, KeyboardInterrupt) as error:
         code = _ended_by(error, arguments)
+    if ctx is not None:
+        tell_end(ctx, code)
     if LOGS in sys.modules:
         sys.modules[LOGS].stop(code)
     return code

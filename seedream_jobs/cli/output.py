@@ -13,12 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedream_jobs.cli.streams import COLOURS, COMMANDS, data_on_stdout, quiet, show, show_own, talk
+from seedream_jobs.cli.streams import (
+    COLOURS,
+    COMMANDS,
+    data_on_stdout,
+    fitting,
+    has_colours,
+    quiet,
+    show,
+    show_own,
+    talk,
+)
 from seedream_jobs.diagnostics import Diagnostic, in_order
 from seedream_jobs.errors import UsageError
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.files import WorkTree, place_of
-from seedream_jobs.report.findings import render_findings
+from seedream_jobs.report.findings import coloured_marks, render_findings
 
 if TYPE_CHECKING:  # ``validate`` needs no ledger
     from seedream_jobs.ledger.ledger import Ledger
@@ -44,6 +54,13 @@ def show_status(jobs: list[JobStatus], form: str) -> None:
     from seedream_jobs.report import formats
 
     _print(formats.render_status(jobs, form), form)
+
+
+def show_marked(text: str) -> None:
+    """Print a plan or a status as text: on a terminal within its width, and with colours where it shows them."""
+    text = fitting(text, sys.stdout)
+    show_own(coloured_marks(text) if has_colours(sys.stdout) else text, COLOURS)
+    sys.stdout.flush()  # so that it stands before what stderr says next
 
 
 def show_findings(
@@ -90,8 +107,10 @@ def _shown(findings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], int]:
 
 
 def _print(pieces: Iterable[str], form: str) -> None:
-    if form != "text":
-        data_on_stdout()
+    if form == "text":
+        show_marked("".join(pieces))
+        return
+    data_on_stdout()
     for piece in pieces:
         if form == "github":
             show_own(piece, COMMANDS)
@@ -113,8 +132,7 @@ def _print_excerpts(findings: Sequence[Diagnostic], *, err: bool, read: Mapping[
         if len(content) <= EXCERPT_FROM:
             texts[name] = content.decode("utf-8-sig", errors="replace")
     stream = sys.stderr if err else sys.stdout
-    color = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    show_own(render_findings(findings, texts, color=color), COLOURS, err=err)
+    show_own(render_findings(findings, texts, color=has_colours(stream)), COLOURS, err=err)
     if stream.isatty():
         codes = {finding.code for finding in findings}
         code = min(codes) if len(codes) == 1 else "CODE"

@@ -11,7 +11,7 @@ import click
 
 from seedream_jobs import pipeline
 from seedream_jobs.cli.options import jobs_argument, limit_options, rule_options, rules, view_options
-from seedream_jobs.cli.output import show_findings, show_in_use, show_plan
+from seedream_jobs.cli.output import show_findings, show_in_use, show_notes, show_plan
 from seedream_jobs.cli.service_options import request_options, target, target_options
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import Diagnostic
@@ -23,7 +23,7 @@ from seedream_jobs.plans.plan import Plan, check_budgets
 from seedream_jobs.plans.review import Revisions
 from seedream_jobs.plans.revisions import repository_of
 from seedream_jobs.plans.saved import check_place, read, save
-from seedream_jobs.records import with_manifests
+from seedream_jobs.records import only_rehearsed, with_manifests
 
 
 @click.command()
@@ -114,6 +114,7 @@ def plan(
         show_plan(made, form, concise=concise)
         read_texts = {one.shown: one.job.expansion.spec.document.text for one in made.jobs if one.job is not None}
         show_findings(made.warnings, err=True, read=read_texts)
+        show_notes(only_rehearsed(made))
         for one in made.jobs:
             if one.ledger is not None:
                 show_in_use(one.shown, one.ledger)

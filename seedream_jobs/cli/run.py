@@ -84,6 +84,8 @@ def run(
       seedream-jobs run garden.yaml --budget 5.00
       seedream-jobs run plan.json --expect DIGEST
     """
+    # With --detach there is no image yet that a gallery could show.
+    report = Terminal(as_json=as_json, emulator=emulator, gallery=not no_gallery and not detach, detach=detach)
     return pipeline.run(
         jobs,
         plan_options=plan_options,
@@ -102,8 +104,7 @@ def run(
         base_url=base_url,
         expect=expect,
         ask=(lambda plan: True) if yes else partial(confirm, approved=expect is not None),
-        # With --detach there is no image yet that a gallery could show.
-        report=Terminal(as_json=as_json, emulator=emulator, gallery=not no_gallery and not detach),
+        report=report,
     )
 
 

@@ -21,22 +21,22 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, cast
 
 import click
 
-from seedream_jobs.foreign_text import log_text, show_character, visible
+from seedream_jobs.foreign_text import log_text, show_character, visible, width, wrapped
 
 if TYPE_CHECKING:
     from seedream_jobs.report.progress import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COLOURS = re.compile("(\033\\[(?:0|1|34|1;31|1;33)m)")
-"""The colours of ``report.findings``."""
+COLOURS = re.compile("(\033\\[(?:0|1|2|3[1-6]|1;31|1;33)m)")
+"""The colours of ``report.findings`` and ``report.text``."""
 COMMANDS = re.compile("(^::(?:error|warning|notice) (?=file=))", re.MULTILINE)
 """The beginnings of the workflow commands of ``report.ci_formats``."""
 
 LOGS = "seedream_jobs.cli.logs"
 """Imported only with ``-v`` or ``--log-file``: ``logging`` would slow every command down."""
 
-_WIPE = "\r\033[K"
+_WIPE = "\r\033[J"
 
 
 class Door:
@@ -46,7 +46,7 @@ class Door:
     """
 
     live = ""
-    """The line that is drawn on stderr and drawn again below whatever is printed."""
+    """The lines that are drawn on stderr and drawn again below whatever is printed."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self.unheard = stream, False
@@ -70,10 +70,13 @@ class Door:
             else:
                 self._put(log_text(part, self._begun))
 
-    def draw(self, line: str) -> None:
-        """Draw a line over the one that was drawn before; the empty one wipes it."""
-        Door.live = line
-        self._raw(_WIPE + _fitting(line))
+    def draw(self, lines: str) -> None:
+        """Draw lines over those that were drawn before; the empty text wipes them."""
+        Door.live = lines
+        shown = list(map(_fitting, lines.split("\n")))
+        # The cursor waits on the first of them: wherever a terminal that is resized puts them, they are below it.
+        back = f"\033[{len(shown) - 1}A\r" if len(shown) > 1 else "\r"
+        self._raw(_WIPE + "\n".join(shown) + (back if lines else ""))
         self.flush()
 
     def flush(self) -> None:
@@ -89,7 +92,7 @@ class Door:
         line = (self._begun + shown).rpartition("\n")[2]
         # Enough to know what a next part would go on with: blanks only, or the last few characters.
         self._begun = line if len(line) < 64 else (" " if line.isspace() else "x") + line[-32:]
-        # The line that moves is wiped first, or the text would be written behind it.
+        # The lines that move are wiped first, or the text would be written into them.
         below = Door.live
         if below:
             draw("")
@@ -108,14 +111,17 @@ class Door:
 
 
 def _fitting(line: str) -> str:
-    """As much of a line as fits into one of the terminal's."""
-    left, shown = shutil.get_terminal_size().columns - 1, ""
-    for one in map(show_character, visible(line)):
+    """As much of a line as fits into one of the terminal's: it may be narrower than when the line was put together."""
+    left, line = shutil.get_terminal_size().columns - 1, visible(line)
+    if width(line) <= left:
+        return line
+    shown = ""
+    for one in map(show_character, line):
         left -= one.columns
         if left < 1:
-            return shown + "…"
+            break
         shown += one.shown
-    return shown
+    return shown + "…"
 
 
 @contextmanager
@@ -134,9 +140,15 @@ def _door(stream: TextIO) -> Door:
 
 
 def say(line: str = "", *, err: bool = False) -> None:
-    """Print one line: whatever names it holds, they can't begin another."""
-    show(f"{visible(line)}\n", err=err)
-    _stream(err=err).flush()
+    """Print one line: whatever names it holds, they can't begin another. A narrow terminal gets it in several."""
+    stream = _stream(err=err)
+    stream.write(fitting(f"{visible(line)}\n", cast(TextIO, stream)))
+    stream.flush()
+
+
+def fitting(text: str, stream: TextIO) -> str:
+    """``text`` as it is, but for a terminal: in its width, with no word broken."""
+    return wrapped(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
 def talk(line: str) -> None:
@@ -171,9 +183,18 @@ def show_own(text: str, own: re.Pattern[str], *, err: bool = False) -> None:
     _stream(err=err).write_own(text, own)
 
 
-def draw(line: str) -> None:
-    """Draw the line that moves, on a terminal; the empty one wipes it."""
-    _stream(err=True).draw(line)
+def draw(lines: str) -> None:
+    """Draw the lines that move, on a terminal; the empty text wipes them."""
+    _stream(err=True).draw(lines)
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether a stream shows colours: a terminal, if ``NO_COLOR`` or ``FORCE_COLOR`` does not say otherwise."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _stream(*, err: bool) -> Door:
@@ -247,6 +268,20 @@ def goes_on_unheard(function: F) -> F:
             return function(*arguments, **options)
 
     return cast(F, command)
+
+
+_ENDINGS = "seedream_jobs.endings"
+
+
+def at_end(tell: Callable[[int], None]) -> None:
+    """Have ``tell`` called with the exit code, once nothing more is said; also where a refusal ends the command."""
+    click.get_current_context().meta.setdefault(_ENDINGS, []).append(tell)
+
+
+def tell_end(ctx: click.Context, code: int) -> None:
+    """Call what ``at_end`` was given."""
+    for tell in ctx.meta.pop(_ENDINGS, ()):
+        tell(code)
 
 
 def progress_mode(as_json: bool) -> Mode:

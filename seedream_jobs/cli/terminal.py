@@ -5,16 +5,16 @@ Called by ``pipeline`` and ``open_tasks`` as their ``Report``.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedream_jobs.cli.output import show_findings
-from seedream_jobs.cli.streams import draw, progress_mode, quiet, say, show, talk
+from seedream_jobs.cli.output import show_findings, show_marked, show_notes
+from seedream_jobs.cli.streams import at_end, draw, progress_mode, quiet, say, talk
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word, visible
@@ -23,10 +23,11 @@ from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.shards import Shard
 from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.plans.cost import PLAY_MONEY
 from seedream_jobs.plans.load import Target
 from seedream_jobs.plans.options import last_sets, set_options
 from seedream_jobs.plans.plan import Plan
-from seedream_jobs.records import Locked, Record
+from seedream_jobs.records import Locked, Record, only_rehearsed
 from seedream_jobs.report.progress import ProgressDisplay
 from seedream_jobs.report.status import Bill, bill_of, shared_tasks
 from seedream_jobs.report.text import plan_text
@@ -59,23 +60,34 @@ class Terminal:
 
     :param as_json: the progress as JSON Lines
     :param gallery: build the page of each job
+    :param detach: nothing is polled, and the progress ends with the last request that went out
     :param shard: the share of one job that the command is about
     """
 
-    def __init__(self, *, as_json: bool, emulator: bool, gallery: bool, shard: Shard | None = None) -> None:
-        self._as_json, self._emulator, self._gallery, self._shard = as_json, emulator, gallery, shard
+    def __init__(
+        self, *, as_json: bool, emulator: bool, gallery: bool, detach: bool = False, shard: Shard | None = None
+    ) -> None:
+        self._emulator, self._gallery, self._detach, self._shard = emulator, gallery, detach, shard
         self._jobs: list[_JobEnd] = []
         self._live: LivePages | None = None
         self._pages: list[Path] = []
         self._refusals: list[SeedreamError] = []
+        self._mode = progress_mode(as_json)
+        self._progress = self.progress(total=0, running=0)
+        at_end(lambda code: self._progress.end(code))
+        self._say_rehearsal("A rehearsal on the emulator: nothing is paid, and every amount is play money.")
+
+    def _say_rehearsal(self, words: str) -> None:
+        if self._emulator and self._mode != "json":  # whose lines say so themselves
+            talk(words)
 
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan; if it was begun before, say how much of it is left."""
         if not quiet():
-            show(plan_text(plan))
-        sys.stdout.flush()  # so that it stands before the warnings, which go to stderr
+            show_marked(plan_text(plan))
         if plan.warnings:
             show_findings(plan.warnings, err=True)
+        show_notes(only_rehearsed(plan))
         if left < plan.submit:
             sent = f"{plan.submit - left:,} of {plural(plan.submit, 'request')} went out before, {left:,} left"
             talk(f"This plan was begun: {sent}.")
@@ -101,9 +113,19 @@ class Terminal:
                     _show_refusal(refusal)
             yield
 
-    def progress(self, *, total: int, running: int) -> ProgressDisplay:
+    def progress(self, *, total: int, running: int, ready: int = 0, most: Decimal | None = None) -> ProgressDisplay:
         """Draw the progress while it is entered."""
-        return ProgressDisplay(progress_mode(self._as_json), total=total, running=running, draw=draw)
+        self._progress = ProgressDisplay(
+            self._mode,
+            total=total,
+            running=running,
+            ready=ready,
+            most=most,
+            detach=self._detach,
+            play_money=self._emulator,
+            draw=draw,
+        )
+        return self._progress
 
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
         """Take in what became of each job, and build the pages while the records are locked."""
@@ -136,13 +158,14 @@ class Terminal:
         for refusal in self._refusals:
             if refusal.message not in told:
                 _show_refusal(refusal)
+        self._say_rehearsal("This was a rehearsal: nothing was paid. Without --emulator the same command pays.")
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in self._refusals)])
 
     def _show_job(self, job: _JobEnd) -> None:
         ledger, result, name = job.ledger, job.result, job.record.shown
         manifest = job.record.paths.manifest
-        say(f"{name}: {_sentence(ledger, result, job.asked)}")
+        say(f"{name}: {_sentence(ledger, result, job.asked, PLAY_MONEY if self._emulator else '')}")
         option = " --emulator" if self._emulator else ""
         if self._shard is not None:
             say(f"  record    {_near(ledger.file)}")
@@ -240,7 +263,7 @@ def left_to_send(done: JobResult, asked: int) -> int:
     return max(submitted.not_sent, asked - ended)
 
 
-def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
+def _sentence(ledger: Ledger, done: JobResult, asked: int, play_money: str) -> str:
     parts: list[str] = []
     submitted = done.submitted
     if submitted.accepted or submitted.rejected or submitted.in_doubt:
@@ -264,7 +287,7 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int) -> str:
     if done.cut is not None or not (submitted.accepted or (done.fetched and done.fetched.images)):
         parts += [f"{plural(stored, 'image')} stored"] if stored or not parts else []
     if bill.usd:
-        parts.append(str(bill))
+        parts.append(f"{bill}{play_money}")
     return ", ".join(parts)
 
 

@@ -6,8 +6,9 @@ the job at a base revision). Invariant: each request is counted under one cause,
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -24,6 +25,10 @@ from seedream_jobs.plans.diff import Change
 
 MAX_CAUSES = 12
 """How many causes are named before the rest is counted."""
+MAX_COMPARED = 1_000
+"""How many requests are held against what the record has at their address."""
+MAX_EDITS = 5
+"""How many edits of prompts are shown as what they were and are."""
 MAX_GAINED = 3
 """How many new values of one axis are named where a job is compared with its record."""
 
@@ -103,7 +108,9 @@ class RecordCauses(_Causes):
     def __init__(self, expansion: Expansion, entries: Entries) -> None:
         super().__init__(expansion)
         self._entries = entries
-        self._addresses: set[str] = set()
+        self._addresses: dict[str, tuple[str, str]] = {}  # of each address when it was last submitted, and the key
+        self._compared = 0
+        self._edits: dict[tuple[str, str], str] = {}  # (words gone, words new) of a prompt, as they are shown
 
     def count(self, change: Change) -> None:
         """Attribute one new request."""
@@ -113,20 +120,67 @@ class RecordCauses(_Causes):
             self.found["not sent by an earlier run", ""] += 1
             return
         if not self._addresses:  # read only once there is a new request: it takes every line of the record apart
-            for address, cell in ((raw["address"], raw.get("cell", {})) for raw in self._entries.raw()):
-                self._addresses.add(address)
-                self.learn([cell])
+            for raw in self._entries.raw():
+                last = raw.get("submitted_at") or "", raw["key"]
+                self._addresses[raw["address"]] = max(last, self._addresses.get(raw["address"], ("", "")))
+                self.learn([raw.get("cell", {})])
         if not self.count_new_value(change.place.cell):
-            self.found[self._same_values(change.place.cell, change.place.repeat)] += 1
+            self.found[self._same_values(change.place)] += 1
 
-    def _same_values(self, cell: Cell, repeat: int) -> tuple[str, str]:
+    def _same_values(self, place: Place) -> tuple[str, str]:
         """Why a request is new whose values are all known."""
+        cell, repeat = place.cell, place.repeat
         address = self.expansion.builder.address
-        if address(cell, repeat) in self._addresses:
-            return "prompt or parameters changed", ""
+        if (before := self._addresses.get(address(cell, repeat))) is not None:
+            self._compared += 1
+            if self._compared > MAX_COMPARED:
+                return "prompt or parameters changed", ""
+            return self._changed(self._entries[before[1]].request, self.expansion.request(place).payload), ""
         if repeat > 1 and address(cell, 1) in self._addresses:
             return f"repeat raised to {self.expansion.spec.repeat}", self.line(("repeat",))
         return "combination added", ""
+
+    def _changed(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+        """What differs between two payloads; of prompts the words that were edited: one sentence for many requests."""
+        fields = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        if "prompt" not in fields:
+            if not fields or "image_urls" in fields:
+                return "images or parameters changed"
+            return f"{fields[0]} changed from {_short(was.get(fields[0]))} to {_short(now.get(fields[0]))}"
+        old, new = (words(" ".join(str(one.get("prompt", "")).split())) for one in (was, now))
+        start, stop = alike(old, new)
+        edit = "".join(old[start : len(old) - stop]), "".join(new[start : len(new) - stop])
+        if edit not in self._edits:
+            if len(self._edits) == MAX_EDITS:
+                return "prompt changed"
+            around = 0 if all(edit) else _AROUND  # what is only left out or put in is shown with its neighbours
+            self._edits[edit] = " → ".join(_part(one, start - around, stop - around) for one in (old, new))
+        return f"prompt changed: {self._edits[edit]}"
+
+
+# A word; a single character of a script without spaces; a run of white space; or one other character.
+_WORD = (  # not compiled at every start: that takes 3 ms
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
+)
+_AROUND = 2  # a word and the space beside it
+
+
+def words(text: str) -> list[str]:
+    """A text in the pieces that an edit is shown in; joined they are the text."""
+    return re.findall(_WORD, text)
+
+
+def alike(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
+    """How many words both texts begin with, and how many of the others both end with."""
+    start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    ends = zip(reversed(old[start:]), reversed(new[start:]), strict=False)
+    return start, next((at for at, (a, b) in enumerate(ends) if a != b), min(len(old), len(new)) - start)
+
+
+def _part(pieces: Sequence[str], start: int, stop: int) -> str:
+    """What lies between so many pieces at the begin and at the end of a text."""
+    shown = "".join(pieces[max(0, start) : len(pieces) - max(0, stop)]).strip()
+    return repr(shorten(shown, 120))
 
 
 class BaseCauses(_Causes):

@@ -84,11 +84,17 @@ def price_seen(records: Iterable[Entries]) -> tuple[str, Decimal] | None:
     return max((found for entries in records for found in entries.prices()), default=None)
 
 
-def money(usd: Decimal | None) -> str:
-    """USD as people read it: four places, rounded up so that a maximum stays one."""
-    if usd is None:
-        return "unknown cost"
-    return f"{usd.quantize(_PLACES, rounding=ROUND_UP)} USD"
+def money(usd: Decimal | None, *, play: bool = False) -> str:
+    """USD as people read it: four places, rounded up so that a maximum stays one.
+
+    :param play: of a rehearsal, which costs nothing
+    """
+    shown = "unknown cost" if usd is None else f"{usd.quantize(_PLACES, rounding=ROUND_UP)} USD"
+    return shown + PLAY_MONEY if play else shown
+
+
+PLAY_MONEY = " (play money)"
+"""Stands behind the amounts of a rehearsal."""
 
 
 def plain(usd: Decimal) -> str:

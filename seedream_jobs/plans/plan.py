@@ -25,7 +25,7 @@ from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import Entry, Intended, Moment, State
 from seedream_jobs.plans.causes import Cause, RecordCauses
-from seedream_jobs.plans.cost import Tariff, asks_for_more, check_budget, price_seen, spent, tariff_of
+from seedream_jobs.plans.cost import Tariff, asks_for_more, check_budget, money, price_seen, spent, tariff_of
 from seedream_jobs.plans.diff import SUBMITS, Action, Change, Changes
 from seedream_jobs.plans.load import EMULATOR_ORIGIN, Job, check_count, check_names, policy_budgets
 from seedream_jobs.plans.options import PlanOptions, check_values, selector
@@ -199,9 +199,18 @@ class Plan:
     digest: str | None = None
 
     @property
+    def rehearsal(self) -> bool:
+        """Whether it is for the emulator, where nothing is paid."""
+        return self.origin == EMULATOR_ORIGIN
+
+    @property
     def option(self) -> str:
         """The option that makes another command look at the records of this plan."""
-        return " --emulator" if self.origin == EMULATOR_ORIGIN else ""
+        return " --emulator" if self.rehearsal else ""
+
+    def money(self, usd: Decimal | None) -> str:
+        """An amount as people read it; of a rehearsal it says that it is play money."""
+        return money(usd, play=self.rehearsal)
 
     @property
     def submit(self) -> int:

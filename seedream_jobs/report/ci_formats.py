@@ -25,7 +25,6 @@ from seedream_jobs.errors import MoneyError
 from seedream_jobs.foreign_text import one_line, shell_word, visible, without_commands
 from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import State
-from seedream_jobs.plans.cost import money
 from seedream_jobs.plans.diff import Action
 from seedream_jobs.plans.plan import Plan, PlannedJob, check_job_budget
 from seedream_jobs.report.json import document
@@ -105,7 +104,7 @@ def _job(plan: Plan, job: PlannedJob) -> Iterator[Remark]:
     if job.submit:
         message = (
             f"{plural(job.submit, 'request')} to submit, at most {plural(job.submit_images, 'image')}, "
-            f"{money(plan.tariff.cost(job.submit_images))}"
+            f"{plan.money(plan.tariff.cost(job.submit_images))}"
         )
         yield Remark(level="note", code="plan", message=message, path=job.path)
     if against is not None and against.removed:

@@ -9,6 +9,7 @@ Called by ``cli.output``. Invariant: the text of a file is not trusted; what wou
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -28,6 +29,34 @@ _ELLIPSIS = "…"
 _GUTTER = 5
 
 _RED, _YELLOW, _BLUE, _BOLD, _RESET = "\033[1;31m", "\033[1;33m", "\033[34m", "\033[1m", "\033[0m"
+
+
+_MARKED = re.compile(r"^  ([-+~=!?>v.*]) [\d,]+(?= )|(?: [-+~=!?>v.]\d+)+$", re.MULTILINE)
+_COLOUR = {
+    "+": "32",
+    "~": "33",
+    "-": "31",
+    "!": "1;31",
+    "?": "1;33",
+    "=": "2",
+    ".": "2",
+    ">": "36",
+    "v": "36",
+    "*": "33",
+}
+
+
+def coloured_marks(text: str) -> str:
+    """A plan or a status with each mark and its count in the mark's colour, for a terminal that shows colours."""
+
+    def paint(found: re.Match[str]) -> str:
+        words = found.group().split(" ")
+        # ``  + 12`` is one mark and its count; `` +12 ~3`` are several.
+        pieces = [" ".join(words[2:])] if found[1] else words[1:]
+        shown = " ".join(f"\033[{_COLOUR[piece[0]]}m{piece}\033[0m" for piece in pieces)
+        return f"  {shown}" if found[1] else f" {shown}"
+
+    return _MARKED.sub(paint, text)
 
 
 Paint = Callable[[str, str], str]

@@ -19,6 +19,7 @@ from seedream_jobs.diagnostics import Diagnostic, plural, shorten
 from seedream_jobs.errors import MoneyError
 from seedream_jobs.foreign_text import one_line, visible
 from seedream_jobs.ledger.state import State
+from seedream_jobs.plans.causes import alike, words
 from seedream_jobs.plans.cost import money, plain
 from seedream_jobs.plans.diff import SUBMITS, Action
 from seedream_jobs.plans.plan import Plan, PlannedJob, PlannedRequest, Removed, check_budgets
@@ -48,11 +49,6 @@ _RUNS = re.compile("`+")
 MAX_WORDS = 1_500
 """Longer texts are shown without marks: comparing takes time that grows with the square."""
 
-# A word; a single character of a script without spaces; a run of white space; or one other character.
-_WORD = (  # not compiled at every start: that takes 3 ms
-    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
-)
-
 
 def code(text: str, limit: int | None = None) -> str:
     """``text`` as inline code of Markdown: in it there are no mentions, links, HTML or emphasis."""
@@ -81,12 +77,11 @@ def html_code(text: str, limit: int | None = None) -> str:
 
 def marked(before: str, after: str) -> tuple[str, str]:
     """Both texts, with what only the first has as ``[-…-]`` and what only the second has as ``{+…+}``."""
-    old, new = re.findall(_WORD, before), re.findall(_WORD, after)
+    old, new = words(before), words(after)
     if len(old) > MAX_WORDS or len(new) > MAX_WORDS:
         return before, after
     # Most edits change a word or two: what both texts begin and end with is not compared.
-    start = _alike(old, new)
-    stop = _alike(old[start:][::-1], new[start:][::-1])
+    start, stop = alike(old, new)
     head, tail = "".join(old[:start]), "".join(old[len(old) - stop :])
     old, new = old[start : len(old) - stop], new[start : len(new) - stop]
     left, right = head, head
@@ -99,11 +94,6 @@ def marked(before: str, after: str) -> tuple[str, str]:
             left += f"[-{was}-]" if was else ""
             right += f"{{+{now}+}}" if now else ""
     return left + tail, right + tail
-
-
-def _alike(left: list[str], right: list[str]) -> int:
-    """How many words both begin with."""
-    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def plan_markdown(plan: Plan) -> str:
@@ -145,7 +135,7 @@ def headline(plan: Plan) -> str:
     """``12 requests, 12 images, at most 0.2736 USD``."""
     if plan.submit == 0:
         return "Nothing to submit"
-    return f"{plural(plan.submit, 'request')}, {plural(plan.images, 'image')}, at most {money(plan.cost)}"
+    return f"{plural(plan.submit, 'request')}, {plural(plan.images, 'image')}, at most {plan.money(plan.cost)}"
 
 
 def verdict(plan: Plan) -> str:
@@ -175,7 +165,11 @@ def _price(plan: Plan) -> Block:
 
 def _counts(plan: Plan, job: PlannedJob) -> str:
     parts = ", ".join(f"**{count:,}** {word}" for count, word in counts(job)) or "nothing to submit"
-    cost = f"; {plural(job.submit_images, 'image')}, {money(plan.tariff.cost(job.submit_images))}" if job.submit else ""
+    cost = (
+        f"; {plural(job.submit_images, 'image')}, {plan.money(plan.tariff.cost(job.submit_images))}"
+        if job.submit
+        else ""
+    )
     return parts + cost
 
 

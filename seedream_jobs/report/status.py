@@ -21,6 +21,7 @@ from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.service_errors import in_words
 from seedream_jobs.ledger.state import Attempt, Entry, Image, ServiceError, State, spent_usd
 from seedream_jobs.model_profile import Profile
+from seedream_jobs.plans.cost import PLAY_MONEY
 from seedream_jobs.plans.load import EMULATOR_ORIGIN
 from seedream_jobs.plans.options import last_sets, set_options
 from seedream_jobs.report.text import duration, row
@@ -108,7 +109,7 @@ class JobStatus:
         facts = [str(self.bill)] if self.bill.usd else []
         if self.spent != self.bill.usd:
             facts.append(f"{self.spent:.4f} USD count as spent")
-        return ", ".join(facts)
+        return ", ".join(facts) + (PLAY_MONEY if facts and self.option else "")
 
     @property
     def facts(self) -> str:

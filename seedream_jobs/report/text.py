@@ -16,16 +16,16 @@ from seedream_jobs.expand.request_builder import Request
 from seedream_jobs.foreign_text import escaped_json, one_line, shell_word, visible
 from seedream_jobs.job.files import Files
 from seedream_jobs.plans.causes import Cause
-from seedream_jobs.plans.cost import budget_text, money
+from seedream_jobs.plans.cost import budget_text
 from seedream_jobs.plans.diff import Action
 from seedream_jobs.plans.plan import Against, Plan, PlannedJob
 
-_WIDTH = 16  # columns of the count and its word, before the explanation
+_WIDTH = 15  # columns of the count and its word, before the explanation
 
 
 def row(mark: str, count: int, word: str, note: str) -> str:
     """``  + 12 new          because``: a count of a job's requests."""
-    return f"  {mark} {f'{count:,} {word}':<{_WIDTH}}{note}".rstrip()
+    return f"  {mark} {f'{count:,} {word}':<{_WIDTH}} {note}".rstrip()
 
 
 def duration(seconds: float) -> str:
@@ -153,12 +153,15 @@ def total(plan: Plan) -> str:
     """The last line: how many requests, images, how much money, and the budgets."""
     if plan.submit == 0:
         return "Plan: nothing to submit."
-    each = f" ({visible(str(plan.tariff))})" if plan.tariff.usd is not None else ""
-    parts = [f"Plan: {plan.submit:,} to submit.", f"At most {plural(plan.images, 'image')}, {money(plan.cost)}{each}."]
+    each = visible(str(plan.tariff)) if plan.tariff.usd is not None else ""
+    if each:
+        each = f", {each}" if plan.rehearsal else f" ({each})"
+    most = f"At most {plural(plan.images, 'image')}, {plan.money(plan.cost)}{each}."
+    parts = [f"Plan: {plan.submit:,} to submit.", most]
     for job in plan.jobs:
         if job.budget_usd is not None:
             whose = f" of {visible(job.name)}" if len(plan.jobs) > 1 else ""
-            already = f", {money(job.spent_usd)} spent" if job.spent_usd else ""
+            already = f", {plan.money(job.spent_usd)} spent" if job.spent_usd else ""
             parts.append(f"Budget{whose} {budget_text(job.budget_usd)}{already}.")
     parts.extend(f"{visible(name)} {budget_text(limit)}." for name, limit in plan.budgets)
     return " ".join(parts)
@@ -177,7 +180,7 @@ def plan_concise(plan: Plan) -> str:
     """``garden.yaml +12 ~3 -4 =26 ?1``, then how much is to be submitted for how much."""
     lines = [" ".join([one_line(job.shown), *_marked_counts(job)]) for job in plan.jobs]
     if plan.submit:
-        lines.append(f"{plan.submit:,} to submit, {plural(plan.images, 'image')}, {money(plan.cost)}")
+        lines.append(f"{plan.submit:,} to submit, {plural(plan.images, 'image')}, {plan.money(plan.cost)}")
     else:
         lines.append("nothing to submit")
     return "\n".join(lines) + "\n"

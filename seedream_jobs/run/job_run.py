@@ -57,19 +57,22 @@ MAX_CHECKED_AHEAD = 1_000
 class Watcher(Protocol):
     """Whoever draws the progress; its calls are synchronous and quick."""
 
-    def on_event(self, event: Event, outcome: Outcome | None) -> None: ...
+    def on_event(self, event: Event, outcome: Outcome | None, run: JobRun) -> None: ...
 
     def on_trouble(self, reason: str) -> None: ...
 
-    def on_image(self, event: ImageEvent) -> None: ...
+    def on_image(self, event: ImageEvent, run: JobRun) -> None: ...
 
     def on_news(self, text: str) -> None: ...
+
+    def on_tick(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRun:
     """What is to be done for one job.
 
+    :param shown: the job file or the manifest as the user named it
     :param submissions: pulled one at a time; empty where nothing is to be sent
     :param budgets: that hold for this job alone
     :param poll: ask for tasks that are not done
@@ -80,6 +83,7 @@ class JobRun:
     :param claims: makes what tells other runners of its submissions, on the event loop
     """
 
+    shown: str
     ledger: Ledger
     submissions: Iterator[Submission]
     budgets: tuple[Budget, ...] = ()
@@ -167,6 +171,7 @@ def job_run(
         # A saved plan without its job file: the model stands in the payloads.
         profile = profiles()[str(first.payload["model"])]
     return JobRun(
+        shown=job.shown,
         ledger=ledger,
         submissions=_submissions(job, ledger, folders, WorkTree(root), tariff, urls, key),
         budgets=() if limit is None else (Budget(job.budget_name, limit, job.spent_usd or Decimal(0)),),

@@ -166,7 +166,7 @@ class Session:
             concurrency=self._options.concurrency,
             deadline=self._options.deadline,
             output_of=job.output_of,
-            on_image=self._watcher.on_image,
+            on_image=lambda event: self._watcher.on_image(event, job),
         )
 
         async def fetching() -> None:
@@ -194,6 +194,11 @@ def _ready(job: JobRun) -> Iterator[Work]:
         entry = job.ledger.entries[key]
         if key not in repaired and job.wanted(entry):
             yield entry
+
+
+def count_ready(job: JobRun) -> int:
+    """Of how many requests only images are left to fetch."""
+    return sum(1 for _ in _ready(job))
 
 
 class _JobObserver(Observer):
@@ -227,7 +232,7 @@ class _JobObserver(Observer):
             more = event.more_task_ids if isinstance(event, Accepted) else ()
             task_ids = (event.task_id, *more)
             self.poller.add(Watch(key=event.key, task_ids=task_ids, accepted_at=float(event.at)))
-        self._watcher.on_event(event, outcome)
+        self._watcher.on_event(event, outcome, self._job)
         if isinstance(event, Completed | Failed | Expired):
             entry = self._job.ledger.entries[event.key]
             actual = event.cost_usd
@@ -290,7 +295,10 @@ def run_session(
                         budgets=[Budget(name, limit) for name, limit in budgets],
                         on_submitted=on_submitted,
                     )
-                    results = await session.run(jobs)
+                    async with anyio.create_task_group() as ticking:
+                        ticking.start_soon(_tick, watcher)
+                        results = await session.run(jobs)
+                        ticking.cancel_scope.cancel()
             background.cancel_scope.cancel()  # ``listen`` never ends by itself
         return results
 
@@ -299,6 +307,12 @@ def run_session(
         return anyio.run(main, backend="asyncio")
     except BaseExceptionGroup as group:
         raise _gravest(group) from None
+
+
+async def _tick(watcher: Watcher) -> None:
+    while True:
+        await anyio.sleep(1.0)
+        watcher.on_tick()
 
 
 def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from seedream_jobs.report.progress import FIELDS
+
 Command = Callable[..., Any]
 ESCAPE = "\x1b["
 BAD = "version: 1\nrequest: {prompt: hi, sise: '1:1'}\n"
@@ -79,23 +81,66 @@ def test_colours_only_on_a_terminal_that_wants_them(command: Command, campaign: 
     assert ESCAPE not in on_a_terminal(["validate", "bad.yaml"], campaign, TERM="dumb")
 
 
-def test_progress_as_json_lines(command: Command) -> None:
-    """Every line of stderr parses, counts only grow, and the last one has them all."""
+def test_the_marks_of_a_plan_and_a_status_are_coloured(command: Command, campaign: Path) -> None:
+    """FORCE_COLOR colours a pipe, too, NO_COLOR wins over it; without colours the text is the same, to the letter."""
+    green, dim = "\x1b[32m+ 4\x1b[0m new", "\x1b[2m= 4\x1b[0m stored"
+    plain = command("plan", "garden.yaml", "--emulator").out
+    assert green in on_a_terminal(["plan", "garden.yaml", "--emulator"], campaign)
+    assert command("plan", "garden.yaml", "--emulator", TERM="xterm").out == plain
+    forced = command("plan", "garden.yaml", "--emulator", FORCE_COLOR="1").out
+    assert (green in forced, re.sub(r"\x1b\[[\d;]*m", "", forced)) == (True, plain)
+    assert command("plan", "garden.yaml", "--emulator", FORCE_COLOR="1", NO_COLOR="1").out == plain
+    assert "\x1b[32m+4\x1b[0m" in command("plan", "garden.yaml", "--emulator", "--concise", FORCE_COLOR="1").out
+    ran = on_a_terminal(["run", "garden.yaml", "--emulator"], campaign)
+    assert green in ran
+    status = ["status", "garden.yaml", "--emulator", "--offline"]
+    assert dim in on_a_terminal(status, campaign)
+    assert ESCAPE not in on_a_terminal(status, campaign, NO_COLOR="1")
+    assert ESCAPE not in on_a_terminal(status, campaign, TERM="dumb")
+    assert "\x1b[2m=4\x1b[0m" in command("plan", "garden.yaml", "--emulator", "--concise", FORCE_COLOR="1").out
+
+
+def test_progress_as_json_lines(command: Command, campaign: Path) -> None:
+    """Every line of stderr parses and says when and what; counts only grow; the last one says how it ended."""
     ended = command("run", "garden.yaml", "--emulator", "--json")
     assert ended.code == 0
     events = [json.loads(line) for line in ended.err.splitlines()]
-    assert {event["event"] for event in events} >= {"accepted", "completed", "image_stored"}
-    for name in ("submitted", "done", "images"):
+    assert [event["event"] for event in events].count("image_stored") == 4
+    of_requests = [event for event in events if "key" in event]
+    assert {event["event"] for event in of_requests} >= {"accepted", "completed", "image_stored"}
+    for event in of_requests:
+        assert event["job"] == "garden.yaml"
+        assert event["address"].startswith("garden/subject=")
+        if event["event"] == "image_stored":
+            assert (campaign / ".seedream/emulator" / event["file"]).is_file()
+    for event in events:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["time"])
+        assert event.keys() <= FIELDS.keys()
+        assert event["play_money"] is True
+    for name in ("submitted", "done", "images", "finished"):
         counts = [event[name] for event in events]
         assert counts == sorted(counts)
         assert counts[-1] == 4
+    last = events[-1]
+    assert (last["event"], last["exit_code"], last["cost_usd"], last["max_cost_usd"]) == ("end", 0, "0.0912", "0.0912")
     assert not [line for line in ended.out.splitlines() if line.startswith("{")]
 
 
-def test_a_live_line_on_a_terminal(campaign: Path) -> None:
+def test_the_last_event_comes_with_a_refusal_too(command: Command, campaign: Path) -> None:
+    """Before anything is sent, and behind the words for a person; with the exit code of the process."""
+    for words, code in ((("--budget", "0.01"), 5), (("--set", "x=1"), 2), (("--limit", "0"), 0)):
+        ended = command("run", "garden.yaml", "--emulator", "--json", *words)
+        last = json.loads(ended.err.splitlines()[-1])
+        assert ended.code == code
+        assert (last["event"], last["exit_code"], last["submitted"]) == ("end", code, 0)
+
+
+def test_a_bar_on_a_terminal(campaign: Path) -> None:
     """A person sees numbers move, and NO_COLOR keeps its promise there, too."""
     shown = on_a_terminal(["run", "garden.yaml", "--emulator"], campaign, NO_COLOR="1", COLUMNS="120")
-    assert "/4 submitted" in shown
+    assert "of 4 finished" in shown
+    assert "of 4 submitted" in shown
+    assert "░" in shown
     assert "\x1b[3" not in shown
     assert "\x1b[1m" not in shown
 

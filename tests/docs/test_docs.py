@@ -15,6 +15,7 @@ import pytest
 
 import seedream_jobs
 from seedream_jobs.cli.main import COMMANDS, NEVER_FROM_ENVIRONMENT, group
+from seedream_jobs.report.progress import FIELDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -134,6 +135,18 @@ Where several can be named (`JOB…`), a folder stands for all job files below i
 ignores, and what a symbolic link brings in from outside. A folder without a job file is an error. With `--base` the
 folder is looked for in both revisions."""
 
+TERMINAL = """\
+**On a terminal** plans, runs and statuses have their marks (`+ ~ - ! ? =`) in colour, and lines are broken between
+words. `NO_COLOR` and `TERM=dumb` switch colours off, `FORCE_COLOR` switches them on without a terminal, too. While
+`run` or `fetch` is under way, a bar shows how many requests are finished, how fast, how long, and the money of its
+maximum; without a terminal the same stands on a line every 30 seconds."""
+
+EVENTS = """\
+**Events for programs.** `run --json` and `fetch --json` write progress to stderr as JSON Lines, an object for each
+event. The last line is the event `end`, also where the command was refused; before it stand errors in words, if there
+are any. Every event has `event`, `time` and the counts from `finished` on, and of the other fields those that belong to
+it. A later version may add fields and events: pass over what you don't know."""
+
 
 def reference() -> str:
     """docs/commands.md, drawn from the commands themselves."""
@@ -141,7 +154,7 @@ def reference() -> str:
         "# Commands",
         "",
         "Drawn from the program (`UPDATE_DOCS=1 python3 dev.py test tests/docs`). stdout is data, stderr is progress",
-        "and talk; without a terminal, or with `NO_COLOR`, nothing is coloured. JOB is a job file or its manifest.",
+        "and talk. JOB is a job file or its manifest.",
         "",
         *FOLDERS.splitlines(),
         "",
@@ -150,6 +163,8 @@ def reference() -> str:
     ]
     context = click.Context(group, info_name="seedream-jobs")
     lines += ["Before the command stand:", "", *_options(group, context, others=False)]
+    lines += [*TERMINAL.splitlines(), "", *EVENTS.splitlines(), "", "| field | |", "| --- | --- |"]
+    lines += [*(f"| `{name}` | {_cell(text)} |" for name, text in FIELDS.items()), ""]
     for name in COMMANDS:
         command = group.get_command(context, name)
         assert command is not None

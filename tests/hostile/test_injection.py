@@ -431,8 +431,8 @@ def test_saved_plans(campaign: Folder) -> None:
     say("run", "edited.json", "--emulator", "--yes")
 
 
-def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the service says while a run is under way stays on the one line that is drawn, whatever it says."""
+def test_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service says while a run is under way stays on the lines that are drawn, whatever it says."""
     import pyte
 
     from seedream_jobs.cli.streams import Door, draw
@@ -444,15 +444,19 @@ def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stderr", Door(raw))
         with ProgressDisplay("live", total=3, draw=draw) as shown:
             shown.on_trouble(text or "x")
-            screen = pyte.Screen(80, 5)
+            screen = pyte.Screen(80, 12)
             pyte.Stream(screen).feed(raw.getvalue().replace("\n", "\r\n"))
-            assert (screen.cursor.y, screen.title, screen.icon_name) == (0, "", ""), text
-            assert screen.mode == pyte.Screen(80, 5).mode
-            assert [line.strip() for line in screen.display[1:]] == [""] * 4, text
+            assert (screen.cursor.y, screen.cursor.x, screen.title, screen.icon_name) == (0, 0, "", ""), text
+            assert screen.mode == pyte.Screen(80, 12).mode
+            drawn = [line.rstrip() for line in screen.display if line.strip()]
+            meant = [line.rstrip() for line in shown.lines(79).split("\n")]
+            assert [line[:70] for line in drawn] == [line[:70] for line in meant], text  # a longer word is cut
+            assert len(drawn) < 7, "a long reason is cut"
             shown.on_news(text)
-        screen = pyte.Screen(80, 5)
+        screen = pyte.Screen(80, 12)
         pyte.Stream(screen).feed(raw.getvalue().replace("\n", "\r\n"))
         assert screen.display[0].startswith("warning: ") or not screen.display[0].strip(), text
+        assert "finished" not in "".join(screen.display), "wiped at the end"
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\x1b]0;x\x07", "\x07", "a\rb", "\x08", "\x0b", "\x85"])

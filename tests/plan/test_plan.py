@@ -320,7 +320,10 @@ def causes(plan: Any) -> list[tuple[str, str, int]]:
     [
         (("    - {id: oil, text: oil painting}\n", "    - {id: oil, text: oil painting}\n    - {id: ink, text: ink}\n"), [("axis style gained 'ink'", "garden.yaml:11", 2)]),
         (("[a heron, an owl]", "[a heron, an owl, a fox, a hare]"), [("axis subject gained 'a fox'", "garden.yaml:7", 2), ("axis subject gained 'a hare'", "garden.yaml:7", 2)]),
-        (("35mm", "8x10"), [("prompt or parameters changed", "", 4)]),
+        (("35mm", "8x10"), [("prompt changed: '35mm' → '8x10'", "", 4)]),
+        (("{{ camera }}", "{{ camera }} at dawn"), [("prompt changed: '35mm' → '35mm at dawn'", "", 4)]),
+        (("photography}", "a photograph 在花园里}"), [("prompt changed: 'photography' → 'a photograph 在花园里'", "", 2)]),
+        (("request:\n", "request:\n  resolution: 3K\n"), [("resolution changed from nothing to '3K'", "", 4)]),
         (("version: 1\n", "version: 1\nrepeat: 3\n"), [("repeat raised to 3", "garden.yaml:2", 8)]),
         (("matrix:\n", "matrix:\n  size: [16:9, 3:2]\n"), [("axis size added", "garden.yaml:7", 8)]),
         (("matrix:\n", "matrix:\n  include: [{subject: a fox, style: oil}]\n"), [("axis subject gained 'a fox'", "garden.yaml:7", 1)]),

@@ -332,7 +332,7 @@ def test_ten_thousand_changes_fit_a_comment() -> None:
     shown = plan_markdown(plan)
     assert len(shown) <= MAX_CHARACTERS
     assert shown == plan_markdown(plan)
-    assert shown.splitlines()[1] == "### 10,000 requests, 10,000 images, at most 228.0000 USD"
+    assert shown.splitlines()[1] == "### 10,000 requests, 10,000 images, at most 228.0000 USD (play money)"
     assert "and 4,992 more" in shown
 
 

@@ -72,6 +72,7 @@ def test_each_request_is_held_against_the_key_once(folder: Folder, monkeypatch: 
     monkeypatch.setattr(job_run, "MAX_CHECKED_AHEAD", 2)
     requests = list(requests_of(job))
     planned = SimpleNamespace(
+        shown="garden.yaml",
         submits=[
             SimpleNamespace(request=one, key=one.key, generation=1, action=Action.NEW, max_images=1) for one in requests
         ],

@@ -667,7 +667,12 @@ def session(service: Service, **changes: Any) -> Session:
 
 def job_of(submissions: Iterable[Submission], ledger: Any = None, **parts: Any) -> JobRun:
     profile = profiles()[DEFAULT_MODEL]
-    given: dict[str, Any] = {"ledger": ledger or Ledger(), "submissions": iter(submissions), "root": Path()}
+    given: dict[str, Any] = {
+        "shown": "a.yaml",
+        "ledger": ledger or Ledger(),
+        "submissions": iter(submissions),
+        "root": Path(),
+    }
     return JobRun(**(given | {"profile": profile, "poll": False} | parts))
 
 
