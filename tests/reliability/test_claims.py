@@ -35,6 +35,8 @@ from tests import stores
 
 PRICE = Decimal("0.0228")
 WORKERS = 4
+RUN = 600.0
+"""Seconds that a run may take: the S3 server of the tests answers slowly, and half a dozen clones share it."""
 
 
 @dataclass
@@ -136,7 +138,7 @@ class Team:
             clone = self.clones[number]
             while True:
                 running[number] = command = clone.start("run", *options, *(apart[number] if apart else ()), fault=fault)
-                end = command.wait()
+                end = command.wait(RUN)
                 if end.code != -signal.SIGKILL:
                     running.pop(number)
                     ended[number] = end
@@ -146,7 +148,7 @@ class Team:
         threads = [threading.Thread(target=keep_running, args=(number,)) for number in range(len(self.clones))]
         for thread in threads:
             thread.start()
-        limit = time.monotonic() + self.harness.PATIENCE
+        limit = time.monotonic() + RUN
         while self.kills < kills and any(thread.is_alive() for thread in threads) and time.monotonic() < limit:
             # A victim has announced something: one that is still starting would teach nothing.
             at_work = [number for number in running if self.clones[number].journal.exists()]
