@@ -19,6 +19,7 @@ from seedream_jobs.api.outcomes import Outcome
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.foreign_text import one_line, visible, width, wrapped
 from seedream_jobs.ledger.codec import iso
+from seedream_jobs.ledger.service_errors import with_meaning
 from seedream_jobs.ledger.state import (
     Accepted,
     Completed,
@@ -155,7 +156,8 @@ class ProgressDisplay:
                 self.in_doubt += 1
                 self._settled.add(event.key)
             case NotSent() if outcome is not None and outcome.verdict == "not_sent" and outcome.stop is None:
-                self.on_trouble(event.reason)
+                problem = outcome.problem
+                self.on_trouble(with_meaning(event.reason, problem, step=False) if problem else event.reason)
                 return
             case Intended() | NotSent():
                 return

@@ -288,8 +288,7 @@ class Poller:
             case "unavailable":
                 self._back_off(task, report)
             case "refused":
-                words = _words(report.problem) or "refused"
-                reason = with_meaning(words, report.problem, step=False) if report.problem else words
+                reason = _words(report.problem) or "refused"
                 self._stop(Halt(stop=report.stop or ExitCode.CREDENTIALS, reason=reason, hint=RESUME))
 
     def _is_asked_again(self, task: _Open) -> bool:
@@ -374,7 +373,8 @@ class Poller:
 
 
 def _words(problem: ServiceError | None) -> str:
-    return f"{problem.code} {problem.message}".strip() if problem else ""
+    """What the service said, and what it means: for people."""
+    return with_meaning(f"{problem.code} {problem.message}".strip(), problem, step=False) if problem else ""
 
 
 def _no_images(report: TaskReport) -> ServiceError:

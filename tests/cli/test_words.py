@@ -186,3 +186,14 @@ def test_what_stops_a_run_is_said_in_two_languages(quick: Command, campaign: Pat
         ended = quick("run", "garden.yaml", "--yes", "--base-url", url, APIMART_API_KEY=CANARY)
     assert ended.code == 5, ended.err
     assert "账户余额不足，请充值后再试 (the balance is used up)\n  top up the account" in ended.err
+
+
+def test_why_the_service_is_asked_again_is_said_in_two_languages(
+    quick: Command, campaign: Path, tmp_path: Path
+) -> None:
+    """While the run waits; the record has the service's words alone."""
+    with serving("--state", str(tmp_path / "books"), "--delay", "0", "--fault", "429:every=2") as url:
+        ended = quick("run", "garden.yaml", "--yes", "--json", "--base-url", url, APIMART_API_KEY=CANARY)
+    assert ended.code == 0, ended.err
+    reasons = {json.loads(line).get("reason") for line in ended.err.splitlines() if line.startswith("{")} - {None}
+    assert reasons == {"HTTP 429 rate_limit_error 请求过于频繁，请稍后再试 (too many requests)"}
