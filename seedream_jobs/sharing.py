@@ -1,27 +1,29 @@
 """This module brings what other runners have claimed into the record of this clone, and tells them what is known here.
 
-Called by ``pipeline``: before a run plans, and for a plan that asks, which records nothing, as ``status`` does; and by
-``resolution``. Invariant: what another runner has claimed is never taken for free because it was not looked at: a run
-claims each request all the same.
+Called by ``pipeline``: before a run plans, and for a plan that asks, which records nothing, as ``status`` does; by
+``resolution``; and by ``scaffold``, which says what CI has to install for it. Invariant: what another runner has
+claimed is never taken for free because it was not looked at: a run claims each request all the same.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from seedream_jobs.claims.store import Claim, ClaimStore, holder
-from seedream_jobs.claims.trust import campaign_name, open_trusted
+from seedream_jobs.claims.store import CLIENTS, Claim, ClaimStore, extra_of, holder
+from seedream_jobs.claims.trust import campaign_name, is_trusted, open_trusted
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import SeedreamError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Attempt, Entry, Event, Holder, NotSent, State
 from seedream_jobs.plans.load import Job, Rules, Target
 from seedream_jobs.plans.plan import intent_of
-from seedream_jobs.plans.policy import Policy
+from seedream_jobs.plans.policy import Policy, policy_of_tree
 from seedream_jobs.records import Locked
+from seedream_jobs.resources import resource
 
 _DAY = 86_400
 """Seconds by which the claims that are read overlap with what is on record: clocks differ."""
@@ -37,6 +39,25 @@ def open_claims(policy: Policy | None, root: Path, target: Target) -> ClaimStore
     if policy is None or policy.claims is None or target.emulator:
         return None
     return open_trusted(policy.claims, campaign_name(policy.campaign, target.origin), root)
+
+
+def needs(root: Path) -> Iterator[str]:
+    """What the stores of a campaign's policy need before CI can run: a line each, for ``scaffold/ci.sh``.
+
+    ``install FILE`` for each client that is not there, ``check`` where the store of claims has not raced from this
+    clone. What is wrong with the policy is told by the run.
+    """
+    try:
+        policy = policy_of_tree(today=datetime.now(UTC).date())(root)
+    except SeedreamError:
+        return
+    if policy is None:
+        return
+    for extra in sorted({extra_of(url) for url in (policy.claims, policy.images) if url}):
+        if importlib.util.find_spec(CLIENTS[extra]) is None:
+            yield f"install {resource('requirements', f'{extra}.txt')}"
+    if policy.claims and not is_trusted(policy.claims, root):
+        yield "check"
 
 
 def read_claims(store: ClaimStore, ledger: Ledger) -> dict[str, Claim]:

@@ -10,7 +10,7 @@ import pytest
 
 from seedream_jobs.claims.trust import check_store
 from seedream_jobs.resources import resource
-from seedream_jobs.scaffold.__main__ import needs
+from seedream_jobs.sharing import needs
 
 BASE = resource("requirements", "base.txt").read_text(encoding="utf-8")
 
