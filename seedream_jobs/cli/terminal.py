@@ -72,10 +72,14 @@ class Terminal:
         self._live: LivePages | None = None
         self._pages: list[Path] = []
         self._refusals: list[SeedreamError] = []
-        self._mode = progress_mode(as_json)
+        self._mode, self._begun = progress_mode(as_json), False
         self._progress = self.progress(total=0, running=0)
         at_end(lambda code: self._progress.end(code))
-        self._say_rehearsal("A rehearsal on the emulator: nothing is paid, and every amount is play money.")
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._say_rehearsal("A rehearsal on the emulator: nothing is paid, and every amount is play money.")
 
     def _say_rehearsal(self, words: str) -> None:
         if self._emulator and self._mode != "json":  # whose lines say so themselves
@@ -83,6 +87,7 @@ class Terminal:
 
     def plan(self, plan: Plan, left: int) -> None:
         """Show a plan; if it was begun before, say how much of it is left."""
+        self._begin()
         if not quiet():
             show_marked(plan_text(plan))
         if plan.warnings:
@@ -96,6 +101,7 @@ class Terminal:
         self, records: Sequence[Record], ledgers: Sequence[Ledger], target: Target
     ) -> AbstractContextManager[object]:
         """Keep the pages of jobs fresh while it is entered, and say where they are."""
+        self._begin()
         if not self._gallery:
             return nullcontext()
         self._live = LivePages(records, ledgers, target=target)
