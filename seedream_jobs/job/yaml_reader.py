@@ -166,7 +166,9 @@ def _refusals(file: Path, shown: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        guess = closest(file.name, _yaml_files(file.parent))
+        # By the names without ".yaml", which are alike whatever they name.
+        names = {Path(name).stem: name for name in _yaml_files(file.parent)}
+        guess = names.get(closest(file.stem, names) or "")
         hint = "check the path" if guess is None else f"did you mean '{Path(shown).with_name(guess)}'?"
         raise UsageError(f"{shown}: no such file", hint=hint) from None
     except (IsADirectoryError, NotADirectoryError):
