@@ -398,8 +398,8 @@ class Revisions:
     def _named(self, job: Path) -> list[PurePosixPath]:
         """The file that a JOB names, or the job files below the folder."""
         path = self._relative(job)
-        present = self._present()
-        if path in present or not any(one.is_relative_to(path) for one in present.union(self.base_tree.paths())):
+        known = self._present().union(self.base_tree.paths())
+        if path in known or not any(one.is_relative_to(path) for one in known):
             return [path]
         found = [one for one in self._jobs() if one.is_relative_to(path) and "/." not in f"/{one.relative_to(path)}"]
         if not found:
