@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from seedream_jobs.cli.options import format_option, jobs_argument, limit_options
+from seedream_jobs.cli.options import format_option, jobs_argument, limit_options, rules
 from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import target
 from seedream_jobs.cli.streams import data_on_stdout, say, show
@@ -59,8 +58,8 @@ def images_apart(revisions: Revisions) -> Iterator[ImageStore | None]:
     store: ImageStore | None = None
     trouble: SeedreamError | None = None
     try:
-        policy_of = revisions.policy_of(datetime.date.today())
-        store = image_store(revisions.root, target(emulator=False, base_url=None), policy_of=policy_of)
+        of_base = rules(None, (), base=revisions.policy_of).policy_of
+        store = image_store(revisions.root, target(emulator=False, base_url=None), policy_of=of_base)
     except UsageError as error:
         trouble = error
     yield store

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from seedream_jobs.cli.options import format_option, jobs_argument, limit_options
+from seedream_jobs.cli.options import current_root, format_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import data_on_stdout, show
 from seedream_jobs.errors import UsageError
-from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.campaign import manifests
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for, records_folder
@@ -63,7 +62,7 @@ def _named(jobs: tuple[Path, ...], *, emulator: bool) -> list[tuple[str, Ledger]
 
 def _all(*, emulator: bool) -> list[tuple[str, Ledger]]:
     here = Path.cwd()
-    root = campaign_root(here / "job.yaml")
+    root = current_root()
     top = records_folder(root, emulator=emulator)
     found = []
     for manifest in manifests(root, emulator=emulator):

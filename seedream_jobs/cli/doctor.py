@@ -11,12 +11,11 @@ import click
 
 from seedream_jobs import __version__
 from seedream_jobs.api.credentials import Access
-from seedream_jobs.cli.options import policy_option
+from seedream_jobs.cli.options import current_root, policy_option
 from seedream_jobs.cli.service_options import target, target_options
 from seedream_jobs.cli.shared import check, claims_url
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, SeedreamError
-from seedream_jobs.job.files import campaign_root
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plans.cost import money
 from seedream_jobs.run.access import open_access
@@ -41,7 +40,7 @@ def doctor(emulator: bool, base_url: str | None, shared: bool, policy: Path | No
     if policy is not None and not shared:
         raise click.UsageError("--policy needs --shared")
     if shared:
-        root = campaign_root(Path.cwd() / "job.yaml")
+        root = current_root()
         return check(claims_url(root, policy), root)
     import anyio  # these two take long to import, and --help needs neither
 
@@ -57,7 +56,7 @@ def doctor(emulator: bool, base_url: str | None, shared: bool, policy: Path | No
             say(f"model      {profile.id}{'' if listed else ' is not among the models of this key'}")
 
     service = target(emulator=emulator, base_url=base_url)
-    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
+    root = current_root()
     say(f"seedream-jobs {__version__}, Python {platform.python_version()}, {platform.system()}")
     say(f"campaign   {root}{' (git)' if (root / '.git').exists() else ' (no git repository)'}")
     say(f"service    {service.origin}")

@@ -17,6 +17,7 @@ import click
 from seedream_jobs import confinement
 from seedream_jobs.cli.streams import talk
 from seedream_jobs.diagnostics import LINT_CODES
+from seedream_jobs.job.files import campaign_root
 from seedream_jobs.job.yaml_reader import read_own
 from seedream_jobs.plans.load import Rules, find_jobs
 from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf, policy_of_tree, read_policy
@@ -81,6 +82,11 @@ def jobs_argument(*, required: bool = True) -> Callable[[F], F]:
         return argument(cast("F", read))
 
     return decorate
+
+
+def current_root() -> Path:
+    """The root of the campaign that the current folder lies in."""
+    return campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
 
 
 def set_option(function: F) -> F:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.options import jobs_argument, limit_options
+from seedream_jobs.cli.options import current_root, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_notes
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import LedgerError, UsageError
@@ -46,7 +46,7 @@ def apply(exported: Path, jobs: tuple[Path, ...]) -> None:
       seedream-jobs ratings apply ratings.json garden.yaml
     """
     data = read_exported(exported)
-    root = campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
+    root = current_root()
     if jobs:
         try:
             wanted = json.loads(data)["job"]

@@ -10,10 +10,10 @@ import click
 from seedream_jobs.claims.git_lock import GitLock, take_git_lock
 from seedream_jobs.claims.store import open_store
 from seedream_jobs.claims.trust import CREATORS, ROUNDS, check_store
-from seedream_jobs.cli.options import policy_option, rules
+from seedream_jobs.cli.options import current_root, policy_option, rules
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, UsageError
-from seedream_jobs.job.files import campaign_root, git_common
+from seedream_jobs.job.files import git_common
 from seedream_jobs.ledger.paths import SHARED
 from seedream_jobs.plans.policy import POLICY_FILE
 
@@ -44,10 +44,11 @@ def init(policy: Path | None) -> int:
     Examples:
       seedream-jobs shared init
     """
-    url = claims_url(_root(), policy)
+    root = current_root()
+    url = claims_url(root, policy)
     open_store(url, "campaign").prepare()
     say(f"prepared   {url}")
-    return check(url, _root())
+    return check(url, root)
 
 
 @shared.command()
@@ -61,8 +62,9 @@ def lock(remote: str) -> int:
     Examples:
       seedream-jobs shared lock origin
     """
-    taken = take_git_lock(_root(), remote, command="shared lock", now=int(time.time()))
-    note = _note(_root())
+    root = current_root()
+    taken = take_git_lock(root, remote, command="shared lock", now=int(time.time()))
+    note = _note(root)
     note.parent.mkdir(exist_ok=True)
     note.write_text(taken.commit)
     say(f"locked     {remote}")
@@ -78,19 +80,16 @@ def unlock(remote: str) -> int:
     Examples:
       seedream-jobs shared unlock origin
     """
-    note = _note(_root())
+    root = current_root()
+    note = _note(root)
     try:
         commit = note.read_text()
     except OSError:
         raise UsageError("this clone holds no lock", hint="seedream-jobs shared lock REMOTE") from None
-    GitLock(_root(), remote, commit).release()
+    GitLock(root, remote, commit).release()
     note.unlink()
     say(f"unlocked   {remote}")
     return ExitCode.OK
-
-
-def _root() -> Path:
-    return campaign_root(Path.cwd() / "job.yaml")  # any name will do: only its folder counts
 
 
 def _note(root: Path) -> Path:
