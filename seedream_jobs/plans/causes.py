@@ -1,6 +1,6 @@
 """This module finds why requests are new or changed, once for many: "axis style gained 'ink'", and where in the file.
 
-Called by ``plan.plan`` (``RecordCauses`` compares with the record) and ``plan.review`` (``BaseCauses`` compares with
+Called by ``plans.plan`` (``RecordCauses`` compares with the record) and ``plans.review`` (``BaseCauses`` compares with
 the job at a base revision). Invariant: each request is counted under one cause, the first that explains it.
 """
 
@@ -40,6 +40,39 @@ class Cause:
     text: str
     place: str
     requests: int
+
+
+# A word; a single character of a script without spaces; a run of white space; or one other character.
+_WORD = (  # not compiled at every start: that takes 3 ms
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
+)
+_AROUND = 2  # a word and the space beside it
+
+
+def words(text: str) -> list[str]:
+    """A text in the pieces that an edit is shown in; joined they are the text."""
+    return re.findall(_WORD, text)
+
+
+def alike(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
+    """How many words both texts begin with, and how many of the others both end with."""
+    start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    ends = zip(reversed(old[start:]), reversed(new[start:]), strict=False)
+    return start, next((at for at, (a, b) in enumerate(ends) if a != b), min(len(old), len(new)) - start)
+
+
+def _part(pieces: Sequence[str], start: int, stop: int) -> str:
+    """What lies between so many pieces at the begin and at the end of a text."""
+    shown = "".join(pieces[max(0, start) : len(pieces) - max(0, stop)]).strip()
+    return repr(shorten(shown, 120))
+
+
+def _changed_fields(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [name for name in {**was, **now} if was.get(name) != now.get(name)]
+
+
+def _changed_value(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return f"{name} changed from {_short(was.get(name))} to {_short(now.get(name))}"
 
 
 class _Causes:
@@ -142,11 +175,11 @@ class RecordCauses(_Causes):
 
     def _changed(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         """What differs between two payloads; of prompts the words that were edited: one sentence for many requests."""
-        fields = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        fields = _changed_fields(was, now)
         if "prompt" not in fields:
             if not fields or "image_urls" in fields:
                 return "images or parameters changed"
-            return f"{fields[0]} changed from {_short(was.get(fields[0]))} to {_short(now.get(fields[0]))}"
+            return _changed_value(fields[0], was, now)
         old, new = (words(" ".join(str(one.get("prompt", "")).split())) for one in (was, now))
         start, stop = alike(old, new)
         edit = "".join(old[start : len(old) - stop]), "".join(new[start : len(new) - stop])
@@ -156,31 +189,6 @@ class RecordCauses(_Causes):
             around = 0 if all(edit) else _AROUND  # what is only left out or put in is shown with its neighbours
             self._edits[edit] = " → ".join(_part(one, start - around, stop - around) for one in (old, new))
         return f"prompt changed: {self._edits[edit]}"
-
-
-# A word; a single character of a script without spaces; a run of white space; or one other character.
-_WORD = (  # not compiled at every start: that takes 3 ms
-    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
-)
-_AROUND = 2  # a word and the space beside it
-
-
-def words(text: str) -> list[str]:
-    """A text in the pieces that an edit is shown in; joined they are the text."""
-    return re.findall(_WORD, text)
-
-
-def alike(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
-    """How many words both texts begin with, and how many of the others both end with."""
-    start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-    ends = zip(reversed(old[start:]), reversed(new[start:]), strict=False)
-    return start, next((at for at, (a, b) in enumerate(ends) if a != b), min(len(old), len(new)) - start)
-
-
-def _part(pieces: Sequence[str], start: int, stop: int) -> str:
-    """What lies between so many pieces at the begin and at the end of a text."""
-    shown = "".join(pieces[max(0, start) : len(pieces) - max(0, stop)]).strip()
-    return repr(shorten(shown, 120))
 
 
 class BaseCauses(_Causes):
@@ -215,9 +223,7 @@ class BaseCauses(_Causes):
         if self._edits is None:
             self._edits = list(_edits(self._base, self.expansion))
         now = self.expansion.request(place)
-        fields = [
-            name for name in {**before.payload, **now.payload} if before.payload.get(name) != now.payload.get(name)
-        ]
+        fields = _changed_fields(before.payload, now.payload)
         labels = {name: spoken(label) for name, label in now.cell.items()}
         for edit in self._edits:
             if edit.explains(fields, labels):
@@ -261,8 +267,7 @@ def _edits(base: Expansion, head: Expansion) -> Iterator[_Edit]:
         yield _Edit(text="prompt changed", path=("request", "prompt"), fields=frozenset({"prompt"}))
     for name in sorted({*was.parameters, *now.parameters}):
         if was.parameters.get(name) != now.parameters.get(name):
-            values = f"from {_short(was.parameters.get(name))} to {_short(now.parameters.get(name))}"
-            text = f"{name} changed {values}"
+            text = _changed_value(name, was.parameters, now.parameters)
             yield _Edit(text=text, path=("request", name), fields=frozenset({name}))
     if list(map(_source, was.image_urls or ())) != list(map(_source, now.image_urls or ())):
         yield _Edit(text="image_urls changed", path=("request", "image_urls"), fields=frozenset({"image_urls"}))

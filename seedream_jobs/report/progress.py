@@ -177,6 +177,7 @@ class ProgressDisplay:
             return
         self._to_fetch[key] = self._to_fetch.get(key, 1) - 1
         if self._to_fetch[key] <= 0:
+            del self._to_fetch[key]
             self._settled.add(key)
         if event.kind == "stored":
             self.images += 1
