@@ -1,6 +1,6 @@
 """This module compiles conditions over a cell or a row (``where``, ``--select``): Jinja expressions.
 
-Called by ``job.spec``, ``job.axis_files`` and ``plan.select``. Invariant: unlike things are never compared: Python
+Called by ``job.spec``, ``job.axis_files`` and ``plans.options``. Invariant: unlike things are never compared: Python
 would say "not equal", and a mistake would drop combinations in silence.
 """
 

@@ -1,4 +1,4 @@
-"""This module reads a campaign's tree of files: on disk here, in a git revision in ``plan.revisions``.
+"""This module reads a campaign's tree of files: on disk here, in a git revision in ``plans.revisions``.
 
 Called by whatever a job names files for (axis files, reference images). Invariant: no path leaves the campaign's root.
 Behind the protocol ``Files``, two revisions can be planned without a checkout.

@@ -1,7 +1,7 @@
 """This module counts money: prices, budgets and what entries have cost, in decimal USD.
 
-Called by ``plan.plan``, ``plan.saved`` and the views. Invariant: an unknown price is unknown and never 0; what is shown
-as a maximum is rounded up.
+Called by ``plans.plan``, ``plans.saved`` and the views. Invariant: an unknown price is unknown and never 0; what is
+shown as a maximum is rounded up.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """This module compares a job's requests with its record: a stream of changes, each with what would happen and why.
 
-Called by ``plan.plan``. Invariant: nothing is kept of a request that the stream has passed.
+Called by ``plans.plan``. Invariant: nothing is kept of a request that the stream has passed.
 """
 
 from __future__ import annotations

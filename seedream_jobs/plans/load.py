@@ -1,6 +1,6 @@
 """This module defines a job, and loads and validates job files.
 
-Called by the pipeline, ``plan.review`` and the commands. Invariant: nothing here opens a ledger, so that
+Called by the pipeline, ``plans.review`` and the commands. Invariant: nothing here opens a ledger, so that
 ``validate`` starts without one. ``load`` raises all findings of a file at once.
 """
 

@@ -1,7 +1,7 @@
 """This module holds what an operator asks of a plan: its options, what ``--select`` keeps, what ``--set`` last was.
 
-Called by ``plan.plan``, the pipeline and the commands. Invariant: a value of ``--set`` is in no file, so a direct run's
-values are recorded in the manifest, as a line like an applied plan's, wherever they differ from the last ones.
+Called by ``plans.plan``, the pipeline and the commands. Invariant: a value of ``--set`` is in no file, so a direct
+run's values are recorded in the manifest, as a line like an applied plan's, wherever they differ from the last ones.
 """
 
 from __future__ import annotations

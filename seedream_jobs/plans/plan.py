@@ -1,6 +1,6 @@
 """This module defines the plan as a value: what would be submitted of each job, why, and for how much.
 
-The pipeline calls ``make_plan``, which makes it of jobs and their records; ``plan.saved`` writes and reads it. Every
+The pipeline calls ``make_plan``, which makes it of jobs and their records; ``plans.saved`` writes and reads it. Every
 view and ``pipeline.apply`` work from it alone. Invariant: the requests of a plan just made are streams that are made
 anew each time they are looked at, so that a plan of a million requests needs bounded memory.
 """

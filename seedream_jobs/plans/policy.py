@@ -1,9 +1,9 @@
 """This module reads a campaign's policy and finds what a job or a request asks for against it.
 
-Called by ``plan.load`` for job files and by ``plan.saved`` for saved plans. Invariant: a change is checked against the
-policy of the branch it goes to, never against the one it brings along (with ``--base`` the base revision's file counts,
-without it the work tree's); a saved plan is checked on the day it is run, as an approval does not outlive a stricter
-policy.
+Called by ``plans.load`` for job files and by ``plans.saved`` for saved plans. Invariant: a change is checked against
+the policy of the branch it goes to, never against the one it brings along (with ``--base`` the base revision's file
+counts, without it the work tree's); a saved plan is checked on the day it is run, as an approval does not outlive a
+stricter policy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """This module finds what a change does to records: to manifests, and to everything else that a ledger reads.
 
-Called by ``plan.review``. ``run`` writes records; a pull request does not. So whatever differs in a record between two
+Called by ``plans.review``. ``run`` writes records; a pull request does not. So whatever differs in a record between two
 trees is a finding: an error where something counts for less than it did, or is claimed to be paid; a warning where a
 line only moved on. What no commit ever has (journals, locks, the marks of CI, ``.seedream``) is an error, and so is a
 link in a record's place, or an attribute by which git would change, hide or lose a record. Invariant: if the two trees'

@@ -1,8 +1,8 @@
 """This module reads a campaign's tree at a git revision without a checkout, and finds the files two trees differ in.
 
-Called by ``plan.review`` and the pipeline. Invariant: objects come from ``git cat-file --batch`` as they are stored. No
-filter, no hook and no network is involved, so a large file kept elsewhere (Git LFS) is its pointer here, and an object
-that a partial clone lacks is missing.
+Called by ``plans.review`` and the pipeline. Invariant: objects come from ``git cat-file --batch`` as they are stored.
+No filter, no hook and no network is involved, so a large file kept elsewhere (Git LFS) is its pointer here, and an
+object that a partial clone lacks is missing.
 """
 
 from __future__ import annotations
