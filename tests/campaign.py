@@ -19,7 +19,6 @@ from seedream_jobs.ledger.state import (
     Failed,
     Image,
     InDoubt,
-    Intended,
     NotSent,
     Rejected,
     Resolved,
@@ -28,6 +27,7 @@ from seedream_jobs.ledger.state import (
     Stored,
 )
 from seedream_jobs.plans.load import Job, Target, load_job
+from seedream_jobs.plans.plan import intent_of
 
 NOW = int(datetime(2026, 8, 2, 12, tzinfo=UTC).timestamp())
 TARGET = Target(origin="https://api.example", emulator=False)
@@ -81,16 +81,10 @@ def record(job: Job, events: Iterable[Event], *, origin: str = TARGET.origin) ->
 def history(request: Request, state: State, *, at: int = NOW, generation: int = 1) -> list[Event]:
     """The events that bring a request to a state."""
     key, image = request.key, Image(url="https://img/1", expires_at=at + 3600)
-    intended = Intended(
-        key=key,
+    intended = intent_of(
+        request,
         at=at,
         generation=generation,
-        address=request.address,
-        cell=request.cell,
-        request=request.payload,
-        repeat=request.repeat,
-        output=request.output,
-        max_images=request.max_images,
         max_cost_usd=Decimal("0.0228") * request.max_images,
         idempotency_key=f"{key[3:20]}-{generation}",
     )

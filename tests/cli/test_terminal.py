@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import select
 import signal
-import struct
-import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +16,7 @@ from typing import Any, Self
 import pyte
 import pytest
 
+from tests import terminals
 from tests.canary import CANARY
 from tests.service import serving
 
@@ -32,23 +28,17 @@ class Screen:
     """A command in a terminal of its own."""
 
     def __init__(self, folder: Path, *arguments: str, columns: int = 80, lines: int = 24, **environment: str) -> None:
-        self._leader, follower = pty.openpty()
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
-        self._size(columns, lines)
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-        self.process = subprocess.Popen(
+        self._leader, self.process = terminals.start(
             [sys.executable, "-m", "seedream_jobs", *arguments],
-            cwd=folder,
-            env={**kept, "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm", **environment},
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            folder,
+            {**kept, "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm", **environment},
+            columns=columns,
+            lines=lines,
         )
-        os.close(follower)
 
     def __enter__(self) -> Self:
         return self
@@ -96,11 +86,8 @@ class Screen:
     def resize(self, columns: int, lines: int = 24) -> None:
         """Give the terminal another size."""
         self._screen.resize(lines, columns)
-        self._size(columns, lines)
+        terminals.resize(self._leader, columns, lines)
         os.killpg(self.process.pid, signal.SIGWINCH)
-
-    def _size(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self._leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
 @pytest.fixture

@@ -6,13 +6,7 @@ recording always makes the same bytes. What waits, runs and rates were, differs 
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +15,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pyte
+
+from tests import terminals
 
 COLUMNS, ROWS = 80, 24
 CELL, LINE, BASELINE, PADDING = 8.4, 20, 15, 16  # pixels
@@ -91,15 +87,15 @@ def _printed(command: str, folder: Path, environment: Mapping[str, str]) -> list
 
     :raises RuntimeError: it fails
     """
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    shell = ["sh", "-c", command]
+    ours, child = terminals.start(["sh", "-c", command], folder, environment, columns=COLUMNS, lines=ROWS)
     printed = b""
-    with subprocess.Popen(shell, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as child:
-        os.close(theirs)
-        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # an error: nobody has the terminal any more
-            while piece := terminal.read(65536):
-                printed += piece
+    with (
+        child,
+        open(ours, "rb", buffering=0) as terminal,
+        suppress(OSError),
+    ):  # an error: nobody has the terminal any more
+        while piece := terminal.read(65536):
+            printed += piece
     if child.returncode != 0:
         raise RuntimeError(f"{command}: exit code {child.returncode}")
     return re.split(rb"(?<=[^\r\n])(?=\r(?!\n))", printed)

@@ -8,16 +8,12 @@ network is needed.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import select
-import struct
 import subprocess
 import sys
 import sysconfig
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +22,7 @@ from typing import Any
 import pyte
 import pytest
 
+from tests import terminals
 from tests.canary import CANARY
 from tests.gallery.conftest import chromium as chromium
 from tests.gallery.conftest import page as page
@@ -43,20 +40,13 @@ class Terminal:
     """bash in a pseudo-terminal; ``type`` returns what a person sees below the command."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        self._screen = ours
-        self._bash = subprocess.Popen(
+        self._screen, self._bash = terminals.start(
             ["bash", "--norc", "--noprofile", "--noediting", "-i"],
-            cwd=folder,
-            env={**environment, "TERM": "xterm", "PS1": "<<$?>>", "PS2": ""},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            folder,
+            {**environment, "TERM": "xterm", "PS1": "<<$?>>", "PS2": ""},
+            columns=COLUMNS,
+            lines=ROWS,
         )
-        os.close(theirs)
         self._until_prompt()
         self.type("stty -echo")
 
