@@ -218,7 +218,7 @@ def remaining_plan(approved: Plan, locked: Locked, *, target: Target, root: Path
     return remaining(approved, locked.ledgers, elsewhere, root, shown)
 
 
-def _warned_of_store(shown: Plan, left: Plan, locked: Locked, rules: Rules, target: Target) -> Plan:
+def _with_store_warnings(shown: Plan, left: Plan, locked: Locked, rules: Rules, target: Target) -> Plan:
     """A saved plan with what the store of images says of it today: others may have paid since it was made."""
     jobs = [
         replace(job, warnings=tuple(find_paid_in_store(rest, rules.policy_of(record.root), target, ledger.header)))
@@ -452,7 +452,7 @@ def run(
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")
             stores = open_stores(locked, rules, target, now=now)
             left = remaining_plan(approved, locked, target=target, root=root, shown=str(files[0]))
-            shown = _warned_of_store(shown, left, locked, rules, target)
+            shown = _with_store_warnings(shown, left, locked, rules, target)
             seen = tuple(as_last_run(record, sets_of(approved.options), target=target) for record in records)
         for record, ledger in zip(seen, locked.ledgers, strict=True):
             if record.job is not None and record.job.expansion.spec.split:

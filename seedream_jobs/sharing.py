@@ -41,7 +41,7 @@ def open_claims(policy: Policy | None, root: Path, target: Target) -> ClaimStore
     return open_trusted(policy.claims, campaign_name(policy.campaign, target.origin), root)
 
 
-def needs(root: Path) -> Iterator[str]:
+def store_requirements(root: Path) -> Iterator[str]:
     """What the stores of a campaign's policy need before CI can run: a line each, for ``scaffold/ci.sh``.
 
     ``install FILE`` for each client that is not there, ``check`` where the store of claims has not raced from this

@@ -53,7 +53,7 @@ def compared_revisions(
 
 
 @contextmanager
-def images_apart(revisions: Revisions) -> Iterator[ImageStore | None]:
+def store_of_base(revisions: Revisions) -> Iterator[ImageStore | None]:
     """The store that the base's policy names, if it can be opened; says at the end what could not be read from it."""
     store: ImageStore | None = None
     trouble: SeedreamError | None = None
@@ -120,7 +120,7 @@ def compare(
     index = None
     with compared_revisions(jobs, base=base, head=head) as (revisions, compared):
         if sheets is not None or page is not None:
-            with images_apart(revisions) as store:
+            with store_of_base(revisions) as store:
                 if sheets is not None:
                     _draw(compared, revisions, sheets, store)
                 if page is not None:

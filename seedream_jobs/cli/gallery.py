@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.compare import compared_revisions, images_apart
+from seedream_jobs.cli.compare import compared_revisions, store_of_base
 from seedream_jobs.cli.options import executor_option, jobs_argument, limit_options
 from seedream_jobs.cli.output import show_in_use, show_notes
 from seedream_jobs.cli.pull import image_store
@@ -86,7 +86,7 @@ def gallery(
             raise click.UsageError("--base goes without --with-orphans, --contact-sheet and --emulator")
         with (
             compared_revisions(jobs, base=base, head=None) as (revisions, changes),
-            images_apart(revisions) as store,
+            store_of_base(revisions) as store,
         ):
             index = write_comparison(
                 changes, revisions, folder=out, single_file=single_file, language=lang, store=store

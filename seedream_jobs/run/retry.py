@@ -121,7 +121,7 @@ class Breakers:
             return self._note_no_connection(outcome)
         self._reached = True
         if outcome.stop is not None:
-            return Halt(stop=outcome.stop, reason=told(outcome), hint=_HINTS.get(outcome.stop))
+            return Halt(stop=outcome.stop, reason=said_with_meaning(outcome), hint=_HINTS.get(outcome.stop))
         against = outcome.counts_against
         if against == "refusal":
             return None if repeat else self._note_refusal(key, outcome)
@@ -131,7 +131,9 @@ class Breakers:
         most, what, hint = _IN_A_ROW[against]
         if self._in_a_row[against] < most:
             return None
-        return Halt(stop=ExitCode.UNFINISHED, reason=f"{most} {what}, the last: {told(outcome)}", hint=hint)
+        return Halt(
+            stop=ExitCode.UNFINISHED, reason=f"{most} {what}, the last: {said_with_meaning(outcome)}", hint=hint
+        )
 
     @property
     def refused_alike(self) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ class Breakers:
         self._tripped_by = signature
         return Halt(
             stop=ExitCode.FINDINGS,
-            reason=f"{EQUAL_REFUSALS_IN_A_ROW} requests in a row were refused alike: {told(outcome)}",
+            reason=f"{EQUAL_REFUSALS_IN_A_ROW} requests in a row were refused alike: {said_with_meaning(outcome)}",
             hint="mend the job file; those requests are new again",
         )
 
@@ -186,7 +188,7 @@ def said(outcome: Outcome) -> str:
     return " ".join(part for part in (status, problem.code, problem.message) if part) or "no reason given"
 
 
-def told(outcome: Outcome) -> str:
+def said_with_meaning(outcome: Outcome) -> str:
     """What was said, and what an error of the service means: for people. The record has the words alone."""
     return said(outcome) if outcome.problem is None else with_meaning(said(outcome), outcome.problem, step=False)
 

@@ -31,7 +31,7 @@ from seedream_jobs.ledger.state import Accepted, Event, Holder, InDoubt, Intende
 from seedream_jobs.plans.plan import intent_of
 from seedream_jobs.run.budget import Spend
 from seedream_jobs.run.rate_limiter import Feedback, RateLimiter
-from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said, told
+from seedream_jobs.run.retry import Again, Breakers, Halt, OpenCase, RetryBudget, full_jitter, said, said_with_meaning
 from seedream_jobs.run.shutdown import RESUME, Shutdown
 
 _log = logging.getLogger(__name__)
@@ -422,7 +422,7 @@ class Submitter:
 
     async def _may_retry(self, earlier: int, outcome: Outcome) -> bool:
         """Wait until a request that had ``earlier`` retries may have another; False where it has to stay ``new``."""
-        self._last_problem = told(outcome)
+        self._last_problem = said_with_meaning(outcome)
         while (taken := self._retries.take(earlier)) != "taken":
             if taken == "never":
                 _log.info("left new after %d retries: %s", earlier, self._last_problem)

@@ -15,9 +15,11 @@ from seedream_jobs.scaffold import CI_SCRIPT
 
 if __name__ == "__main__":
     if "--stores" in sys.argv:
-        from seedream_jobs.sharing import needs  # before the lock is installed there is nothing to read a policy with
+        from seedream_jobs.sharing import (
+            store_requirements,  # before the lock is installed there is nothing to read a policy with
+        )
 
-        for line in needs(Path.cwd()):
+        for line in store_requirements(Path.cwd()):
             sys.stdout.write(f"{line}\n")
     else:
         sys.stdout.write(f"{resource('requirements', 'base.txt') if '--lock' in sys.argv else CI_SCRIPT}\n")

@@ -10,7 +10,7 @@ import pytest
 
 from seedream_jobs.claims.trust import check_store
 from seedream_jobs.resources import resource
-from seedream_jobs.sharing import needs
+from seedream_jobs.sharing import store_requirements
 
 BASE = resource("requirements", "base.txt").read_text(encoding="utf-8")
 
@@ -29,10 +29,10 @@ def test_each_store_needs_its_client(
     shared: str, extras: list[str], checked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "policy.yaml").write_text(f"version: 1\n{shared}\n", encoding="utf-8")
-    assert list(needs(tmp_path)) == ["check"] * checked, "here the clients are installed"
+    assert list(store_requirements(tmp_path)) == ["check"] * checked, "here the clients are installed"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     wanted = [f"install {resource('requirements', f'{extra}.txt')}" for extra in extras]
-    assert list(needs(tmp_path)) == wanted + ["check"] * checked
+    assert list(store_requirements(tmp_path)) == wanted + ["check"] * checked
 
 
 def test_a_store_that_has_raced_needs_nothing(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_store_that_has_raced_needs_nothing(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(f'version: 1\nshared: {{claims: "{url}"}}\n', encoding="utf-8")
     open_store(url, "c").prepare()
     check_store(url, tmp_path, now=1)
-    assert list(needs(tmp_path)) == []
+    assert list(store_requirements(tmp_path)) == []
 
 
 @pytest.mark.parametrize(("extra", "client"), [("cloud", "obstore"), ("postgres", "psycopg-binary")])
