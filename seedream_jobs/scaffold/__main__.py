@@ -15,9 +15,8 @@ from seedream_jobs.scaffold import CI_SCRIPT
 
 if __name__ == "__main__":
     if "--stores" in sys.argv:
-        from seedream_jobs.sharing import (
-            store_requirements,  # before the lock is installed there is nothing to read a policy with
-        )
+        # Before the lock is installed there is nothing to read a policy with.
+        from seedream_jobs.sharing import store_requirements
 
         for line in store_requirements(Path.cwd()):
             sys.stdout.write(f"{line}\n")
