@@ -450,6 +450,35 @@ def test_choosing_with_a_reason_is_exported(page: Any, campaign: Path) -> None:
     assert [cell.get_attribute("data-cell") for cell in page.all(".thumb")] == ["1"]
 
 
+def test_a_click_that_leaves_a_written_field_counts(page: Any, campaign: Path) -> None:
+    """What was written is kept when the mouse goes down; the button under it is still there when it goes up."""
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+
+    def kept() -> list[Any]:
+        told = page.run("return Gallery.app.marks.exported('garden')")
+        (rating,), choices = told["ratings"], [(one["verdict"], one["why"]) for one in told["choices"]]
+        return [rating["note"], rating["rating"], rating["star"], choices]
+
+    page.one(".side textarea").send_keys("calm")
+    page.one('[data-verdict="chosen"]').click()
+    assert kept() == ["calm", None, False, [("chosen", "")]]
+    page.one(".why-input").send_keys("the one")
+    page.one(".side .pip:nth-child(3)").click()
+    assert kept() == ["calm", 3, False, [("chosen", "the one")]]
+    page.one(".side textarea").send_keys(", wide")
+    page.one(".side .star").click()
+    assert kept() == ["calm, wide", 3, True, [("chosen", "the one")]]
+    assert page.focused() == "Star"
+    pressed = page.run("return [...document.querySelectorAll('.side [aria-pressed=true]')].map((e) => e.textContent)")
+    assert pressed == ["", "3", "Choose"]
+    page.one(".side .star").click()
+    page.one('[data-verdict="chosen"]').click()
+    assert not page.one(".why-input").is_displayed()
+    page.press(ESCAPE)
+    assert page.one("#export").text == "Export ratings (1)"
+
+
 def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
     run = make_run(tmp_path)
     opinion = {

@@ -51,7 +51,6 @@ class Viewer(Reader):
         if note:
             self.page.one(".side textarea").send_keys(note)
         if why:
-            self.page.until("document.querySelector('.why-input') !== null")
             self.page.one(".why-input").send_keys(why)
         self.page.press(ESCAPE)
 

@@ -261,7 +261,7 @@
     }
 
     app.marks.onChange((sha256) => {
-      G.drawTools(app, byId('tools'));
+      byId('export').refresh();
       if (sha256 === null) app.current.redraw();
       else {
         for (const node of document.querySelectorAll('[data-cell]')) {

@@ -46,7 +46,7 @@
     const where = (cell) => [differing.map((a) => `${model.axes[a].name}: ${cell.at[a] < 0 ? '–' : model.axes[a].short[cell.at[a]]}`).join(', ') || cell.address, ...made(cell)].filter(Boolean).join(' · ');
     const letter = (n) => String.fromCharCode(65 + n);
     const panes = cells.map((cell) => G.el('div', { class: 'stage' }, G.fullImage(cell)));
-    const reviews = cells.map(() => G.el('div', { class: 'review' }));
+    const reviews = cells.map((cell) => G.el('div', { class: 'review' }, G.reviewStar(app, cell), G.reviewRating(app, cell)));
     const figures = cells.map((cell, n) =>
       G.el(
         'figure',
@@ -112,12 +112,11 @@
     app.compares(cells);
     const mark = (sha256) =>
       cells.forEach((cell, n) => {
-        if (sha256 === null || sha256 === cell.sha256) reviews[n].replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
+        if (sha256 === null || sha256 === cell.sha256) for (const control of reviews[n].children) control.refresh();
       });
     const renew = (changed) => cells.forEach((cell, n) => changed.has(cell) && panes[n].replaceChildren(G.fullImage(cell)));
     app.news.add(renew);
     const forget = app.onMark(mark);
-    mark(null);
     dialog.addEventListener('keydown', (event) => {
       if (event.key !== 'f' && event.key !== '?') event.stopPropagation(); // a lightbox may stand behind this one
       if (!G.typing(event) && !event.ctrlKey && !event.metaKey && zoom.key(event.key)) event.preventDefault();

@@ -87,6 +87,14 @@
     return node;
   };
 
+  // A control that says what is kept, brought up to date in place. One that was replaced would lose the click under way:
+  // pressing the mouse leaves a field, what was written there is kept, and only then does the mouse's button go up.
+  G.refreshed = (node, refresh) => {
+    refresh();
+    node.refresh = refresh;
+    return node;
+  };
+
   G.icon = (name, filled = false) => {
     const svg = document.createElementNS(SVG, 'svg');
     const path = document.createElementNS(SVG, 'path');

@@ -88,21 +88,13 @@
     }
 
     function marks() {
-      const held = side.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
-      const verdict = document.activeElement?.dataset?.verdict;
-      const review = side.querySelector('.review');
-      review.replaceChildren(G.reviewStar(app, cell), G.reviewRating(app, cell));
-      // A reason that is being typed stays as it is.
-      const choice = side.querySelector('.choice');
-      if (choice && choice.dataset.said !== (app.marks.of(cell)?.verdict ?? '')) choice.replaceWith(G.reviewChoice(app, cell));
-      if (held) [...side.querySelectorAll('.review button')].find((button) => button.getAttribute('aria-label') === held)?.focus();
-      else if (verdict) side.querySelector(`[data-verdict="${verdict}"]`)?.focus();
+      for (const control of side.querySelectorAll('.star, .rating, .choice')) control.refresh();
     }
 
     function describe() {
       const axes = model.varying.filter((a) => cell.at[a] >= 0);
       side.replaceChildren(
-        G.el('div', { class: 'side-head' }, G.stateChip(cell), G.el('div', { class: 'review' })),
+        G.el('div', { class: 'side-head' }, G.stateChip(cell), G.el('div', { class: 'review' }, G.reviewStar(app, cell), G.reviewRating(app, cell))),
         G.reviewChoice(app, cell),
         G.reviewOthers(app, cell) ?? '',
         cell.error ? G.el('p', { class: 'error' }, cell.error) : '',
@@ -125,7 +117,6 @@
         G.el('h2', {}, G.t('Details')),
         G.el('dl', { class: 'facts' }, ...facts()),
       );
-      marks();
     }
 
     // What the prompt was in the run before, and what it is.

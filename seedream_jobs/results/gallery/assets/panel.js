@@ -87,11 +87,14 @@
   };
 
   G.drawTools = (app, host) => {
-    const count = app.marks.count();
+    const ratings = G.button('', 'download', () => openExport(app), { id: 'export' });
     host.replaceChildren(
       G.button(G.t('Blind vote'), 'compare', () => G.openVote(app), { id: 'vote' }),
       G.button(G.t('Scores'), 'table', () => G.openScores(app), { id: 'scores' }),
-      G.button(count ? `${G.t('Export ratings')} (${count})` : G.t('Export ratings'), 'download', () => openExport(app), { id: 'export' }),
+      G.refreshed(ratings, () => {
+        const count = app.marks.count();
+        ratings.querySelector('.word').textContent = count ? `${G.t('Export ratings')} (${count})` : G.t('Export ratings');
+      }),
       G.button(G.t('Light or dark'), 'theme', () => G.nextTheme(app), { quiet: true, id: 'theme' }),
       G.button(G.t('Keys'), 'question', () => G.openHelp(), { quiet: true, id: 'help' }),
       G.button(G.t('Fold the controls away'), 'fold', () => app.fold(), { quiet: true, id: 'fold' }),

@@ -4,38 +4,45 @@
   const G = globalThis.Gallery;
 
   G.reviewStar = (app, cell) => {
-    const starred = Boolean(app.marks.of(cell)?.star);
-    return G.el(
+    const star = G.el(
       'button',
       {
         type: 'button',
         class: 'round star',
-        'aria-pressed': String(starred),
         'aria-label': G.t('Star'),
         title: `${G.t('Star')} (s)`,
         on: { click: () => app.marks.change(cell, { star: !app.marks.of(cell)?.star }) },
       },
-      G.icon('star', starred),
+      G.icon('star'),
     );
+    return G.refreshed(star, () => {
+      const starred = Boolean(app.marks.of(cell)?.star);
+      star.setAttribute('aria-pressed', String(starred));
+      star.firstChild.classList.toggle('filled', starred);
+    });
   };
 
   G.reviewRating = (app, cell) => {
-    const rating = app.marks.of(cell)?.rating ?? 0;
-    const steps = [1, 2, 3, 4, 5].map((n) =>
+    const rated = () => app.marks.of(cell)?.rating ?? 0;
+    const pips = [1, 2, 3, 4, 5].map((n) =>
       G.el(
         'button',
         {
           type: 'button',
-          class: n <= rating ? 'pip on' : 'pip',
-          'aria-pressed': String(n === rating),
+          class: 'pip',
           'aria-label': G.t('Rate {n} of 5', { n }),
           title: `${G.t('Rate {n} of 5', { n })} (${n})`,
-          on: { click: () => app.marks.change(cell, { rating: n === app.marks.of(cell)?.rating ? 0 : n }) },
+          on: { click: () => app.marks.change(cell, { rating: n === rated() ? 0 : n }) },
         },
         String(n),
       ),
     );
-    return G.el('div', { class: 'rating', role: 'group', 'aria-label': G.t('Rating') }, ...steps);
+    return G.refreshed(G.el('div', { class: 'rating', role: 'group', 'aria-label': G.t('Rating') }, ...pips), () =>
+      pips.forEach((pip, i) => {
+        pip.classList.toggle('on', i < rated());
+        pip.setAttribute('aria-pressed', String(i + 1 === rated()));
+      }),
+    );
   };
 
   G.reviewNote = (app, cell) => {
@@ -51,18 +58,24 @@
 
   // Chosen or rejected, and the reason. The reason is kept with the word: without one it says nothing.
   G.reviewChoice = (app, cell) => {
-    const mark = app.marks.of(cell);
-    const verdict = mark?.verdict ?? '';
+    const said = (part) => app.marks.of(cell)?.[part] ?? '';
     const button = (value, word, icon, key) =>
-      G.button(G.t(word), icon, () => app.marks.change(cell, { verdict: verdict === value ? '' : value }), {
-        'aria-pressed': String(verdict === value),
+      G.button(G.t(word), icon, () => app.marks.change(cell, { verdict: said('verdict') === value ? '' : value }), {
         'data-verdict': value,
         title: `${G.t(word)} (${key})`,
         disabled: !cell.sha256,
       });
-    const why = G.el('input', { type: 'text', class: 'why-input', maxlength: 2000, placeholder: G.t('Why?'), 'aria-label': G.t('Reason'), value: mark?.why ?? '' });
-    why.addEventListener('change', () => app.marks.change(cell, { why: why.value.trim() }));
-    return G.el('div', { class: 'choice', 'data-said': verdict, role: 'group', 'aria-label': G.t('Choice') }, button('chosen', 'Choose', 'choose', 'y'), button('rejected', 'Reject', 'stop', 'x'), verdict ? why : null);
+    const buttons = [button('chosen', 'Choose', 'choose', 'y'), button('rejected', 'Reject', 'stop', 'x')];
+    const why = G.el('input', { type: 'text', class: 'why-input', maxlength: 2000, placeholder: G.t('Why?'), 'aria-label': G.t('Reason') });
+    why.addEventListener('change', () => {
+      const text = why.value.trim();
+      if (text !== said('why')) app.marks.change(cell, { why: text });
+    });
+    return G.refreshed(G.el('div', { class: 'choice', role: 'group', 'aria-label': G.t('Choice') }, ...buttons, why), () => {
+      for (const one of buttons) one.setAttribute('aria-pressed', String(one.dataset.verdict === said('verdict')));
+      why.hidden = !said('verdict');
+      if (why !== document.activeElement) why.value = said('why'); // a reason that is being typed stays as it is
+    });
   };
 
   const VERDICTS = { chosen: 'chosen', rejected: 'rejected' };
