@@ -195,6 +195,23 @@ def test_images_come_one_by_one(page: Any, garden: Campaign) -> None:
     assert page.run("return document.getElementById('scroller').scrollTop") == 200
 
 
+def test_a_click_counts_while_images_come(page: Any, garden: Campaign) -> None:
+    """News wait until the mouse is up: what they draw anew would lose the click."""
+    from selenium.webdriver import ActionChains
+
+    run = garden.start("run", "garden.yaml", "--yes")
+    page.open(garden.index)
+    heron = page.one('.open[aria-label^="subject: a heron, size: 16:9"]')
+    ActionChains(page.browser).click_and_hold(heron).perform()
+    run.send_signal(signal.SIGCONT)
+    assert run.wait(SECONDS) == 0
+    wait(page, "globalThis.seedreamGallery.live === undefined")
+    assert page.run(f"return {PICTURES}") == 0
+    ActionChains(page.browser).release().perform()
+    wait(page, "document.querySelector('dialog.lightbox .stage img')")
+    wait(page, f"{LINE} === 'The run has ended.'")
+
+
 def test_what_is_in_flight_is_not_in_doubt(slow_garden: Campaign) -> None:
     """For another terminal too, while the run holds the record; after a crash it is, and nothing builds the page."""
     garden = slow_garden

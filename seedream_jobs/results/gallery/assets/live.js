@@ -92,6 +92,7 @@
     let quiet = false;
     let doubted = false; // the data said once that the run has ended
     let timer = null;
+    let pressed = false;
 
     function say(text, command = null) {
       line.hidden = false;
@@ -112,6 +113,7 @@
     }
 
     function take() {
+      if (pressed) return void setTimeout(look, 1000); // what is under the mouse must still be there when the click ends
       const now = globalThis.seedreamGallery;
       if (!same(raw, now)) renew(app, now);
       raw = now;
@@ -138,6 +140,7 @@
       timer = setTimeout(look, Math.max(rounds * live.every * 1000, (Date.now() - heard) / 20));
     }
 
+    for (const kind of ['pointerdown', 'pointerup', 'pointercancel']) addEventListener(kind, () => (pressed = kind === 'pointerdown'), true);
     if (live) {
       tell();
       wait();
