@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 ONE_BY_ONE = """
 import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app

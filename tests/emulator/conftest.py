@@ -84,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
                 EmulatorServer(Settings(state=state, faults=tuple(map(parse_fault, faults)), **chosen))
             )
             http = stack.enter_context(
-                httpx.Client(headers={"Authorization": "Bearer key"}, verify=TLS, trust_env=False, timeout=10)
+                httpx.Client(headers={"Authorization": "Bearer key"}, verify=TLS, trust_env=False, timeout=60)
             )
             return Peer(server, http, state)
 

@@ -53,7 +53,7 @@ def test_it_serves_until_a_signal_and_leaves_quietly(tmp_path, command, number):
         while len(read_charges(tmp_path)) < 2:
             pass
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
         waiting.join()
     assert (process.returncode, output, errors) == (0, "", "")
 

@@ -19,7 +19,7 @@ import pytest
 
 def submitted(runner: Any) -> int:
     """How many tasks the service's books hold."""
-    with urllib.request.urlopen(f"{runner.environment['APIMART_BASE_URL']}/emulator/books", timeout=10) as reply:
+    with urllib.request.urlopen(f"{runner.environment['APIMART_BASE_URL']}/emulator/books", timeout=60) as reply:
         return int(json.load(reply)["posts"]["accepted"])
 
 

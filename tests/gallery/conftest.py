@@ -153,7 +153,7 @@ class Page:
         """Wait for an expression to be true: for what the browser does in its own time (decoding, downloads)."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.browser, 10, 0.02).until(lambda _: self.run(f"return {script}"))
+        return WebDriverWait(self.browser, 60, 0.02).until(lambda _: self.run(f"return {script}"))
 
     def press(self, *keys: str) -> None:
         """Keys to whatever has the focus."""

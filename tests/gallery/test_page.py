@@ -400,7 +400,7 @@ def test_marks_survive_a_reload_and_become_a_review(page: Any, campaign: Path, t
     from selenium.webdriver.support.ui import WebDriverWait
 
     exported = tmp_path / "ratings.json"
-    WebDriverWait(page.browser, 10, 0.05).until(lambda _: exported.exists())
+    WebDriverWait(page.browser, 60, 0.05).until(lambda _: exported.exists())
     review = yaml.safe_load(apply_ratings(exported.read_bytes(), tmp_path).file.read_text())
     assert [
         (o["address"], o.get("star"), o.get("rating"), o.get("note"), o["reviewer"]) for o in review["ratings"]

@@ -116,7 +116,7 @@ class Server:
         )
 
     def close(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
 
 def build(where: Path, tree: dict[str, Any]) -> None:

@@ -20,12 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.canary import CANARY
 from tests.service import ServiceProcess
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which a process that should have ended is taken for hung."""
+
+ESTABLISHED = "01"
+"""The state of a connection in /proc/net/tcp; a listening socket has another, and counts there who waits."""
 
 SEEDED = Path(__file__).parent / "seeded"
 """A folder for each seeded fault: its ``sitecustomize.py`` is imported by the child process before anything else."""
@@ -123,6 +127,12 @@ class Emulator:
     def hold(self) -> None:
         """Stop it in its tracks: connections are made, requests are sent, and nothing is read or answered."""
         self.process.send_signal(signal.SIGSTOP)
+
+    def unread(self) -> int:
+        """On how many connections something has arrived that it has not read: while it is held, whole requests."""
+        port = f":{urlsplit(self.url).port:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(1 for row in rows if row[1].endswith(port) and row[3] == ESTABLISHED and row[4][9:] != "0" * 8)
 
     def release(self) -> None:
         """Let it go on."""

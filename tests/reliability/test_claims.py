@@ -325,7 +325,7 @@ def dead(harness: ModuleType, emulator: Callable[..., Any], opened: Opened, tmp_
         service.hold()
         runner = team.clones[0].start("run", "--yes", "--detach")
         assert harness.until(lambda: len([one for one in team.claims() if one.verdict is None]) == 2, runner)
-        time.sleep(0.3)  # so that the POSTs have left, too
+        assert harness.until(lambda: service.unread() == 2, runner)  # the POSTs have left, too
         runner.signal(signal.SIGKILL)
         runner.wait()
         service.release()

@@ -125,7 +125,7 @@ def test_downloading_stops_at_once(harness: ModuleType, emulator: START, campaig
 
 
 def downloads(url: str) -> int:
-    with urllib.request.urlopen(f"{url}/emulator/books", timeout=10) as reply:
+    with urllib.request.urlopen(f"{url}/emulator/books", timeout=60) as reply:
         return sum(json.load(reply)["downloads"].values())
 
 
