@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from seedream_jobs.atomic_file import DISK, check_folder
-from seedream_jobs.claims.store import ClaimStore, holder
+from seedream_jobs.claims.store import Claim, ClaimStore, holder
 from seedream_jobs.diagnostics import did_you_mean
 from seedream_jobs.errors import UsageError
 from seedream_jobs.expand.expansion import Place
@@ -108,10 +108,19 @@ def settle(
                 [
                     claim.settled(verdict, at=now, by=holder(), task_ids=ids)
                     for entry in wanted
-                    if (claim := claims.get(entry.key)) and claim.generation == entry.generation
+                    if (claim := claims.get(entry.key)) and _is_of(claim, entry)
                 ]
             )
         return wanted, len(in_doubt(ledger)) + len(in_doubt_elsewhere(ledger))
+
+
+def _is_of(claim: Claim, doubtful: Entry) -> bool:
+    """Whether a doubt is about this very claim: it may have been freed meanwhile, and the request claimed again."""
+    if doubtful.held_by is not None:
+        same = (claim.holder, claim.at) == (doubtful.held_by.name, doubtful.held_by.since)
+    else:
+        same = claim.run == doubtful.run
+    return same and claim.generation == doubtful.generation
 
 
 def _decided(entry: Entry, decision: Decision, now: int) -> Event:
