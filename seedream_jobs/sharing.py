@@ -61,10 +61,12 @@ def store_requirements(root: Path) -> Iterator[str]:
 
 
 def read_claims(store: ClaimStore, ledger: Ledger) -> dict[str, Claim]:
-    """By request key, the claim of its latest generation: those made since the last submission on record."""
-    days = [day for key in ledger.entries if (day := ledger.entries.submitted_day(key))]
+    """By request key, the claim of its latest generation: those made since the last submission, or the first doubt."""
+    entries = ledger.entries
+    days = [day for key in entries if (day := entries.submitted_day(key))]
+    doubts = [day for key in entries.keys_in(State.IN_DOUBT) if (day := entries.submitted_day(key))]
     held = [entry.held_by.since for entry in _new(ledger) if entry.held_by is not None]
-    last = datetime.fromisoformat(f"{max(days)}T00:00:00Z").timestamp() if days else _DAY
+    last = datetime.fromisoformat(f"{min([max(days), *doubts])}T00:00:00Z").timestamp() if days else _DAY
     latest: dict[str, Claim] = {}
     for claim in store.since(min([int(last) - _DAY, *(since - _DAY for since in held)])):
         known = latest.get(claim.key)
