@@ -34,7 +34,7 @@ def open_objects(url: str, *, seconds: int) -> Any:
     """
     plain = any(os.environ.get(name, "").lower() in ("true", "1") for name in _ALLOW_HTTP)
     options: dict[str, Any] = {}
-    if _folder(url) is None:
+    if folder_of(url) is None:
         # Its own retries are few: whether an object was created is read back here, not guessed there.
         options = {
             "client_options": {"timeout": f"{seconds}s", "connect_timeout": "5s", "allow_http": plain},
@@ -46,8 +46,8 @@ def open_objects(url: str, *, seconds: int) -> Any:
         raise UsageError(f"{url} can't be opened: {str(error).partition(chr(10))[0]}") from None
 
 
-def _folder(url: str) -> Path | None:
-    """The folder of a ``file:`` URL."""
+def folder_of(url: str) -> Path | None:
+    """The folder of a ``file:`` URL; None for any other."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
@@ -61,7 +61,7 @@ class Objects:
 
     def __init__(self, url: str, *, seconds: int) -> None:
         self.url: str = url
-        self._seconds, self._folder = seconds, _folder(url)
+        self._seconds, self._folder = seconds, folder_of(url)
         self._client: Any = None
         if self._folder is None:
             self._store()  # refuses what the client does not take

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 import obstore
 from obstore import exceptions
 
 from seedream_jobs.claims.store import unreachable
 from seedream_jobs.errors import CredentialsError, UsageError
-from seedream_jobs.object_store import open_objects
+from seedream_jobs.object_store import folder_of, open_objects
 
 _TRIES = 6
 
@@ -26,13 +25,22 @@ class CreateOnly:
     """An object store; credentials and endpoint are the environment's.
 
     :raises UsageError: the client does not take the URL or what the environment says
+    :raises UnfinishedError: it is a folder that is not there
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        if urlsplit(url).scheme == "file":
-            Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
-        self._store = open_objects(url, seconds=10)
+        self._client: Any = None
+        self._store()
+
+    def _store(self) -> Any:
+        # A folder is never made here: where it is missing, a disk is not mounted, and what others claimed is on that.
+        folder = folder_of(self.url)
+        if folder is not None and not folder.is_dir():
+            raise unreachable(self.url, "there is no such folder; mount it, or make it")
+        if self._client is None:
+            self._client = open_objects(self.url, seconds=10)
+        return self._client
 
     def create(self, path: str, body: bytes) -> bytes | None:
         """Create an object, or read the one that stands there; None where the store said that it was created."""
@@ -40,7 +48,7 @@ class CreateOnly:
         for number in range(_TRIES):
             time.sleep(0.05 * (2**number - 1))
             try:
-                obstore.put(self._store, path, body, mode="create")
+                obstore.put(self._store(), path, body, mode="create")
                 return None
             except (exceptions.BaseError, FileNotFoundError) as error:
                 failure = self._failure(error)
@@ -56,7 +64,7 @@ class CreateOnly:
     def get(self, path: str, *, patient: bool = False) -> bytes | None:
         """An object; None where there is none, and with ``patient`` also where it can't be read now."""
         try:
-            return bytes(obstore.get(self._store, path).bytes())
+            return bytes(obstore.get(self._store(), path).bytes())
         except FileNotFoundError:
             return None
         except exceptions.BaseError as error:
@@ -68,7 +76,7 @@ class CreateOnly:
     def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         """(path, Unix seconds) of the objects below a prefix whose names come after another."""
         try:
-            for page in obstore.list(self._store, prefix, offset=after or None):
+            for page in obstore.list(self._store(), prefix, offset=after or None):
                 yield from ((one["path"], int(one["last_modified"].timestamp())) for one in page)
         except exceptions.BaseError as error:
             raise unreachable(self.url, self._failure(error)) from None

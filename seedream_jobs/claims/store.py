@@ -278,7 +278,10 @@ def unreachable(url: str, why: object) -> UnfinishedError:
 
 def not_prepared(url: str) -> UsageError:
     """The refusal of a store that nothing was prepared in."""
-    return UsageError(f"{url} is not prepared for claims", hint=f"once for each store: {INIT}")
+    return UsageError(
+        f"{url} is not prepared for claims",
+        hint=f"once for each store: {INIT}; where that was done before, see that it is mounted",
+    )
 
 
 def other_format(url: str, found: object) -> UsageError:

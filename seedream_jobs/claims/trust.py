@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from seedream_jobs.atomic_file import write_whole
-from seedream_jobs.claims.store import Claim, ClaimStore, holder, open_store
-from seedream_jobs.errors import UsageError
+from seedream_jobs.claims.store import Claim, ClaimStore, holder, not_prepared, open_store
+from seedream_jobs.errors import UnfinishedError, UsageError
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common
 from seedream_jobs.ledger.codec import iso
@@ -54,13 +54,23 @@ def open_trusted(url: str, campaign: str, root: Path) -> ClaimStore:
     """The store that a campaign shares, once it has passed the race from this clone.
 
     :param root: the campaign's root
-    :raises UsageError: it has not, or is not prepared
+    :raises UsageError: it has not
+    :raises UnfinishedError: it can't be reached, or holds nothing any more
     """
     if not is_trusted(url, root):
         what = "was checked at another endpoint" if url in _verdicts(root) else "was not checked from here"
         raise UsageError(f"{url} {what}: a store that lets two runners win would pay twice", hint=CHECK)
     store = open_store(url, campaign)
-    store.check()
+    try:
+        store.check()
+    except UsageError as error:
+        if error.message != not_prepared(url).message:
+            raise
+        # It was prepared when it raced. Whoever prepares it anew pays once more for what others have claimed.
+        raise UnfinishedError(
+            f"{url} holds nothing: it was prepared when it was checked from here, {_verdicts(root)[url].get('at')}",
+            hint="see that it is mounted, and the same place. If it is lost: push all records, then name another place",
+        ) from None
     return store
 
 

@@ -9,7 +9,7 @@ import click
 
 from seedream_jobs.claims.git_lock import GitLock, take_git_lock
 from seedream_jobs.claims.store import open_store
-from seedream_jobs.claims.trust import CREATORS, ROUNDS, check_store
+from seedream_jobs.claims.trust import CREATORS, ROUNDS, check_store, is_trusted, open_trusted
 from seedream_jobs.cli.options import current_root, policy_option, rules
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, UsageError
@@ -46,7 +46,9 @@ def init(policy: Path | None) -> int:
     """
     root = current_root()
     url = claims_url(root, policy)
-    open_store(url, "campaign").prepare()
+    # One that was prepared before and holds nothing now is lost, or not mounted: it is not begun anew.
+    store = open_trusted(url, "campaign", root) if is_trusted(url, root) else open_store(url, "campaign")
+    store.prepare()
     say(f"prepared   {url}")
     return check(url, root)
 

@@ -33,6 +33,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     match request.param:
         case "file":
             stores.need("obstore")
+            (tmp_path / "store").mkdir()
             return f"file://{tmp_path}/store"
         case "s3":
             for name, value in stores.s3_environment(request.getfixturevalue("s3")).items():

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from seedream_jobs.claims.store import Account, Claim, ClaimStore, open_store
-from seedream_jobs.errors import UsageError
+from seedream_jobs.errors import UnfinishedError, UsageError
 
 Open = Callable[[], ClaimStore]
 Make = Callable[..., Claim]
@@ -130,11 +131,29 @@ def test_a_store_is_prepared_once_and_has_one_format(url: str, opened: Open, mon
         opened().check()
 
 
-def test_a_folder_without_claims_is_not_prepared(tmp_path) -> None:
+def test_a_folder_without_claims_is_not_prepared(tmp_path: Path) -> None:
     pytest.importorskip("obstore")
     with pytest.raises(UsageError, match="is not prepared for claims") as refused:
-        open_store(f"file://{tmp_path}/new", "c").check()
-    assert refused.value.hint == "once for each store: seedream-jobs shared init"
+        open_store(f"file://{tmp_path}", "c").check()
+    assert str(refused.value.hint).startswith("once for each store: seedream-jobs shared init; where that was done ")
+
+
+def test_a_folder_is_never_made(tmp_path: Path, make_claim: Make) -> None:
+    """Where it is missing its disk is not mounted: claims would be made where nobody else sees them."""
+    pytest.importorskip("obstore")
+    folder, away = tmp_path / "mount" / "store", tmp_path / "away"
+    with pytest.raises(UnfinishedError, match="there is no such folder; mount it, or make it"):
+        open_store(f"file://{folder}", "c")
+    folder.mkdir(parents=True)
+    opened = open_store(f"file://{folder}", "c")
+    opened.prepare()
+    folder.rename(away)
+    for ask in (opened.check, lambda: opened.claim([make_claim(1)]), lambda: opened.since(0)):
+        with pytest.raises(UnfinishedError, match="there is no such folder"):
+            ask()
+    assert not folder.exists()
+    away.rename(folder)
+    opened.check()
 
 
 def test_a_campaign_sees_its_own_claims_alone(url: str, opened: Open, make_claim: Make) -> None:

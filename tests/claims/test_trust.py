@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import pytest
 
 from seedream_jobs.claims import create_only, trust
 from seedream_jobs.claims.store import open_store
-from seedream_jobs.errors import UsageError
+from seedream_jobs.cli.main import run_command
+from seedream_jobs.errors import UnfinishedError, UsageError
 
 obstore = pytest.importorskip("obstore")
 
@@ -54,6 +56,7 @@ def test_a_store_that_lies_is_refused(
     lie: Callable[..., Any], told: str, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In every try, and it is said which lie it is."""
+    (tmp_path / "store").mkdir()
     url = f"file://{tmp_path}/store"
     open_store(url, "c").prepare()
     monkeypatch.setattr(create_only.obstore, "put", lie)
@@ -73,6 +76,7 @@ def test_the_verdict_is_kept_with_the_endpoint(git: bool, tmp_path: Path, monkey
     """In the clone, where git does not see it; at another endpoint it says nothing."""
     url, root = f"file://{tmp_path}/store", tmp_path / "campaign"
     root.mkdir()
+    (tmp_path / "store").mkdir()
     if git:
         subprocess.run(["git", "init", "-q", str(root)], check=True)
     open_store(url, "c").prepare()
@@ -86,6 +90,25 @@ def test_the_verdict_is_kept_with_the_endpoint(git: bool, tmp_path: Path, monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="was checked at another endpoint"):
         trust.open_trusted(url, "c", root)
+
+
+def test_a_store_that_lost_what_it_held_is_not_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that is not mounted leaves an empty folder: whoever prepared that would pay for all claims once more."""
+    store, url = tmp_path / "store", f"file://{tmp_path}/store"
+    store.mkdir()
+    (tmp_path / "policy.yaml").write_text(f'version: 1\nshared: {{claims: "{url}"}}\n')
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["shared", "init"]) == 0
+    assert run_command(["shared", "init"]) == 0
+    shutil.rmtree(store)
+    store.mkdir()
+    with pytest.raises(UnfinishedError, match="holds nothing: it was prepared when it was checked from here, 20"):
+        trust.open_trusted(url, "c", tmp_path)
+    assert run_command(["shared", "init"]) == 8
+    assert "see that it is mounted" in capsys.readouterr().err
+    assert list(store.iterdir()) == []
 
 
 def test_clones_without_a_manifest_meet_under_one_name() -> None:

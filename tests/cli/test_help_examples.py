@@ -87,6 +87,7 @@ def test_a_misspelt_example_is_noticed() -> None:
 def repository(campaign: Path, tmp_path: Path) -> Path:
     """The campaign under git, with a second job, a policy that names a store, and a remote."""
     (campaign / "meadow.yaml").write_text((campaign / "garden.yaml").read_text().replace("garden", "meadow"))
+    (tmp_path / "store").mkdir()
     (campaign / "policy.yaml").write_text(f"version: 1\nshared: {{claims: 'file://{tmp_path}/store'}}\n")
     (campaign / ".gitignore").write_text(".seedream/\nout/\n")
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "origin.git")], check=True)

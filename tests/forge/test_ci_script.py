@@ -493,6 +493,7 @@ SECRETS = {"AWS_SECRET_ACCESS_KEY": "of-the-store", "AWS_ENDPOINT_URL": "", "PGP
 
 def use_claims(runner: Any, store: Path) -> None:
     """The campaign's policy names a store, which somebody has prepared on a machine of their own."""
+    store.mkdir()
     policy = runner.checkout / "policy.yaml"
     policy.write_text(f'version: 1\nshared: {{claims: "file://{store}"}}\n', encoding="utf-8")
     runner.git("commit", "-qam", "shared claims")

@@ -39,6 +39,7 @@ def test_a_store_that_has_raced_needs_nothing(tmp_path: Path) -> None:
     pytest.importorskip("obstore")
     from seedream_jobs.claims.store import open_store
 
+    (tmp_path / "store").mkdir()
     url = f"file://{tmp_path}/store"
     (tmp_path / "policy.yaml").write_text(f'version: 1\nshared: {{claims: "{url}"}}\n', encoding="utf-8")
     open_store(url, "c").prepare()

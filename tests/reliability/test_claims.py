@@ -71,6 +71,7 @@ def opened(tmp_path: Path, servers: Callable[[str], Any]) -> Opened:
         match kind:
             case "file":
                 stores.need("obstore")
+                (folder / "store").mkdir(parents=True)
                 url = f"file://{folder}/store"
                 yield Shared(url, {}, url, {}, [])
             case "s3":
