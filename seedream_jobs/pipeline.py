@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from seedream_jobs.api.credentials import Access
 from seedream_jobs.claims.git_lock import git_locked
 from seedream_jobs.diagnostics import Diagnostic, plural
-from seedream_jobs.errors import ExitCode, FindingsError, LedgerError, UsageError
+from seedream_jobs.errors import ExitCode, FindingsError, LedgerError, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere, paid_elsewhere
@@ -293,6 +293,9 @@ class Report(Protocol):
     def applied(self, locked: Locked, results: Sequence[JobResult], asked: Sequence[int]) -> None:
         """Take in what became of each job, of which so many requests were to be submitted; the records are locked."""
 
+    def refused(self, error: SeedreamError) -> None:
+        """Say at once what failed beside the jobs; it has a part in the exit code."""
+
     def end(self) -> ExitCode:
         """Say how it ended, once the records are folded."""
         ...
@@ -372,14 +375,16 @@ def apply(
     return results
 
 
-def _lock_remote(options: RunOptions, root: Path, files: Sequence[Path], stack: ExitStack, now: int) -> None:
+def _lock_remote(
+    options: RunOptions, root: Path, files: Sequence[Path], stack: ExitStack, now: int, report: Report
+) -> None:
     """Take the lock in the git remote that the operator names; ``stack`` releases it.
 
     :raises HeldError: another run holds it
     """
     if options.git_lock is not None:
         command = " ".join(["run", *map(str, files)])
-        stack.enter_context(git_locked(root, options.git_lock, command=command, now=now))
+        stack.enter_context(git_locked(root, options.git_lock, command=command, now=now, failed=report.refused))
 
 
 def _record_use(plan: Plan, locked: Locked, sets: Mapping[str, str], *, now: int) -> None:
@@ -438,7 +443,7 @@ def run(
             root = _root(jobs[0])
             # Here the key is only looked for; it is read once a person has agreed.
             check_access(target, root, base_url=base_url)
-            _lock_remote(options, root, files, stack, now)
+            _lock_remote(options, root, files, stack, now, report)
             locked = lock_records([record_of(job) for job in jobs], target=target, now=now, stack=stack)
             stores = open_stores(locked, rules, target, now=now)
             shown = left = plan(jobs, target=target, options=plan_options, ledger_of=locked.ledger_of, shared=True)
@@ -446,7 +451,7 @@ def run(
         else:
             shown, approved, root = read_approved(files, plan_options, rules, expect=expect, now=now)
             check_access(target, root, base_url=base_url)
-            _lock_remote(options, root, files, stack, now)
+            _lock_remote(options, root, files, stack, now, report)
             records = saved_records(approved, root=root, target=target, shown=str(files[0]))
             ids = [job.manifest for job in approved.jobs]
             locked = lock_records(records, target=target, now=now, stack=stack, ids=ids, command=f"run {files[0]}")

@@ -8,13 +8,13 @@ left it for a person to remove.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedream_jobs.claims.store import holder
-from seedream_jobs.errors import HeldError, UnfinishedError, UsageError
+from seedream_jobs.errors import HeldError, SeedreamError, UnfinishedError, UsageError
 from seedream_jobs.foreign_text import one_line, shell_word
 from seedream_jobs.job.git import push_git, said
 from seedream_jobs.ledger.codec import iso
@@ -39,8 +39,9 @@ class GitLock:
         :raises UnfinishedError: it can't be removed now
         """
         ended = push_git(self.root, "push", f"--force-with-lease={REF}:{self.commit}", "--", self.remote, f":{REF}")
-        if ended.returncode and _standing(self.root, self.remote) == self.commit:
-            raise UnfinishedError(f"the lock in {self.remote} can't be removed: {said(ended)}", hint=_removal(self))
+        if ended.returncode and _standing(self.root, self.remote) in (self.commit, None):
+            hint = f"until it is removed others are refused: {_removal(self)}"
+            raise UnfinishedError(f"the lock in {self.remote} can't be removed: {said(ended)}", hint=hint)
 
 
 def take_git_lock(root: Path, remote: str, *, command: str, now: int) -> GitLock:
@@ -51,6 +52,7 @@ def take_git_lock(root: Path, remote: str, *, command: str, now: int) -> GitLock
     :param command: as others are told
     :param now: Unix seconds
     :raises HeldError: somebody else has it; says who, and how it is removed where they are gone
+    :raises UnfinishedError: the remote can't be asked
     """
     tree = push_git(root, "mktree", stdin=b"")
     text = f"{holder()}, {iso(now)}: {one_line(command, 200)}\n\n{secrets.token_hex(16)}\n"
@@ -65,34 +67,41 @@ def take_git_lock(root: Path, remote: str, *, command: str, now: int) -> GitLock
     standing = _standing(root, remote)
     if standing == lock.commit:  # it was pushed, and the reply was lost
         return lock
-    if standing is None:
+    if not standing:
         raise UnfinishedError(
             f"the lock can't be pushed to {remote}: {said(pushed)}", hint="see that you may push there"
         )
     push_git(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, REF)
     log = push_git(root, "log", "-1", "--format=%s", "--end-of-options", standing)
     who = one_line(log.stdout.decode("utf-8", "replace"), 200) or standing
-    raise HeldError(f"another run holds the lock in {remote}: {who}", hint=_removal(GitLock(root, remote, standing)))
+    removal = _removal(GitLock(root, remote, standing))
+    hint = f"wait until it has ended and its record is pushed. If it is gone: {removal}"
+    raise HeldError(f"another run holds the lock in {remote}: {who}", hint=hint)
 
 
 @contextmanager
-def git_locked(root: Path, remote: str, *, command: str, now: int) -> Iterator[None]:
-    """Hold the lock as long as the block is entered."""
+def git_locked(
+    root: Path, remote: str, *, command: str, now: int, failed: Callable[[SeedreamError], None]
+) -> Iterator[None]:
+    """Hold the lock as long as the block is entered.
+
+    :param failed: is told that it can't be removed; it is not raised, so that it hides nothing of how the block ended
+    """
     lock = take_git_lock(root, remote, command=command, now=now)
     try:
         yield
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except SeedreamError as error:
+            failed(error)
 
 
 def _standing(root: Path, remote: str) -> str | None:
+    """What the ref names; empty where it is not there, None where the remote can't be asked."""
     listed = push_git(root, "ls-remote", "--", remote, REF)
-    return listed.stdout.decode("ascii", "replace").split()[0] if listed.stdout.strip() else None
+    return None if listed.returncode else listed.stdout.decode("ascii", "replace").partition("\t")[0]
 
 
 def _removal(lock: GitLock) -> str:
-    remote = shell_word(lock.remote)
-    return (
-        "wait until it has ended and its record is pushed. If it is gone: git push "
-        f"--force-with-lease={REF}:{lock.commit} {remote} :{REF}"
-    )
+    return f"git push --force-with-lease={REF}:{lock.commit} {shell_word(lock.remote)} :{REF}"

@@ -72,6 +72,7 @@ class Terminal:
         self._live: LivePages | None = None
         self._pages: list[Path] = []
         self._refusals: list[SeedreamError] = []
+        self._beside: list[SeedreamError] = []
         self._mode, self._begun = progress_mode(as_json), False
         self._progress = self.progress(total=0, running=0)
         at_end(lambda code: self._progress.end(code))
@@ -152,6 +153,11 @@ class Terminal:
             except SeedreamError as error:
                 self._refusals.append(error)
 
+    def refused(self, error: SeedreamError) -> None:
+        """Say at once what failed beside the jobs; it has a part in the exit code."""
+        _show_refusal(error)
+        self._beside.append(error)
+
     def end(self) -> ExitCode:
         """Say what became of each job and what to do next; the exit code of the process."""
         for job in self._jobs:
@@ -166,7 +172,7 @@ class Terminal:
                 _show_refusal(refusal)
         self._say_rehearsal("This was a rehearsal: nothing was paid. Without --emulator the same command pays.")
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
-        return gravest([*codes, *(refusal.exit_code for refusal in self._refusals)])
+        return gravest([*codes, *(refusal.exit_code for refusal in [*self._refusals, *self._beside])])
 
     def _show_job(self, job: _JobEnd) -> None:
         ledger, result, name = job.ledger, job.result, job.record.shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,10 +14,16 @@ import pytest
 
 from seedream_jobs.claims import git_lock
 from seedream_jobs.claims.git_lock import REF, GitLock, git_locked, take_git_lock
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import HeldError, SeedreamError, UnfinishedError
 from seedream_jobs.job import git as job_git
+from tests.service import serving
 
 NOW = 1_780_000_000
+
+
+def fail(error: SeedreamError) -> None:
+    raise error
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_one_of_many_gets_it_and_the_others_are_told_who(clone: Callable[[int], 
 
 def test_it_is_free_after_the_block_also_after_a_failure(clone: Callable[[int], Path], tmp_path: Path) -> None:
     def fails() -> None:
-        with git_locked(clone(1), "origin", command="run", now=NOW):
+        with git_locked(clone(1), "origin", command="run", now=NOW, failed=fail):
             assert REF in refs(tmp_path)
             raise ZeroDivisionError
 
@@ -97,6 +104,55 @@ def test_a_remote_that_is_gone_is_not_locked(clone: Callable[[int], Path], tmp_p
         take_git_lock(root, "origin", command="run", now=NOW)
 
 
+def test_a_lock_that_cannot_be_removed_is_told(
+    clone: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The remote is gone at the end: how the run ended counts, and a person is told how the lock goes."""
+    root, failed = clone(1), list[SeedreamError]()
+    remote, away = tmp_path / "remote", tmp_path / "away"
+
+    def run() -> None:
+        with git_locked(root, "origin", command="run", now=NOW, failed=failed.append):
+            remote.rename(away)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    (error,) = failed
+    assert error.message.startswith("the lock in origin can't be removed: ")
+    away.rename(remote)
+    assert error.hint is not None
+    subprocess.run(shlex.split(error.hint.partition(": ")[2]), cwd=root, check=True, capture_output=True)
+    assert refs(tmp_path) == ""
+
+    monkeypatch.chdir(root)
+    assert run_command(["shared", "lock", "origin"]) == 0
+    remote.rename(away)
+    assert run_command(["shared", "unlock", "origin"]) == 8
+    assert "the lock in origin can't be removed: " in capsys.readouterr().err
+    away.rename(remote)
+    assert run_command(["shared", "unlock", "origin"]) == 0
+    assert refs(tmp_path) == ""
+
+
+def test_it_hides_nothing_of_how_a_run_ended(
+    clone: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The remote keeps the lock; the run's doubts are listed all the same, and have the exit code."""
+    root, hook = clone(1), tmp_path / "remote/hooks/pre-receive"
+    hook.write_text("#!/bin/sh\nwhile read -r old new ref; do case $new in *[!0]*) ;; *) exit 1 ;; esac; done\n")
+    hook.chmod(0o755)
+    (root / "job.yaml").write_text("version: 1\nrequest: {prompt: a heron}\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("APIMART_API_KEY", "sk-of-a-test")
+    fault = ("--fault", "drop-after-accept:1", "--delay", "0", "--images", "plain")
+    with serving("--state", str(tmp_path / "service"), *fault) as url:
+        code = run_command(["run", "job.yaml", "--base-url", url, "--yes", "--git-lock", "origin"])
+    said = capfd.readouterr().err
+    assert (code, "the lock in origin can't be removed: " in said) == (6, True), said
+    assert "1 in doubt: seedream-jobs resolve job.yaml" in said
+
+
 def test_no_hook_runs_and_the_key_stays_here(
     clone: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +168,7 @@ def test_no_hook_runs_and_the_key_stays_here(
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("APIMART_API_KEY", "sk-of-nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-nobody")
-    with git_locked(root, "origin", command="run", now=NOW):
+    with git_locked(root, "origin", command="run", now=NOW, failed=fail):
         pass
     assert not (tmp_path / "seen").exists()
     assert "of-nobody" not in (tmp_path / "environment").read_text()
