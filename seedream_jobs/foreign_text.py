@@ -23,6 +23,7 @@ from seedream_jobs.characters import INVISIBLE
 _TAB = "    "
 _WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
 _BLANK = re.compile(f"[{INVISIBLE}]")
+_CREDENTIALS = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
 _EMOJI_STYLE = "\ufe0e\ufe0f"  # most emoji are followed by one of them
 
 
@@ -118,6 +119,11 @@ def _units(line: str) -> Iterator[str]:
                 unit = ""
             unit += character
         yield unit
+
+
+def without_credentials(text: str) -> str:
+    """A text without the user and password that URLs in it may have, as those of git remotes and endpoints do."""
+    return _CREDENTIALS.sub(r"\1", text)
 
 
 def one_line(text: str, limit: int | None = None) -> str:

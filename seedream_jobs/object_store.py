@@ -20,6 +20,7 @@ from obstore.store import from_url
 
 from seedream_jobs.atomic_file import sync
 from seedream_jobs.errors import CredentialsError, SeedreamError, UnfinishedError, UsageError
+from seedream_jobs.foreign_text import without_credentials
 
 _TRIES, _PATIENCE = 5, 30.0
 """How often an object is tried to be created, and the seconds after which that is not begun again."""
@@ -43,7 +44,7 @@ def open_objects(url: str, *, seconds: int) -> Any:
     try:
         return from_url(url, **options)
     except (exceptions.BaseError, ValueError) as error:
-        raise UsageError(f"{url} can't be opened: {str(error).partition(chr(10))[0]}") from None
+        raise UsageError(f"{url} can't be opened: {_first_line(error)}") from None
 
 
 def folder_of(url: str) -> Path | None:
@@ -142,4 +143,4 @@ _HINT = "see that the store is there and has room, then run the same command aga
 
 
 def _first_line(why: object) -> str:
-    return " ".join(str(why).split("Debug source", 1)[0].split())[:300]
+    return without_credentials(" ".join(str(why).split("Debug source", 1)[0].split())[:300])

@@ -16,6 +16,7 @@ from obstore import exceptions
 
 from seedream_jobs.claims.store import unreachable
 from seedream_jobs.errors import CredentialsError, UsageError
+from seedream_jobs.foreign_text import without_credentials
 from seedream_jobs.object_store import folder_of, open_objects
 
 _TRIES = 6
@@ -83,7 +84,7 @@ class CreateOnly:
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            said = str(error).partition("\n")[0][:200]
+            said = without_credentials(str(error).partition("\n")[0][:200])
             hint = "its credentials are read from the environment, as the store's own tools read them"
             raise CredentialsError(f"{self.url} refuses: {said}", hint=hint)
         return error

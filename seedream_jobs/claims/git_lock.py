@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seedream_jobs.claims.store import holder
 from seedream_jobs.errors import HeldError, SeedreamError, UnfinishedError, UsageError
-from seedream_jobs.foreign_text import one_line, shell_word
+from seedream_jobs.foreign_text import one_line, shell_word, without_credentials
 from seedream_jobs.job.git import push_git, said
 from seedream_jobs.ledger.codec import iso
 
@@ -41,7 +41,8 @@ class GitLock:
         ended = push_git(self.root, "push", f"--force-with-lease={REF}:{self.commit}", "--", self.remote, f":{REF}")
         if ended.returncode and _standing(self.root, self.remote) in (self.commit, None):
             hint = f"until it is removed others are refused: {_removal(self)}"
-            raise UnfinishedError(f"the lock in {self.remote} can't be removed: {said(ended)}", hint=hint)
+            where = without_credentials(self.remote)
+            raise UnfinishedError(f"the lock in {where} can't be removed: {said(ended)}", hint=hint)
 
 
 def take_git_lock(root: Path, remote: str, *, command: str, now: int) -> GitLock:
@@ -64,19 +65,19 @@ def take_git_lock(root: Path, remote: str, *, command: str, now: int) -> GitLock
     pushed = push_git(root, "push", f"--force-with-lease={REF}:", "--", remote, f"{lock.commit}:{REF}")
     if not pushed.returncode:
         return lock
-    standing = _standing(root, remote)
+    standing, where = _standing(root, remote), without_credentials(remote)
     if standing == lock.commit:  # it was pushed, and the reply was lost
         return lock
     if not standing:
         raise UnfinishedError(
-            f"the lock can't be pushed to {remote}: {said(pushed)}", hint="see that you may push there"
+            f"the lock can't be pushed to {where}: {said(pushed)}", hint="see that you may push there"
         )
     push_git(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, REF)
     log = push_git(root, "log", "-1", "--format=%s", "--end-of-options", standing)
     who = one_line(log.stdout.decode("utf-8", "replace"), 200) or standing
     removal = _removal(GitLock(root, remote, standing))
     hint = f"wait until it has ended and its record is pushed. If it is gone: {removal}"
-    raise HeldError(f"another run holds the lock in {remote}: {who}", hint=hint)
+    raise HeldError(f"another run holds the lock in {where}: {who}", hint=hint)
 
 
 @contextmanager
@@ -104,4 +105,4 @@ def _standing(root: Path, remote: str) -> str | None:
 
 
 def _removal(lock: GitLock) -> str:
-    return f"git push --force-with-lease={REF}:{lock.commit} {shell_word(lock.remote)} :{REF}"
+    return f"git push --force-with-lease={REF}:{lock.commit} {shell_word(without_credentials(lock.remote))} :{REF}"

@@ -22,6 +22,7 @@ from typing import Any
 from seedream_jobs.atomic_file import write_whole
 from seedream_jobs.claims.store import Claim, ClaimStore, holder, not_prepared, open_store
 from seedream_jobs.errors import UnfinishedError, UsageError
+from seedream_jobs.foreign_text import without_credentials
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.files import git_common
 from seedream_jobs.ledger.codec import iso
@@ -36,7 +37,10 @@ _ENDPOINTS = (
     "GOOGLE_BASE_URL",
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_ENDPOINT",
+    "AZURE_STORAGE_ACCOUNT_NAME",
     "PGHOSTADDR",
+    "PGPORT",
+    "PGOPTIONS",
 )
 CHECK = "seedream-jobs doctor --shared"
 
@@ -82,7 +86,8 @@ def is_trusted(url: str, root: Path) -> bool:
 
 def endpoint() -> str:
     """Where the environment says that the stores are; empty for their vendors' own addresses."""
-    return " ".join(f"{name}={os.environ[name]}" for name in _ENDPOINTS if os.environ.get(name))
+    named = " ".join(f"{name}={os.environ[name]}" for name in _ENDPOINTS if os.environ.get(name))
+    return without_credentials(named)  # it is kept in a file
 
 
 def check_store(url: str, root: Path, *, now: int) -> None:

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from seedream_jobs.claims import create_only, trust
+from seedream_jobs.claims.git_lock import take_git_lock
 from seedream_jobs.claims.store import open_store
 from seedream_jobs.cli.main import run_command
 from seedream_jobs.errors import UnfinishedError, UsageError
+from seedream_jobs.object_store import Objects
+from tests import stores
 
 obstore = pytest.importorskip("obstore")
 
@@ -90,6 +93,30 @@ def test_the_verdict_is_kept_with_the_endpoint(git: bool, tmp_path: Path, monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="was checked at another endpoint"):
         trust.open_trusted(url, "c", root)
+
+
+def test_no_password_of_an_endpoint_is_kept_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what else says which store is meant is kept with it: with another port, or account, it is another store."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    secret = "http://somebody:of-nobody@127.0.0.1:9"
+    for name in trust._ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", secret)
+    monkeypatch.setenv("PGPORT", "5433")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "acme")
+    kept = "AWS_ENDPOINT_URL=http://127.0.0.1:9 AZURE_STORAGE_ACCOUNT_NAME=acme PGPORT=5433"
+    assert trust.endpoint() == kept
+    for name, value in {**stores.S3_KEYS, "AWS_ALLOW_HTTP": "true"}.items():
+        monkeypatch.setenv(name, value)
+    for ask in (
+        open_store("s3://claims/x", "c").check,
+        lambda: Objects("s3://claims/x", seconds=1).get("x", most=1),
+        lambda: take_git_lock(tmp_path, f"{secret}/x.git", command="run", now=1),
+    ):
+        with pytest.raises(UnfinishedError) as refused:
+            ask()
+        assert "127.0.0.1:9/" in refused.value.message
+        assert "of-nobody" not in f"{refused.value} {refused.value.hint}"
 
 
 def test_a_store_that_lost_what_it_held_is_not_begun_anew(
