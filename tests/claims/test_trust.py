@@ -95,6 +95,24 @@ def test_the_verdict_is_kept_with_the_endpoint(git: bool, tmp_path: Path, monkey
         trust.open_trusted(url, "c", root)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_ENDPOINT_URL", value) for value in ("", "localhost:9000", '"http://db:9"', "http:/h", "http://h:99999", "h")]
+    + [("AWS_ENDPOINT_URL", value) for value in ("http://", "http://a<b", "ftp://h", "http://[::1", "http://h ")]
+    + [("AWS_SECRET_ACCESS_KEY", "of-nobody\r"), ("AWS_REGION", "eu\n"), ("AWS_ACCESS_KEY_ID", "a b")],
+)
+def test_words_at_which_the_client_panics_are_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an .env file with CR LF or quotes, say. The value is not told: it may be a secret."""
+    for one, good in stores.s3_environment("http://[::1]:9000/path").items():
+        monkeypatch.setenv(one, good)
+    open_store("s3://claims/x", "c")
+    monkeypatch.setenv(name, value)
+    for opened in (lambda: open_store("s3://claims/x", "c"), lambda: Objects("s3://claims/x", seconds=1)):
+        with pytest.raises(UsageError, match=f"{name} (is no address|has blanks)") as refused:
+            opened()
+        assert "of-nobody" not in str(refused.value)
+
+
 def test_no_password_of_an_endpoint_is_kept_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what else says which store is meant is kept with it: with another port, or account, it is another store."""
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
