@@ -176,7 +176,7 @@ def _find_warnings(
         )
         for whose, count in Counter(held_elsewhere(ledger.entries, paid=False).values()).items()
     ]
-    if on_disk and not ledger.entries:
+    if on_disk and (ledger.header is None or not ledger.entries):  # without a header what it knows is the store's word
         found += filter(None, [half_renamed(job, emulator=target.emulator)])
     if not (target.emulator or ledger.parts or job.expansion.spec.split):
         found += _find_large(job, max(planned.requests, len(ledger.entries)))

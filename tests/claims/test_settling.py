@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from seedream_jobs.claims.store import Claim, ClaimStore, open_store
+from seedream_jobs.claims.trust import campaign_name
+from seedream_jobs.cli.main import run_command
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, State
 from seedream_jobs.plans.load import Job
@@ -18,7 +20,7 @@ from seedream_jobs.records import record_of
 from seedream_jobs.resolution import Decision, settle
 from seedream_jobs.sharing import events_of, read_claims
 from tests import stores
-from tests.campaign import NOW, Folder, history, record, requests_of
+from tests.campaign import NOW, TARGET, Folder, history, record, requests_of
 
 JOB = "version: 1\nrequest: {prompt: a heron}\nmatrix: {size: ['1:1', '16:9']}\n"
 FREE = Decision(resolution="not_charged", task_id=None, reason="not in the console")
@@ -90,3 +92,27 @@ def test_the_claim_of_an_old_doubt_is_settled(
         os.utime(file, (claim.at, claim.at))
     settle(record_of(job), (claim.address,), FREE, now=NOW, store=store)
     assert [one.verdict for one in store.since(0)] == ["free"]
+
+
+def test_a_job_without_its_record_is_told_also_with_claims(
+    make_claim: Callable[..., Claim],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What the store knows is no record: whoever renamed the job alone sees their own submissions as another's."""
+    stores.need("obstore")
+    (tmp_path / "store").mkdir()
+    campaign, url = Folder(tmp_path / "campaign"), f"file://{tmp_path}/store"
+    job = campaign.load(JOB)
+    campaign.write("policy.yaml", f'version: 1\nshared: {{claims: "{url}"}}\n')
+    monkeypatch.chdir(campaign.path)
+    assert run_command(["shared", "init"]) == 0
+    events, claim = doubt(job, make_claim)
+    record(job, events)
+    open_store(url, campaign_name(None, TARGET.origin)).claim([claim])
+    (campaign.path / "job.yaml").rename(campaign.path / "meadow.yaml")
+    assert run_command(["plan", "meadow.yaml", "--shared", "--base-url", TARGET.origin]) == 0
+    said = capfd.readouterr().err
+    assert "warning[claim-open]" in said
+    assert "warning[record-renamed]" in said
