@@ -17,6 +17,7 @@ from seedream_jobs.claims.store import CLIENTS, Claim, ClaimStore, extra_of, hol
 from seedream_jobs.claims.trust import campaign_name, is_trusted, open_trusted
 from seedream_jobs.diagnostics import Diagnostic
 from seedream_jobs.errors import SeedreamError
+from seedream_jobs.expand.expansion import Place
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Attempt, Entry, Event, Holder, NotSent, State
 from seedream_jobs.plans.load import Job, Rules, Target
@@ -79,12 +80,14 @@ def _new(ledger: Ledger) -> Iterator[Entry]:
     return map(ledger.entries.__getitem__, ledger.entries.keys_in(State.NEW))
 
 
-def events_of(claims: dict[str, Claim], job: Job, ledger: Ledger, *, now: int) -> Iterator[Event]:
+def events_of(claims: dict[str, Claim], job: Job | None, ledger: Ledger, *, now: int) -> Iterator[Event]:
     """What puts on record which requests of a job are claimed elsewhere, and which are not any more.
 
     A request that is not on record is announced and withdrawn: so it stands there as new, with whoever has it.
+
+    :param job: None where only the record is at hand: then its own requests are looked at
     """
-    for place in job.expansion.places() if claims else ():
+    for place in () if not claims else list(_new(ledger)) if job is None else job.expansion.places():
         claim, known = claims.get(place.key), ledger.entries.summary(place.key)
         if claim is None or (known is not None and known != (State.NEW, claim.generation)):
             continue
@@ -92,7 +95,7 @@ def events_of(claims: dict[str, Claim], job: Job, ledger: Ledger, *, now: int) -
         other = None if claim.verdict == "free" else holder_of(claim)
         if other == held:
             continue
-        if known is None:
+        if known is None and job is not None and isinstance(place, Place):
             yield intent_of(
                 job.expansion.request(place),
                 at=now,
@@ -112,14 +115,13 @@ def holder_of(claim: Claim) -> Holder:
 def note_claims(store: ClaimStore, job: Job | None, ledger: Ledger, *, now: int) -> None:
     """Record, before a run plans, what others have claimed; tell them what an earlier run here did not come to tell.
 
-    :param job: None where only the record is at hand: then each claim tells for itself
+    :param job: None where only the record is at hand: of what is not on it each claim tells for itself
     """
     claims = read_claims(store, ledger)
     if told := list(_untold(claims.values(), ledger, now)):
         store.settle(told)
-    if job is not None:
-        ledger.record_all(events_of(claims, job, ledger, now=now))
-        ledger.fold()  # so that the run that begins now is announced before its first intent
+    ledger.record_all(events_of(claims, job, ledger, now=now))
+    ledger.fold()  # so that the run that begins now is announced before its first intent
 
 
 def suppose_claims(

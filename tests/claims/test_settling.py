@@ -14,11 +14,11 @@ from seedream_jobs.claims.store import Claim, ClaimStore, open_store
 from seedream_jobs.claims.trust import campaign_name
 from seedream_jobs.cli.main import run_command
 from seedream_jobs.ledger.ledger import Ledger
-from seedream_jobs.ledger.state import Event, State
+from seedream_jobs.ledger.state import Event, Holder, State
 from seedream_jobs.plans.load import Job
 from seedream_jobs.records import record_of
 from seedream_jobs.resolution import Decision, settle
-from seedream_jobs.sharing import events_of, read_claims
+from seedream_jobs.sharing import events_of, note_claims, read_claims
 from tests import stores
 from tests.campaign import NOW, TARGET, Folder, history, record, requests_of
 
@@ -116,3 +116,20 @@ def test_a_job_without_its_record_is_told_also_with_claims(
     said = capfd.readouterr().err
     assert "warning[claim-open]" in said
     assert "warning[record-renamed]" in said
+
+
+def test_the_run_of_a_saved_plan_learns_what_became_of_a_claim(
+    job: Job, store: ClaimStore, make_claim: Callable[..., Claim]
+) -> None:
+    """It has the record alone: what that calls in doubt elsewhere was under way, and is paid by now."""
+    claim = doubt(job, make_claim)[1]
+    store.claim([claim])
+    paths, root = job.paths, job.expansion.spec.root
+    with Ledger.open(
+        paths, job="job.yaml", origin=TARGET.origin, new_id=lambda: "m-1", root=root, command="run", now=NOW
+    ) as ledger:
+        note_claims(store, job, ledger, now=NOW)
+        assert ledger.entries[claim.key].held_by == Holder(name=claim.holder, since=NOW, paid=False)
+        store.settle([claim.settled("paid", at=NOW, by=claim.holder)])
+        note_claims(store, None, ledger, now=NOW)
+        assert ledger.entries[claim.key].held_by == Holder(name=claim.holder, since=NOW, paid=True)
