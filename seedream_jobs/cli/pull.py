@@ -95,7 +95,10 @@ def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
     local = f", {plural(counts['there'], 'image')} there already" if counts["there"] else ""
     say(f"{shown}: {plural(counts['brought'], 'image')} brought from {store.objects.url}{local}")
     if counts["missing"]:
-        say(f"  {counts['missing']} not brought: seedream-jobs pull {shell_word(shown)} goes on", err=True)
+        again = f"pull {shell_word(shown)} goes on"
+        if store.down is None:  # what can be reached does not have them
+            again = f"fetch {shell_word(shown)} --verify puts them there again, while their links live"
+        say(f"  {counts['missing']} not brought: seedream-jobs {again}", err=True)
     if counts["blocked"]:
         say(f"  {counts['blocked']} left: move what is in their place out of the way, then pull again", err=True)
     return ExitCode.UNFINISHED if counts["missing"] else ExitCode.FINDINGS if counts["blocked"] else ExitCode.OK

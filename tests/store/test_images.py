@@ -116,6 +116,7 @@ def test_what_can_not_be_brought_is_a_finding(campaign: Campaign, stored: Stored
     stored.put(second["object"], b"another picture")
     assert campaign.call("pull", "garden.yaml") == 8
     assert f"{second['object']} in {stored.url} has bytes of another sha256" in campaign.err
+    assert "1 not brought: seedream-jobs fetch garden.yaml --verify puts" in campaign.err, "pull again would not"
     assert "a file with other bytes has its name" in campaign.err
     assert campaign.local() == {Path(first["file"]).name: b"mine"}
     (campaign.folder / first["file"]).unlink()
