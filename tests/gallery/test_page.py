@@ -479,6 +479,33 @@ def test_a_click_that_leaves_a_written_field_counts(page: Any, campaign: Path) -
     assert page.one("#export").text == "Export ratings (1)"
 
 
+def test_what_another_tab_wrote_stays(page: Any, campaign: Path) -> None:
+    """The same image is open in two tabs; in the first nothing was written, so that it takes nothing back."""
+    label = "subject: a heron, season: spring, style: photo"
+    page.open(campaign)
+    page.open_image(label)
+    page.press("y")
+    page.one(".why-input").click()
+    first = page.browser.current_window_handle
+    page.browser.switch_to.new_window("tab")
+    try:
+        page.browser.get(campaign.as_uri())
+        page.open_image(label)
+        page.one(".side textarea").send_keys("calm")
+        page.one(".why-input").send_keys("the one")
+        page.press(ESCAPE)
+    finally:
+        page.browser.close()
+        page.browser.switch_to.window(first)
+    page.until("document.querySelector('.side textarea').value === 'calm'")
+    page.until("document.querySelector('.why-input').value === 'the one'")
+    page.one('[data-move="ArrowRight"]').click()
+    page.press(ESCAPE)
+    told = page.run("return Gallery.app.marks.exported('garden')")
+    assert [one["note"] for one in told["ratings"]] == ["calm"]
+    assert [one["why"] for one in told["choices"]] == ["the one"]
+
+
 def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
     run = make_run(tmp_path)
     opinion = {

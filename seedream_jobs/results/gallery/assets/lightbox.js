@@ -88,7 +88,7 @@
     }
 
     function marks() {
-      for (const control of side.querySelectorAll('.star, .rating, .choice')) control.refresh();
+      for (const control of side.querySelectorAll('.star, .rating, .choice, textarea')) control.refresh();
     }
 
     function describe() {

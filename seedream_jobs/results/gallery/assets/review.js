@@ -45,15 +45,26 @@
     );
   };
 
+  // A text that is kept once its field is left. Only what was written here is kept: looking at an image leaves no mark, and
+  // what another tab of the page wrote meanwhile stays.
+  function written(field, app, cell, part) {
+    let shown = '';
+    field.addEventListener('change', () => {
+      const text = field.value.trim();
+      if (text === shown) return;
+      shown = text;
+      app.marks.change(cell, { [part]: text });
+    });
+    return G.refreshed(field, () => {
+      const kept = app.marks.of(cell)?.[part] ?? '';
+      if (kept === shown || field.value.trim() !== shown) return; // what is being written stays as it is
+      field.value = shown = kept;
+    });
+  }
+
   G.reviewNote = (app, cell) => {
     const area = G.el('textarea', { rows: 2, placeholder: G.t('A note for the team'), 'aria-label': G.t('Note'), maxlength: 2000 });
-    area.value = app.marks.of(cell)?.note ?? '';
-    // Only a changed note is an opinion: looking at an image leaves no mark.
-    area.addEventListener('change', () => {
-      const note = area.value.trim();
-      if (note !== (app.marks.of(cell)?.note ?? '')) app.marks.change(cell, { note });
-    });
-    return area;
+    return written(area, app, cell, 'note');
   };
 
   // Chosen or rejected, and the reason. The reason is kept with the word: without one it says nothing.
@@ -67,14 +78,11 @@
       });
     const buttons = [button('chosen', 'Choose', 'choose', 'y'), button('rejected', 'Reject', 'stop', 'x')];
     const why = G.el('input', { type: 'text', class: 'why-input', maxlength: 2000, placeholder: G.t('Why?'), 'aria-label': G.t('Reason') });
-    why.addEventListener('change', () => {
-      const text = why.value.trim();
-      if (text !== said('why')) app.marks.change(cell, { why: text });
-    });
+    written(why, app, cell, 'why');
     return G.refreshed(G.el('div', { class: 'choice', role: 'group', 'aria-label': G.t('Choice') }, ...buttons, why), () => {
       for (const one of buttons) one.setAttribute('aria-pressed', String(one.dataset.verdict === said('verdict')));
       why.hidden = !said('verdict');
-      if (why !== document.activeElement) why.value = said('why'); // a reason that is being typed stays as it is
+      why.refresh();
     });
   };
 
