@@ -479,6 +479,18 @@ def test_a_click_that_leaves_a_written_field_counts(page: Any, campaign: Path) -
     assert page.one("#export").text == "Export ratings (1)"
 
 
+def test_what_is_being_written_survives_a_reload(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.one(".side textarea").send_keys("half a sent")
+    page.browser.refresh()
+    assert page.one(".side textarea").get_attribute("value") == "half a sent"
+    page.press_button("Reject")
+    page.one(".why-input").send_keys("the beak")
+    page.browser.refresh()
+    assert page.one(".why-input").get_attribute("value") == "the beak"
+
+
 def test_what_another_tab_wrote_stays(page: Any, campaign: Path) -> None:
     """The same image is open in two tabs; in the first nothing was written, so that it takes nothing back."""
     label = "subject: a heron, season: spring, style: photo"

@@ -30,6 +30,7 @@
       onclose: () => {
         forget();
         app.news.delete(renew);
+        globalThis.removeEventListener('pagehide', keep);
         if (app.opened === cell) app.closed(cell);
       },
     });
@@ -41,6 +42,10 @@
     };
     app.news.add(renew);
     const forget = app.onMark((sha256) => (sha256 === null || sha256 === cell.sha256) && marks());
+
+    // What is being written, also where the page is left in the midst of it.
+    const keep = () => side.querySelectorAll('textarea, .why-input').forEach((field) => field.dispatchEvent(new Event('change')));
+    globalThis.addEventListener('pagehide', keep);
 
     function move(key) {
       const found = app.current.move(cell, key);
@@ -136,7 +141,7 @@
     const pairOf = () => [cell, G.partnerOf(model, cell)].sort((a, b) => a.run - b.run);
 
     function show(next, a, direction) {
-      for (const field of side.querySelectorAll('textarea, .why-input')) field.dispatchEvent(new Event('change'));
+      keep();
       cell = next;
       app.reveal(cell);
       app.shows(cell);
