@@ -491,6 +491,30 @@ def test_what_is_being_written_survives_a_reload(page: Any, campaign: Path) -> N
     assert page.one(".why-input").get_attribute("value") == "the beak"
 
 
+def test_no_note_is_written_that_nothing_keeps(page: Any, campaign: Path) -> None:
+    """A note is about an image's bytes: where there are none yet, it would be lost."""
+    page.open(campaign)
+    page.open_image("subject: a tabby cat, season: autumn, style: ink – running")
+    area = page.one(".side textarea")
+    assert not area.is_enabled()
+    assert area.get_attribute("placeholder") == "There is no image to judge yet"
+
+
+@pytest.mark.parametrize("field", ["textarea", ".why-input"])
+def test_writing_goes_on_when_a_run_changes_the_image(page: Any, campaign: Path, field: str) -> None:
+    """Such as when the other images of its request have come: the keys are letters, not stars and choices."""
+    page.open(campaign)
+    page.open_image("subject: a heron, season: spring, style: photo")
+    page.press("y")
+    page.one(f".side {field}").send_keys("six of ")
+    page.run("for (const listener of Gallery.app.news) listener(new Set([Gallery.app.opened]))")
+    page.press("six")
+    page.press(TAB)
+    told = page.run("return Gallery.app.marks.exported('garden')")
+    assert "six of six" in (told["ratings"][0]["note"], told["choices"][0]["why"])
+    assert (told["ratings"][0]["star"], told["choices"][0]["verdict"]) == (False, "chosen")
+
+
 def test_what_another_tab_wrote_stays(page: Any, campaign: Path) -> None:
     """The same image is open in two tabs; in the first nothing was written, so that it takes nothing back."""
     label = "subject: a heron, season: spring, style: photo"

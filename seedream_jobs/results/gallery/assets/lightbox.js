@@ -35,10 +35,19 @@
       },
     });
     dialog.classList.toggle('alone', Boolean(app.alone));
+    // What is being written goes on in the new field: in no field, its letters would be keys that rate and reject.
+    function goOn(held, field) {
+      field.value = held.value;
+      field.focus({ preventScroll: true });
+      field.setSelectionRange(held.selectionStart, held.selectionEnd);
+    }
+
     const renew = (changed) => {
       if (!changed.has(cell)) return;
+      const held = side.querySelector('textarea:focus, .why-input:focus');
       show(cell);
-      if (!dialog.contains(document.activeElement)) frame.focus();
+      if (held) goOn(held, side.querySelector(held.matches('textarea') ? 'textarea' : '.why-input'));
+      else if (!dialog.contains(document.activeElement)) frame.focus();
     };
     app.news.add(renew);
     const forget = app.onMark((sha256) => (sha256 === null || sha256 === cell.sha256) && marks());

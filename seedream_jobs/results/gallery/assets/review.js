@@ -63,7 +63,8 @@
   }
 
   G.reviewNote = (app, cell) => {
-    const area = G.el('textarea', { rows: 2, placeholder: G.t('A note for the team'), 'aria-label': G.t('Note'), maxlength: 2000 });
+    const hint = cell.sha256 ? 'A note for the team' : 'There is no image to judge yet';
+    const area = G.el('textarea', { rows: 2, placeholder: G.t(hint), 'aria-label': G.t('Note'), maxlength: 2000, disabled: !cell.sha256 });
     return written(area, app, cell, 'note');
   };
 
