@@ -432,6 +432,43 @@ def test_an_opinion_is_about_bytes(page: Any, tmp_path: Path) -> None:
     assert "You judged another image of this request" in page.one(".others").text
 
 
+def test_what_was_said_of_other_images_is_not_counted(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    """A rehearsal is judged; the page of the paid run has the same job's name, and other images."""
+    run = make_run(tmp_path / "rehearsal")
+    page.open(write_gallery(tmp_path / "rehearsal", [run]))
+    page.one('.open[aria-label^="subject: an otter, season: spring, style: photo"]').send_keys("y")
+    page.one("#vote").click()
+    page.press(LEFT)
+    page.press(ESCAPE)
+    assert page.one("#export").text == "Export ratings (1)"
+    run = make_run(tmp_path / "paid")
+    paid = [replace(cell, sha256=cell.sha256 and f"{n + 900:064x}") for n, cell in enumerate(run.cells)]
+    page.open(write_gallery(tmp_path / "paid", [replace(run, cells=paid)]))
+    assert page.one("#export").text == "Export ratings"
+    page.one("#export").click()
+    assert page.one("dialog p").text.startswith("0 images judged, 0 votes.")
+    assert page.one("dialog .field").text == "Your name (optional)"
+    page.press(ESCAPE)
+    page.one("#vote").click()
+    assert page.one("#vote-count").text.startswith("0 of ")
+
+
+def test_votes_under_a_filter_are_those_on_its_pairs(page: Any, campaign: Path) -> None:
+    page.open(campaign)
+    page.one("#vote").click()
+    while not page.all(".ballot .done"):
+        page.press(LEFT)
+    assert page.one("#vote-count").text == "6 of 6 pairs"
+    page.press(ESCAPE)
+    page.one("#filter").click()
+    page.one('[data-filter="subject=an otter"]').click()
+    page.one("#vote").click()
+    assert page.one("#vote-count").text == "2 of 2 pairs"
+    page.press_button("Start over")
+    assert page.one("#vote-count").text == "0 of 2 pairs"
+    assert page.run("return Gallery.app.marks.votes().length") == 4
+
+
 def test_choosing_with_a_reason_is_exported(page: Any, campaign: Path) -> None:
     page.open(campaign)
     page.open_image("subject: a heron, season: spring, style: photo")

@@ -28,6 +28,13 @@
     let votes = new Map();
     let reviewer = '';
     const listeners = new Set();
+    let [known, ids] = [null, null];
+
+    // The browser keeps the marks of a job together: also those of images that are not on this page, such as a rehearsal's.
+    function isHere(sha256) {
+      if (known !== model.cells) [known, ids] = [model.cells, new Set(model.cells.map((cell) => cell.sha256))];
+      return ids.has(sha256);
+    }
 
     function read() {
       let kept;
@@ -77,7 +84,7 @@
         reviewer = text;
         write(null);
       },
-      votes: () => [...votes.values()],
+      votes: () => [...votes.values()].filter((vote) => isHere(vote.first) && isHere(vote.second)),
       onChange: (listener) => listeners.add(listener),
       // An emptied mark is kept as empty, so that an export can take back what an earlier one said.
       change(cell, part) {
@@ -94,13 +101,13 @@
         write(null);
       },
       voted: (axis, a, b) => votes.has([axis, ...[a.sha256, b.sha256].sort()].join(' ')),
-      forgetVotes(axis) {
-        for (const [key, vote] of votes) if (vote.axis === axis) votes.delete(key);
+      forgetVotes(some) {
+        for (const [key, vote] of votes) if (some.has(vote)) votes.delete(key);
         write(null);
       },
       // Also one that was taken back: an export says so.
-      anyChoice: () => [...marks.values()].some((mark) => mark.verdict !== undefined),
-      count: () => [...marks.values()].filter((mark) => !emptyMark(mark)).length,
+      anyChoice: () => [...marks].some(([id, mark]) => mark.verdict !== undefined && isHere(id)),
+      count: () => [...marks].filter(([id, mark]) => !emptyMark(mark) && isHere(id)).length,
       exported: (job) => exported(model, marks, votes, reviewer, job),
     };
   };

@@ -91,8 +91,11 @@
     let a = axes.find((n) => model.axes[n].kind === 'run') ?? named[named.length - 1] ?? axes[0] ?? -1;
     let pair = null;
     let groups = [];
+    let asked = new Set(); // the images of the groups, by their bytes
     let open = false;
     const axisName = () => (a < 0 ? ANY : model.axes[a].name);
+    // The votes on the pairs that can be asked for here: a filter leaves out the others.
+    const cast = () => marks.votes().filter((vote) => vote.axis === axisName() && asked.has(vote.first) && asked.has(vote.second));
     const options = [...axes.map((n) => [String(n), model.axes[n].name]), ['-1', G.t('any two images')]];
     const choice = G.select(G.t('Along'), options, String(a), (value) => {
       a = Number(value);
@@ -107,7 +110,7 @@
       tally();
     }, { 'aria-expanded': 'false' });
     const again = G.button(G.t('Start over'), null, () => {
-      marks.forgetVotes(axisName());
+      marks.forgetVotes(new Set(cast()));
       begin();
     });
     const tie = G.button(G.t('Tie'), null, () => verdict(null));
@@ -127,7 +130,7 @@
     ]);
 
     function tally() {
-      const votes = marks.votes().filter((vote) => vote.axis === axisName());
+      const votes = cast();
       const total = pairCount(groups);
       count.textContent = G.t('{n} of {all} pairs', { n: votes.length, all: total });
       toggle.setAttribute('aria-expanded', String(open));
@@ -169,6 +172,7 @@
 
     function begin() {
       groups = groupsOf(app, a);
+      asked = new Set(groups.flat().map((cell) => cell.sha256));
       next();
     }
 
