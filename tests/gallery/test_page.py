@@ -469,6 +469,30 @@ def test_votes_under_a_filter_are_those_on_its_pairs(page: Any, campaign: Path) 
     assert page.run("return Gallery.app.marks.votes().length") == 4
 
 
+def test_a_page_of_several_jobs_saves_a_file_for_each(page: Any, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    """Chromium saves the second of two files of one click only when it is allowed to."""
+    run = replace(make_run(tmp_path), play_money=True)
+    page.open(write_gallery(tmp_path, [run, replace(run, name="herb garden", title="herbs", cells=run.cells[:2])]))
+    page.all(".open")[0].send_keys("y")
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.one("#export").click()
+    page.one("#reviewer").send_keys("Ana")
+    assert page.texts("dialog code") == [
+        "seedream-jobs ratings apply ratings-garden.json",
+        "seedream-jobs ratings apply ratings-herb-garden.json",
+        "seedream-jobs choose JOB ratings-garden.json --emulator",
+        "seedream-jobs choose JOB ratings-herb-garden.json --emulator",
+    ]
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    for job in ("garden", "herb garden"):
+        saved = f"ratings-{job.replace(' ', '-')}.json"
+        page.press_button(f"Save {saved}")
+        assert page.one(".toast").text == f"Saved as {saved}: seedream-jobs ratings apply {saved}"
+        WebDriverWait(page.browser, 10, 0.05).until(lambda _, file=tmp_path / saved: file.exists())
+        assert json.loads((tmp_path / saved).read_text())["job"] == job
+
+
 def test_choosing_with_a_reason_is_exported(page: Any, campaign: Path) -> None:
     page.open(campaign)
     page.open_image("subject: a heron, season: spring, style: photo")

@@ -104,22 +104,25 @@
   function openExport(app) {
     const name = G.el('input', { type: 'text', id: 'reviewer', value: app.marks.reviewer, maxlength: 80, autocomplete: 'name' });
     const chosen = app.marks.anyChoice();
-    const save = G.button(G.t('Save ratings.json'), 'download', () => {
+    const runs = [...new Map(app.model.runs.map((run) => [run.name, run])).values()]; // one of each job
+    const file = (run) => G.ratingsFile(app.model, run.name);
+    const save = (run, n) => G.button(G.t('Save {file}', { file: file(run) }), 'download', () => {
       app.marks.reviewer = name.value.trim();
       if (chosen && !app.marks.reviewer) {
         G.toast(G.t('Give your name: a choice is by somebody'));
         return name.focus();
       }
-      return G.exportRatings(app.model, app.marks);
-    }, { class: 'button primary', id: 'save-ratings' });
+      return G.exportRatings(app.model, app.marks, run.name);
+    }, { class: 'button primary', id: n ? null : 'save-ratings' });
+    const then = (text, command) => G.el('p', { class: 'hint' }, G.t(text), ...runs.flatMap((run) => [' ', G.el('code', {}, command(run))]));
     const votes = app.marks.votes().length;
     const dialog = G.dialog('small', G.t('Export ratings'), [
       G.el('h2', {}, G.t('Export ratings')),
       G.el('p', {}, `${G.count(app.marks.count(), '{n} image judged', '{n} images judged')}, ${G.count(votes, '{n} vote', '{n} votes')}. ` + G.t(app.marks.persistent ? 'They are kept in this browser only until you export them.' : 'This browser keeps nothing: they are gone when the page is closed.')),
       G.el('label', { class: 'field stacked' }, G.el('span', {}, G.t(chosen ? 'Your name' : 'Your name (optional)')), name),
-      G.el('p', { class: 'hint' }, G.t('Then, in the campaign:'), ' ', G.el('code', {}, 'seedream-jobs ratings apply ratings.json')),
-      chosen ? G.el('p', { class: 'hint' }, G.t('And for what is chosen or rejected:'), ' ', G.el('code', {}, 'seedream-jobs choose JOB ratings.json')) : null,
-      G.el('div', { class: 'actions' }, save, G.button(G.t('Close'), null, () => dialog.close())),
+      then('Then, in the campaign:', (run) => `seedream-jobs ratings apply ${file(run)}`),
+      chosen ? then('And for what is chosen or rejected:', (run) => `seedream-jobs choose JOB ${file(run)}${run.play_money ? ' --emulator' : ''}`) : null,
+      G.el('div', { class: 'actions' }, ...runs.map(save), G.button(G.t('Close'), null, () => dialog.close())),
     ]);
   }
 

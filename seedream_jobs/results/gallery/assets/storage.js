@@ -129,19 +129,18 @@
     return { format: 2, job, reviewer, ratings, votes: verdicts, choices };
   }
 
-  // One file for each job on the page; a page of one job gives ratings.json.
-  G.exportRatings = (model, marks) => {
-    const jobs = [...new Set(model.runs.map((run) => run.name))];
-    for (const job of jobs) {
-      const text = JSON.stringify(marks.exported(job), null, 2) + '\n';
-      const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
-      const file = jobs.length === 1 ? 'ratings.json' : `ratings-${job.replace(/[^\w.-]+/g, '-')}.json`;
-      const link = G.el('a', { href: url, download: file, class: 'quiet' });
-      document.body.append(link);
-      link.click();
-      link.remove();
-      setTimeout(() => URL.revokeObjectURL(url), 10000);
-    }
-    G.toast(G.t('Saved as ratings.json: seedream-jobs ratings apply ratings.json'));
+  // A page of one job gives ratings.json.
+  G.ratingsFile = (model, job) => (model.runs.every((run) => run.name === job) ? 'ratings.json' : `ratings-${job.replace(/[^\w.-]+/g, '-')}.json`);
+
+  // One file at a time: of several at once a browser may save the first only.
+  G.exportRatings = (model, marks, job) => {
+    const file = G.ratingsFile(model, job);
+    const url = URL.createObjectURL(new Blob([JSON.stringify(marks.exported(job), null, 2) + '\n'], { type: 'application/json' }));
+    const link = G.el('a', { href: url, download: file, class: 'quiet' });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    G.toast(G.t('Saved as {file}: seedream-jobs ratings apply {file}', { file }));
   };
 })();
