@@ -28,7 +28,7 @@ from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.campaign import Elsewhere, held_elsewhere, paid_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.parts import MANY, committed_files
-from seedream_jobs.ledger.state import PlanRecord
+from seedream_jobs.ledger.state import PlanRecord, State
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
 from seedream_jobs.plans.cost import tariff_of
 from seedream_jobs.plans.load import Job, Rules, Target, check_apart, find_shared_folders, load_jobs
@@ -362,7 +362,10 @@ def apply(
                 access=access,
                 options=options,
                 progress=report.progress(
-                    total=plan.submit, running=running, ready=sum(map(count_ready, runs)), most=plan.cost
+                    total=plan.submit,
+                    running=running,
+                    ready=sum(map(count_ready, runs)),
+                    most=_most(plan, locked.ledgers if running else ()),
                 ),
                 budgets=plan.budgets,
                 cost=plan.cost,
@@ -373,6 +376,18 @@ def apply(
         report.applied(locked, results, [job.submit for job in plan.jobs])
     _record_finish(plan, locked)
     return results
+
+
+def _most(plan: Plan, ledgers: Sequence[Ledger]) -> Decimal | None:
+    """The most that is charged while progress is shown; None where it is unknown.
+
+    :param ledgers: of which tasks of earlier runs are polled, whose cost is counted, too
+    """
+    costs = [plan.cost]
+    for ledger in ledgers:
+        costs += [ledger.entries[key].max_cost_usd for key in ledger.entries.keys_in(State.ACCEPTED)]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
 def _lock_remote(

@@ -73,7 +73,8 @@ FIELDS = {
     "in_doubt": "submissions whose outcome is unknown",
     "images": "images stored",
     "cost_usd": "USD charged so far, as a string",
-    "max_cost_usd": "the most that the submissions can cost, USD as a string; null where it is unknown",
+    "max_cost_usd": "the most that these submissions, and tasks of earlier runs that go on, can cost, USD as a string; "
+    "null where it is unknown",
     "play_money": "whether it is a rehearsal on the emulator, which costs nothing",
 }
 """The fields of a line of ``--json``: those up to ``exit_code`` belong to some events, the others to every one."""
@@ -84,7 +85,7 @@ class ProgressDisplay:
 
     :param total: requests that are to be submitted
     :param running: tasks of earlier runs that are polled, too; of ``ready`` requests only the images are left to fetch
-    :param most: USD that the submissions cost at most; None where it is unknown, or nothing is submitted
+    :param most: USD that submissions and tasks cost at most; None where it is unknown, or nothing is submitted
     :param detach: nothing is polled, so that a request is finished once it went out
     :param play_money: it is a rehearsal
     :param wall: Unix seconds

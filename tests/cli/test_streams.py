@@ -126,6 +126,14 @@ def test_progress_as_json_lines(command: Command, campaign: Path) -> None:
     assert not [line for line in ended.out.splitlines() if line.startswith("{")]
 
 
+def test_the_maximum_counts_tasks_of_earlier_runs(command: Command, campaign: Path) -> None:
+    """What they cost is shown, too, when a run takes them up: 0.0912 of at most 0.0456 would be no maximum."""
+    assert command("run", "garden.yaml", "--emulator", "--detach", "--limit", "2").code == 0
+    ended = command("run", "garden.yaml", "--emulator", "--json")
+    last = json.loads(ended.err.splitlines()[-1])
+    assert (last["total"], last["cost_usd"], last["max_cost_usd"]) == (2, "0.0912", "0.0912")
+
+
 def test_the_last_event_comes_with_a_refusal_too(command: Command, campaign: Path) -> None:
     """Before anything is sent, and behind the words for a person; with the exit code of the process."""
     for words, code in ((("--budget", "0.01"), 5), (("--set", "x=1"), 2), (("--limit", "0"), 0)):
