@@ -131,6 +131,7 @@ class LazyGroup(click.Group):
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing and not {"--help", "-h"} & set(rest):
             _check_variables(command)
+            _check_arguments(command, rest)
         return name, command, rest
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -173,6 +174,14 @@ def _check_variables(command: click.Command) -> None:
         variable = "SEEDREAM_JOBS_BUDGET" if "--budget" in parameter.opts else parameter.envvar
         if isinstance(variable, str) and not os.environ.get(variable, "set").strip():
             raise click.UsageError(f"{variable} is empty: give it a value, or unset it")
+
+
+def _check_arguments(command: click.Command, arguments: list[str]) -> None:
+    # As a path the empty text is the current folder: `run "$JOB" --yes` would pay for all jobs in it.
+    valued = {name for option in command.params if not getattr(option, "is_flag", True) for name in option.opts}
+    before = ["", *arguments]
+    if any(not argument and before[n] not in valued for n, argument in enumerate(arguments)):
+        raise click.UsageError("an argument is empty: is a variable of the shell not set?")
 
 
 def _with_variables(command: click.Command) -> click.Command:

@@ -106,6 +106,23 @@ def test_a_folder_without_a_job_is_an_error(campaign: Path, quick: Command, word
     assert "seedream-jobs init empty" in ended.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "", "--emulator", "--yes"),
+        ("run", "--yes", "", "--emulator"),
+        ("plan", "garden.yaml", ""),
+        ("ratings", "apply", ""),
+        ("init", ""),
+    ],
+)
+def test_an_empty_argument_is_no_folder(quick: Command, words: tuple[str, ...]) -> None:
+    """``run "$JOB" --yes`` with a variable that nobody has set must not pay for all jobs that are there."""
+    ended = quick(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: an argument is empty: is a variable of the shell not set?" in ended.err
+
+
 @pytest.mark.parametrize("words", [("validate",), ("plan",), ("cost",), ("gallery",), ("ratings", "apply", "x.json")])
 def test_the_limits_hold_while_a_folder_is_searched(
     quick: Command, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -127,7 +127,8 @@ FROM_THE_ENVIRONMENT = """\
 Options can also be given as `SEEDREAM_JOBS_<OPTION>`, but for consent (`--yes`, `--again`, `--rejected`, `--replay`),
 for what settles a doubt (`--accepted`, `--not-charged`, `--abandon`, `--import`) and for the service (`--base-url`;
 its variable is `APIMART_BASE_URL`). `SEEDREAM_JOBS_BUDGET` does not stand for `--budget`: both hold. A variable that
-is set and empty is refused (exit 2), but for flags: a budget or digest that CI failed to define is no permission."""
+is set and empty is refused (exit 2), but for flags: a budget or digest that CI failed to define is no permission. An
+empty JOB is refused, too: `run "$JOB"` is no run of all jobs in the folder."""
 
 FOLDERS = """\
 Where several can be named (`JOB…`), a folder stands for all job files below it, in order: files that end in `.yaml` or
