@@ -49,7 +49,8 @@ EMULATOR_ORIGIN = "emulator"
 
 
 # Looked for as text, so that not every YAML file of a tree has to be parsed.
-_SHAPE = (re.compile(rb"^version\s*:", re.MULTILINE), re.compile(rb"^request\s*:", re.MULTILINE))
+# Editors on Windows begin a file with a byte order mark.
+_SHAPE = tuple(re.compile(rb"^(\xef\xbb\xbf)?" + key + rb"\s*:", re.MULTILINE) for key in (b"version", b"request"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,13 @@ def test_a_folder_stands_for_the_jobs_below_it(tree: Path, quick: Command) -> No
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize("words", [(".",), ("marked.yaml", "--only-jobs")])
+def test_a_byte_order_mark_hides_no_job(campaign: Path, quick: Command, words: tuple[str, ...]) -> None:
+    """``validate marked.yaml`` reads it; so do a folder and the hook."""
+    (campaign / "marked.yaml").write_bytes(b"\xef\xbb\xbf" + (campaign / "garden.yaml").read_bytes())
+    assert "marked.yaml: valid, 4 requests" in quick("validate", *words).err  # out has a warning
+
+
 def test_every_command_that_takes_several_jobs_takes_a_folder(tree: Path, command: Command) -> None:
     """A rehearsal of all of them, then what looks at it."""
     ran = command("run", "a", "--emulator", "--quiet")
