@@ -185,10 +185,13 @@ def not_started(record: Record, command: str) -> UsageError:
         )
     if not is_rehearsed(Path(shown), record.root):
         return UsageError(f"{shown}: nothing was submitted yet", hint=f"seedream-jobs run {shell_word(shown)}")
+    # A rehearsal puts nothing into the store that pull reads, so that it has no --emulator.
+    of_rehearsal = (
+        "" if command == "pull" else f"the rehearsal: seedream-jobs {command} {shell_word(shown)} --emulator; "
+    )
     return UsageError(
         f"{shown}: nothing was submitted yet, there is only a rehearsal on the emulator",
-        hint=f"the rehearsal: seedream-jobs {command} {shell_word(shown)} --emulator; "
-        f"the paid run: seedream-jobs run {shell_word(shown)}",
+        hint=f"{of_rehearsal}the paid run: seedream-jobs run {shell_word(shown)}",
     )
 
 

@@ -17,7 +17,7 @@ from seedream_jobs.cli.shared import check, claims_url
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, SeedreamError
 from seedream_jobs.model_profile import DEFAULT_MODEL, profiles
-from seedream_jobs.plans.cost import money
+from seedream_jobs.plans.cost import PLAY_MONEY, money
 from seedream_jobs.run.access import open_access
 
 
@@ -49,7 +49,8 @@ def doctor(emulator: bool, base_url: str | None, shared: bool, policy: Path | No
     async def ask(access: Access) -> None:
         async with connect(access, workers=1, environment=os.environ) as (client, _):
             balance = await client.balance()
-            say(f"balance    {'unlimited' if balance.unlimited else money(balance.remaining_usd)}")
+            left = "unlimited" if balance.unlimited else money(balance.remaining_usd)
+            say(f"balance    {left}{PLAY_MONEY if emulator else ''}")
             models = await client.models()
             profile = profiles()[DEFAULT_MODEL]
             listed = any(name in models for name in (profile.id, *profile.aliases))

@@ -24,6 +24,7 @@ from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import check_output_name
+from seedream_jobs.plans.cost import PLAY_MONEY
 from seedream_jobs.plans.options import selector
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.engines import Engine, parse_engine
@@ -258,7 +259,8 @@ def _show(rows: ExportRows, shown: str, form: str, output: Path | None, *, emula
         say(f"  {plural(rows.without_image, 'request')} without a stored image left out", err=True)
     if rows.left_out_usd:
         charged = rows.shared_usd + rows.left_out_usd
-        say(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD charged were for what has no row", err=True)
+        play = PLAY_MONEY if emulator else ""
+        say(f"  {rows.left_out_usd:.4f} of {charged:.4f} USD{play} charged were for what has no row", err=True)
     if not rows.missing:
         return ExitCode.OK
     say(f"error: {plural(rows.missing, 'image')} left out: on record, but not on disk as stored", err=True)

@@ -76,7 +76,9 @@ def fetch(
     from seedream_jobs import open_tasks  # it imports anyio and httpx, which --help does not need
 
     share = None if shard is None else find_shard(shard, os.environ)
-    report = Terminal(as_json=as_json, emulator=emulator, gallery=share is None and not no_gallery, shard=share)
+    report = Terminal(
+        as_json=as_json, emulator=emulator, gallery=share is None and not no_gallery, shard=share, submits=False
+    )
     service = target(emulator=emulator, base_url=base_url)
     found, never_run = find_started(jobs, target=service, command="fetch")
     if share is not None and len(found) > 1:

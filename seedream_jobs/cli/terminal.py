@@ -62,12 +62,21 @@ class Terminal:
     :param gallery: build the page of each job
     :param detach: nothing is polled, and the progress ends with the last request that went out
     :param shard: the share of one job that the command is about
+    :param submits: the command pays where it is no rehearsal
     """
 
     def __init__(
-        self, *, as_json: bool, emulator: bool, gallery: bool, detach: bool = False, shard: Shard | None = None
+        self,
+        *,
+        as_json: bool,
+        emulator: bool,
+        gallery: bool,
+        detach: bool = False,
+        shard: Shard | None = None,
+        submits: bool = True,
     ) -> None:
         self._emulator, self._gallery, self._detach, self._shard = emulator, gallery, detach, shard
+        self._submits = submits
         self._jobs: list[_JobEnd] = []
         self._live: LivePages | None = None
         self._pages: list[Path] = []
@@ -170,7 +179,8 @@ class Terminal:
         for refusal in self._refusals:
             if refusal.message not in told:
                 _show_refusal(refusal)
-        self._say_rehearsal("This was a rehearsal: nothing was paid. Without --emulator the same command pays.")
+        warning = " Without --emulator the same command pays." if self._submits else ""
+        self._say_rehearsal(f"This was a rehearsal: nothing was paid.{warning}")
         codes = [code for job in self._jobs for code in (job.result.exit_code, _doubts(job.ledger))]
         return gravest([*codes, *(refusal.exit_code for refusal in [*self._refusals, *self._beside])])
 

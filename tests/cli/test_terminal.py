@@ -169,6 +169,8 @@ def test_a_command_that_finds_only_a_rehearsal_says_so(command: Callable[..., An
         ended = command(words[0], "garden.yaml", *words[1:])
         assert "only a rehearsal on the emulator" in ended.err, words
         assert f"seedream-jobs {words[0]} garden.yaml --emulator" in ended.err, words
+    ended = command("pull", "garden.yaml")
+    assert (ended.code, "only a rehearsal" in ended.err, "--emulator" in ended.err) == (2, True, False), "it has none"
     ended = command("cost")
     assert (ended.code, "the rehearsals: seedream-jobs cost --emulator" in ended.err) == (2, True)
     asked = command("run", "garden.yaml", APIMART_API_KEY=CANARY)
@@ -186,6 +188,10 @@ def test_a_rehearsal_says_that_it_is_one(command: Callable[..., Any]) -> None:
     assert "0.0912 USD charged of 0.0912 estimated (play money)" in ended.out
     fetched = command("fetch", "garden.yaml", "--emulator")
     assert "rehearsal" in fetched.err.splitlines()[0]
+    assert fetched.err.splitlines()[-1] == "This was a rehearsal: nothing was paid.", "fetch never pays"
+    told = command("export", "garden.yaml", "--emulator", "--format", "csv", "--select", "{size: 16:9}").err
+    assert "of 0.0912 USD (play money) charged were for what has no row" in told
+    assert re.search(r"^balance .* USD \(play money\)$", command("doctor", "--emulator").out, re.MULTILINE)
     for form in ("markdown", "github", "json"):
         shown = command(
             "plan", "garden.yaml", "--emulator", "--again", "garden/subject=a-heron,size=16-9#1", "--format", form
