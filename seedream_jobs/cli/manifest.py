@@ -29,7 +29,8 @@ def manifest() -> None:
     """
 
 
-@manifest.command()
+# The group's help would break off the first line.
+@manifest.command(short_help="Write the record in 16 files, or in 256.")
 @_JOB
 @rehearsal_option
 def split(job: Path, emulator: bool) -> None:

@@ -30,7 +30,8 @@ def ratings() -> None:
     """
 
 
-@ratings.command()
+# The group's help would break off the first line.
+@ratings.command(short_help="Merge exported ratings into reviews/<job>.yaml.")
 @click.argument("exported", type=click.Path(path_type=Path), metavar="RATINGS.JSON")
 @limit_options
 @jobs_argument(required=False)

@@ -41,6 +41,13 @@ def test_every_option_is_explained(name: str) -> None:
                 assert option.help.endswith((".", "]")), option.help
 
 
+@pytest.mark.parametrize("name", ["manifest", "ratings", "shared"])
+def test_the_overview_of_a_group_breaks_nothing_off(quick: Callable[..., Any], name: str) -> None:
+    ended = quick(name, "--help")
+    commands = ended.out.partition("Commands:")[2]
+    assert (ended.code, bool(commands), "..." in commands) == (0, True, False), ended.out
+
+
 def test_the_overview_says_what_the_commands_say() -> None:
     """The line in the overview is the first sentence of the command's own help, or the same in fewer words."""
     with click.Context(group) as ctx:
