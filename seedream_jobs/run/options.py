@@ -44,7 +44,7 @@ def parse_rate(text: str) -> Rate:
     match = _RATE.fullmatch(text.lower())
     count = int(match.group(1)) if match else 0
     if match is None or count == 0:
-        raise UsageError(f"'{text}' is not a rate", hint="write a count and a unit, such as 60/m, 2/s or 100/h")
+        raise UsageError(f"--rate: '{text}' is not a rate", hint="write a count and a unit, such as 60/m, 2/s or 100/h")
     return Rate(count=count, seconds=_SECONDS[match.group(2)[0]])
 
 

@@ -251,7 +251,7 @@ OPTIONS = {
     ("export", "--format", "csv", "--with-images"): "--with-images needs --format parquet, not csv",
     ("export", "--format", "jsonl", "--shard-size", "1GB"): "--shard-size needs --format webdataset, not jsonl",
     ("fetch", "--emulator", "--rate", "60/m"): "No such option",
-    ("run", "--emulator", "--rate", "fast"): "'fast' is not a rate",
+    ("run", "--emulator", "--rate", "fast"): "--rate: 'fast' is not a rate",
     ("run", "--emulator", "--deadline", "soon"): "'soon' is not a time",
     ("fetch", "--emulator", "--expiring", "soon"): "'soon' is not a time",
     ("schema", "nope"): "'nope' is not one of",
