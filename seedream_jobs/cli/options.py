@@ -17,6 +17,8 @@ import click
 from seedream_jobs import confinement
 from seedream_jobs.cli.streams import talk
 from seedream_jobs.diagnostics import LINT_CODES
+from seedream_jobs.errors import UsageError
+from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.job.files import campaign_root
 from seedream_jobs.job.yaml_reader import read_own
 from seedream_jobs.plans.load import Rules, find_jobs
@@ -41,6 +43,9 @@ class Assignment(click.ParamType[tuple[str, str]]):
 
 def only_jobs(ctx: click.Context, param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
     """Leave out what a pattern such as ``*.yaml`` names beside job files: the policy, and files for other programs."""
+    if files and ctx.info_name != "validate" and all(file.name == POLICY_FILE for file in files):
+        hint = f"seedream-jobs validate {shell_word(files[0])} checks it"
+        raise UsageError(f"{files[0]}: the campaign's policy, not a job", hint=hint)
     if len(files) < 2:  # one file was named, and not by a pattern
         return files
     jobs: list[Path] = []

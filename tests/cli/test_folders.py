@@ -104,6 +104,16 @@ def test_a_folder_in_two_revisions(tree: Path, quick: Command) -> None:
     assert [job["job"] for job in json.loads(at_head.out)["jobs"]] == ["b/c/third.yaml"]
 
 
+@pytest.mark.parametrize("words", [("plan",), ("run", "--emulator"), ("status",), ("gallery",)])
+def test_the_policy_is_no_job(tree: Path, quick: Command, words: tuple[str, ...]) -> None:
+    """Its fields are not unknown ones of a job: no advice to write ``request`` for ``max_requests``."""
+    ended = quick(*words, "policy.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: policy.yaml: the campaign's policy, not a job" in ended.err
+    assert "seedream-jobs validate policy.yaml" in ended.err
+    assert quick("validate", "policy.yaml").code == 0
+
+
 @pytest.mark.parametrize("words", [("validate",), ("plan",), ("run", "--emulator"), ("status",), ("cost",)])
 def test_a_folder_without_a_job_is_an_error(campaign: Path, quick: Command, words: tuple[str, ...]) -> None:
     (campaign / "empty").mkdir()
