@@ -196,10 +196,12 @@ def _refusals(file: Path, shown: str) -> Iterator[None]:
 
 
 def _yaml_files(folder: Path) -> list[str]:
+    """Those that a person may mean: what is hidden is for other programs."""
     try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
+        names = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
     except OSError:
         return []
+    return [name for name in names if not name.startswith(".")]
 
 
 def _check_bytes(raw: bytes, findings: YamlFindings, limit: int) -> None:

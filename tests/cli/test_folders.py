@@ -114,6 +114,11 @@ def test_the_policy_is_no_job(tree: Path, quick: Command, words: tuple[str, ...]
     assert quick("validate", "policy.yaml").code == 0
 
 
+def test_the_hint_of_a_folder_names_what_may_be_a_job(campaign: Path, quick: Command) -> None:
+    (campaign / ".pre-commit-config.yaml").write_text("repos: []\n")
+    assert "such as 'garden.yaml'" in quick("expand", ".").err
+
+
 @pytest.mark.parametrize("words", [("validate",), ("plan",), ("run", "--emulator"), ("status",), ("cost",)])
 def test_a_folder_without_a_job_is_an_error(campaign: Path, quick: Command, words: tuple[str, ...]) -> None:
     (campaign / "empty").mkdir()
