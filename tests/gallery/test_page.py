@@ -626,6 +626,28 @@ def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, 
     assert rows[0] == "photo 8 1 4.50 (2) 75 % (4) 0 / 9 0.2052"
 
 
+def test_scores_break_no_word_in_a_narrow_window(page: Any, campaign: Path) -> None:
+    """The table is scrolled there, so that `0.2052` stays one number."""
+    metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page.open(campaign)
+        page.one("#scores").click()
+        broken = page.run("""
+            const range = document.createRange();
+            return [...document.querySelectorAll('.board th, .board td')].flatMap(({ firstChild: text }) =>
+              [...text.data.matchAll(/\\S+/g)].filter(({ 0: word, index }) => {
+                range.setStart(text, index);
+                range.setEnd(text, index + word.length);
+                return range.getClientRects().length > 1;
+              }).map(([word]) => word));
+        """)
+        assert broken == []
+        assert page.run("const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth")
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_looking_leaves_no_opinion(page: Any, campaign: Path) -> None:
     """An empty entry in an export takes back what was said elsewhere: it must come from a person."""
     page.open(campaign)
