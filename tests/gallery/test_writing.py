@@ -303,7 +303,7 @@ def test_every_cell_reaches_the_page_as_it_is(texts: list[tuple[str, str]]) -> N
     for name, values in {
         "prompt": [prompt for prompt, _ in texts],
         "error": [label for _, label in texts],
-        "cost": ["0.10"] * len(texts),
+        "cost": ["0.1"] * len(texts),
         "address": [f"x#{n}" for n in range(len(texts))],
     }.items():
         assert [reader(data, data[name])(n) for n in range(len(texts))] == values if texts else name not in data

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from seedream_jobs.atomic_file import check_folder, read_regular, update_file
 from seedream_jobs.errors import UsageError
+from seedream_jobs.plans.cost import plain
 from seedream_jobs.results.gallery.cells import GalleryCell, GalleryRun, href
 from seedream_jobs.results.gallery.columns import Column, ColumnWriter
 from seedream_jobs.run.images import sniff
@@ -192,7 +193,7 @@ def data_script(
         "prompt": writer.texts([cell.prompt for cell in cells]),
         "task": writer.texts([cell.task_id for cell in cells]),
         "run": writer.values(own["run"]),
-        "cost": writer.values([cell.cost_usd for cell in cells]),
+        "cost": writer.values([None if cell.cost_usd is None else plain(cell.cost_usd) for cell in cells]),
         "submitted": writer.values([cell.submitted_at for cell in cells]),
         "warnings": writer.values([list(cell.warnings) or None for cell in cells]),
         "earlier": writer.values([cell.generation if cell.earlier else None for cell in cells]),
