@@ -80,7 +80,7 @@ def jobs_argument(*, required: bool = True) -> Callable[[F], F]:
             "jobs",
             nargs=-1,
             required=required,
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),  # where it can't be read, the reader says what to do
             metavar="JOB…" if required else "[JOB…]",
             callback=only_jobs,
         )

@@ -174,9 +174,11 @@ def looks_like_job(text: bytes) -> bool:
 
 
 def is_job(tree: Files, path: PurePosixPath) -> bool:
-    """Whether a file of a tree can be read, and looks like a job."""
+    """Whether a file of a tree looks like a job, or may be one: who reads it is told that it can't be read."""
     try:
         return looks_like_job(tree.read(path, limit=yaml_reader.MAX_BYTES))
+    except PermissionError:
+        return True
     except (OSError, OutsideRoot):
         return False
 

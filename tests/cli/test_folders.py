@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from seedream_jobs import confinement
 from seedream_jobs.cli import options
+from seedream_jobs.job.files import WorkTree
 from tests.cli.test_streams import on_a_terminal
 
 Command = Callable[..., Any]
@@ -112,6 +114,26 @@ def test_the_policy_is_no_job(tree: Path, quick: Command, words: tuple[str, ...]
     assert "error: policy.yaml: the campaign's policy, not a job" in ended.err
     assert "seedream-jobs validate policy.yaml" in ended.err
     assert quick("validate", "policy.yaml").code == 0
+
+
+@pytest.mark.parametrize("named", [".", "locked.yaml"])
+def test_a_job_that_cannot_be_read_is_not_left_out(
+    campaign: Path, quick: Command, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be missing from the plan, and the campaign be valid, without a word."""
+    (campaign / "locked.yaml").write_bytes((campaign / "garden.yaml").read_bytes())
+    read, access = WorkTree.read, os.access
+
+    def refuse(tree: WorkTree, path: PurePosixPath, **how: Any) -> bytes:
+        if path.name == "locked.yaml":
+            raise PermissionError
+        return read(tree, path, **how)
+
+    monkeypatch.setattr(WorkTree, "read", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked.yaml" and access(path, mode))
+    ended = quick("validate", named)
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: locked.yaml: no permission to read it\n  check the file's owner and mode" in ended.err
 
 
 def test_the_hint_of_a_folder_names_what_may_be_a_job(campaign: Path, quick: Command) -> None:
