@@ -65,6 +65,7 @@ def _syntax_problem(error: TemplateSyntaxError, source: str) -> TemplateProblem:
         return TemplateProblem("this is not one expression", hint=_WITHOUT)
     problem = syntax_problem(error)
     message = re.sub(r"(token )?'end of print statement'", "the end of the expression", problem.message)
+    message = message.replace("unexpected the end of the expression", "the expression ends too early")
     hint = problem.hint
     if "got '='" in message:
         hint = "equality is written =="

@@ -124,7 +124,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     (R + "{a: {from: ok.csv, column: Prompt, where: row.m == '1'}}", "axis-data", "3:51", "ok.csv:2: the mapping has no field 'm'", "it has 'Prompt', 'n'"),
     (R + "{a: {from: ok.csv, column: Prompt, where: n == '1'}}", "axis-data", "3:51", "'n' is unknown here", "the entry is 'row'"),
     (R + "{a: {from: ok.csv, column: Prompt, where: row.n == 1}}", "axis-data", "3:51", "ok.csv:2: a string is compared with a number", "quote both"),
-    (R + "{a: {from: ok.csv, column: Prompt, where: 'row.n =='}}", "axis-data", "3:51", "the end of the expression", ""),
+    (R + "{a: {from: ok.csv, column: Prompt, where: 'row.n =='}}", "axis-data", "3:51", "the expression ends too early", ""),
     (R + "{a: {from: bad.json}}", "axis-data", "3:20", "bad.json:2:4: not JSON", ""),
     (R + "{a: {from: object.json}}", "axis-data", "3:20", "does not hold a list", "a list of values"),
     (R + "{a: {from: nan.json}}", "axis-data", "3:20", "NaN is not JSON", ""),

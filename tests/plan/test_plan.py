@@ -166,7 +166,7 @@ def test_select(folder: Any) -> None:
         ("stile == 1", "'stile', which is no axis"),
         ("style == 'ink'", "a mapping is compared with a string"),
         ("{style: ", "--select"),
-        ("n_ ==", "the end of the expression"),
+        ("n_ ==", "the expression ends too early"),
     ):
         with pytest.raises(UsageError, match=re.escape(said)):
             folder.plan(job, select=select)
