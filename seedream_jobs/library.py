@@ -69,6 +69,7 @@ def plan(
     :raises HeldError: a record belongs to another service
     :raises UsageError: there is no job, or ``select`` names what no job has
     """
+    _check_jobs(*jobs)
     emulator = any(job.paths.private is not None for job in jobs)
     options = PlanOptions(sets={}, select=select, limit=limit, retry_failed=retry_failed, price=price)
     return pipeline.plan(jobs, target=_target(emulator=emulator), options=options)
@@ -83,6 +84,7 @@ def images(job: Job) -> list[dict[str, Any]]:
 
     :raises FindingsError: the record, a review or a selection is damaged
     """
+    _check_jobs(job)
     root, name = job.expansion.spec.root, job.expansion.spec.name
     ledger, files = Ledger.peek(job.paths, root=root), WorkTree(root)
     selection = read_selection(files, name, root=root)
@@ -110,6 +112,12 @@ def read_manifest(path: str | Path) -> Mapping[str, Entry]:
     if ledger.header is None:
         raise UsageError(f"there is no record {paths.manifest}", hint="seedream-jobs run makes it")
     return ledger.entries
+
+
+def _check_jobs(*jobs: object) -> None:
+    for job in jobs:
+        if not isinstance(job, Job):  # in a notebook nobody checks types, and a path is what one tries first
+            raise TypeError(f"a job is needed, not a {type(job).__name__}: load(PATH) reads one")
 
 
 def _target(*, emulator: bool) -> Target:

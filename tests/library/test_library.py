@@ -137,6 +137,16 @@ if sys.argv[1:]:
 """
 
 
+def test_a_path_in_place_of_a_job_is_told(here: Path) -> None:
+    wrong: list[Any] = ["quickstart.yaml", here / "quickstart.yaml", [load(here / "quickstart.yaml")]]
+    for one in wrong:
+        for function in (plan, images):
+            with pytest.raises(
+                TypeError, match=rf"a job is needed, not a {type(one).__name__}: load\(PATH\) reads one"
+            ):
+                function(one)
+
+
 def test_nothing_is_written_and_no_socket_is_opened(demo: Path, tmp_path: Path) -> None:
     """Under git, too; the files are the same afterwards. A seeded write is noticed."""
     folder = tmp_path / "campaign"
