@@ -67,10 +67,12 @@ def plan(
     :param price: USD per image, instead of the model profile's
     :raises FindingsError: a job makes more requests than its limits allow, or its record is damaged
     :raises HeldError: a record belongs to another service
-    :raises UsageError: there is no job, or ``select`` names what no job has
+    :raises UsageError: there is no job, some are rehearsals and others not, or ``select`` names what no job has
     """
     _check_jobs(*jobs)
     emulator = any(job.paths.private is not None for job in jobs)
+    if not all((job.paths.private is not None) == emulator for job in jobs):
+        raise UsageError("some of the jobs are rehearsals", hint="load all of them with emulator=True, or none")
     options = PlanOptions(sets={}, select=select, limit=limit, retry_failed=retry_failed, price=price)
     return pipeline.plan(jobs, target=_target(emulator=emulator), options=options)
 

@@ -147,6 +147,13 @@ def test_a_path_in_place_of_a_job_is_told(here: Path) -> None:
                 function(one)
 
 
+def test_paid_jobs_and_rehearsals_are_not_planned_together(here: Path) -> None:
+    """What a rehearsal has done would count as paid: 0 requests, 0 USD."""
+    job = here / "quickstart.yaml"
+    with pytest.raises(UsageError, match="some of the jobs are rehearsals"):
+        plan(load(job), load(job, emulator=True))
+
+
 def test_nothing_is_written_and_no_socket_is_opened(demo: Path, tmp_path: Path) -> None:
     """Under git, too; the files are the same afterwards. A seeded write is noticed."""
     folder = tmp_path / "campaign"
