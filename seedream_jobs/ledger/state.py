@@ -447,6 +447,7 @@ REPLAY_SECONDS = 23 * 3600
 """How long after its intent: the service is said to keep a key for 24 h."""
 # In every other state the answer to the last repeat is known; here each repeat may have been charged, too.
 _REPEATED = frozenset({State.INTENT, State.IN_DOUBT, State.ABANDONED})
+_NOTHING = Decimal(0)
 
 
 def may_be_replayed(entry: Entry, now: int) -> bool:
@@ -464,32 +465,25 @@ def may_be_replayed(entry: Entry, now: int) -> bool:
     )
 
 
-def spent_usd(entry: Entry, unknown: Decimal | None = None) -> Decimal | None:
+def spent_usd(entry: Entry, unknown: Decimal = _NOTHING) -> Decimal:
     """USD this request counts for in a budget, over all its generations and branches.
 
     The actual cost where the service named it, whatever the state; else the most it can be, if it counts as spent.
     While it is in doubt each repeat of its POST counts, too.
 
-    :param unknown: what an attempt counts for that was charged, and of which neither is known; None leaves the sum
-        unknown, too
+    :param unknown: what an attempt counts for that was charged, and of which neither is known
     """
-    total = Decimal(0)
-    for attempt in entry.attempts:
-        spent = attempt_spent_usd(attempt, unknown)
-        if spent is None:
-            return None
-        total += spent
-    return total
+    return sum((attempt_spent_usd(attempt, unknown) for attempt in entry.attempts), start=Decimal(0))
 
 
-def attempt_spent_usd(attempt: Attempt, unknown: Decimal | None = None) -> Decimal | None:
+def attempt_spent_usd(attempt: Attempt, unknown: Decimal = _NOTHING) -> Decimal:
     """What one submission counts for in ``spent_usd``."""
     if not counts_as_spent(attempt):
-        return Decimal(0)
+        return _NOTHING
     charged = attempt.max_cost_usd if attempt.cost_usd is None else attempt.cost_usd
     charged = unknown if charged is None else charged
     # Only the current attempt, which is the entry itself, has ``replays``.
-    if charged is not None and isinstance(attempt, Entry) and attempt.state in _REPEATED:
+    if isinstance(attempt, Entry) and attempt.state in _REPEATED:
         charged *= 1 + attempt.replays
     return charged
 

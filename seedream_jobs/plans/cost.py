@@ -121,11 +121,9 @@ def budget_text(usd: Decimal) -> str:
 
 def spent(entries: Iterable[Entry], tariff: Tariff) -> Decimal:
     """What entries count for against a budget; an unknown cost counts as the most it can be at today's price."""
-    total = Decimal(0)
-    for entry in entries:
-        # Without a price of today it counts as 0: ``check_budget`` then refuses whatever would be submitted.
-        total += spent_usd(entry, tariff.cost(entry.max_images) or Decimal(0)) or Decimal(0)
-    return total
+    # Without a price of today it counts as 0: ``check_budget`` then refuses whatever would be submitted.
+    costs = (spent_usd(entry, tariff.cost(entry.max_images) or Decimal(0)) for entry in entries)
+    return sum(costs, start=Decimal(0))
 
 
 def check_budget(name: str, limit: Decimal, already: Decimal, planned: Decimal | None, images: int) -> None:

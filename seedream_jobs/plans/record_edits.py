@@ -557,7 +557,7 @@ def _asks_less(state: State) -> bool:
 
 def _counts(entry: Entry) -> tuple[Decimal, int]:
     """What a request counts for in a budget: USD, and how many submissions where no price is known."""
-    return spent_usd(entry, Decimal(0)) or Decimal(0), sum(map(counts_as_spent, entry.attempts))
+    return spent_usd(entry), sum(map(counts_as_spent, entry.attempts))
 
 
 def _difference(old: Entry, new: Entry) -> str:

@@ -121,7 +121,7 @@ def _add(row: CostRow, entry: Entry, attempts: Iterable[Attempt]) -> None:
         # Images of earlier generations are kept, but are no longer the request's.
         row.images += sum(1 for image in one.images if image.file) if one is entry else 0
         row.charged += one.cost_usd or 0
-        row.spent += attempt_spent_usd(one, Decimal(0)) or 0
+        row.spent += attempt_spent_usd(one)
 
 
 # -- views -------------------------------------------------------------------------------------------------------------

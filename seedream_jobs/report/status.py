@@ -146,7 +146,7 @@ def status_of(job: str, ledger: Ledger, profile: Profile, now: float) -> JobStat
     status.doubted = Counter(held_elsewhere(ledger.entries, paid=False).values())
     for entry in ledger.entries.values():
         status.counts[entry.state] += entry.held_by is None
-        status.spent += spent_usd(entry, Decimal(0)) or Decimal(0)
+        status.spent += spent_usd(entry)
         status.bill += bill_of(entry)
         status.images += sum(1 for image in entry.images if image.file)
         status.in_store += sum(1 for image in entry.images if image.object and not _is_here(image, ledger))

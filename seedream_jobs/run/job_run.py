@@ -199,10 +199,10 @@ def _spent_by_ended(ledger: Ledger) -> dict[str, Decimal]:
     spent, repeated = defaultdict[str, Decimal](Decimal), Decimal(0)
     for entry in ledger.entries.values():
         if entry.replays or paid_twice(entry):  # which run made the repeats is not on record
-            repeated += spent_usd(entry, Decimal(0)) or 0
+            repeated += spent_usd(entry)
         for attempt in entry.attempts:
             if attempt.run is not None:
-                spent[attempt.run] += attempt_spent_usd(attempt, Decimal(0)) or 0
+                spent[attempt.run] += attempt_spent_usd(attempt)
     unknown = {ledger.run, *(run.id for run in ledger.open_runs())}
     unknown.update(one.run for one in ledger.resolutions if one.run and one.resolution == "abandoned")
     return {run: usd + repeated for run, usd in spent.items() if run not in unknown}

@@ -200,7 +200,7 @@ def test_what_the_service_said_of_a_done_task_stays_when_it_fails() -> None:
 def test_of_two_submissions_of_unknown_cost_both_count() -> None:
     twice = replace(evolve(entry_in(State.ACCEPTED), Accepted(key=KEY, at=3, task_id="task_2")), max_cost_usd=None)
     twice = replace(twice, earlier=tuple(replace(one, max_cost_usd=None) for one in twice.earlier))
-    assert spent_usd(twice) is None
+    assert spent_usd(twice) == 0
     assert spent_usd(twice, Decimal("0.03")) == Decimal("0.06")
 
 
@@ -259,7 +259,7 @@ def test_the_head_in_the_docs_is_the_table(request: pytest.FixtureRequest) -> No
         named = spent_usd(replace(entry_in(state), cost_usd=Decimal("0.05")))
         unnamed = spent_usd(replace(entry_in(state), cost_usd=None))
         spent = "yes" if standing.spent else "no, but a cost that the service named" if named else "no"
-        assert (named or 0) >= (unnamed or 0)
+        assert named >= unnamed
         if state is State.NEW:
             spent = "no"  # provably not charged: no cost is ever kept with it
         assert f"| `{state.value}` | `{standing.mark}` | {standing.submits} | {spent} |" in page

@@ -483,7 +483,7 @@ def _check_books(played: Played) -> None:
         must(charges <= 1 or agreed, "one charge per request and generation")
         must(states[key] in safe or ledger.dead, "nothing that was charged is new, rejected or failed")
     for key, charges in service.charges.items():
-        kept = spent_usd(ledger.entries[key], COST) or Decimal(0)
+        kept = spent_usd(ledger.entries[key], COST)
         must(kept >= COST * charges or ledger.dead, "every charge is on record")
     lost = {event.key: event for event in finished.lost} if finished else {}
     for key, task_id in service.acknowledged.items():

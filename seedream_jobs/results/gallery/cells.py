@@ -237,7 +237,7 @@ def _finished(
     charged = spent = Decimal(0)
     for entry in entries:
         charged += charged_usd(entry) or 0
-        spent += spent_usd(entry, Decimal(0)) or 0
+        spent += spent_usd(entry)
     return replace(
         run,
         cells=_judged(found, run.name, root, former=former),
