@@ -16,13 +16,7 @@ from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.plans.load import EMULATOR_ORIGIN
 from seedream_jobs.records import Record
-from seedream_jobs.results.gallery.cells import (
-    GalleryRun,
-    ImageFiles,
-    collect,
-    collect_with_orphans,
-    without_paired_axes,
-)
+from seedream_jobs.results.gallery.cells import GalleryRun, ImageFiles, collect, with_orphans, without_paired_axes
 from seedream_jobs.results.gallery.owner import claim
 from seedream_jobs.results.gallery.page import Live, write_gallery
 
@@ -111,9 +105,5 @@ def _runs(record: Record, ledger: Ledger, page: Path, title: str, *, orphans: bo
     expansion, name, root = record.job.expansion if record.job else None, record.name, record.root
     files = ImageFiles(page, record.paths.manifest.parent, root / STATE_FOLDER / "thumbnails", root)
     play = ledger.header is not None and ledger.header.origin == EMULATOR_ORIGIN
-    if orphans and expansion is not None:
-        return collect_with_orphans(
-            ledger.entries, expansion=expansion, name=name, root=root, files=files, title=title, play_money=play
-        )
     run = collect(ledger.entries, expansion=expansion, name=name, root=root, files=files, title=title, play_money=play)
-    return [run]
+    return with_orphans(run, ledger.entries, files, root) if orphans and expansion is not None else [run]

@@ -179,23 +179,13 @@ def collect(
     )
 
 
-def collect_with_orphans(
-    entries: Entries,
-    *,
-    expansion: Expansion,
-    name: str,
-    root: Path,
-    files: ImageFiles,
-    title: str = "",
-    play_money: bool = False,
-) -> list[GalleryRun]:
+def with_orphans(whole: GalleryRun, entries: Entries, files: ImageFiles, root: Path) -> list[GalleryRun]:
     """One job, and before it as a run of its own what its record has and its file no longer makes.
 
     An orphan is held against the request that has its address now: its prompt or its parameters were changed.
+
+    :param whole: the job as ``collect`` made it from ``entries``, its job file and ``files``
     """
-    whole = collect(
-        entries, expansion=expansion, name=name, root=root, files=files, title=title or "now", play_money=play_money
-    )
     found = orphans_of(entries, {cell.key for cell in whole.cells})
     orphans = [entry for entry in found if any(image.stored_sha256 for image in entry.images)]
     former = {entry.address: entry.key for entry in orphans}
@@ -210,12 +200,19 @@ def collect_with_orphans(
         replace(cell, change="new request" if cell.address in present else "gone")
         for cell in _cells_of(orphans, files, generations=False)
     ]
-    named = f"{title} · earlier prompts" if title else "earlier prompts"
-    before = GalleryRun(name=name, title=named, play_money=play_money)
+    named = f"{whole.title} · earlier prompts" if whole.title else "earlier prompts"
+    before = GalleryRun(name=whole.name, title=named, play_money=whole.play_money)
     before = _finished(before, cells, None, orphans, root, former=False)
     charged = (whole.charged_usd or Decimal(0)) - (before.charged_usd or Decimal(0))
     reserved = (whole.reserved_usd or Decimal(0)) - (before.reserved_usd or Decimal(0))
-    whole = replace(whole, cells=now, orphans=0, charged_usd=charged or None, reserved_usd=reserved or None)
+    whole = replace(
+        whole,
+        title=whole.title or "now",
+        cells=now,
+        orphans=0,
+        charged_usd=charged or None,
+        reserved_usd=reserved or None,
+    )
     return [before, whole] if cells else [whole]
 
 
