@@ -16,7 +16,7 @@ from typing import Any
 from seedream_jobs import pipeline
 from seedream_jobs.api.credentials import find_endpoint
 from seedream_jobs.errors import FindingsError, UsageError
-from seedream_jobs.job.files import WorkTree, campaign_root
+from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
 from seedream_jobs.ledger.state import Entry
@@ -24,10 +24,9 @@ from seedream_jobs.plans.load import EMULATOR, Job, Rules, Target, load_jobs
 from seedream_jobs.plans.options import PlanOptions
 from seedream_jobs.plans.plan import Plan
 from seedream_jobs.plans.policy import policy_of_tree
+from seedream_jobs.records import record_of
 from seedream_jobs.report.findings import render_findings
 from seedream_jobs.results.export.rows import ExportRows, typed
-from seedream_jobs.results.ratings import read_review
-from seedream_jobs.results.selections import read_selection
 
 
 def load(path: str | Path, *, sets: Mapping[str, str] | None = None, emulator: bool = False) -> Job:
@@ -87,18 +86,8 @@ def images(job: Job) -> list[dict[str, Any]]:
     :raises FindingsError: the record, a review or a selection is damaged
     """
     _check_jobs(job)
-    root, name = job.expansion.spec.root, job.expansion.spec.name
-    ledger, files = Ledger.peek(job.paths, root=root), WorkTree(root)
-    selection = read_selection(files, name, root=root)
-    rows = ExportRows(
-        job=name,
-        entries=ledger.entries,
-        root=root,
-        folder=job.paths.manifest.parent,
-        expansion=job.expansion,
-        opinions=read_review(files, name, root=root).merged(),
-        verdicts={} if selection is None else selection.verdicts(),
-    )
+    record = record_of(job)
+    rows = ExportRows.of(record, Ledger.peek(job.paths, root=record.root).entries)
     return [{"file": os.path.normpath(rows.folder / row.file), **typed(row.values)} for row in rows]
 
 

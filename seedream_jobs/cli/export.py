@@ -19,20 +19,17 @@ from seedream_jobs.cli.pull import image_store
 from seedream_jobs.cli.service_options import rehearsal_option, target
 from seedream_jobs.cli.streams import draw, quiet, say, talk
 from seedream_jobs.diagnostics import plural
-from seedream_jobs.errors import ExitCode, LedgerError, UsageError, gravest
+from seedream_jobs.errors import ExitCode, LedgerError, gravest
 from seedream_jobs.foreign_text import shell_word
-from seedream_jobs.job.files import WorkTree
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import check_output_name
 from seedream_jobs.plans.cost import PLAY_MONEY
-from seedream_jobs.plans.options import selector
 from seedream_jobs.records import Record, find_record, read_ledger
 from seedream_jobs.results.engines import Engine, parse_engine
 from seedream_jobs.results.export import ExportRows
 from seedream_jobs.results.export import export as write
-from seedream_jobs.results.export.rows import SAID, Apart
-from seedream_jobs.results.ratings import read_review
-from seedream_jobs.results.selections import find_unchosen, read_selection
+from seedream_jobs.results.export.rows import Apart
+from seedream_jobs.results.selections import find_unchosen
 
 FORMATS = ("csv", "jsonl", "imagefolder", "webdataset", "parquet")
 LINE_EVERY = 30.0
@@ -146,15 +143,6 @@ def export(
     # For the rows; for the bytes each file raises the limit as it is read.
     confinement.allow_images(len(ledger.entries), 0)
     show_in_use(record.shown, ledger)
-    expansion = record.job.expansion if record.job else None
-    selected = None
-    if select is not None:
-        if expansion is None:
-            raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
-        selected = selector(select, expansion, more=SAID)
-    files = WorkTree(record.root)
-    review = read_review(files, record.name, root=record.root)
-    selection = read_selection(files, record.name, root=record.root)
     progress = _Progress(as_json=as_json)
     # A table that names the images does without their bytes.
     apart = (
@@ -162,19 +150,7 @@ def export(
         if form in ("csv", "jsonl") or (form == "parquet" and not with_images)
         else Apart(lambda: image_store(record.root, service), record.root)
     )
-    rows = ExportRows(
-        job=record.name,
-        entries=ledger.entries,
-        root=record.root,
-        folder=record.paths.manifest.parent,
-        expansion=expansion,
-        select=selected,
-        chosen=chosen,
-        opinions=review.merged(),
-        verdicts={} if selection is None else selection.verdicts(),
-        apart=apart,
-        on_progress=progress,
-    )
+    rows = ExportRows.of(record, ledger.entries, select=select, chosen=chosen, apart=apart, on_progress=progress)
     try:
         with apart or nullcontext(), Engine(parse_engine(executor or "local")) as engine, engine.campaign(record) as at:
             rows.engine, rows.campaign = engine, at

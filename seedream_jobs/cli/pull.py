@@ -15,16 +15,12 @@ from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
-from seedream_jobs.job.files import WorkTree
 from seedream_jobs.plans.load import Target
-from seedream_jobs.plans.options import selector
 from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf
 from seedream_jobs.records import find_record, read_ledger
 from seedream_jobs.results.engines import in_order
-from seedream_jobs.results.export.rows import SAID, ExportRow, ExportRows
+from seedream_jobs.results.export.rows import ExportRow, ExportRows
 from seedream_jobs.results.image_store import ImageStore, bring_back, open_images
-from seedream_jobs.results.ratings import read_review
-from seedream_jobs.results.selections import read_selection
 
 _AT_ONCE = 8
 _NAMED = 20
@@ -57,27 +53,7 @@ def pull(job: Path, select: str | None, chosen: bool) -> int:
     show_in_use(record.shown, ledger)
     store = image_store(record.root, service, needed="pull")
     assert store is not None
-    expansion = record.job.expansion if record.job else None
-    if select is not None and expansion is None:
-        raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
-    files = WorkTree(record.root)
-    selection = read_selection(files, record.name, root=record.root)
-    rows = ExportRows(
-        job=record.name,
-        entries=ledger.entries,
-        root=record.root,
-        folder=record.paths.manifest.parent,
-        expansion=expansion,
-        select=None if select is None or expansion is None else selector(select, expansion, more=SAID),
-        chosen=chosen,
-        opinions=read_review(files, record.name, root=record.root).merged(),
-        verdicts={} if selection is None else selection.verdicts(),
-    )
-    return _pull(rows, store, record.shown)
-
-
-def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
-    counts: Counter[str] = Counter()
+    rows, counts = ExportRows.of(record, ledger.entries, select=select, chosen=chosen), Counter[str]()
 
     def bring(row: ExportRow) -> tuple[str, str]:
         try:
@@ -93,11 +69,11 @@ def _pull(rows: ExportRows, store: ImageStore, shown: str) -> ExitCode:
         if why and counts["blocked"] + counts["missing"] <= _NAMED:
             say(f"error: {row.name}: {why}", err=True)
     local = f", {plural(counts['there'], 'image')} there already" if counts["there"] else ""
-    say(f"{shown}: {plural(counts['brought'], 'image')} brought from {store.objects.url}{local}")
+    say(f"{record.shown}: {plural(counts['brought'], 'image')} brought from {store.objects.url}{local}")
     if counts["missing"]:
-        again = f"pull {shell_word(shown)} goes on"
+        again = f"pull {shell_word(record.shown)} goes on"
         if store.down is None:  # what can be reached does not have them
-            again = f"fetch {shell_word(shown)} --verify puts them there again, while their links live"
+            again = f"fetch {shell_word(record.shown)} --verify puts them there again, while their links live"
         say(f"  {counts['missing']} not brought: seedream-jobs {again}", err=True)
     if counts["blocked"]:
         say(f"  {counts['blocked']} left: move what is in their place out of the way, then pull again", err=True)

@@ -26,15 +26,17 @@ from seedream_jobs.expand.expansion import Expansion
 from seedream_jobs.expand.matrix import Cell
 from seedream_jobs.inside import STATE_FOLDER
 from seedream_jobs.job.document import spoken
-from seedream_jobs.job.files import LFS_POINTER
+from seedream_jobs.job.files import LFS_POINTER, WorkTree
 from seedream_jobs.ledger.codec import Json, decode, encode, iso
 from seedream_jobs.ledger.manifest import Entries
 from seedream_jobs.ledger.paths import keep_private
 from seedream_jobs.ledger.state import Entry, Image, charged_usd, in_shares
+from seedream_jobs.plans.options import selector
+from seedream_jobs.records import Record
 from seedream_jobs.results.engines import SHARD, Engine
 from seedream_jobs.results.image_store import ImageStore, open_at
-from seedream_jobs.results.ratings import NO_OPINION, Opinion
-from seedream_jobs.results.selections import Verdict
+from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
+from seedream_jobs.results.selections import Verdict, read_selection
 
 AXIS = "axis_"
 """Before an axis' name in a column's: an axis may have the name of a field (``size``). Where its values are rows of a
@@ -312,6 +314,35 @@ class ExportRows:
                 # The label is the ``id`` where there is one.
                 fields |= dict.fromkeys(key for key in value if key != "id" or label != value["id"])
         self.axes = {name: tuple(fields) for name, fields in found.items()}
+
+    @classmethod
+    def of(cls, record: Record, entries: Entries, *, select: str | None = None, **options: Any) -> ExportRows:
+        """The images of a job, with what its review and its selection say of them.
+
+        :param select: a condition, as ``--select`` has it
+        :raises FindingsError: the review or the selection is damaged
+        :raises UsageError: ``select`` without a job file, or it names what the job does not have
+        """
+        expansion = record.job.expansion if record.job else None
+        selected = None
+        if select is not None:
+            if expansion is None:
+                raise UsageError("--select needs the job file", hint=f"{record.shown} is only a manifest")
+            selected = selector(select, expansion, more=SAID)
+        files = WorkTree(record.root)
+        review = read_review(files, record.name, root=record.root)
+        selection = read_selection(files, record.name, root=record.root)
+        return cls(
+            job=record.name,
+            entries=entries,
+            root=record.root,
+            folder=record.paths.manifest.parent,
+            expansion=expansion,
+            select=selected,
+            opinions=review.merged(),
+            verdicts={} if selection is None else selection.verdicts(),
+            **options,
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
