@@ -16,7 +16,7 @@ import psutil
 from bench.result import Goal, Result, Row
 from bench.thumbnails import photograph
 from seedream_jobs.inside import STATE_FOLDER
-from seedream_jobs.results.engines import SHARD, Engine, EngineChoice, SharedFolder
+from seedream_jobs.results.engines import SHARD, Engine, EngineChoice, shared_folder
 from tests.engines.cluster import Cluster
 
 TITLE = "Shards on an executor: CPU seconds per image"
@@ -60,12 +60,12 @@ def run(quick: bool) -> Result:
             images.append({"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
         cluster = Cluster(root)
         try:
-            with SharedFolder(root) as shared:
+            with shared_folder(root) as shared:
                 plain = {
                     "work": "thumbnails",
                     "root": str(root),
                     "folder": str(root),
-                    "shared": shared.described(),
+                    "shared": shared,
                     "store": None,
                 }
                 size = 2 if quick else SHARD

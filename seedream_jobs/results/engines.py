@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -136,9 +135,7 @@ class Engine:
         self._executor = client.get_executor(pure=False, retries=0)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @contextmanager
@@ -152,8 +149,8 @@ class Engine:
         if self._choice.address is None:
             yield plain
             return
-        with SharedFolder(record.root) as shared:
-            yield {**plain, "shared": shared.described()}
+        with shared_folder(record.root) as shared:
+            yield {**plain, "shared": shared}
 
     def work(self, shard: Mapping[str, Any]) -> Json:
         """Do one shard, on another worker where the first one is lost; blocks until it is done.
@@ -217,25 +214,18 @@ def in_order(work: Callable[[T], R], items: Iterable[T], at_once: int = AT_ONCE)
         pool.shutdown(cancel_futures=True)  # after an error nothing more is begun
 
 
-class SharedFolder:
-    """A file by which a worker sees that the campaign's folder is the coordinator's; removed in the end."""
-
-    def __init__(self, root: Path) -> None:
-        self.nonce: str = token_hex(16)
-        self.path: Path = root / STATE_FOLDER / f"shared-{self.nonce[:8]}"
-
-    def __enter__(self) -> Self:
-        keep_private(self.path.parent)
-        write_whole(self.path, [self.nonce.encode()])
-        return self
-
-    def __exit__(self, *_: object) -> None:
+@contextmanager
+def shared_folder(root: Path) -> Iterator[list[str]]:
+    """A file by which a worker sees that the campaign's folder is the coordinator's, as a shard says it; removed."""
+    nonce = token_hex(16)
+    path = root / STATE_FOLDER / f"shared-{nonce[:8]}"
+    keep_private(path.parent)
+    write_whole(path, [nonce.encode()])
+    try:
+        yield [str(path), nonce]
+    finally:
         with suppress(OSError):
-            self.path.unlink()
-
-    def described(self) -> list[str]:
-        """As a shard says it."""
-        return [str(self.path), self.nonce]
+            path.unlink()
 
 
 # -- the worker --------------------------------------------------------------------------------------------------------

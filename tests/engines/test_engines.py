@@ -26,7 +26,7 @@ from seedream_jobs.ledger.state import Completed, Entry, Image, State
 from seedream_jobs.plans.load import Target
 from seedream_jobs.records import find_record, read_ledger
 from seedream_jobs.results import engines, fetch_shards
-from seedream_jobs.results.engines import Engine, EngineChoice, SharedFolder, parse_engine, work_shard
+from seedream_jobs.results.engines import Engine, EngineChoice, parse_engine, shared_folder, work_shard
 from seedream_jobs.results.export.rows import ExportRows
 from seedream_jobs.run.fetch import temporary
 from tests import stores
@@ -527,18 +527,18 @@ def test_a_worker_that_does_not_share_the_folder_says_so(host: Host, tmp_path: P
     """Or has another version: nothing is written, and the next step is said."""
     ready(tmp_path, host, 1)
     shard = {**shard_of(tmp_path, host), "token": "aa", "version": engines.__version__}
-    with SharedFolder(tmp_path) as shared:
-        path, _ = shared.described()
+    with shared_folder(tmp_path) as shared:
+        path, _ = shared
         for told, wrong in (
             ({"shared": [path, "another"]}, "does not have"),
             ({"shared": [str(tmp_path / "elsewhere"), "x"]}, "does not have"),
-            ({"shared": shared.described(), "version": "0.0.1"}, "has seedream-jobs"),
+            ({"shared": shared, "version": "0.0.1"}, "has seedream-jobs"),
         ):
             answer = json.loads(work_shard(json.dumps({**shard, **told}).encode()))
             assert wrong in answer["refusal"]
             assert answer["hint"]
     assert not (tmp_path / "out").exists()
-    assert not shared.path.exists()
+    assert not Path(path).exists()
 
 
 def test_what_a_worker_can_not_do_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
