@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import Self
 
 import anyio
@@ -103,9 +102,7 @@ class Client:
         await self._proof.prove()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         with anyio.CancelScope(shield=True):
             for connection in [*self._workers, *self._readers]:
                 await connection.aclose()

@@ -21,7 +21,6 @@ import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from seedream_jobs import confinement
@@ -180,9 +179,7 @@ class Decoders:
     def __enter__(self) -> Decoders:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def decode(self, file: Path, thumbnail: Path | None = None) -> Examined:
