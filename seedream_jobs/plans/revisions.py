@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from seedream_jobs.atomic_file import digest
 from seedream_jobs.diagnostics import Diagnostic, Severity, Span
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.inside import OutsideRoot, check_open_to_jobs, find_closed, is_gits
@@ -214,7 +215,7 @@ class Repository:
             stored = self.blob(was.oid, _MAX_POINTER).data
         except UsageError:  # a partial clone, whose large files lie elsewhere
             return False
-        return stored.startswith(LFS_POINTER) and b"oid sha256:%s\n" % _sha256(file).encode() in stored
+        return stored.startswith(LFS_POINTER) and b"oid sha256:%s\n" % digest(file).encode() in stored
 
     def _index_written(self) -> int:
         """When the index was written, ns. A file changed at that moment or later may have the times it notes."""
@@ -405,21 +406,8 @@ def _oid(data: bytes, like: str) -> str:
 
 
 def _oid_of_file(file: Path, size: int, like: str) -> str:
-    found = _hasher(size, like)
-    _feed(found, file)
-    return found.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    found = hashlib.sha256()
-    _feed(found, file)
-    return found.hexdigest()
-
-
-def _feed(found: hashlib._Hash, file: Path) -> None:
     with file.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            found.update(piece)
+        return hashlib.file_digest(opened, lambda: _hasher(size, like)).hexdigest()
 
 
 def ignored(
