@@ -253,26 +253,6 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-@contextmanager
-def _replacing(fs: FileSystem, path: Path, temp: Path, *, mode: int = 0o644) -> Iterator[int]:
-    """The descriptor of a temporary file that takes the name ``path`` when the block ends without an exception."""
-    if temp.is_symlink():  # a commit may bring one of this name: nothing of it leads anywhere
-        fs.remove(temp)
-    descriptor = fs.create(temp, mode)
-    try:
-        try:
-            yield descriptor
-            fs.sync(descriptor)
-        finally:
-            fs.close(descriptor)
-        fs.rename(temp, path)
-    except BaseException:
-        with suppress(OSError):
-            fs.remove(temp)
-        raise
-    fs.sync_folder(path.parent)  # without it a power cut may bring the old file back
-
-
 def write_whole(
     path: Path, chunks: Iterable[bytes], *, fs: FileSystem = DISK, announce: Callable[[], object] = lambda: None
 ) -> None:
@@ -328,12 +308,23 @@ def whole_file(path: Path, temp: Path | None = None) -> Iterator[BinaryIO]:
     :raises OSError: as the disk says; an earlier file is still whole
     """
     make_folder(path.parent)
-    with (
-        # As ``open`` makes files: the umask says who may read and write them.
-        _replacing(DISK, path, temp or temporary(path), mode=0o666) as descriptor,
-        os.fdopen(descriptor, "wb", closefd=False) as file,
-    ):
-        yield file
+    temp = temp or temporary(path)
+    if temp.is_symlink():  # a commit may bring one of this name: nothing of it leads anywhere
+        DISK.remove(temp)
+    descriptor = DISK.create(temp, 0o666)  # as ``open`` makes files: the umask says who may read and write them
+    try:
+        try:
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                yield file
+            DISK.sync(descriptor)
+        finally:
+            DISK.close(descriptor)
+        DISK.rename(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            DISK.remove(temp)
+        raise
+    DISK.sync_folder(path.parent)  # without it a power cut may bring the old file back
 
 
 def update_file(path: Path, data: bytes) -> None:
