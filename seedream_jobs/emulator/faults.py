@@ -33,18 +33,6 @@ _SIGN_IN = (
 )
 
 
-def _retry_date(now: float, task: str) -> Response:
-    return error(429, headers={"Retry-After": formatdate(now + 1, usegmt=True)})
-
-
-def _broken_json(now: float, task: str) -> Response:
-    return Response(body=f'{{"code":200,"data":[{{"status":"submitted","task_id":"{task}"'.encode())
-
-
-def _limited_with_id(now: float, task: str) -> Response:
-    return error(429, extra={"data": [{"status": "submitted", "task_id": task}]})
-
-
 _REFUSALS: tuple[tuple[str, str, Answer], ...] = (
     ("400", "HTTP 400 invalid_request_error", error(400)),
     ("401", "HTTP 401 authentication_error", error(401)),
@@ -55,7 +43,11 @@ _REFUSALS: tuple[tuple[str, str, Answer], ...] = (
     ("413", "HTTP 413", error(413)),
     ("429", "HTTP 429 rate_limit_error, without Retry-After", error(429)),
     ("429-retry-after", "HTTP 429 with Retry-After: 1", error(429, headers={"Retry-After": "1"})),
-    ("429-retry-date", "HTTP 429 with Retry-After as a date, one second ahead of the reply's own Date", _retry_date),
+    (
+        "429-retry-date",
+        "HTTP 429 with Retry-After as a date, one second ahead of the reply's own Date",
+        lambda now, task: error(429, headers={"Retry-After": formatdate(now + 1, usegmt=True)}),
+    ),
     ("500", "HTTP 500 server_error", error(500)),
     ("502", "HTTP 502 bad_gateway", error(502)),
     ("503", "HTTP 503", error(503)),
@@ -120,7 +112,11 @@ _OTHERS: Mapping[Stage, Sequence[tuple[str, str] | tuple[str, str, Answer]]] = {
         ("hang-after-accept", "charged, and no reply comes while the client waits"),
         ("500-after-accept", "charged, and answered with HTTP 500", error(500)),
         ("502-after-accept", "charged, and answered with HTTP 502", error(502)),
-        ("429-with-id", "charged, and answered with HTTP 429 whose body names the task", _limited_with_id),
+        (
+            "429-with-id",
+            "charged, and answered with HTTP 429 whose body names the task",
+            lambda now, task: error(429, extra={"data": [{"status": "submitted", "task_id": task}]}),
+        ),
         ("task-per-image", "one task for each image of the group; the reply names them all"),
         (
             "garbage",
@@ -130,7 +126,7 @@ _OTHERS: Mapping[Stage, Sequence[tuple[str, str] | tuple[str, str, Answer]]] = {
         (
             "garbage-with-id",
             "charged, and answered with HTTP 200 and broken JSON in which the task id stands",
-            _broken_json,
+            lambda now, task: Response(body=f'{{"code":200,"data":[{{"status":"submitted","task_id":"{task}"'.encode()),
         ),
         (
             "no-id",
