@@ -251,6 +251,19 @@ def lock_ledger(record: Record, *, origin: str | None, command: str, now: int) -
     )
 
 
+def lock_or_create(record: Record, job: Job, *, target: Target, command: str, now: int) -> Ledger:
+    """The job's ledger, locked, as ``lock_ledger`` does it; a manifest is made if there is none."""
+    return Ledger.open(
+        record.paths,
+        job=job.file.name,
+        origin=target.origin,
+        new_id=new_manifest_id,
+        root=record.root,
+        command=command,
+        now=now,
+    )
+
+
 def new_manifest_id(given: str | None = None) -> str:
     """The id of a new manifest: the one that a saved plan has given it, else a random one."""
     return given or f"m-{secrets.token_hex(8)}"
@@ -345,15 +358,8 @@ def with_manifests(plan: Plan, *, target: Target, now: int) -> Plan:
     for number, planned in enumerate(jobs):
         # Idempotency keys hold the id: made now, it is the same on every machine that runs the plan.
         if planned.job is not None and planned.manifest is None and planned.submit:
-            with Ledger.open(
-                planned.job.paths,
-                job=planned.job.file.name,
-                origin=target.origin,
-                new_id=new_manifest_id,
-                root=planned.job.expansion.spec.root,
-                command="plan",
-                now=now,
-            ) as ledger:
+            job = planned.job
+            with lock_or_create(record_of(job), job, target=target, command="plan", now=now) as ledger:
                 ledger.ensure_created()
                 jobs[number] = replace(planned, manifest=ledger.id)
     return replace(plan, jobs=tuple(jobs))

@@ -38,7 +38,7 @@ from seedream_jobs.ledger.state import (
 )
 from seedream_jobs.plans.cost import tariff_of
 from seedream_jobs.plans.load import Job, Target
-from seedream_jobs.records import Record, lock_ledger, new_manifest_id
+from seedream_jobs.records import Record, lock_ledger, lock_or_create
 from seedream_jobs.results.sidecar import SidecarImage, read_sidecars
 from seedream_jobs.sharing import read_claims
 
@@ -247,19 +247,6 @@ def _job_of(record: Record, consequence: str) -> Job:
     return record.job
 
 
-def _lock_or_create(record: Record, job: Job, target: Target, now: int) -> Ledger:
-    """The job's ledger, locked; a manifest is made if there is none."""
-    return Ledger.open(
-        record.paths,
-        job=job.file.name,
-        origin=target.origin,
-        new_id=new_manifest_id,
-        root=record.root,
-        command="resolve",
-        now=now,
-    )
-
-
 def import_task(record: Record, task_id: str, address: str, *, reason: str, target: Target, now: int) -> None:
     """Record a task as the one of a request that is new or in doubt.
 
@@ -267,7 +254,7 @@ def import_task(record: Record, task_id: str, address: str, *, reason: str, targ
     """
     job = _job_of(record, "so nothing can be imported")
     place = _place(job, address, record.shown)
-    with _lock_or_create(record, job, target, now) as ledger:
+    with lock_or_create(record, job, target=target, command="resolve", now=now) as ledger:
         known = ledger.entries.entry_of(place.key)
         if known is not None and known.key != place.key and known.state is State.NEW:
             known = None  # not sent under its former key: it is announced under today's
@@ -320,7 +307,7 @@ def import_sidecars(record: Record, *, reason: str, target: Target, now: int) ->
             else:
                 accepted += 1
 
-    with _lock_or_create(record, job, target, now) as ledger:
+    with lock_or_create(record, job, target=target, command="resolve", now=now) as ledger:
         ledger.record_all(events(ledger))
     if not stored + accepted:
         raise UsageError(
