@@ -18,6 +18,7 @@ from seedream_jobs.cli.streams import at_end, draw, progress_mode, quiet, say, t
 from seedream_jobs.diagnostics import plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError, gravest
 from seedream_jobs.foreign_text import shell_word, visible
+from seedream_jobs.job.files import from_here
 from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.service_errors import in_words
@@ -121,7 +122,7 @@ class Terminal:
     def _filling(self, live: LivePages) -> Iterator[None]:
         with live:
             for page in live.built if not quiet() else ():
-                say(f"The page fills while the images come: {_near(page)}")
+                say(f"The page fills while the images come: {from_here(page)}")
             for record, refusal in live.refusals:
                 if isinstance(refusal, PageTakenError):
                     _show_taken(record, refusal)
@@ -172,7 +173,7 @@ class Terminal:
         for job in self._jobs:
             self._show_job(job)
         for page in self._pages:
-            say(f"  gallery   {_near(page)}")
+            say(f"  gallery   {from_here(page)}")
         for problem in self._live.problems if self._live and not self._refusals else ():
             say(f"  {problem}", err=True)
         told = [refusal.message for _, refusal in self._live.refusals] if self._live else []
@@ -190,21 +191,22 @@ class Terminal:
         say(f"{name}: {_sentence(ledger, result, job.asked, PLAY_MONEY if self._emulator else '')}")
         option = " --emulator" if self._emulator else ""
         if self._shard is not None:
-            say(f"  record    {_near(ledger.file)}")
-            whole = f"seedream-jobs collect {shell_word(name)}{option} {shell_word(_near(ledger.file.parent))}"
+            say(f"  record    {from_here(ledger.file)}")
+            whole = f"seedream-jobs collect {shell_word(name)}{option} {shell_word(from_here(ledger.file.parent))}"
             say(f"  once all {self._shard.count} shards are fetched: {whole}", err=True)
         elif ledger.header is not None:
-            say(f"  manifest  {_near(manifest)}")
+            say(f"  manifest  {from_here(manifest)}")
         images = _image_folder(ledger, manifest.parent)
         if images is not None:
-            say(f"  images    {_near(images)}")
+            say(f"  images    {from_here(images)}")
         for event in (*result.submitted.lost, *(result.polled.lost if result.polled is not None else ())):
             _show_lost(event, ledger, name, option)
         for reason, hint in _reasons(result):
             _refused(reason, hint)
-        keys = _by_state(ledger)
+        keys = {state.value: ledger.entries.keys_in(state) for state in State}
         _show_named(ledger, keys["in_doubt"], "in doubt", f"seedream-jobs resolve {shell_word(name)}{option}")
-        again = _retrying(ledger) if keys["rejected"] or keys["failed"] or keys["expired"] else ""
+        # With other ``--set`` values these would be other requests.
+        again = " ".join(filter(None, ["--retry-failed", set_options(last_sets(ledger.plans.values()))]))
         failed, expired = keys["rejected"] + keys["failed"], keys["expired"]
         _show_named(ledger, failed, "failed", f"{again} submits {_them(failed)} again")
         _show_named(ledger, expired, "expired", f"{again} submits {_them(expired)} again, and pays again")
@@ -313,10 +315,6 @@ def _sentence(ledger: Ledger, done: JobResult, asked: int, play_money: str) -> s
     return ", ".join(parts)
 
 
-def _by_state(ledger: Ledger) -> dict[str, list[str]]:
-    return {state.value: ledger.entries.keys_in(state) for state in State}
-
-
 def _show_named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
     if not keys:
         return
@@ -327,11 +325,6 @@ def _show_named(ledger: Ledger, keys: list[str], word: str, hint: str) -> None:
         say(f"    {entry.address}  {why}".rstrip(), err=True)
     if len(keys) > MAX_NAMED:
         say(f"    and {len(keys) - MAX_NAMED} more", err=True)
-
-
-def _retrying(ledger: Ledger) -> str:
-    # With other ``--set`` values these would be other requests.
-    return " ".join(filter(None, ["--retry-failed", set_options(last_sets(ledger.plans.values()))]))
 
 
 def _reasons(done: JobResult) -> list[tuple[str, str | None]]:
@@ -349,10 +342,3 @@ def _reasons(done: JobResult) -> list[tuple[str, str | None]]:
         for trouble in (*done.fetched.lost, *done.fetched.unfinished)[:MAX_NAMED]:
             found.append((f"{trouble.address}: {trouble.problem}", None))
     return found
-
-
-def _near(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -224,6 +224,11 @@ def pattern_parts(folder: PurePosixPath, pattern: str) -> tuple[str, ...]:
     return parts
 
 
+def from_here(path: Path) -> str:
+    """A path as it is named from the working folder, if it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def campaign_root(job: Path) -> Path:
     """The git top level around a job file, else the job file's folder."""
     folder = Path(os.path.abspath(job)).parent  # noqa: PTH100  (Path.absolute keeps "..")

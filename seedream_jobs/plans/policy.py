@@ -30,7 +30,7 @@ from seedream_jobs.expand.request_builder import FIELD_ORDER
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job import schema
 from seedream_jobs.job.document import Document, DocumentPath, check_findings
-from seedream_jobs.job.files import Files
+from seedream_jobs.job.files import Files, from_here
 from seedream_jobs.job.ignored import checked_tree
 from seedream_jobs.job.path_pattern import fits
 from seedream_jobs.job.spec import JobSpec
@@ -262,13 +262,11 @@ PolicyOf = Callable[[Path], "Policy | None"]
 """The policy of a campaign, given its root (absolute); None if it has none."""
 
 
-def _from_here(root: Path) -> str:
-    file = root / POLICY_FILE
-    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
-
-
 def policy_of_tree(
-    tree: Callable[[Path], Files] = checked_tree, *, shown: Callable[[Path], str] = _from_here, today: datetime.date
+    tree: Callable[[Path], Files] = checked_tree,
+    *,
+    shown: Callable[[Path], str] = lambda root: from_here(root / POLICY_FILE),
+    today: datetime.date,
 ) -> PolicyOf:
     """Each campaign's policy in a tree, such as that of the base revision; by default as it lies on disk.
 

@@ -26,7 +26,7 @@ from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.foreign_text import is_seen
 from seedream_jobs.inside import OutsideRoot
 from seedream_jobs.job.document import Document, check_findings
-from seedream_jobs.job.files import Files, WorkTree
+from seedream_jobs.job.files import Files, WorkTree, from_here
 from seedream_jobs.job.yaml_reader import WORDS, parse
 from seedream_jobs.resources import resource
 
@@ -355,9 +355,7 @@ def read_opinions(files: Files, folder: str, job: str, *, root: Path, versions: 
         reason = getattr(error, "strerror", None) or "a link leads out of the campaign"
         raise UsageError(f"{path} can't be read: {reason}", hint="put the file itself there") from None
     allow_bytes(len(raw))
-    file = root / path
-    shown = str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
-    document = parse(raw, shown, limit=LIMIT)
+    document = parse(raw, from_here(root / path), limit=LIMIT)
     if (version := document.data.get("version")) not in versions or isinstance(version, bool):
         known = " or ".join(map(str, versions))
         raise FindingsError([_damaged(document, f"the version of this file is {known}", ("version",))])
