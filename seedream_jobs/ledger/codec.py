@@ -123,8 +123,8 @@ SPLIT_FORMAT = 2
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in Unix seconds: what lies beyond it can't be written as a time."""
-_LARGEST = 1 << 63
-"""What no size and no count reaches."""
+_LARGEST = (1 << 63) - 1
+"""The largest size, or count."""
 _DEEPEST = 100
 """How deep the values of a line may be nested."""
 
@@ -202,22 +202,28 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def whole(name: str, value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _LARGEST:
-        raise Malformed(f"'{name}' must be a whole number, 0 or more")
-    return value
+def _number(least: int, most: int, what: str) -> Reader:
+    def read(name: str, value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise Malformed(f"'{name}' must be {what}")
+        return value
+
+    return read
 
 
-def _positive(name: str, value: Any) -> int:
-    if type(value) is not int or not 1 <= value < _LARGEST:
-        raise Malformed(f"'{name}' must be a whole number, 1 or more")
-    return value
+whole = _number(0, _LARGEST, "a whole number, 0 or more")
 
 
-def _seconds(name: str, value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= LAST_SECOND:
-        raise Malformed(f"'{name}' must be a time in Unix seconds")
-    return value
+def _matching(pattern: re.Pattern[str], what: str) -> Reader:
+    def read(name: str, value: Any) -> str:
+        if type(value) is not str or pattern.fullmatch(value) is None:
+            raise Malformed(f"'{name}' must be {what}")
+        return value
+
+    return read
+
+
+_identifier = _matching(ID, "an id of 1 to 128 letters, digits, '_' and '-'")
 
 
 def file_name(name: str, value: Any) -> str:
@@ -251,30 +257,6 @@ def amount(name: str, value: Any) -> Decimal:
     return Decimal(value)
 
 
-def _identifier(name: str, value: Any) -> str:
-    if type(value) is not str or ID.fullmatch(value) is None:
-        raise Malformed(f"'{name}' must be an id of 1 to 128 letters, digits, '_' and '-'")
-    return value
-
-
-def _request_key(name: str, value: Any) -> str:
-    if type(value) is not str or _KEY.fullmatch(value) is None:
-        raise Malformed(f"'{name}' must be 'v1:' and hex digits")
-    return value
-
-
-def _sha256(name: str, value: Any) -> str:
-    if type(value) is not str or _SHA256.fullmatch(value) is None:
-        raise Malformed(f"'{name}' must be 64 hex digits")
-    return value
-
-
-def _object_name(name: str, value: Any) -> str:
-    if type(value) is not str or _OBJECT.fullmatch(value) is None:
-        raise Malformed(f"'{name}' must be the name of an image in a store: images/ab/ab….jpeg")
-    return value
-
-
 def _state(name: str, value: Any) -> State:
     state = STATES.get(value) if type(value) is str else None
     if state is None:
@@ -299,14 +281,14 @@ _PLAIN: Mapping[Any, tuple[Reader, Writer | None]] = {
     Decimal: (amount, money),
     State: (_state, lambda state: state.value),
     Identifier: (_identifier, None),
-    Key: (_request_key, None),
-    Sha256: (_sha256, None),
+    Key: (_matching(_KEY, "'v1:' and hex digits"), None),
+    Sha256: (_matching(_SHA256, "64 hex digits"), None),
     Whole: (whole, None),
-    Count: (_positive, None),
+    Count: (_number(1, _LARGEST, "a whole number, 1 or more"), None),
     Moment: (moment, iso),
-    Seconds: (_seconds, None),
+    Seconds: (_number(0, LAST_SECOND, "a time in Unix seconds"), None),
     FileName: (file_name, None),
-    ObjectName: (_object_name, None),
+    ObjectName: (_matching(_OBJECT, "the name of an image in a store: images/ab/ab….jpeg"), None),
 }
 
 
