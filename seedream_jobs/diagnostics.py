@@ -46,9 +46,9 @@ class Span:
     end: Pos
 
     @classmethod
-    def of_line(cls, line: int) -> Span:
-        """The start of a line, where nothing else is known of the place."""
-        at = Pos(offset=0, line=line, column=1)
+    def of_line(cls, line: int, *, column: int = 1, offset: int = 0) -> Span:
+        """A place that is known by its line, and the column where that is known."""
+        at = Pos(offset=offset, line=line, column=column)
         return cls(start=at, end=at)
 
 
@@ -86,6 +86,11 @@ class Diagnostic:
         if self.span is None:
             return self.path
         return f"{self.path}:{self.span.start.line}:{self.span.start.column}"
+
+
+def error_at(code: str, message: str, path: str, line: int, hint: str) -> Diagnostic:
+    """An error in one line of a file, counted from 1."""
+    return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
 
 
 class Problem(Exception):

@@ -18,7 +18,7 @@ from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.output import show_findings
 from seedream_jobs.cli.streams import LOGS, say, show
 from seedream_jobs.confinement import Ended
-from seedream_jobs.diagnostics import Diagnostic, Pos, Span, plural
+from seedream_jobs.diagnostics import Diagnostic, Span, plural
 from seedream_jobs.errors import ExitCode, FindingsError, SeedreamError
 
 _LONGEST_PATH = 4096
@@ -80,16 +80,12 @@ def show_exhausted(ended: Ended) -> ExitCode:
     """Print the finding for a worker that a limit ended, where it was at that time."""
     message, hint = _EXHAUSTED[ended.cause or "crash"]
     said = message.format(limit=ended.limit, seconds=plural(ended.limit, "second"), code=-ended.code)
-    span = None
-    if ended.line:
-        at = Pos(offset=0, line=ended.line, column=ended.column)
-        span = Span(start=at, end=at)
     finding = Diagnostic(
         code="too-expensive",
         severity="error",
         message=f"{ended.doing or 'this command'} {said}",
         path=ended.path or "seedream-jobs",
-        span=span,
+        span=Span.of_line(ended.line, column=ended.column) if ended.line else None,
         hint=hint.format(more=ended.limit * 4),
     )
     show_findings([finding], err=ended.err, form=ended.form, files=[finding.path])

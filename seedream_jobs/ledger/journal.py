@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from seedream_jobs.atomic_file import FileSystem, Snapshot, write_all, write_together
-from seedream_jobs.diagnostics import Diagnostic, Pos, Span, shorten
+from seedream_jobs.diagnostics import Diagnostic, Span, shorten
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.ledger.codec import (
     Json,
@@ -261,13 +261,12 @@ def _checked(line: bytes) -> Json | None:
 
 def torn(path: str, contents: Contents) -> Diagnostic:
     """The warning that a crash tore the last record, which was therefore never announced."""
-    place = Pos(offset=contents.size, line=contents.next_seq + 1, column=1)
     return Diagnostic(
         code="journal-torn",
         severity="warning",
         message=f"the journal ends in {contents.torn} bytes of a torn record, which are cut off",
         path=path,
-        span=Span(start=place, end=place),
+        span=Span.of_line(contents.next_seq + 1, offset=contents.size),
         hint="nothing to do: a crash came between the write and the sync, so that nothing was sent on its account",
     )
 
@@ -298,13 +297,12 @@ def tracked(path: str) -> Diagnostic:
 
 def damaged(path: str, line: int, offset: int, why: str) -> Diagnostic:
     """The finding that a record is none, or has no place where it stands."""
-    place = Pos(offset=offset, line=line, column=1)
     return Diagnostic(
         code="journal-damaged",
         severity="error",
         message=f"the journal is damaged at byte {offset} (record {line}): {why}",
         path=path,
-        span=Span(start=place, end=place),
+        span=Span.of_line(line, offset=offset),
         hint="restore the file from a backup; without one, keep a copy of it, look up the task ids it holds "
         "after that byte, cut it there, and settle what is then in doubt with `resolve`",
     )

@@ -22,7 +22,7 @@ from typing import TypeVar
 from zlib import crc32
 
 from seedream_jobs.atomic_file import Snapshot
-from seedream_jobs.diagnostics import Diagnostic, Related, Span, shorten
+from seedream_jobs.diagnostics import Diagnostic, Related, Span, error_at, shorten
 from seedream_jobs.errors import FindingsError, LedgerError
 from seedream_jobs.expand.identity import key_of, settled
 from seedream_jobs.inside import OutsideRoot
@@ -375,30 +375,21 @@ class Entries(Mapping[str, Entry]):
 
     def tasks(self) -> Iterator[tuple[str, str, str]]:
         """(task id, key, address) of every submission that has a task."""
-
-        def found(raw: Json) -> list[tuple[str, str, str]]:
-            ids = (one.get("task_ids") or [one.get("task_id")] for one in (raw, *raw.get("earlier", ())))
-            return [(task, raw["key"], raw["address"]) for task in chain.from_iterable(ids) if task]
-
-        return self._each(found)
+        for raw in self.raw():
+            for one in (raw, *raw.get("earlier", ())):
+                for task in one.get("task_ids") or [one.get("task_id")]:
+                    if task:
+                        yield task, raw["key"], raw["address"]
 
     def prices(self) -> Iterator[tuple[str, Decimal]]:
         """(day of the submission, USD per image) of all that the service named a cost for."""
-
-        def charged(raw: Json) -> list[tuple[str, Decimal]]:
-            found = []
+        for raw in self.raw():
             for one in (raw, *raw.get("earlier", ())):
                 if "cost_usd" in one:
                     delivered = sum(1 for image in one.get("images", ()) if "error" not in image)
                     usd = price_per_image(amount("cost_usd", one["cost_usd"]), delivered, raw["max_images"])
-                    found += [] if usd is None else [(one.get("submitted_at", "")[:10], usd)]
-            return found
-
-        return self._each(charged)
-
-    def _each(self, read: Callable[[Json], list[T]]) -> Iterator[T]:
-        for raw in self.raw():
-            yield from read(raw)
+                    if usd is not None:
+                        yield one.get("submitted_at", "")[:10], usd
 
     def entry_in(self, line: bytes) -> Entry:
         """The entry in a line that was checked when it was read.
@@ -412,7 +403,7 @@ class Entries(Mapping[str, Entry]):
         except Malformed as problem:
             path, number = (self._path, 1) if self._place_of is None else self._place_of(str(raw.get("key")))
             message = f"line {number} is damaged: {problem}"
-            raise FindingsError([_finding("manifest-damaged", message, path, number, _RESTORE)]) from None
+            raise FindingsError([error_at("manifest-damaged", message, path, number, _RESTORE)]) from None
 
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Forget all requests but some, by their keys."""
@@ -471,13 +462,7 @@ def check_key(key: str, request: Mapping[str, object], repeat: int) -> None:
 
     :raises Malformed: it is not
     """
-    model = str(request.get("model", ""))
-    profile = profiles().get(model)
-    try:
-        expected = key_of(request, model if profile is None else profile.id, repeat)
-    except (TypeError, ValueError):  # such as a text where a number of images belongs
-        expected = ""
-    if key != expected:
+    if key != _key_of(request, repeat, str(request.get("model", ""))):
         raise Malformed("its key is not that of its request: one of the two was changed")
 
 
@@ -487,10 +472,14 @@ def _settled_key(entry: Entry) -> str | None:
     if not isinstance(prompt, str) or (today := settled(prompt.replace("\ufeff", ""))) == prompt or not today:
         return None
     model = str(entry.request.get("model", DEFAULT_MODEL))
+    return _key_of({**entry.request, "prompt": today}, entry.repeat, model)
+
+
+def _key_of(request: Mapping[str, object], repeat: int, model: str) -> str | None:
     profile = profiles().get(model)
     try:
-        return key_of({**entry.request, "prompt": today}, model if profile is None else profile.id, entry.repeat)
-    except (TypeError, ValueError):  # a record that was made by hand
+        return key_of(request, model if profile is None else profile.id, repeat)
+    except (TypeError, ValueError):  # made by hand: such as a text where a number of images belongs
         return None
 
 
@@ -582,7 +571,7 @@ class Manifest:
             header = join_headers(self.header, other.header)
             if header is None:
                 message = f"its origin is {other.header.origin}, not {self.header.origin}"
-                raise FindingsError([_finding("manifest-origin", message, other.header.job, 1, _SEPARATE)])
+                raise FindingsError([error_at("manifest-origin", message, other.header.job, 1, _SEPARATE)])
             self.header = header
         for name, serial in other.serials.items():
             self.serials[name] = max(serial, self.serials.get(name, 0))
@@ -786,19 +775,19 @@ class _Reader:
             self._report(number, line, str(problem))
         except OutsideRoot as problem:
             message = f"the path {str(problem)!r} leads out of the campaign's root"
-            self.findings.append(_finding("manifest-path", message, self._path, number, _RESTORE))
+            self.findings.append(error_at("manifest-path", message, self._path, number, _RESTORE))
 
     def _check_part(self, number: int, key: str) -> None:
         if self._part == FIRST:
             self._astray = self._astray or key
         elif part_of(key, len(self._part)) != self._part:
             message = f"line {number} is of a request that belongs in another part"
-            self.findings.append(_finding("manifest-part", message, self._path, number, _RESTORE))
+            self.findings.append(error_at("manifest-part", message, self._path, number, _RESTORE))
 
     def finished(self) -> Manifest:
         """:raises FindingsError: there are findings, or no header"""
         if self.manifest.header is None and not self.findings:
-            self.findings.append(_finding("manifest-damaged", "the manifest has no header", self._shown, 1, _RESTORE))
+            self.findings.append(error_at("manifest-damaged", "the manifest has no header", self._shown, 1, _RESTORE))
         header = None if self.findings else join_headers(*self._headers)
         if header is not None:
             self._check_parts(header)
@@ -913,25 +902,25 @@ class _Reader:
         self.manifest.merged = len(self._headers) > 1 or self.manifest.merged
         if known.origin != header.origin:
             message = f"two manifests of different origins were merged: {known.origin} and {header.origin}"
-            self.findings.append(_finding("manifest-origin", message, self._path, number, _SEPARATE))
+            self.findings.append(error_at("manifest-origin", message, self._path, number, _SEPARATE))
 
     def _report(self, number: int, line: bytes, why: str) -> None:
         if line.startswith(_MARKERS):
             message = "a merge conflict is not resolved"
-            self.findings.append(_finding("manifest-conflict", message, self._path, number, _KEEP_BOTH))
+            self.findings.append(error_at("manifest-conflict", message, self._path, number, _KEEP_BOTH))
             return
         if self._pointer or line.startswith(LFS_POINTER):
             if self._pointer:
                 return  # its other lines say nothing more
             self._pointer = True
             message = "a Git LFS pointer stands here, not the record: what was paid is not known"
-            self.findings.append(_finding("manifest-damaged", message, self._path, number, _NOT_IN_LFS))
+            self.findings.append(error_at("manifest-damaged", message, self._path, number, _NOT_IN_LFS))
             return
         if why.startswith("format "):
-            self.findings.append(_finding("manifest-format", f"line {number}: {why}", self._path, number, _NEWER))
+            self.findings.append(error_at("manifest-format", f"line {number}: {why}", self._path, number, _NEWER))
             return
         message = f"line {number} is damaged: {why}"
-        self.findings.append(_finding("manifest-damaged", message, self._path, number, _RESTORE))
+        self.findings.append(error_at("manifest-damaged", message, self._path, number, _RESTORE))
 
 
 _KEEP_BOTH = (
@@ -944,11 +933,7 @@ _SEPARATE = "keep the lines of one origin here, and the others in a manifest of 
 
 
 def _part_finding(message: str, path: str, number: int = 1) -> Diagnostic:
-    return _finding("manifest-part", message, path, number, _RESTORE)
-
-
-def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagnostic:
-    return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
+    return error_at("manifest-part", message, path, number, _RESTORE)
 
 
 def read_event(record: Json, folder: PurePosixPath) -> Event | PlanRecord:

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 from seedream_jobs.atomic_file import DISK, Snapshot, refusal, write_all
-from seedream_jobs.diagnostics import Diagnostic, Span
+from seedream_jobs.diagnostics import Diagnostic, error_at
 from seedream_jobs.errors import FindingsError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.inside import OutsideRoot, check_no_link
@@ -389,7 +389,7 @@ def _checked(found: ShardRecord, ledger: Ledger) -> Iterator[Entry]:
         except OutsideRoot as problem:
             why = f"the path {str(problem)!r} leads out of the campaign's root"
         if why is not None:
-            raise FindingsError([_finding("shard-claim", why, found.path, number, _LOOK)])
+            raise FindingsError([error_at("shard-claim", why, found.path, number, _LOOK)])
         yield entry
 
 
@@ -403,7 +403,7 @@ def _check_header(found: ShardRecord, first: ShardRecord, ledger: Ledger) -> Non
         hint = "collect the shards of one division at a time"
     else:
         return
-    raise FindingsError([_finding("shard-foreign", message, found.path, 1, hint)])
+    raise FindingsError([error_at("shard-foreign", message, found.path, 1, hint)])
 
 
 def _claim(entry: Entry, known: Entry | None, shard: Shard) -> str | None:
@@ -456,8 +456,4 @@ def _missing(records: Iterable[ShardRecord], job: str, option: str) -> Iterator[
 
 def _damaged(path: str, number: int, why: str) -> Diagnostic:
     hint = "remove the file and fetch the shard again: images that are there already are kept"
-    return _finding("shard-damaged", f"line {number} is damaged: {why}", path, number, hint)
-
-
-def _finding(code: str, message: str, path: str, line: int, hint: str) -> Diagnostic:
-    return Diagnostic(code=code, severity="error", message=message, path=path, span=Span.of_line(line), hint=hint)
+    return error_at("shard-damaged", f"line {number} is damaged: {why}", path, number, hint)

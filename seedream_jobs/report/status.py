@@ -19,7 +19,7 @@ from seedream_jobs.inside import can_be_a_name
 from seedream_jobs.ledger.campaign import held_elsewhere
 from seedream_jobs.ledger.ledger import Ledger, run_open
 from seedream_jobs.ledger.service_errors import in_words
-from seedream_jobs.ledger.state import Attempt, Entry, Image, ServiceError, State, spent_usd
+from seedream_jobs.ledger.state import Entry, Image, ServiceError, State, spent_usd
 from seedream_jobs.model_profile import Profile
 from seedream_jobs.plans.cost import PLAY_MONEY
 from seedream_jobs.plans.load import EMULATOR_ORIGIN
@@ -49,8 +49,7 @@ class Bill:
 def bill_of(entry: Entry) -> Bill:
     """The bill of one request, with all its generations and branches."""
     bill = Bill()
-    attempts: tuple[Attempt, ...] = (entry, *entry.earlier)
-    for attempt in attempts:
+    for attempt in entry.attempts:
         if attempt.cost_usd is not None:
             bill += Bill(usd=attempt.cost_usd, estimated=attempt.max_cost_usd)
     return bill
