@@ -211,7 +211,9 @@ def open_record(path: Path) -> int:
     try:
         return _regular(os.open(path, _LAST), path)
     except OSError as error:
-        raise _said_of_links(error, path) from None
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, _A_LINK, str(path)) from None
+        raise
 
 
 def check_no_link(path: Path) -> None:
@@ -232,10 +234,6 @@ def check_no_link(path: Path) -> None:
 
 _A_LINK = "it is a symbolic link, which is not followed here"
 _IRREGULAR = "it is no regular file"
-
-
-def _said_of_links(error: OSError, path: Path) -> OSError:
-    return OSError(errno.ELOOP, _A_LINK, str(path)) if error.errno == errno.ELOOP else error
 
 
 def _regular(descriptor: int, path: object) -> int:

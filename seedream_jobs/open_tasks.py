@@ -80,7 +80,7 @@ def fetch(
                 steps=own,
                 repairs=tuple(_find_damaged(record, ledger, store)) if verify else (),
                 wanted=_expires_within(expiring, record),
-                output_of=_output_of(record, ledger),
+                output_of=outputs(record.job.expansion if record.job else None, ledger.entries),
                 hand_out=None if engine is None else _handed_out(engine, own, record, ledger, stack),
             )
             for record, ledger, own, store in zip(records, ledgers, steps, stores, strict=True)
@@ -138,11 +138,6 @@ def _poll_job(record: Record, ledger: Ledger) -> JobRun:
     )
 
 
-def _output_of(record: Record, ledger: Ledger) -> Callable[[Entry], str]:
-    """Where new images go: by the job file of today if there is one, else by the record."""
-    return (lambda entry: entry.output) if record.job is None else outputs(record.job.expansion, ledger.entries)
-
-
 def _handed_out(
     engine: Engine, steps: CampaignImageSteps, record: Record, ledger: Ledger, stack: ExitStack
 ) -> Callable[[Fetcher, MemoryObjectReceiveStream[Work]], Awaitable[Fetched]]:
@@ -152,12 +147,8 @@ def _handed_out(
 
 def _find_damaged(record: Record, ledger: Ledger, store: ImageStore | None) -> Iterator[Repair]:
     folder, in_store = record.paths.manifest.parent, None if store is None else store.damage
-    return find_damaged(_with_images(ledger), folder, root=record.root, in_store=in_store)
-
-
-def _with_images(ledger: Ledger) -> Iterator[Entry]:
-    for key in ledger.entries.keys_in(State.STORED, State.COMPLETED):
-        yield ledger.entries[key]
+    with_images = map(ledger.entries.__getitem__, ledger.entries.keys_in(State.STORED, State.COMPLETED))
+    return find_damaged(with_images, folder, root=record.root, in_store=in_store)
 
 
 def _expires_within(seconds: float | None, record: Record) -> Callable[[Entry], bool]:

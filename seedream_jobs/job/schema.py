@@ -153,7 +153,10 @@ def explain(file: str, data: Any) -> list[SchemaFinding]:
     rules = (each for error in _validator(file).iter_errors(_abridged(data)) for each in _rules(error))
     broken = list(islice(rules, MAX_BROKEN))
     best: dict[tuple[object, ...], BrokenRule] = {}
-    for each in sorted(broken, key=_weight):
+    # Of two bounds on the number of references, the tighter one speaks.
+    for each in sorted(
+        broken, key=lambda each: (_RANK.get(each.keyword, 4), each.value if each.keyword == "maxItems" else 0)
+    ):
         best.setdefault((each.path, each.key, each.missing), each)
     found = []
     for each in _without_echoes(best.values()):
@@ -219,11 +222,6 @@ def _rules(error: ValidationError) -> Iterable[BrokenRule]:
         yield replace(base, path=(*base.path, instance), key=True)
     else:
         yield base
-
-
-def _weight(each: BrokenRule) -> tuple[int, int]:
-    """Less is better. Of two bounds on the number of references, the tighter one speaks."""
-    return _RANK.get(each.keyword, 4), each.value if each.keyword == "maxItems" else 0
 
 
 def _without_echoes(found: Iterable[BrokenRule]) -> list[BrokenRule]:

@@ -529,7 +529,8 @@ def _cost_edit(before: Entry, after: Entry) -> str | None:
         # One submission at the head stands for one at the base: of two alike none may vanish.
         left.remove(new)
         if old.cost_usd is not None and new.cost_usd != old.cost_usd:
-            return f"the cost was {old.cost_usd} USD, now it is {_usd(new)}"
+            now = "unknown" if new.cost_usd is None else f"{new.cost_usd} USD"
+            return f"the cost was {old.cost_usd} USD, now it is {now}"
         if new.max_cost_usd != old.max_cost_usd:
             return f"it could cost {old.max_cost_usd} USD, now {new.max_cost_usd}"
     if before.generation == after.generation and after.max_images != before.max_images:
@@ -539,10 +540,6 @@ def _cost_edit(before: Entry, after: Entry) -> str | None:
 
 def _some(ids: Iterable[str]) -> str:
     return shorten(", ".join(ids), 200)
-
-
-def _usd(attempt: Attempt) -> str:
-    return "unknown" if attempt.cost_usd is None else f"{attempt.cost_usd} USD"
 
 
 def _is_same(old: Attempt, new: Attempt) -> bool:

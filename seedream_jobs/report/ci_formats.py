@@ -172,18 +172,15 @@ def workflow_commands(remarks: Iterable[Remark]) -> Iterator[str]:
         elif remark.line is not None:
             properties["line"] = str(remark.line)
         properties["title"] = remark.code
-        listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+        # GitHub's own escapes: a comma would begin the next property, and :: would end them all.
+        escaped = ((name, _data(value).replace(":", "%3A").replace(",", "%2C")) for name, value in properties.items())
+        listed = ",".join(f"{name}={value}" for name, value in escaped)
         yield f"::{_LEVELS[remark.level]} {listed}::{_data(remark.text)}"
 
 
 def _data(text: str) -> str:
     # Line ends go first: an escaped one would come back as a real one in the annotation, and in logs that echo it.
     return one_line(text, MAX_MESSAGE).replace("%", "%25")
-
-
-def _property(text: str) -> str:
-    # GitHub's own escapes: a comma would begin the next property, and :: would end them all.
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 _SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}

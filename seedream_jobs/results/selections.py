@@ -97,15 +97,13 @@ _ENTRY = {
     "address": TEXT,
     "image": IMAGE,
     "by": Field(
-        test=lambda value: isinstance(value, list) and bool(value) and all(_is_name(name) for name in value),
+        test=lambda value: (
+            isinstance(value, list) and bool(value) and all(isinstance(name, str) and name.strip() for name in value)
+        ),
         words="a list of names, such as [Ana]",
     ),
     "why": TEXT,
 }
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def read_selection(files: Files, job: str, *, root: Path) -> Selection | None:

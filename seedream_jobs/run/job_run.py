@@ -179,7 +179,7 @@ def job_run(
         poll=not detach,
         root=root,
         steps=None if detach else steps,
-        output_of=(lambda entry: entry.output) if expansion is None else outputs(expansion, ledger.entries),
+        output_of=outputs(expansion, ledger.entries),
         claims=Claims if store is None else partial(_shared_claims, store, job, ledger),
     )
 
@@ -310,13 +310,15 @@ def idempotency_key(manifest: str, request: Request, generation: int, urls: Mapp
     return "sj-" + hashlib.sha256(f"{manifest}\n{request.key}\n{generation}\n{body}".encode()).hexdigest()
 
 
-def outputs(expansion: Expansion, known: Entries) -> Callable[[Entry], str]:
+def outputs(expansion: Expansion | None, known: Entries) -> Callable[[Entry], str]:
     """Where the images go of requests that wait for them: to the folder that the job file names today.
 
     Somebody corrects the job file where a folder could not be written to. The name inside the folder stays as it is on
     record. ``output.name`` may hold folders of its own, so how much of a recorded path is name is looked up in the
-    job's requests; a request that is not found there keeps its recorded path.
+    job's requests; a request that is not found there keeps its recorded path, as all do without a job file.
     """
+    if expansion is None:
+        return lambda entry: entry.output
     spec = expansion.spec
     waiting = set(known.keys_in(State.ACCEPTED, State.COMPLETED))
     parts: dict[str, int] = {}

@@ -359,7 +359,8 @@ class ExportRows:
         # Read in shards, some of them ahead, and given in order: with any executor the export is the same.
         handed: deque[list[ExportRow]] = deque()
         shards = self._shards(handed, into)
-        answers = map(_work_here, shards) if self.engine is None else self.engine.each(shards)
+        here = (work({**shard, "token": "here"}) for shard in shards)
+        answers = here if self.engine is None else self.engine.each(shards)
         for answer in answers:
             rows, problems = handed.popleft(), answer.get("problems")
             if type(problems) is not list or len(problems) != len(rows):
@@ -374,7 +375,8 @@ class ExportRows:
                         hint="mount the folder of the export at the same place on every worker",
                     )
                 yield row
-                self._count_exported()
+                self.images += 1
+                self.on_progress(self.images)
 
     def _shards(self, handed: deque[list[ExportRow]], into: Path | None) -> Iterator[Json]:
         plain = {"root": str(self.root), "folder": str(self.folder), **self.campaign, "work": "export"}
@@ -401,10 +403,6 @@ class ExportRows:
         """Remove an image that was brought from the store, and is packed."""
         if self.apart is not None:
             self.apart.drop(source)
-
-    def _count_exported(self) -> None:
-        self.images += 1
-        self.on_progress(self.images)
 
     def _leave_out(self, row: ExportRow, why: str) -> None:
         """Count a row that is not exported; the first few are named."""
@@ -562,10 +560,6 @@ def work(asked: Mapping[str, Any]) -> Json:
     images = (decode(Image, raw, "an image") for raw in asked["images"])
     rows = (ExportRow(root=root, folder=folder, image=image, file=image.file or "", apart=apart) for image in images)
     return {"problems": [row.place(into, asked["token"], store) for row in rows]}
-
-
-def _work_here(shard: Json) -> Json:
-    return work({**shard, "token": "here"})
 
 
 def sweep(shard: Mapping[str, Any], token: str) -> None:

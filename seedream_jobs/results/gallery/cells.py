@@ -35,7 +35,7 @@ from seedream_jobs.ledger.state import (
     spent_usd,
 )
 from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
-from seedream_jobs.results.selections import Verdict, read_selection
+from seedream_jobs.results.selections import read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
 
 if TYPE_CHECKING:
@@ -261,7 +261,8 @@ def _judged(cells: list[GalleryCell], name: str, root: Path, *, former: bool) ->
         if opinion is not None:
             cell = replace(cell, opinion=_opinion_values(opinion))
         if verdict is not None:
-            cell = replace(cell, choice=_choice_values(verdict))
+            why = {"why": verdict.why} if verdict.why else {}
+            cell = replace(cell, choice={"verdict": verdict.said, "by": verdict.by, **why})
         judged.append(cell)
     return judged
 
@@ -277,10 +278,6 @@ def _opinion_values(opinion: Opinion) -> dict[str, Any]:
         "former": opinion.former,
     }
     return {name: value for name, value in values.items() if value}
-
-
-def _choice_values(verdict: Verdict) -> dict[str, Any]:
-    return {"verdict": verdict.said, "by": verdict.by, **({"why": verdict.why} if verdict.why else {})}
 
 
 class ImageFiles:
