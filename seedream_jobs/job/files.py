@@ -51,10 +51,6 @@ class Files(Protocol):
         """
         ...
 
-    def size(self, path: PurePosixPath) -> int:
-        """The size of a file in bytes."""
-        ...
-
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         """The files below ``folder`` that match ``pattern`` (``*``, ``?``, ``[…]`` and ``**``), sorted.
 
@@ -102,13 +98,6 @@ class WorkTree:
 
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
         return read_start(self._open(path, named=named), limit)
-
-    def size(self, path: PurePosixPath) -> int:
-        opened = self._open(path)
-        try:
-            return os.fstat(opened).st_size
-        finally:
-            os.close(opened)
 
     def _open(self, path: PurePosixPath, *, named: bool = False) -> int:
         descriptor = open_in(self.root, path)

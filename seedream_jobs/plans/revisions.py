@@ -52,13 +52,6 @@ class Blob(NamedTuple):
 _NO_FOLDER = Blob("100644", "")
 
 
-class GitBlob(NamedTuple):
-    """An object: its size in bytes, and as many of its first bytes as were asked for."""
-
-    size: int
-    data: bytes
-
-
 class Repository:
     """The git repository around a campaign. One ``git cat-file`` serves all reads; ``close`` ends it.
 
@@ -212,7 +205,7 @@ class Repository:
         if size <= _MAX_TEXT and _oid(file.read_bytes().replace(b"\r\n", b"\n"), was.oid) == was.oid:
             return True
         try:
-            stored = self.blob(was.oid, _MAX_POINTER).data
+            stored = self.blob(was.oid, _MAX_POINTER)
         except UsageError:  # a partial clone, whose large files lie elsewhere
             return False
         return stored.startswith(LFS_POINTER) and b"oid sha256:%s\n" % digest(file).encode() in stored
@@ -252,11 +245,11 @@ class Repository:
         """
         listed = self._bytes("ls-tree", "-z", "--full-tree", commit, "--", str(path))
         found = re.match(rb"\d+ blob ([0-9a-f]+)\t", listed)
-        return None if found is None else self.blob(found[1].decode(), MAX_BYTES + 1).data
+        return None if found is None else self.blob(found[1].decode(), MAX_BYTES + 1)
 
     def authors(self, commit: str) -> frozenset[str]:
         """Whose a commit is: names and addresses of its author, and of those whom it calls co-authors."""
-        head, _, message = self.blob(commit).data.decode("utf-8", "replace").partition("\n\n")
+        head, _, message = self.blob(commit).decode("utf-8", "replace").partition("\n\n")
         found = re.findall(r"(?m)^author (.*?) *<([^<>\n]*)>", head)
         found += re.findall(r"(?im)^co-authored-by: *(.*?) *<([^<>\n]*)>", message)
         return frozenset(name for person in found for name in person if name)
@@ -279,8 +272,8 @@ class Repository:
         found = [os.fsdecode(word) for word in ended.stdout.split(b"\0")]
         return dict(zip(zip(found[0::3], found[1::3], strict=False), found[2::3], strict=False))
 
-    def blob(self, oid: str, limit: int | None = None) -> GitBlob:
-        """An object's size, and its first bytes: the rest of a large one is never in memory.
+    def blob(self, oid: str, limit: int | None = None) -> bytes:
+        """An object's first bytes: the rest of a large one is never in memory.
 
         :param limit: how many bytes; all of them by default
         :raises UsageError: it is not in this clone, a partial one; git broke off, or has not answered after
@@ -296,7 +289,7 @@ class Repository:
             raise self._broken_off(oid)
         return found
 
-    def _read(self, batch: Popen[bytes], oid: str, limit: int | None) -> GitBlob | None:
+    def _read(self, batch: Popen[bytes], oid: str, limit: int | None) -> bytes | None:
         """What git answers; None where it ended before its answer did."""
         assert batch.stdin is not None
         assert batch.stdout is not None
@@ -317,7 +310,7 @@ class Repository:
         left = size - len(data) + 1  # and the line's end
         while left and (piece := batch.stdout.read(min(left, 1 << 20))):
             left -= len(piece)
-        return None if left else GitBlob(size=size, data=data)
+        return None if left else data
 
     def _broken_off(self, oid: str) -> UsageError:
         """Why git gave no answer, or half of one, about an object."""
@@ -537,10 +530,7 @@ class GitTree:
         return None if blob is None else blob.mode
 
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:  # no commit has what is ignored
-        return self._repository.blob(self._find(path).oid, limit).data
-
-    def size(self, path: PurePosixPath) -> int:
-        return self._repository.blob(self._find(path).oid, 0).size
+        return self._repository.blob(self._find(path).oid, limit)
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         return matching(pattern_parts(folder, pattern), self._entries, self._end)
@@ -592,7 +582,7 @@ class GitTree:
         for path in {above / ".gitignore" for one in paths for above in PurePosixPath(one).parents}:
             blob = self._blobs.get(path)
             if blob is not None and blob.mode != _LINK:  # git follows no link to rules
-                yield path, self._repository.blob(blob.oid, MAX_BYTES).data
+                yield path, self._repository.blob(blob.oid, MAX_BYTES)
 
     def _find(self, path: PurePosixPath) -> Blob:
         """The file at a path, symbolic links followed, with the errors of ``open``."""
@@ -628,7 +618,7 @@ class GitTree:
                 at = step
             elif blob.mode == _LINK:
                 left -= 1
-                target = self._repository.blob(blob.oid, _LONGEST_LINK).data.decode("utf-8", "surrogateescape")
+                target = self._repository.blob(blob.oid, _LONGEST_LINK).decode("utf-8", "surrogateescape")
                 if left < 0:
                     raise _error(errno.ELOOP, path)
                 if target.startswith("/") or "\0" in target:
@@ -655,10 +645,6 @@ class Recording:
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
         self.read_paths.add(path)
         return self._files.read(path, limit=limit, named=named)
-
-    def size(self, path: PurePosixPath) -> int:
-        self.read_paths.add(path)
-        return self._files.size(path)
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         found = self._files.glob(folder, pattern)

@@ -144,7 +144,7 @@ def test_objects_that_never_come_are_not_waited_for(
         with pytest.raises(UsageError, match="git broke off"):
             repository.blob(oid)
         (tmp_path / "bin/git").unlink()
-        assert repository.blob(oid).data == b"a\n"
+        assert repository.blob(oid) == b"a\n"
 
 
 @pytest.mark.parametrize("does", ["echo no >&2; exit 128", "exec sleep 60", "kill -9 $$"])
@@ -257,5 +257,4 @@ def test_a_million_bytes_are_not_read_for_ten(git: Git, tmp_path: Path) -> None:
     with Repository(repo) as repository:
         tree = repository.tree(repository.revision("HEAD"))
         assert tree.read(PurePosixPath("large"), limit=10) == b"x" * 10
-        assert tree.size(PurePosixPath("large")) == 3_000_001
         assert tree.read(PurePosixPath("a.txt"), limit=10) == b"a\n"

@@ -27,9 +27,6 @@ class OneFile:
     def read(self, path: PurePosixPath, *, limit: int, named: bool = False) -> bytes:
         return self.text[:limit]
 
-    def size(self, path: PurePosixPath) -> int:
-        return len(self.text)
-
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         return []
 

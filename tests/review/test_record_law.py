@@ -58,9 +58,6 @@ class Tree:
             raise FileNotFoundError(2, "No such file or directory")
         return self.files[path][:limit]
 
-    def size(self, path: PurePosixPath) -> int:
-        return len(self.files[path])
-
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         raise NotImplementedError
 
