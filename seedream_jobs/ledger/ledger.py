@@ -776,7 +776,7 @@ def load(paths: LedgerPaths, fs: FileSystem, root: Path, *, apart_from: Path | N
     for _ in range(_LOOKS):
         record = read_files(fs, paths)
         manifest = parse_record(paths, record, root)
-        files = [path for path in _journals(paths, manifest.header, fs) if path != apart_from]
+        files = [path for path in _journals(paths, manifest.header) if path != apart_from]
         found = [(path, hot) for path in files if (hot := read_file(fs, path))]
         if paths.shared is not None and any(path == paths.journal for path, _ in found) and is_tracked(paths.journal):
             raise FindingsError([journal.tracked(str(paths.journal))])
@@ -800,7 +800,7 @@ def parse_record(paths: LedgerPaths, record: ManifestFiles | None, root: Path) -
         raise UsageError(f"{paths.manifest} can't be read: {error.strerror or error}") from error
 
 
-def _journals(paths: LedgerPaths, header: Header | None, fs: FileSystem) -> list[Path]:
+def _journals(paths: LedgerPaths, header: Header | None) -> list[Path]:
     if paths.shared is None:
         return [paths.journal]
     if header is not None:

@@ -201,7 +201,7 @@ class Changes:
         if brief is None or place is None:
             return change
         if self._is_wanted(place):
-            self._check_finished(place, former, brief[0])
+            self._check_finished(place, brief[0])
             return change
         action, generation = _usual(*brief, self._retry_failed)
         if action in SUBMITS and not (action is Action.RETRY and former in self._under_way):
@@ -220,12 +220,12 @@ class Changes:
         if brief is None:
             return Change(Action.NEW, place.key, place, False, 1, place.max_images)
         state, generation = brief
-        self._check_finished(place, place.key, state)
+        self._check_finished(place, state)
         if state is State.NEW:
             return Change(Action.NEW, place.key, place, True, generation, place.max_images)
         return Change(Action.AGAIN, place.key, place, True, generation + 1, place.max_images)
 
-    def _check_finished(self, place: Place, key: str, state: State) -> None:
+    def _check_finished(self, place: Place, state: State) -> None:
         if not submits(state, again=True):
             address = self.expansion.builder.address(place.cell, place.repeat)
             raise UsageError(

@@ -406,11 +406,6 @@ class Validation:
     findings: tuple[Diagnostic, ...]
     valid: tuple[tuple[str, int], ...]
 
-    @property
-    def errors(self) -> bool:
-        """Whether any finding is an error."""
-        return any(finding.severity == "error" for finding in self.findings)
-
 
 def validate_jobs(
     paths: Sequence[Path], *, target: Target, sets: Mapping[str, str], rules: Rules | None = None

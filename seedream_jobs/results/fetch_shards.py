@@ -126,13 +126,13 @@ class HandedOut:
                 continue
             await fetcher.ledger.record(replace(event, at=int(fetcher.now())))
             came.requests += 1
-            for index, image in enumerate(event.images):
-                if is_missing(entry.images[index]) and image.file is not None:
+            for old, image in zip(entry.images, event.images, strict=True):
+                if is_missing(old) and image.file is not None:
                     came.images += 1
                     came.bytes += image.bytes or 0
                     came.warnings += len(image.warnings)
-                    fetcher.on_image(ImageEvent(kind="queued", entry=entry, index=index))
-                    fetcher.on_image(ImageEvent(kind="stored", entry=entry, index=index, image=image))
+                    fetcher.on_image(ImageEvent(kind="queued", entry=entry))
+                    fetcher.on_image(ImageEvent(kind="stored", entry=entry, image=image))
 
     def _stored(self, answer: Json, fetcher: Fetcher) -> Iterator[Stored]:
         """What a worker says was stored, where the images are there: whoever reaches the cluster may have said it."""

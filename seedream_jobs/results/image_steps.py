@@ -88,7 +88,7 @@ class CampaignImageSteps(ImageSteps):
     def examine(self, temp: Path, sha256: str) -> Examined:
         return self.decoders.decode(temp, None if self.cache is None else thumbnail_path(self.cache, sha256))
 
-    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
+    def prepare(self, temp: Path, entry: Entry, came: KeptBytes) -> KeptBytes:
         if not self.embed_metadata:
             return came
         try:

@@ -63,12 +63,11 @@ Work = Entry | Repair
 class ImageEvent:
     """Something to show: an image was queued, stored, failed for now or was lost, or an attempt is made again.
 
-    ``index`` counts the request's images from 0; ``image`` is set for ``stored``; ``detail`` says what went wrong.
+    ``image`` is set for ``stored``; ``detail`` says what went wrong.
     """
 
     kind: Literal["queued", "stored", "again", "failed", "lost"]
     entry: Entry
-    index: int
     image: Image | None = None
     detail: str = ""
 
@@ -77,9 +76,7 @@ class ImageEvent:
 class Trouble:
     """An image that was not fetched, and why."""
 
-    key: str
     address: str
-    index: int
     problem: str
 
 
@@ -290,8 +287,8 @@ class Fetcher:
         if not links:
             await self._settle(delivery)
             return
-        for index in links:
-            self.on_image(ImageEvent(kind="queued", entry=entry, index=index))
+        for _ in links:
+            self.on_image(ImageEvent(kind="queued", entry=entry))
         await self._queue.put(  # a link whose end is unknown comes first
             (dies_at(entry, image, self.profile) or 0.0, index, delivery) for index, image in links.items()
         )
@@ -319,7 +316,7 @@ class Fetcher:
 
     async def _fetch(self, delivery: _Delivery, index: int) -> None:
         """Try to get one image until it is stored, lost, or failed for now."""
-        say = partial(ImageEvent, entry=delivery.entry, index=index)
+        say = partial(ImageEvent, entry=delivery.entry)
         try:
             found = await to_thread.run_sync(self.steps.find_stored, delivery.entry, index)
         except UnfinishedError as error:
@@ -439,7 +436,7 @@ class Fetcher:
         seen = await to_thread.run_sync(steps.examine, sink.path, came.sha256, abandon_on_cancel=True)
         if seen.problem is not None:
             return _Missed(problem=seen.problem, damaged=True)
-        kept = await to_thread.run_sync(steps.prepare, sink.path, entry, index, came)
+        kept = await to_thread.run_sync(steps.prepare, sink.path, entry, came)
         image = Image(
             expires_at=delivery.links[index].expires_at,
             sha256=kept.sha256,
@@ -469,15 +466,15 @@ class Fetcher:
         self._done.images += 1
         self._done.bytes += image.bytes or 0
         self._done.warnings += len(image.warnings)
-        self.on_image(ImageEvent(kind="stored", entry=delivery.entry, index=index, image=image))
+        self.on_image(ImageEvent(kind="stored", entry=delivery.entry, image=image))
 
     async def _settle(self, delivery: _Delivery) -> None:
         """Record what became of a request, once all its images came to an end."""
         entry, done, at = delivery.entry, self._done, int(self.now())
-        trouble = partial(Trouble, key=entry.key, address=entry.address)
+        trouble = partial(Trouble, address=entry.address)
         for problems in (delivery.failed, delivery.aside):
-            done.unfinished += [trouble(index=index, problem=problem) for index, problem in sorted(problems.items())]
-        done.lost += [trouble(index=index, problem=LOST) for index in sorted(delivery.lost)]
+            done.unfinished += [trouble(problem=problem) for _, problem in sorted(problems.items())]
+        done.lost += [trouble(problem=LOST) for _ in delivery.lost]
         if entry.state is State.STORED:  # a repair: what it did not bring back stays as it was recorded
             images = tuple(_repaired(old, delivery.got.get(index)) for index, old in enumerate(entry.images))
             if images != entry.images:
@@ -491,7 +488,7 @@ class Fetcher:
                 await self.ledger.record(Completed(key=entry.key, at=at, images=left))
         elif not delivery.links and not has_files:
             said = next((image.error for image in entry.images if image.error), "the task delivered no image")
-            done.unfinished.append(trouble(index=0, problem=said))
+            done.unfinished.append(trouble(problem=said))
         elif delivery.got or has_files:
             images = without_data(delivery.got.get(index) or image for index, image in enumerate(left))
             await self.ledger.record(Stored(key=entry.key, at=at, images=images))

@@ -123,7 +123,7 @@ class ImageSteps:
         """Decode the file whole, once, as it came."""
         raise NotImplementedError
 
-    def prepare(self, temp: Path, entry: Entry, index: int, came: KeptBytes) -> KeptBytes:
+    def prepare(self, temp: Path, entry: Entry, came: KeptBytes) -> KeptBytes:
         """May change the file's metadata, never its pixels, before it is named."""
         return came
 

@@ -87,8 +87,8 @@ class Entry:
         self.key, self.address = key, f"garden/{key}#1"
 
 
-def image(kind: Any, key: str, index: int) -> ImageEvent:
-    return ImageEvent(kind=kind, entry=cast("Any", Entry(key)), index=index, detail="HTTP 500")
+def image(kind: Any, key: str) -> ImageEvent:
+    return ImageEvent(kind=kind, entry=cast("Any", Entry(key)), detail="HTTP 500")
 
 
 def test_a_request_is_finished_with_its_last_image() -> None:
@@ -97,14 +97,14 @@ def test_a_request_is_finished_with_its_last_image() -> None:
     two = (Image(url="http://a/1"), Image(url="http://a/2"))
     shown.on_event(ACCEPTED, None)
     shown.on_event(Completed(key="v1:1", at=0, images=two), None)
-    for kind, index in (("queued", 0), ("queued", 1), ("stored", 0), ("again", 1)):
-        shown.on_image(image(kind, "v1:1", index))
+    for kind in ("queued", "queued", "stored", "again"):
+        shown.on_image(image(kind, "v1:1"))
     assert shown.finished == 0
-    shown.on_image(image("stored", "v1:1", 1))
+    shown.on_image(image("stored", "v1:1"))
     assert (shown.finished, shown.images) == (1, 2)
     shown.on_event(Expired(key="v1:2", at=0), None)
     for kind in ("queued", "failed"):
-        shown.on_image(image(kind, "v1:3", 0))
+        shown.on_image(image(kind, "v1:3"))
     assert shown.finished == 3
 
 
