@@ -72,4 +72,4 @@ def test_a_pattern_names_only_jobs(campaign: Path, quick: Command) -> None:
     checked = quick("validate", *named)
     assert checked.code == 0, checked.out
     assert "policy.yaml: valid policy" in checked.err
-    assert quick("plan", str(folder / "policy.yaml")).code == 1
+    assert quick("plan", str(folder / "policy.yaml")).code == 2

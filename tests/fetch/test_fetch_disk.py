@@ -156,8 +156,16 @@ async def test_a_record_that_fails_stops_everything(run, host, entry, picture, r
 async def test_cancelling_removes_what_is_half_there(run, host, entry, picture, reply, tmp_path, files):
     """Ctrl-C stops at once and leaves no temporary file."""
     url = host.serves("/a", reply(picture((2048, 2048), "PNG") + b"\0" * 4_000_000, pause=0.05))
-    with anyio.move_on_after(0.4) as scope:
-        await run([entry(url)])
+
+    async def interrupt() -> None:
+        while not files(tmp_path):
+            await anyio.sleep(0.01)
+        scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as together:
+            together.start_soon(interrupt)
+            await run([entry(url)])
     assert scope.cancelled_caught
     assert host.asked == ["/a"]
     assert files(tmp_path) == {}

@@ -99,8 +99,11 @@ def test_what_is_wrong_is_an_exception_with_the_findings(tmp_path: Path, here: P
         read_manifest(here / "quickstart.yaml")
     with pytest.raises(UsageError, match="no job"):
         plan()
-    with pytest.raises(HeldError):  # a rehearsal and a paid job have no plan in common
-        plan(load("quickstart.yaml", emulator=True), _paid(here, tmp_path))
+    paid = _paid(here, tmp_path)
+    with pytest.raises(HeldError):
+        plan(paid)
+    with pytest.raises(UsageError, match="some of the jobs are rehearsals"):
+        plan(load("quickstart.yaml", emulator=True), paid)
 
 
 def _paid(here: Path, folder: Path) -> Any:

@@ -316,7 +316,16 @@ class ExportRows:
         self.axes = {name: tuple(fields) for name, fields in found.items()}
 
     @classmethod
-    def of(cls, record: Record, entries: Entries, *, select: str | None = None, **options: Any) -> ExportRows:
+    def of(
+        cls,
+        record: Record,
+        entries: Entries,
+        *,
+        select: str | None = None,
+        chosen: bool = False,
+        apart: Apart | None = None,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> ExportRows:
         """The images of a job, with what its review and its selection say of them.
 
         :param select: a condition, as ``--select`` has it
@@ -341,7 +350,9 @@ class ExportRows:
             select=selected,
             opinions=review.merged(),
             verdicts={} if selection is None else selection.verdicts(),
-            **options,
+            chosen=chosen,
+            apart=apart,
+            on_progress=on_progress,
         )
 
     @property
