@@ -24,6 +24,7 @@ _TAB = "    "
 _WIDE_SPACE = "\u3000"  # the space of Chinese and Japanese text
 _BLANK = re.compile(f"[{INVISIBLE}]")
 _CREDENTIALS = re.compile(r"(https?://)[^/\s]*@", re.IGNORECASE)
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 _EMOJI_STYLE = "\ufe0e\ufe0f"  # most emoji are followed by one of them
 
 
@@ -124,6 +125,11 @@ def _units(line: str) -> Iterator[str]:
 def without_credentials(text: str) -> str:
     """A text without the user and password that URLs in it may have, as those of git remotes and endpoints do."""
     return _CREDENTIALS.sub(r"\1", text)
+
+
+def masked(text: str) -> str:
+    """A text of the same length in which the passwords of URLs are asterisks: what a file has is shown in CI's logs."""
+    return _PASSWORD.sub(lambda found: found[1] + "*" * len(found[2]), text) if "://" in text else text
 
 
 def one_line(text: str, limit: int | None = None) -> str:

@@ -38,6 +38,9 @@ def load(path: str | Path, *, sets: Mapping[str, str] | None = None, emulator: b
     :raises FindingsError: it has errors; ``diagnostics`` has all of them, the traceback shows them
     :raises UsageError: there is no such file
     """
+    for name, value in (sets or {}).items():
+        if not isinstance(value, str):
+            raise TypeError(f"sets: the value of {name!r} must be a text, as --set gives it")
     rules = Rules(policy_of=policy_of_tree(today=datetime.datetime.now(datetime.UTC).date()))
     try:
         (job,) = load_jobs([Path(path)], target=_target(emulator=emulator), sets=dict(sets or {}), rules=rules)
@@ -72,6 +75,8 @@ def plan(
     emulator = any(job.paths.private is not None for job in jobs)
     if not all((job.paths.private is not None) == emulator for job in jobs):
         raise UsageError("some of the jobs are rehearsals", hint="load all of them with emulator=True, or none")
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit is {limit}: it is a number of requests, 0 or more")
     options = PlanOptions(sets={}, select=select, limit=limit, retry_failed=retry_failed, price=price)
     return pipeline.plan(jobs, target=_target(emulator=emulator), options=options)
 

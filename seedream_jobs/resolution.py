@@ -100,7 +100,7 @@ def settle(
             owners = _Owners(ledger)
             for entry in wanted:
                 owners.take(decision.task_id, entry.key, entry.address)
-        ledger.record_all(_decided(entry, decision, now) for entry in wanted)
+        # The store first: a decision that is on record is not made again, and a claim not told of it would stay open.
         if store is not None:
             verdict: Literal["paid", "free"] = "free" if decision.resolution == "not_charged" else "paid"
             ids = [] if decision.task_id is None else [decision.task_id]
@@ -111,6 +111,7 @@ def settle(
                     if (claim := claims.get(entry.key)) and _is_of(claim, entry)
                 ]
             )
+        ledger.record_all(_decided(entry, decision, now) for entry in wanted)
         return wanted, len(in_doubt(ledger)) + len(in_doubt_elsewhere(ledger))
 
 

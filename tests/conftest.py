@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -71,6 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the lane, before the test modules are imported."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell with what it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     choose(slow=config.getoption("--slow"))
     config.pluginmanager.register(canary, "canary")
     # No deadlines: a law holds or it doesn't, however busy the machine is.

@@ -76,7 +76,7 @@ def run(
     Needs APIMART_API_KEY, or --emulator.
 
     Instead of job files you can name a saved plan (plan -o): exactly that plan is carried out, once. Without a
-    terminal it needs --yes, or a saved plan and --expect.
+    terminal it needs --yes, or a saved plan and --expect; a rehearsal needs neither.
 
     \b
     Examples:
@@ -125,7 +125,11 @@ def confirm(plan: Plan, *, approved: bool) -> bool:
     if quiet():  # nobody agrees to what was not shown
         show(plan_text(plan), err=True)
     question = f"Submit {plural(plan.submit, 'request')} for at most {money(plan.cost)}?"
-    if click.confirm(question, err=True):
-        return True
-    talk("Nothing was submitted.")
-    return False
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        talk("\nNothing was submitted.")
+        raise
+    if not agreed:
+        talk("Nothing was submitted.")
+    return agreed

@@ -21,6 +21,7 @@ from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
 from seedream_jobs.diagnostics import Diagnostic, closest, did_you_mean, in_order
+from seedream_jobs.foreign_text import masked
 from seedream_jobs.job.axes import MATRIX_WORDS
 from seedream_jobs.job.document import Document, DocumentPath
 from seedream_jobs.job.yaml_reader import NUMBER
@@ -282,7 +283,7 @@ def _message(broken: BrokenRule, code: str) -> str:
         return str(sentence)
     if broken.keyword in ("minItems", "maxItems"):
         return f"{sentence}; found {len(broken.instance)}"
-    return f"{sentence}; found {shown(broken.instance)}"
+    return f"{sentence}; found {masked(shown(broken.instance))}"
 
 
 def _sentence(broken: BrokenRule) -> str:

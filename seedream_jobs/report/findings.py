@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from seedream_jobs.diagnostics import Diagnostic, Span, in_order, plural
-from seedream_jobs.foreign_text import ShownCharacter, show_character, visible, width
+from seedream_jobs.foreign_text import ShownCharacter, masked, show_character, visible, width
 from seedream_jobs.job.document import Lines
 
 EXCERPT_COLUMNS = 96
@@ -116,7 +116,7 @@ def _note(words: str, paint: Paint) -> str:
 
 
 def _excerpt(source: Lines, span: Span, stroke: str, mark: str, hint: str | None, paint: Paint) -> Iterator[str]:
-    text = source.line(span.start.line)
+    text = masked(source.line(span.start.line))
     if text.strip():
         first = min(span.start.column - 1, len(text))  # the file may have changed since it was read
         last = len(text) if span.end.line > span.start.line else min(span.end.column - 1, len(text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from seedream_jobs.claims.store import Claim, ClaimStore, open_store
 from seedream_jobs.claims.trust import campaign_name
 from seedream_jobs.cli.main import run_command
+from seedream_jobs.errors import UnfinishedError
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.state import Event, Holder, State
 from seedream_jobs.plans.load import Job
@@ -133,3 +134,22 @@ def test_the_run_of_a_saved_plan_learns_what_became_of_a_claim(
         store.settle([claim.settled("paid", at=NOW, by=claim.holder)])
         note_claims(store, None, ledger, now=NOW)
         assert ledger.entries[claim.key].held_by == Holder(name=claim.holder, since=NOW, paid=True)
+
+
+def test_a_decision_that_the_store_did_not_take_is_not_on_record(
+    job: Job, store: ClaimStore, make_claim: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the same command says it once more; on record it would be no doubt any more, and the claim stay open."""
+    events, claim = doubt(job, make_claim)
+    record(job, events)
+    store.claim([claim])
+
+    def gone(settled: Sequence[Claim]) -> None:
+        raise UnfinishedError("the store can't be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "settle", gone)
+        with pytest.raises(UnfinishedError):
+            settle(record_of(job), (claim.address,), FREE, now=NOW, store=store)
+    assert settle(record_of(job), (claim.address,), FREE, now=NOW, store=store)[1] == 0
+    assert [one.verdict for one in store.since(0)] == ["free"]

@@ -99,6 +99,10 @@ def test_what_is_wrong_is_an_exception_with_the_findings(tmp_path: Path, here: P
         read_manifest(here / "quickstart.yaml")
     with pytest.raises(UsageError, match="no job"):
         plan()
+    with pytest.raises(TypeError, match="'camera' must be a text"):
+        load("quickstart.yaml", sets={"camera": 3})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match="limit is -1"):
+        plan(load("quickstart.yaml"), limit=-1)
     paid = _paid(here, tmp_path)
     with pytest.raises(HeldError):
         plan(paid)

@@ -8,6 +8,7 @@ import pytest
 
 from seedream_jobs.errors import FindingsError
 from seedream_jobs.plans.policy import read_policy
+from seedream_jobs.report.findings import render_findings
 
 DAY = datetime.date(2026, 11, 26)
 
@@ -53,6 +54,11 @@ def test_a_policy_may_ask_for_what_is_claimed() -> None:
     ],
 )
 def test_what_is_no_store_is_a_finding(shared: str) -> None:
-    """A password in the URL, too: it would be committed."""
-    with pytest.raises(FindingsError):
-        read_policy(f"version: 1\nshared: {shared}\n".encode(), "p.yaml", today=DAY)
+    """A password in the URL, too: it would be committed. It is not shown: findings stand in CI's logs."""
+    text = f"version: 1\nshared: {shared}\n"
+    with pytest.raises(FindingsError) as caught:
+        read_policy(text.encode(), "p.yaml", today=DAY)
+    if ":secret@" in shared:
+        said = render_findings(caught.value.diagnostics, {"p.yaml": text}, color=False)
+        assert "secret" not in said
+        assert ":******@" in said
