@@ -20,6 +20,7 @@ from seedream_jobs.job.files import campaign_root
 from seedream_jobs.ledger.ledger import Ledger
 from seedream_jobs.ledger.paths import paths_for
 from seedream_jobs.ledger.state import Entry
+from seedream_jobs.plans.cost import is_amount
 from seedream_jobs.plans.load import EMULATOR, Job, Rules, Target, load_jobs
 from seedream_jobs.plans.options import PlanOptions
 from seedream_jobs.plans.plan import Plan
@@ -75,8 +76,10 @@ def plan(
     emulator = any(job.paths.private is not None for job in jobs)
     if not all((job.paths.private is not None) == emulator for job in jobs):
         raise UsageError("some of the jobs are rehearsals", hint="load all of them with emulator=True, or none")
-    if limit is not None and limit < 0:
-        raise UsageError(f"limit is {limit}: it is a number of requests, 0 or more")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise UsageError(f"limit is {limit!r}: it is a number of requests, 0 or more")
+    if price is not None and not (isinstance(price, Decimal) and is_amount(price)):
+        raise UsageError(f"price is {price!r}: it is an amount of USD, such as Decimal('0.02')")
     options = PlanOptions(sets={}, select=select, limit=limit, retry_failed=retry_failed, price=price)
     return pipeline.plan(jobs, target=_target(emulator=emulator), options=options)
 

@@ -25,33 +25,35 @@ from seedream_jobs.foreign_text import without_credentials
 
 _TRIES, _PATIENCE = 5, 30.0
 """How often an object is tried to be created, and the seconds after which that is not begun again."""
-_ADDRESSES = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT",
-    "GOOGLE_BASE_URL",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_ENDPOINT",
-)
-_WORDS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+_ADDRESSES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""The variables with a store's address, by the scheme of its URL."""
+_WORDS = {"s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")}
 _ADDRESS = re.compile(
-    r"https?://(?:[\w.~:+=-]*@)?(?:[\w.-]+|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{1,5}))?(?:/[!#-~]*)?",
+    r"https?://(?:[\w.~%!$&'()*+,;:=-]*@)?(?:[\w.-]+|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{1,5}))?(?:/[!#-~]*)?",
     re.ASCII | re.IGNORECASE,
 )
 _ONE_WORD = re.compile(r"[!#-~]*")
 _ALLOW_HTTP = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
 
 
-def _check_environment() -> None:
+def _check_environment(scheme: str) -> None:
     """The client panics at some words of the environment, once it is asked for the first object.
 
     :raises UsageError: names the variable
     """
-    for name in _WORDS:
+    for name in _WORDS.get(scheme, ()):
         if not _ONE_WORD.fullmatch(os.environ.get(name, "")):
-            raise UsageError(f"{name} has blanks, quotes or line breaks in it", hint="write it without them")
-    for name in _ADDRESSES:
+            raise UsageError(
+                f"{name} has blanks, quotes, line breaks or letters beyond ASCII in it", hint="write it without them"
+            )
+    for name in _ADDRESSES.get(scheme, ()):
         value = os.environ.get(name)
+        if value == "":
+            raise UsageError(f"{name} is empty", hint="give it a value, or unset it")
         found = _ADDRESS.fullmatch(value or "")
         if value is not None and (found is None or int(found["port"] or 1) > 65535):
             raise UsageError(
@@ -68,7 +70,7 @@ def open_objects(url: str, *, seconds: int) -> Any:
     plain = any(os.environ.get(name, "").lower() in ("true", "1") for name in _ALLOW_HTTP)
     options: dict[str, Any] = {}
     if folder_of(url) is None:
-        _check_environment()
+        _check_environment(urlsplit(url).scheme)
         # Its own retries are few: whether an object was created is read back here, not guessed there.
         options = {
             "client_options": {"timeout": f"{seconds}s", "connect_timeout": "5s", "allow_http": plain},

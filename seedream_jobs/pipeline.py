@@ -176,7 +176,7 @@ def _find_warnings(
         )
         for whose, count in Counter(held_elsewhere(ledger.entries, paid=False).values()).items()
     ]
-    if on_disk and (ledger.header is None or not ledger.entries):  # without a header what it knows is the store's word
+    if on_disk and not ledger.tied:  # what it knows is the store's word
         found += filter(None, [half_renamed(job, emulator=target.emulator)])
     if not (target.emulator or ledger.parts or job.expansion.spec.split):
         found += _find_large(job, max(planned.requests, len(ledger.entries)))
@@ -286,7 +286,7 @@ class Report(Protocol):
         """Draw the progress while it is entered.
 
         :param total: requests to submit; ``running`` tasks are polled, too, and of ``ready`` requests images fetched
-        :param most: USD that the submissions can cost
+        :param most: USD that the submissions, and the tasks that are polled, can cost
         """
         ...
 
@@ -490,7 +490,8 @@ def run(
         elif not target.emulator:
             check_approval(files, (rules.policy_of(record.root) for record in locked.records), expect)
             if not ask(left):
-                return ExitCode.OK
+                stack.close()  # a lock in the remote is given back, which may fail
+                return report.end()
         pages = report.pages(seen, locked.ledgers, target)
         apply(
             left,

@@ -20,6 +20,8 @@ from seedream_jobs.foreign_text import without_credentials
 from seedream_jobs.object_store import folder_of, open_objects
 
 _TRIES = 6
+PREPARED = "format.json"
+"""The object that says that a store was prepared, and for which layout; the first one that is made."""
 
 
 class CreateOnly:
@@ -34,11 +36,14 @@ class CreateOnly:
         self._client: Any = None
         self._store()
 
-    def _store(self) -> Any:
+    def _store(self, path: str = PREPARED) -> Any:
         # A folder is never made here: where it is missing, a disk is not mounted, and what others claimed is on that.
         folder = folder_of(self.url)
         if folder is not None and not folder.is_dir():
             raise unreachable(self.url, "there is no such folder; mount it, or make it")
+        # A mount point stays when its disk goes.
+        if folder is not None and path != PREPARED and not (folder / PREPARED).is_file():
+            raise unreachable(self.url, "it holds nothing any more; see that it is mounted")
         if self._client is None:
             self._client = open_objects(self.url, seconds=10)
         return self._client
@@ -49,7 +54,7 @@ class CreateOnly:
         for number in range(_TRIES):
             time.sleep(0.05 * (2**number - 1))
             try:
-                obstore.put(self._store(), path, body, mode="create")
+                obstore.put(self._store(path), path, body, mode="create")
                 return None
             except (exceptions.BaseError, FileNotFoundError) as error:
                 failure = self._failure(error)
@@ -65,7 +70,7 @@ class CreateOnly:
     def get(self, path: str, *, patient: bool = False) -> bytes | None:
         """An object; None where there is none, and with ``patient`` also where it can't be read now."""
         try:
-            return bytes(obstore.get(self._store(), path).bytes())
+            return bytes(obstore.get(self._store(path), path).bytes())
         except FileNotFoundError:
             return None
         except exceptions.BaseError as error:
@@ -77,7 +82,7 @@ class CreateOnly:
     def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         """(path, Unix seconds) of the objects below a prefix whose names come after another."""
         try:
-            for page in obstore.list(self._store(), prefix, offset=after or None):
+            for page in obstore.list(self._store(prefix), prefix, offset=after or None):
                 yield from ((one["path"], int(one["last_modified"].timestamp())) for one in page)
         except exceptions.BaseError as error:
             raise unreachable(self.url, self._failure(error)) from None

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from seedream_jobs.claims.create_only import CreateOnly
+from seedream_jobs.claims.create_only import PREPARED, CreateOnly
 from seedream_jobs.claims.store import (
     FORMAT,
     Account,
@@ -77,11 +77,11 @@ class ObjectClaims(Accounts):
         ]
 
     def prepare(self) -> None:
-        self._store.create("format.json", canonical({"format": FORMAT}))
+        self._store.create(PREPARED, canonical({"format": FORMAT}))
         self.check()
 
     def check(self) -> None:
-        raw = self._store.get("format.json")
+        raw = self._store.get(PREPARED)
         if raw is None:
             raise not_prepared(self.url)
         if (found := parse(raw).get("format")) != FORMAT:

@@ -277,11 +277,16 @@ def unreachable(url: str, why: object) -> UnfinishedError:
     )
 
 
+def there(url: str) -> str:
+    """What may be wrong where a store is not the one that was prepared."""
+    return "it is mounted" if url.startswith("file:") else "its name and the credentials are right"
+
+
 def not_prepared(url: str) -> UsageError:
     """The refusal of a store that nothing was prepared in."""
     return UsageError(
         f"{url} is not prepared for claims",
-        hint=f"once for each store: {INIT}; where that was done before, see that it is mounted",
+        hint=f"once for each store: {INIT}; where that was done before, see that {there(url)}",
     )
 
 

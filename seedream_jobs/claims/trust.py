@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from seedream_jobs.atomic_file import write_whole
-from seedream_jobs.claims.store import Claim, ClaimStore, holder, not_prepared, open_store
+from seedream_jobs.claims.store import Claim, ClaimStore, holder, not_prepared, open_store, there
 from seedream_jobs.errors import UnfinishedError, UsageError
 from seedream_jobs.foreign_text import without_credentials
 from seedream_jobs.inside import STATE_FOLDER
@@ -73,7 +73,7 @@ def open_trusted(url: str, campaign: str, root: Path) -> ClaimStore:
         # It was prepared when it raced. Whoever prepares it anew pays once more for what others have claimed.
         raise UnfinishedError(
             f"{url} holds nothing: it was prepared when it was checked from here, {_verdicts(root)[url].get('at')}",
-            hint="see that it is mounted, and the same place. If it is lost: push all records, then name another place",
+            hint=f"see that {there(url)}. If it is lost: push all records, then name another place",
         ) from None
     return store
 

@@ -20,7 +20,7 @@ from seedream_jobs import __version__
 from seedream_jobs.api.credentials import KEY_VARIABLE, keep_out, without_keys
 from seedream_jobs.cli.streams import say, show
 from seedream_jobs.errors import UsageError
-from seedream_jobs.foreign_text import log_text, visible
+from seedream_jobs.foreign_text import log_text, visible, without_credentials
 from seedream_jobs.ledger.paths import check_output_name
 
 LOG = logging.getLogger("seedream_jobs")
@@ -72,7 +72,9 @@ def start(verbose: int, file: str | None, arguments: Sequence[str]) -> None:
     if file is not None:
         _listen(_opened(Path(file)), logging.DEBUG)
     system = f"Python {platform.python_version()}, {platform.system()}"
-    LOG.info("seedream-jobs %s (%s) in %s: %s", __version__, system, Path.cwd(), " ".join(arguments))
+    LOG.info(
+        "seedream-jobs %s (%s) in %s: %s", __version__, system, Path.cwd(), without_credentials(" ".join(arguments))
+    )
 
 
 def stop(code: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from seedream_jobs import confinement
-from seedream_jobs.cli.streams import talk
+from seedream_jobs.cli.streams import say, talk
 from seedream_jobs.diagnostics import LINT_CODES
 from seedream_jobs.errors import UsageError
 from seedream_jobs.foreign_text import shell_word
@@ -72,8 +72,7 @@ def jobs_argument(*, required: bool = True) -> Callable[[F], F]:
         @wraps(function)
         def read(*, jobs: tuple[Path, ...], **options: Any) -> Any:
             if options.get("base") is None:
-                found = (below for job in jobs for below in (find_jobs(job) if job.is_dir() else [job]))
-                jobs = tuple(dict.fromkeys(found))
+                jobs = tuple(dict.fromkeys(below for job in jobs for below in (_below(job) if job.is_dir() else [job])))
             return function(jobs=jobs, **options)
 
         argument = click.argument(
@@ -87,6 +86,13 @@ def jobs_argument(*, required: bool = True) -> Callable[[F], F]:
         return argument(cast("F", read))
 
     return decorate
+
+
+def _below(folder: Path) -> list[Path]:
+    jobs, unread = find_jobs(folder)
+    for file in unread:
+        say(f"warning: {file}: no permission to read it, left out", err=True)
+    return jobs
 
 
 def current_root() -> Path:

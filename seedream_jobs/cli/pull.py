@@ -13,7 +13,7 @@ from seedream_jobs.cli.output import show_in_use
 from seedream_jobs.cli.service_options import target
 from seedream_jobs.cli.streams import say
 from seedream_jobs.diagnostics import plural
-from seedream_jobs.errors import ExitCode, SeedreamError, UsageError
+from seedream_jobs.errors import ExitCode, LedgerError, SeedreamError, UsageError
 from seedream_jobs.foreign_text import shell_word
 from seedream_jobs.plans.load import Target
 from seedream_jobs.plans.policy import POLICY_FILE, PolicyOf
@@ -60,16 +60,20 @@ def pull(job: Path, select: str | None, chosen: bool) -> int:
             return bring_back(store, row.image, row.own, str(row.values["key"])), ""
         except UsageError as error:
             return "blocked", error.message
+        except LedgerError as error:  # the disk here
+            return "unwritten", error.message
         except SeedreamError as error:
             return "missing", error.message
 
     apart = (row for row in rows if row.image.object is not None)
     for row, (became, why) in in_order(bring, apart, _AT_ONCE):
         counts[became] += 1
-        if why and counts["blocked"] + counts["missing"] <= _NAMED:
+        if why and counts["blocked"] + counts["missing"] + counts["unwritten"] <= _NAMED:
             say(f"error: {row.name}: {why}", err=True)
     local = f", {plural(counts['there'], 'image')} there already" if counts["there"] else ""
     say(f"{record.shown}: {plural(counts['brought'], 'image')} brought from {store.objects.url}{local}")
+    if counts["unwritten"]:
+        say(f"  {counts['unwritten']} not written: seedream-jobs pull {shell_word(record.shown)} goes on", err=True)
     if counts["missing"]:
         again = f"pull {shell_word(record.shown)} goes on"
         if store.down is None:  # what can be reached does not have them
@@ -77,7 +81,9 @@ def pull(job: Path, select: str | None, chosen: bool) -> int:
         say(f"  {counts['missing']} not brought: seedream-jobs {again}", err=True)
     if counts["blocked"]:
         say(f"  {counts['blocked']} left: move what is in their place out of the way, then pull again", err=True)
-    return ExitCode.UNFINISHED if counts["missing"] else ExitCode.FINDINGS if counts["blocked"] else ExitCode.OK
+    if counts["missing"] or counts["unwritten"]:
+        return ExitCode.UNFINISHED
+    return ExitCode.FINDINGS if counts["blocked"] else ExitCode.OK
 
 
 def image_store(

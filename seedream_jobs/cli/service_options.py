@@ -109,7 +109,7 @@ def pace_options(function: F) -> F:
             is_flag=True,
             expose_value=False,
             callback=be_quiet,
-            help="Show only errors and the result; the plan only where it asks.",
+            help="Show only errors and the result; run shows the plan where it asks.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Progress as JSON Lines on stderr."),
         click.option(

@@ -13,6 +13,7 @@ from seedream_jobs.claims.trust import CREATORS, ROUNDS, check_store, is_trusted
 from seedream_jobs.cli.options import current_root, policy_option, rules
 from seedream_jobs.cli.streams import say
 from seedream_jobs.errors import ExitCode, UsageError
+from seedream_jobs.foreign_text import without_credentials
 from seedream_jobs.job.files import git_common
 from seedream_jobs.ledger.paths import SHARED
 from seedream_jobs.plans.policy import POLICY_FILE
@@ -69,7 +70,7 @@ def lock(remote: str) -> int:
     note = _note(root)
     note.parent.mkdir(exist_ok=True)
     note.write_text(taken.commit)
-    say(f"locked     {remote}")
+    say(f"locked     {without_credentials(remote)}")
     return ExitCode.OK
 
 
@@ -90,7 +91,7 @@ def unlock(remote: str) -> int:
         raise UsageError("this clone holds no lock", hint="seedream-jobs shared lock REMOTE") from None
     GitLock(root, remote, commit).release()
     note.unlink()
-    say(f"unlocked   {remote}")
+    say(f"unlocked   {without_credentials(remote)}")
     return ExitCode.OK
 
 

@@ -277,7 +277,7 @@ def _code(broken: BrokenRule) -> str:
 
 def _message(broken: BrokenRule, code: str) -> str:
     if broken.keyword == "additionalProperties":
-        return f"unknown field {shown(broken.path[-1])}"
+        return f"unknown field {masked(shown(broken.path[-1]))}"
     sentence = broken.schema.get("errorMessage") or _sentence(broken)
     if broken.missing is not None or code in _SPEAKS_FOR_ITSELF:
         return str(sentence)

@@ -174,30 +174,39 @@ def looks_like_job(text: bytes) -> bool:
 
 
 def is_job(tree: Files, path: PurePosixPath) -> bool:
-    """Whether a file of a tree looks like a job, or may be one: who reads it is told that it can't be read."""
+    """Whether a file of a tree looks like a job."""
     try:
         return looks_like_job(tree.read(path, limit=yaml_reader.MAX_BYTES))
-    except PermissionError:
-        return True
     except (OSError, OutsideRoot):
         return False
 
 
-def find_jobs(folder: Path) -> list[Path]:
+def find_jobs(folder: Path) -> tuple[list[Path], list[Path]]:
     """The job files below a folder, in order; without what is hidden, ignored by git, or linked to from outside.
 
-    :raises UsageError: there is none
+    :return: and the YAML files that can't be read, which may be jobs
+    :raises UsageError: there is none, or the folder can't be read
     """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise _no_permission(folder)
     root, inside = place_of(folder / POLICY_FILE)
     tree = checked_tree(root)
     found: list[PurePosixPath] = []
     for pattern in ("**/*.yaml", "**/*.yml"):
         with suppress(Withheld):  # git ignores all of them
             found += tree.glob(inside.parent, pattern)
-    jobs = [path for path in sorted(found) if path.name != POLICY_FILE and is_job(tree, path)]
+    named = {folder / path.relative_to(inside.parent): path for path in sorted(found) if path.name != POLICY_FILE}
+    unread = [file for file in named if not os.access(file, os.R_OK)]
+    jobs = [file for file, path in named.items() if is_job(tree, path)]
+    if unread and not jobs:
+        raise _no_permission(unread[0])
     if not jobs:
         raise no_job_below(folder)
-    return [folder / path.relative_to(inside.parent) for path in jobs]
+    return jobs, unread
+
+
+def _no_permission(path: Path) -> UsageError:
+    return UsageError(f"{path}: no permission to read it", hint="check the file's owner and mode")
 
 
 def no_job_below(folder: Path) -> UsageError:

@@ -74,7 +74,7 @@ FIELDS = {
     "images": "images stored",
     "cost_usd": "USD charged so far, as a string",
     "max_cost_usd": "the most that these submissions, and tasks of earlier runs that go on, can cost, USD as a string; "
-    "null where it is unknown",
+    "null where it is unknown, and for fetch",
     "play_money": "whether it is a rehearsal on the emulator, which costs nothing",
 }
 """The fields of a line of ``--json``: those up to ``exit_code`` belong to some events, the others to every one."""

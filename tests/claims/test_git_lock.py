@@ -151,6 +151,12 @@ def test_it_hides_nothing_of_how_a_run_ended(
     said = capfd.readouterr().err
     assert (code, "the lock in origin can't be removed: " in said) == (6, True), said
     assert "1 in doubt: seedream-jobs resolve job.yaml" in said
+    subprocess.run(["git", "--git-dir", str(tmp_path / "remote"), "update-ref", "-d", REF], check=True)
+    monkeypatch.setattr("seedream_jobs.cli.run.confirm", lambda plan, *, approved: False)
+    (root / "job.yaml").write_text("version: 1\nrequest: {prompt: an otter}\n")
+    with serving("--state", str(tmp_path / "service"), *fault) as url:
+        code = run_command(["run", "job.yaml", "--base-url", url, "--git-lock", "origin"])
+    assert (code, "the lock in origin can't be removed: " in capfd.readouterr().err) == (8, True)
 
 
 def test_no_hook_runs_and_the_key_stays_here(

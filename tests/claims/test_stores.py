@@ -152,6 +152,12 @@ def test_a_folder_is_never_made(tmp_path: Path, make_claim: Make) -> None:
         with pytest.raises(UnfinishedError, match="there is no such folder"):
             ask()
     assert not folder.exists()
+    folder.mkdir()  # a mount point stays when its disk goes
+    for ask in (lambda: opened.claim([make_claim(1)]), lambda: opened.since(0)):
+        with pytest.raises(UnfinishedError, match="it holds nothing any more; see that it is mounted"):
+            ask()
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
     away.rename(folder)
     opened.check()
 

@@ -117,10 +117,10 @@ def test_the_policy_is_no_job(tree: Path, quick: Command, words: tuple[str, ...]
 
 
 @pytest.mark.parametrize("named", [".", "locked.yaml"])
-def test_a_job_that_cannot_be_read_is_not_left_out(
+def test_a_file_that_cannot_be_read_is_named(
     campaign: Path, quick: Command, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be missing from the plan, and the campaign be valid, without a word."""
+    """Left out without a word it would be missing from the plan; as an error it would stop the fetch of all others."""
     (campaign / "locked.yaml").write_bytes((campaign / "garden.yaml").read_bytes())
     read, access = WorkTree.read, os.access
 
@@ -132,8 +132,15 @@ def test_a_job_that_cannot_be_read_is_not_left_out(
     monkeypatch.setattr(WorkTree, "read", refuse)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked.yaml" and access(path, mode))
     ended = quick("validate", named)
+    if named == ".":
+        assert (ended.code, ended.out) == (0, "garden.yaml: valid, 6 requests\n")
+        assert "warning: locked.yaml: no permission to read it, left out" in ended.err
+        (campaign / "garden.yaml").unlink()
+        ended = quick("validate", named)
     assert (ended.code, ended.out) == (2, "")
     assert "error: locked.yaml: no permission to read it\n  check the file's owner and mode" in ended.err
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "error: .: no permission to read it" in quick("validate", ".").err
 
 
 def test_the_hint_of_a_folder_names_what_may_be_a_job(campaign: Path, quick: Command) -> None:

@@ -103,6 +103,9 @@ def test_what_is_wrong_is_an_exception_with_the_findings(tmp_path: Path, here: P
         load("quickstart.yaml", sets={"camera": 3})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match="limit is -1"):
         plan(load("quickstart.yaml"), limit=-1)
+    for price in (Decimal(-1), Decimal("NaN"), 0.5):
+        with pytest.raises(UsageError, match="price is "):
+            plan(load("quickstart.yaml"), price=price)  # type: ignore[arg-type]
     paid = _paid(here, tmp_path)
     with pytest.raises(HeldError):
         plan(paid)

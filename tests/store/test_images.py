@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from seedream_jobs.errors import LedgerError
 from seedream_jobs.ledger.codec import seal, unsealed
 from tests.hostile.tree import git
 from tests.store.conftest import Campaign, Stored
@@ -108,7 +109,9 @@ def test_what_was_fetched_before_is_put_there(campaign: Campaign, stored: Stored
 
 
 @pytest.mark.parametrize("stored", ["file"], indirect=True)
-def test_what_can_not_be_brought_is_a_finding(campaign: Campaign, stored: Stored) -> None:
+def test_what_can_not_be_brought_is_a_finding(
+    campaign: Campaign, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another file in the place, a missing object, other bytes under the digest: each is named, nothing is written."""
     assert campaign.call("fetch", "garden.yaml", "--no-local") == 0
     first, second = campaign.images().values()
@@ -119,6 +122,15 @@ def test_what_can_not_be_brought_is_a_finding(campaign: Campaign, stored: Stored
     assert "1 not brought: seedream-jobs fetch garden.yaml --verify puts" in campaign.err, "pull again would not"
     assert "a file with other bytes has its name" in campaign.err
     assert campaign.local() == {Path(first["file"]).name: b"mine"}
+
+    def full(*_: object) -> str:
+        raise LedgerError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seedream_jobs.cli.pull.bring_back", full)
+        assert campaign.call("pull", "garden.yaml") == 8
+    assert "not written: seedream-jobs pull garden.yaml goes on" in campaign.err
+    assert "--verify" not in campaign.err
     (campaign.folder / first["file"]).unlink()
     link = campaign.folder / first["file"]
     link.symlink_to(campaign.folder / "elsewhere.jpeg")

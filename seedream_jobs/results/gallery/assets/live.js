@@ -140,7 +140,7 @@
       timer = setTimeout(look, Math.max(rounds * live.every * 1000, (Date.now() - heard) / 20));
     }
 
-    for (const kind of ['pointerdown', 'pointerup', 'pointercancel']) addEventListener(kind, () => (pressed = kind === 'pointerdown'), true);
+    for (const kind of ['pointerdown', 'pointerup', 'pointercancel']) addEventListener(kind, (event) => (pressed = kind === 'pointerdown' && event.button === 0), true);
     if (live) {
       tell();
       wait();
