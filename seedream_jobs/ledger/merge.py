@@ -8,7 +8,7 @@ submissions of one generation that differ are two payments: both are kept, one i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import chain
@@ -123,6 +123,9 @@ def _assembled(front: Entry, attempts: Iterable[Attempt], replays: int) -> Entry
         for identity, attempt in known.items()
         if (attempt.generation not in sent if _says_nothing(attempt) else identity[3] or identity[:3] not in tasked)
     ]
+    # Nor does the retry of a rejected one that another runner had submitted meanwhile: its images are to be fetched.
+    times = Counter(attempt.generation for attempt in kept)
+    kept = [one for one in kept if not (_says_nothing(one) and times[one.generation - 1] > 1)]
     latest = max(attempt.generation for attempt in kept)
     current = min((attempt for attempt in kept if attempt.generation == latest), key=_place)
     others = tuple(attempt for attempt in kept if attempt is not current)

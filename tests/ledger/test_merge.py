@@ -38,6 +38,7 @@ from seedream_jobs.ledger.state import (
     Intended,
     NotSent,
     PlanRecord,
+    Rejected,
     ResolutionRecord,
     Resolved,
     ServiceError,
@@ -205,6 +206,19 @@ def test_doubt_outlasts_another_branchs_word_that_nothing_was_charged() -> None:
 def test_nothing_sent_says_nothing_beside_something_sent() -> None:
     unsent = branch(NotSent(key=KEY, at=10, reason="dns"), at=10, base=evolve(None, _intent(10)))
     assert join(unsent, branch(accepted("task_A"), at=20)) == branch(accepted("task_A"), at=20)
+
+
+def test_a_retry_that_another_runner_had_sent_hides_nothing() -> None:
+    """Rejected here, accepted there, and here asked for again in vain: what is to be fetched is in front."""
+    refused = ServiceError(message="not allowed", code="x", status=500)
+    rejected = branch(Rejected(key=KEY, at=11, error=refused), at=10)
+    retried = evolve(rejected, replace(_intent(30), generation=2))
+    lost = evolve(
+        retried, NotSent(key=KEY, at=31, reason="claimed", held_by=Holder(name="mara@a", since=20, paid=True))
+    )
+    both = join(lost, branch(accepted("task_A"), at=20))
+    assert (both.state, both.generation) == (State.ACCEPTED, 1)
+    assert join(lost, rejected).held_by is not None, "alone it says who has it"
 
 
 def _intent(at: int) -> Intended:
