@@ -118,10 +118,8 @@ def settle(
 def _is_of(claim: Claim, doubtful: Entry) -> bool:
     """Whether a doubt is about this very claim: it may have been freed meanwhile, and the request claimed again."""
     if doubtful.held_by is not None:
-        same = (claim.holder, claim.at) == (doubtful.held_by.name, doubtful.held_by.since)
-    else:
-        same = claim.run == doubtful.run
-    return same and claim.generation == doubtful.generation
+        return (claim.holder, claim.at) == (doubtful.held_by.name, doubtful.held_by.since)
+    return claim.run == doubtful.run
 
 
 def _decided(entry: Entry, decision: Decision, now: int) -> Event:

@@ -89,12 +89,15 @@ def events_of(claims: dict[str, Claim], job: Job | None, ledger: Ledger, *, now:
     """
     for place in () if not claims else list(_new(ledger)) if job is None else job.expansion.places():
         claim, known = claims.get(place.key), ledger.entries.summary(place.key)
-        if claim is None or (known is not None and known != (State.NEW, claim.generation)):
+        if claim is None or (known is not None and known[0] is not State.NEW):
             continue
-        held = None if known is None else ledger.entries[place.key].held_by
+        entry = None if known is None else ledger.entries[place.key]
         other = None if claim.verdict == "free" else holder_of(claim)
-        if other == held:
-            continue
+        if entry is not None:
+            later = claim.generation - entry.claimed_as(entry.generation)
+            # That a later one is free says nothing of this one.
+            if other == entry.held_by or later < 0 or (later and other is None):
+                continue
         if known is None and job is not None and isinstance(place, Place):
             yield intent_of(
                 job.expansion.request(place),
@@ -157,8 +160,8 @@ def _untold(claims: Iterable[Claim], ledger: Ledger, now: int) -> Iterator[Claim
     for claim in claims:
         entry = None if claim.verdict is not None else ledger.entries.find(claim.key)
         for attempt in () if entry is None else entry.attempts:
-            same = attempt.generation == claim.generation and attempt.run == claim.run
-            if same and (verdict := _verdict(attempt)) is not None:
+            # A run submits one generation of a request.
+            if attempt.run == claim.run and (verdict := _verdict(attempt)) is not None:
                 yield claim.settled(verdict, at=now, by=holder(), task_ids=attempt.task_ids)
 
 

@@ -39,6 +39,7 @@ class Claim:
 
     A claim that was settled as ``free`` can be followed by another attempt at the same generation: nothing was charged.
 
+    :param generation: ``Entry.claimed_as``: rejected ones are not counted
     :param attempt: ``1`` and up; ``replay-1`` and up for repeats of a submission in doubt
     :param nonce: random: tells this claim from any other under its name, whatever a reply or its loss says
     :param holder: who made it, as people know them: ``user@host``

@@ -175,6 +175,16 @@ class Entry(Attempt):
         """Every submission, the current one first."""
         return (self, *self.earlier)
 
+    def claimed_as(self, generation: int) -> int:
+        """The generation under which runners that share a store claim one of this record's.
+
+        Rejected ones are not counted, since nothing was charged for them: who retries one, and who has no record of it,
+        ask for the same claim.
+        """
+        charged = {one.generation for one in self.attempts if one.state is not State.REJECTED}
+        rejected = {one.generation for one in self.attempts} - charged
+        return generation - sum(one < generation for one in rejected)
+
     @property
     def current(self) -> Attempt:
         """The current submission, as it is kept beside another one."""

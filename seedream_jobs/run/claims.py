@@ -101,7 +101,7 @@ class SharedClaims(Claims):
     async def hold(
         self, submission: Submission, usd: Decimal | None, *, replay: bool, costly: bool = False
     ) -> Holder | Halt | None:
-        name = (submission.request.key, submission.generation)
+        name = (submission.request.key, submission.claimed_as)
         claim = self._mine.get(name) or self._made(submission, usd)
         if name in self._mine and (replay or costly):
             if self._budget is None or not costly:
@@ -131,7 +131,7 @@ class SharedClaims(Claims):
     def _made(self, submission: Submission, usd: Decimal | None) -> Claim:
         return Claim(
             key=submission.request.key,
-            generation=submission.generation,
+            generation=submission.claimed_as,
             attempt="1",
             nonce=secrets.token_hex(8),
             holder=self._holder,
@@ -143,7 +143,7 @@ class SharedClaims(Claims):
         )
 
     def settle(self, submission: Submission, outcome: Outcome) -> None:
-        name = (submission.request.key, submission.generation)
+        name = (submission.request.key, submission.claimed_as)
         claim = self._mine.get(name)
         if claim is None:
             return

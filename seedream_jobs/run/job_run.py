@@ -235,6 +235,8 @@ def _submissions(
             files=files,
             urls=urls,
         )
+        if item.generation > 1:
+            made = replace(made, claimed_as=ledger.entries[item.key].claimed_as(item.generation))
         if item.action is Action.REPLAY:
             entry = ledger.entries[item.key]
             if made.idempotency_key != entry.idempotency_key:

@@ -51,6 +51,7 @@ class Submission:
     :param in_doubt_since: Unix seconds of the recorded intent, where an earlier run left this very submission in
         doubt and the plan says that it is replayed: it stays in doubt until that is answered
     :param replays: how often it was replayed by earlier runs
+    :param claimed_as: the generation that other runners know, ``Entry.claimed_as``
     """
 
     request: Request
@@ -60,6 +61,7 @@ class Submission:
     body: Callable[[], bytes]
     in_doubt_since: int | None = None
     replays: int = 0
+    claimed_as: int = 1
 
     @property
     def body_weight(self) -> int:

@@ -372,6 +372,46 @@ def test_a_person_settles_what_a_dead_runner_has_claimed(dead: Team) -> None:
     assert [claim.verdict for claim in dead.claims()] == ["paid", "paid"]
 
 
+@pytest.mark.parametrize("first", ["retries", "has it as new"])
+def test_a_rejected_request_is_paid_once_whoever_sends_it_again(
+    first: str, harness: ModuleType, emulator: Callable[..., Any], opened: Opened, tmp_path: Path
+) -> None:
+    """One clone retries it as a further generation, for the other it is still the first: they ask for one claim."""
+    service = emulator("--fault", "402:1")
+    with opened("file", 1) as shared:
+        team = Team(harness, tmp_path, service, shared, clones=2, requests=2)
+        retries, others = team.clones
+        assert others.run("--detach").code == 5
+        service.restart("--fault", "moderation:1")
+        assert retries.run("--detach").code == 1
+        service.restart()
+        turns = [(retries, ["--retry-failed"]), (others, [])]
+        for clone, options in turns if first == "retries" else turns[::-1]:
+            ended = clone.run("--detach", *options)
+            assert (ended.code, service.count()) == (0, 2), ended.said
+        assert "2 paid elsewhere" in ended.said
+        assert [(claim.generation, claim.verdict) for claim in team.claims()] == [(1, "paid")] * 2
+        # A record that knows both has what is to be fetched in front.
+        clone = retries if first != "retries" else others
+        other = others if first != "retries" else retries
+        clone.manifest.write_bytes(clone.manifest.read_bytes() + other.manifest.read_bytes())
+        assert clone.command("fetch").code == 0
+        assert clone.states() == {"stored": 2}
+
+
+def test_a_doubt_elsewhere_ends_with_a_later_submission(dead: Team) -> None:
+    """A person settles it there, and has it made once more: what is known here of the first is out of date."""
+    there, here = dead.clones
+    assert here.run("--detach").code == 6
+    dead.service.restart()
+    assert there.command("resolve", "--all", "--abandon", "--reason", "lost").code == 0
+    again = [word for number in (1, 2) for word in ("--again", f"job/i={number}#1")]
+    assert there.run("--detach", *again).code == 0
+    assert dead.service.count() == 4
+    ended = here.run("--detach")
+    assert (ended.code, dead.service.count()) == (0, 4), ended.said
+
+
 def test_the_policy_says_that_claims_are_read(dead: Team) -> None:
     """``check: always`` is ``--shared`` for plan and status; with ``--base`` that of the base counts."""
     here, claims = dead.clones[1], f'claims: "{dead.shared.url}"'
