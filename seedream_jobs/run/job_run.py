@@ -236,7 +236,8 @@ def _submissions(
             urls=urls,
         )
         if item.generation > 1:
-            made = replace(made, claimed_as=ledger.entries[item.key].claimed_as(item.generation))
+            known = ledger.entries.find(item.key)
+            made = replace(made, claimed_as=known.claimed_as(item.generation) if known else item.generation)
         if item.action is Action.REPLAY:
             entry = ledger.entries[item.key]
             if made.idempotency_key != entry.idempotency_key:
