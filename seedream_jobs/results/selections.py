@@ -292,11 +292,12 @@ def _what_is_wrong(
         return "no image is chosen" if images else "there is no image yet"
     by = verdicts[chosen[0]].by
     counted = [person for person in by if folded_name(person) not in own]
-    if len(counted) >= needed:
+    approvals = len(set(map(folded_name, counted)))  # "Ana" and "ana" are one person
+    if approvals >= needed:
         return None
     others = [person for person in by if person not in counted]
     note = f"; {', '.join(others)} changed the prompt last, and may not choose their own" if others else ""
-    return f"{len(counted)} of {plural(needed, 'approval')} for {images[chosen[0]]}{note}"
+    return f"{approvals} of {plural(needed, 'approval')} for {images[chosen[0]]}{note}"
 
 
 def folded_name(name: str) -> str:

@@ -240,6 +240,15 @@ def test_a_policy_asks_for_approvals_and_forbids_ones_own(campaign: Campaign) ->
     assert "select.approvals is 1: the policy asks for 2" in campaign.out
 
 
+def test_a_name_in_two_spellings_is_one_approval(campaign: Campaign) -> None:
+    """Case and blanks don't count: one person who typed it twice is not two people."""
+    (campaign.folder / "policy.yaml").write_text("version: 1\nselection: {approvals: 2}\n")
+    campaign.say("Ana", {HERON_INK: "chosen", CAT_INK: "chosen"})
+    campaign.say("ana", {HERON_INK: "chosen", CAT_INK: "chosen"})
+    assert campaign.status() == 9
+    assert f"s=a cat: 1 of 2 approvals for {CAT_INK}" in campaign.out
+
+
 def test_whose_the_prompt_is_must_be_known(campaign: Campaign, tmp_path: Path) -> None:
     """An uncommitted prompt, and a shallow clone, are refused with the next step; an axis file has an author, too."""
     (campaign.folder / "policy.yaml").write_text("version: 1\nselection: {own: forbid}\n")
