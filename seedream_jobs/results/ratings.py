@@ -50,6 +50,7 @@ class Opinion:
 
     :param rating: the mean of their ratings, 1 to 5, to two decimals; None where nobody gave one
     :param ratings: how many gave one
+    :param given: (reviewer, rating), by reviewer
     :param stars: how many gave it a star
     :param wins: blind votes that it won; a tie is half a win for each
     :param votes: blind votes that it was in
@@ -59,6 +60,7 @@ class Opinion:
 
     rating: float | None = None
     ratings: int = 0
+    given: tuple[tuple[str, int], ...] = ()
     stars: int = 0
     wins: float = 0
     votes: int = 0
@@ -96,10 +98,11 @@ class Review:
         found = {}
         for sha256 in sorted(said.keys() | votes.keys()):
             entries = said.get(sha256, [])
-            given = [entry["rating"] for entry in entries if "rating" in entry]
+            given = tuple((entry.get("reviewer", ""), entry["rating"]) for entry in entries if "rating" in entry)
             found[sha256] = Opinion(
-                rating=round(sum(given) / len(given), 2) if given else None,
+                rating=round(sum(rating for _, rating in given) / len(given), 2) if given else None,
                 ratings=len(given),
+                given=given,
                 stars=sum("star" in entry for entry in entries),
                 wins=wins.get(sha256, 0),
                 votes=votes.get(sha256, 0),

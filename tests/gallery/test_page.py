@@ -608,6 +608,7 @@ def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, 
     opinion = {
         "rating": 4.5,
         "ratings": 2,
+        "given": [["Ana", 5], ["Ben", 4]],
         "stars": 1,
         "wins": 3,
         "votes": 4,
@@ -615,7 +616,10 @@ def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, 
     }
     choice = {"verdict": "chosen", "by": ["Ana", "Ben"], "why": "the cover"}
     cells = [replace(run.cells[0], opinion=opinion, choice=choice), *run.cells[1:]]
-    page.open(write_gallery(tmp_path, [replace(run, cells=cells)]))
+    photo, ink = (run.cells[at].sha256 or "" for at in (0, 1))
+    votes = [("style", who, photo, ink, "second" if who == "Dan" else "first") for who in ("Ana", "Ben", "Cem", "Dan")]
+    size = ("season", "Ana", photo, run.cells[2].sha256 or "", "second")  # says nothing of styles
+    page.open(write_gallery(tmp_path, [replace(run, cells=cells, votes=[*votes, size])]))
     page.open_image("subject: a heron, season: spring, style: photo – stored, chosen")
     said = page.one(".others").text
     assert said == "chosen · Ana, Ben · the cover\nrated 4.5 by 2 · 1 star · won 3 of 4 votes\nAna <b>warm</b>"
@@ -624,6 +628,15 @@ def test_what_reviewers_said_stands_with_their_names(page: Any, tmp_path: Path, 
     page.choose("#score-axis", "style")
     rows = page.texts(".board tbody tr")
     assert rows[0] == "photo 8 1 4.50 (2) 75 % (4) 0 / 9 0.2052"
+    page.press(ESCAPE)
+    # What Ana says in the browser is her later word on the same image and the same pair, not one more person's.
+    page.run(
+        "const {marks, model: {cells}} = Gallery.app; marks.reviewer = 'Ana'; marks.change(cells[0], {rating: 2});"
+        "marks.vote('style', cells[0], cells[1], cells[1])"
+    )
+    page.one("#scores").click()
+    page.choose("#score-axis", "style")
+    assert page.texts(".board tbody tr")[0] == "photo 8 1 3.00 (2) 50 % (4) 0 / 9 0.2052"
 
 
 def test_scores_break_no_word_in_a_narrow_window(page: Any, campaign: Path) -> None:

@@ -74,7 +74,15 @@ def test_reviewers_are_merged_when_the_review_is_read(tmp_path: Path) -> None:
     path = apply(ben, tmp_path)
     assert [(o["reviewer"], o["rating"]) for o in read(path)["ratings"]] == [("Ana", 2), ("Ben", 5)]
     assert merged(tmp_path) == {
-        A: Opinion(rating=3.5, ratings=2, stars=1, wins=1.5, votes=2, notes=(("Ana", "dull"),)),
+        A: Opinion(
+            rating=3.5,
+            ratings=2,
+            given=(("Ana", 2), ("Ben", 5)),
+            stars=1,
+            wins=1.5,
+            votes=2,
+            notes=(("Ana", "dull"),),
+        ),
         B: Opinion(wins=1.0, votes=3),
         C: Opinion(wins=0.5, votes=1),
     }
@@ -100,7 +108,7 @@ def test_what_names_no_bytes_counts_for_no_image(tmp_path: Path) -> None:
     pair = "{key: k, image: 1}"
     votes = f"votes:\n- {{axis: style, first: {pair}, second: {pair}, winner: tie}}\n"
     done.file.write_text(f"version: 1\njob: garden\nratings:\n{entry}  sha256: {B}\n{entry}{votes}")
-    assert merged(tmp_path) == {B: Opinion(rating=3, ratings=1)}
+    assert merged(tmp_path) == {B: Opinion(rating=3, ratings=1, given=(("Ana", 3),))}
     assert "2 opinions of reviews/garden.yaml left out" in apply_ratings(export(), tmp_path).notes[0]
     assert read(done.file)["version"] == 2
 

@@ -345,6 +345,8 @@ def test_the_page_has_opinions_and_choices(campaign: Campaign) -> None:
     (campaign.folder / "reviews/garden.yaml").write_text(
         f"version: 2\njob: garden\nratings:\n- {{address: '{HERON_INK}', image: 'sha256:{images[HERON_INK]}', "
         f"reviewer: Ana, rating: 4, note: calm}}\n- {{address: '{CAT_INK}', image: 'sha256:{'0' * 64}', rating: 1}}\n"
+        f"votes:\n- {{axis: s, reviewer: Ben, first: 'sha256:{images[HERON_INK]}', second: 'sha256:{'f' * 64}', "
+        "winner: first}\n"
     )
     campaign.say("Ana", {HERON_INK: "chosen", HERON_PHOTO: "rejected"}, why="calm")
     assert campaign.call("gallery", "garden.yaml", "--emulator", "--out", "page") == 0
@@ -353,7 +355,10 @@ def test_the_page_has_opinions_and_choices(campaign: Campaign) -> None:
     columns = [[reader(data, data[name])(n) for n in range(data["header"]["count"])] for name in names]
     cells = {address: rest for address, *rest in zip(*columns, strict=True)}
     chosen = {"verdict": "chosen", "by": ["Ana"], "why": "calm"}
-    assert cells[HERON_INK] == [{"rating": 4.0, "ratings": 1, "notes": [{"reviewer": "Ana", "note": "calm"}]}, chosen]
+    notes = [{"reviewer": "Ana", "note": "calm"}]
+    said = {"rating": 4.0, "ratings": 1, "given": [["Ana", 4]], "wins": 1, "votes": 1, "notes": notes}
+    assert cells[HERON_INK] == [said, chosen]
+    assert data["header"]["votes"] == [["s", "Ben", images[HERON_INK], "f" * 64, "first"]]
     assert cells[HERON_PHOTO][1]["verdict"] == "rejected"
     assert cells[CAT_INK] == [{"former": 1}, None]
     assert cells[CAT_PHOTO] == [None, None]

@@ -34,7 +34,7 @@ from seedream_jobs.ledger.state import (
     in_shares,
     spent_usd,
 )
-from seedream_jobs.results.ratings import NO_OPINION, Opinion, read_review
+from seedream_jobs.results.ratings import NO_OPINION, Opinion, Review, read_review
 from seedream_jobs.results.selections import read_selection
 from seedream_jobs.results.thumbnails import thumbnail_path
 
@@ -112,6 +112,7 @@ class GalleryRun:
     :param charged_usd: what the service said it charged, in USD
     :param reserved_usd: what else counts as spent: submissions whose cost is not known yet
     :param play_money: on the emulator, where nothing is paid
+    :param votes: of the job's review: axis, reviewer, the two images' digests and the winner
     :param select: which images are to be chosen; None where the job does not say
     """
 
@@ -125,6 +126,7 @@ class GalleryRun:
     charged_usd: Decimal | None = None
     reserved_usd: Decimal | None = None
     play_money: bool = False
+    votes: Sequence[tuple[str, str, str, str, str]] = ()
 
 
 def href(path: str, *, up: int = 0) -> str:
@@ -235,22 +237,23 @@ def _finished(
     for entry in entries:
         charged += charged_usd(entry) or 0
         spent += spent_usd(entry)
+    review = read_review(WorkTree(root), run.name, root=root)
     return replace(
         run,
-        cells=_judged(found, run.name, root, former=former),
+        cells=_judged(found, review, run.name, root, former=former),
+        votes=[(*vote, winner) for vote, winner in review.votes.items()],
         axes=_axes(expansion, found),
         charged_usd=charged or None,
         reserved_usd=spent - charged if spent > charged else None,
     )
 
 
-def _judged(cells: list[GalleryCell], name: str, root: Path, *, former: bool) -> list[GalleryCell]:
+def _judged(cells: list[GalleryCell], review: Review, name: str, root: Path, *, former: bool) -> list[GalleryCell]:
     """The cells with what people said of their images.
 
-    :raises SeedreamError: the job's review or its selection can't be read
+    :raises SeedreamError: the job's selection can't be read
     """
-    files = WorkTree(root)
-    review, selection = read_review(files, name, root=root), read_selection(files, name, root=root)
+    selection = read_selection(WorkTree(root), name, root=root)
     opinions, verdicts = review.merged(), {} if selection is None else selection.verdicts()
     others = review.former({cell.sha256 for cell in cells if cell.sha256 and not cell.earlier}) if former else Counter()
     judged = []
@@ -271,6 +274,7 @@ def _opinion_values(opinion: Opinion) -> dict[str, Any]:
     values: dict[str, Any] = {
         "rating": opinion.rating,
         "ratings": opinion.ratings,
+        "given": opinion.given,
         "stars": opinion.stars,
         "wins": opinion.wins,
         "votes": opinion.votes,

@@ -207,6 +207,7 @@ def data_script(
     fields = [name for name in dict.fromkeys(name for cell in cells for name in cell.payload) if name != "prompt"]
     payload = [(name, writer.values([cell.payload.get(name) for cell in cells])) for name in fields]
     rule = next((run.select for run in runs if run.select is not None), None)
+    votes = list(dict.fromkeys(vote for run in runs for vote in run.votes))  # runs of one job have one review
     header = {
         "format": 2,
         "title": title,
@@ -218,6 +219,7 @@ def data_script(
             for number, axis in enumerate(axes)
         ],
         "runs": [_run_values(run) for run in runs],
+        **({"votes": votes} if votes else {}),
         **({"select": {"one_per": rule.one_per, "approvals": rule.approvals or 1}} if rule else {}),
     }
     lines = [f"{name}: {literal(column)}" for name, column in columns.items() if column is not None]

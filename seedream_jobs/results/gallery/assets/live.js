@@ -46,7 +46,7 @@
       named.delete(G.nameOf(newer)); // two cells may have one name
       return cell;
     });
-    for (const name of ['places', 'named', 'select']) delete model[name];
+    for (const name of ['places', 'named', 'select', 'votes']) delete model[name];
     Object.assign(model, fresh);
     const turned = axesOf() !== before.axes;
     if (turned) G.applyHash(app, before.hash); // by name: the axes' numbers are others

@@ -4,6 +4,15 @@
   const G = globalThis.Gallery;
   const MILLION = 1e6; // money is summed in millionths: a price has at most so many places
 
+  // One's own votes, and those of the reviews. What the reviews have of oneself is an earlier word on the same pair.
+  function allVotes({ model, marks }) {
+    const pair = (vote) => [vote.axis, vote.first, vote.second].join(' ');
+    const own = marks.votes();
+    const voted = new Set(own.map(pair));
+    const named = (model.votes ?? []).map(([axis, reviewer, first, second, winner]) => ({ axis, reviewer, first, second, winner }));
+    return [...named.filter((vote) => vote.reviewer !== marks.name || !voted.has(pair(vote))), ...own];
+  }
+
   // One's own rating and votes, and those of the reviews; an image counts once for each reviewer.
   G.scores = (app, a) => {
     const { model, marks } = app;
@@ -21,22 +30,16 @@
       row.cost += Math.round(Number(cell.cost ?? 0) * MILLION);
       if (G.verdictOf(app, cell) === 'chosen') row.chosen++;
       const { opinion } = cell;
-      if (opinion?.rating) {
-        row.ratings += opinion.ratings ?? 1;
-        row.rating += opinion.rating * (opinion.ratings ?? 1);
-      }
-      if (opinion?.votes) {
-        row.votes += opinion.votes;
-        row.wins += opinion.wins ?? 0;
-      }
-      const own = marks.of(cell)?.rating;
-      if (own) {
+      const own = marks.of(cell);
+      const given = (opinion?.given ?? []).filter(([reviewer]) => !own || reviewer !== marks.name);
+      for (const rating of [...given.map(([, rating]) => rating), own?.rating || 0]) {
+        if (!rating) continue;
         row.ratings++;
-        row.rating += own;
+        row.rating += rating;
       }
       if (cell.sha256) bySha.set(cell.sha256, row);
     }
-    for (const vote of marks.votes()) {
+    for (const vote of allVotes(app)) {
       if (vote.axis !== model.axes[a].name) continue;
       const [first, second] = [bySha.get(vote.first), bySha.get(vote.second)];
       if (!first || !second || first === second) continue;

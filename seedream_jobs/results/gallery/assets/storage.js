@@ -80,6 +80,10 @@
       get reviewer() {
         return reviewer;
       },
+      // As the reviews spell it.
+      get name() {
+        return reviewer.split(/\s+/).filter(Boolean).join(' ');
+      },
       set reviewer(text) {
         reviewer = text;
         write(null);
