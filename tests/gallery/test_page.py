@@ -493,6 +493,27 @@ def test_a_page_of_several_jobs_saves_a_file_for_each(page: Any, tmp_path: Path,
         assert json.loads((tmp_path / saved).read_text())["job"] == job
 
 
+def test_a_vote_between_two_jobs_is_in_the_file_of_each(
+    page: Any, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    """The scores of a page of both count it once."""
+    run = make_run(tmp_path)
+    herbs = [replace(cell, sha256=f"{number + 100:064x}") for number, cell in enumerate(run.cells[:2])]
+    both = [run, replace(run, name="herbs", title="herbs", cells=herbs)]
+    page.open(write_gallery(tmp_path, both))
+    page.run("const {marks, model: {cells}} = Gallery.app; marks.vote('run', cells[0], cells.at(-2), cells.at(-2))")
+    told = [page.run(f"return Gallery.app.marks.exported('{job}').votes") for job in ("garden", "herbs")]
+    assert told[0] == told[1] == [{"axis": "run", "first": f"{0:064x}", "second": f"{100:064x}", "winner": "second"}]
+    vote = ("run", "Ana", f"{0:064x}", f"{100:064x}", "second")
+    page.run("Gallery.app.marks.forgetVotes(new Set(Gallery.app.marks.votes()))")
+    page.open(write_gallery(tmp_path, [replace(one, votes=[vote]) for one in both]))
+    page.one("#scores").click()
+    page.choose("#score-axis", "run")
+    garden, other = page.texts(".board tbody tr")
+    assert garden.endswith(" 0 % (1) 1 / 18 0.4104")
+    assert other.endswith(" 100 % (1) 0 / 2 0.0456")
+
+
 def test_choosing_with_a_reason_is_exported(page: Any, campaign: Path) -> None:
     page.open(campaign)
     page.open_image("subject: a heron, season: spring, style: photo")

@@ -62,6 +62,8 @@
       for (const listener of listeners) listener(changed);
     }
 
+    const votesHere = () => [...votes.values()].filter((vote) => isHere(vote.first) && isHere(vote.second));
+
     read();
     globalThis.addEventListener('storage', (event) => {
       if (event.key !== name) return;
@@ -88,7 +90,7 @@
         reviewer = text;
         write(null);
       },
-      votes: () => [...votes.values()].filter((vote) => isHere(vote.first) && isHere(vote.second)),
+      votes: votesHere,
       onChange: (listener) => listeners.add(listener),
       // An emptied mark is kept as empty, so that an export can take back what an earlier one said.
       change(cell, part) {
@@ -112,7 +114,7 @@
       // Also one that was taken back: an export says so.
       anyChoice: () => [...marks].some(([id, mark]) => mark.verdict !== undefined && isHere(id)),
       count: () => [...marks].filter(([id, mark]) => !emptyMark(mark) && isHere(id)).length,
-      exported: (job) => exported(model, marks, votes, reviewer, job),
+      exported: (job) => exported(model, marks, votesHere(), reviewer, job),
     };
   };
 
@@ -129,7 +131,8 @@
       ratings.push({ ...image, star: Boolean(mark.star), rating: mark.rating || null, note: mark.note || '' });
       if (mark.verdict !== undefined) choices.push({ ...image, verdict: mark.verdict || null, why: mark.why || '' });
     }
-    const verdicts = [...votes.values()].filter((vote) => cells.has(vote.first) && cells.has(vote.second));
+    // A vote between the images of two jobs is in the file of each: it is about an image of both.
+    const verdicts = votes.filter((vote) => cells.has(vote.first) || cells.has(vote.second));
     return { format: 2, job, reviewer, ratings, votes: verdicts, choices };
   }
 
