@@ -199,12 +199,22 @@ def apply_ratings(ratings: bytes, root: Path) -> AppliedExport:
     export = read_export(ratings)
     file = opinions_file(root, REVIEWS, export.job)
     review = read_review(WorkTree(root), export.job, root=root)
+    taken: list[str] = []
     for item in export.ratings:
-        _enter(review, item, item["sha256"], export.reviewer)
+        who = item["sha256"], export.reviewer
+        before = review.opinions.get(who, {})
+        _enter(review, item, *who)
+        after = review.opinions.get(who, {})
+        # Another browser, or the page of several jobs, may never have known of it.
+        gone = before.keys() - after.keys()
+        taken += [f"{name} of {item['address']}" for name in ("star", "rating", "note") if name in gone]
     for vote in export.votes:
         _enter_vote(review, vote, export.reviewer, vote["first"], vote["second"])
     update_file(file, _review_text(export.job, review).encode())
     notes = []
+    if taken:
+        named = ", ".join(taken[:MAX_FINDINGS]) + (" …" if len(taken) > MAX_FINDINGS else "")
+        notes.append(f"{plural(len(taken), 'earlier mark')} taken back, which this export no longer has: {named}")
     if export.void:
         notes.append(
             f"{plural(export.void, 'opinion')} left out: this export names the images by their place (format 1); build "

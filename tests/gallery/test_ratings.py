@@ -67,6 +67,16 @@ def test_a_later_export_replaces_takes_back_and_keeps(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_later_export_takes_back_is_told(tmp_path: Path) -> None:
+    """The later export may be another browser's, which never knew of the rating."""
+    apply_ratings(export({"sha256": A, "rating": 5, "note": "calm"}, reviewer="Ana"), tmp_path)
+    note = export({"sha256": A, "note": "warm"}, reviewer="Ana")
+    told = "1 earlier mark taken back, which this export no longer has: rating of garden/a#1"
+    assert apply_ratings(note, tmp_path).notes == (told,)
+    assert apply_ratings(note, tmp_path).notes == ()
+    assert apply_ratings(export({"sha256": A, "star": True}, reviewer="Ben"), tmp_path).notes == ()
+
+
 def test_reviewers_are_merged_when_the_review_is_read(tmp_path: Path) -> None:
     """A mean, counts, notes with their names; a vote is one however the pair was shown, and a tie is half a win."""
     apply(export({"sha256": A, "rating": 2, "note": "dull"}, reviewer="Ana", votes=[vote(A, B, "first")]), tmp_path)
