@@ -166,6 +166,9 @@ def _refusals(file: Path, shown: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        if file.is_symlink():
+            hint = "name the file that it should lead to"
+            raise UsageError(f"{shown}: the link leads to no file", hint=hint) from None
         # By the names without ".yaml", which are alike whatever they name.
         names = {Path(name).stem: name for name in _yaml_files(file.parent)}
         guess = names.get(closest(file.stem, names) or "")

@@ -411,6 +411,9 @@ def test_a_missing_file_is_a_refusal_with_a_guess(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gardn\.yaml: no such file") as caught:
         read_named(tmp_path / "gardn.yaml", "gardn.yaml")
     assert caught.value.hint == "did you mean 'garden.yaml'?"
+    (tmp_path / "link.yaml").symlink_to("nowhere.yaml")  # not: did you mean 'link.yaml'?
+    with pytest.raises(UsageError, match=r"link\.yaml: the link leads to no file"):
+        read_named(tmp_path / "link.yaml", "link.yaml")
 
 
 def test_a_folder_is_a_refusal(tmp_path: Path) -> None:
