@@ -243,7 +243,7 @@ def _not_utf8(raw: bytes, error: UnicodeDecodeError, findings: YamlFindings) -> 
         message, hint = "the file is UTF-16, not UTF-8", "save it as UTF-8"
     else:
         message = f"the file is not UTF-8: byte 0x{raw[at]:02x} at byte offset {at}"
-        hint = "save it as UTF-8 (it may be Latin-1 or Windows-1252 now)"
+        hint = "save it as UTF-8 (it may be GBK, Latin-1 or Windows-1252 now)"
     findings.add("not-utf8", message, offset, offset + 1, hint=hint)
 
 
