@@ -152,6 +152,7 @@ def test_it_hides_nothing_of_how_a_run_ended(
     assert (code, "the lock in origin can't be removed: " in said) == (6, True), said
     assert "1 in doubt: seedream-jobs resolve job.yaml" in said
     subprocess.run(["git", "--git-dir", str(tmp_path / "remote"), "update-ref", "-d", REF], check=True)
+    monkeypatch.setenv("APIMART_API_KEY", "sk-of-a-test")  # a command takes it out of the environment
     monkeypatch.setattr("seedream_jobs.cli.run.confirm", lambda plan, *, approved: False)
     (root / "job.yaml").write_text("version: 1\nrequest: {prompt: an otter}\n")
     with serving("--state", str(tmp_path / "service"), *fault) as url:

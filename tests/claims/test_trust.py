@@ -108,7 +108,7 @@ def test_words_at_which_the_client_panics_are_refused(name: str, value: str, mon
     open_store("s3://claims/x", "c")
     monkeypatch.setenv(name, value)
     for opened in (lambda: open_store("s3://claims/x", "c"), lambda: Objects("s3://claims/x", seconds=1)):
-        with pytest.raises(UsageError, match=f"{name} (is no address|has blanks)") as refused:
+        with pytest.raises(UsageError, match=f"{name} (is no address|is empty|has blanks)") as refused:
             opened()
         assert "of-nobody" not in str(refused.value)
 

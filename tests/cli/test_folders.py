@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_named(
     campaign: Path, quick: Command, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left out without a word it would be missing from the plan; as an error it would stop the fetch of all others."""
-    (campaign / "locked.yaml").write_bytes((campaign / "garden.yaml").read_bytes())
+    (campaign / "locked.yaml").write_text((campaign / "garden.yaml").read_text().replace("out/garden", "out/locked"))
     read, access = WorkTree.read, os.access
 
     def refuse(tree: WorkTree, path: PurePosixPath, **how: Any) -> bytes:
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_read_is_named(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked.yaml" and access(path, mode))
     ended = quick("validate", named)
     if named == ".":
-        assert (ended.code, ended.out) == (0, "garden.yaml: valid, 6 requests\n")
+        assert (ended.code, "garden.yaml: valid, " in ended.err) == (0, True), ended
         assert "warning: locked.yaml: no permission to read it, left out" in ended.err
         (campaign / "garden.yaml").unlink()
         ended = quick("validate", named)
@@ -181,7 +181,7 @@ def test_the_limits_hold_while_a_folder_is_searched(
     """The worker sets its limits first: a stranger's tree may be wide and deep."""
     order: list[str] = []
     monkeypatch.setattr(confinement, "set_limits", lambda *_, **__: order.append("limits"))
-    monkeypatch.setattr(options, "find_jobs", lambda folder: order.append("search") or [folder / "garden.yaml"])
+    monkeypatch.setattr(options, "find_jobs", lambda folder: order.append("search") or ([folder / "garden.yaml"], []))
     quick(*words, ".")
     assert order == ["limits", "search"]
 
