@@ -226,8 +226,10 @@ class Campaign:
 
     def records(self) -> list[dict[str, Any]]:
         """The journal's whole records."""
-        found = []
-        for line in self.journal.read_bytes().split(b"\n") if self.journal.exists() else []:
+        found, lines = [], list[bytes]()
+        with contextlib.suppress(FileNotFoundError):  # a run that ends removes it
+            lines = self.journal.read_bytes().split(b"\n")
+        for line in lines:
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found

@@ -337,7 +337,7 @@ def test_a_journal_beside_the_manifest_would_be_paid_twice(
     killed(False, True)
     from seedream_jobs.ledger import campaign, ledger, manifest
 
-    monkeypatch.setattr(ledger, "_journals", lambda paths, header, fs: [paths.journal])
+    monkeypatch.setattr(ledger, "_journals", lambda paths, header: [paths.journal])
     monkeypatch.setattr(campaign, "left_behind", lambda shared: [])
     monkeypatch.setattr(manifest.Manifest, "open_runs", lambda self: ())
     seen = case("nothing", False, True, 1)
