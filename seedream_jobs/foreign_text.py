@@ -127,6 +127,11 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub(r"\1", text)
 
 
+def client_words(why: object) -> str:
+    """What the client of a store says, on one line, without its debugging and without credentials."""
+    return without_credentials(" ".join(str(why).split("Debug source", 1)[0].split())[:300])
+
+
 def masked(text: str) -> str:
     """A text of the same length in which the passwords of URLs are asterisks: what a file has is shown in CI's logs."""
     return _PASSWORD.sub(lambda found: found[1] + "*" * len(found[2]), text) if "://" in text else text

@@ -21,7 +21,7 @@ from obstore.store import from_url
 
 from seedream_jobs.atomic_file import sync
 from seedream_jobs.errors import CredentialsError, SeedreamError, UnfinishedError, UsageError
-from seedream_jobs.foreign_text import without_credentials
+from seedream_jobs.foreign_text import client_words
 
 _TRIES, _PATIENCE = 5, 30.0
 """How often an object is tried to be created, and the seconds after which that is not begun again."""
@@ -79,7 +79,7 @@ def open_objects(url: str, *, seconds: int) -> Any:
     try:
         return from_url(url, **options)
     except (exceptions.BaseError, ValueError) as error:
-        raise UsageError(f"{url} can't be opened: {_first_line(error)}") from None
+        raise UsageError(f"{url} can't be opened: {client_words(error)}") from None
 
 
 def folder_of(url: str) -> Path | None:
@@ -167,15 +167,11 @@ class Objects:
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
             hint = "its credentials are read from the environment, as the store's own tools read them"
-            raise CredentialsError(f"{self.url} refuses: {_first_line(error)}", hint=hint)
+            raise CredentialsError(f"{self.url} refuses: {client_words(error)}", hint=hint)
         return error
 
     def _unreachable(self, why: object) -> SeedreamError:
-        return UnfinishedError(f"{self.url} can't be reached: {_first_line(why)}", hint=_HINT)
+        return UnfinishedError(f"{self.url} can't be reached: {client_words(why)}", hint=_HINT)
 
 
 _HINT = "see that the store is there and has room, then run the same command again"
-
-
-def _first_line(why: object) -> str:
-    return without_credentials(" ".join(str(why).split("Debug source", 1)[0].split())[:300])

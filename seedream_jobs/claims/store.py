@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from seedream_jobs.errors import UnfinishedError, UsageError
-from seedream_jobs.foreign_text import without_credentials
+from seedream_jobs.foreign_text import client_words
 from seedream_jobs.ledger.codec import Json, Malformed, amount, canonical, decode, encode, money, parse
 from seedream_jobs.ledger.state import Count, Identifier, Key, Moment
 
@@ -271,9 +271,8 @@ def join_claims(one: Claim, other: Claim) -> Claim:
 
 def unreachable(url: str, why: object) -> UnfinishedError:
     """The refusal where a store does not answer, or not so that it is known what it did."""
-    said = without_credentials(" ".join(str(why).split("Debug source", 1)[0].split())[:300])
     return UnfinishedError(
-        f"the claims in {url} can't be reached: {said}",
+        f"the claims in {url} can't be reached: {client_words(why)}",
         hint="nothing is sent without a claim: see that the store is there, then run the same command again",
     )
 

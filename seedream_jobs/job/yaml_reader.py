@@ -161,6 +161,11 @@ def read_own(file: Path) -> bytes:
         return read_start(file, MAX_BYTES + 1)
 
 
+def no_permission(shown: object) -> UsageError:
+    """The refusal of a file or folder whose mode does not let it be read."""
+    return UsageError(f"{shown}: no permission to read it", hint="check the file's owner and mode")
+
+
 @contextmanager
 def _refusals(file: Path, shown: str) -> Iterator[None]:
     try:
@@ -185,7 +190,7 @@ def _refusals(file: Path, shown: str) -> Iterator[None]:
     except Withheld as error:
         raise UsageError(f"{shown}: can't be read: {error.strerror}", hint=error.hint) from None
     except PermissionError:
-        raise UsageError(f"{shown}: no permission to read it", hint="check the file's owner and mode") from None
+        raise no_permission(shown) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             hint = "name the file that it should lead to"

@@ -188,7 +188,7 @@ def find_jobs(folder: Path) -> tuple[list[Path], list[Path]]:
     :raises UsageError: there is none, or the folder can't be read
     """
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise _no_permission(folder)
+        raise yaml_reader.no_permission(folder)
     root, inside = place_of(folder / POLICY_FILE)
     tree = checked_tree(root)
     found: list[PurePosixPath] = []
@@ -199,14 +199,10 @@ def find_jobs(folder: Path) -> tuple[list[Path], list[Path]]:
     unread = [file for file in named if not os.access(file, os.R_OK)]
     jobs = [file for file, path in named.items() if is_job(tree, path)]
     if unread and not jobs:
-        raise _no_permission(unread[0])
+        raise yaml_reader.no_permission(unread[0])
     if not jobs:
         raise no_job_below(folder)
     return jobs, unread
-
-
-def _no_permission(path: Path) -> UsageError:
-    return UsageError(f"{path}: no permission to read it", hint="check the file's owner and mode")
 
 
 def no_job_below(folder: Path) -> UsageError:
